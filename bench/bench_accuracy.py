@@ -1,0 +1,83 @@
+"""sMAPE: both cells trained for a short while, then every tested hour scored on every runtime."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from bench.cases import accuracy_cases
+
+from rnncore.forecast.baselines import baseline_scores
+from rnncore.forecast.device import resolve_device
+from rnncore.forecast.model import new_forecaster
+from rnncore.forecast.presets import preset
+from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+from rnncore.forecast.training import Trainer, fit
+from rnncore.runtimes.base import open_runtime
+
+TRAINING_STEPS = {"quick": 60, "default": 300, "full": None}
+
+# Largest part of the sMAPE that a runtime may add or take away by rounding.
+SMAPE_TOLERANCE_PCT = {"fp32": 1e-4, "tf32": 1e-2}
+
+
+@pytest.fixture(scope="session")
+def trained(request, rnn_threads, windows_of):
+    """Trained forecasters by cell, each trained once, on the CPU: what it took, and its sMAPE in torch."""
+    made = {}
+
+    def train(cell):
+        if cell not in made:
+            recipe = preset("fast", cell)
+            steps = TRAINING_STEPS[request.config.getoption("rnn_scale")]
+            torch.set_num_threads(rnn_threads)
+            model = new_forecaster(recipe.forecaster, recipe.train.seed)
+            windows = windows_of(recipe.windows)
+            result = fit(Trainer(model, windows, replace(recipe.train, max_steps=steps), resolve_device("cpu")))
+            made[cell] = model, result, _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
+        return made[cell]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def baselines(windows_of):
+    """sMAPE of the baselines by name."""
+    windows = windows_of(preset("fast", "gru").windows)
+    return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
+
+
+def _scores_of(runtime_name, model, device, precision, threads, windows):
+    with open_runtime(runtime_name, model, device, precision, threads) as runtime:
+        return score_forecasts(runtime_name, forecast_test_hours(runtime.predict, windows), windows)
+
+
+@pytest.mark.rnn_cases(choose=accuracy_cases)
+@pytest.mark.benchmark(group="accuracy")
+def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, trained, baselines):
+    resolve_device(rnn_case.device)
+    windows = windows_of(preset("fast", rnn_case.cell).windows)
+    model, training, reference = trained(rnn_case.cell)
+    scores = None
+    with open_runtime(
+        rnn_case.runtime, model, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
+    ) as runtime:
+
+        def run():
+            nonlocal scores
+            scores = score_forecasts(rnn_case.label, forecast_test_hours(runtime.predict, windows), windows)
+
+        rnn_benchmark(rnn_case, run, windows=len(windows.test_start))
+    drift = abs(scores.mean.smape - reference.mean.smape)
+    tolerance = SMAPE_TOLERANCE_PCT[rnn_case.precision]
+    validity = "valid" if drift <= tolerance else f"sMAPE differs by {drift:.1e} % from torch, more than {tolerance:.0e}"
+    rnn_benchmark.record(
+        smape=scores.mean.smape,
+        smape_article=scores.mean.smape_article,
+        mae_mw=scores.mean.mae_mw,
+        zones=[asdict(zone) for zone in scores.zones],
+        baselines_smape=baselines,
+        training={"steps": training.steps, "seconds": training.seconds, "seed": 0, "preset": "fast"},
+        validity=validity,
+    )
+    assert validity == "valid"
+    assert 0 < scores.mean.smape < baselines["seasonal_naive_168"]

@@ -1,0 +1,34 @@
+"""Training throughput: one optimiser step of the article's models, on the device that holds the windows."""
+
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import torch
+from bench.cases import training_cases
+
+from rnncore.forecast.device import resolve_device, synchronize
+from rnncore.forecast.presets import preset
+from rnncore.forecast.training import Trainer
+
+
+@pytest.mark.rnn_cases(choose=training_cases)
+@pytest.mark.benchmark(group="training")
+def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of):
+    device = resolve_device(rnn_case.device)
+    torch.set_num_threads(rnn_case.threads or rnn_threads)
+    article = preset("article", rnn_case.cell)
+    config = replace(article.train, batch_size=rnn_case.batch_size)
+    trainer = Trainer(forecaster_of(rnn_case), windows_of(article.windows), config, device)
+    order = trainer.epoch_order(0)
+    steps = count()
+
+    def run():
+        step = next(steps)
+        first = step % trainer.steps_per_epoch * config.batch_size
+        loss = trainer.train_step(order[first : first + config.batch_size], step)
+        synchronize(device)
+        return loss
+
+    rnn_benchmark(rnn_case, run, windows=config.batch_size)
+    assert torch.isfinite(run())

@@ -1,0 +1,102 @@
+"""The one list of sizes: which cases each suite measures at which `--rnn-scale`."""
+
+from rnncore.forecast.model import CELLS
+from rnncore.forecast.presets import preset
+from rnncore.measure.case import Case
+from rnncore.runtimes.base import PRECISIONS
+
+DEVICES = ("cpu", "cuda")
+
+INFERENCE_BATCH_SIZES = {"quick": (1, 32), "default": (1, 32, 1024), "full": (1, 8, 32, 128, 512, 1024, 2048)}
+TRAINING_BATCH_SIZES = {"quick": (32,), "default": (1024,), "full": (64, 256, 1024, 4096)}
+
+# Runtimes of every run; the ones that are extras join where the scale is full.
+USUAL_RUNTIMES = ("torch", "onnxruntime")
+
+
+def _runtimes_on(device: str, scale: str) -> list[tuple[str, str]]:
+    return [
+        (runtime, precision)
+        for (runtime, on), precisions in PRECISIONS.items()
+        if on == device and (runtime in USUAL_RUNTIMES or scale == "full")
+        for precision in precisions
+    ]
+
+
+def _article_axes(cell: str) -> dict[str, int]:
+    article = preset("article", cell)
+    return {
+        "hidden_size": article.forecaster.hidden_size,
+        "num_layers": article.forecaster.num_layers,
+        "lookback": article.windows.lookback,
+    }
+
+
+def training_cases(scale: str) -> list[Case]:
+    """One optimiser step of the article's model."""
+    return [
+        Case("train", cell, **_article_axes(cell), batch_size=batch_size, device=device)
+        for device in DEVICES
+        for batch_size in TRAINING_BATCH_SIZES[scale]
+        for cell in CELLS
+    ]
+
+
+def inference_cases(scale: str) -> list[Case]:
+    """One forward pass of the article's model on every runtime."""
+    return [
+        Case(
+            "infer",
+            cell,
+            **_article_axes(cell),
+            batch_size=batch_size,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+        )
+        for device in DEVICES
+        for batch_size in INFERENCE_BATCH_SIZES[scale]
+        for cell in CELLS
+        for runtime, precision in _runtimes_on(device, scale)
+    ]
+
+
+def accuracy_cases(scale: str) -> list[Case]:
+    """A short training of the fast model, scored on every runtime."""
+    cases = []
+    for cell in CELLS:
+        fast = preset("fast", cell)
+        cases += [
+            Case(
+                "accuracy",
+                cell,
+                fast.forecaster.hidden_size,
+                fast.forecaster.num_layers,
+                fast.windows.lookback,
+                device=device,
+                runtime=runtime,
+                precision=precision,
+            )
+            for device in DEVICES
+            for runtime, precision in _runtimes_on(device, scale)
+        ]
+    return cases
+
+
+def preparing_cases(scale: str) -> list[Case]:
+    """From files to ready windows: ours, and at full scale the article's way."""
+    runtimes = ("rnncore", "article") if scale == "full" else ("rnncore",)
+    return [Case("data", runtime=runtime, precision=None, **_data_axes()) for runtime in runtimes]
+
+
+def gathering_cases(scale: str) -> list[Case]:
+    """From ready windows to one batch."""
+    return [
+        Case("data", batch_size=batch_size, device=device, precision=None, **_data_axes())
+        for device in DEVICES
+        for batch_size in TRAINING_BATCH_SIZES[scale]
+    ]
+
+
+def _data_axes() -> dict[str, int]:
+    return {"lookback": preset("article", "gru").windows.lookback}

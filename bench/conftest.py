@@ -1,0 +1,57 @@
+"""What the suites share: windows of the chosen data set, forecasters, and the report at the end."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.series import Dataset
+from rnncore.forecast.windows import Float32Array, WindowConfig, Windows, make_windows
+from rnncore.measure.case import Case
+from rnncore.measure.plugin import saved_run_file
+
+REPORT_FOLDER = Path("reports/latest")
+SEED = 0
+
+
+@pytest.fixture(scope="session")
+def windows_of(rnn_dataset: Dataset) -> Callable[[WindowConfig], Windows]:
+    """Windows of the data set by configuration, each made once."""
+    return cache(lambda config: make_windows(rnn_dataset, config))
+
+
+@pytest.fixture(scope="session")
+def forecaster_of() -> Callable[[Case], Forecaster]:
+    """Untrained forecasters of the article's kind by case: speed does not depend on what a model has learnt."""
+
+    @cache
+    def forecaster(cell: str, hidden_size: int, num_layers: int) -> Forecaster:
+        return new_forecaster(ForecasterConfig(cell=cell, hidden_size=hidden_size, num_layers=num_layers), SEED)
+
+    return lambda case: forecaster(case.cell, case.hidden_size, case.num_layers)
+
+
+def spread_over_test_hours(windows: Windows, count: int) -> Float32Array:
+    """Gather *count* tested windows, evenly spread over all zones. Shape (count, T, F)."""
+    return windows.inputs(windows.test_start[np.arange(count) * len(windows.test_start) // count])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a library's warning, say of a newer torch, pass: here it must not stop a measurement."""
+    for item in items:
+        item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write the report of a saved run and say where it is."""
+    run_file = saved_run_file(config)
+    if run_file is None:
+        return
+    from rnncore.report.page import write_report
+
+    report = write_report([run_file], config.rootpath / REPORT_FOLDER)
+    terminalreporter.write_line(f"Report: {report.relative_to(config.rootpath)}")

@@ -1,0 +1,1 @@
+"""What run files mean. This half never imports torch."""

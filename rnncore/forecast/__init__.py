@@ -1,0 +1,1 @@
+"""The subject: what is measured. Series, windows, models, training, scoring and baselines."""

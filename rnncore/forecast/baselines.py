@@ -1,0 +1,127 @@
+"""Forecasts that any trained network has to beat: naive rules and least squares.
+
+All of them forecast the tested hours of `Windows` from earlier rows of the same zone, by position, as the article's
+windows do. The linear models are fitted on the hours before the tested ones.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from rnncore.errors import DataError
+from rnncore.forecast.scoring import Scores, score_forecasts
+from rnncore.forecast.series import FloatArray
+from rnncore.forecast.windows import DAY_H, WEEK_H, RowArray, Windows, ZoneWindows
+
+AR_LAGS = 90
+PER_HOUR_LAGS = 73
+
+# Far below the squared loads it is added to: only keeps the normal equations solvable when inputs repeat.
+RIDGE_MW2 = 1e-6
+
+
+def baseline_scores(windows: Windows) -> list[Scores]:
+    """Score every baseline on the tested hours.
+
+    Args:
+        windows: The windows whose tested hours are forecast.
+
+    Returns:
+        One entry per baseline: persistence, seasonal naive of a day and of a week, AR(90) and 24 per-hour regressions.
+
+    Raises:
+        DataError: If a zone has too few rows before its tested hours.
+    """
+    return [
+        score_forecasts(
+            name,
+            {zone.name: forecast(windows, zone) for zone in windows.zones if zone.test.stop > zone.test.start},
+            windows,
+        )
+        for name, forecast in BASELINES.items()
+    ]
+
+
+def _same_load_before(lag_h: int) -> Callable[[Windows, ZoneWindows], FloatArray]:
+    def forecast(windows: Windows, zone: ZoneWindows) -> FloatArray:
+        tested = _tested_rows(windows, zone)
+        _require_history(zone, tested, lag_h)
+        return windows.load_mw[tested - lag_h]
+
+    return forecast
+
+
+def _autoregression(windows: Windows, zone: ZoneWindows) -> FloatArray:
+    """Forecast by one least-squares model on the last 90 loads."""
+    tested = _tested_rows(windows, zone)
+    _require_history(zone, tested, 2 * AR_LAGS)
+    fitted = np.arange(zone.rows.start + AR_LAGS, tested[0])
+    return _fit_and_forecast(
+        _lagged_loads(windows, fitted, AR_LAGS), windows.load_mw[fitted], _lagged_loads(windows, tested, AR_LAGS)
+    )
+
+
+def _per_hour_regressions(windows: Windows, zone: ZoneWindows) -> FloatArray:
+    """Forecast by 24 least-squares models, one per hour of the day, on the last 73 loads and the weekday."""
+    tested = _tested_rows(windows, zone)
+    _require_history(zone, tested, DAY_H * 2 * (PER_HOUR_LAGS + 7))
+    fitted = np.arange(zone.rows.start + PER_HOUR_LAGS, tested[0])
+    hour, weekday = _hour_and_weekday(windows)
+    forecast_mw = np.empty(len(tested))
+    for of_day in range(DAY_H):
+        fit_rows = fitted[hour[fitted] == of_day]
+        here = hour[tested] == of_day
+        if not here.any():
+            continue
+        forecast_mw[here] = _fit_and_forecast(
+            _lags_and_weekday(windows, weekday, fit_rows),
+            windows.load_mw[fit_rows],
+            _lags_and_weekday(windows, weekday, tested[here]),
+        )
+    return forecast_mw
+
+
+BASELINES: dict[str, Callable[[Windows, ZoneWindows], FloatArray]] = {
+    "persistence": _same_load_before(1),
+    "seasonal_naive_24": _same_load_before(DAY_H),
+    "seasonal_naive_168": _same_load_before(WEEK_H),
+    "ar_90": _autoregression,
+    "per_hour_regressions": _per_hour_regressions,
+}
+
+
+def _tested_rows(windows: Windows, zone: ZoneWindows) -> RowArray:
+    return windows.target_rows(windows.test_start[zone.test])
+
+
+def _require_history(zone: ZoneWindows, tested: RowArray, needed: int) -> None:
+    have = int(tested[0]) - zone.rows.start
+    if have < needed:
+        raise DataError(
+            f"{zone.name}: {have} hours lie before the first tested hour, but the baselines need {needed}. "
+            "Give a longer series, or score without baselines."
+        )
+
+
+def _lagged_loads(windows: Windows, rows: RowArray, lags: int) -> FloatArray:
+    """Return the loads 1 to *lags* rows before each row. Shape (rows, lags)."""
+    return np.lib.stride_tricks.sliding_window_view(windows.load_mw, lags)[rows - lags]
+
+
+def _lags_and_weekday(windows: Windows, weekday: RowArray, rows: RowArray) -> FloatArray:
+    # Six dummies: the intercept stands for the seventh day.
+    dummies = weekday[rows, None] == np.arange(1, 7)
+    return np.hstack([_lagged_loads(windows, rows, PER_HOUR_LAGS), dummies])
+
+
+def _hour_and_weekday(windows: Windows) -> tuple[RowArray, RowArray]:
+    hours = windows.time.astype("datetime64[h]").astype(np.int64)
+    # 1970-01-01, day 0, was a Thursday.
+    return hours % DAY_H, (hours // DAY_H + 3) % 7
+
+
+def _fit_and_forecast(fit_inputs: FloatArray, fit_target: FloatArray, inputs: FloatArray) -> FloatArray:
+    # Least squares by the normal equations: five times faster than by SVD, and equal to 1e-7 % sMAPE on the PJM files.
+    model = Ridge(alpha=RIDGE_MW2, solver="cholesky").fit(fit_inputs, fit_target)
+    return np.asarray(model.predict(inputs), dtype=np.float64)

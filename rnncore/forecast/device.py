@@ -1,0 +1,45 @@
+"""Where models run: one place that turns a name into a device and sets the threads."""
+
+import os
+
+import torch
+
+from rnncore.errors import ConfigError, Unavailable
+
+DEVICES = ("cpu", "cuda")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `cpu`, `cuda` or `auto` into a device of this machine.
+
+    Args:
+        name: `auto` takes CUDA where there is a GPU that works, else the CPU.
+
+    Raises:
+        Unavailable: If `cuda` is asked for and there is none.
+        ConfigError: If the name is another one.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in DEVICES:
+        raise ConfigError(f"device is {name!r}; allowed: auto, {', '.join(DEVICES)}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        built_for = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        raise Unavailable(
+            f"no CUDA device: torch {torch.__version__} is {built_for} and sees no GPU. "
+            "Install a CUDA build of torch and the NVIDIA driver, or use the CPU."
+        )
+    return torch.device(name)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until all work queued on *device* is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def default_threads() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

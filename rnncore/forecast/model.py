@@ -1,0 +1,157 @@
+"""The forecaster: a GRU or LSTM over one window and a linear head on its last step."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rnncore.errors import ConfigError, ModelFileError
+from rnncore.files import whole_file
+from rnncore.forecast.windows import WindowConfig
+
+Cell = Literal["gru", "lstm"]
+CELLS: tuple[Cell, ...] = ("gru", "lstm")
+
+_RNN: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+METADATA_KEY = "rnncore"
+
+
+@dataclass(frozen=True)
+class ForecasterConfig:
+    """Size and kind of a forecaster; the defaults are the article's.
+
+    Attributes:
+        cell: `gru` (reset after the matrix product, as cuDNN has it) or `lstm`.
+        input_size: Features per hour, F.
+        hidden_size: Units per layer, H.
+        num_layers: Layers, L.
+        dropout: Part of the units between layers that training drops.
+        relu_head: Whether a ReLU stands before the linear head.
+    """
+
+    cell: Cell = "gru"
+    input_size: int = 5
+    hidden_size: int = 256
+    num_layers: int = 2
+    dropout: float = 0.2
+    relu_head: bool = True
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ConfigError(f"cell is {self.cell!r}; allowed: {', '.join(CELLS)}.")
+        for name in ("input_size", "hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}; give a number from 0 to below 1.")
+
+
+class Forecaster(nn.Module):
+    """Forecast the hour after a window.
+
+    The hidden state starts from zeros in every window. (The article carries it from one shuffled batch to the next, where
+    it belongs to other hours and other zones, and then tests from zeros.)
+
+    Args:
+        config: Size and kind.
+
+    Source:
+        GRU: Cho et al., arXiv 1406.1078, in the variant of cuDNN, which applies the reset gate after the matrix product.
+        LSTM: Hochreiter and Schmidhuber (1997) with forget gate, as in `torch.nn.LSTM`.
+    """
+
+    def __init__(self, config: ForecasterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.rnn = _RNN[config.cell](
+            input_size=config.input_size,
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+            batch_first=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )
+        self.head = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Forecast one value per window.
+
+        Args:
+            inputs: Windows. Shape (B, T, F), float32.
+
+        Returns:
+            Scaled forecasts. Shape (B, 1).
+        """
+        states, _ = self.rnn(inputs)
+        last = states[:, -1]  # (B, H)
+        if self.config.relu_head:
+            last = torch.relu(last)
+        output: Tensor = self.head(last)
+        return output
+
+
+def new_forecaster(config: ForecasterConfig, seed: int) -> Forecaster:
+    """Make a forecaster whose initial weights depend on *seed* alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Forecaster(config)
+
+
+def save_forecaster(path: Path, model: Forecaster, windows: WindowConfig, training: dict[str, Any]) -> None:
+    """Write weights, configuration and a record of the training to one `.safetensors` file, whole or not at all.
+
+    Args:
+        path: The file.
+        model: The forecaster, on any device.
+        windows: How its windows are made.
+        training: What should be remembered of the training; JSON values only.
+    """
+    facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "training": training}
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(facts)})
+
+
+def load_forecaster(path: Path) -> tuple[Forecaster, WindowConfig]:
+    """Read a forecaster and the configuration of its windows.
+
+    Args:
+        path: A file that `save_forecaster` wrote.
+
+    Returns:
+        The forecaster on the CPU, in evaluation mode, and its window configuration.
+
+    Raises:
+        ModelFileError: If the file is missing, is not such a file, or its weights do not fit.
+    """
+    facts, tensors = read_safetensors(path)
+    try:
+        model = Forecaster(ForecasterConfig(**facts["forecaster"]))
+        windows = WindowConfig(**facts["windows"])
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ConfigError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: not a forecaster of this version ({error}). Train it again.") from error
+    return model.eval(), windows
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the facts and tensors of a file that rnncore wrote.
+
+    Raises:
+        ModelFileError: If the file is missing or rnncore did not write it.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file. Make one with 'rnncore train --out {path}'.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        facts = json.loads(metadata[METADATA_KEY])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{path}: not a file that rnncore wrote. Give a .safetensors file of 'rnncore train'.") from error
+    return facts, tensors

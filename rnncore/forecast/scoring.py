@@ -1,0 +1,148 @@
+"""Scores of forecasts: sMAPE by the right formula, the article's, and the mean absolute error in MW."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnncore.forecast.series import FloatArray
+from rnncore.forecast.windows import Float32Array, Windows
+
+# Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
+CHUNK_WINDOWS = 2048
+
+Predict = Callable[[Float32Array], Float32Array]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far forecasts were off.
+
+    Attributes:
+        name: Zone, or the method where the zones' mean is meant.
+        smape: Mean of 200 |F - A| / (|F| + |A|), in percent.
+        smape_article: The figure that the article's code prints, in percent: a quarter of `smape`.
+        mae_mw: Mean absolute error in MW.
+    """
+
+    name: str
+    smape: float
+    smape_article: float
+    mae_mw: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores per zone and their unweighted mean, as the article averages them."""
+
+    mean: Score
+    zones: tuple[Score, ...]
+
+
+def smape_pct(forecast: FloatArray, actual: FloatArray) -> float:
+    """Return the symmetric mean absolute percentage error, in percent.
+
+    Args:
+        forecast: Forecasts F. Shape (N,).
+        actual: Actual values A, in the same unit. Shape (N,).
+
+    Returns:
+        Mean of 200 |F - A| / (|F| + |A|), where 0/0 counts as 0.
+
+    Source:
+        Makridakis, "Accuracy measures", Int. J. Forecasting 9 (1993), p. 529, with absolute values below.
+    """
+    size = np.abs(forecast) + np.abs(actual)
+    error = np.abs(forecast - actual)
+    return float(np.mean(200.0 * np.divide(error, size, out=np.zeros_like(error), where=size > 0)))
+
+
+def smape_article_pct(forecast: FloatArray, actual: FloatArray) -> float:
+    """Return what the article's code prints as sMAPE, in percent.
+
+    It divides by 2 where the formula divides by one half, so for positive loads it is a quarter of `smape_pct`.
+
+    Args:
+        forecast: Forecasts F. Shape (N,).
+        actual: Actual values A, in the same unit. Shape (N,).
+
+    Returns:
+        100 times the mean of |F - A| / (A + F) / 2, where 0/0 counts as 0.
+    """
+    size = actual + forecast
+    error = np.abs(forecast - actual)
+    return float(np.mean(100.0 * np.divide(error, size, out=np.zeros_like(error), where=size != 0) / 2))
+
+
+def score(name: str, forecast_mw: FloatArray, actual_mw: FloatArray) -> Score:
+    """Score the forecasts of one zone.
+
+    Args:
+        name: Zone name.
+        forecast_mw: Forecasts. Shape (N,).
+        actual_mw: Actual loads. Shape (N,).
+    """
+    return Score(
+        name=name,
+        smape=smape_pct(forecast_mw, actual_mw),
+        smape_article=smape_article_pct(forecast_mw, actual_mw),
+        mae_mw=float(np.mean(np.abs(forecast_mw - actual_mw))),
+    )
+
+
+def mean_score(name: str, zones: list[Score]) -> Scores:
+    """Return the zones' scores with their unweighted mean under *name*."""
+    return Scores(
+        mean=Score(
+            name=name,
+            smape=float(np.mean([zone.smape for zone in zones])),
+            smape_article=float(np.mean([zone.smape_article for zone in zones])),
+            mae_mw=float(np.mean([zone.mae_mw for zone in zones])),
+        ),
+        zones=tuple(zones),
+    )
+
+
+def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatArray]:
+    """Forecast every tested hour, in chunks.
+
+    Args:
+        predict: From (B, T, F) float32 inputs to (B, 1) float32 outputs.
+        windows: The windows.
+
+    Returns:
+        Forecasts in MW by zone, in order of time; zones without tested hours are left out.
+    """
+    forecasts = {}
+    for zone in windows.zones:
+        start = windows.test_start[zone.test]
+        if len(start) == 0:
+            continue
+        chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
+        output = np.concatenate([predict(windows.inputs(chunk))[:, 0] for chunk in chunks])
+        forecasts[zone.name] = windows.to_mw(zone, start, output)
+    return forecasts
+
+
+def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Windows) -> Scores:
+    """Score forecasts of the tested hours against the actual load.
+
+    Args:
+        name: What made them.
+        forecasts_mw: Forecasts by zone, as `forecast_test_hours` gives them.
+        windows: The windows that they were made from.
+    """
+    return mean_score(
+        name,
+        [
+            score(zone.name, forecasts_mw[zone.name], tested_load_mw(windows, zone.name))
+            for zone in windows.zones
+            if zone.name in forecasts_mw
+        ],
+    )
+
+
+def tested_load_mw(windows: Windows, zone_name: str) -> FloatArray:
+    """Return the actual load of the tested hours of one zone, in MW and in order of time."""
+    zone = next(zone for zone in windows.zones if zone.name == zone_name)
+    return windows.load_mw[windows.target_rows(windows.test_start[zone.test])]

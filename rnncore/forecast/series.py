@@ -1,0 +1,270 @@
+"""Hourly load series: one type, read from CSV files, chosen by name or folder."""
+
+import csv
+import hashlib
+import io
+import math
+import os
+import warnings
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rnncore.errors import DataError
+from rnncore.files import whole_file
+
+FloatArray = npt.NDArray[np.float64]
+TimeArray = npt.NDArray[np.datetime64]
+
+HOUR = np.timedelta64(1, "h")
+DATA_ENV = "RNNCORE_DATA"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The hourly load of one zone, sorted by time.
+
+    Attributes:
+        name: Zone name, from the value column without a trailing `_MW`.
+        time: Local time of each row, datetime64[s], ascending; stamps may repeat or be missing. Shape (N,).
+        load_mw: Load in MW, finite. Shape (N,).
+        digest: SHA-256 of the file that it was read from, or of the values where there is no file.
+    """
+
+    name: str
+    time: TimeArray
+    load_mw: FloatArray
+    digest: str
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose stamp an earlier row already has."""
+        return int(np.count_nonzero(np.diff(self.time) == np.timedelta64(0, "s")))
+
+    @property
+    def missing_hours(self) -> int:
+        """Hours between the first and the last stamp that no row has."""
+        span_hours = int((self.time[-1] - self.time[0]) / HOUR) + 1
+        return span_hours - (len(self.time) - self.duplicates)
+
+    def cleaned(self) -> "Series":
+        """Return the series with rows of equal stamp merged to their mean."""
+        time, first, count = np.unique(self.time, return_index=True, return_counts=True)
+        load_mw = np.add.reduceat(self.load_mw, first) / count
+        return replace(self, time=time, load_mw=load_mw)
+
+    def to_csv(self, path: Path) -> None:
+        """Write the series as a CSV file that `read_csv` reads back unchanged."""
+        table = pd.DataFrame({"Datetime": pd.DatetimeIndex(self.time), f"{self.name}_MW": self.load_mw})
+        with whole_file(path) as temporary:
+            table.to_csv(temporary, index=False, date_format="%Y-%m-%d %H:%M:%S")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The series of several zones under one name.
+
+    Attributes:
+        name: `pjm`, `synthetic`, or the name of the user's file or folder.
+        series: One per zone, in a fixed order.
+    """
+
+    name: str
+    series: tuple[Series, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the zones' names and digests: equal exactly when the data are equal."""
+        lines = "".join(f"{one.name} {one.digest}\n" for one in self.series)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def cleaned(self) -> "Dataset":
+        """Return the data set with rows of equal stamp merged to their mean, zone by zone."""
+        return replace(self, series=tuple(one.cleaned() for one in self.series))
+
+
+def open_dataset(location: str | Path | None = None) -> Dataset:
+    """Open a data set by name or path.
+
+    Args:
+        location: `synthetic`, a CSV file, or a folder of CSV files. None takes the environment variable
+            RNNCORE_DATA, else `data/pjm` if its twelve files were fetched, else `synthetic`.
+
+    Returns:
+        The data set, zones in order of file name.
+
+    Raises:
+        DataError: If nothing is found there or a file cannot be read.
+    """
+    from rnncore.forecast.pjm import PJM_FOLDER, is_complete
+    from rnncore.forecast.synthetic import synthetic_dataset
+
+    if location is None:
+        location = os.environ.get(DATA_ENV) or (PJM_FOLDER if is_complete(PJM_FOLDER) else "synthetic")
+    if str(location) == "synthetic":
+        return synthetic_dataset()
+    path = Path(location)
+    if path.is_file():
+        return Dataset(path.stem, (read_csv(path),))
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: no such file or folder. Give a CSV file, a folder of CSV files or 'synthetic', "
+            "or run 'rnncore data fetch' for the PJM files."
+        )
+    files = sorted(path.glob("*.csv"))
+    if not files:
+        raise DataError(f"{path}: the folder holds no .csv file. Put one hourly CSV per zone there.")
+    series = tuple(read_csv(file) for file in files)
+    _require_distinct_names(path, series)
+    return Dataset("pjm" if is_complete(path) else path.resolve().name, series)
+
+
+def read_csv(path: Path) -> Series:
+    """Read one zone from a CSV file with a header, a time column and one value column in MW.
+
+    Rows may stand in any order; they are sorted by time, equal stamps staying in file order. Repeated and missing hours
+    are kept as they are: what to do about them is the windows' choice.
+
+    Args:
+        path: The file; UTF-8, comma-separated.
+
+    Returns:
+        The series.
+
+    Raises:
+        DataError: If the file is empty, has missing or extra columns, a time or number that cannot be read, a NaN or an
+            infinite value, mixed time zones, steps other than one hour, or a constant value. Names file and line.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    value_column = _value_column(path, raw)
+    time, load_mw = _parse(path, raw)
+    order = np.argsort(time, kind="stable")
+    time, load_mw = time[order], load_mw[order]
+    _require_hourly(path, time)
+    if load_mw.min() == load_mw.max():
+        raise DataError(
+            f"{path}: column '{value_column}' is {load_mw[0]:g} in every row and cannot be scaled. "
+            "Give a series that varies."
+        )
+    return Series(value_column.removesuffix("_MW"), time, load_mw, hashlib.sha256(raw).hexdigest())
+
+
+def _value_column(path: Path, raw: bytes) -> str:
+    try:
+        header = raw.split(b"\n", 1)[0].decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line 1: not UTF-8 text. Save the file as UTF-8 CSV.") from error
+    if not header:
+        raise DataError(f"{path}, line 1: no header. Start the file with a line such as 'Datetime,AEP_MW'.")
+    columns = [name.strip() for name in next(csv.reader([header]))]
+    if len(columns) != 2:
+        raise DataError(
+            f"{path}, line 1: {len(columns)} columns ({', '.join(columns)}), but a time column and one value column are "
+            "allowed. Give one file per zone."
+        )
+    if _as_time(columns[0]) is not None:
+        raise DataError(
+            f"{path}, line 1: data where the header belongs ('{header}'). Start the file with a line such as "
+            "'Datetime,AEP_MW'."
+        )
+    return columns[1]
+
+
+def _parse(path: Path, raw: bytes) -> tuple[TimeArray, FloatArray]:
+    """Return times and loads in file order by the fast reader; on any doubt let the slow one name the fault."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            frame = pd.read_csv(
+                io.BytesIO(raw),
+                header=0,
+                names=["time", "load"],
+                index_col=False,
+                parse_dates=["time"],
+                date_format="ISO8601",
+                dtype={"load": np.float64},
+            )
+    except (ValueError, UserWarning, pd.errors.ParserWarning) as error:
+        raise _first_fault(path, raw) from error
+    if frame.empty:
+        raise DataError(f"{path}: a header but no rows. Give at least one row per hour.")
+    if not isinstance(frame["time"].dtype, (np.dtype, pd.DatetimeTZDtype)) or frame["time"].dtype.kind != "M":
+        raise _first_fault(path, raw)
+    load_mw = frame["load"].to_numpy()
+    if frame["time"].isna().any() or not np.isfinite(load_mw).all():
+        raise _first_fault(path, raw)
+    # A file whose stamps all carry one offset is in local time of that offset.
+    time = frame["time"].dt.tz_localize(None).to_numpy().astype("datetime64[s]")
+    return time, load_mw
+
+
+def _first_fault(path: Path, raw: bytes) -> DataError:
+    """Return the error for the first row that cannot be read, with its line."""
+    try:
+        reader = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return DataError(f"{path}, line {line}: not UTF-8 text. Save the file as UTF-8 CSV.")
+    next(reader)
+    first_offset: object = None
+    seen = False
+    for row in reader:
+        if not row:
+            continue
+        here = f"{path}, line {reader.line_num}"
+        if len(row) != 2:
+            return DataError(f"{here}: {len(row)} fields ({','.join(row)}), but a time and one value are allowed.")
+        time = _as_time(row[0])
+        if time is None:
+            return DataError(f"{here}: '{row[0]}' is not a time. Write times as YYYY-MM-DD HH:MM:SS.")
+        if seen and time.utcoffset() != first_offset:
+            return DataError(
+                f"{here}: time zone of '{row[0]}' differs from that of the rows before (mixed time zones). "
+                "Write all times in one zone."
+            )
+        seen, first_offset = True, time.utcoffset()
+        fault = _number_fault(row[1])
+        if fault:
+            return DataError(f"{here}: {fault}. Give a finite number in MW, or leave the row out.")
+    return DataError(f"{path}: cannot be read as 'time,value' rows. Compare it with data/README.md.")
+
+
+def _as_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+
+
+def _number_fault(text: str) -> str | None:
+    if not text.strip():
+        return "the value is empty"
+    try:
+        value = float(text)
+    except ValueError:
+        return f"'{text}' is not a number"
+    return None if math.isfinite(value) else f"'{text}' is not finite"
+
+
+def _require_hourly(path: Path, time: TimeArray) -> None:
+    steps = np.diff(time)
+    steps = steps[steps > np.timedelta64(0, "s")]
+    if len(steps) and np.median(steps.astype(np.int64)) != HOUR / np.timedelta64(1, "s"):
+        minutes = np.median(steps.astype(np.int64)) / 60
+        raise DataError(f"{path}: the usual step between rows is {minutes:g} minutes, not one hour. Resample to hours.")
+
+
+def _require_distinct_names(folder: Path, series: tuple[Series, ...]) -> None:
+    names = [one.name for one in series]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"{folder}: value column '{repeated[0]}' stands in more than one file. Give each zone its own column name."
+        )

@@ -1,0 +1,469 @@
+"""Training: batches gathered on the device, one optimiser step after another, resumable to the bit on CPU."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rnncore.errors import ConfigError, ModelFileError
+from rnncore.files import whole_file
+from rnncore.forecast.device import synchronize
+from rnncore.forecast.model import METADATA_KEY, Forecaster, read_safetensors
+from rnncore.forecast.windows import Windows
+
+logger = logging.getLogger("rnncore.training")
+
+LOG_EVERY_STEPS = 200
+CHECKPOINT_EVERY_S = 30.0
+
+# One-cycle schedule: the share of the steps that the rate rises, and the rate at both ends relative to the top.
+WARM_UP_SHARE = 0.3
+START_SHARE = 1 / 25
+END_SHARE = 1e-4
+
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": nn.functional.mse_loss,
+    "smooth_l1": nn.functional.smooth_l1_loss,
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a forecaster is trained; the defaults are the article's.
+
+    Attributes:
+        batch_size: Windows per step, B; the last, smaller batch of an epoch is dropped.
+        epochs: Passes over the training windows.
+        learning_rate: Adam's rate, or its top under `one_cycle`.
+        schedule: `constant` or `one_cycle` (cosine up, cosine down over all planned steps).
+        loss: `mse` or `smooth_l1`, on scaled values.
+        clip_norm: Largest gradient norm; None leaves gradients as they are.
+        seed: Of initial weights, shuffling and dropout.
+        max_steps: Stop after so many steps in all.
+        max_seconds: Stop after so much training time; the schedule still runs by steps.
+    """
+
+    batch_size: int = 1024
+    epochs: int = 5
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    loss: Literal["mse", "smooth_l1"] = "mse"
+    clip_norm: float | None = None
+    seed: int = 0
+    max_steps: int | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "learning_rate", "clip_norm", "max_steps", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} is {value}; give a number above 0.")
+        if self.schedule not in ("constant", "one_cycle"):
+            raise ConfigError(f"schedule is {self.schedule!r}; allowed: constant, one_cycle.")
+        if self.loss not in _LOSSES:
+            raise ConfigError(f"loss is {self.loss!r}; allowed: {', '.join(_LOSSES)}.")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass, whole or cut short: its number from 1, steps done, mean loss per step and training time."""
+
+    number: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        step: Steps done in all.
+        total_steps: Steps planned in all.
+        epoch: Number of the current epoch, from 1.
+        windows_per_s: Windows per second since this process began to train.
+        seconds_left: Expected time to the end at this rate.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    windows_per_s: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training did.
+
+    Attributes:
+        epochs: One entry per epoch begun.
+        steps: Steps done in all.
+        seconds: Training time in all, earlier sessions included, checkpoints and data preparation not.
+        windows_per_s: Windows per second over that time.
+        ended_by: `epochs`, `max_steps`, `max_seconds` or `stopped`.
+    """
+
+    epochs: tuple[Epoch, ...]
+    steps: int
+    seconds: float
+    windows_per_s: float
+    ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"]
+
+
+class ResidentWindows:
+    """The windows' rows on one device; a batch is a gather there.
+
+    Args:
+        windows: The windows.
+        device: Where the features, targets and row numbers lie.
+    """
+
+    def __init__(self, windows: Windows, device: torch.device) -> None:
+        self.lookback = windows.config.lookback
+        self.num_features = windows.num_features
+        self._features = torch.from_numpy(windows.features).to(device)
+        self._target = torch.from_numpy(windows.target).to(device)
+        self.train_start = torch.from_numpy(windows.train_start).to(device)
+        # Row s of this view is window s laid flat, T * F consecutive floats: gathering it copies whole windows.
+        length = self.lookback * self.num_features
+        count = len(self._features) - self.lookback + 1
+        self._every_window = self._features.as_strided((count, length), (self.num_features, 1))
+
+    def inputs(self, start: Tensor) -> Tensor:
+        """Gather the windows that begin at rows *start*. Shape (B, T, F), float32."""
+        flat = self._every_window[start]
+        return flat.view(-1, self.lookback, self.num_features)
+
+    def targets(self, start: Tensor) -> Tensor:
+        """Gather what the model learns for these windows. Shape (B, 1), float32."""
+        return self._target[start + self.lookback].unsqueeze(1)
+
+
+class Trainer:
+    """A forecaster, its optimiser and its windows on one device.
+
+    Args:
+        model: The forecaster; moved to *device* and trained in place.
+        windows: The windows to train on.
+        config: How to train.
+        device: Where to train.
+
+    Raises:
+        ConfigError: If there are fewer training windows than a batch holds.
+    """
+
+    def __init__(self, model: Forecaster, windows: Windows, config: TrainConfig, device: torch.device) -> None:
+        count = len(windows.train_start)
+        if count < config.batch_size:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}, but there are {count} training windows. "
+                "Give a smaller batch size or a longer series."
+            )
+        self.model = model.to(device).train()
+        self.config = config
+        self.device = device
+        self.resident = ResidentWindows(windows, device)
+        self.steps_per_epoch = count // config.batch_size
+        self.planned_steps = config.epochs * self.steps_per_epoch
+        if config.max_steps is not None:
+            self.planned_steps = min(self.planned_steps, config.max_steps)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self._loss = _LOSSES[config.loss]
+
+    def epoch_order(self, epoch: int) -> Tensor:
+        """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,)."""
+        # Made on the CPU from seed and epoch alone: the same on every device, and nothing to store for a resume.
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.resident.train_start), generator=generator)
+        return self.resident.train_start[order.to(self.device)]
+
+    def train_step(self, start: Tensor, step: int) -> Tensor:
+        """Take one optimiser step.
+
+        Args:
+            start: First rows of the batch's windows, on the device. Shape (B,).
+            step: Steps done before; the schedule depends on it.
+
+        Returns:
+            The batch's mean loss, on the device. Shape ().
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.config, step, self.planned_steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self.model(self.resident.inputs(start)), self.resident.targets(start))
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def learning_rate_at(config: TrainConfig, step: int, planned_steps: int) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        config: How to train.
+        step: Steps done before.
+        planned_steps: Steps planned in all.
+
+    Source:
+        Smith and Topin, "Super-Convergence", arXiv 1708.07120, with cosine ramps.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    share = step / max(1, planned_steps - 1)
+    if share < WARM_UP_SHARE:
+        low, way = START_SHARE, share / WARM_UP_SHARE
+    else:
+        low, way = END_SHARE, (1 - share) / (1 - WARM_UP_SHARE)
+    return config.learning_rate * (low + (1 - low) * (1 - math.cos(math.pi * way)) / 2)
+
+
+@dataclass
+class _Position:
+    """What changes as a training goes on, beside weights and optimiser."""
+
+    step: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+    epoch_steps: int = 0
+    epoch_seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.epochs) + self.epoch_seconds
+
+
+def fit(
+    trainer: Trainer,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Train until the epochs, the steps or the time are spent, or *should_stop* says so.
+
+    The loss stays on the device and is read once per epoch; on the CPU, where reading is free, it also stands in the log
+    line that comes every 200 steps.
+
+    Args:
+        trainer: The forecaster to train, in place, with its windows.
+        checkpoint: File that is rewritten every 30 s, at the end of each epoch, and when the training stops.
+        resume: Go on from *checkpoint*. On the CPU with equal threads the end is equal, bit for bit, to that of an
+            uninterrupted training.
+        on_step: Called after each step.
+        should_stop: Asked after each step.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ModelFileError: If *resume* is asked for and *checkpoint* is missing or belongs to another training.
+    """
+    torch.manual_seed(trainer.config.seed)
+    position = _Position(loss_sum=torch.zeros((), device=trainer.device))
+    if resume:
+        if checkpoint is None:
+            raise ConfigError("resume needs the checkpoint file to go on from. Give its path.")
+        position = _read_checkpoint(checkpoint, trainer)
+    clock = _Clock(trainer, position)
+    ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"] | None = _spent(trainer.config, position)
+    while ended_by is None and len(position.epochs) < trainer.config.epochs:
+        ended_by = _train_epoch(trainer, position, clock, checkpoint, on_step, should_stop)
+    if checkpoint is not None:
+        _write_checkpoint(checkpoint, trainer, position)
+    trainer.model.eval()
+    epochs = tuple(position.epochs) + ((_epoch_so_far(position),) if position.epoch_steps else ())
+    seconds = position.seconds
+    return TrainResult(
+        epochs=epochs,
+        steps=position.step,
+        seconds=seconds,
+        windows_per_s=position.step * trainer.config.batch_size / seconds if seconds else 0.0,
+        ended_by=ended_by or "epochs",
+    )
+
+
+class _Clock:
+    """Training time of this process, and what it says about the rest."""
+
+    def __init__(self, trainer: Trainer, position: _Position) -> None:
+        self._trainer, self._position = trainer, position
+        self._first_step = position.step
+        self._began_s = self._lap_s = self.checkpoint_s = time.perf_counter()
+
+    def lap(self) -> None:
+        """Add the time since the last lap to the epoch."""
+        now_s = time.perf_counter()
+        self._position.epoch_seconds += now_s - self._lap_s
+        self._lap_s = now_s
+
+    def skip(self) -> None:
+        """Leave the time since the last lap out of the training time."""
+        self._lap_s = time.perf_counter()
+
+    def progress(self) -> Progress:
+        steps = self._position.step - self._first_step
+        elapsed_s = max(time.perf_counter() - self._began_s, 1e-9)
+        planned = self._trainer.planned_steps
+        left_s = elapsed_s / max(steps, 1) * (planned - self._position.step)
+        limit_s = self._trainer.config.max_seconds
+        if limit_s is not None:
+            left_s = min(left_s, limit_s - self._position.seconds)
+        return Progress(
+            step=self._position.step,
+            total_steps=planned,
+            epoch=len(self._position.epochs) + 1,
+            windows_per_s=steps * self._trainer.config.batch_size / elapsed_s,
+            seconds_left=max(left_s, 0.0),
+        )
+
+
+def _train_epoch(
+    trainer: Trainer,
+    position: _Position,
+    clock: _Clock,
+    checkpoint: Path | None,
+    on_step: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+) -> Literal["max_steps", "max_seconds", "stopped"] | None:
+    """Train to the end of the epoch, or to where something ends the training: then return what."""
+    order = trainer.epoch_order(len(position.epochs))
+    batch_size = trainer.config.batch_size
+    clock.skip()
+    while position.epoch_steps < trainer.steps_per_epoch:
+        start = order[position.epoch_steps * batch_size : (position.epoch_steps + 1) * batch_size]
+        position.loss_sum += trainer.train_step(start, position.step)
+        position.step += 1
+        position.epoch_steps += 1
+        clock.lap()
+        on_step(clock.progress())
+        if position.epoch_steps % LOG_EVERY_STEPS == 0:
+            _log_step(trainer, position, clock.progress())
+        ended_by = "stopped" if should_stop() else _spent(trainer.config, position)
+        if ended_by is not None and position.epoch_steps < trainer.steps_per_epoch:
+            synchronize(trainer.device)
+            clock.lap()
+            return ended_by
+        if checkpoint is not None and time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S:
+            _write_checkpoint(checkpoint, trainer, position)
+            clock.checkpoint_s = time.perf_counter()
+        clock.skip()
+    synchronize(trainer.device)
+    clock.lap()
+    epoch = _epoch_so_far(position)
+    logger.info("epoch %d/%d: mean loss %.6f, %.1f s", epoch.number, trainer.config.epochs, epoch.loss, epoch.seconds)
+    position.epochs.append(epoch)
+    position.epoch_steps, position.epoch_seconds = 0, 0.0
+    position.loss_sum.zero_()
+    return ended_by
+
+
+def _spent(config: TrainConfig, position: _Position) -> Literal["max_steps", "max_seconds"] | None:
+    if config.max_steps is not None and position.step >= config.max_steps:
+        return "max_steps"
+    if config.max_seconds is not None and position.seconds >= config.max_seconds:
+        return "max_seconds"
+    return None
+
+
+def _epoch_so_far(position: _Position) -> Epoch:
+    loss = float(position.loss_sum) / position.epoch_steps
+    return Epoch(len(position.epochs) + 1, position.epoch_steps, loss, position.epoch_seconds)
+
+
+def _log_step(trainer: Trainer, position: _Position, progress: Progress) -> None:
+    loss = "" if trainer.device.type == "cuda" else f"mean loss {float(position.loss_sum) / position.epoch_steps:.6f}, "
+    logger.info(
+        "epoch %d/%d, step %d/%d: %s%.0f windows/s, %.0f s left",
+        progress.epoch,
+        trainer.config.epochs,
+        position.epoch_steps,
+        trainer.steps_per_epoch,
+        loss,
+        progress.windows_per_s,
+        progress.seconds_left,
+    )
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to be gone on from; the limits may differ."""
+    config = replace(trainer.config, max_steps=None, max_seconds=None)
+    return {
+        "forecaster": asdict(trainer.model.config),
+        "train": asdict(config),
+        "windows": {"lookback": trainer.resident.lookback, "train_windows": len(trainer.resident.train_start)},
+    }
+
+
+def _write_checkpoint(path: Path, trainer: Trainer, position: _Position) -> None:
+    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+    for index, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    tensors |= {"loss_sum": position.loss_sum, "rng.cpu": torch.get_rng_state()}
+    if trainer.device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    facts = {
+        "identity": _identity(trainer),
+        "step": position.step,
+        "planned_steps": trainer.planned_steps,
+        "epoch_steps": position.epoch_steps,
+        "epoch_seconds": position.epoch_seconds,
+        "epochs": [asdict(epoch) for epoch in position.epochs],
+    }
+    with whole_file(path) as temporary:
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            temporary,
+            metadata={METADATA_KEY: json.dumps(facts)},
+        )
+
+
+def _read_checkpoint(path: Path, trainer: Trainer) -> _Position:
+    facts, tensors = read_safetensors(path)
+    if "identity" not in facts:
+        raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
+    _require_same_training(path, facts["identity"], _identity(trainer))
+    trainer.model.load_state_dict(
+        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    )
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if trainer.config.schedule != "constant":
+        trainer.planned_steps = facts["planned_steps"]
+    torch.set_rng_state(tensors["rng.cpu"])
+    if trainer.device.type == "cuda" and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"], trainer.device)
+    return _Position(
+        step=facts["step"],
+        epochs=[Epoch(**epoch) for epoch in facts["epochs"]],
+        epoch_steps=facts["epoch_steps"],
+        epoch_seconds=facts["epoch_seconds"],
+        loss_sum=tensors["loss_sum"].to(trainer.device),
+    )
+
+
+def _require_same_training(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    for part, values in asked.items():
+        for name, value in values.items():
+            before = saved.get(part, {}).get(name)
+            if before != value:
+                raise ModelFileError(
+                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. Resume with the same "
+                    "settings (only the limits may differ), or start anew without --resume."
+                )

@@ -1,0 +1,303 @@
+"""Windows over hourly series: features, scaling and split, held as row indices and never as copies.
+
+Shape letters, here and everywhere: N rows of all zones, B batch, T lookback, F features, H hidden, L layers.
+
+Window `s` covers rows `s` to `s + T - 1` of one resident (N, F) float32 array and forecasts row `s + T`. A batch is a
+gather by `s`; nothing of size windows x lookback is ever held.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rnncore.errors import ConfigError, DataError
+from rnncore.forecast.series import HOUR, Dataset, FloatArray, Series, TimeArray
+
+Float32Array = npt.NDArray[np.float32]
+RowArray = npt.NDArray[np.int64]
+
+# The article tests the last tenth of each file's windows of 90 hours. The tested hours stay the same at any lookback,
+# so that scores can be compared.
+ARTICLE_LOOKBACK = 90
+
+DAY_H, WEEK_H = 24, 168
+_YEAR_DAYS = 365.25
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How series become windows.
+
+    Attributes:
+        features: `article` (load, hour, weekday, month and day of year, min-max scaled) or `lagged` (load now, a day and
+            a week before the forecast hour, their differences, and the calendar of the forecast hour).
+        lookback: Hours in a window, T.
+        scale_on: Rows that scales are fitted on: `all` as the article does, which leaks the tested extremes into
+            training, or `train`.
+        split: `article` tests the last part of each zone, so that another zone's training part may cover the tested
+            hours; `date` tests all hours after one date, the same for every zone.
+        test_fraction: Part of the hours that is tested.
+        drop_gaps: Leave out windows whose hours are not consecutive.
+    """
+
+    features: Literal["article", "lagged"] = "article"
+    lookback: int = ARTICLE_LOOKBACK
+    scale_on: Literal["all", "train"] = "all"
+    split: Literal["article", "date"] = "article"
+    test_fraction: float = 0.1
+    drop_gaps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURE_NAMES:
+            raise ConfigError(f"features is {self.features!r}; allowed: {', '.join(FEATURE_NAMES)}.")
+        if self.lookback < 1:
+            raise ConfigError(f"lookback is {self.lookback}; give a number of hours of at least 1.")
+        if self.scale_on not in ("all", "train"):
+            raise ConfigError(f"scale_on is {self.scale_on!r}; allowed: all, train.")
+        if self.split not in ("article", "date"):
+            raise ConfigError(f"split is {self.split!r}; allowed: article, date.")
+        if not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction is {self.test_fraction}; give a number between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class ZoneWindows:
+    """What belongs to one zone.
+
+    Attributes:
+        name: Zone name.
+        rows: Its rows in the arrays of `Windows`.
+        train: Its part of `Windows.train_start`.
+        test: Its part of `Windows.test_start`; empty where the zone ends before the tested date.
+        scale_mw: MW per unit of model output.
+        duplicates: Rows whose stamp an earlier row already has.
+        missing_hours: Hours inside the series that no row has.
+    """
+
+    name: str
+    rows: slice
+    train: slice
+    test: slice
+    scale_mw: float
+    duplicates: int
+    missing_hours: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of a data set.
+
+    Attributes:
+        config: What they were made with.
+        dataset_name: Name of the data set.
+        dataset_digest: Its digest.
+        features: Model inputs, zones one after another. Shape (N, F), float32.
+        target: What the model learns for each row, in units of `scale_mw` above `offset_mw`. Shape (N,), float32.
+        offset_mw: What a model output of 0 means for each row. Shape (N,).
+        load_mw: Actual load of each row. Shape (N,).
+        time: Local time of each row. Shape (N,).
+        train_start: First row of each training window.
+        test_start: First row of each test window.
+        zones: The zones in order.
+    """
+
+    config: WindowConfig
+    dataset_name: str
+    dataset_digest: str
+    features: Float32Array
+    target: Float32Array
+    offset_mw: FloatArray
+    load_mw: FloatArray
+    time: TimeArray
+    train_start: RowArray
+    test_start: RowArray
+    zones: tuple[ZoneWindows, ...]
+
+    @property
+    def num_features(self) -> int:
+        """Features per hour, F."""
+        return self.features.shape[1]
+
+    def inputs(self, start: RowArray) -> Float32Array:
+        """Gather the windows that begin at rows *start*. Shape (B, T, F), float32."""
+        every_window = np.lib.stride_tricks.sliding_window_view(self.features, self.config.lookback, axis=0)
+        return np.ascontiguousarray(every_window[start].transpose(0, 2, 1))
+
+    def target_rows(self, start: RowArray) -> RowArray:
+        """Return the rows that the windows beginning at *start* forecast. Shape (B,)."""
+        return start + self.config.lookback
+
+    def to_mw(self, zone: ZoneWindows, start: RowArray, output: Float32Array) -> FloatArray:
+        """Turn model outputs of windows of one zone into MW. Shape (B,)."""
+        return self.offset_mw[self.target_rows(start)] + zone.scale_mw * output.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Features of one zone, and the first row from which they are complete."""
+
+    features: Float32Array
+    target: Float32Array
+    offset_mw: FloatArray
+    scale_mw: float
+    first_row: int
+
+
+def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
+    """Make features, scales and the split of every zone.
+
+    Args:
+        dataset: The series.
+        config: How to make them.
+
+    Returns:
+        The windows of all zones.
+
+    Raises:
+        DataError: If a series is too short to give one training and one test window.
+    """
+    first_tested = _first_tested_rows(dataset, config)
+    blocks: list[_Block] = []
+    zones: list[ZoneWindows] = []
+    train_parts: list[RowArray] = []
+    test_parts: list[RowArray] = []
+    row = train_count = test_count = 0
+    for series, tested in zip(dataset.series, first_tested, strict=True):
+        block = _FEATURES[config.features](series, _fit_rows(config, series, tested))
+        train, test = _split(series, config, block.first_row, tested)
+        zones.append(
+            ZoneWindows(
+                name=series.name,
+                rows=slice(row, row + len(series.time)),
+                train=slice(train_count, train_count + len(train)),
+                test=slice(test_count, test_count + len(test)),
+                scale_mw=block.scale_mw,
+                duplicates=series.duplicates,
+                missing_hours=series.missing_hours,
+            )
+        )
+        train_parts.append(train + row)
+        test_parts.append(test + row)
+        row, train_count, test_count = row + len(series.time), train_count + len(train), test_count + len(test)
+        blocks.append(block)
+    return Windows(
+        config=config,
+        dataset_name=dataset.name,
+        dataset_digest=dataset.digest,
+        features=np.concatenate([block.features for block in blocks]),
+        target=np.concatenate([block.target for block in blocks]),
+        offset_mw=np.concatenate([block.offset_mw for block in blocks]),
+        load_mw=np.concatenate([series.load_mw for series in dataset.series]),
+        time=np.concatenate([series.time for series in dataset.series]),
+        train_start=np.concatenate(train_parts),
+        test_start=np.concatenate(test_parts),
+        zones=tuple(zones),
+    )
+
+
+def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
+    """Return, per zone, the first row whose load is tested."""
+    if config.split == "article":
+        lengths = [len(series.time) for series in dataset.series]
+        return [length - int(config.test_fraction * max(0, length - ARTICLE_LOOKBACK)) for length in lengths]
+    every_time = np.sort(np.concatenate([series.time for series in dataset.series]))
+    cut = every_time[int((1 - config.test_fraction) * len(every_time))]
+    return [int(np.searchsorted(series.time, cut)) for series in dataset.series]
+
+
+def _fit_rows(config: WindowConfig, series: Series, first_tested: int) -> slice:
+    return slice(0, len(series.time) if config.scale_on == "all" else first_tested)
+
+
+def _split(series: Series, config: WindowConfig, first_row: int, first_tested: int) -> tuple[RowArray, RowArray]:
+    """Return the first rows of the training and test windows of one zone."""
+    rows = len(series.time)
+    start = np.arange(first_row, max(first_row, rows - config.lookback), dtype=np.int64)
+    if config.drop_gaps:
+        start = start[series.time[start + config.lookback] - series.time[start] == config.lookback * HOUR]
+    is_train = start + config.lookback < first_tested
+    train, test = start[is_train], start[~is_train]
+    if config.split == "article" and (len(train) == 0 or len(test) == 0):
+        needed = _rows_needed(config, first_row)
+        raise DataError(
+            f"{series.name}: {rows} rows give {len(train)} training and {len(test)} test windows of {config.lookback} "
+            f"hours; at least {needed} rows are needed. Give a longer series or a shorter lookback."
+        )
+    if len(train) == 0:
+        raise DataError(
+            f"{series.name}: no window ends before the first tested hour of the date split. Leave the zone out, or use "
+            "the article split."
+        )
+    return train, test
+
+
+def _rows_needed(config: WindowConfig, first_row: int) -> int:
+    """Return the fewest rows that give one tested hour and one training window."""
+    rows = ARTICLE_LOOKBACK + int(np.ceil(1 / config.test_fraction))
+    while rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK)) <= first_row + config.lookback:
+        rows += 1
+    return rows
+
+
+def _article_features(series: Series, fit: slice) -> _Block:
+    """Min-max scale load, hour, weekday, month and day of year, as the article does."""
+    calendar = pd.DatetimeIndex(series.time)
+    columns = (series.load_mw, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
+    features = np.empty((len(series.time), len(columns)), dtype=np.float32)
+    for index, column in enumerate(columns):
+        values = np.asarray(column, dtype=np.float64)
+        low, high = values[fit].min(), values[fit].max()
+        # A series shorter than a year may hold one month: it then says nothing and becomes 0.
+        features[:, index] = (values - low) / ((high - low) or 1.0)
+    low_mw = float(series.load_mw[fit].min())
+    scale_mw = _nonzero_scale(series, float(series.load_mw[fit].max()) - low_mw)
+    offset_mw = np.full(len(series.time), low_mw)
+    return _Block(features, features[:, 0].copy(), offset_mw, scale_mw, first_row=0)
+
+
+def _lagged_features(series: Series, fit: slice) -> _Block:
+    """Describe each hour by what is known about the hour after it.
+
+    Channels of row r, whose next hour is r + 1: the load at r, at r + 1 - 24 and at r + 1 - 168, the last hourly change
+    up to each of these, and sine and cosine of the next hour's time of day, weekday and day of year. The model learns
+    what is left above the load at r plus yesterday's change into the same hour, y[t-1] + (y[t-24] - y[t-25]).
+    """
+    load = series.load_mw
+    first_row = WEEK_H
+    change = np.diff(load, prepend=load[:1])
+    level_mw, spread_mw = float(load[fit].mean()), _nonzero_scale(series, float(load[fit].std()))
+    change_mw = _nonzero_scale(series, float(change[fit].std()))
+
+    def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
+        """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
+        return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
+
+    channels = [(next_hour(load, lag_h) - level_mw) / spread_mw for lag_h in (1, DAY_H, WEEK_H)]
+    channels += [next_hour(change, lag_h) / change_mw for lag_h in (1, DAY_H, WEEK_H)]
+    calendar = pd.DatetimeIndex(series.time + HOUR)
+    for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, _YEAR_DAYS)):
+        angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
+        channels += [np.sin(angle), np.cos(angle)]
+    features = np.stack(channels, axis=1).astype(np.float32)
+
+    row = np.arange(len(load))
+    offset_mw = load[np.maximum(row - 1, 0)] + change[np.maximum(row - DAY_H, 0)]
+    residual_mw = load - offset_mw
+    scale_mw = _nonzero_scale(series, float(residual_mw[fit].std()))
+    return _Block(features, (residual_mw / scale_mw).astype(np.float32), offset_mw, scale_mw, first_row)
+
+
+def _nonzero_scale(series: Series, scale_mw: float) -> float:
+    if scale_mw > 0:
+        return scale_mw
+    raise DataError(
+        f"{series.name}: the training part does not vary and cannot be scaled. Give a longer series, or one that varies."
+    )
+
+
+_FEATURES: dict[str, Callable[[Series, slice], _Block]] = {"article": _article_features, "lagged": _lagged_features}
+FEATURE_NAMES = tuple(_FEATURES)

@@ -1,0 +1,60 @@
+"""The axes of one measurement, and the one place that makes its label."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+Axis = str | int | None
+
+# What a label leaves out: the article's model, and all threads that the process may use.
+_USUAL = {"hidden_size": 256, "num_layers": 2, "lookback": 90}
+_LETTER = {"hidden_size": "h", "num_layers": "l", "lookback": "t"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured. None where an axis has no meaning.
+
+    Attributes:
+        phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
+            scoring of a trained model.
+        cell: `gru` or `lstm`.
+        hidden_size: Units per layer, H.
+        num_layers: Layers, L.
+        lookback: Hours in a window, T.
+        batch_size: Windows per call, B.
+        device: `cpu` or `cuda`.
+        runtime: What runs the model, or the data path.
+        precision: What it computes in.
+        threads: CPU threads; None for all that the process may use.
+    """
+
+    phase: Literal["train", "infer", "data", "accuracy"]
+    cell: str | None = None
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    lookback: int | None = None
+    batch_size: int | None = None
+    device: str = "cpu"
+    runtime: str = "torch"
+    precision: str | None = "fp32"
+    threads: int | None = None
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        """Return the axes by name, as pytest parameters and `extra_info` carry them."""
+        return asdict(self)
+
+    @property
+    def label(self) -> str:
+        """Return a name that is short, and the same on every machine."""
+        parts = [self.cell, self.runtime, self.device, self.precision]
+        parts += [f"b{self.batch_size}"] if self.batch_size else []
+        for axis, letter in _LETTER.items():
+            value = getattr(self, axis)
+            if value not in (None, _USUAL[axis]):
+                parts.append(f"{letter}{value}")
+        parts += [f"{self.threads}threads"] if self.threads else []
+        return "-".join(part for part in parts if part)
+
+
+AXES = tuple(field.name for field in fields(Case))

@@ -1,0 +1,1 @@
+"""How it is shown. This half never imports torch."""

@@ -1,0 +1,151 @@
+"""The report: what a run says, top to bottom, as Markdown with a picture."""
+
+from itertools import groupby
+from pathlib import Path
+
+from rnncore.compare.runs import Record, Run, read_run
+from rnncore.errors import RunFileError
+from rnncore.files import write_text
+from rnncore.report import tables
+from rnncore.report.charts import throughput_chart, write_chart
+
+REPORT_NAME = "report.md"
+CHART_NAME = "throughput.png"
+
+
+def write_report(paths: list[Path], folder: Path) -> Path:
+    """Write `report.md`, and a chart where there is something to draw, into *folder*.
+
+    Args:
+        paths: Run files; several are put side by side.
+        folder: Where to; made if missing.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        RunFileError: If a run file cannot be read or holds no benchmark of rnncore's.
+    """
+    runs = [read_run(path) for path in paths]
+    for run in runs:
+        if not any(run.phase(phase) for phase in ("train", "infer", "data", "accuracy")):
+            raise RunFileError(f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'.")
+    charted = tables.valid(record for run in runs for record in run.phase("infer"))
+    if charted and len(runs) == 1:
+        write_chart(throughput_chart(charted), folder / CHART_NAME)
+    report = folder / REPORT_NAME
+    write_text(report, render(runs, with_chart=bool(charted) and len(runs) == 1))
+    return report
+
+
+def render(runs: list[Run], with_chart: bool = False) -> str:
+    """Return the report of one or several runs as Markdown; equal text for equal runs."""
+    return one_run(runs[0], with_chart) if len(runs) == 1 else several_runs(runs)
+
+
+def one_run(run: Run, with_chart: bool) -> str:
+    """Return the report of one run: what is fastest here."""
+    parts = ["# GRU and LSTM load forecasters: what is fastest here\n", *_verdicts(run)]
+    infer = tables.valid(run.phase("infer"))
+    if infer:
+        parts.append("## Inference\n")
+        parts.append("One forward pass of the article's model. Less time is better.\n")
+        if with_chart:
+            parts.append(f"![Windows per second by batch size, cell and runtime]({CHART_NAME})\n")
+        for batch_size, records in _by_batch_size(infer):
+            parts += [f"### Batch of {batch_size}\n", tables.inference_table(records)]
+    if train := tables.valid(run.phase("train")):
+        parts += ["## Training\n", "One optimiser step of the article's model.\n", tables.training_table(train)]
+    if accuracy := tables.valid(run.phase("accuracy")):
+        training = accuracy[0].extra["training"]
+        parts += [
+            "## Accuracy beside speed\n",
+            f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
+            "hour of every zone. The article's own code prints a quarter of the sMAPE.\n",
+            tables.accuracy_table(accuracy),
+            tables.baseline_table(accuracy[0].extra["baselines_smape"]),
+        ]
+    if data := tables.valid(run.phase("data")):
+        parts += ["## Data path\n", tables.data_table(data)]
+    parts += _not_measured(run)
+    parts += ["## Machine and data\n", tables.machine_table([run]), *_how_measured([run])]
+    return "\n".join(parts)
+
+
+def several_runs(runs: list[Run]) -> str:
+    """Return the report of several runs: machines and times side by side."""
+    return "\n".join(
+        [
+            "# GRU and LSTM load forecasters: runs side by side\n",
+            "## Machines and data\n",
+            tables.machine_table(runs),
+            "## Times\n",
+            "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
+            "be noise between processes.\n",
+            tables.side_by_side_table(runs),
+            *_how_measured(runs),
+        ]
+    )
+
+
+def _verdicts(run: Run) -> list[str]:
+    """Say in sentences what is fastest and what is most accurate."""
+    sentences = []
+    for batch_size, records in _by_batch_size(tables.valid(run.phase("infer"))):
+        best, *others = sorted(records, key=lambda record: record.median_s)
+        scale, unit = tables.time_unit([best.median_s])
+        what = "one window at a time" if batch_size == 1 else f"{batch_size:,} windows at a time"
+        sentence = (
+            f"For {what}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
+            f"{tables.significant(best.median_s / scale)} {unit} per call, "
+            f"{tables.significant(best.windows_per_s)} windows/s"
+        )
+        if others:
+            sentence += f"; the next, {tables.cell_name(others[0])} in {tables.how(others[0])}, is " + tables.times(
+                others[0].median_s / best.median_s
+            )
+        sentences.append(f"- {sentence}.")
+    if train := tables.valid(run.phase("train")):
+        fastest = max(train, key=lambda record: record.windows_per_s)
+        sentences.append(
+            f"- **{tables.cell_name(fastest)}** trains fastest: {tables.significant(fastest.windows_per_s)} windows/s at "
+            f"batch {fastest.extra['batch_size']:,} in {tables.how(fastest)}."
+        )
+    if accuracy := tables.valid(run.phase("accuracy")):
+        best = min(accuracy, key=lambda record: float(record.extra["smape"]))
+        name, smape = min(best.extra["baselines_smape"].items(), key=lambda item: float(item[1]))
+        sentences.append(
+            f"- Most accurate after the short training: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
+            f"the best baseline, {tables.BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
+        )
+    if run.data:
+        sentences.append(f"- Data: {run.data['name']}. The ratios below are of one process on one machine.")
+    return ["\n".join(sentences) + "\n"]
+
+
+def _by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
+    def batch_size(record: Record) -> int:
+        return int(record.extra["batch_size"])
+
+    return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
+
+
+def _not_measured(run: Run) -> list[str]:
+    invalid = [record for record in run.records if record.validity != "valid"]
+    rows = [[record.fullname.split("::")[-1], f"invalid: {record.validity}"] for record in invalid]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in run.skipped:
+        reasons.setdefault(reason, []).append(name.split("::")[-1])
+    rows += [[f"{len(names)} benchmarks, such as {names[0]}", f"skipped: {reason}"] for reason, names in reasons.items()]
+    return ["## Not measured, or not ranked\n", tables.markdown_table(["Benchmark", "Why"], rows, left=2)] if rows else []
+
+
+def _how_measured(runs: list[Run]) -> list[str]:
+    lines = [f"- `{' '.join(run.command)}` at {run.datetime}: `{run.path.name}`" for run in runs]
+    return [
+        "## How it was measured\n",
+        "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
+        "is the peak of the process in a further, untimed call. All runtimes get the same threads, and only one is open "
+        "at a time.\n",
+        "\n".join(lines) + "\n",
+    ]

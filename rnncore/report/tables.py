@@ -1,0 +1,262 @@
+"""Markdown tables: numbers in one unit per column, words for what they mean."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from rnncore.compare.runs import Record, Run
+
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+RUNTIME_NAMES = {
+    "torch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "rnncore": "rnncore",
+    "article": "article's code",
+}
+BASELINE_NAMES = {
+    "persistence": "Persistence, y[t-1]",
+    "seasonal_naive_24": "Same hour yesterday",
+    "seasonal_naive_168": "Same hour a week ago",
+    "ar_90": "AR(90), least squares",
+    "per_hour_regressions": "24 per-hour regressions",
+}
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table, the first *left* columns aligned left and the rest right."""
+    rule = ["---" if index < left else "--:" for index in range(len(head))]
+    lines = [head, rule, *[[_cell(text) for text in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    # A cell must stay one cell, and text from a file must stay text.
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
+        text = text.replace(character, escaped)
+    return text
+
+
+def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
+    """Return the scale and name of the unit in which the smallest of the times reads as at least 1."""
+    smallest = min(seconds)
+    for scale, name in _TIME_UNITS:
+        if smallest >= scale:
+            return scale, name
+    return _TIME_UNITS[-1]
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, thousands apart, no exponent."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - _exponent(value)
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+def _exponent(value: float) -> int:
+    return int(f"{abs(value):e}".split("e")[1])
+
+
+def times(ratio: float) -> str:
+    """Return a ratio in words: `1.33x slower`, `1.20x faster` or `equal`."""
+    if 0.995 < ratio < 1.005:
+        return "equal"
+    return f"{ratio:.2f}x slower" if ratio > 1 else f"{1 / ratio:.2f}x faster"
+
+
+def bytes_text(count: int | None) -> str:
+    """Return a number of bytes in MiB, or a dash."""
+    return "–" if count is None else f"{count / 2**20:,.0f} MiB"
+
+
+def how(record: Record) -> str:
+    """Name the runtime, device and precision of a record."""
+    extra = record.extra
+    name = RUNTIME_NAMES.get(str(extra["runtime"]), str(extra["runtime"]))
+    parts = [name, {"cpu": "CPU", "cuda": "CUDA"}.get(extra["device"], str(extra["device"]))]
+    return ", ".join(parts + ([str(extra["precision"])] if extra["precision"] else []))
+
+
+def cell_name(record: Record) -> str:
+    """Return GRU or LSTM."""
+    return str(record.extra["cell"]).upper()
+
+
+def valid(records: Iterable[Record]) -> list[Record]:
+    """Leave out records whose result is wrong."""
+    return [record for record in records if record.validity == "valid"]
+
+
+def inference_table(records: list[Record]) -> str:
+    """Compare cells and runtimes at one batch size: times, rates, and ratios to PyTorch's GRU on the CPU."""
+    base = next((record for record in records if _is_base(record)), None)
+    scale, unit = time_unit(record.median_s for record in records)
+    rows = []
+    for record in sorted(records, key=lambda record: record.median_s):
+        gru = _same_but_cell(record, records)
+        rows.append(
+            [
+                how(record),
+                cell_name(record),
+                *_time_cells(record, scale),
+                significant(record.windows_per_s),
+                times(record.median_s / base.median_s) if base and record is not base else "–",
+                times(record.median_s / gru.median_s) if gru else "–",
+                f"{record.extra['parity_max_abs']:.1e}" if "parity_max_abs" in record.extra else "–",
+                bytes_text(record.extra.get("peak_rss_bytes")),
+            ]
+        )
+    base_name = f"against {how(base)}, GRU" if base else "against base"
+    head = ["Runtime", "Cell", f"median {unit}", f"min–max {unit}", "windows/s", base_name, "LSTM against GRU"]
+    return markdown_table([*head, "error to float64", "peak memory"], rows, left=2)
+
+
+def _is_base(record: Record) -> bool:
+    extra = record.extra
+    return (extra["runtime"], extra["device"], extra["cell"], extra["precision"]) == ("torch", "cpu", "gru", "fp32")
+
+
+def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
+    """Return the GRU record beside an LSTM record."""
+    if record.extra["cell"] != "lstm":
+        return None
+    axes = ("runtime", "device", "precision", "batch_size", "hidden_size", "num_layers", "lookback", "threads")
+    return next(
+        (
+            other
+            for other in records
+            if other.extra["cell"] == "gru" and all(other.extra[axis] == record.extra[axis] for axis in axes)
+        ),
+        None,
+    )
+
+
+def _time_cells(record: Record, scale: float) -> list[str]:
+    low, high = min(record.rounds_s) / scale, max(record.rounds_s) / scale
+    return [significant(record.median_s / scale), f"{significant(low)}–{significant(high)}"]
+
+
+def training_table(records: list[Record]) -> str:
+    """Compare the cells' optimiser steps."""
+    scale, unit = time_unit(record.median_s for record in records)
+    rows = []
+    for record in records:
+        gru = _same_but_cell(record, records)
+        rows.append(
+            [
+                how(record),
+                cell_name(record),
+                str(record.extra["batch_size"]),
+                *_time_cells(record, scale),
+                significant(record.windows_per_s),
+                times(record.median_s / gru.median_s) if gru else "–",
+                bytes_text(record.extra.get("peak_rss_bytes")),
+            ]
+        )
+    head = ["Runtime", "Cell", "batch", f"median {unit}", f"min–max {unit}", "windows/s", "LSTM against GRU", "peak memory"]
+    return markdown_table(head, rows, left=2)
+
+
+def accuracy_table(records: list[Record]) -> str:
+    """Show sMAPE beside the time to train and to score."""
+    scale, unit = time_unit(record.median_s for record in records)
+    rows = [
+        [
+            how(record),
+            cell_name(record),
+            f"{record.extra['smape']:.3f}",
+            f"{record.extra['smape_article']:.3f}",
+            significant(record.extra["mae_mw"]),
+            f"{record.extra['training']['seconds']:.1f}",
+            *_time_cells(record, scale),
+            significant(record.windows_per_s),
+        ]
+        for record in records
+    ]
+    head = ["Scored by", "Cell", "sMAPE %", "article's sMAPE %", "MAE MW", "training s", f"scoring {unit}"]
+    return markdown_table([*head, f"min–max {unit}", "windows/s"], rows, left=2)
+
+
+def baseline_table(smape_pct: dict[str, float]) -> str:
+    """Show what simple rules score on the same hours."""
+    rows = [[BASELINE_NAMES.get(name, name), f"{value:.3f}"] for name, value in smape_pct.items()]
+    return markdown_table(["Baseline", "sMAPE %"], rows)
+
+
+def data_table(records: list[Record]) -> str:
+    """Show the data path."""
+    rows = []
+    for record in records:
+        scale, unit = time_unit([record.median_s])
+        batch_size = record.extra["batch_size"]
+        what = f"one batch of {batch_size}" if batch_size else "files to ready windows"
+        median, spread = _time_cells(record, scale)
+        rows.append(
+            [
+                what,
+                how(record),
+                f"{median} {unit}",
+                f"{spread} {unit}",
+                significant(record.windows_per_s),
+                bytes_text(record.extra.get("peak_rss_bytes")),
+            ]
+        )
+    return markdown_table(["Step", "By", "median", "min–max", "windows/s", "peak memory"], rows, left=2)
+
+
+def machine_table(runs: list[Run]) -> str:
+    """Put the machines of runs side by side; facts that differ are bold."""
+    facts = [machine_facts(run) for run in runs]
+    rows = []
+    for name in facts[0]:
+        values = [fact[name] for fact in facts]
+        differ = len(set(values)) > 1
+        rows.append([name, *[f"**{value}**" if differ else value for value in values]])
+    return markdown_table(["", *[run_name(run, index) for index, run in enumerate(runs)]], rows, left=1 + len(runs))
+
+
+def run_name(run: Run, index: int) -> str:
+    """Return a short name of a run among several."""
+    return f"{chr(ord('A') + index)}: {PurePath(run.path).name}"
+
+
+def machine_facts(run: Run) -> dict[str, str]:
+    """Return what a reader wants to know of the machine, as text."""
+    fingerprint = run.fingerprint
+    gpu = fingerprint.get("gpu")
+    packages = fingerprint.get("packages", {})
+    return {
+        "CPU": str(fingerprint.get("cpu")),
+        "CPUs, threads used": f"{fingerprint.get('cpus')}, {fingerprint.get('threads')}",
+        "Memory": bytes_text(fingerprint.get("memory_bytes")),
+        "GPU": _gpu_text(gpu),
+        "System": f"{fingerprint.get('system')}, Python {fingerprint.get('python')}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        "Data": f"{run.data['name']} ({run.data['digest'][:12]})" if run.data else "none",
+        "Commit": run.commit or "not in git",
+    }
+
+
+def _gpu_text(gpu: dict[str, Any] | None) -> str:
+    if gpu is None:
+        return "none"
+    return f"{gpu['name']}, {bytes_text(gpu['memory_bytes'])}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"
+
+
+def side_by_side_table(runs: list[Run]) -> str:
+    """Put every benchmark's time in each run side by side, with the ratio to the first run."""
+    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    names = list(dict.fromkeys(name for records in by_name for name in records))
+    rows = []
+    for name in names:
+        here = [records.get(name) for records in by_name]
+        scale, unit = time_unit(record.median_s for record in here if record)
+        cells = [f"{significant(record.median_s / scale)} {unit}" if record else "–" for record in here]
+        first = here[0]
+        ratios = [times(record.median_s / first.median_s) if record and first else "–" for record in here[1:]]
+        rows.append([name.split("::")[-1], *cells, *ratios])
+    letters = [chr(ord("A") + index) for index in range(len(runs))]
+    head = ["Benchmark", *letters, *[f"{letter} against A" for letter in letters[1:]]]
+    return markdown_table(head, rows)

@@ -1,0 +1,141 @@
+"""The contract that every runtime keeps, and the one table that opens them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnncore.errors import ConfigError, RnncoreError
+from rnncore.forecast.model import Forecaster
+from rnncore.forecast.windows import Float32Array
+
+# A forecaster in memory, or an ONNX file made from one.
+Source = Forecaster | Path
+
+
+class Runtime(ABC):
+    """One way to run a forecaster on one device.
+
+    `bind` puts the input where it will run, `run` is what is timed and returns only when the output is ready, so that one
+    host clock is right for every runtime. The time of the copies is left out on purpose: it is a case of its own.
+    """
+
+    @abstractmethod
+    def bind(self, inputs: Float32Array) -> None:
+        """Put the windows where they will run.
+
+        Args:
+            inputs: Shape (B, T, F), float32, on the host.
+        """
+
+    @abstractmethod
+    def run(self) -> None:
+        """Forecast the bound windows; return when the output is ready on the device."""
+
+    @abstractmethod
+    def output(self) -> Float32Array:
+        """Return the output of the last run on the host. Shape (B, 1), float32."""
+
+    @abstractmethod
+    def placement(self) -> dict[str, str]:
+        """Return where each recurrent operation runs: name of the operation to name of what runs it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free threads and memory."""
+
+    def predict(self, inputs: Float32Array) -> Float32Array:
+        """Bind, run and fetch: from (B, T, F) to (B, 1)."""
+        self.bind(inputs)
+        self.run()
+        return self.output()
+
+
+def _torch(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import TorchRuntime
+
+    return TorchRuntime(source, device, precision, threads)
+
+
+def _onnxruntime(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime(source, device, precision, threads)
+
+
+def _openvino(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(source, device, precision, threads)
+
+
+_RUNTIMES: dict[str, Callable[[Source, str, str, int], Runtime]] = {
+    "torch": _torch,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+RUNTIMES = tuple(_RUNTIMES)
+
+# What each runtime computes in, on each device: the names are the values of the `precision` axis.
+# ONNX Runtime's CUDA RNN kernels let cuDNN use TF32 and give no way to forbid it.
+PRECISIONS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("torch", "cpu"): ("fp32",),
+    ("torch", "cuda"): ("fp32", "tf32"),
+    ("onnxruntime", "cpu"): ("fp32",),
+    ("onnxruntime", "cuda"): ("tf32",),
+    ("openvino", "cpu"): ("fp32",),
+}
+
+_open: list[str] = []
+
+
+@contextmanager
+def open_runtime(name: str, source: Source, device: str, precision: str, threads: int) -> Iterator[Runtime]:
+    """Open a runtime, and close it at the end of the block.
+
+    Only one may be open at a time: the idle threads of one runtime spin and slow another's down.
+
+    Args:
+        name: One of `RUNTIMES`.
+        source: The forecaster, or an ONNX file for the runtimes that read one.
+        device: `cpu` or `cuda`.
+        precision: One that `PRECISIONS` gives for the runtime on the device.
+        threads: CPU threads for one operation, the same for every runtime that is compared.
+
+    Raises:
+        ConfigError: If the name, the precision or the source does not fit.
+        Unavailable: If the device or a package is missing.
+        RnncoreError: If another runtime is open.
+    """
+    if name not in _RUNTIMES:
+        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(RUNTIMES)}.")
+    allowed = PRECISIONS.get((name, device), ())
+    if precision not in allowed:
+        raise ConfigError(
+            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(allowed) or 'none'}."
+        )
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}; give a whole number of at least 1.")
+    if _open:
+        raise RnncoreError(
+            f"runtime {_open[0]} is still open; close it before opening {name}: idle runtimes slow each other down."
+        )
+    runtime = _RUNTIMES[name](source, device, precision, threads)
+    _open.append(name)
+    try:
+        yield runtime
+    finally:
+        _open.clear()
+        runtime.close()
+
+
+def onnx_file_of(source: Source, folder: Path) -> Path:
+    """Return *source* as an ONNX file, exporting into *folder* if it is a forecaster."""
+    if isinstance(source, Path):
+        return source
+    from rnncore.runtimes.export import export_onnx
+
+    path = folder / "forecaster.onnx"
+    export_onnx(source, path)
+    return path
+
