@@ -4,8 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from bench.cases import accuracy_cases
 
+from bench.cases import accuracy_cases
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.device import resolve_device
 from rnncore.forecast.model import new_forecaster
@@ -41,7 +41,7 @@ def trained(request, rnn_threads, windows_of):
 
 @pytest.fixture(scope="session")
 def baselines(windows_of):
-    """sMAPE of the baselines by name."""
+    """SMAPE of the baselines by name."""
     windows = windows_of(preset("fast", "gru").windows)
     return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
 
@@ -53,14 +53,14 @@ def _scores_of(runtime_name, model, device, precision, threads, windows):
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
 @pytest.mark.benchmark(group="accuracy")
-def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, trained, baselines):
+def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, trained, baselines):
     resolve_device(rnn_case.device)
     windows = windows_of(preset("fast", rnn_case.cell).windows)
     model, training, reference = trained(rnn_case.cell)
+    source = source_for(rnn_case.runtime, model, windows.config)
+    threads = rnn_case.threads or rnn_threads
     scores = None
-    with open_runtime(
-        rnn_case.runtime, model, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
-    ) as runtime:
+    with open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime:
 
         def run():
             nonlocal scores

@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 import torch
-from bench.cases import training_cases
 
+from bench.cases import training_cases
 from rnncore.forecast.device import resolve_device, synchronize
 from rnncore.forecast.presets import preset
 from rnncore.forecast.training import Trainer

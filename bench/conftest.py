@@ -12,6 +12,8 @@ from rnncore.forecast.series import Dataset
 from rnncore.forecast.windows import Float32Array, WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
+from rnncore.runtimes.base import Source
+from rnncore.runtimes.export import export_onnx
 
 REPORT_FOLDER = Path("reports/latest")
 SEED = 0
@@ -32,6 +34,22 @@ def forecaster_of() -> Callable[[Case], Forecaster]:
         return new_forecaster(ForecasterConfig(cell=cell, hidden_size=hidden_size, num_layers=num_layers), SEED)
 
     return lambda case: forecaster(case.cell, case.hidden_size, case.num_layers)
+
+
+@pytest.fixture(scope="session")
+def source_for(tmp_path_factory) -> Callable[[str, Forecaster, WindowConfig], Source]:
+    """What a runtime opens for a forecaster: itself, or its ONNX file, exported once."""
+    files: dict[int, Path] = {}
+
+    def source(runtime: str, model: Forecaster, windows: WindowConfig) -> Source:
+        if runtime == "torch":
+            return model
+        if id(model) not in files:
+            files[id(model)] = tmp_path_factory.mktemp("onnx") / "forecaster.onnx"
+            export_onnx(model, files[id(model)], windows)
+        return files[id(model)]
+
+    return source
 
 
 def spread_over_test_hours(windows: Windows, count: int) -> Float32Array:

@@ -1,0 +1,470 @@
+"""The `rnncore` command: a verb parses, calls one function and prints."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rnncore import __version__
+from rnncore.errors import ConfigError, RnncoreError
+
+if TYPE_CHECKING:
+    from rnncore.forecast.series import Dataset
+    from rnncore.forecast.training import Progress as TrainingProgress
+    from rnncore.forecast.windows import WindowConfig, Windows
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+# Piped output has no width of its own; a table must not be cut there.
+PIPED_WIDTH = 200
+
+app = typer.Typer(
+    name="rnncore",
+    help="Train, run and measure GRU and LSTM load forecasters.\n\nBenchmarks are run by pytest: pytest bench/ "
+    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Fetch and describe load series.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+# Results go to standard output, everything else to standard error, so that --json can be piped.
+err = Console(stderr=True, highlight=False)
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="CSV file, folder of CSV files, or 'synthetic'. Default: $RNNCORE_DATA, else data/pjm if fetched, else "
+        "synthetic.",
+    ),
+]
+CellOption = Annotated[Literal["gru", "lstm"], typer.Option("--cell", help="Recurrent cell.")]
+CleanOption = Annotated[
+    bool, typer.Option("--clean", help="Merge rows of equal stamp to their mean and drop windows that straddle a gap.")
+]
+SplitOption = Annotated[
+    Literal["article", "date"],
+    typer.Option("--split", help="Test the last tenth of each zone (article), or all hours after one date (date)."),
+]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to run.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of initial weights, shuffling and dropout.")]
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", help="Passes over the training windows [default: the preset's]")
+]
+MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", help="Stop after so many optimiser steps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def main() -> None:
+    """Run the command; print errors as one paragraph and exit with 2."""
+    try:
+        app()
+    except RnncoreError as error:
+        typer.echo(f"rnncore: {error}", err=True)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        typer.echo("rnncore: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@data_app.command()
+def fetch(
+    folder: Annotated[Path, typer.Option("--out", help="Where to.")] = Path("data/pjm"),
+    mirror: Annotated[str | None, typer.Option(help="Base URL of another source of the same files.")] = None,
+) -> None:
+    """Download the twelve PJM files (30 MB), check their digests, and keep what is already there."""
+    from rnncore.forecast.pjm import PJM_URL, fetch_pjm
+
+    counts = {True: 0, False: 0}
+
+    def on_file(name: str, downloaded: bool) -> None:
+        counts[downloaded] += 1
+        err.print(f"{name}: {'downloaded' if downloaded else 'already there'}, digest right")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        fetch_pjm(folder, mirror or PJM_URL, on_file, _DownloadBar(progress))
+    typer.echo(f"{folder}: 12 files, {counts[True]} downloaded, {counts[False]} already there")
+
+
+class _DownloadBar:
+    """What pooch takes for a progress bar, shown by rich; `total` is set when a file begins."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("Downloading", total=None)
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        return self._total
+
+    @total.setter
+    def total(self, size_bytes: int) -> None:
+        self._total = size_bytes
+        self._progress.reset(self._task, total=size_bytes)
+
+    def update(self, size_bytes: int) -> None:
+        self._progress.advance(self._task, size_bytes)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.refresh()
+
+
+@data_app.command()
+def describe(
+    data: DataOption = None,
+    lookback: Annotated[int, typer.Option(help="Hours in a window.")] = 90,
+    split: SplitOption = "article",
+    clean: CleanOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show zones, faults and window counts of a data set."""
+    from rnncore.forecast.windows import WindowConfig
+
+    dataset, windows = _open(data, WindowConfig(lookback=lookback, split=split), clean)
+    zones = [
+        {
+            "name": zone.name,
+            "rows": zone.rows.stop - zone.rows.start,
+            "duplicates": zone.duplicates,
+            "missing_hours": zone.missing_hours,
+            "train_windows": zone.train.stop - zone.train.start,
+            "test_windows": zone.test.stop - zone.test.start,
+            "first_hour": str(windows.time[zone.rows.start]),
+            "last_hour": str(windows.time[zone.rows.stop - 1]),
+        }
+        for zone in windows.zones
+    ]
+    facts = {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "lookback": lookback,
+        "split": split,
+        "train_windows": len(windows.train_start),
+        "test_windows": len(windows.test_start),
+        "zones": zones,
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    names = {"name": "Zone", "rows": "Rows", "duplicates": "Repeated", "missing_hours": "Missing"}
+    names |= {"train_windows": "Training", "test_windows": "Test", "first_hour": "First hour", "last_hour": "Last hour"}
+    _print_table([list(names.values()), *[[zone[key] for key in names] for zone in zones]])
+    typer.echo(
+        f"{dataset.name}: {facts['train_windows']:,} training and {facts['test_windows']:,} test windows of {lookback} "
+        f"hours, digest {dataset.digest[:12]}"
+    )
+
+
+@app.command()
+def train(
+    cell: CellOption = "gru",
+    preset: Annotated[
+        Literal["article", "fast"], typer.Option(help="article: the reference, to the letter; fast: our recipe.")
+    ] = "fast",
+    data: DataOption = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Model file [default: models/CELL-PRESET.safetensors]")] = None,
+    seed: SeedOption = 0,
+    epochs: EpochsOption = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
+    max_steps: MaxStepsOption = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop after so much training time.")] = None,
+    split: SplitOption = "article",
+    clean: CleanOption = False,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a forecaster and write it to a .safetensors file.
+
+    A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
+    """
+    from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.model import new_forecaster, save_forecaster
+    from rnncore.forecast.presets import preset as recipe_of
+    from rnncore.forecast.training import Trainer, fit
+
+    path = path or Path("models") / f"{cell}-{preset}.safetensors"
+    _require_suffix(path, ".safetensors")
+    recipe = recipe_of(preset, cell)
+    config = replace(
+        recipe.train,
+        seed=seed,
+        epochs=recipe.train.epochs if epochs is None else epochs,
+        batch_size=recipe.train.batch_size if batch_size is None else batch_size,
+        max_steps=max_steps,
+        max_seconds=max_seconds,
+    )
+    dataset, windows = _open(data, replace(recipe.windows, split=split), clean)
+    model = new_forecaster(recipe.forecaster, seed)
+    trainer = Trainer(model, windows, config, resolve_device(device))
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    with _training_progress(cell.upper()) as on_step, _stop_on_ctrl_c() as should_stop:
+        result = fit(trainer, checkpoint, resume, on_step, should_stop)
+    if result.ended_by == "stopped":
+        err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    record = {"preset": preset, "data": dataset.name, "digest": dataset.digest, **asdict(result)}
+    save_forecaster(path, model, windows.config, record)
+    if as_json:
+        _print_json({"out": str(path), **record})
+        return
+    typer.echo(
+        f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
+        f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        Path | None, typer.Argument(help="A .safetensors or .onnx file; none scores the baselines alone.")
+    ] = None,
+    data: DataOption = None,
+    runtime: Annotated[
+        Literal["torch", "onnxruntime", "openvino"] | None,
+        typer.Option(help="What runs the model [default: torch, or onnxruntime for an .onnx file]"),
+    ] = None,
+    device: DeviceOption = "cpu",
+    split: SplitOption = "article",
+    clean: CleanOption = False,
+    baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model, and simple baselines, on the tested hours.
+
+    The windows are those that the model was trained with; --split and --clean are for baselines alone.
+    """
+    from rnncore.forecast.baselines import baseline_scores
+    from rnncore.forecast.windows import WindowConfig
+
+    if model is not None and (split != "article" or clean):
+        raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
+    if model is None and not baselines:
+        raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
+    config = _window_config(model) if model else WindowConfig(split=split)
+    dataset, windows = _open(data, config, clean or config.drop_gaps)
+    scores = _score_model(model, runtime, device, windows) if model else None
+    rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
+    facts: dict[str, Any] = {
+        "model": str(model) if model else None,
+        "data": {"name": dataset.name, "digest": dataset.digest},
+        "test_windows": len(windows.test_start),
+        "smape": scores.mean.smape if scores else None,
+        "smape_article": scores.mean.smape_article if scores else None,
+        "mae_mw": scores.mean.mae_mw if scores else None,
+        "zones": [asdict(zone) for zone in scores.zones] if scores else [],
+        "baselines": [asdict(row) for row in rows],
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
+    cells = [[row.name, f"{row.smape:.3f}", f"{row.smape_article:.3f}", f"{row.mae_mw:,.1f}"] for row in [*lines, *rows]]
+    _print_table([["", "sMAPE %", "article's sMAPE %", "MAE MW"], *cells])
+    typer.echo(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A .safetensors file of 'rnncore train'.")],
+    path: Annotated[Path | None, typer.Option("--out", help="ONNX file [default: beside the model]")] = None,
+) -> None:
+    """Export a model to ONNX, and check that the file is the same model."""
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.runtimes.export import export_onnx
+
+    path = path or model.with_suffix(".onnx")
+    _require_suffix(path, ".onnx")
+    forecaster, config = load_forecaster(model)
+    with err.status("Exporting"):
+        parity = export_onnx(forecaster, path, config)
+    typer.echo(f"{path}: differs from float64 by {parity.max_abs:.1e} at most (allowed {parity.tolerance:.0e})")
+
+
+@app.command()
+def reproduce(
+    data: DataOption = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for table, figure and record.")] = Path(
+        "reports/reproduction"
+    ),
+    seed: SeedOption = 0,
+    epochs: EpochsOption = None,
+    max_steps: MaxStepsOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Run the article's whole comparison: both cells on the same data, its figures beside ours.
+
+    Five epochs take hours on a CPU; --max-steps shortens them, and the page says so.
+    """
+    from rnncore.forecast.series import open_dataset
+    from rnncore.measure.reproduction import reproduce as run
+    from rnncore.report.reproduction import reproduction_table, write_reproduction
+
+    dataset = open_dataset(data)
+    err.print(f"Data: {dataset.name}")
+    with _training_progress() as on_step:
+        record = run(dataset, device, seed, epochs, max_steps, lambda cell, progress: on_step(progress, cell.upper()))
+    page = write_reproduction(record, folder)
+    if as_json:
+        _print_json(record)
+        return
+    typer.echo(reproduction_table(record))
+    typer.echo(f"Page: {page}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run files below .benchmarks/; several are put side by side.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("reports/latest"),
+) -> None:
+    """Write the report of one run, or of several side by side."""
+    from rnncore.report.page import write_report
+
+    typer.echo(f"Report: {write_report(runs, folder)}")
+
+
+def _open(data: str | None, config: "WindowConfig", clean: bool) -> "tuple[Dataset, Windows]":
+    """Open the data set and make its windows; say which data it is where it was not asked for by name."""
+    from rnncore.forecast.series import open_dataset
+    from rnncore.forecast.windows import make_windows
+
+    dataset = open_dataset(data)
+    if data is None:
+        err.print(f"Data: {dataset.name}")
+    if clean:
+        dataset, config = dataset.cleaned(), replace(config, drop_gaps=True)
+    return dataset, make_windows(dataset, config)
+
+
+def _window_config(model: Path) -> "WindowConfig":
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.runtimes.export import onnx_window_config
+
+    return onnx_window_config(model) if model.suffix == ".onnx" else load_forecaster(model)[1]
+
+
+def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
+    from rnncore.forecast.device import default_threads, resolve_device
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+    from rnncore.runtimes.base import PRECISIONS, open_runtime
+
+    is_onnx = model.suffix == ".onnx"
+    name = runtime_name or ("onnxruntime" if is_onnx else "torch")
+    source = model if is_onnx or name != "torch" else load_forecaster(model)[0]
+    device = resolve_device(device_name).type
+    precision = PRECISIONS.get((name, device), ("fp32",))[0]
+    with open_runtime(name, source, device, precision, default_threads()) as runtime, err.status("Scoring"):
+        return score_forecasts(str(model), forecast_test_hours(runtime.predict, windows), windows)
+
+
+def _require_suffix(path: Path, suffix: str) -> None:
+    if path.suffix != suffix:
+        raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    typer.echo(json.dumps(facts, indent=1))
+
+
+def _print_table(rows: list[list[Any]]) -> None:
+    """Print a table: first column left, numbers right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(rows[0]):
+        table.add_column(str(name), justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in row])
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
+
+
+@contextmanager
+def _training_progress(name: str = "") -> "Iterator[Callable[..., None]]":
+    """Show a bar with rate and time left on a terminal, and log lines everywhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}, {task.fields[rate]:,.0f} windows/s,"),
+        TimeRemainingColumn(),
+    )
+    logger = logging.getLogger("rnncore.training")
+    handler = RichHandler(console=err, show_path=False, show_level=False)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+            task = progress.add_task(name, total=1, rate=0.0)
+
+            def on_step(now: "TrainingProgress", description: str = name) -> None:
+                progress.update(
+                    task, description=description, completed=now.step, total=now.total_steps, rate=now.windows_per_s
+                )
+
+            yield on_step
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
+    """Let the first Ctrl-C end the training after the step it is in; the second interrupts at once."""
+    asked = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        err.print("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+if __name__ == "__main__":
+    main()

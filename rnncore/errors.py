@@ -36,5 +36,5 @@ class RunFileError(RnncoreError, ValueError):
     """A run file cannot be read."""
 
 
-class Unavailable(RnncoreError, RuntimeError):
+class Unavailable(RnncoreError, RuntimeError):  # noqa: N818 (a state, not a fault)
     """A device or package is missing on this machine."""

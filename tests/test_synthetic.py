@@ -192,8 +192,6 @@ def test_knowing_the_hour_beats_ar_90_as_on_pjm(dataset: Dataset) -> None:
 
 def test_date_split_leaves_zones_that_end_early_untested(dataset: Dataset) -> None:
     tested = {
-        zone.name
-        for zone in make_windows(dataset, WindowConfig(split="date")).zones
-        if zone.test.stop > zone.test.start
+        zone.name for zone in make_windows(dataset, WindowConfig(split="date")).zones if zone.test.stop > zone.test.start
     }
     assert 6 <= len(tested) < 12

@@ -82,7 +82,9 @@ def read_run(path: Path) -> Run:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunFileError(f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest bench/ --benchmark-autosave'.") from error
+        raise RunFileError(
+            f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest bench/ --benchmark-autosave'."
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
     try:

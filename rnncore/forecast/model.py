@@ -153,5 +153,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         facts = json.loads(metadata[METADATA_KEY])
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path}: not a file that rnncore wrote. Give a .safetensors file of 'rnncore train'.") from error
+        raise ModelFileError(
+            f"{path}: not a file that rnncore wrote. Give a .safetensors file of 'rnncore train'."
+        ) from error
     return facts, tensors

@@ -34,12 +34,8 @@ def preset(name: str, cell: Cell) -> Preset:
     if name == "fast":
         return Preset(
             WindowConfig(features="lagged", lookback=24, scale_on="train"),
-            ForecasterConfig(
-                cell=cell, input_size=12, hidden_size=64, num_layers=1, dropout=0.0, relu_head=False
-            ),
-            TrainConfig(
-                batch_size=512, epochs=2, learning_rate=5e-3, schedule="one_cycle", loss="smooth_l1", clip_norm=1.0
-            ),
+            ForecasterConfig(cell=cell, input_size=12, hidden_size=64, num_layers=1, dropout=0.0, relu_head=False),
+            TrainConfig(batch_size=512, epochs=2, learning_rate=5e-3, schedule="one_cycle", loss="smooth_l1", clip_norm=1.0),
         )
     raise ConfigError(f"preset is {name!r}; allowed: {', '.join(PRESETS)}.")
 

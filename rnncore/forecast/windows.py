@@ -120,7 +120,7 @@ class Windows:
     @property
     def num_features(self) -> int:
         """Features per hour, F."""
-        return self.features.shape[1]
+        return int(self.features.shape[1])
 
     def inputs(self, start: RowArray) -> Float32Array:
         """Gather the windows that begin at rows *start*. Shape (B, T, F), float32."""

@@ -93,9 +93,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     device = metafunc.config.getoption("rnn_device")
     cases = [
-        case
-        for case in marker.kwargs["choose"](metafunc.config.getoption("rnn_scale"))
-        if device in ("all", case.device)
+        case for case in marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if device in ("all", case.device)
     ]
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
 
@@ -243,9 +241,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         machine_info["fingerprint"] = fingerprint(config.getoption("rnn_threads") or default_threads())
 
 
-def pytest_benchmark_update_json(
-    config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]
-) -> None:
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]) -> None:
     """Add raw rounds, which an autosaved file lacks, and the facts of the session."""
     session = config.stash[_SESSION]
     if not session.measured:
@@ -276,5 +272,3 @@ def saved_run_file(config: pytest.Config) -> Path | None:
         if json.loads(path.read_text(encoding="utf-8")).get("datetime") == saved_at:
             return Path(path)
     return None
-
-

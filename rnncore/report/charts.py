@@ -14,8 +14,10 @@ from rnncore.report.tables import cell_name, how
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 SCALE = 2.0
 
+Chart = altair.Chart | altair.LayerChart | altair.FacetChart
 
-def throughput_chart(records: list[Record]) -> altair.LayerChart:
+
+def throughput_chart(records: list[Record]) -> Chart:
     """Draw windows per second against batch size, one line per cell and runtime.
 
     Args:
@@ -30,7 +32,7 @@ def throughput_chart(records: list[Record]) -> altair.LayerChart:
         }
         for record in records
     ]
-    base = altair.Chart(altair.Data(values=values)).encode(
+    base = altair.Chart(altair.InlineData(values)).encode(
         x=altair.X("batch:Q", scale=altair.Scale(type="log", base=2), title="Windows per call (batch size)"),
         y=altair.Y("windows_per_s:Q", scale=altair.Scale(type="log"), title="Windows per second"),
         color=altair.Color("runtime:N", scale=altair.Scale(range=PALETTE), title="Runtime"),
@@ -40,7 +42,7 @@ def throughput_chart(records: list[Record]) -> altair.LayerChart:
     return altair.layer(base.mark_line(), base.mark_point(filled=True, size=60)).properties(width=560, height=320)
 
 
-def forecast_panel(panels: list[dict[str, Any]]) -> altair.FacetChart:
+def forecast_panel(panels: list[dict[str, Any]]) -> Chart:
     """Draw forecasts against actual load, one panel per zone, two in a row, as the article's figure does.
 
     Args:
@@ -55,8 +57,8 @@ def forecast_panel(panels: list[dict[str, Any]]) -> altair.FacetChart:
             for hour, mw in zip(panel["hours"], line, strict=True)
         ]
     names = list(dict.fromkeys(value["Load"] for value in values))
-    return (
-        altair.Chart(altair.Data(values=values))
+    lines = (
+        altair.Chart(altair.InlineData(values))
         .mark_line(strokeWidth=1.6)
         .encode(
             x=altair.X("hour:Q", title="Hour of the tested part"),
@@ -65,12 +67,12 @@ def forecast_panel(panels: list[dict[str, Any]]) -> altair.FacetChart:
             strokeDash=altair.StrokeDash("Load:N", sort=names, scale=altair.Scale(domain=names)),
         )
         .properties(width=380, height=220)
-        .facet(altair.Facet("zone:N", title=None), columns=2)
-        .resolve_scale(y="independent")
     )
+    panel: Chart = lines.facet(altair.Facet("zone:N", title=None), columns=2).resolve_scale(y="independent")
+    return panel
 
 
-def write_chart(chart: altair.LayerChart | altair.FacetChart, path: Path) -> None:
+def write_chart(chart: Chart, path: Path) -> None:
     """Draw a chart to a PNG file, whole or not at all."""
     png = vl_convert.vegalite_to_png(chart.to_json(), scale=SCALE)
     with whole_file(path) as temporary:

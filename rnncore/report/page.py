@@ -29,7 +29,9 @@ def write_report(paths: list[Path], folder: Path) -> Path:
     runs = [read_run(path) for path in paths]
     for run in runs:
         if not any(run.phase(phase) for phase in ("train", "infer", "data", "accuracy")):
-            raise RunFileError(f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'.")
+            raise RunFileError(
+                f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'."
+            )
     charted = tables.valid(record for run in runs for record in run.phase("infer"))
     if charted and len(runs) == 1:
         write_chart(throughput_chart(charted), folder / CHART_NAME)

@@ -155,7 +155,16 @@ def training_table(records: list[Record]) -> str:
                 bytes_text(record.extra.get("peak_rss_bytes")),
             ]
         )
-    head = ["Runtime", "Cell", "batch", f"median {unit}", f"min–max {unit}", "windows/s", "LSTM against GRU", "peak memory"]
+    head = [
+        "Runtime",
+        "Cell",
+        "batch",
+        f"median {unit}",
+        f"min–max {unit}",
+        "windows/s",
+        "LSTM against GRU",
+        "peak memory",
+    ]
     return markdown_table(head, rows, left=2)
 
 

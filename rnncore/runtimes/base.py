@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnncore.errors import ConfigError, RnncoreError
+from rnncore.errors import ConfigError, ModelFileError, RnncoreError
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import Float32Array
 
-# A forecaster in memory, or an ONNX file made from one.
+# A forecaster in memory (torch), or the ONNX file exported from one (the other runtimes).
 Source = Forecaster | Path
 
 
@@ -97,7 +97,7 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
 
     Args:
         name: One of `RUNTIMES`.
-        source: The forecaster, or an ONNX file for the runtimes that read one.
+        source: The forecaster for torch, an ONNX file for the others.
         device: `cpu` or `cuda`.
         precision: One that `PRECISIONS` gives for the runtime on the device.
         threads: CPU threads for one operation, the same for every runtime that is compared.
@@ -129,13 +129,15 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         runtime.close()
 
 
-def onnx_file_of(source: Source, folder: Path) -> Path:
-    """Return *source* as an ONNX file, exporting into *folder* if it is a forecaster."""
-    if isinstance(source, Path):
-        return source
-    from rnncore.runtimes.export import export_onnx
+def require_onnx_file(source: Source, runtime: str) -> Path:
+    """Return *source* if it is an ONNX file that is there.
 
-    path = folder / "forecaster.onnx"
-    export_onnx(source, path)
-    return path
-
+    Raises:
+        ConfigError: If it is a forecaster in memory.
+        ModelFileError: If there is no such file.
+    """
+    if not isinstance(source, Path):
+        raise ConfigError(f"{runtime} reads ONNX files; export the forecaster first (rnncore.runtimes.export.export_onnx).")
+    if not source.is_file():
+        raise ModelFileError(f"{source}: no such file. Make one with 'rnncore export MODEL --out {source}'.")
+    return source

@@ -9,7 +9,7 @@ import onnxruntime
 
 from rnncore.errors import ModelFileError, Unavailable
 from rnncore.forecast.windows import Float32Array
-from rnncore.runtimes.base import Runtime, Source, onnx_file_of
+from rnncore.runtimes.base import Runtime, Source, require_onnx_file
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _RECURRENT_OPERATORS = ("GRU", "LSTM")
@@ -20,7 +20,7 @@ class OnnxRuntime(Runtime):
     """A session of ONNX Runtime with one thread pool of the given size.
 
     Args:
-        source: The forecaster, exported on the way, or an ONNX file.
+        source: An ONNX file.
         device: `cpu` or `cuda`.
         precision: `fp32` on the CPU; `tf32` on CUDA, where the kernels permit it to cuDNN.
         threads: CPU threads.
@@ -40,13 +40,8 @@ class OnnxRuntime(Runtime):
             )
         if device == "cuda":
             onnxruntime.preload_dlls()  # takes CUDA and cuDNN from torch's packages
-        with tempfile.TemporaryDirectory() as folder:
-            path = onnx_file_of(source, Path(folder))
-            try:
-                self._model = path.read_bytes()
-            except OSError as error:
-                raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
-            self._session = self._new_session(str(path), self._options())
+        self._path = require_onnx_file(source, "ONNX Runtime")
+        self._session = self._new_session(self._options())
         if self._session.get_providers()[0] != self._provider:
             raise Unavailable(
                 f"ONNX Runtime {onnxruntime.__version__} could not start {self._provider}. "
@@ -65,9 +60,7 @@ class OnnxRuntime(Runtime):
         self._binding.clear_binding_outputs()
         value = onnxruntime.OrtValue.ortvalue_from_numpy(self._inputs, self._device, 0)
         self._binding.bind_ortvalue_input(self._input_name, value)
-        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            [len(inputs), 1], np.float32, self._device, 0
-        )
+        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type([len(inputs), 1], np.float32, self._device, 0)
         self._binding.bind_ortvalue_output(self._output_name, self._output)
 
     def run(self) -> None:
@@ -87,7 +80,7 @@ class OnnxRuntime(Runtime):
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._new_session(self._model, options)
+            session = self._new_session(options)
             session.run(None, {self._input_name: self._inputs})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         nodes = (event for event in events if event.get("args", {}).get("op_name") in _RECURRENT_OPERATORS)
@@ -109,14 +102,9 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = _ERRORS_ONLY
         return options
 
-    def _new_session(
-        self, model: str | bytes, options: onnxruntime.SessionOptions
-    ) -> onnxruntime.InferenceSession:
+    def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        errors = onnxruntime.capi.onnxruntime_pybind11_state
         try:
-            return onnxruntime.InferenceSession(model, options, providers=[self._provider])
-        except (
-            onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-            onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
-            onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile,
-        ) as error:
-            raise ModelFileError(f"ONNX Runtime cannot read the model ({error}). Export it again.") from error
+            return onnxruntime.InferenceSession(self._path, options, providers=[self._provider])
+        except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail) as error:
+            raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error

@@ -1,13 +1,10 @@
 """OpenVINO on the CPU; an extra, installed with `pip install 'rnncore[openvino]'`."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.windows import Float32Array
-from rnncore.runtimes.base import Runtime, Source, onnx_file_of
+from rnncore.runtimes.base import Runtime, Source, require_onnx_file
 
 _RECURRENT_OPERATORS = ("GRUSequence", "LSTMSequence")
 
@@ -16,7 +13,7 @@ class OpenVinoRuntime(Runtime):
     """A compiled OpenVINO model, tuned for the time of one request.
 
     Args:
-        source: The forecaster, exported on the way, or an ONNX file.
+        source: An ONNX file.
         device: `cpu`.
         precision: `fp32`.
         threads: CPU threads.
@@ -30,8 +27,7 @@ class OpenVinoRuntime(Runtime):
             import openvino
         except ImportError as error:
             raise Unavailable("OpenVINO is not installed: pip install 'rnncore[openvino]'.") from error
-        with tempfile.TemporaryDirectory() as folder:
-            model = openvino.Core().read_model(onnx_file_of(source, Path(folder)))
+        model = openvino.Core().read_model(require_onnx_file(source, "OpenVINO"))
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,

@@ -1,0 +1,95 @@
+"""The reproduced comparison as a page: the article's figures beside ours."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rnncore.files import write_text
+from rnncore.report.charts import forecast_panel, write_chart
+from rnncore.report.tables import BASELINE_NAMES, markdown_table, significant
+
+RECORD_NAME, REPORT_NAME, CHART_NAME = "reproduction.json", "reproduction.md", "forecasts.png"
+
+
+def write_reproduction(record: dict[str, Any], folder: Path) -> Path:
+    """Write the record, its page and its figure into *folder*.
+
+    Args:
+        record: What `rnncore.measure.reproduction.reproduce` returned, or the same read from JSON.
+        folder: Where to; made if missing.
+
+    Returns:
+        The path of the page.
+    """
+    write_text(folder / RECORD_NAME, json.dumps(record, indent=1) + "\n")
+    write_chart(forecast_panel(record["panels"]), folder / CHART_NAME)
+    page = folder / REPORT_NAME
+    write_text(page, render_reproduction(record))
+    return page
+
+
+def render_reproduction(record: dict[str, Any]) -> str:
+    """Return the page as Markdown; equal text for equal records."""
+    config, machine = record["config"], record["machine"]
+    return "\n".join(
+        [
+            "# The article's comparison, run again\n",
+            _what_was_run(record),
+            reproduction_table(record),
+            "The article measures process CPU time on a machine it does not name: its seconds cannot be set against ours. "
+            "Its code divides the sMAPE by 4; its true sMAPE is given too.\n",
+            "## Baselines on the same hours\n",
+            _baseline_table(record),
+            "## Forecast and actual load\n",
+            f"![The last tested hours of four zones, actual and forecast]({CHART_NAME})\n",
+            "## Machine and data\n",
+            f"{machine['cpu']}, {machine['threads']} threads, "
+            f"{'GPU ' + machine['gpu']['name'] if machine['gpu'] else 'no GPU'}, torch {machine['packages']['torch']}; "
+            f"trained on {config['device']}, seed {config['seed']}. "
+            f"Data {record['data']['name']} ({record['data']['digest'][:12]}).\n",
+        ]
+    )
+
+
+def _what_was_run(record: dict[str, Any]) -> str:
+    config, windows = record["config"], record["windows"]
+    training = record["cells"]["gru"]["training"]
+    whole = training["steps"] == training["planned_steps"]
+    steps = f"{training['steps']:,} of {training['planned_steps']:,} steps"
+    cut = "" if whole else f" **Cut short after {steps}: the sMAPE is not that of the article's training.**"
+    return (
+        f"{windows['train']:,} training and {windows['test']:,} test windows of 90 hours, batches of "
+        f"{config['batch_size']:,}, {config['epochs']} epochs.{cut}\n"
+    )
+
+
+def reproduction_table(record: dict[str, Any]) -> str:
+    """Return the article's table with its figures beside ours."""
+    rows = []
+    for cell, ours in record["cells"].items():
+        printed = record["article"][cell]
+        rows.append(
+            [
+                cell.upper(),
+                significant(printed["training_s"]),
+                significant(ours["training"]["seconds"]),
+                significant(ours["training"]["windows_per_s"]),
+                significant(printed["evaluation_s"]),
+                significant(ours["evaluation_s"]),
+                f"{printed['smape_article']:.4f}",
+                f"{ours['score']['smape_article']:.4f}",
+                f"{4 * printed['smape_article']:.3f}",
+                f"{ours['score']['smape']:.3f}",
+            ]
+        )
+    head = ["Cell", "training CPU s, article", "training s, ours", "windows/s, ours", "evaluation CPU s, article"]
+    head += ["evaluation s, ours", "printed sMAPE %, article", "same formula, ours", "true sMAPE %, article"]
+    return markdown_table([*head, "true sMAPE %, ours"], rows)
+
+
+def _baseline_table(record: dict[str, Any]) -> str:
+    rows = [
+        [BASELINE_NAMES.get(score["name"], score["name"]), f"{score['smape']:.3f}", significant(score["mae_mw"])]
+        for score in record["baselines"]
+    ]
+    return markdown_table(["Baseline", "sMAPE %", "MAE MW"], rows)
