@@ -28,7 +28,8 @@ def trained(request, rnn_threads, windows_of):
     def train(cell):
         if cell not in made:
             recipe = preset("fast", cell)
-            steps = TRAINING_STEPS[request.config.getoption("rnn_scale")]
+            only_checked = request.config.getoption("benchmark_disable")
+            steps = TRAINING_STEPS["quick" if only_checked else request.config.getoption("rnn_scale")]
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
             windows = windows_of(recipe.windows)
@@ -52,7 +53,6 @@ def _scores_of(runtime_name, model, device, precision, threads, windows):
 
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
-@pytest.mark.benchmark(group="accuracy")
 def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, trained, baselines):
     resolve_device(rnn_case.device)
     windows = windows_of(preset("fast", rnn_case.cell).windows)
@@ -66,7 +66,7 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, tra
             nonlocal scores
             scores = score_forecasts(rnn_case.label, forecast_test_hours(runtime.predict, windows), windows)
 
-        rnn_benchmark(rnn_case, run, windows=len(windows.test_start))
+        rnn_benchmark(rnn_case, run, windows=len(windows.test_start), group="accuracy")
     drift = abs(scores.mean.smape - reference.mean.smape)
     tolerance = SMAPE_TOLERANCE_PCT[rnn_case.precision]
     validity = "valid" if drift <= tolerance else f"sMAPE differs by {drift:.1e} % from torch, more than {tolerance:.0e}"

@@ -21,19 +21,17 @@ def csv_folder(rnn_dataset: Dataset, tmp_path_factory):
 
 
 @pytest.mark.rnn_cases(choose=preparing_cases)
-@pytest.mark.benchmark(group="data")
 def test_prepare(rnn_case, rnn_benchmark, csv_folder):
     prepare = PREPARE[rnn_case.runtime]
     train_windows, test_windows = prepare(csv_folder)
     if rnn_benchmark.enabled:
         # This process holds torch and much else; a fresh one shows what the data path needs.
         rnn_benchmark.record(peak_rss_bytes=measure_in_fresh_process(rnn_case.runtime, csv_folder)["peak_rss_bytes"])
-    rnn_benchmark(rnn_case, lambda: prepare(csv_folder), windows=train_windows + test_windows)
+    rnn_benchmark(rnn_case, lambda: prepare(csv_folder), windows=train_windows + test_windows, group="data")
     assert train_windows > test_windows > 0
 
 
 @pytest.mark.rnn_cases(choose=gathering_cases)
-@pytest.mark.benchmark(group="data")
 def test_gather_batch(rnn_case, rnn_benchmark, rnn_threads, windows_of):
     device = resolve_device(rnn_case.device)
     torch.set_num_threads(rnn_case.threads or rnn_threads)
@@ -47,5 +45,5 @@ def test_gather_batch(rnn_case, rnn_benchmark, rnn_threads, windows_of):
         synchronize(device)
         return inputs
 
-    rnn_benchmark(rnn_case, run, windows=rnn_case.batch_size)
+    rnn_benchmark(rnn_case, run, windows=rnn_case.batch_size, group="data")
     assert (run().cpu().numpy() == windows.inputs(start.cpu().numpy())).all()

@@ -14,7 +14,6 @@ CHECKED_WINDOWS = 64
 
 @pytest.mark.rnn_cases(choose=inference_cases)
 def test_forecast(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of, source_for):
-    rnn_benchmark.group = f"inference, batch {rnn_case.batch_size}"
     model = forecaster_of(rnn_case)
     windows = windows_of(preset("article", rnn_case.cell).windows)
     inputs = spread_over_test_hours(windows, rnn_case.batch_size)
@@ -22,7 +21,7 @@ def test_forecast(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_o
     threads = rnn_case.threads or rnn_threads
     with open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime:
         runtime.bind(inputs)
-        rnn_benchmark(rnn_case, runtime.run, windows=rnn_case.batch_size)
+        rnn_benchmark(rnn_case, runtime.run, windows=rnn_case.batch_size, group=f"inference, batch {rnn_case.batch_size}")
         found = parity(runtime.output()[:CHECKED_WINDOWS], model, inputs[:CHECKED_WINDOWS], rnn_case.precision)
         rnn_benchmark.record(parity_max_abs=found.max_abs, validity=found.verdict, placement=runtime.placement())
     assert found.verdict == "valid"

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from bench.cases import training_cases
-from rnncore.forecast.device import resolve_device, synchronize
+from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.presets import preset
 from rnncore.forecast.training import Trainer
 
 
 @pytest.mark.rnn_cases(choose=training_cases)
-@pytest.mark.benchmark(group="training")
 def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of):
     device = resolve_device(rnn_case.device)
     torch.set_num_threads(rnn_case.threads or rnn_threads)
@@ -26,9 +25,10 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster
     def run():
         step = next(steps)
         first = step % trainer.steps_per_epoch * config.batch_size
-        loss = trainer.train_step(order[first : first + config.batch_size], step)
+        with cudnn_precision(rnn_case.precision):
+            loss = trainer.train_step(order[first : first + config.batch_size], step)
         synchronize(device)
         return loss
 
-    rnn_benchmark(rnn_case, run, windows=config.batch_size)
+    rnn_benchmark(rnn_case, run, windows=config.batch_size, group="training")
     assert torch.isfinite(run())

@@ -35,9 +35,10 @@ def _article_axes(cell: str) -> dict[str, int]:
 def training_cases(scale: str) -> list[Case]:
     """One optimiser step of the article's model."""
     return [
-        Case("train", cell, **_article_axes(cell), batch_size=batch_size, device=device)
+        Case("train", cell, **_article_axes(cell), batch_size=batch_size, device=device, precision=precision)
         for device in DEVICES
         for batch_size in TRAINING_BATCH_SIZES[scale]
+        for precision in PRECISIONS["torch", device]
         for cell in CELLS
     ]
 

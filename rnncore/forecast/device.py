@@ -1,6 +1,8 @@
 """Where models run: one place that turns a name into a device and sets the threads."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -30,6 +32,21 @@ def resolve_device(name: str) -> torch.device:
             "Install a CUDA build of torch and the NVIDIA driver, or use the CPU."
         )
     return torch.device(name)
+
+
+@contextmanager
+def cudnn_precision(precision: str) -> Iterator[None]:
+    """Let cuDNN's recurrent kernels use TF32 inside the block, or not; the CPU knows no such choice.
+
+    Args:
+        precision: `tf32` rounds the factors of products to 10 bits, any other name does not.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def synchronize(device: torch.device) -> None:

@@ -152,17 +152,18 @@ class RnnBenchmark:
         """Whether rounds are timed; with `--benchmark-disable` each call runs once, as a check."""
         return bool(self._benchmark.enabled)
 
-    def __call__(self, case: Case, run: Callable[[], object], windows: int, **facts: object) -> None:
+    def __call__(self, case: Case, run: Callable[[], object], windows: int, group: str) -> None:
         """Warm up, time, and measure memory in further, untimed calls.
 
         Args:
             case: What is measured.
             run: The call to time; it returns only when its result is ready.
             windows: Windows that one call works on.
-            **facts: More for `extra_info`; JSON values.
+            group: What the benchmark is listed with.
         """
+        self._benchmark.group = group
         # Axes first, so that a benchmark that fails half-way can still be told apart.
-        self.record(**{**case.axes, "threads": case.threads or self._threads}, windows=windows, **facts)
+        self.record(**{**case.axes, "threads": case.threads or self._threads}, windows=windows)
         if not self.enabled:
             self._benchmark(run)
             return

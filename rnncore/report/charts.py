@@ -14,6 +14,9 @@ from rnncore.report.tables import cell_name, how
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 SCALE = 2.0
 
+# Free space above and below the lines of a logarithmic axis.
+ROOM = 1.3
+
 Chart = altair.Chart | altair.LayerChart | altair.FacetChart
 
 
@@ -32,21 +35,27 @@ def throughput_chart(records: list[Record]) -> Chart:
         }
         for record in records
     ]
+    rates = [record.windows_per_s for record in records]
     base = altair.Chart(altair.InlineData(values)).encode(
         x=altair.X("batch:Q", scale=altair.Scale(type="log", base=2), title="Windows per call (batch size)"),
-        y=altair.Y("windows_per_s:Q", scale=altair.Scale(type="log"), title="Windows per second"),
+        y=altair.Y(
+            "windows_per_s:Q",
+            scale=altair.Scale(type="log", domain=[min(rates) / ROOM, max(rates) * ROOM], nice=False),
+            axis=altair.Axis(format="~s"),
+            title="Windows per second",
+        ),
         color=altair.Color("runtime:N", scale=altair.Scale(range=PALETTE), title="Runtime"),
-        strokeDash=altair.StrokeDash("cell:N", title="Cell"),
-        shape=altair.Shape("cell:N", title="Cell"),
     )
-    return altair.layer(base.mark_line(), base.mark_point(filled=True, size=60)).properties(width=560, height=320)
+    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("cell:N", title="Cell"))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=altair.Shape("cell:N", legend=None))
+    return altair.layer(lines, points).properties(width=560, height=320)
 
 
 def forecast_panel(panels: list[dict[str, Any]]) -> Chart:
     """Draw forecasts against actual load, one panel per zone, two in a row, as the article's figure does.
 
     Args:
-        panels: One entry per zone: `zone`, `hours` (number of the tested hour), `actual_mw`, and `forecast_mw` by name.
+        panels: One entry per zone: `zone`, `hours` (1 and up), `actual_mw`, and `forecast_mw` by name.
     """
     values = []
     for panel in panels:
@@ -58,18 +67,20 @@ def forecast_panel(panels: list[dict[str, Any]]) -> Chart:
         ]
     names = list(dict.fromkeys(value["Load"] for value in values))
     lines = (
-        altair.Chart(altair.InlineData(values))
+        altair.Chart()
         .mark_line(strokeWidth=1.6)
         .encode(
-            x=altair.X("hour:Q", title="Hour of the tested part"),
+            x=altair.X("hour:Q", title=f"Hour, of the last {len(panels[0]['hours'])} tested"),
             y=altair.Y("MW:Q", title="Load in MW", scale=altair.Scale(zero=False)),
             color=altair.Color("Load:N", sort=names, scale=altair.Scale(domain=names, range=PALETTE[: len(names)])),
             strokeDash=altair.StrokeDash("Load:N", sort=names, scale=altair.Scale(domain=names)),
         )
         .properties(width=380, height=220)
     )
-    panel: Chart = lines.facet(altair.Facet("zone:N", title=None), columns=2).resolve_scale(y="independent")
-    return panel
+    facet = altair.Facet("zone:N", title=None)
+    figure = altair.FacetChart(data=altair.InlineData(values), spec=lines, facet=facet, columns=2)
+    figure.resolve = altair.Resolve(scale=altair.ScaleResolveMap(y="independent"))
+    return figure
 
 
 def write_chart(chart: Chart, path: Path) -> None:

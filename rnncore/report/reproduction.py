@@ -45,7 +45,7 @@ def render_reproduction(record: dict[str, Any]) -> str:
             "## Machine and data\n",
             f"{machine['cpu']}, {machine['threads']} threads, "
             f"{'GPU ' + machine['gpu']['name'] if machine['gpu'] else 'no GPU'}, torch {machine['packages']['torch']}; "
-            f"trained on {config['device']}, seed {config['seed']}. "
+            f"trained on {config['device']} in {config['precision']}, seed {config['seed']}. "
             f"Data {record['data']['name']} ({record['data']['digest'][:12]}).\n",
         ]
     )

@@ -3,7 +3,7 @@
 import torch
 
 from rnncore.errors import ConfigError
-from rnncore.forecast.device import resolve_device, synchronize
+from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import Float32Array
 from rnncore.runtimes.base import Runtime, Source
@@ -26,9 +26,8 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
         self._device = resolve_device(device)
         self._threads_before = torch.get_num_threads()
-        self._tf32_before = torch.backends.cudnn.allow_tf32
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        self._precision = precision
         if self._device.type == "cpu":
             self._model = source.eval()
         else:
@@ -45,7 +44,7 @@ class TorchRuntime(Runtime):
 
     def run(self) -> None:
         """Forecast and wait for the device."""
-        with torch.inference_mode():
+        with cudnn_precision(self._precision), torch.inference_mode():
             self._output = self._model(self._inputs)
         synchronize(self._device)
 
@@ -62,7 +61,6 @@ class TorchRuntime(Runtime):
         return {self._model.config.cell.upper(): seen[0] if seen else "ATen loop"}
 
     def close(self) -> None:
-        """Give back the thread count and the TF32 setting that were there before."""
+        """Give back the thread count that was there before."""
         torch.set_num_threads(self._threads_before)
-        torch.backends.cudnn.allow_tf32 = self._tf32_before
         self._inputs = self._output = torch.empty(0)
