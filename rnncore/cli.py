@@ -73,15 +73,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 
 def main() -> None:
-    """Run the command; print errors as one paragraph and exit with 2."""
+    """Run the command; print errors as one paragraph and exit with 2. Ctrl-C ends with 130, by Typer."""
     try:
         app()
     except RnncoreError as error:
         typer.echo(f"rnncore: {error}", err=True)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        typer.echo("rnncore: interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def _print_version(wanted: bool) -> None:
@@ -389,7 +386,9 @@ def _score_model(model: Path, runtime_name: str | None, device_name: str, window
 
     is_onnx = model.suffix == ".onnx"
     name = runtime_name or ("onnxruntime" if is_onnx else "torch")
-    source = model if is_onnx or name != "torch" else load_forecaster(model)[0]
+    if name != "torch" and not is_onnx:
+        raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and score that.")
+    source = model if is_onnx else load_forecaster(model)[0]
     device = resolve_device(device_name).type
     precision = PRECISIONS.get((name, device), ("fp32",))[0]
     with open_runtime(name, source, device, precision, default_threads()) as runtime, err.status("Scoring"):

@@ -8,6 +8,14 @@ from typing import Any
 
 from rnncore.errors import RunFileError
 
+# What a report needs beside the time, by phase.
+_ALWAYS = ("windows", "device", "runtime")
+_BY_PHASE = {
+    "infer": ("cell", "batch_size"),
+    "train": ("cell", "batch_size"),
+    "accuracy": ("cell", "smape", "smape_article", "mae_mw", "training", "baselines_smape"),
+}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -17,13 +25,18 @@ class Record:
         fullname: File and test id; the same on every machine.
         group: What it is listed with.
         rounds_s: Seconds of every timed round.
-        extra: The axes and the facts that stand beside the time; empty for a benchmark that is not rnncore's.
+        extra: The axes and the facts that stand beside the time.
     """
 
     fullname: str
     group: str
     rounds_s: tuple[float, ...]
     extra: dict[str, Any]
+
+    @property
+    def short_name(self) -> str:
+        """Test id without its file."""
+        return self.fullname.split("::")[-1]
 
     @property
     def median_s(self) -> float:
@@ -53,7 +66,7 @@ class Run:
         data: Name and digest of the data set; None if no benchmark used one.
         command: The pytest command.
         skipped: Pairs of benchmark and reason.
-        records: The benchmarks, in order.
+        records: rnncore's benchmarks, in order; others in the same file are left out.
     """
 
     path: Path
@@ -93,13 +106,13 @@ def read_run(path: Path) -> Run:
             path=path,
             datetime=content["datetime"],
             commit=_commit(content["commit_info"]),
-            fingerprint=content["machine_info"]["fingerprint"],
+            fingerprint=dict(content["machine_info"]["fingerprint"].items()),
             data=session["data"],
             command=tuple(session["command"]),
             skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
-            records=tuple(_record(path, entry) for entry in content["benchmarks"]),
+            records=tuple(_record(path, entry) for entry in content["benchmarks"] if entry["extra_info"].get("phase")),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunFileError(
             f"{path}: not a run file of rnncore's suites ({error!r} is missing). "
             "Make one with 'pytest bench/ --benchmark-autosave'."
@@ -107,16 +120,27 @@ def read_run(path: Path) -> Run:
 
 
 def _record(path: Path, entry: dict[str, Any]) -> Record:
-    rounds_s = entry["stats"].get("data")
+    extra, rounds_s = entry["extra_info"], entry["stats"].get("data")
     if not rounds_s:
         raise RunFileError(
             f"{path}: {entry['fullname']} has no raw rounds. Save the run with the rnncore plugin active, "
             "or with --benchmark-save-data."
         )
-    return Record(entry["fullname"], entry["group"] or "other", tuple(rounds_s), entry["extra_info"])
+    if not all(isinstance(seconds, float | int) for seconds in rounds_s):
+        raise RunFileError(
+            f"{path}: rounds of {entry['fullname']} are not numbers. The file was changed; make the run again."
+        )
+    missing = [key for key in (*_ALWAYS, *_BY_PHASE.get(extra["phase"], ())) if extra.get(key) is None]
+    if missing:
+        raise RunFileError(
+            f"{path}: {entry['fullname']} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
+            "these facts with rnn_benchmark.record."
+        )
+    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), extra)
 
 
 def _commit(info: dict[str, Any]) -> str | None:
-    if not info.get("id") or info["id"] == "unversioned":
+    # pytest-benchmark writes these two outside git, and where there is no commit yet.
+    if info.get("id") in (None, "unversioned", "unknown"):
         return None
     return f"{info['id'][:12]}{' with uncommitted changes' if info.get('dirty') else ''}"

@@ -135,14 +135,14 @@ def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Win
     return mean_score(
         name,
         [
-            score(zone.name, forecasts_mw[zone.name], tested_load_mw(windows, zone.name))
+            score(zone.name, forecasts_mw[zone.name], load_of_tested_hours(windows, zone.name))
             for zone in windows.zones
             if zone.name in forecasts_mw
         ],
     )
 
 
-def tested_load_mw(windows: Windows, zone_name: str) -> FloatArray:
+def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
     """Return the actual load of the tested hours of one zone, in MW and in order of time."""
     zone = next(zone for zone in windows.zones if zone.name == zone_name)
     return windows.load_mw[windows.target_rows(windows.test_start[zone.test])]

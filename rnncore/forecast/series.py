@@ -23,6 +23,9 @@ TimeArray = npt.NDArray[np.datetime64]
 HOUR = np.timedelta64(1, "h")
 DATA_ENV = "RNNCORE_DATA"
 
+# pandas takes these for the time of reading.
+_WORDS_READ_AS_TIMES = (b"now", b"today")
+
 
 @dataclass(frozen=True)
 class Series:
@@ -55,13 +58,19 @@ class Series:
         """Return the series with rows of equal stamp merged to their mean."""
         time, first, count = np.unique(self.time, return_index=True, return_counts=True)
         load_mw = np.add.reduceat(self.load_mw, first) / count
-        return replace(self, time=time, load_mw=load_mw)
+        return replace(self, time=time, load_mw=load_mw, digest=values_digest(time, load_mw))
 
     def to_csv(self, path: Path) -> None:
         """Write the series as a CSV file that `read_csv` reads back unchanged."""
         table = pd.DataFrame({"Datetime": pd.DatetimeIndex(self.time), f"{self.name}_MW": self.load_mw})
         with whole_file(path) as temporary:
             table.to_csv(temporary, index=False, date_format="%Y-%m-%d %H:%M:%S")
+
+
+def values_digest(time: TimeArray, load_mw: FloatArray) -> str:
+    """Return the SHA-256 of a series' values, the same on every platform."""
+    seconds = time.astype("datetime64[s]").astype("<i8")
+    return hashlib.sha256(seconds.tobytes() + load_mw.astype("<f8").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ def _value_column(path: Path, raw: bytes) -> str:
         raise DataError(f"{path}, line 1: not UTF-8 text. Save the file as UTF-8 CSV.") from error
     if not header:
         raise DataError(f"{path}, line 1: no header. Start the file with a line such as 'Datetime,AEP_MW'.")
-    columns = [name.strip() for name in next(csv.reader([header]))]
+    columns = [name.strip().strip('"') for name in header.split(",")]
     if len(columns) != 2:
         raise DataError(
             f"{path}, line 1: {len(columns)} columns ({', '.join(columns)}), but a time column and one value column are "
@@ -174,6 +183,8 @@ def _value_column(path: Path, raw: bytes) -> str:
             f"{path}, line 1: data where the header belongs ('{header}'). Start the file with a line such as "
             "'Datetime,AEP_MW'."
         )
+    if not columns[1]:
+        raise DataError(f"{path}, line 1: the value column has no name. Name it after the zone, such as 'AEP_MW'.")
     return columns[1]
 
 
@@ -193,6 +204,9 @@ def _parse(path: Path, raw: bytes) -> tuple[TimeArray, FloatArray]:
             )
     except (ValueError, UserWarning, pd.errors.ParserWarning) as error:
         raise _first_fault(path, raw) from error
+    body = raw[raw.index(b"\n") :].lower() if b"\n" in raw else b""
+    if any(word in body for word in _WORDS_READ_AS_TIMES):
+        raise _first_fault(path, raw)
     if frame.empty:
         raise DataError(f"{path}: a header but no rows. Give at least one row per hour.")
     if not isinstance(frame["time"].dtype, (np.dtype, pd.DatetimeTZDtype)) or frame["time"].dtype.kind != "M":
@@ -212,31 +226,35 @@ def _first_fault(path: Path, raw: bytes) -> DataError:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return DataError(f"{path}, line {line}: not UTF-8 text. Save the file as UTF-8 CSV.")
-    next(reader)
-    first_offset: object = None
-    seen = False
-    for row in reader:
-        if not row:
-            continue
-        here = f"{path}, line {reader.line_num}"
-        if len(row) != 2:
-            return DataError(f"{here}: {len(row)} fields ({','.join(row)}), but a time and one value are allowed.")
-        time = _as_time(row[0])
-        if time is None:
-            return DataError(f"{here}: '{row[0]}' is not a time. Write times as YYYY-MM-DD HH:MM:SS.")
-        if seen and time.utcoffset() != first_offset:
-            return DataError(
-                f"{here}: time zone of '{row[0]}' differs from that of the rows before (mixed time zones). "
-                "Write all times in one zone."
-            )
-        seen, first_offset = True, time.utcoffset()
-        fault = _number_fault(row[1])
-        if fault:
-            return DataError(f"{here}: {fault}. Give a finite number in MW, or leave the row out.")
+    offsets: list[object] = []
+    try:
+        next(reader)
+        for row in reader:
+            fault = _row_fault(row, offsets) if row else None
+            if fault:
+                return DataError(f"{path}, line {reader.line_num}: {fault}")
+    except csv.Error as error:
+        return DataError(f"{path}, line {reader.line_num}: not a CSV row ({error}). Write 'time,value' without quotes.")
     return DataError(f"{path}: cannot be read as 'time,value' rows. Compare it with data/README.md.")
 
 
+def _row_fault(row: list[str], offsets: list[object]) -> str | None:
+    """Return what is wrong with a row; *offsets* collects the UTC offsets of the rows before."""
+    if len(row) != 2:
+        return f"{len(row)} fields ({','.join(row)}), but a time and one value are allowed."
+    time = _as_time(row[0])
+    if time is None:
+        return f"'{row[0]}' is not a time. Write times as YYYY-MM-DD HH:MM:SS."
+    offsets.append(time.utcoffset())
+    if offsets[-1] != offsets[0]:
+        return f"time zone of '{row[0]}' differs from that before it (mixed time zones). Write all times in one zone."
+    number_fault = _number_fault(row[1])
+    return f"{number_fault}. Give a finite number in MW, or leave the row out." if number_fault else None
+
+
 def _as_time(text: str) -> datetime | None:
+    if not text.strip()[:1].isdigit():
+        return None
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:
@@ -247,7 +265,7 @@ def _number_fault(text: str) -> str | None:
     if not text.strip():
         return "the value is empty"
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python reads 1_000, the table reader does not
     except ValueError:
         return f"'{text}' is not a number"
     return None if math.isfinite(value) else f"'{text}' is not finite"
@@ -259,6 +277,12 @@ def _require_hourly(path: Path, time: TimeArray) -> None:
     if len(steps) and np.median(steps.astype(np.int64)) != HOUR / np.timedelta64(1, "s"):
         minutes = np.median(steps.astype(np.int64)) / 60
         raise DataError(f"{path}: the usual step between rows is {minutes:g} minutes, not one hour. Resample to hours.")
+    between = np.flatnonzero(np.diff(time) % HOUR != np.timedelta64(0, "s"))
+    if len(between):
+        raise DataError(
+            f"{path}: {time[between[0] + 1]} lies between the hours of the other rows. "
+            "Move it to the full hour, or resample."
+        )
 
 
 def _require_distinct_names(folder: Path, series: tuple[Series, ...]) -> None:

@@ -23,6 +23,7 @@ logger = logging.getLogger("rnncore.training")
 
 LOG_EVERY_STEPS = 200
 CHECKPOINT_EVERY_S = 30.0
+MAX_SEED = 1 << 32
 
 # One-cycle schedule: the share of the steps that the rate rises, and the rate at both ends relative to the top.
 WARM_UP_SHARE = 0.3
@@ -66,6 +67,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} is {value}; give a number above 0.")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ConfigError(f"seed is {self.seed}; give a whole number from 0 to {MAX_SEED - 1:,}.")
         if self.schedule not in ("constant", "one_cycle"):
             raise ConfigError(f"schedule is {self.schedule!r}; allowed: constant, one_cycle.")
         if self.loss not in _LOSSES:
@@ -174,9 +177,12 @@ class Trainer:
         self.device = device
         self.resident = ResidentWindows(windows, device)
         self.steps_per_epoch = count // config.batch_size
-        self.planned_steps = config.epochs * self.steps_per_epoch
+        self.total_steps = config.epochs * self.steps_per_epoch
         if config.max_steps is not None:
-            self.planned_steps = min(self.planned_steps, config.max_steps)
+            self.total_steps = min(self.total_steps, config.max_steps)
+        # A resumed training keeps the schedule that it began with, also if its limits are wider now.
+        self.schedule_steps = self.total_steps
+        self.windows_identity = {"digest": windows.dataset_digest, **asdict(windows.config)}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self._loss = _LOSSES[config.loss]
 
@@ -198,7 +204,7 @@ class Trainer:
             The batch's mean loss, on the device. Shape ().
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.config, step, self.planned_steps)
+            group["lr"] = learning_rate_at(self.config, step, self.schedule_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self.model(self.resident.inputs(start)), self.resident.targets(start))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -208,20 +214,20 @@ class Trainer:
         return loss.detach()
 
 
-def learning_rate_at(config: TrainConfig, step: int, planned_steps: int) -> float:
+def learning_rate_at(config: TrainConfig, step: int, schedule_steps: int) -> float:
     """Return the learning rate of a step.
 
     Args:
         config: How to train.
         step: Steps done before.
-        planned_steps: Steps planned in all.
+        schedule_steps: Steps that the schedule spans; the rate stays at its end after them.
 
     Source:
         Smith and Topin, "Super-Convergence", arXiv 1708.07120, with cosine ramps.
     """
     if config.schedule == "constant":
         return config.learning_rate
-    share = step / max(1, planned_steps - 1)
+    share = min(1.0, step / max(1, schedule_steps - 1))
     if share < WARM_UP_SHARE:
         low, way = START_SHARE, share / WARM_UP_SHARE
     else:
@@ -270,6 +276,7 @@ def fit(
     Raises:
         ModelFileError: If *resume* is asked for and *checkpoint* is missing or belongs to another training.
     """
+    trainer.model.train()
     torch.manual_seed(trainer.config.seed)
     position = _Position(loss_sum=torch.zeros((), device=trainer.device))
     if resume:
@@ -315,14 +322,14 @@ class _Clock:
     def progress(self) -> Progress:
         steps = self._position.step - self._first_step
         elapsed_s = max(time.perf_counter() - self._began_s, 1e-9)
-        planned = self._trainer.planned_steps
-        left_s = elapsed_s / max(steps, 1) * (planned - self._position.step)
+        total = self._trainer.total_steps
+        left_s = elapsed_s / max(steps, 1) * (total - self._position.step)
         limit_s = self._trainer.config.max_seconds
         if limit_s is not None:
             left_s = min(left_s, limit_s - self._position.seconds)
         return Progress(
             step=self._position.step,
-            total_steps=planned,
+            total_steps=total,
             epoch=len(self._position.epochs) + 1,
             windows_per_s=steps * self._trainer.config.batch_size / elapsed_s,
             seconds_left=max(left_s, 0.0),
@@ -366,6 +373,9 @@ def _train_epoch(
     position.epochs.append(epoch)
     position.epoch_steps, position.epoch_seconds = 0, 0.0
     position.loss_sum.zero_()
+    if checkpoint is not None:
+        _write_checkpoint(checkpoint, trainer, position)
+        clock.checkpoint_s = time.perf_counter()
     return ended_by
 
 
@@ -402,7 +412,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     return {
         "forecaster": asdict(trainer.model.config),
         "train": asdict(config),
-        "windows": {"lookback": trainer.resident.lookback, "train_windows": len(trainer.resident.train_start)},
+        "windows": trainer.windows_identity,
     }
 
 
@@ -416,7 +426,7 @@ def _write_checkpoint(path: Path, trainer: Trainer, position: _Position) -> None
     facts = {
         "identity": _identity(trainer),
         "step": position.step,
-        "planned_steps": trainer.planned_steps,
+        "schedule_steps": trainer.schedule_steps,
         "epoch_steps": position.epoch_steps,
         "epoch_seconds": position.epoch_seconds,
         "epochs": [asdict(epoch) for epoch in position.epochs],
@@ -444,8 +454,7 @@ def _read_checkpoint(path: Path, trainer: Trainer) -> _Position:
             state.setdefault(int(index), {})[key] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    if trainer.config.schedule != "constant":
-        trainer.planned_steps = facts["planned_steps"]
+    trainer.schedule_steps = facts["schedule_steps"]
     torch.set_rng_state(tensors["rng.cpu"])
     if trainer.device.type == "cuda" and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"], trainer.device)

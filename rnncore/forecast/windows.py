@@ -41,7 +41,7 @@ class WindowConfig:
         split: `article` tests the last part of each zone, so that another zone's training part may cover the tested
             hours; `date` tests all hours after one date, the same for every zone.
         test_fraction: Part of the hours that is tested.
-        drop_gaps: Leave out windows whose hours are not consecutive.
+        drop_gaps: Leave out windows whose hours, or the lagged hours before them, are not consecutive.
     """
 
     features: Literal["article", "lagged"] = "article"
@@ -124,8 +124,11 @@ class Windows:
 
     def inputs(self, start: RowArray) -> Float32Array:
         """Gather the windows that begin at rows *start*. Shape (B, T, F), float32."""
-        every_window = np.lib.stride_tricks.sliding_window_view(self.features, self.config.lookback, axis=0)
-        return np.ascontiguousarray(every_window[start].transpose(0, 2, 1))
+        # A window is T * F consecutive floats of the flat array: gathering it copies whole windows.
+        length = self.config.lookback * self.num_features
+        every_window = np.lib.stride_tricks.sliding_window_view(self.features.reshape(-1), length)
+        flat: Float32Array = every_window[start * self.num_features]
+        return flat.reshape(-1, self.config.lookback, self.num_features)
 
     def target_rows(self, start: RowArray) -> RowArray:
         """Return the rows that the windows beginning at *start* forecast. Shape (B,)."""
@@ -167,6 +170,8 @@ def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
     test_parts: list[RowArray] = []
     row = train_count = test_count = 0
     for series, tested in zip(dataset.series, first_tested, strict=True):
+        if tested == 0:
+            raise _no_training_window(series)
         block = _FEATURES[config.features](series, _fit_rows(config, series, tested))
         train, test = _split(series, config, block.first_row, tested)
         zones.append(
@@ -218,21 +223,28 @@ def _split(series: Series, config: WindowConfig, first_row: int, first_tested: i
     rows = len(series.time)
     start = np.arange(first_row, max(first_row, rows - config.lookback), dtype=np.int64)
     if config.drop_gaps:
-        start = start[series.time[start + config.lookback] - series.time[start] == config.lookback * HOUR]
+        # Faults before each row: equal at both ends of a window, and of the lags before it, where there is none between.
+        faults = np.concatenate([[0], np.cumsum(np.diff(series.time) != HOUR)])
+        start = start[faults[start + config.lookback] == faults[start - first_row]]
     is_train = start + config.lookback < first_tested
     train, test = start[is_train], start[~is_train]
     if config.split == "article" and (len(train) == 0 or len(test) == 0):
         needed = _rows_needed(config, first_row)
         raise DataError(
             f"{series.name}: {rows} rows give {len(train)} training and {len(test)} test windows of {config.lookback} "
-            f"hours; at least {needed} rows are needed. Give a longer series or a shorter lookback."
+            f"hours; at least {needed} rows{' without a gap' if config.drop_gaps else ''} are needed. "
+            "Give a longer series or a shorter lookback."
         )
     if len(train) == 0:
-        raise DataError(
-            f"{series.name}: no window ends before the first tested hour of the date split. Leave the zone out, or use "
-            "the article split."
-        )
+        raise _no_training_window(series)
     return train, test
+
+
+def _no_training_window(series: Series) -> DataError:
+    return DataError(
+        f"{series.name}: no window ends before the first tested hour of the date split. Leave the zone out, or use "
+        "the article split."
+    )
 
 
 def _rows_needed(config: WindowConfig, first_row: int) -> int:

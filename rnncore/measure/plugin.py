@@ -4,6 +4,7 @@ It is loaded in every pytest session of an environment that has rnncore, so noth
 asks for it.
 """
 
+import argparse
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -70,10 +71,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; give a whole number of at least 1.")
+    return int(text)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device
 from rnncore.forecast.model import CELLS, Cell, new_forecaster
 from rnncore.forecast.presets import preset
-from rnncore.forecast.scoring import forecast_test_hours, score_forecasts, tested_load_mw
+from rnncore.forecast.scoring import forecast_test_hours, load_of_tested_hours, score_forecasts
 from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.training import Progress, Trainer, TrainResult, fit
 from rnncore.forecast.windows import Windows, make_windows
@@ -54,7 +54,9 @@ def reproduce(
     """
     recipe = preset("article", "gru")
     windows = make_windows(dataset, recipe.windows)
-    limits = {"epochs": epochs or recipe.train.epochs, "max_steps": max_steps, "seed": seed}
+    limits = {"epochs": recipe.train.epochs if epochs is None else epochs, "max_steps": max_steps, "seed": seed}
+    # First, as they refuse a series that is too short before hours of training are spent on it.
+    baselines = [asdict(scores.mean) for scores in baseline_scores(windows)]
     cells: dict[str, Any] = {}
     forecasts: dict[str, dict[str, FloatArray]] = {}
     for cell in CELLS:
@@ -62,7 +64,7 @@ def reproduce(
     return {
         "cells": cells,
         "article": ARTICLE,
-        "baselines": [asdict(scores.mean) for scores in baseline_scores(windows)],
+        "baselines": baselines,
         "data": {"name": dataset.name, "digest": dataset.digest},
         "windows": {"train": len(windows.train_start), "test": len(windows.test_start)},
         "config": {
@@ -119,7 +121,7 @@ def _panels(windows: Windows, forecasts: dict[str, dict[str, FloatArray]]) -> li
     names = [zone.name for zone in windows.zones if zone.name in forecasts["gru"]][:PANEL_ZONES]
     panels = []
     for name in names:
-        actual_mw = tested_load_mw(windows, name)
+        actual_mw = load_of_tested_hours(windows, name)
         shown = slice(max(0, len(actual_mw) - PANEL_HOURS), len(actual_mw))
         panels.append(
             {

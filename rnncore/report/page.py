@@ -55,21 +55,23 @@ def one_run(run: Run, with_chart: bool) -> str:
         if with_chart:
             parts.append(f"![Windows per second by batch size, cell and runtime]({CHART_NAME})\n")
         for batch_size, records in _by_batch_size(infer):
-            parts += [f"### Batch of {batch_size}\n", tables.inference_table(records)]
+            parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
     if train := tables.valid(run.phase("train")):
         parts += ["## Training\n", "One optimiser step of the article's model.\n", tables.training_table(train)]
     if accuracy := tables.valid(run.phase("accuracy")):
         training = accuracy[0].extra["training"]
         parts += [
             "## Accuracy beside speed\n",
-            f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
-            "hour of every zone. The article's own code prints a quarter of the sMAPE.\n",
+            tables.paragraph(
+                f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
+                "hour of every zone. The article's own code prints a quarter of the sMAPE."
+            ),
             tables.accuracy_table(accuracy),
             tables.baseline_table(accuracy[0].extra["baselines_smape"]),
         ]
     if data := tables.valid(run.phase("data")):
         parts += ["## Data path\n", tables.data_table(data)]
-    parts += _not_measured(run)
+    parts += _not_measured([run])
     parts += ["## Machine and data\n", tables.machine_table([run]), *_how_measured([run])]
     return "\n".join(parts)
 
@@ -85,6 +87,7 @@ def several_runs(runs: list[Run]) -> str:
             "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
             "be noise between processes.\n",
             tables.side_by_side_table(runs),
+            *_not_measured(runs),
             *_how_measured(runs),
         ]
     )
@@ -122,7 +125,7 @@ def _verdicts(run: Run) -> list[str]:
         )
     if run.data:
         sentences.append(f"- Data: {run.data['name']}. The ratios below are of one process on one machine.")
-    return ["\n".join(sentences) + "\n"]
+    return ["\n".join(map(tables.escape, sentences)) + "\n"]
 
 
 def _by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
@@ -132,14 +135,25 @@ def _by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
     return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
 
 
-def _not_measured(run: Run) -> list[str]:
-    invalid = [record for record in run.records if record.validity != "valid"]
-    rows = [[record.fullname.split("::")[-1], f"invalid: {record.validity}"] for record in invalid]
-    reasons: dict[str, list[str]] = {}
-    for name, reason in run.skipped:
-        reasons.setdefault(reason, []).append(name.split("::")[-1])
-    rows += [[f"{len(names)} benchmarks, such as {names[0]}", f"skipped: {reason}"] for reason, names in reasons.items()]
-    return ["## Not measured, or not ranked\n", tables.markdown_table(["Benchmark", "Why"], rows, left=2)] if rows else []
+def _not_measured(runs: list[Run]) -> list[str]:
+    """List what is wrong or was skipped, skips of one reason together."""
+    rows = []
+    for run in runs:
+        which = [run.path.name] if len(runs) > 1 else []
+        invalid = [record for record in run.records if record.validity != "valid"]
+        rows += [[*which, record.short_name, f"invalid: {record.validity}"] for record in invalid]
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in run.skipped:
+            by_reason.setdefault(reason, []).append(name.split("::")[-1])
+        rows += [[*which, _counted(names), f"skipped: {reason}"] for reason, names in by_reason.items()]
+    if not rows:
+        return []
+    head = [*(["Run"] if len(runs) > 1 else []), "Benchmark", "Why"]
+    return ["## Not measured, or not ranked\n", tables.markdown_table(head, rows, left=len(head))]
+
+
+def _counted(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} benchmarks, such as {names[0]}"
 
 
 def _how_measured(runs: list[Run]) -> list[str]:
@@ -149,5 +163,5 @@ def _how_measured(runs: list[Run]) -> list[str]:
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
         "is the peak of the process in a further, untimed call. All runtimes get the same threads, and only one is open "
         "at a time.\n",
-        "\n".join(lines) + "\n",
+        "\n".join(map(tables.escape, lines)) + "\n",
     ]

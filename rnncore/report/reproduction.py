@@ -6,7 +6,7 @@ from typing import Any
 
 from rnncore.files import write_text
 from rnncore.report.charts import forecast_panel, write_chart
-from rnncore.report.tables import BASELINE_NAMES, markdown_table, significant
+from rnncore.report.tables import BASELINE_NAMES, markdown_table, paragraph, significant
 
 RECORD_NAME, REPORT_NAME, CHART_NAME = "reproduction.json", "reproduction.md", "forecasts.png"
 
@@ -34,7 +34,7 @@ def render_reproduction(record: dict[str, Any]) -> str:
     return "\n".join(
         [
             "# The article's comparison, run again\n",
-            _what_was_run(record),
+            paragraph(_what_was_run(record)),
             reproduction_table(record),
             "The article measures process CPU time on a machine it does not name: its seconds cannot be set against ours. "
             "Its code divides the sMAPE by 4; its true sMAPE is given too.\n",
@@ -43,23 +43,26 @@ def render_reproduction(record: dict[str, Any]) -> str:
             "## Forecast and actual load\n",
             f"![The last tested hours of four zones, actual and forecast]({CHART_NAME})\n",
             "## Machine and data\n",
-            f"{machine['cpu']}, {machine['threads']} threads, "
-            f"{'GPU ' + machine['gpu']['name'] if machine['gpu'] else 'no GPU'}, torch {machine['packages']['torch']}; "
-            f"trained on {config['device']} in {config['precision']}, seed {config['seed']}. "
-            f"Data {record['data']['name']} ({record['data']['digest'][:12]}).\n",
+            paragraph(
+                f"{machine['cpu']}, {machine['threads']} threads, "
+                f"{'GPU ' + machine['gpu']['name'] if machine['gpu'] else 'no GPU'}, torch {machine['packages']['torch']}; "
+                f"trained on {config['device']} in {config['precision']}, seed {config['seed']}. "
+                f"Data {record['data']['name']} ({record['data']['digest'][:12]})."
+            ),
         ]
     )
 
 
 def _what_was_run(record: dict[str, Any]) -> str:
     config, windows = record["config"], record["windows"]
-    training = record["cells"]["gru"]["training"]
-    whole = training["steps"] == training["planned_steps"]
-    steps = f"{training['steps']:,} of {training['planned_steps']:,} steps"
-    cut = "" if whole else f" **Cut short after {steps}: the sMAPE is not that of the article's training.**"
+    shortest = min((ours["training"] for ours in record["cells"].values()), key=lambda training: int(training["steps"]))
+    cut = ""
+    if shortest["steps"] < shortest["planned_steps"]:
+        steps = f"{shortest['steps']:,} of {shortest['planned_steps']:,} steps"
+        cut = f" **Cut short after {steps}: the sMAPE is not that of the article's training.**"
     return (
         f"{windows['train']:,} training and {windows['test']:,} test windows of 90 hours, batches of "
-        f"{config['batch_size']:,}, {config['epochs']} epochs.{cut}\n"
+        f"{config['batch_size']:,}, {config['epochs']} epochs.{cut}"
     )
 
 

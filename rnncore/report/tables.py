@@ -27,12 +27,17 @@ BASELINE_NAMES = {
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """Return a Markdown table, the first *left* columns aligned left and the rest right."""
     rule = ["---" if index < left else "--:" for index in range(len(head))]
-    lines = [head, rule, *[[_cell(text) for text in row] for row in rows]]
+    lines = [[escape(text) for text in head], rule, *[[escape(text) for text in row] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    # A cell must stay one cell, and text from a file must stay text.
+def paragraph(text: str) -> str:
+    """Return a paragraph in which text that came from a file stays text."""
+    return escape(text) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that is no HTML and stays on one line in one cell."""
     for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
         text = text.replace(character, escaped)
     return text
@@ -61,7 +66,7 @@ def _exponent(value: float) -> int:
 
 def times(ratio: float) -> str:
     """Return a ratio in words: `1.33x slower`, `1.20x faster` or `equal`."""
-    if 0.995 < ratio < 1.005:
+    if 0.995 <= ratio <= 1.005:
         return "equal"
     return f"{ratio:.2f}x slower" if ratio > 1 else f"{1 / ratio:.2f}x faster"
 
@@ -148,7 +153,7 @@ def training_table(records: list[Record]) -> str:
             [
                 how(record),
                 cell_name(record),
-                str(record.extra["batch_size"]),
+                f"{record.extra['batch_size']:,}",
                 *_time_cells(record, scale),
                 significant(record.windows_per_s),
                 times(record.median_s / gru.median_s) if gru else "–",
@@ -200,7 +205,7 @@ def data_table(records: list[Record]) -> str:
     for record in records:
         scale, unit = time_unit([record.median_s])
         batch_size = record.extra["batch_size"]
-        what = f"one batch of {batch_size}" if batch_size else "files to ready windows"
+        what = f"one batch of {batch_size:,}" if batch_size else "files to ready windows"
         median, spread = _time_cells(record, scale)
         rows.append(
             [
@@ -223,7 +228,8 @@ def machine_table(runs: list[Run]) -> str:
         values = [fact[name] for fact in facts]
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
-    return markdown_table(["", *[run_name(run, index) for index, run in enumerate(runs)]], rows, left=1 + len(runs))
+    names = [run_name(run, index) for index, run in enumerate(runs)] if len(runs) > 1 else [runs[0].path.name]
+    return markdown_table(["", *names], rows, left=1 + len(runs))
 
 
 def run_name(run: Run, index: int) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import onnxscript.optimizer
 import torch
+from google.protobuf.message import DecodeError
 
-from rnncore.errors import ConfigError, ExportError, ModelFileError
+from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
@@ -159,7 +160,7 @@ def onnx_window_config(path: Path) -> WindowConfig:
         return WindowConfig(**json.loads(facts)["windows"])
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
-    except (KeyError, TypeError, ValueError, ConfigError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
+    except (KeyError, TypeError, ValueError, DecodeError) as error:
         raise ModelFileError(f"{path}: not written by 'rnncore export' ({error}). Export it again.") from error
 
 

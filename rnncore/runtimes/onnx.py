@@ -106,5 +106,5 @@ class OnnxRuntime(Runtime):
         errors = onnxruntime.capi.onnxruntime_pybind11_state
         try:
             return onnxruntime.InferenceSession(self._path, options, providers=[self._provider])
-        except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail) as error:
+        except (errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.Fail) as error:
             raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnncore.errors import Unavailable
+from rnncore.errors import ModelFileError, Unavailable
 from rnncore.forecast.windows import Float32Array
 from rnncore.runtimes.base import Runtime, Source, require_onnx_file
 
@@ -27,7 +27,11 @@ class OpenVinoRuntime(Runtime):
             import openvino
         except ImportError as error:
             raise Unavailable("OpenVINO is not installed: pip install 'rnncore[openvino]'.") from error
-        model = openvino.Core().read_model(require_onnx_file(source, "OpenVINO"))
+        path = require_onnx_file(source, "OpenVINO")
+        try:
+            model = openvino.Core().read_model(path)
+        except RuntimeError as error:
+            raise ModelFileError(f"{path}: OpenVINO cannot read it ({error}). Export it again.") from error
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,

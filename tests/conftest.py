@@ -1,0 +1,91 @@
+"""Fixtures that several tests share: small series, CSV files, and the real PJM files where they are."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from rnncore.forecast.pjm import is_complete
+from rnncore.forecast.series import DATA_ENV, HOUR, Dataset, Series, open_dataset
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+
+# What the session was started with: the tests themselves run without it.
+DATA_AT_START = os.environ.get(DATA_ENV)
+REQUIRE_DATA_ENV = "RNNCORE_REQUIRE_DATA"
+
+# The same examples in every run, nothing written beside the code, and no deadline on a shared machine.
+settings.register_profile("rnncore", derandomize=True, database=None, deadline=None, max_examples=60)
+settings.load_profile("rnncore")
+
+
+@pytest.fixture(autouse=True)
+def _no_data_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DATA_ENV, raising=False)
+
+
+@pytest.fixture(scope="session")
+def pjm(pytestconfig: pytest.Config) -> Path:
+    """Return the folder with the twelve real PJM files."""
+    folders = [Path(DATA_AT_START)] if DATA_AT_START else []
+    folders = [pytestconfig.invocation_params.dir / folder for folder in folders] + [pytestconfig.rootpath / "data/pjm"]
+    for folder in folders:
+        if is_complete(folder):
+            return folder
+    reason = f"real PJM files not found: run rnncore data fetch or set {DATA_ENV}"
+    if os.environ.get(REQUIRE_DATA_ENV) == "1":
+        pytest.fail(f"{reason} ({REQUIRE_DATA_ENV} is 1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def pjm_windows(pjm: Path) -> Windows:
+    """Return the article's windows of the real files."""
+    return make_windows(open_dataset(pjm), WindowConfig())
+
+
+@pytest.fixture(scope="session")
+def make_series() -> Callable[..., Series]:
+    """Return a function that makes a series of consecutive hours, daily and weekly with noise, or of given loads."""
+
+    def make(
+        name: str = "A",
+        hours: int = 400,
+        seed: int = 0,
+        first: str = "2017-06-01T00:00:00",
+        load_mw: np.ndarray | None = None,
+    ) -> Series:
+        if load_mw is None:
+            hour = np.arange(hours)
+            noise = np.random.default_rng([seed, hours]).normal(size=hours)
+            load_mw = (
+                1000 + 50 * seed + 200 * np.sin(hour * 2 * np.pi / 24) + 60 * np.cos(hour * 2 * np.pi / 168) + 15 * noise
+            )
+        time = np.datetime64(first, "s") + np.arange(len(load_mw)) * HOUR
+        return Series(name, time, np.asarray(load_mw, dtype=np.float64), f"digest of {name}, seed {seed}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_dataset(make_series: Callable[..., Series]) -> Dataset:
+    """Return two zones that differ in length, level and first hour."""
+    return Dataset(
+        "small",
+        (make_series("A", hours=400, seed=1), make_series("B", hours=330, seed=2, first="2017-12-20T05:00:00")),
+    )
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes text or bytes to a file of the temporary folder and returns its path."""
+
+    def write(content: str | bytes, name: str = "zone.csv") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write

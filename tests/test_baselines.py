@@ -1,0 +1,133 @@
+"""Tests of the baselines: exact where the data follow their rule, and as measured on the real files."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnncore.errors import DataError
+from rnncore.forecast.baselines import BASELINES, baseline_scores
+from rnncore.forecast.series import Dataset, Series
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+
+CONFIG = WindowConfig(lookback=5)
+NAIVE_LAGS_H = {"persistence": 1, "seasonal_naive_24": 24, "seasonal_naive_168": 168}
+
+# Mean sMAPE over the twelve real zones, in percent, each computed once by independent code.
+PJM_SMAPE_PCT = {
+    "persistence": 3.29,
+    "seasonal_naive_24": 7.29,
+    "seasonal_naive_168": 10.62,
+    "ar_90": 1.02,
+    "per_hour_regressions": 0.76,
+}
+
+
+def _windows(*series: Series, config: WindowConfig = CONFIG) -> Windows:
+    return make_windows(Dataset("made", series), config)
+
+
+def _forecast(name: str, windows: Windows, zone: int = 0) -> np.ndarray:
+    return BASELINES[name](windows, windows.zones[zone])
+
+
+@pytest.mark.parametrize(("name", "lag_h"), NAIVE_LAGS_H.items())
+def test_a_naive_forecast_is_the_load_that_many_rows_before_in_every_zone(
+    name: str, lag_h: int, small_dataset: Dataset
+) -> None:
+    windows = make_windows(small_dataset, CONFIG)
+    for index, (series, tested) in enumerate(zip(small_dataset.series, (31, 24), strict=True)):
+        rows = range(len(series.time) - tested, len(series.time))
+        np.testing.assert_array_equal(_forecast(name, windows, index), [series.load_mw[row - lag_h] for row in rows])
+
+
+@pytest.mark.parametrize(("name", "lag_h"), NAIVE_LAGS_H.items())
+def test_a_naive_forecast_of_a_series_of_its_period_is_exact(
+    name: str, lag_h: int, make_series: Callable[..., Series]
+) -> None:
+    if lag_h == 1:
+        load_mw = np.repeat([100.0, 200.0], [50, 350])
+    else:
+        load_mw = np.tile(np.random.default_rng(1).uniform(100, 200, lag_h), 600 // lag_h + 1)
+    windows = _windows(make_series("A", load_mw=load_mw))
+    np.testing.assert_array_equal(_forecast(name, windows), load_mw[-len(windows.test_start) :])
+
+
+def test_ar_90_recovers_a_linear_recurrence(make_series: Callable[..., Series]) -> None:
+    # Each load mirrors the one 90 hours before about 1000 MW: an intercept, a weight of -1 and 89 weights of 0.
+    load_mw = np.empty(1200)
+    load_mw[:90] = np.random.default_rng(2).uniform(500, 1500, 90)
+    for row in range(90, len(load_mw)):
+        load_mw[row] = 2000 - load_mw[row - 90]
+    windows = _windows(make_series("A", load_mw=load_mw))
+    forecast_mw = _forecast("ar_90", windows)
+    assert len(forecast_mw) == 111
+    np.testing.assert_allclose(forecast_mw, load_mw[-111:], rtol=0, atol=1e-4)
+
+
+def test_ar_90_is_fitted_on_the_hours_before_the_tested_ones_alone(make_series: Callable[..., Series]) -> None:
+    series = make_series("A", hours=1000)
+    load_mw = series.load_mw.copy()
+    load_mw[-1] += 5000
+    before, after = _windows(series), _windows(replace(series, load_mw=load_mw))
+    np.testing.assert_array_equal(_forecast("ar_90", after), _forecast("ar_90", before))
+
+
+def test_per_hour_regressions_recover_a_rule_of_their_hour_and_weekday(make_series: Callable[..., Series]) -> None:
+    # Noise, but for noon: there a rule of the loads 1 and 73 hours before and of the weekday. Six in the evening has
+    # another rule, which one model for all hours could not hold as well.
+    hours = 24 * 400
+    generator = np.random.default_rng(3)
+    load_mw = generator.uniform(500, 1500, hours)
+    series = make_series("A", load_mw=load_mw)
+    hour = [stamp.hour for stamp in series.time.astype(object)]
+    weekday = [stamp.weekday() for stamp in series.time.astype(object)]
+    for row in range(73, hours):
+        if hour[row] == 12:
+            load_mw[row] = (
+                100 + 0.5 * load_mw[row - 1] + 0.4 * load_mw[row - 73] + (50, 10, 0, -20, 30, 70, -60)[weekday[row]]
+            )
+        if hour[row] == 18:
+            load_mw[row] = 900 - 0.3 * load_mw[row - 1] + 0.6 * load_mw[row - 73] + (5, 0, 40, 20, -30, 7, 60)[weekday[row]]
+    windows = _windows(replace(series, load_mw=load_mw))
+    forecast_mw = _forecast("per_hour_regressions", windows)
+    error_mw = np.abs(forecast_mw - load_mw[-len(forecast_mw) :])
+    tested_hour = np.array(hour[-len(forecast_mw) :])
+    assert error_mw[np.isin(tested_hour, (12, 18))].max() < 1e-4
+    assert error_mw[tested_hour == 13].mean() > 50
+
+
+def test_baselines_are_scored_under_their_names(make_series: Callable[..., Series]) -> None:
+    windows = _windows(make_series("A", hours=4500, seed=1), make_series("B", hours=4400, seed=2))
+    scores = baseline_scores(windows)
+    assert [one.mean.name for one in scores] == list(PJM_SMAPE_PCT)
+    assert all([zone.name for zone in one.zones] == ["A", "B"] for one in scores)
+    assert scores[3].mean.smape < scores[0].mean.smape
+
+
+@pytest.mark.parametrize(
+    ("name", "hours", "needed"),
+    [("seasonal_naive_168", 150, 168), ("ar_90", 180, 180), ("per_hour_regressions", 1000, 3840)],
+)
+def test_too_little_history_is_told_with_what_is_there_and_what_is_needed(
+    name: str, hours: int, needed: int, make_series: Callable[..., Series]
+) -> None:
+    windows = _windows(make_series("LONG", hours=500), make_series("SHORT", hours=hours))
+    have = hours - (hours - 90) // 10
+    with pytest.raises(
+        DataError, match=f"SHORT: {have} hours lie before the first tested hour.* need {needed}.*longer series"
+    ):
+        _forecast(name, windows, zone=1)
+
+
+def test_a_zone_without_tested_hours_is_left_out(make_series: Callable[..., Series]) -> None:
+    windows = _windows(
+        make_series("LONG", hours=5000), make_series("ENDS", hours=200), config=WindowConfig(lookback=5, split="date")
+    )
+    assert all([zone.name for zone in one.zones] == ["LONG"] for one in baseline_scores(windows))
+
+
+def test_the_real_files_score_as_measured(pjm_windows: Windows) -> None:
+    scores = {one.mean.name: one.mean.smape for one in baseline_scores(pjm_windows)}
+    assert scores == pytest.approx(PJM_SMAPE_PCT, abs=0.02)

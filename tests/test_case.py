@@ -1,0 +1,100 @@
+"""Tests of the cases: labels that stay, axes that fit into JSON, and the lists that the suites measure."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from bench import cases
+from rnncore.forecast.model import CELLS
+from rnncore.measure.case import AXES, Case
+from rnncore.measure.plugin import SCALES
+from rnncore.runtimes.base import PRECISIONS
+
+SUITES = {
+    "training": cases.training_cases,
+    "inference": cases.inference_cases,
+    "accuracy": cases.accuracy_cases,
+    "preparing": cases.preparing_cases,
+    "gathering": cases.gathering_cases,
+}
+MODEL_SUITES = ("training", "inference", "accuracy")
+
+ARTICLE = {"hidden_size": 256, "num_layers": 2, "lookback": 90}
+
+# Stored runs are found again by these names: a change here cuts every history off.
+GOLDEN_LABELS = {
+    "gru-torch-cpu-fp32-b1024": Case("train", "gru", **ARTICLE, batch_size=1024),
+    "lstm-onnxruntime-cuda-tf32-b1": Case(
+        "infer", "lstm", **ARTICLE, batch_size=1, device="cuda", runtime="onnxruntime", precision="tf32"
+    ),
+    "gru-torch-cpu-fp32-h64-l1-t24": Case("accuracy", "gru", 64, 1, 24),
+    "rnncore-cpu": Case("data", lookback=90, runtime="rnncore", precision=None),
+    "torch-cuda-b64": Case("data", lookback=90, batch_size=64, device="cuda", precision=None),
+    "gru-openvino-cpu-fp32-b8-2threads": Case("infer", "gru", **ARTICLE, batch_size=8, runtime="openvino", threads=2),
+    "torch-cpu-fp32": Case("infer"),
+}
+
+
+def _suites_and_scales() -> list[tuple[str, str]]:
+    return [(suite, scale) for suite in SUITES for scale in SCALES]
+
+
+@pytest.mark.parametrize("label", GOLDEN_LABELS)
+def test_labels_stay_what_stored_runs_are_named_by(label: str) -> None:
+    assert GOLDEN_LABELS[label].label == label
+
+
+@pytest.mark.parametrize("axis", [axis for axis in AXES if axis != "phase"])
+def test_each_axis_but_the_phase_shows_in_the_label(axis: str) -> None:
+    usual = Case("infer", "gru", **ARTICLE, batch_size=8)
+    other = {"cell": "lstm", "device": "cuda", "runtime": "onnxruntime", "precision": "tf32"}.get(axis, 7)
+    assert Case(**{**usual.axes, axis: other}).label != usual.label
+
+
+def test_axes_are_json_scalars_under_the_names_of_the_fields() -> None:
+    for case in GOLDEN_LABELS.values():
+        assert tuple(case.axes) == AXES == tuple(field.name for field in fields(Case))
+        assert all(value is None or type(value) in (str, int) for value in case.axes.values())
+        assert Case(**json.loads(json.dumps(case.axes))) == case
+
+
+def test_a_case_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError, match="cannot assign to field 'cell'"):
+        Case("infer", "gru").cell = "lstm"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("suite", "scale"), _suites_and_scales())
+def test_no_two_cases_of_a_suite_share_a_label(suite: str, scale: str) -> None:
+    labels = [case.label for case in SUITES[suite](scale)]
+    assert labels
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(("suite", "scale"), [pair for pair in _suites_and_scales() if pair[0] in MODEL_SUITES])
+def test_both_cells_are_measured_on_both_devices_under_equal_conditions(suite: str, scale: str) -> None:
+    measured = SUITES[suite](scale)
+    assert {case.device for case in measured} == {"cpu", "cuda"}
+    conditions = {
+        cell: {tuple({**case.axes, "cell": None}.items()) for case in measured if case.cell == cell} for cell in CELLS
+    }
+    assert conditions["gru"] == conditions["lstm"] != set()
+
+
+@pytest.mark.parametrize(("suite", "scale"), [pair for pair in _suites_and_scales() if pair[0] in MODEL_SUITES])
+def test_every_listed_runtime_can_compute_in_the_listed_precision(suite: str, scale: str) -> None:
+    assert all(case.precision in PRECISIONS[case.runtime, case.device] for case in SUITES[suite](scale))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_default_inference_has_batches_of_1_32_and_1024_on_the_article_model(device: str) -> None:
+    measured = [case for case in cases.inference_cases("default") if case.device == device]
+    assert {case.batch_size for case in measured} == {1, 32, 1024}
+    assert {(case.hidden_size, case.num_layers, case.lookback) for case in measured} == {(256, 2, 90)}
+    assert {"torch", "onnxruntime"} <= {case.runtime for case in measured}
+
+
+def test_a_larger_scale_measures_more() -> None:
+    quick, default, full = (len(cases.inference_cases(scale)) for scale in SCALES)
+    assert quick < default < full
+    assert "openvino" in {case.runtime for case in cases.inference_cases("full")}

@@ -1,0 +1,429 @@
+"""Tests of the command: what it prints where, its exit codes, and the way from a CSV file to a scored ONNX file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rnncore import __version__, cli
+from rnncore.forecast.model import Cell
+from rnncore.forecast.presets import Preset, preset
+from tests.run_files import make_run
+
+HOURS = 4500
+REPEATED, MISSING = 2, 3
+ROWS = HOURS + REPEATED - MISSING
+LOOKBACK = 90
+
+VERBS = ("data", "train", "evaluate", "export", "reproduce", "report")
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """Standard error on one line: rich wraps it."""
+        return " ".join(self.err.split())
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def rnncore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command inside this process."""
+
+    def run(*args: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rnncore", *map(str, args)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a year of one zone, with two hours repeated and three missing."""
+    hour = np.arange(HOURS)
+    noise = np.random.default_rng(0).normal(size=HOURS)
+    load_mw = 1000 + 200 * np.sin(hour * 2 * np.pi / 24) + 60 * np.cos(hour * 2 * np.pi / 168) + 15 * noise
+    table = pd.DataFrame({"Datetime": pd.date_range("2017-01-01", periods=HOURS, freq="h"), "ZONE_MW": load_mw.round(1)})
+    table = pd.concat([table.drop(index=[700, 1500, 1501]), table.iloc[[300, 900]]])
+    path = tmp_path_factory.mktemp("csv") / "ZONE_hourly.csv"
+    table.to_csv(path, index=False, date_format="%Y-%m-%d %H:%M:%S")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file, made by the command, with its ONNX file beside it."""
+    path = tmp_path_factory.mktemp("models") / "model.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        for args in (
+            ["train", "--data", csv, "--preset", "fast", "--max-steps", 3, "--device", "cpu", "--out", path],
+            ["export", path],
+        ):
+            patch.setattr(sys, "argv", ["rnncore", *map(str, args)])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            assert not stop.value.code
+    return path
+
+
+# --------------------------------------------------------------------------------------------------- help and version
+
+
+def test_help_lists_the_verbs_and_the_exit_codes(rnncore: Command) -> None:
+    done = rnncore("--help")
+    assert done.code == 0
+    assert all(f"  {verb} " in done.out for verb in VERBS)
+    assert "Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("verb", [*VERBS, ("data", "fetch"), ("data", "describe")])
+def test_every_verb_explains_itself(verb: str | tuple[str, str], rnncore: Command) -> None:
+    done = rnncore(*([verb] if isinstance(verb, str) else verb), "--help")
+    assert done.code == 0
+    assert "Usage: rnncore" in done.out
+
+
+def test_version_is_printed_alone(rnncore: Command) -> None:
+    assert rnncore("--version") == Done(0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["evalute"], ["train", "--cell", "rnn"], ["train", "--nonsense"], ["export"], ["report"], ["train", "--seed", "x"]],
+)
+def test_wrong_usage_exits_with_2_and_says_so_on_standard_error(args: list[str], rnncore: Command) -> None:
+    done = rnncore(*args)
+    assert (done.code, done.out) == (2, "")
+    assert "Usage: rnncore" in done.err
+    assert "Error" in done.err
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Command) -> None:
+    done = rnncore("data", "describe", "--data", csv, "--json")
+    test_windows = int(0.1 * (ROWS - LOOKBACK))
+    facts = done.json
+    assert done.err == ""
+    assert (facts["train_windows"], facts["test_windows"]) == (ROWS - LOOKBACK - test_windows, test_windows)
+    assert (facts["name"], facts["lookback"], facts["split"]) == ("ZONE_hourly", LOOKBACK, "article")
+    (zone,) = facts["zones"]
+    assert zone == {
+        "name": "ZONE",
+        "rows": ROWS,
+        "duplicates": REPEATED,
+        "missing_hours": MISSING,
+        "train_windows": facts["train_windows"],
+        "test_windows": test_windows,
+        "first_hour": "2017-01-01T00:00:00",
+        "last_hour": "2017-07-07T11:00:00",
+    }
+
+
+def test_cleaning_merges_repeated_hours_and_drops_windows_across_gaps(csv: Path, rnncore: Command) -> None:
+    (zone,) = rnncore("data", "describe", "--data", csv, "--json", "--clean").json["zones"]
+    assert (zone["rows"], zone["duplicates"], zone["missing_hours"]) == (HOURS - MISSING, 0, MISSING)
+    # Each of the two gaps takes out the windows whose last hour, or whose target, lies beyond it.
+    assert zone["train_windows"] + zone["test_windows"] == HOURS - MISSING - LOOKBACK - 2 * LOOKBACK
+
+
+def test_a_shorter_lookback_gives_more_windows_and_the_same_tested_hours(csv: Path, rnncore: Command) -> None:
+    usual, short = (rnncore("data", "describe", "--data", csv, "--json", "--lookback", hours).json for hours in (90, 24))
+    assert short["train_windows"] == usual["train_windows"] + 66
+    assert short["test_windows"] == usual["test_windows"]
+
+
+def test_describe_shows_a_table_with_the_zone_and_its_faults(csv: Path, rnncore: Command) -> None:
+    lines = rnncore("data", "describe", "--data", csv).out.splitlines()
+    assert lines[0].split() == ["Zone", "Rows", "Repeated", "Missing", "Training", "Test", "First", "hour", "Last", "hour"]
+    assert lines[1].split()[:4] == ["ZONE", f"{ROWS:,}", "2", "3"]
+
+
+@pytest.mark.parametrize("verb", [["data", "describe"], ["train", "--max-steps", "1"], ["evaluate"], ["reproduce"]])
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_bad_csv_is_named_with_its_line_on_standard_error_alone(
+    verb: list[str], as_json: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.csv"
+    path.write_text("Datetime,ZONE_MW\n2017-01-01 00:00:00,1\n2017-01-01 01:00:00,many\n2017-01-01 02:00:00,3\n")
+    done = rnncore(*verb, "--data", path, *as_json)
+    assert (done.code, done.out) == (2, "")
+    assert f"rnncore: {path}, line 3: 'many' is not a number" in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_data_file_is_named(rnncore: Command, tmp_path: Path) -> None:
+    done = rnncore("data", "describe", "--data", tmp_path / "no.csv")
+    assert (done.code, done.out) == (2, "")
+    assert "no.csv: no such file or folder" in done.err
+
+
+def test_data_that_was_not_asked_for_by_name_is_named_beside_the_result(
+    csv: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    monkeypatch.setenv("RNNCORE_DATA", str(csv))
+    done = rnncore("data", "describe", "--json")
+    assert done.said == "Data: ZONE_hourly"
+    assert done.json["name"] == "ZONE_hourly"
+
+
+# ----------------------------------------------------------------------------------------- train, export and evaluate
+
+
+def test_a_trained_model_scores_the_same_before_and_after_its_export(csv: Path, trained: Path, rnncore: Command) -> None:
+    before = rnncore("evaluate", trained, "--data", csv, "--json").json
+    after = rnncore("evaluate", trained.with_suffix(".onnx"), "--data", csv, "--json").json
+    assert before["smape"] == pytest.approx(after["smape"], abs=1e-3)
+    assert [zone["name"] for zone in after["zones"]] == ["ZONE"]
+    assert before["test_windows"] == after["test_windows"] == int(0.1 * (ROWS - LOOKBACK))
+    assert 0 < before["smape"] < 50
+
+
+def test_a_score_has_both_formulas_zones_and_baselines(csv: Path, trained: Path, rnncore: Command) -> None:
+    facts = rnncore("evaluate", trained, "--data", csv, "--json").json
+    assert facts["smape_article"] == pytest.approx(facts["smape"] / 4)
+    assert facts["zones"][0]["smape"] == pytest.approx(facts["smape"])
+    assert facts["model"] == str(trained)
+    assert facts["data"]["name"] == "ZONE_hourly"
+    names = ["persistence", "seasonal_naive_24", "seasonal_naive_168", "ar_90", "per_hour_regressions"]
+    assert [score["name"] for score in facts["baselines"]] == names
+    assert all(score["smape"] > 0 for score in facts["baselines"])
+
+
+def test_baselines_are_scored_without_a_model_and_left_out_on_request(csv: Path, trained: Path, rnncore: Command) -> None:
+    alone = rnncore("evaluate", "--data", csv, "--json").json
+    assert (alone["model"], alone["smape"], alone["zones"], len(alone["baselines"])) == (None, None, [], 5)
+    assert rnncore("evaluate", trained, "--data", csv, "--json", "--no-baselines").json["baselines"] == []
+
+
+def test_scores_are_shown_as_a_table_with_the_mean(csv: Path, trained: Path, rnncore: Command) -> None:
+    done = rnncore("evaluate", trained, "--data", csv)
+    assert done.code == 0
+    assert done.out.splitlines()[0].split() == ["sMAPE", "%", "article's", "sMAPE", "%", "MAE", "MW"]
+    assert f"mean of zones, {trained}"[:60] in done.out
+    assert "persistence" in done.out
+
+
+@pytest.mark.parametrize(
+    ("args", "wording"),
+    [
+        (["MODEL", "--split", "date"], "--split and --clean belong to the training of a model"),
+        (["MODEL", "--clean"], "--split and --clean belong to the training of a model"),
+        (["--no-baselines"], "nothing to score. Give a model, or leave out --no-baselines"),
+        (["no.safetensors"], "no.safetensors: no such file. Make one with 'rnncore train --out"),
+        (["no.onnx"], "no.onnx: no such file. Make one with 'rnncore export MODEL --out"),
+        (["CSV"], "not a file that rnncore wrote"),
+        (["ONNX", "--runtime", "torch"], "torch cannot run"),
+        (["MODEL", "--runtime", "onnxruntime"], "rnncore export"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_with_the_way_out(
+    args: list[str], wording: str, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    files = {"MODEL": trained, "ONNX": trained.with_suffix(".onnx"), "CSV": csv}
+    done = rnncore("evaluate", *[files.get(arg, arg) for arg in args], "--data", csv)
+    assert (done.code, done.out) == (2, "")
+    assert wording in done.said
+
+
+@pytest.mark.parametrize("content", [b"not a model", b""])
+def test_a_corrupt_onnx_file_is_refused_without_a_traceback(
+    content: bytes, csv: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    path = tmp_path / "corrupt.onnx"
+    path.write_bytes(content)
+    done = rnncore("evaluate", path, "--data", csv)
+    assert (done.code, done.out) == (2, "")
+    assert "corrupt.onnx: not written by 'rnncore export'" in done.said
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_an_output_of_another_suffix_is_refused_before_any_work(
+    verb: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    path = tmp_path / "model.pt"
+    done = rnncore(verb, *(["--data", csv] if verb == "train" else [trained]), "--out", path)
+    suffix = {"train": ".safetensors", "export": ".onnx"}[verb]
+    assert (done.code, done.out) == (2, "")
+    assert f"--out is {path}; give a file name that ends in {suffix}." in done.said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_goes_on_from_its_checkpoint_with_more_steps(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / "model.safetensors"
+    settings = ("train", "--cell", "lstm", "--data", csv, "--device", "cpu", "--out", path, "--json")
+    first = rnncore(*settings, "--max-steps", 2).json
+    assert (first["steps"], first["ended_by"], first["out"]) == (2, "max_steps", str(path))
+    assert (tmp_path / "model.checkpoint.safetensors").is_file()
+    done = rnncore(*settings, "--max-steps", 5, "--resume")
+    assert (done.json["steps"], done.json["ended_by"]) == (5, "max_steps")
+    assert rnncore("evaluate", path, "--data", csv, "--json", "--no-baselines").json["smape"] > 0
+
+
+def test_a_checkpoint_of_other_settings_is_refused(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / "model.safetensors"
+    settings = ("train", "--data", csv, "--device", "cpu", "--out", path, "--max-steps", 1)
+    assert rnncore(*settings).code == 0
+    done = rnncore(*settings, "--resume", "--seed", 1)
+    assert (done.code, done.out) == (2, "")
+    assert "was written with seed 0, but 1 is asked for" in done.said
+
+
+def test_a_resume_without_a_checkpoint_is_refused(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    done = rnncore("train", "--data", csv, "--out", tmp_path / "model.safetensors", "--resume")
+    assert (done.code, done.out) == (2, "")
+    assert "model.checkpoint.safetensors: no such file" in done.said
+
+
+@pytest.mark.parametrize("option", ["--max-steps", "--epochs", "--batch-size", "--max-seconds"])
+def test_a_training_of_nothing_is_refused(option: str, csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    done = rnncore("train", "--data", csv, "--out", tmp_path / "model.safetensors", option, 0)
+    assert (done.code, done.out) == (2, "")
+    assert f"{option.strip('-').replace('-', '_')} is 0" in done.said
+    assert "give a number above 0" in done.said
+
+
+# -------------------------------------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_a_training_with_130_and_resume_finishes_it(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / "model.safetensors"
+    settings = ["train", "--data", csv, "--device", "cpu", "--out", path, "--epochs", 100_000]
+    command = [sys.executable, "-m", "rnncore.cli", *map(str, settings)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "To go on, run the same command with --resume" in " ".join(err.split())
+    assert "Traceback" not in err
+    assert (tmp_path / "model.checkpoint.safetensors").is_file()
+    assert not path.exists()
+    done = rnncore(*settings, "--resume", "--max-steps", 1, "--json")
+    assert done.json["ended_by"] == "max_steps"
+    assert done.json["steps"] > 1
+    assert path.is_file()
+
+
+def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rnncore.forecast.series.open_dataset", interrupt)
+    done = rnncore("data", "describe", "--data", csv)
+    assert done == Done(130, "", "")
+
+
+# ------------------------------------------------------------------------------------------------ report and reproduce
+
+
+def test_report_writes_the_page_of_a_run_file(tmp_path: Path, rnncore: Command) -> None:
+    done = rnncore("report", make_run(tmp_path), "--out", tmp_path / "out")
+    assert done == Done(0, f"Report: {tmp_path / 'out' / 'report.md'}\n", "")
+    assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8").startswith("# GRU and LSTM load forecasters")
+    assert (tmp_path / "out" / "throughput.png").is_file()
+
+
+def test_report_puts_two_run_files_side_by_side(tmp_path: Path, rnncore: Command) -> None:
+    paths = [make_run(tmp_path, name=f"{index}.json") for index in range(2)]
+    assert rnncore("report", *paths, "--out", tmp_path / "out").code == 0
+    assert "runs side by side" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_report_of_a_missing_file_exits_with_2(tmp_path: Path, rnncore: Command) -> None:
+    done = rnncore("report", tmp_path / "no.json", "--out", tmp_path / "out")
+    assert (done.code, done.out) == (2, "")
+    assert "no.json: cannot be read (No such file or directory)" in done.said
+    assert not (tmp_path / "out").exists()
+
+
+def test_reproduce_writes_page_record_and_figure(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    def small(name: str, cell: Cell) -> Preset:
+        article = preset(name, cell)
+        return replace(article, forecaster=replace(article.forecaster, hidden_size=8))
+
+    # The article's 256 units take most of a minute here.
+    monkeypatch.setattr("rnncore.measure.reproduction.preset", small)
+    out = tmp_path / "out"
+    done = rnncore("reproduce", "--data", csv, "--max-steps", 1, "--device", "cpu", "--out", out)
+    assert done.code == 0, done.err
+    assert done.out.startswith("| Cell |")
+    assert f"Page: {out / 'reproduction.md'}" in done.out
+    record = json.loads((out / "reproduction.json").read_text(encoding="utf-8"))
+    page = (out / "reproduction.md").read_text(encoding="utf-8")
+    assert list(record["cells"]) == ["gru", "lstm"]
+    for ours in record["cells"].values():
+        assert (ours["training"]["steps"], ours["training"]["ended_by"]) == (1, "max_steps")
+        assert ours["score"]["smape_article"] == pytest.approx(ours["score"]["smape"] / 4)
+    planned = 5 * (record["windows"]["train"] // 1024)
+    assert f"Cut short after 1 of {planned} steps" in page
+    assert (out / "forecasts.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(record["baselines"]) == 5
+    (panel,) = record["panels"]
+    assert len(panel["hours"]) == len(panel["actual_mw"]) == len(panel["forecast_mw"]["GRU"]) == 100
+
+
+def test_reproduce_refuses_no_epochs_rather_than_train_five(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        pytest.fail("a training has begun")
+
+    monkeypatch.setattr("rnncore.measure.reproduction.fit", train)
+    done = rnncore("reproduce", "--data", csv, "--epochs", 0, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "epochs is 0; give a number above 0" in done.said
+
+
+def test_reproduce_refuses_a_series_too_short_for_its_baselines_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        pytest.fail("a training has begun")
+
+    monkeypatch.setattr("rnncore.measure.reproduction.fit", train)
+    path = tmp_path / "short.csv"
+    times = pd.date_range("2017-01-01", periods=1500, freq="h")
+    pd.DataFrame({"Datetime": times, "ZONE_MW": 1000 + np.arange(1500) % 24}).to_csv(path, index=False)
+    done = rnncore("reproduce", "--data", path, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "the baselines need" in done.said

@@ -1,0 +1,202 @@
+"""Tests of the house: which room may import which, what is never used, and what lies at the top of the repository."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "rnncore"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Room to rooms that it may import.
+ARROWS = {
+    "forecast": set(),
+    "runtimes": {"forecast"},
+    "measure": {"runtimes", "forecast"},
+    "compare": set(),
+    "drive": {"compare"},
+    "report": {"compare"},
+    "cli": {"forecast", "runtimes", "measure", "compare", "drive", "report"},
+    # At the top of the package: every room may import these, and they import no room.
+    "": set(),
+    "errors": set(),
+    "files": set(),
+}
+FOR_ALL = {"", "errors", "files"}
+
+# Rooms of the reading half, and the command: a laptop without a GPU makes reports.
+WITHOUT_TORCH = ("rnncore.report.page", "rnncore.report.reproduction", "rnncore.compare.runs", "rnncore.cli")
+
+TOP = {"bench", "rnncore", "data", "tests", "reports"}
+TOP |= {"pyproject.toml", "README.md", "Makefile", "constraints.txt", "LICENSE", "CHANGELOG.md"}
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _room(path: Path) -> str:
+    """Return the room of a file: its folder below the package, or its own name at the top."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield the dotted name, line and laziness of every import: lazy in a function or under TYPE_CHECKING."""
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[tuple[str, int, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, child.lineno, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: relative import"
+                yield from ((f"{child.module}.{alias.name}", child.lineno, lazy) for alias in child.names)
+            else:
+                is_lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                is_lazy |= isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+                yield from walk(child, lazy or is_lazy)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
+
+
+def _room_of_import(name: str) -> str | None:
+    """Return the room that a dotted name lies in; None outside the package."""
+    package, *rest = name.split(".")
+    if package != "rnncore":
+        return None
+    return rest[0] if rest and ((PACKAGE / rest[0]).is_dir() or (PACKAGE / f"{rest[0]}.py").is_file()) else ""
+
+
+def _here(path: Path, line: int) -> str:
+    return f"{path.relative_to(REPOSITORY)}:{line}"
+
+
+def test_every_room_is_known() -> None:
+    assert {_room(path) for path in FILES} <= set(ARROWS)
+
+
+def test_rooms_import_only_where_an_arrow_points() -> None:
+    wrong = [
+        f"{_here(path, line)}: {_room(path)} imports {name}"
+        for path in FILES
+        for name, line, _ in _imports(path)
+        if (room := _room_of_import(name)) is not None
+        and room not in FOR_ALL | {_room(path)}
+        and room not in ARROWS[_room(path)]
+    ]
+    assert wrong == []
+
+
+def test_the_command_imports_rooms_only_when_a_verb_runs() -> None:
+    path = PACKAGE / "cli.py"
+    eager = [
+        f"{_here(path, line)}: {name}"
+        for name, line, lazy in _imports(path)
+        if not lazy and _room_of_import(name) not in FOR_ALL | {None}
+    ]
+    assert eager == []
+
+
+def test_nothing_imports_benchmarks_or_tests() -> None:
+    wrong = [
+        f"{_here(path, line)}: {name}"
+        for path in FILES
+        for name, line, _ in _imports(path)
+        if name.split(".")[0] in ("bench", "tests", "conftest")
+    ]
+    assert wrong == []
+
+
+def test_modules_are_named_by_what_they_say() -> None:
+    vague = {"util", "utils", "common", "helper", "helpers", "misc"}
+    assert [path for path in FILES if path.stem in vague or path.parent.name in vague] == []
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_reading_and_starting_leave_torch_unloaded(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in ('torch', 'onnxruntime', 'onnx') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_is_pickled() -> None:
+    pickling = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    wrong = [_here(path, line) for path in FILES for name, line, _ in _imports(path) if name.split(".")[0] in pickling]
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+                "torch.save",
+                "torch.load",
+                "numpy.load",
+                "np.load",
+            ):
+                wrong.append(_here(path, node.lineno))
+    assert wrong == []
+
+
+def test_what_a_caller_can_cause_is_raised_and_never_asserted() -> None:
+    wrong = [
+        _here(path, node.lineno)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assert)
+    ]
+    assert wrong == []
+
+
+def test_no_broad_except_hides_an_error() -> None:
+    wrong = [
+        _here(path, node.lineno)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or {"Exception", "BaseException"} & set(re.findall(r"\w+", ast.unparse(node.type))))
+    ]
+    assert wrong == []
+
+
+def test_only_known_entries_lie_at_the_top_of_the_repository() -> None:
+    try:
+        done = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    if done.returncode != 0:
+        pytest.skip("not a git repository")
+    entries = {line.split("/")[0] for line in done.stdout.splitlines()}
+    assert {entry for entry in entries if not entry.startswith(".")} - TOP == set()
+
+
+def _requirements() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(text) for text in [*PROJECT["dependencies"], *(text for extra in extras for text in extra)]]
+
+
+def _pins() -> dict[str, Version]:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("#")[0].strip() for line in lines]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin) for pin in pins if pin), "constraints.txt holds exact pins alone"
+    return {canonicalize_name(pin.split("==")[0]): Version(pin.split("==")[1]) for pin in pins if pin}
+
+
+@pytest.mark.parametrize("requirement", _requirements(), ids=lambda requirement: requirement.name)
+def test_every_direct_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
+    pin = _pins().get(canonicalize_name(requirement.name))
+    assert pin is not None, f"{requirement.name} has no pin in constraints.txt"
+    assert requirement.specifier.contains(pin)
+    assert requirement.specifier
+
+
+def test_every_dependency_says_why_it_is_there() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    names = [requirement.name for requirement in _requirements()]
+    without = [
+        name for name in names if not re.search(rf'^    "{re.escape(name)}[\[><=!~][^"]*",\s+# \S', text, re.MULTILINE)
+    ]
+    assert without == []

@@ -1,0 +1,451 @@
+"""Tests of the reports: the whole text for runs made by hand, and text from files that stays text."""
+
+import copy
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rnncore.compare.runs import read_run
+from rnncore.errors import RunFileError
+from rnncore.report.page import render, write_report
+from rnncore.report.reproduction import render_reproduction, write_reproduction
+from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit, times
+from tests.run_files import GPU, accuracy, benchmark, inference, make_run, run_content, training
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# What a text could break: a table row, the page, a code span.
+EVIL = "<script>alert('x')</script> | `b`\nEVIL"
+
+RECORD: dict[str, Any] = {
+    "cells": {
+        "gru": {
+            "training": {"seconds": 2280.25, "steps": 4785, "planned_steps": 4785, "windows_per_s": 2148.9},
+            "evaluation_s": 52.1,
+            "score": {"name": "gru", "smape": 1.1234, "smape_article": 0.28085, "mae_mw": 104.25},
+        },
+        "lstm": {
+            "training": {"seconds": 2011.5, "steps": 4785, "planned_steps": 4785, "windows_per_s": 2436.0},
+            "evaluation_s": 41.07,
+            "score": {"name": "lstm", "smape": 1.0805, "smape_article": 0.270125, "mae_mw": 99.9},
+        },
+    },
+    "article": {
+        "gru": {"training_s": 390.0, "evaluation_s": 1.98, "smape_article": 0.2808},
+        "lstm": {"training_s": 462.0, "evaluation_s": 2.60, "smape_article": 0.2701},
+    },
+    "baselines": [
+        {"name": "persistence", "smape": 3.291, "smape_article": 0.82275, "mae_mw": 310.0},
+        {"name": "per_hour_regressions", "smape": 0.7585, "smape_article": 0.189625, "mae_mw": 71.25},
+    ],
+    "data": {"name": "pjm", "digest": "0123456789abcdef" * 4},
+    "windows": {"train": 979_983, "test": 108_902},
+    "config": {
+        "epochs": 5,
+        "max_steps": None,
+        "seed": 0,
+        "batch_size": 1024,
+        "device": "cpu",
+        "precision": "fp32",
+    },
+    "machine": run_content()["machine_info"]["fingerprint"],
+    "panels": [
+        {
+            "zone": zone,
+            "hours": [1, 2, 3],
+            "actual_mw": [100.0, 110.0, 105.0],
+            "forecast_mw": {"GRU": [101.0, 109.0, 104.0], "LSTM": [99.0, 111.0, 106.0]},
+        }
+        for zone in ("AEP", "COMED")
+    ],
+}
+
+REPRODUCTION_TABLE = """\
+| Cell | training CPU s, article | training s, ours | windows/s, ours | evaluation CPU s, article | evaluation s, ours \
+| printed sMAPE %, article | same formula, ours | true sMAPE %, article | true sMAPE %, ours |
+| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |
+| GRU | 390 | 2,280 | 2,150 | 1.98 | 52.1 | 0.2808 | 0.2808 | 1.123 | 1.123 |
+| LSTM | 462 | 2,010 | 2,440 | 2.60 | 41.1 | 0.2701 | 0.2701 | 1.080 | 1.081 |
+"""
+
+
+def _require_golden(name: str, text: str, tmp_path: Path) -> None:
+    made = tmp_path / name
+    made.write_text(text, encoding="utf-8")
+    expected = (GOLDEN / name).read_text(encoding="utf-8")
+    assert text == expected, f"if the change is meant, copy {made} over tests/golden/{name}"
+
+
+def _section(text: str, heading: str) -> str:
+    """Return the lines from a heading to the next of its level or above."""
+    lines = text.splitlines()
+    first = lines.index(heading)
+    level = heading.split()[0]
+    last = next(
+        (index for index, line in enumerate(lines[first + 1 :], first + 1) if re.match(rf"#{{1,{len(level)}}} ", line)),
+        len(lines),
+    )
+    return "\n".join(lines[first:last])
+
+
+def _broken_rows(text: str) -> list[str]:
+    """Return the table rows that have another number of cells than the row above them."""
+    rows = [(line, len(re.findall(r"(?<!\\)\|", line))) for line in text.split("\n")]
+    return [
+        line
+        for (above, bars_above), (line, bars) in pairwise(rows)
+        if above.startswith("|") and line.startswith("|") and bars != bars_above
+    ]
+
+
+def _text_paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where a text stands in JSON values."""
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _text_paths(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _text_paths(inner, (*path, index))
+
+
+def _with_text(content: Any, path: tuple[Any, ...], text: str) -> Any:
+    content = copy.deepcopy(content)
+    target = content
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = text
+    return content
+
+
+def _faults(text: str) -> list[str]:
+    faults = [f"broken row: {row}" for row in _broken_rows(text)]
+    faults += ["raw <script"] if "<script" in text.lower() else []
+    # A line that a newline inside a text has begun.
+    faults += ["line broken by a text"] if re.search(r"(?m)^EVIL", text) else []
+    return faults
+
+
+# ---------------------------------------------------------------------------------------------------------- one run
+
+
+def test_the_report_of_a_run_is_the_golden_text(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path))
+    _require_golden("report.md", render([run], with_chart=True), tmp_path)
+
+
+def test_equal_runs_give_equal_bytes_and_an_equal_picture(tmp_path: Path) -> None:
+    run_file = make_run(tmp_path)
+    first, second = (write_report([run_file], tmp_path / name) for name in ("a", "b"))
+    assert first == tmp_path / "a" / "report.md"
+    for name in ("report.md", "throughput.png"):
+        assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes()
+
+
+def test_the_order_of_the_benchmarks_does_not_change_who_is_fastest(tmp_path: Path) -> None:
+    content = run_content()
+    content["benchmarks"].reverse()
+    forth, back = (render([read_run(make_run(tmp_path, one))]) for one in (None, content))
+    assert forth.split("## Training")[0] == back.split("## Training")[0]
+
+
+def test_a_wrong_result_is_not_ranked_however_fast_and_its_reason_is_told(tmp_path: Path) -> None:
+    text = render([read_run(make_run(tmp_path))])
+    left_out = _section(text, "## Not measured, or not ranked")
+    assert "OpenVINO" not in text.replace(left_out, "")
+    assert (
+        "| test_forecast[gru-openvino-cpu-fp32-b1] | invalid: outputs differ from float64 by 2.5e-01; rounding explains "
+        "1.0e-05 |"
+    ) in left_out
+
+
+def test_skipped_benchmarks_are_counted_by_reason(tmp_path: Path) -> None:
+    left_out = _section(render([read_run(make_run(tmp_path))]), "## Not measured, or not ranked")
+    assert (
+        "| 2 benchmarks, such as test_forecast[gru-torch-cuda-fp32-b1] | skipped: no CUDA device: a CPU build. |" in left_out
+    )
+    assert "skipped: OpenVINO is not installed. |" in left_out
+
+
+def test_a_run_in_which_all_was_measured_has_no_section_for_the_rest(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.1)])
+    content["rnncore"]["skipped"] = []
+    assert "Not measured" not in render([read_run(make_run(tmp_path, content))])
+
+
+@pytest.mark.parametrize("phase", ["infer", "train", "accuracy", "data"])
+def test_a_run_of_one_phase_alone_is_reported(phase: str, tmp_path: Path) -> None:
+    entries = [entry for entry in run_content()["benchmarks"] if entry["extra_info"]["phase"] == phase]
+    text = write_report([make_run(tmp_path, run_content(entries))], tmp_path / "out").read_text(encoding="utf-8")
+    assert _broken_rows(text) == []
+    assert (tmp_path / "out" / "throughput.png").exists() == (phase == "infer")
+    assert ("throughput.png" in text) == (phase == "infer")
+
+
+def test_a_run_whose_every_result_is_wrong_is_reported_without_a_winner(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.1, validity="outputs differ")])
+    text = write_report([make_run(tmp_path, content)], tmp_path / "out").read_text(encoding="utf-8")
+    assert "fastest:" not in text
+    assert "invalid: outputs differ" in text
+
+
+def test_a_run_without_our_benchmarks_is_refused(tmp_path: Path) -> None:
+    content = run_content([{**inference("gru", "torch", 1, 0.1), "extra_info": {}}])
+    with pytest.raises(RunFileError, match=r"holds no benchmark of rnncore's suites\. Run 'pytest bench/"):
+        write_report([make_run(tmp_path, content)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        benchmark("infer", "test_mine", [0.1], 8),
+        benchmark("infer", "test_mine", [0.1], 8, cell="gru"),
+        benchmark("train", "test_mine", [0.1], 8, cell="gru"),
+        benchmark("accuracy", "test_mine", [0.1], 8, cell="gru"),
+        benchmark("data", "test_mine", [0.1], 8),
+    ],
+    ids=["infer, no cell or batch", "infer, no batch", "train, no batch", "accuracy, no score", "data"],
+)
+def test_a_users_benchmark_that_leaves_axes_or_facts_out_is_reported_or_refused_by_name(
+    entry: dict[str, Any], tmp_path: Path
+) -> None:
+    try:
+        text = write_report([make_run(tmp_path, run_content([entry]))], tmp_path / "out").read_text(encoding="utf-8")
+    except RunFileError as error:
+        assert "test_mine" in str(error)  # noqa: PT017 (either outcome is right)
+    else:
+        assert _broken_rows(text) == []
+
+
+# ------------------------------------------------------------------------------------------------------- side by side
+
+
+def _two_runs(tmp_path: Path) -> list[Path]:
+    one = [inference("gru", "torch", 1, 0.010), inference("lstm", "torch", 1, 0.004), training("gru", 2.0)]
+    other = [inference("gru", "torch", 1, 0.0133), inference("lstm", "torch", 1, 0.003), accuracy("gru", "torch", 0.5, 1.0)]
+    contents = run_content(one), run_content(other, cpu="Other CPU", cpus=16, gpu=GPU)
+    contents[1]["commit_info"]["dirty"] = False
+    return [make_run(tmp_path, content, f"000{index}_made.json") for index, content in enumerate(contents, 1)]
+
+
+def test_two_runs_are_put_side_by_side_with_ratios_in_words(tmp_path: Path) -> None:
+    rows = _section(render([read_run(path) for path in _two_runs(tmp_path)]), "## Times").splitlines()
+    assert "| Benchmark | A | B | B against A |" in rows
+    assert "| test_forecast[gru-torch-cpu-fp32-b1] | 10.0 ms | 13.3 ms | 1.33x slower |" in rows
+    assert "| test_forecast[lstm-torch-cpu-fp32-b1] | 4.00 ms | 3.00 ms | 1.33x faster |" in rows
+
+
+def test_a_benchmark_that_one_run_lacks_has_a_dash_and_no_ratio(tmp_path: Path) -> None:
+    rows = _section(render([read_run(path) for path in _two_runs(tmp_path)]), "## Times").splitlines()
+    assert "| test_train_step[gru-torch-cpu-fp32-b1024] | 2.00 s | – | – |" in rows
+    assert "| test_score[gru-torch-cpu-fp32-h64-l1-t24] | – | 500 ms | – |" in rows
+
+
+def test_facts_that_differ_between_machines_are_bold_and_the_others_are_not(tmp_path: Path) -> None:
+    rows = _section(render([read_run(path) for path in _two_runs(tmp_path)]), "## Machines and data").splitlines()
+    assert "|  | A: 0001_made.json | B: 0002_made.json |" in rows
+    assert "| CPU | **Made CPU (family 6, model 143)** | **Other CPU** |" in rows
+    assert "| CPUs, threads used | **2, 2** | **16, 2** |" in rows
+    assert "| GPU | **none** | **Made GPU, 81,920 MiB, CUDA 13.0, cuDNN 91300** |" in rows
+    assert "| System | Linux x86_64, Python 3.11.7 | Linux x86_64, Python 3.11.7 |" in rows
+    assert "| Commit | **128f4f796c4e with uncommitted changes** | **128f4f796c4e** |" in rows
+
+
+def test_a_wrong_result_has_no_time_beside_the_other_run(tmp_path: Path) -> None:
+    contents = [run_content([inference("gru", "torch", 1, 0.01), inference("lstm", "torch", 1, 0.01)]) for _ in range(2)]
+    contents[1]["benchmarks"][0]["extra_info"]["validity"] = "outputs differ"
+    paths = [make_run(tmp_path, content, f"{index}.json") for index, content in enumerate(contents)]
+    text = render([read_run(path) for path in paths])
+    assert "| test_forecast[gru-torch-cpu-fp32-b1] | 10.0 ms | – | – |" in text
+    assert "outputs differ" in text
+
+
+def test_three_runs_are_each_set_against_the_first(tmp_path: Path) -> None:
+    paths = [
+        make_run(tmp_path, run_content([inference("gru", "torch", 1, median_s)]), f"{index}.json")
+        for index, median_s in enumerate((0.01, 0.02, 0.01))
+    ]
+    text = render([read_run(path) for path in paths])
+    assert "| Benchmark | A | B | C | B against A | C against A |" in text
+    assert "| 10.0 ms | 20.0 ms | 10.0 ms | 2.00x slower | equal |" in text
+
+
+# ------------------------------------------------------------------------------------------------- text that stays text
+
+
+def test_no_text_of_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path: Path) -> None:
+    content = run_content()
+    other = read_run(make_run(tmp_path, content, "other.json"))
+    faults = {}
+    for path in _text_paths(content):
+        if path[-1] == "phase":
+            continue
+        run = read_run(make_run(tmp_path, _with_text(content, path, EVIL)))
+        found = _faults(render([run], with_chart=True)) + _faults(render([run, other])) + _faults(render([other, run]))
+        if found:
+            faults["/".join(map(str, path))] = found[0]
+    assert faults == {}
+
+
+def test_no_name_in_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path: Path) -> None:
+    content = run_content()
+    content["machine_info"]["fingerprint"]["packages"] = {EVIL: "1.0"}
+    for entry in content["benchmarks"]:
+        if entry["extra_info"]["phase"] == "accuracy":
+            entry["extra_info"]["baselines_smape"] = {EVIL: 0.5}
+    run = read_run(make_run(tmp_path, content))
+    assert _faults(render([run])) == []
+    assert _faults(render([run, run])) == []
+
+
+def test_a_file_name_does_not_break_a_row(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, name="a|b<script>c.json"))
+    assert _faults(render([run])) == []
+    assert _faults(render([run, run])) == []
+
+
+def test_a_cell_keeps_its_text_on_one_line_in_one_cell() -> None:
+    table = markdown_table(["a", "b"], [["x|y", "<b>\r\n&"]])
+    assert table.splitlines()[2] == "| x\\|y | &lt;b>  &amp; |"
+
+
+def test_no_text_of_a_reproduction_breaks_a_row_or_reaches_the_page_as_html() -> None:
+    record = {**RECORD, "machine": {**RECORD["machine"], "gpu": GPU}}
+    faults = {}
+    for path in _text_paths({key: value for key, value in record.items() if key != "panels"}):
+        if found := _faults(render_reproduction(_with_text(record, path, EVIL))):
+            faults["/".join(map(str, path))] = found[0]
+    assert faults == {}
+
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+
+
+@given(st.floats(1e-12, 1e12), st.integers(1, 6), st.sampled_from([1, -1]))
+@example(999.9999999, 3, 1)
+@example(9.995, 3, 1)
+@example(0.09995, 3, -1)
+def test_a_number_is_read_back_within_half_a_unit_of_its_last_digit(size: float, digits: int, sign: int) -> None:
+    text = significant(sign * size, digits)
+    unit = Decimal(10) ** (Decimal(size).adjusted() - digits + 1)
+    assert abs(Decimal(text.replace(",", "")) - Decimal(sign * size)) <= unit / 2 * (1 + Decimal("1e-9"))
+    assert re.fullmatch(r"-?\d{1,3}(,\d{3})*(\.\d+)?", text)
+
+
+@given(st.floats(1e-12, 999.0), st.integers(3, 6))
+def test_a_number_below_a_thousand_shows_its_digits_and_at_most_one_more_where_it_rounds_up(
+    size: float, digits: int
+) -> None:
+    shown = significant(size, digits).replace(".", "").lstrip("0")
+    assert len(shown) == digits or (len(shown) == digits + 1 and shown.strip("0") == "1")
+
+
+def test_numbers_have_thousands_apart_and_no_exponent() -> None:
+    expected = {0: "0", 1234567: "1,230,000", 0.000012345: "0.0000123", 99.96: "100.0", 12.3: "12.3", 550.4: "550"}
+    assert {value: significant(value) for value in expected} == expected
+
+
+@given(st.lists(st.floats(1e-6, 1e5), min_size=1, max_size=5))
+def test_the_unit_is_the_largest_in_which_the_smallest_time_is_at_least_one(seconds: list[float]) -> None:
+    scale, unit = time_unit(seconds)
+    assert {"s": 1.0, "ms": 1e-3, "µs": 1e-6}[unit] == scale
+    assert min(seconds) / scale >= 1
+    assert unit == "s" or min(seconds) / scale < 1000.001
+
+
+def test_a_time_below_a_microsecond_is_given_in_microseconds() -> None:
+    assert time_unit([2e-7, 3.0]) == (1e-6, "µs")
+
+
+@given(st.floats(1.006, 1e6))
+def test_a_ratio_reads_slower_one_way_and_faster_the_other(ratio: float) -> None:
+    slower, faster = times(ratio), times(1 / ratio)
+    assert slower.endswith("x slower")
+    assert faster == slower.replace("slower", "faster") or abs(ratio * 100 % 1 - 0.5) < 1e-6
+    assert abs(float(slower.split("x")[0]) - ratio) <= 0.005 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("ratio", [0.995, 0.9950001, 0.999, 1.0, 1.001, 1.0049999, 1.005, 1.0050001])
+def test_nothing_is_called_slower_or_faster_by_1_00(ratio: float) -> None:
+    assert times(ratio) == "equal" or "1.00x" not in times(ratio)
+
+
+def test_bytes_are_given_in_mebibytes_and_a_missing_number_as_a_dash() -> None:
+    assert (bytes_text(1536 * 2**20), bytes_text(None), bytes_text(0)) == ("1,536 MiB", "–", "0 MiB")
+
+
+# ------------------------------------------------------------------------------------------------------------- charts
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+def test_the_throughput_chart_is_a_picture_of_a_size_that_fits_a_page(tmp_path: Path) -> None:
+    write_report([make_run(tmp_path)], tmp_path / "out")
+    picture = tmp_path / "out" / "throughput.png"
+    width, height = _png_size(picture)
+    assert 1000 < width < 2500
+    assert 500 < height < 1500
+    assert 5_000 < picture.stat().st_size < 500_000
+
+
+def test_a_chart_is_drawn_of_a_single_point(tmp_path: Path) -> None:
+    write_report([make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.1)]))], tmp_path / "out")
+    assert _png_size(tmp_path / "out" / "throughput.png")[0] > 1000
+
+
+# ------------------------------------------------------------------------------------------------------- reproduction
+
+
+def test_the_reproduction_page_is_the_golden_text(tmp_path: Path) -> None:
+    _require_golden("reproduction.md", render_reproduction(RECORD), tmp_path)
+
+
+def test_the_articles_figures_stand_beside_ours() -> None:
+    assert REPRODUCTION_TABLE in render_reproduction(RECORD)
+
+
+def _cut_short(cells: Callable[[str], bool]) -> dict[str, Any]:
+    record = copy.deepcopy(RECORD)
+    for cell, ours in record["cells"].items():
+        if cells(cell):
+            ours["training"]["steps"] = 60
+    return record
+
+
+def test_a_training_that_was_cut_short_is_told_at_the_top_and_a_whole_one_is_not() -> None:
+    assert "Cut short" not in render_reproduction(RECORD)
+    text = render_reproduction(_cut_short(lambda cell: True))
+    wording = "**Cut short after 60 of 4,785 steps: the sMAPE is not that of the article's training.**"
+    assert text.index(wording) < text.index("| Cell |")
+
+
+def test_a_cut_of_either_cells_training_is_told() -> None:
+    assert "Cut short" in render_reproduction(_cut_short(lambda cell: cell == "gru"))
+    assert "Cut short" in render_reproduction(_cut_short(lambda cell: cell == "lstm"))
+
+
+def test_record_page_and_figure_are_written_and_the_page_can_be_made_again_from_the_record(tmp_path: Path) -> None:
+    page = write_reproduction(RECORD, tmp_path / "out")
+    assert sorted(path.name for path in page.parent.iterdir()) == ["forecasts.png", "reproduction.json", "reproduction.md"]
+    again = json.loads((page.parent / "reproduction.json").read_text(encoding="utf-8"))
+    assert again == RECORD
+    assert page.read_text(encoding="utf-8") == render_reproduction(again)
+    width, height = _png_size(page.parent / "forecasts.png")
+    assert 1500 < width < 2500
+    assert 400 < height < 1500

@@ -1,0 +1,156 @@
+"""Tests of reading run files: what stands in them, and what is said of files that are something else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.compare.runs import read_run
+from rnncore.errors import RunFileError
+from tests.run_files import CPU, inference, make_run, run_content
+
+FOREIGN = {
+    "group": None,
+    "name": "test_sort",
+    "fullname": "other/test_other.py::test_sort",
+    "params": None,
+    "param": None,
+    "extra_info": {},
+    "stats": {"min": 1.0, "median": 1.0, "rounds": 3, "data": [1.0, 2.0, 1.0]},
+}
+
+
+def _without_rounds(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "stats": {key: value for key, value in entry["stats"].items() if key != "data"}}
+
+
+def test_a_run_file_is_read_with_its_machine_data_and_benchmarks(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    run = read_run(path)
+    assert run.path == path
+    assert run.datetime == "2026-11-22T18:18:17.123456+00:00"
+    assert run.commit == "128f4f796c4e with uncommitted changes"
+    assert run.fingerprint["cpu"] == CPU
+    assert run.data == {"name": "pjm", "digest": "0123456789abcdef" * 4}
+    assert run.command == ("pytest", "bench/", "--benchmark-autosave")
+    assert len(run.skipped) == 3
+    assert run.skipped[0] == ("bench/bench_infer.py::test_forecast[gru-torch-cuda-fp32-b1]", "no CUDA device: a CPU build.")
+    assert [len(run.phase(phase)) for phase in ("infer", "train", "accuracy", "data", "other")] == [9, 2, 2, 2, 0]
+
+
+def test_a_record_gives_the_median_of_its_rounds_and_windows_per_second_from_it(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 32, 0.02)
+    entry["stats"]["data"] = [0.5, 0.01, 0.02, 0.04]
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert record.rounds_s == (0.5, 0.01, 0.02, 0.04)
+    assert record.median_s == pytest.approx(0.03)
+    assert record.windows_per_s == pytest.approx(32 / 0.03)
+    assert record.fullname == "bench/bench_infer.py::test_forecast[gru-torch-cpu-fp32-b32]"
+    assert record.group == "infer"
+    assert (record.extra["cell"], record.extra["batch_size"]) == ("gru", 32)
+
+
+def test_a_record_is_valid_unless_the_file_says_why_not(tmp_path: Path) -> None:
+    entries = [inference("gru", "torch", 1, 0.1), inference("lstm", "torch", 1, 0.1, validity="outputs differ")]
+    del entries[0]["extra_info"]["validity"]
+    assert [record.validity for record in read_run(make_run(tmp_path, run_content(entries))).records] == [
+        "valid",
+        "outputs differ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("commit_info", "expected"),
+    [
+        ({"id": "128f4f796c4ec83b9a78", "dirty": False}, "128f4f796c4e"),
+        ({"id": "128f4f796c4ec83b9a78", "dirty": True}, "128f4f796c4e with uncommitted changes"),
+        ({"id": "unversioned", "dirty": False}, None),
+        # What pytest-benchmark writes in a repository that has no commit yet.
+        ({"id": "unknown", "dirty": False, "error": "CalledProcessError(128, 'bad revision')"}, None),
+        ({}, None),
+    ],
+)
+def test_the_commit_is_shortened_and_none_outside_git(commit_info, expected, tmp_path: Path) -> None:
+    content = run_content()
+    content["commit_info"] = commit_info
+    assert read_run(make_run(tmp_path, content)).commit == expected
+
+
+def test_a_run_without_a_data_set_has_none(tmp_path: Path) -> None:
+    content = run_content()
+    content["rnncore"]["data"] = None
+    assert read_run(make_run(tmp_path, content)).data is None
+
+
+def test_a_missing_file_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    wording = (
+        r"no\.json: cannot be read \(No such file or directory\)\. Make a run with 'pytest bench/ --benchmark-autosave'"
+    )
+    with pytest.raises(RunFileError, match=wording):
+        read_run(tmp_path / "no.json")
+
+
+def test_a_folder_is_not_a_run_file(tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match=r"cannot be read \(Is a directory\)"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"# A report", b'{"benchmarks": [', b"\xff\xfe\x00"])
+def test_a_file_that_is_not_json_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "text.json"
+    path.write_bytes(content)
+    with pytest.raises(RunFileError, match=r"(?s)text\.json: not JSON \(.*Give a file from \.benchmarks/"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("content", [[], {}, 3, None, "text", {"rnncore": {}}, {"benchmarks": [], "machine_info": {}}])
+def test_json_of_another_kind_is_refused(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunFileError, match=r"other\.json: not a run file of rnncore's suites .*--benchmark-autosave"):
+        read_run(path)
+
+
+def _machine_is_text(content: dict[str, Any]) -> None:
+    content["machine_info"]["fingerprint"] = "text"
+
+
+def _benchmarks_are_text(content: dict[str, Any]) -> None:
+    content["benchmarks"] = ["text"]
+
+
+def _rounds_are_text(content: dict[str, Any]) -> None:
+    content["benchmarks"][0]["stats"]["data"] = ["0.1", "0.2"]
+
+
+def _extra_is_a_list(content: dict[str, Any]) -> None:
+    content["benchmarks"][0]["extra_info"] = []
+
+
+def _no_datetime(content: dict[str, Any]) -> None:
+    del content["datetime"]
+
+
+@pytest.mark.parametrize("spoil", [_machine_is_text, _benchmarks_are_text, _rounds_are_text, _extra_is_a_list, _no_datetime])
+def test_a_run_file_with_a_part_of_the_wrong_kind_is_refused_when_it_is_read(
+    spoil: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    content = run_content()
+    spoil(content)
+    with pytest.raises(RunFileError, match=r"0001_made\.json: "):
+        read_run(make_run(tmp_path, content))
+
+
+def test_a_run_without_raw_rounds_names_the_benchmark_and_the_option_that_keeps_them(tmp_path: Path) -> None:
+    entry = _without_rounds(inference("gru", "torch", 1, 0.1))
+    wording = r"0001_made\.json: .*test_forecast\[gru-torch-cpu-fp32-b1\] has no raw rounds\..*--benchmark-save-data"
+    with pytest.raises(RunFileError, match=wording):
+        read_run(make_run(tmp_path, run_content([entry])))
+
+
+@pytest.mark.parametrize("foreign", [FOREIGN, _without_rounds(FOREIGN)], ids=["with rounds", "without rounds"])
+def test_a_foreign_benchmark_is_left_out(foreign: dict[str, Any], tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.1), foreign])))
+    assert [record.short_name for record in run.records] == ["test_forecast[gru-torch-cpu-fp32-b1]"]

@@ -1,0 +1,386 @@
+"""Tests of the runtimes: the same numbers as float64 NumPy, one contract, and errors that say what to do."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
+from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.windows import Float32Array, WindowConfig
+from rnncore.runtimes.base import PRECISIONS, RUNTIMES, Source, open_runtime
+from rnncore.runtimes.export import export_onnx
+from tests.reference import forecast
+
+LOOKBACK, LAYERS, HIDDEN = 90, 2, 16
+BATCH_SIZES = (1, 2, 3, 37)
+TOLERANCE = 1e-5
+
+# A reassociated sum of 16 float32 products, through 90 steps.
+ROUNDING = 1e-6
+
+GPU = torch.cuda.is_available()
+without_gpu = pytest.mark.skipif(GPU, reason="this machine has a GPU")
+needs_gpu = pytest.mark.skipif(not GPU, reason="no CUDA device on this machine")
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed: pip install 'rnncore[openvino]'"
+)
+on_every_cpu_runtime = pytest.mark.parametrize(
+    "runtime_name", ["torch", "onnxruntime", pytest.param("openvino", marks=needs_openvino)]
+)
+for_both_cells = pytest.mark.parametrize("cell", CELLS)
+
+
+def _model(cell: str) -> Forecaster:
+    """Return a forecaster with biases large enough that a lost or misplaced one shows."""
+    model = new_forecaster(ForecasterConfig(cell=cell, hidden_size=HIDDEN, num_layers=LAYERS), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "bias" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator))
+        # The ReLU must not hide most of the last state.
+        model.head.weight.copy_(torch.randn(model.head.weight.shape, generator=generator))
+    return model.eval()
+
+
+def _inputs(batch_size: int, seed: int = 3) -> Float32Array:
+    return np.random.default_rng(seed).random((batch_size, LOOKBACK, 5), dtype=np.float32)
+
+
+# The reference loops hour by hour; several tests hold the same windows against it.
+_EXACT: dict[tuple[str, bytes], np.ndarray] = {}
+
+
+def _exact(model: Forecaster, inputs: Float32Array) -> np.ndarray:
+    key = model.config.cell, inputs.tobytes()
+    if key not in _EXACT:
+        weights = {name: weight.double().numpy() for name, weight in model.state_dict().items()}
+        _EXACT[key] = np.asarray(forecast(weights, model.config, inputs.astype(np.float64)))
+    return _EXACT[key]
+
+
+def _difference(outputs: np.ndarray, expected: np.ndarray) -> float:
+    assert outputs.shape == expected.shape
+    return float(np.abs(outputs - expected).max())
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Forecaster]:
+    return {cell: _model(cell) for cell in CELLS}
+
+
+@pytest.fixture(scope="module")
+def sources(models: dict[str, Forecaster], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Source]:
+    folder = tmp_path_factory.mktemp("onnx")
+    found: dict[tuple[str, str], Source] = {}
+    for cell, model in models.items():
+        path = folder / f"{cell}.onnx"
+        export_onnx(model, path, WindowConfig(lookback=LOOKBACK))
+        found |= {("torch", cell): model, ("onnxruntime", cell): path, ("openvino", cell): path}
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
+@for_both_cells
+@on_every_cpu_runtime
+def test_outputs_are_those_of_float64_numpy_and_of_torch_at_every_batch_size(cell, runtime_name, models, sources) -> None:
+    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+        for batch_size in BATCH_SIZES:
+            inputs = _inputs(batch_size)
+            outputs = runtime.predict(inputs)
+            assert outputs.dtype == np.float32
+            assert outputs.shape == (batch_size, 1)
+            assert _difference(outputs, _exact(models[cell], inputs)) <= TOLERANCE
+            with torch.inference_mode():
+                assert _difference(outputs, models[cell](torch.from_numpy(inputs)).numpy()) <= TOLERANCE
+
+
+@for_both_cells
+def test_the_reference_tells_windows_apart_so_that_parity_means_something(cell, models) -> None:
+    outputs = _exact(models[cell], _inputs(37))
+    assert outputs.shape == (37, 1)
+    assert np.ptp(outputs) > 1000 * TOLERANCE
+
+
+@for_both_cells
+@on_every_cpu_runtime
+def test_a_window_is_forecast_the_same_beside_any_other_windows(cell, runtime_name, sources) -> None:
+    inputs = _inputs(37)
+    other = _inputs(37, seed=4)
+    other[5] = inputs[5]
+    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+        among_some = runtime.predict(inputs).copy()
+        among_others = runtime.predict(other).copy()
+        alone = runtime.predict(inputs[5:6])
+    assert among_others[5] == among_some[5]
+    assert _difference(alone[0], among_some[5]) <= ROUNDING
+    assert np.all(np.delete(among_others, 5) != np.delete(among_some, 5))
+
+
+@for_both_cells
+@on_every_cpu_runtime
+def test_a_second_run_gives_the_same_bits(cell, runtime_name, sources) -> None:
+    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(3))
+        runtime.run()
+        first = runtime.output().copy()
+        runtime.run()
+        assert np.array_equal(runtime.output(), first)
+
+
+@on_every_cpu_runtime
+def test_a_fetched_output_is_left_alone_by_later_runs(runtime_name, sources) -> None:
+    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+        fetched = runtime.predict(_inputs(3))
+        kept = fetched.copy()
+        runtime.predict(_inputs(3, seed=9))
+        assert np.array_equal(fetched, kept)
+
+
+@on_every_cpu_runtime
+def test_binding_another_batch_size_on_one_session_gives_the_new_windows_outputs(runtime_name, models, sources) -> None:
+    with open_runtime(runtime_name, sources[runtime_name, "lstm"], "cpu", "fp32", 1) as runtime:
+        for batch_size, seed in ((3, 5), (37, 6), (1, 7), (3, 8)):
+            inputs = _inputs(batch_size, seed)
+            runtime.bind(inputs)
+            runtime.run()
+            assert _difference(runtime.output(), _exact(models["lstm"], inputs)) <= TOLERANCE
+
+
+@on_every_cpu_runtime
+def test_windows_cut_out_of_a_larger_array_are_bound_by_value_not_by_memory_layout(runtime_name, models, sources) -> None:
+    inputs = _inputs(8)[::2]
+    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+        assert _difference(runtime.predict(inputs), _exact(models["gru"], inputs)) <= TOLERANCE
+
+
+@on_every_cpu_runtime
+def test_dropout_is_off_when_a_model_in_training_is_run(runtime_name, sources) -> None:
+    source = sources[runtime_name, "gru"]
+    if isinstance(source, Forecaster):
+        source.train()
+    with open_runtime(runtime_name, source, "cpu", "fp32", 1) as runtime:
+        assert np.array_equal(runtime.predict(_inputs(2)), runtime.predict(_inputs(2)))
+
+
+def test_torch_on_the_cpu_places_lstm_on_onednn_and_gru_on_the_loop_of_aten(models) -> None:
+    placed = {}
+    for cell in CELLS:
+        with open_runtime("torch", models[cell], "cpu", "fp32", 1) as runtime:
+            runtime.bind(_inputs(2))
+            placed |= runtime.placement()
+    assert placed["GRU"] == "ATen loop"
+    # Machines and builds without oneDNN for LSTM exist; then torch must not claim it.
+    assert placed["LSTM"] == ("oneDNN" if torch.backends.mkldnn.is_available() else "ATen loop")
+
+
+@for_both_cells
+def test_onnxruntime_places_one_node_per_layer_on_the_cpu_provider(cell, sources) -> None:
+    with open_runtime("onnxruntime", sources["onnxruntime", cell], "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(2))
+        placed = runtime.placement()
+        outputs = runtime.predict(_inputs(2))
+    assert len(placed) == LAYERS
+    assert all(cell.upper() in node for node in placed)
+    assert set(placed.values()) == {"CPUExecutionProvider"}
+    assert outputs.shape == (2, 1)
+
+
+@needs_openvino
+@for_both_cells
+def test_openvino_names_a_kernel_for_each_layer(cell, sources) -> None:
+    with open_runtime("openvino", sources["openvino", cell], "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(2))
+        assert len(runtime.placement()) == LAYERS
+
+
+def test_every_runtime_has_a_precision_on_some_device() -> None:
+    assert {name for name, _ in PRECISIONS} == set(RUNTIMES)
+    assert all(precisions for precisions in PRECISIONS.values())
+
+
+def test_an_unknown_runtime_is_refused_and_the_known_ones_are_named(models) -> None:
+    with (
+        pytest.raises(ConfigError, match="runtime is 'tensorrt'; allowed: torch, onnxruntime, openvino"),
+        open_runtime("tensorrt", models["gru"], "cpu", "fp32", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("runtime_name", "device", "precision", "allowed"),
+    [
+        ("torch", "cpu", "int8", "fp32"),
+        ("torch", "cpu", "tf32", "fp32"),
+        ("torch", "cuda", "fp16", "fp32, tf32"),
+        ("onnxruntime", "cuda", "fp32", "tf32"),
+        ("openvino", "cuda", "fp32", "none"),
+        ("torch", "tpu", "fp32", "none"),
+    ],
+)
+def test_a_precision_that_the_runtime_lacks_there_is_refused_and_the_others_are_named(
+    runtime_name, device, precision, allowed, models
+) -> None:
+    wording = f"runtime {runtime_name} has no precision '{precision}' on '{device}'; allowed there: {allowed}"
+    with (
+        pytest.raises(ConfigError, match=wording),
+        open_runtime(runtime_name, models["gru"], device, precision, 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_fewer_threads_than_one_are_refused(threads, models) -> None:
+    with (
+        pytest.raises(ConfigError, match=rf"threads is {threads}; give a whole number of at least 1"),
+        open_runtime("torch", models["gru"], "cpu", "fp32", threads),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("second", ["torch", "onnxruntime"])
+def test_a_second_runtime_is_refused_while_one_is_open_and_the_first_goes_on(second, models, sources) -> None:
+    inputs = _inputs(2)
+    with open_runtime("torch", models["gru"], "cpu", "fp32", 1) as runtime:
+        with (
+            pytest.raises(RnncoreError, match=f"runtime torch is still open; close it before opening {second}"),
+            open_runtime(second, sources[second, "gru"], "cpu", "fp32", 1),
+        ):
+            pass
+        assert _difference(runtime.predict(inputs), _exact(models["gru"], inputs)) <= TOLERANCE
+    with open_runtime(second, sources[second, "gru"], "cpu", "fp32", 1):
+        pass
+
+
+def test_a_runtime_whose_block_raised_or_that_did_not_open_is_not_counted_as_open(models, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_runtime("torch", models["gru"], "cpu", "fp32", 1):
+        raise ZeroDivisionError
+    with pytest.raises(ModelFileError), open_runtime("onnxruntime", tmp_path / "no.onnx", "cpu", "fp32", 1):
+        pass
+    with open_runtime("torch", models["gru"], "cpu", "fp32", 1):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("runtime_name", "shown"), [("onnxruntime", "ONNX Runtime"), pytest.param("openvino", "OpenVINO", marks=needs_openvino)]
+)
+def test_a_forecaster_in_memory_is_refused_by_runtimes_that_read_files(runtime_name, shown, models) -> None:
+    with (
+        pytest.raises(ConfigError, match=rf"{shown} reads ONNX files; export the forecaster first \(.*export_onnx\)"),
+        open_runtime(runtime_name, models["gru"], "cpu", "fp32", 1),
+    ):
+        pass
+
+
+def test_torch_refuses_an_onnx_file(sources) -> None:
+    path = sources["onnxruntime", "gru"]
+    with (
+        pytest.raises(ConfigError, match=r"torch cannot run .*gru\.onnx; give a forecaster or a \.safetensors file"),
+        open_runtime("torch", path, "cpu", "fp32", 1),
+    ):
+        pass
+
+
+def test_a_missing_onnx_file_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "missing.onnx"
+    with (
+        pytest.raises(ModelFileError, match=r"missing\.onnx: no such file\. Make one with 'rnncore export MODEL --out"),
+        open_runtime("onnxruntime", path, "cpu", "fp32", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("fault", ["text", "cut", "empty"])
+@pytest.mark.parametrize(
+    ("runtime_name", "shown"), [("onnxruntime", "ONNX Runtime"), pytest.param("openvino", "OpenVINO", marks=needs_openvino)]
+)
+def test_a_corrupt_onnx_file_is_named_and_the_user_is_told_to_export_again(
+    runtime_name, shown, fault, sources, tmp_path: Path
+) -> None:
+    whole = Path(sources["onnxruntime", "gru"]).read_bytes()
+    path = tmp_path / "corrupt.onnx"
+    path.write_bytes({"text": b"not a model", "cut": whole[: len(whole) // 2], "empty": b""}[fault])
+    with (
+        pytest.raises(ModelFileError, match=rf"(?s)corrupt\.onnx: {shown} cannot read it .*Export it again"),
+        open_runtime(runtime_name, path, "cpu", "fp32", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("runtime_name", ["torch", "onnxruntime"])
+def test_the_thread_count_of_torch_is_what_was_asked_inside_and_what_it_was_after(runtime_name, sources) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1):
+            assert torch.get_num_threads() == (1 if runtime_name == "torch" else 3)
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ZeroDivisionError), open_runtime("torch", sources["torch", "gru"], "cpu", "fp32", 2):
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_fp32_forbids_tf32_while_the_model_runs_and_gives_the_setting_back(before, models, monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    seen = []
+    hook = models["gru"].register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    try:
+        with open_runtime("torch", models["gru"], "cpu", "fp32", 1) as runtime:
+            runtime.predict(_inputs(1))
+    finally:
+        hook.remove()
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@without_gpu
+def test_torch_on_cuda_without_a_gpu_says_what_to_install(models) -> None:
+    with (
+        pytest.raises(Unavailable, match=r"no CUDA device: torch .* Install a CUDA build of torch and the NVIDIA driver"),
+        open_runtime("torch", models["gru"], "cuda", "tf32", 1),
+    ):
+        pass
+
+
+@without_gpu
+def test_onnxruntime_on_cuda_without_a_gpu_says_what_to_install(sources) -> None:
+    wording = r"ONNX Runtime .* (install onnxruntime-gpu in place of onnxruntime|could not start CUDA.* installed)"
+    with (
+        pytest.raises(Unavailable, match=wording),
+        open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cuda", "tf32", 1),
+    ):
+        pass
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is not None, reason="OpenVINO is installed")
+def test_openvino_that_is_not_installed_says_how_to_install_it(sources) -> None:
+    with (
+        pytest.raises(Unavailable, match=r"OpenVINO is not installed: pip install 'rnncore\[openvino\]'"),
+        open_runtime("openvino", sources["openvino", "gru"], "cpu", "fp32", 1),
+    ):
+        pass
+
+
+@needs_gpu
+@for_both_cells
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", TOLERANCE), ("tf32", 2e-2)])
+def test_torch_on_cuda_gives_the_outputs_of_float64_numpy_on_cudnn(cell, precision, tolerance, models) -> None:
+    with open_runtime("torch", models[cell], "cuda", precision, 1) as runtime:
+        for batch_size in BATCH_SIZES:
+            inputs = _inputs(batch_size)
+            assert _difference(runtime.predict(inputs), _exact(models[cell], inputs)) <= tolerance
+        assert runtime.placement() == {cell.upper(): "cuDNN"}
+    assert all(weight.device.type == "cpu" for weight in models[cell].parameters())
