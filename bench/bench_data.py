@@ -26,7 +26,8 @@ def test_prepare(rnn_case, rnn_benchmark, csv_folder):
     train_windows, test_windows = prepare(csv_folder)
     if rnn_benchmark.enabled:
         # This process holds torch and much else; a fresh one shows what the data path needs.
-        rnn_benchmark.record(peak_rss_bytes=measure_in_fresh_process(rnn_case.runtime, csv_folder)["peak_rss_bytes"])
+        peak_rss_bytes = measure_in_fresh_process(rnn_case.runtime, csv_folder)["peak_rss_bytes"]
+        rnn_benchmark.record(peak_rss_bytes=peak_rss_bytes)
     rnn_benchmark(rnn_case, lambda: prepare(csv_folder), windows=train_windows + test_windows, group="data")
     assert train_windows > test_windows > 0
 

@@ -4,12 +4,12 @@
 
 runs both, each time in a fresh process, in turn, and prints seconds and peak memory. The article's way is written from its
 description: four row-wise applies for the calendar, scikit-learn's MinMaxScaler, and a Python loop that copies every
-window into float64 arrays that hold all of them.
+window into float64 arrays that hold all of them and grow file by file.
 """
 
 import argparse
 import json
-import resource
+import math
 import statistics
 import subprocess
 import sys
@@ -28,7 +28,8 @@ def prepare_as_article(folder: Path) -> tuple[int, int]:
     """Make all windows of a folder of CSV files as the article does; return how many train and how many test."""
     from sklearn.preprocessing import MinMaxScaler
 
-    train_parts, test_parts = [], []
+    train_inputs, train_targets = np.empty((0, LOOKBACK, 5)), np.empty(0)
+    test_parts = {}
     for path in sorted(folder.glob("*.csv")):
         table = pd.read_csv(path, parse_dates=[0])
         stamp = table.columns[0]
@@ -43,11 +44,10 @@ def prepare_as_article(folder: Path) -> tuple[int, int]:
             inputs[row - LOOKBACK] = values[row - LOOKBACK : row]
             targets[row - LOOKBACK] = values[row, 0]
         tested = int(TEST_FRACTION * len(inputs))
-        train_parts.append((inputs[:-tested], targets[:-tested]))
-        test_parts.append((inputs[-tested:], targets[-tested:]))
-    train_inputs = np.concatenate([inputs for inputs, _ in train_parts])
-    np.concatenate([targets for _, targets in train_parts])
-    return len(train_inputs), sum(len(inputs) for inputs, _ in test_parts)
+        train_inputs = np.concatenate((train_inputs, inputs[:-tested]))
+        train_targets = np.concatenate((train_targets, targets[:-tested]))
+        test_parts[path] = (inputs[-tested:], targets[-tested:])
+    return len(train_inputs), sum(len(inputs) for inputs, _ in test_parts.values())
 
 
 def prepare_as_rnncore(folder: Path) -> tuple[int, int]:
@@ -80,14 +80,14 @@ def _run_here(way: str, folder: Path) -> dict[str, float]:
     import sklearn.preprocessing  # noqa: F401
 
     import rnncore.forecast.windows  # noqa: F401
+    from rnncore.measure.memory import process_peak_rss_bytes
 
     began_s = time.perf_counter()
     train_windows, test_windows = PREPARE[way](folder)
     seconds = time.perf_counter() - began_s
-    peak_rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": seconds,
-        "peak_rss_bytes": peak_rss_bytes,
+        "peak_rss_bytes": process_peak_rss_bytes(),
         "train_windows": train_windows,
         "test_windows": test_windows,
     }
@@ -110,12 +110,15 @@ def main() -> None:
             last = runs[way][-1]
             print(
                 f"{way}: {last['seconds']:.3f} s, process {last['process_seconds']:.1f} s, "
-                f"peak {last['peak_rss_bytes'] / 2**30:.2f} GiB, "
+                f"peak {(last['peak_rss_bytes'] or math.nan) / 2**30:.2f} GiB, "
                 f"{last['train_windows']:,} training and {last['test_windows']:,} test windows",
                 flush=True,
             )
     for key, name in (("seconds", "time"), ("process_seconds", "whole process"), ("peak_rss_bytes", "peak memory")):
-        ratios = [theirs[key] / ours[key] for ours, theirs in zip(runs["rnncore"], runs["article"], strict=True)]
+        ratios = [
+            (theirs[key] or math.nan) / (ours[key] or math.nan)
+            for ours, theirs in zip(runs["rnncore"], runs["article"], strict=True)
+        ]
         print(f"{name}: article / rnncore {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
 
 

@@ -23,10 +23,18 @@ def peak_rss_bytes(call: Callable[[], object]) -> tuple[int | None, str | None]:
         call()
         return None, f"the peak cannot be reset ({error.strerror})"
     call()
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024, None
-    return None, "/proc/self/status has no VmHWM"
+    return process_peak_rss_bytes(), None
+
+
+def process_peak_rss_bytes() -> int | None:
+    """Return the largest resident memory of this process since it started, or since the peak was reset.
+
+    Unlike `ru_maxrss`, it does not count the process that this one was forked from. None on systems other than Linux.
+    """
+    if not _STATUS.exists():
+        return None
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def peak_device_bytes(call: Callable[[], object], device: str, runtime: str) -> tuple[int | None, str | None]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SCALES = ("quick", "default", "full")
 
-# Calls after the first and before the timed rounds, until both are reached: caches, allocators and clocks settle.
-WARM_UP_CALLS = 1
+# Time that calls take before the timed rounds, after the first call and the ones that memory is measured in: caches,
+# allocators and clocks settle.
 WARM_UP_S = 0.2
 
 
@@ -153,7 +153,7 @@ class RnnBenchmark:
         return bool(self._benchmark.enabled)
 
     def __call__(self, case: Case, run: Callable[[], object], windows: int, group: str) -> None:
-        """Warm up, time, and measure memory in further, untimed calls.
+        """Warm up, with a look at memory, and time.
 
         Args:
             case: What is measured.
@@ -170,10 +170,10 @@ class RnnBenchmark:
         began_s = time.perf_counter()
         run()
         self.record(first_call_s=time.perf_counter() - began_s)
+        self._record_memory(case, run)
         _warm_up(run)
         self._benchmark(run)
         self.record(windows_per_s=windows / self._benchmark.stats.stats.median)
-        self._record_memory(case, run)
         self._session.measured[self._benchmark.fullname] = case
 
     def record(self, **facts: object) -> None:
@@ -183,6 +183,7 @@ class RnnBenchmark:
     def _record_memory(self, case: Case, run: Callable[[], object]) -> None:
         from rnncore.measure.memory import peak_device_bytes, peak_rss_bytes
 
+        # These calls warm up too.
         if "peak_rss_bytes" not in self._benchmark.extra_info:
             self._record_or_why("peak_rss_bytes", *peak_rss_bytes(run))
         self._record_or_why("peak_device_bytes", *peak_device_bytes(run, case.device, case.runtime))
@@ -193,10 +194,8 @@ class RnnBenchmark:
 
 def _warm_up(run: Callable[[], object]) -> None:
     began_s = time.perf_counter()
-    calls = 0
-    while calls < WARM_UP_CALLS or time.perf_counter() - began_s < WARM_UP_S:
+    while time.perf_counter() - began_s < WARM_UP_S:
         run()
-        calls += 1
 
 
 @pytest.fixture
