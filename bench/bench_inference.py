@@ -5,6 +5,7 @@ import pytest
 from bench.cases import inference_cases
 from bench.conftest import spread_over_test_hours
 from rnncore.forecast.presets import preset
+from rnncore.measure.work import forward_work
 from rnncore.runtimes.base import open_runtime
 from rnncore.runtimes.export import parity
 
@@ -21,7 +22,13 @@ def test_forecast(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_o
     threads = rnn_case.threads or rnn_threads
     with open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime:
         runtime.bind(inputs)
-        rnn_benchmark(rnn_case, runtime.run, windows=rnn_case.batch_size, group=f"inference, batch {rnn_case.batch_size}")
+        rnn_benchmark(
+            rnn_case,
+            runtime.run,
+            windows=rnn_case.batch_size,
+            group=f"inference, batch {rnn_case.batch_size}",
+            work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
+        )
         found = parity(runtime.output()[:CHECKED_WINDOWS], model, inputs[:CHECKED_WINDOWS], rnn_case.precision)
         rnn_benchmark.record(parity_max_abs=found.max_abs, validity=found.verdict, placement=runtime.placement())
     assert found.verdict == "valid"

@@ -10,6 +10,7 @@ from bench.cases import training_cases
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.presets import preset
 from rnncore.forecast.training import Trainer
+from rnncore.measure.work import training_work
 
 
 @pytest.mark.rnn_cases(choose=training_cases)
@@ -31,5 +32,6 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster
         synchronize(device)
         losses.append(loss)
 
-    rnn_benchmark(rnn_case, run, windows=config.batch_size, group="training")
+    work = training_work(trainer.model.config, rnn_case.lookback, config.batch_size)
+    rnn_benchmark(rnn_case, run, windows=config.batch_size, group="training", work=work)
     assert torch.isfinite(torch.stack(losses)).all()

@@ -71,6 +71,7 @@ def inference(cell: str, runtime: str, batch_size: int, median_s: float, **extra
             "cell": cell,
             "runtime": runtime,
             "batch_size": batch_size,
+            "gflop_per_s": 0.107 * batch_size / median_s,
             "parity_max_abs": 3.1e-9,
             "validity": "valid",
             **extra,

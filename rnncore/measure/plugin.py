@@ -18,6 +18,7 @@ from rnncore.measure.case import AXES, Case
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
+    from rnncore.measure.work import Work
 
 SCALES = ("quick", "default", "full")
 
@@ -152,7 +153,7 @@ class RnnBenchmark:
         """Whether rounds are timed; with `--benchmark-disable` each call runs once, as a check."""
         return bool(self._benchmark.enabled)
 
-    def __call__(self, case: Case, run: Callable[[], object], windows: int, group: str) -> None:
+    def __call__(self, case: Case, run: Callable[[], object], windows: int, group: str, work: "Work | None" = None) -> None:
         """Warm up, with a look at memory, and time.
 
         Args:
@@ -160,6 +161,7 @@ class RnnBenchmark:
             run: The call to time; it returns only when its result is ready.
             windows: Windows that one call works on.
             group: What the benchmark is listed with.
+            work: Operations and bytes of one call, for GFLOP/s; None where they say nothing.
         """
         self._benchmark.group = group
         # Axes first, so that a benchmark that fails half-way can still be told apart.
@@ -173,7 +175,8 @@ class RnnBenchmark:
         self._record_memory(case, run)
         _warm_up(run)
         self._benchmark(run)
-        self.record(windows_per_s=windows / self._benchmark.stats.stats.median)
+        median_s = self._benchmark.stats.stats.median
+        self.record(windows_per_s=windows / median_s, **(work.rates(median_s) if work else {}))
         self._session.measured[self._benchmark.fullname] = case
 
     def record(self, **facts: object) -> None:

@@ -161,7 +161,8 @@ def _how_measured(runs: list[Run]) -> list[str]:
     return [
         "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
-        "is the peak of the process in a further, untimed call. All runtimes get the same threads, and only one is open "
+        "is the peak of the process in a further, untimed call. GFLOP/s counts the matrix products alone. All runtimes get "
+        "the same threads, and only one is open "
         "at a time.\n",
         "\n".join(map(tables.escape, lines)) + "\n",
     ]

@@ -76,6 +76,12 @@ def bytes_text(count: int | None) -> str:
     return "–" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
+def gflop_text(record: Record) -> str:
+    """Return what a record reaches of floating-point operations, or a dash."""
+    rate = record.extra.get("gflop_per_s")
+    return "–" if rate is None else significant(float(rate))
+
+
 def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
     extra = record.extra
@@ -107,6 +113,7 @@ def inference_table(records: list[Record]) -> str:
                 cell_name(record),
                 *_time_cells(record, scale),
                 significant(record.windows_per_s),
+                gflop_text(record),
                 times(record.median_s / base.median_s) if base and record is not base else "–",
                 times(record.median_s / gru.median_s) if gru else "–",
                 f"{record.extra['parity_max_abs']:.1e}" if "parity_max_abs" in record.extra else "–",
@@ -114,8 +121,8 @@ def inference_table(records: list[Record]) -> str:
             ]
         )
     base_name = f"against {how(base)}, GRU" if base else "against base"
-    head = ["Runtime", "Cell", f"median {unit}", f"min–max {unit}", "windows/s", base_name, "LSTM against GRU"]
-    return markdown_table([*head, "error to float64", "peak memory"], rows, left=2)
+    head = ["Runtime", "Cell", f"median {unit}", f"min–max {unit}", "windows/s", "GFLOP/s", base_name]
+    return markdown_table([*head, "LSTM against GRU", "error to float64", "peak memory"], rows, left=2)
 
 
 def _is_base(record: Record) -> bool:
@@ -156,6 +163,7 @@ def training_table(records: list[Record]) -> str:
                 f"{record.extra['batch_size']:,}",
                 *_time_cells(record, scale),
                 significant(record.windows_per_s),
+                gflop_text(record),
                 times(record.median_s / gru.median_s) if gru else "–",
                 bytes_text(record.extra.get("peak_rss_bytes")),
             ]
@@ -167,6 +175,7 @@ def training_table(records: list[Record]) -> str:
         f"median {unit}",
         f"min–max {unit}",
         "windows/s",
+        "GFLOP/s",
         "LSTM against GRU",
         "peak memory",
     ]

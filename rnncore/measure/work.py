@@ -1,0 +1,104 @@
+"""Work of a case from first principles: floating-point operations, the fewest bytes, and the steps that must wait.
+
+Only matrix products count as operations, two for each multiply-add; the pointwise part is below 1 % of them. Bytes are
+those that a fused implementation cannot avoid: each value written or read once, the weights once per call.
+
+G gates (GRU 3, LSTM 4), I inputs of a layer; the other shape letters are those of `rnncore.forecast.windows`.
+"""
+
+from dataclasses import dataclass
+
+from rnncore.forecast.model import ForecasterConfig
+
+GATES = {"gru": 3, "lstm": 4}
+VALUE_BYTES = 4
+
+# Values of H per window, hour and layer. Forward: the gates' input products written and read, 2 G, and the states, GRU h,
+# LSTM h and c. Training also keeps the gates for the way back (GRU: and the reset product), and the way back moves the
+# states' and gates' gradients beside them; for the first layer less, as its inputs need no gradient.
+_FORWARD = {"gru": 7, "lstm": 10}
+_KEPT = {"gru": 4, "lstm": 4}
+_BACKWARD_FIRST = {"gru": 17, "lstm": 20}
+_BACKWARD_NEXT = {"gru": 20, "lstm": 24}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call does.
+
+    Attributes:
+        flops: Floating-point operations of the matrix products.
+        bytes: Fewest bytes moved.
+        dependent_steps: Steps that each need the one before: hours plus layers less one, as layers may follow one another
+            as a wavefront; a training goes there and back.
+    """
+
+    flops: int
+    bytes: int
+    dependent_steps: int
+
+    @property
+    def flops_per_byte(self) -> float:
+        """Arithmetic intensity."""
+        return self.flops / self.bytes
+
+    def rates(self, seconds: float) -> dict[str, float]:
+        """Return what a call of that many seconds reaches, by the names that `extra_info` carries."""
+        return {
+            "gflop_per_s": self.flops / seconds / 1e9,
+            "us_per_step": 1e6 * seconds / self.dependent_steps,
+            "flops_per_byte": self.flops_per_byte,
+        }
+
+
+def forward_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
+    """Return the work of forecasting, in 4-byte values.
+
+    Args:
+        config: Size and kind of the forecaster.
+        lookback: Hours in a window, T.
+        windows: Windows in the call, B.
+    """
+    gates, hidden, inputs = GATES[config.cell], config.hidden_size, _layer_inputs(config)
+    per_hour = sum(2 * gates * hidden * (size + hidden) for size in inputs)
+    values = windows * lookback * (_FORWARD[config.cell] * hidden * config.num_layers + sum(inputs))
+    return Work(
+        flops=windows * (lookback * per_hour + 2 * hidden),
+        bytes=VALUE_BYTES * (values + _weights(config)),
+        dependent_steps=lookback + config.num_layers - 1,
+    )
+
+
+def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
+    """Return the work of one training step, in 4-byte values: there, back, and the optimiser's pass over the weights.
+
+    Args:
+        config: Size and kind of the forecaster.
+        lookback: Hours in a window, T.
+        windows: Windows in the step, B.
+    """
+    gates, hidden = GATES[config.cell], config.hidden_size
+    first, *others = _layer_inputs(config)
+    forward = forward_work(config, lookback, windows)
+    # Gradients of the state and of both weight matrices; of the inputs from the second layer on.
+    per_hour = 2 * gates * hidden * (2 * hidden + first)
+    per_hour += sum(2 * gates * hidden * (2 * hidden + 2 * size) for size in others)
+    kept = _KEPT[config.cell] * hidden * config.num_layers
+    back = _BACKWARD_FIRST[config.cell] * hidden + sum(_BACKWARD_NEXT[config.cell] * hidden + 2 * size for size in others)
+    # Adam reads weight, gradient and two moments, and writes all but the gradient.
+    optimiser = 7 * _weights(config)
+    return Work(
+        flops=forward.flops + windows * (lookback * per_hour + 4 * hidden),
+        bytes=forward.bytes + VALUE_BYTES * (windows * lookback * (kept + back) + optimiser),
+        dependent_steps=2 * forward.dependent_steps,
+    )
+
+
+def _layer_inputs(config: ForecasterConfig) -> list[int]:
+    return [config.input_size] + [config.hidden_size] * (config.num_layers - 1)
+
+
+def _weights(config: ForecasterConfig) -> int:
+    """Return how many weights a forecaster has; each gate has two biases, as in torch."""
+    gates, hidden = GATES[config.cell], config.hidden_size
+    return sum(gates * hidden * (size + hidden + 2) for size in _layer_inputs(config)) + hidden + 1
