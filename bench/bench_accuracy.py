@@ -12,7 +12,7 @@ from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
 from rnncore.forecast.training import Trainer, fit
-from rnncore.runtimes.base import open_runtime
+from rnncore.runtimes.catalog import open_runtime
 
 TRAINING_STEPS = {"quick": 60, "default": 300, "full": None}
 

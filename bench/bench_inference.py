@@ -1,16 +1,22 @@
 """Evaluation latency: one forward pass of the article's models on every runtime, parity beside it."""
 
+import numpy as np
 import pytest
 
 from bench.cases import inference_cases
-from bench.conftest import spread_over_test_hours
 from rnncore.forecast.presets import preset
+from rnncore.forecast.windows import Float32Array, Windows
 from rnncore.measure.work import forward_work
-from rnncore.runtimes.base import open_runtime
+from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
 # Windows of a batch whose outputs are held against float64: enough to see a wrong kernel, and quick.
 CHECKED_WINDOWS = 64
+
+
+def spread_over_test_hours(windows: Windows, count: int) -> Float32Array:
+    """Gather *count* tested windows, evenly spread over all zones. Shape (count, T, F)."""
+    return windows.inputs(windows.test_start[np.arange(count) * len(windows.test_start) // count])
 
 
 @pytest.mark.rnn_cases(choose=inference_cases)

@@ -3,7 +3,7 @@
 from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import preset
 from rnncore.measure.case import Case
-from rnncore.runtimes.base import PRECISIONS
+from rnncore.runtimes.catalog import PRECISIONS
 
 DEVICES = ("cpu", "cuda")
 

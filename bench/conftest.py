@@ -4,12 +4,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.windows import Float32Array, WindowConfig, Windows, make_windows
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
 from rnncore.runtimes.base import Source
@@ -50,11 +49,6 @@ def source_for(tmp_path_factory) -> Callable[[str, Forecaster, WindowConfig], So
         return files[id(model)]
 
     return source
-
-
-def spread_over_test_hours(windows: Windows, count: int) -> Float32Array:
-    """Gather *count* tested windows, evenly spread over all zones. Shape (count, T, F)."""
-    return windows.inputs(windows.test_start[np.arange(count) * len(windows.test_start) // count])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

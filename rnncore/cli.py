@@ -331,7 +331,7 @@ def reproduce(
 
     Five epochs take hours on a CPU; --max-steps shortens them, and the page says so.
     """
-    from rnncore.forecast.series import open_dataset
+    from rnncore.forecast.datasets import open_dataset
     from rnncore.measure.reproduction import reproduce as run
     from rnncore.report.reproduction import reproduction_table, write_reproduction
 
@@ -360,7 +360,7 @@ def report(
 
 def _open(data: str | None, config: "WindowConfig", clean: bool) -> "tuple[Dataset, Windows]":
     """Open the data set and make its windows; say which data it is where it was not asked for by name."""
-    from rnncore.forecast.series import open_dataset
+    from rnncore.forecast.datasets import open_dataset
     from rnncore.forecast.windows import make_windows
 
     dataset = open_dataset(data)
@@ -382,7 +382,7 @@ def _score_model(model: Path, runtime_name: str | None, device_name: str, window
     from rnncore.forecast.device import default_threads, resolve_device
     from rnncore.forecast.model import load_forecaster
     from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
-    from rnncore.runtimes.base import PRECISIONS, open_runtime
+    from rnncore.runtimes.catalog import PRECISIONS, open_runtime
 
     is_onnx = model.suffix == ".onnx"
     name = runtime_name or ("onnxruntime" if is_onnx else "torch")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from rnncore.forecast.datasets import DATA_ENV, open_dataset
 from rnncore.forecast.pjm import is_complete
-from rnncore.forecast.series import DATA_ENV, HOUR, Dataset, Series, open_dataset
+from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 # What the session was started with: the tests themselves run without it.

@@ -9,7 +9,7 @@ from bench import cases
 from rnncore.forecast.model import CELLS
 from rnncore.measure.case import AXES, Case
 from rnncore.measure.plugin import SCALES
-from rnncore.runtimes.base import PRECISIONS
+from rnncore.runtimes.catalog import PRECISIONS
 
 SUITES = {
     "training": cases.training_cases,

@@ -346,7 +346,7 @@ def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnncore.forecast.series.open_dataset", interrupt)
+    monkeypatch.setattr("rnncore.forecast.datasets.open_dataset", interrupt)
     done = rnncore("data", "describe", "--data", csv)
     assert done == Done(130, "", "")
 

@@ -14,7 +14,7 @@ from rnncore.errors import ExportError, ModelFileError, RnncoreError
 from rnncore.forecast.model import CELLS, METADATA_KEY, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
-from rnncore.runtimes.base import open_runtime
+from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, onnx_window_config, parity
 
 # Not the defaults, so that a round trip shows every field.

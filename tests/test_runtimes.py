@@ -11,7 +11,8 @@ import torch
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.windows import Float32Array, WindowConfig
-from rnncore.runtimes.base import PRECISIONS, RUNTIMES, Source, open_runtime
+from rnncore.runtimes.base import Source
+from rnncore.runtimes.catalog import PRECISIONS, RUNTIMES, open_runtime
 from rnncore.runtimes.export import export_onnx
 from tests.reference import forecast
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import DataError
+from rnncore.forecast.datasets import DATA_ENV, open_dataset
 from rnncore.forecast.pjm import PJM_FILES
-from rnncore.forecast.series import DATA_ENV, HOUR, Dataset, Series, open_dataset, read_csv
+from rnncore.forecast.series import HOUR, Dataset, Series, read_csv
 
 HEADER = "Datetime,AEP_MW\n"
 DAY = [f"2018-03-01 {hour:02}:00:00" for hour in range(24)]
@@ -361,7 +362,7 @@ def _fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _synthetic_stands_in(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
-    monkeypatch.setattr("rnncore.forecast.synthetic.synthetic_dataset", lambda: dataset)
+    monkeypatch.setattr("rnncore.forecast.datasets.synthetic_dataset", lambda: dataset)
 
 
 @pytest.mark.usefixtures("_fetched")

@@ -127,7 +127,7 @@ def rnn_threads(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     """The data set that `--rnn-data` names; its name and digest go into the run file."""
-    from rnncore.forecast.series import open_dataset
+    from rnncore.forecast.datasets import open_dataset
 
     dataset = open_dataset(request.config.getoption("rnn_data"))
     request.config.stash[_SESSION].dataset = {"name": dataset.name, "digest": dataset.digest}

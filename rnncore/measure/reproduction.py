@@ -14,7 +14,7 @@ from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.training import Progress, Trainer, TrainResult, fit
 from rnncore.forecast.windows import Windows, make_windows
 from rnncore.measure.machine import fingerprint
-from rnncore.runtimes.base import open_runtime
+from rnncore.runtimes.catalog import open_runtime
 
 # What the article prints, in seconds of process CPU time on a machine it does not name, and its sMAPE in percent, which
 # its code makes a quarter of the formula's.

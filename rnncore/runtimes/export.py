@@ -19,7 +19,7 @@ from rnncore.files import whole_file
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
 from rnncore.forecast.windows import Float32Array, WindowConfig
-from rnncore.runtimes.base import open_runtime
+from rnncore.runtimes.catalog import open_runtime
 
 # Registered for GRU and LSTM by every ONNX Runtime in use, and the dynamo exporter's own.
 OPSET = 18
