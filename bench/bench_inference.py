@@ -36,5 +36,11 @@ def test_forecast(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_o
             work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
         )
         found = parity(runtime.output()[:CHECKED_WINDOWS], model, inputs[:CHECKED_WINDOWS], rnn_case.precision)
-        rnn_benchmark.record(parity_max_abs=found.max_abs, validity=found.verdict, placement=runtime.placement())
-    assert found.verdict == "valid"
+        placement = runtime.placement()
+        validity = found.verdict
+        if rnn_case.device == "cuda" and any(
+            rnn_case.cell.upper() in node and "CPU" in where for node, where in placement.items()
+        ):
+            validity = "a recurrent layer fell back to the CPU"
+        rnn_benchmark.record(parity_max_abs=found.max_abs, validity=validity, placement=placement)
+    assert validity == "valid"

@@ -8,18 +8,21 @@ import torch
 
 from bench.cases import training_cases
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.training import Trainer
 from rnncore.measure.work import training_work
 
 
 @pytest.mark.rnn_cases(choose=training_cases)
-def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of):
+def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of):
     device = resolve_device(rnn_case.device)
     torch.set_num_threads(rnn_case.threads or rnn_threads)
     article = preset("article", rnn_case.cell)
     config = replace(article.train, batch_size=rnn_case.batch_size)
-    trainer = Trainer(forecaster_of(rnn_case), windows_of(article.windows), config, device)
+    # A model of its own: training changes it, and moves it to the device.
+    model = new_forecaster(article.forecaster, article.train.seed)
+    trainer = Trainer(model, windows_of(article.windows), config, device)
     order = trainer.epoch_order(0)
     steps = count()
     losses = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rnncore.errors import RnncoreError
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
@@ -65,5 +66,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     from rnncore.report.page import write_report
 
-    report = write_report([run_file], config.rootpath / REPORT_FOLDER)
+    try:
+        report = write_report([run_file], config.rootpath / REPORT_FOLDER)
+    except RnncoreError as error:
+        terminalreporter.write_line(f"No report: {error} The run is saved; make it with 'rnncore report {run_file}'.")
+        return
     terminalreporter.write_line(f"Report: {report.relative_to(config.rootpath)}")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+# As the article's: without the rounding of TF32.
+TRAINING_PRECISION = "fp32"
+
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
 
@@ -68,7 +71,9 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Of initial weights, shu
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", help="Passes over the training windows [default: the preset's]")
 ]
-MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", help="Stop after so many optimiser steps.")]
+MaxStepsOption = Annotated[
+    int | None, typer.Option("--max-steps", help="Stop after so many steps; the schedule spans them.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -201,7 +206,9 @@ def train(
     epochs: EpochsOption = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
     max_steps: MaxStepsOption = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop after so much training time.")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Stop after so much training time; the schedule does not follow.")
+    ] = None,
     split: SplitOption = "article",
     clean: CleanOption = False,
     device: DeviceOption = "auto",
@@ -212,7 +219,7 @@ def train(
 
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
     """
-    from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device, set_threads
     from rnncore.forecast.model import new_forecaster, save_forecaster
     from rnncore.forecast.presets import preset as recipe_of
     from rnncore.forecast.training import Trainer, fit
@@ -232,12 +239,25 @@ def train(
     model = new_forecaster(recipe.forecaster, seed)
     trainer = Trainer(model, windows, config, resolve_device(device))
     checkpoint = path.with_suffix(".checkpoint.safetensors")
-    with _training_progress(cell.upper()) as on_step, _stop_on_ctrl_c() as should_stop:
+    if checkpoint.exists() and not resume:
+        err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
+    set_threads(default_threads())
+    with (
+        _training_progress(cell.upper()) as on_step,
+        _stop_on_ctrl_c() as should_stop,
+        cudnn_precision(TRAINING_PRECISION),
+    ):
         result = fit(trainer, checkpoint, resume, on_step, should_stop)
     if result.ended_by == "stopped":
         err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")
         raise typer.Exit(EXIT_INTERRUPTED)
-    record = {"preset": preset, "data": dataset.name, "digest": dataset.digest, **asdict(result)}
+    record = {
+        "preset": preset,
+        "precision": TRAINING_PRECISION,
+        "data": dataset.name,
+        "digest": dataset.digest,
+        **asdict(result),
+    }
     save_forecaster(path, model, windows.config, record)
     if as_json:
         _print_json({"out": str(path), **record})

@@ -302,7 +302,7 @@ def test_a_checkpoint_of_other_settings_is_refused(csv: Path, tmp_path: Path, rn
 def test_a_resume_without_a_checkpoint_is_refused(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     done = rnncore("train", "--data", csv, "--out", tmp_path / "model.safetensors", "--resume")
     assert (done.code, done.out) == (2, "")
-    assert "model.checkpoint.safetensors: no such file" in done.said
+    assert "model.checkpoint.safetensors: no checkpoint to go on from" in done.said
 
 
 @pytest.mark.parametrize("option", ["--max-steps", "--epochs", "--batch-size", "--max-seconds"])

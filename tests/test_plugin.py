@@ -240,3 +240,10 @@ def test_the_peak_is_that_of_the_call_and_not_of_an_earlier_one() -> None:
     assert after is not None
     assert large - small > 0.9 * size
     assert large - after > 0.9 * size
+
+
+def test_a_session_without_pytest_benchmark_still_runs(tmp_path: Path) -> None:
+    (tmp_path / "test_plain.py").write_text("def test_plain():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:benchmark", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout

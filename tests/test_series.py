@@ -412,5 +412,5 @@ def test_a_variable_that_points_nowhere_is_an_error_and_not_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_ENV, str(tmp_path / "gone"))
-    with pytest.raises(DataError, match="gone: no such file or folder"):
+    with pytest.raises(DataError, match=r"gone \(from RNNCORE_DATA\): no such file or folder"):
         open_dataset()

@@ -14,6 +14,7 @@ from torch import nn
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.forecast import training
+from rnncore.forecast.device import cudnn_precision
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.training import Progress, TrainConfig, Trainer, TrainResult, fit, learning_rate_at
@@ -345,6 +346,49 @@ def test_a_checkpoint_is_written_at_the_end_of_each_epoch(
     assert {STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH, 3 * STEPS_PER_EPOCH} <= set(steps)
 
 
+def test_no_checkpoint_is_written_between_the_last_step_of_an_epoch_and_its_count(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    write = training._write_checkpoint
+
+    def remember(path: Path, trainer: Trainer, position: training._Position) -> None:
+        seen.append(position.epoch_steps)
+        write(path, trainer, position)
+
+    monkeypatch.setattr(training, "_write_checkpoint", remember)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    fit(_trainer(windows), tmp_path / "run.checkpoint.safetensors")
+    assert set(seen) == set(range(STEPS_PER_EPOCH))
+
+
+def test_a_resume_beyond_the_schedule_is_told(windows: Windows, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = replace(CONFIG, schedule="one_cycle", max_steps=2)
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows, config), checkpoint)
+    fit(_trainer(windows, replace(config, max_steps=4)), checkpoint, resume=True)
+    assert "the schedule was planned for 2 steps" in caplog.text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_training_on_cuda_follows_that_on_the_cpu_and_resumes(cell: str, windows: Windows, tmp_path: Path) -> None:
+    forecaster = ForecasterConfig(cell=cell, input_size=windows.num_features, hidden_size=8, dropout=0.0)
+
+    def trained(device: str, max_steps: int, checkpoint: Path, resume: bool = False) -> Forecaster:
+        config = replace(CONFIG, max_steps=max_steps)
+        trainer = Trainer(new_forecaster(forecaster, 0), windows, config, torch.device(device))
+        fit(trainer, checkpoint, resume)
+        return trainer.model.cpu()
+
+    with cudnn_precision("fp32"):
+        trained("cuda", 2, tmp_path / "cuda.checkpoint.safetensors")
+        resumed = trained("cuda", 5, tmp_path / "cuda.checkpoint.safetensors", resume=True)
+    on_cpu = trained("cpu", 5, tmp_path / "cpu.checkpoint.safetensors")
+    for one, other in zip(resumed.parameters(), on_cpu.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_a_checkpoint_is_written_when_its_time_has_come(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,7 +494,7 @@ def test_a_finished_model_is_not_a_checkpoint(windows: Windows, tmp_path: Path) 
 
 
 def test_a_missing_or_broken_checkpoint_is_refused(windows: Windows, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"gone\.safetensors: no such file"):
+    with pytest.raises(ModelFileError, match=r"gone\.safetensors: no checkpoint to go on from"):
         fit(_trainer(windows), tmp_path / "gone.safetensors", resume=True)
     broken = tmp_path / "broken.safetensors"
     fit(_trainer(windows), broken, should_stop=_stop_after(1))

@@ -24,8 +24,11 @@ def open_dataset(location: str | Path | None = None) -> Dataset:
     Raises:
         DataError: If nothing is found there or a file cannot be read.
     """
-    if location is None:
-        location = os.environ.get(DATA_ENV) or (PJM_FOLDER if is_complete(PJM_FOLDER) else "synthetic")
+    chosen_by = ""
+    if location is None and os.environ.get(DATA_ENV):
+        location, chosen_by = os.environ[DATA_ENV], f" (from {DATA_ENV})"
+    elif location is None:
+        location = PJM_FOLDER if is_complete(PJM_FOLDER) else "synthetic"
     if str(location) == "synthetic":
         return synthetic_dataset()
     path = Path(location)
@@ -33,7 +36,7 @@ def open_dataset(location: str | Path | None = None) -> Dataset:
         return Dataset(path.stem, (read_csv(path),))
     if not path.is_dir():
         raise DataError(
-            f"{path}: no such file or folder. Give a CSV file, a folder of CSV files or 'synthetic', "
+            f"{path}{chosen_by}: no such file or folder. Give a CSV file, a folder of CSV files or 'synthetic', "
             "or run 'rnncore data fetch' for the PJM files."
         )
     files = sorted(path.glob("*.csv"))

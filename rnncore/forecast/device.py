@@ -3,12 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from rnncore.errors import ConfigError, Unavailable
 
 DEVICES = ("cpu", "cuda")
+
+# Where Linux tells a container how much CPU time it gets: "max", or microseconds, per period.
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -55,8 +59,16 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def set_threads(threads: int) -> None:
+    """Let torch use so many CPU threads for one operation."""
+    torch.set_num_threads(threads)
+
+
 def default_threads() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many CPUs this process may use: its affinity, or a container's quota where that is less."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return usable
+    return usable if quota == "max" else max(1, min(usable, int(quota) // int(period)))

@@ -283,6 +283,12 @@ def fit(
         if checkpoint is None:
             raise ConfigError("resume needs the checkpoint file to go on from. Give its path.")
         position = _read_checkpoint(checkpoint, trainer)
+        if trainer.config.schedule != "constant" and trainer.total_steps > trainer.schedule_steps:
+            logger.warning(
+                "the schedule was planned for %d steps and stays at its last, lowest rate beyond them; "
+                "for a longer training with a schedule of its own, start anew without --resume",
+                trainer.schedule_steps,
+            )
     clock = _Clock(trainer, position)
     ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"] | None = _spent(trainer.config, position)
     while ended_by is None and len(position.epochs) < trainer.config.epochs:
@@ -362,7 +368,11 @@ def _train_epoch(
             synchronize(trainer.device)
             clock.lap()
             return ended_by
-        if checkpoint is not None and time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S:
+        is_due = time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S
+        # The epoch's last step has a checkpoint of its own below, when the epoch is counted.
+        if checkpoint is not None and is_due and position.epoch_steps < trainer.steps_per_epoch:
+            synchronize(trainer.device)
+            clock.lap()
             _write_checkpoint(checkpoint, trainer, position)
             clock.checkpoint_s = time.perf_counter()
         clock.skip()
@@ -440,6 +450,8 @@ def _write_checkpoint(path: Path, trainer: Trainer, position: _Position) -> None
 
 
 def _read_checkpoint(path: Path, trainer: Trainer) -> _Position:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no checkpoint to go on from. Leave out --resume to start anew.")
     facts, tensors = read_safetensors(path)
     if "identity" not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")

@@ -235,6 +235,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Add the fingerprint of the machine, if a case was measured on it."""
     if config.stash[_SESSION].measured:
@@ -244,6 +245,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         machine_info["fingerprint"] = fingerprint(config.getoption("rnn_threads") or default_threads())
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]) -> None:
     """Add raw rounds, which an autosaved file lacks, and the facts of the session."""
     session = config.stash[_SESSION]
@@ -268,8 +270,10 @@ def saved_run_file(config: pytest.Config) -> Path | None:
     import json
 
     saved_at = config.stash[_SESSION].saved_at
+    if saved_at is None or not (config.getoption("benchmark_autosave") or config.getoption("benchmark_save")):
+        return None
     storage = getattr(config, "_benchmarksession").storage  # noqa: B009 (pytest-benchmark has no public name for it)
-    if saved_at is None or not hasattr(storage, "query"):
+    if not hasattr(storage, "query"):
         return None
     for path in reversed(storage.query()):
         if json.loads(path.read_text(encoding="utf-8")).get("datetime") == saved_at:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rnncore.forecast.baselines import baseline_scores
-from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device
+from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device, set_threads
 from rnncore.forecast.model import CELLS, Cell, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, load_of_tested_hours, score_forecasts
@@ -52,6 +52,7 @@ def reproduce(
         The whole comparison as JSON values: `cells` (training, evaluation and scores by cell), `article`, `baselines`,
         `data`, `machine`, `config` and `panels` (actual and forecast load of four zones' last tested hours).
     """
+    set_threads(default_threads())
     recipe = preset("article", "gru")
     windows = make_windows(dataset, recipe.windows)
     limits = {"epochs": recipe.train.epochs if epochs is None else epochs, "max_steps": max_steps, "seed": seed}

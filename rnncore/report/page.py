@@ -51,13 +51,13 @@ def one_run(run: Run, with_chart: bool) -> str:
     infer = tables.valid(run.phase("infer"))
     if infer:
         parts.append("## Inference\n")
-        parts.append("One forward pass of the article's model. Less time is better.\n")
+        parts.append(f"One forward pass{_of_what(infer)}. Less time is better.\n")
         if with_chart:
             parts.append(f"![Windows per second by batch size, cell and runtime]({CHART_NAME})\n")
         for batch_size, records in _by_batch_size(infer):
             parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
     if train := tables.valid(run.phase("train")):
-        parts += ["## Training\n", "One optimiser step of the article's model.\n", tables.training_table(train)]
+        parts += ["## Training\n", f"One optimiser step{_of_what(train)}.\n", tables.training_table(train)]
     if accuracy := tables.valid(run.phase("accuracy")):
         training = accuracy[0].extra["training"]
         parts += [
@@ -83,10 +83,12 @@ def several_runs(runs: list[Run]) -> str:
             "# GRU and LSTM load forecasters: runs side by side\n",
             "## Machines and data\n",
             tables.machine_table(runs),
+            *_not_alike(runs),
             "## Times\n",
             "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
             "be noise between processes.\n",
             tables.side_by_side_table(runs),
+            *_accuracies(runs),
             *_not_measured(runs),
             *_how_measured(runs),
         ]
@@ -128,11 +130,35 @@ def _verdicts(run: Run) -> list[str]:
     return ["\n".join(map(tables.escape, sentences)) + "\n"]
 
 
+def _of_what(records: list[Record]) -> str:
+    """Say of which size the models are, where all are of one."""
+    sizes = {tuple(record.extra.get(axis) for axis in ("hidden_size", "num_layers", "lookback")) for record in records}
+    if len(sizes) != 1 or None in next(iter(sizes)):
+        return ""
+    hidden_size, num_layers, lookback = map(str, next(iter(sizes)))
+    return tables.escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")
+
+
 def _by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
     def batch_size(record: Record) -> int:
         return int(record.extra["batch_size"])
 
     return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
+
+
+def _not_alike(runs: list[Run]) -> list[str]:
+    """Warn of what makes ratios say less than they seem to."""
+    digests = {run.data["digest"] if run.data else None for run in runs}
+    threads = {run.fingerprint.get("threads") for run in runs}
+    warnings = ["The data differ: sMAPE and the data path cannot be compared."] if len(digests) > 1 else []
+    warnings += ["The threads differ: ratios on the CPU hold both."] if len(threads) > 1 else []
+    return [f"**{' '.join(warnings)}**\n"] if warnings else []
+
+
+def _accuracies(runs: list[Run]) -> list[str]:
+    if not any(tables.valid(run.phase("accuracy")) for run in runs):
+        return []
+    return ["## Accuracy\n", "sMAPE in percent.\n", tables.side_by_side_accuracy_table(runs)]
 
 
 def _not_measured(runs: list[Run]) -> list[str]:
@@ -161,8 +187,7 @@ def _how_measured(runs: list[Run]) -> list[str]:
     return [
         "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
-        "is the peak of the process in a further, untimed call. GFLOP/s counts the matrix products alone. All runtimes get "
-        "the same threads, and only one is open "
-        "at a time.\n",
+        "is the peak in an untimed call: of the process, with what it held before, or of torch on the GPU. GFLOP/s counts "
+        "the matrix products alone. All runtimes get the same threads, and only one is open at a time.\n",
         "\n".join(map(tables.escape, lines)) + "\n",
     ]

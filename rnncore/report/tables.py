@@ -76,6 +76,11 @@ def bytes_text(count: int | None) -> str:
     return "–" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
+def memory_text(record: Record) -> str:
+    """Return the peak memory where the record ran: of the process, or of the GPU."""
+    return bytes_text(record.extra.get("peak_device_bytes" if record.extra["device"] == "cuda" else "peak_rss_bytes"))
+
+
 def gflop_text(record: Record) -> str:
     """Return what a record reaches of floating-point operations, or a dash."""
     rate = record.extra.get("gflop_per_s")
@@ -102,7 +107,9 @@ def valid(records: Iterable[Record]) -> list[Record]:
 
 def inference_table(records: list[Record]) -> str:
     """Compare cells and runtimes at one batch size: times, rates, and ratios to PyTorch's GRU on the CPU."""
-    base = next((record for record in records if _is_base(record)), None)
+    bases = [record for record in records if _is_base(record)]
+    # The CPU's, or where only a GPU was measured, the GPU's.
+    base = min(bases, key=lambda record: record.extra["device"] != "cpu", default=None)
     scale, unit = time_unit(record.median_s for record in records)
     rows = []
     for record in sorted(records, key=lambda record: record.median_s):
@@ -117,7 +124,7 @@ def inference_table(records: list[Record]) -> str:
                 times(record.median_s / base.median_s) if base and record is not base else "–",
                 times(record.median_s / gru.median_s) if gru else "–",
                 f"{record.extra['parity_max_abs']:.1e}" if "parity_max_abs" in record.extra else "–",
-                bytes_text(record.extra.get("peak_rss_bytes")),
+                memory_text(record),
             ]
         )
     base_name = f"against {how(base)}, GRU" if base else "against base"
@@ -127,7 +134,7 @@ def inference_table(records: list[Record]) -> str:
 
 def _is_base(record: Record) -> bool:
     extra = record.extra
-    return (extra["runtime"], extra["device"], extra["cell"], extra["precision"]) == ("torch", "cpu", "gru", "fp32")
+    return (extra["runtime"], extra["cell"], extra["precision"]) == ("torch", "gru", "fp32")
 
 
 def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
@@ -165,7 +172,7 @@ def training_table(records: list[Record]) -> str:
                 significant(record.windows_per_s),
                 gflop_text(record),
                 times(record.median_s / gru.median_s) if gru else "–",
-                bytes_text(record.extra.get("peak_rss_bytes")),
+                memory_text(record),
             ]
         )
     head = [
@@ -223,7 +230,7 @@ def data_table(records: list[Record]) -> str:
                 f"{median} {unit}",
                 f"{spread} {unit}",
                 significant(record.windows_per_s),
-                bytes_text(record.extra.get("peak_rss_bytes")),
+                memory_text(record),
             ]
         )
     return markdown_table(["Step", "By", "median", "min–max", "windows/s", "peak memory"], rows, left=2)
@@ -267,6 +274,14 @@ def _gpu_text(gpu: dict[str, Any] | None) -> str:
     if gpu is None:
         return "none"
     return f"{gpu['name']}, {bytes_text(gpu['memory_bytes'])}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"
+
+
+def side_by_side_accuracy_table(runs: list[Run]) -> str:
+    """Put the sMAPE of each scored model in each run side by side."""
+    scores = [{record.short_name: f"{record.extra['smape']:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
+    names = dict.fromkeys(name for by_name in scores for name in by_name)
+    letters = [chr(ord("A") + index) for index in range(len(runs))]
+    return markdown_table(["Benchmark", *letters], [[name, *[of.get(name, "–") for of in scores]] for name in names])
 
 
 def side_by_side_table(runs: list[Run]) -> str:

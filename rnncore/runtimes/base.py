@@ -36,7 +36,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def placement(self) -> dict[str, str]:
-        """Return where each recurrent operation runs: name of the operation to name of what runs it."""
+        """Return what runs each operation, by its name: all nodes of a graph, or the recurrent layers of torch."""
 
     @abstractmethod
     def close(self) -> None:

@@ -65,10 +65,13 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
     """
     if name not in _RUNTIMES:
         raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(RUNTIMES)}.")
-    allowed = PRECISIONS.get((name, device), ())
+    devices = [on for runtime, on in PRECISIONS if runtime == name]
+    if device not in devices:
+        raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(devices)}.")
+    allowed = PRECISIONS[name, device]
     if precision not in allowed:
         raise ConfigError(
-            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(allowed) or 'none'}."
+            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(allowed)}."
         )
     if threads < 1:
         raise ConfigError(f"threads is {threads}; give a whole number of at least 1.")

@@ -12,7 +12,6 @@ from rnncore.forecast.windows import Float32Array
 from rnncore.runtimes.base import Runtime, Source, require_onnx_file
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_RECURRENT_OPERATORS = ("GRU", "LSTM")
 _ERRORS_ONLY = 3
 
 
@@ -75,7 +74,7 @@ class OnnxRuntime(Runtime):
         return np.asarray(self._output.numpy(), dtype=np.float32)
 
     def placement(self) -> dict[str, str]:
-        """Name the provider of each recurrent node, as a profile of one extra run tells."""
+        """Name the provider of each node, as a profile of one extra run tells."""
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling = True
@@ -83,11 +82,10 @@ class OnnxRuntime(Runtime):
             session = self._new_session(options)
             session.run(None, {self._input_name: self._inputs})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        nodes = (event for event in events if event.get("args", {}).get("op_name") in _RECURRENT_OPERATORS)
         return {
             event["name"].removesuffix("_kernel_time"): event["args"]["provider"]
-            for event in nodes
-            if event["name"].endswith("_kernel_time")
+            for event in events
+            if event["name"].endswith("_kernel_time") and "provider" in event.get("args", {})
         }
 
     def close(self) -> None:

@@ -26,7 +26,6 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
         self._device = resolve_device(device)
         self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(threads)
         self._precision = precision
         if self._device.type == "cpu":
             self._model = source.eval()
@@ -37,6 +36,7 @@ class TorchRuntime(Runtime):
             self._model.rnn.flatten_parameters()
         self._inputs = torch.empty(0)
         self._output = torch.empty(0)
+        torch.set_num_threads(threads)
 
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows to the device."""
@@ -61,6 +61,9 @@ class TorchRuntime(Runtime):
         return {self._model.config.cell.upper(): seen[0] if seen else "ATen loop"}
 
     def close(self) -> None:
-        """Give back the thread count that was there before."""
+        """Free the model's device memory and give back the thread count that was there before."""
         torch.set_num_threads(self._threads_before)
         self._inputs = self._output = torch.empty(0)
+        del self._model
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
