@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-# As the article's: without the rounding of TF32.
-TRAINING_PRECISION = "fp32"
-
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
 
@@ -219,10 +216,12 @@ def train(
 
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
     """
-    from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device, set_threads
+    import torch
+
+    from rnncore.forecast.device import default_threads, resolve_device
     from rnncore.forecast.model import new_forecaster, save_forecaster
     from rnncore.forecast.presets import preset as recipe_of
-    from rnncore.forecast.training import Trainer, fit
+    from rnncore.forecast.training import TRAINING_PRECISION, Trainer, fit
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
     _require_suffix(path, ".safetensors")
@@ -241,12 +240,8 @@ def train(
     checkpoint = path.with_suffix(".checkpoint.safetensors")
     if checkpoint.exists() and not resume:
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
-    set_threads(default_threads())
-    with (
-        _training_progress(cell.upper()) as on_step,
-        _stop_on_ctrl_c() as should_stop,
-        cudnn_precision(TRAINING_PRECISION),
-    ):
+    torch.set_num_threads(default_threads())
+    with _training_progress(cell.upper()) as on_step, _stop_on_ctrl_c() as should_stop:
         result = fit(trainer, checkpoint, resume, on_step, should_stop)
     if result.ended_by == "stopped":
         err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")

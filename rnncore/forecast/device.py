@@ -59,11 +59,6 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def set_threads(threads: int) -> None:
-    """Let torch use so many CPU threads for one operation."""
-    torch.set_num_threads(threads)
-
-
 def default_threads() -> int:
     """Return how many CPUs this process may use: its affinity, or a container's quota where that is less."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+
 from rnncore.forecast.baselines import baseline_scores
-from rnncore.forecast.device import cudnn_precision, default_threads, resolve_device, set_threads
+from rnncore.forecast.device import default_threads, resolve_device
 from rnncore.forecast.model import CELLS, Cell, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, load_of_tested_hours, score_forecasts
 from rnncore.forecast.series import Dataset, FloatArray
-from rnncore.forecast.training import Progress, Trainer, TrainResult, fit
+from rnncore.forecast.training import TRAINING_PRECISION, Progress, Trainer, TrainResult, fit
 from rnncore.forecast.windows import Windows, make_windows
 from rnncore.measure.machine import fingerprint
 from rnncore.runtimes.catalog import open_runtime
@@ -22,9 +24,6 @@ ARTICLE = {
     "gru": {"training_s": 390.0, "evaluation_s": 1.98, "smape_article": 0.2808},
     "lstm": {"training_s": 462.0, "evaluation_s": 2.60, "smape_article": 0.2701},
 }
-
-# As the article's: its GPU knew no TF32.
-PRECISION = "fp32"
 
 PANEL_ZONES = 4
 PANEL_HOURS = 100
@@ -52,7 +51,7 @@ def reproduce(
         The whole comparison as JSON values: `cells` (training, evaluation and scores by cell), `article`, `baselines`,
         `data`, `machine`, `config` and `panels` (actual and forecast load of four zones' last tested hours).
     """
-    set_threads(default_threads())
+    torch.set_num_threads(default_threads())
     recipe = preset("article", "gru")
     windows = make_windows(dataset, recipe.windows)
     limits = {"epochs": recipe.train.epochs if epochs is None else epochs, "max_steps": max_steps, "seed": seed}
@@ -72,7 +71,7 @@ def reproduce(
             **limits,
             "batch_size": recipe.train.batch_size,
             "device": resolve_device(device_name).type,
-            "precision": PRECISION,
+            "precision": TRAINING_PRECISION,
         },
         "machine": fingerprint(default_threads()),
         "panels": _panels(windows, forecasts),
@@ -90,9 +89,8 @@ def _train_and_score(
     device = resolve_device(device_name)
     model = new_forecaster(recipe.forecaster, limits["seed"])
     trainer = Trainer(model, windows, replace(recipe.train, **limits), device)
-    with cudnn_precision(PRECISION):
-        training = fit(trainer, on_step=lambda progress: on_step(cell, progress))
-    with open_runtime("torch", model.cpu(), device.type, PRECISION, default_threads()) as runtime:
+    training = fit(trainer, on_step=lambda progress: on_step(cell, progress))
+    with open_runtime("torch", model.cpu(), device.type, TRAINING_PRECISION, default_threads()) as runtime:
         began_s = time.perf_counter()
         forecasts = forecast_test_hours(runtime.predict, windows)
         evaluation_s = time.perf_counter() - began_s
