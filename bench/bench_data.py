@@ -1,5 +1,6 @@
 """The data path: from files to ready windows, and from those to a batch."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,9 @@ from rnncore.forecast.device import resolve_device, synchronize
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.training import ResidentWindows
 from rnncore.forecast.windows import WindowConfig
+from rnncore.measure.profile import function_evidence
+from rnncore.measure.work import copy_work
+from rnncore.runtimes.torch import torch_evidence
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +25,28 @@ def csv_folder(rnn_dataset: Dataset, tmp_path_factory):
 
 
 @pytest.mark.rnn_cases(choose=preparing_cases)
-def test_prepare(rnn_case, rnn_benchmark, csv_folder):
-    prepare = PREPARE[rnn_case.runtime]
-    train_windows, test_windows = prepare(csv_folder)
+def test_prepare(rnn_case, rnn_benchmark, csv_folder, windows_of):
+    windows = windows_of(WindowConfig(lookback=rnn_case.lookback))
+    expected = len(windows.train_start), len(windows.test_start)
+    made = []
+
+    def run():
+        made[:] = PREPARE[rnn_case.runtime](csv_folder)
+
+    rnn_benchmark(run, windows=sum(expected), group="data", evidence=lambda trace: function_evidence(run))
+    right = tuple(made) == expected
+    rnn_benchmark.record(
+        validity="valid" if right else f"{made} training and test windows, where {expected} are right",
+        parity_max_abs_why="its windows are counted here, and compared value by value in the tests",
+        smape_why="makes no forecast",
+        **dict.fromkeys(("bound_why", "gemm_ceiling_pct_why", "recurrent_ceiling_pct_why"), "bound by reading text"),
+    )
     if rnn_benchmark.enabled:
         # This process holds torch and much else; a fresh one shows what the data path needs.
-        peak_rss_bytes = measure_in_fresh_process(rnn_case.runtime, csv_folder)["peak_rss_bytes"]
-        rnn_benchmark.record(peak_rss_bytes=peak_rss_bytes)
-    rnn_benchmark(rnn_case, lambda: prepare(csv_folder), windows=train_windows + test_windows, group="data")
-    assert train_windows > test_windows > 0
+        with rnn_benchmark.part("memory in a fresh process"):
+            fresh = measure_in_fresh_process(rnn_case.runtime, csv_folder)
+        rnn_benchmark.record(peak_rss_bytes=fresh["peak_rss_bytes"])
+    assert right
 
 
 @pytest.mark.rnn_cases(choose=gathering_cases)
@@ -46,5 +63,18 @@ def test_gather_batch(rnn_case, rnn_benchmark, rnn_threads, windows_of):
         synchronize(device)
         return inputs
 
-    rnn_benchmark(rnn_case, run, windows=rnn_case.batch_size, group="data")
-    assert (run().cpu().numpy() == windows.inputs(start.cpu().numpy())).all()
+    expected = windows.inputs(start.cpu().numpy())
+    rnn_benchmark(
+        run,
+        windows=rnn_case.batch_size,
+        group="data",
+        work=copy_work(expected.size),
+        evidence=lambda trace: torch_evidence(run, None, device, trace),
+    )
+    max_abs = float(np.abs(run().cpu().numpy() - expected).max())
+    rnn_benchmark.record(
+        parity_max_abs=max_abs,
+        validity="valid" if max_abs == 0 else f"windows differ by {max_abs:.1e} from those of NumPy",
+        smape_why="makes no forecast",
+    )
+    assert max_abs == 0

@@ -1,46 +1,53 @@
-"""Evaluation latency: one forward pass of the article's models on every runtime, parity beside it."""
+"""Evaluation latency: one forward pass of the article's models on every runtime, the answers checked beside it."""
 
-import numpy as np
+import time
+
 import pytest
 
-from bench.cases import inference_cases
+from bench.cases import host_to_host_cases, inference_cases
 from rnncore.forecast.presets import preset
-from rnncore.forecast.windows import Float32Array, Windows
+from rnncore.measure.answers import forecast_facts
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import parity
-
-# Windows of a batch whose outputs are held against float64: enough to see a wrong kernel, and quick.
-CHECKED_WINDOWS = 64
-
-
-def spread_over_test_hours(windows: Windows, count: int) -> Float32Array:
-    """Gather *count* tested windows, evenly spread over all zones. Shape (count, T, F)."""
-    return windows.inputs(windows.test_start[np.arange(count) * len(windows.test_start) // count])
 
 
 @pytest.mark.rnn_cases(choose=inference_cases)
-def test_forecast(rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of, source_for):
-    model = forecaster_of(rnn_case)
-    windows = windows_of(preset("article", rnn_case.cell).windows)
-    inputs = spread_over_test_hours(windows, rnn_case.batch_size)
-    source = source_for(rnn_case.runtime, model, windows.config)
-    threads = rnn_case.threads or rnn_threads
-    with open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime:
-        runtime.bind(inputs)
-        rnn_benchmark(
-            rnn_case,
-            runtime.run,
-            windows=rnn_case.batch_size,
-            group=f"inference, batch {rnn_case.batch_size}",
-            work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
-        )
-        found = parity(runtime.output()[:CHECKED_WINDOWS], model, inputs[:CHECKED_WINDOWS], rnn_case.precision)
-        placement = runtime.placement()
-        validity = found.verdict
-        if rnn_case.device == "cuda" and any(
-            rnn_case.cell.upper() in node and "CPU" in where for node, where in placement.items()
-        ):
-            validity = "a recurrent layer fell back to the CPU"
-        rnn_benchmark.record(parity_max_abs=found.max_abs, validity=validity, placement=placement)
-    assert validity == "valid"
+def test_forecast(rnn_case, rnn_benchmark, time_forecast):
+    time_forecast(rnn_case, rnn_benchmark, f"inference, batch {rnn_case.batch_size}", host_to_host=False)
+
+
+@pytest.mark.rnn_cases(choose=host_to_host_cases)
+def test_forecast_host_to_host(rnn_case, rnn_benchmark, time_forecast):
+    time_forecast(rnn_case, rnn_benchmark, f"inference host to host, batch {rnn_case.batch_size}", host_to_host=True)
+
+
+@pytest.fixture
+def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answers):
+    """Time a forward pass with its input and output on the device, or with both copies; then check what it gave."""
+
+    def measure(case, rnn_benchmark, group, host_to_host):
+        model = forecaster_of(case)
+        windows = windows_of(preset("article", case.cell).windows)
+        answers = right_answers(model, windows, case.batch_size)
+        with rnn_benchmark.part("exports"):
+            source = source_for(case.runtime, model, windows.config)
+        began_s = time.perf_counter()
+        with open_runtime(case.runtime, source, case.device, case.precision, case.threads or rnn_threads) as runtime:
+            runtime.bind(answers.inputs)
+            rnn_benchmark(
+                (lambda: runtime.predict(answers.inputs)) if host_to_host else runtime.run,
+                windows=case.batch_size,
+                group=group,
+                work=forward_work(model.config, case.lookback, case.batch_size),
+                evidence=runtime.evidence,
+                opening_s=time.perf_counter() - began_s,
+            )
+            facts = forecast_facts(
+                runtime.output(), answers.float64, answers.torch_fp32, windows, answers.start, case.precision
+            )
+        if case.device == "cuda" and rnn_benchmark.fell_back_to_cpu(case.cell):
+            facts["validity"] = "a recurrent layer fell back to the CPU"
+        rnn_benchmark.record(**facts, clock="host to host" if host_to_host else "device only")
+        assert facts["validity"] == "valid"
+
+    return measure

@@ -2,6 +2,7 @@
 
 from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import preset
+from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.measure.case import Case
 from rnncore.runtimes.catalog import PRECISIONS
 
@@ -62,6 +63,11 @@ def inference_cases(scale: str) -> list[Case]:
     ]
 
 
+def host_to_host_cases(scale: str) -> list[Case]:
+    """The same on a GPU, with the copies of input and output; on a CPU there are none to speak of."""
+    return [case for case in inference_cases(scale) if case.device == "cuda"]
+
+
 def accuracy_cases(scale: str) -> list[Case]:
     """A short training of the fast model, scored on every runtime."""
     cases = []
@@ -74,6 +80,7 @@ def accuracy_cases(scale: str) -> list[Case]:
                 fast.forecaster.hidden_size,
                 fast.forecaster.num_layers,
                 fast.windows.lookback,
+                CHUNK_WINDOWS,
                 device=device,
                 runtime=runtime,
                 precision=precision,

@@ -1,19 +1,22 @@
 """What the suites share: windows of the chosen data set, forecasters, and the report at the end."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnncore.errors import RnncoreError
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.series import Dataset
-from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+from rnncore.forecast.series import Dataset, FloatArray
+from rnncore.forecast.windows import Float32Array, RowArray, WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
 from rnncore.runtimes.base import Source
-from rnncore.runtimes.export import export_onnx
+from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.export import export_onnx, float64_forecast
 
 REPORT_FOLDER = Path("reports/latest")
 SEED = 0
@@ -50,6 +53,40 @@ def source_for(tmp_path_factory) -> Callable[[str, Forecaster, WindowConfig], So
         return files[id(model)]
 
     return source
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a forecaster must give for some tested windows, evenly spread over all zones.
+
+    Attributes:
+        start: First rows of the windows. Shape (B,).
+        inputs: The windows. Shape (B, T, F).
+        float64: The forecasts in float64. Shape (B, 1).
+        torch_fp32: The forecasts in torch, fp32, on the CPU. Shape (B, 1).
+    """
+
+    start: RowArray
+    inputs: Float32Array
+    float64: FloatArray
+    torch_fp32: Float32Array
+
+
+@pytest.fixture(scope="session")
+def right_answers(rnn_threads) -> Callable[[Forecaster, Windows, int], Answers]:
+    """Right answers by forecaster and number of windows, each worked out once."""
+    made: dict[tuple[int, int], Answers] = {}
+
+    def answers(model: Forecaster, windows: Windows, count: int) -> Answers:
+        if (id(model), count) not in made:
+            start = windows.test_start[np.arange(count) * len(windows.test_start) // count]
+            inputs = windows.inputs(start)
+            with open_runtime("torch", model, "cpu", "fp32", rnn_threads) as runtime:
+                torch_fp32 = runtime.predict(inputs)
+            made[id(model), count] = Answers(start, inputs, float64_forecast(model, inputs), torch_fp32)
+        return made[id(model), count]
+
+    return answers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

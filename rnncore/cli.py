@@ -373,6 +373,49 @@ def report(
     typer.echo(f"Report: {write_report(runs, folder)}")
 
 
+@app.command()
+def profile(
+    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave --rnn-profile'.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="A later run: show what changed from the first to it, operation by operation.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Operations per benchmark; --json has all.")] = 10,
+    text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the time of each benchmark goes, or between two runs, which operations grew."""
+    from rnncore.compare.runs import read_run
+    from rnncore.report.profile import profile_json, profile_tables
+
+    base, head = read_run(run), None if other is None else read_run(other)
+    if as_json:
+        _print_json(profile_json(base, head, text))
+        return
+    for lines, table in profile_tables(base, head, text, top):
+        typer.echo(lines)
+        _print_table(table)
+        typer.echo()
+
+
+@app.command()
+def recover(
+    journal: Annotated[
+        Path | None, typer.Argument(help="A .jsonl file [default: the newest in .benchmarks/journal/]")
+    ] = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Run file [default: the next number in .benchmarks/]")] = None,
+) -> None:
+    """Make a run file of what a session had finished when it was killed or crashed."""
+    from rnncore.measure.journal import newest_journal
+    from rnncore.measure.journal import recover as recover_run
+
+    if path is not None:
+        _require_suffix(path, ".json")
+    recovered = recover_run(journal or newest_journal(Path(".benchmarks/journal")), path)
+    typer.echo(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
+    for fullname, outcome in recovered.failed:
+        typer.echo(f"{outcome}: {fullname}")
+
+
 def _open(data: str | None, config: "WindowConfig", clean: bool) -> "tuple[Dataset, Windows]":
     """Open the data set and make its windows; say which data it is where it was not asked for by name."""
     from rnncore.forecast.datasets import open_dataset

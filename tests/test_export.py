@@ -15,7 +15,7 @@ from rnncore.forecast.model import CELLS, METADATA_KEY, Forecaster, ForecasterCo
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, onnx_window_config, parity
+from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, float64_forecast, onnx_window_config, parity
 
 # Not the defaults, so that a round trip shows every field.
 WINDOWS = WindowConfig(features="lagged", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
@@ -99,7 +99,7 @@ def test_the_file_runs_at_batch_sizes_that_were_not_exported_and_forecasts_as_th
     with open_runtime("onnxruntime", one.path, "cpu", "fp32", 1) as runtime:
         for batch_size in (1, 5, 64):
             inputs = np.random.default_rng(batch_size).random((batch_size, WINDOWS.lookback, 3), dtype=np.float32)
-            found = parity(runtime.predict(inputs), one.model, inputs, "fp32")
+            found = parity(runtime.predict(inputs), float64_forecast(one.model, inputs), "fp32")
             assert found.verdict == "valid"
             assert found.max_abs < 1e-6
     assert one.parity.verdict == "valid"
@@ -250,7 +250,7 @@ def test_parity_calls_not_a_number_wrong() -> None:
 def test_parity_leaves_the_model_in_float32_and_in_its_mode(exported) -> None:
     model = exported["gru"].model.train()
     inputs = np.random.default_rng(0).random((2, 4, 3), dtype=np.float32)
-    parity(np.zeros((2, 1), dtype=np.float32), model, inputs, "fp32")
+    float64_forecast(model, inputs)
     assert model.training
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
     model.eval()

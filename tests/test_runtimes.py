@@ -1,12 +1,15 @@
 """Tests of the runtimes: the same numbers as float64 NumPy, one contract, and errors that say what to do."""
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
@@ -174,27 +177,64 @@ def test_dropout_is_off_when_a_model_in_training_is_run(runtime_name, sources) -
         assert np.array_equal(runtime.predict(_inputs(2)), runtime.predict(_inputs(2)))
 
 
-def test_torch_on_the_cpu_places_lstm_on_onednn_and_gru_on_the_loop_of_aten(models) -> None:
-    placed = {}
+def test_torch_on_the_cpu_runs_lstm_in_onednn_and_gru_in_the_loop_of_aten(models) -> None:
+    kernels = {}
     for cell in CELLS:
         with open_runtime("torch", models[cell], "cpu", "fp32", 1) as runtime:
             runtime.bind(_inputs(2))
-            placed |= {name: where for name, where in runtime.placement().items() if cell.upper() in name}
-    assert placed["GRU"] == "ATen loop"
+            found = runtime.evidence()
+        kernels[cell] = found.kernel
+        assert found.placement == {cell.upper(): found.kernel}
+    assert kernels["gru"] == "ATen loop"
     # Machines and builds without oneDNN for LSTM exist; then torch must not claim it.
-    assert placed["LSTM"] == ("oneDNN" if torch.backends.mkldnn.is_available() else "ATen loop")
+    assert kernels["lstm"] == ("oneDNN LSTM" if torch.backends.mkldnn.is_available() else "ATen loop")
 
 
 @for_both_cells
 def test_onnxruntime_places_one_node_per_layer_on_the_cpu_provider(cell, sources) -> None:
     with open_runtime("onnxruntime", sources["onnxruntime", cell], "cpu", "fp32", 1) as runtime:
         runtime.bind(_inputs(2))
-        placed = {name: where for name, where in runtime.placement().items() if cell.upper() in name}
+        found = runtime.evidence()
         outputs = runtime.predict(_inputs(2))
+    placed = {name: where for name, where in found.placement.items() if cell.upper() in name}
+    assert found.kernel == f"MLAS {cell.upper()}"
     assert len(placed) == LAYERS
-    assert all(cell.upper() in node for node in placed)
     assert set(placed.values()) == {"CPUExecutionProvider"}
+    assert len(found.placement) > LAYERS
     assert outputs.shape == (2, 1)
+
+
+def test_onnxruntime_names_both_kernels_when_one_layer_falls_back_to_the_cpu(sources, monkeypatch) -> None:
+    read, moved = json.loads, []
+
+    def on_cuda(text: str) -> Any:
+        """Read a profile as if the first GRU node had run on CUDA."""
+        events = read(text)
+        nodes = [event for event in events if event.get("args", {}).get("op_name") == "GRU"]
+        moved.append(nodes[0]["name"])
+        for event in nodes:
+            if event["name"] == moved[0]:
+                event["args"]["provider"] = "CUDAExecutionProvider"
+        return events
+
+    with open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(2))
+        monkeypatch.setattr(json, "loads", on_cuda)
+        found = runtime.evidence()
+    assert found.kernel == "MLAS GRU and cuDNN GRU in ONNX Runtime"
+    placed = {name: where for name, where in found.placement.items() if "GRU" in name}
+    assert sorted(placed.values()) == ["CPUExecutionProvider", "CUDAExecutionProvider"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_onnxruntime_tells_an_int8_lstm_from_the_fp32_one(sources, tmp_path: Path) -> None:
+    path = tmp_path / "int8.onnx"
+    quantize_dynamic(sources["onnxruntime", "lstm"], path, weight_type=QuantType.QInt8, op_types_to_quantize=["LSTM"])
+    with open_runtime("onnxruntime", path, "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(2))
+        found = runtime.evidence()
+    assert found.kernel == "MLAS int8 LSTM"
+    assert found.ops[0].name == "DynamicQuantizeLSTM"
 
 
 @needs_openvino
@@ -202,7 +242,47 @@ def test_onnxruntime_places_one_node_per_layer_on_the_cpu_provider(cell, sources
 def test_openvino_names_a_kernel_for_each_layer(cell, sources) -> None:
     with open_runtime("openvino", sources["openvino", cell], "cpu", "fp32", 1) as runtime:
         runtime.bind(_inputs(2))
-        assert sum(cell.upper() in name for name in runtime.placement()) == LAYERS
+        found = runtime.evidence()
+    assert len(found.placement) == LAYERS
+    assert all(cell.upper() in node for node in found.placement)
+    (primitive,) = set(found.placement.values())
+    assert found.kernel == f"OpenVINO {cell.upper()}, {primitive}"
+
+
+@for_both_cells
+@on_every_cpu_runtime
+def test_evidence_counts_the_operations_of_one_call_and_leaves_the_runtime_as_it_was(
+    cell, runtime_name, models, sources
+) -> None:
+    inputs = _inputs(3)
+    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+        runtime.bind(inputs)
+        runtime.run()
+        found = runtime.evidence()
+        runtime.run()
+        assert _difference(runtime.output(), _exact(models[cell], inputs)) <= TOLERANCE
+    seconds = [op.self_s for op in found.ops]
+    assert found.wall_s > 0
+    assert seconds == sorted(seconds, reverse=True)
+    assert min(seconds) >= 0
+    assert len({(op.name, op.where, op.shapes) for op in found.ops}) == len(found.ops)
+    layers = {"torch": f"aten::{cell}", "onnxruntime": cell.upper(), "openvino": f"{cell.upper()}Sequence"}[runtime_name]
+    assert sum(op.calls for op in found.ops if op.name == layers) == (1 if runtime_name == "torch" else LAYERS)
+
+
+@on_every_cpu_runtime
+def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: Path) -> None:
+    path = tmp_path / "traces" / "row.json"
+    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+        runtime.bind(_inputs(2))
+        found = runtime.evidence(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    events = content if isinstance(content, list) else content["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert all(event["dur"] >= 0 and event["ts"] >= 0 and "pid" in event and "tid" in event for event in spans)
+    assert any("gru" in event["name"].lower() for event in spans)
+    assert found.ops
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_every_runtime_has_a_precision_on_some_device() -> None:
@@ -388,5 +468,9 @@ def test_torch_on_cuda_gives_the_outputs_of_float64_numpy_on_cudnn(cell, precisi
         for batch_size in BATCH_SIZES:
             inputs = _inputs(batch_size)
             assert _difference(runtime.predict(inputs), _exact(models[cell], inputs)) <= tolerance
-        assert runtime.placement() == {cell.upper(): "cuDNN"}
+        found = runtime.evidence()
+        assert found.kernel in ("cuDNN standard", "cuDNN persistent")
+        assert found.placement == {cell.upper(): found.kernel}
+        assert {op.where for op in found.ops} == {"cuda"}
+        assert found.ops[0].name == "aten::_cudnn_rnn"
     assert all(weight.device.type == "cpu" for weight in models[cell].parameters())

@@ -50,8 +50,8 @@ class Record:
 
     @property
     def validity(self) -> str:
-        """`valid`, or why the result is wrong."""
-        return str(self.extra.get("validity", "valid"))
+        """`valid`, or why the result is wrong; a benchmark that checks nothing is taken at its word."""
+        return str(self.extra.get("validity") or "valid")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class Run:
         data: Name and digest of the data set; None if no benchmark used one.
         command: The pytest command.
         skipped: Pairs of benchmark and reason.
+        failed: Triples of benchmark, outcome (`error`, `out of memory`, `timed out`, `died`) and reason.
+        ceilings: What the machine could do at best in the session; None in runs without them.
+        session: The whole `rnncore` block of the file.
         records: rnncore's benchmarks, in order; others in the same file are left out.
     """
 
@@ -76,6 +79,9 @@ class Run:
     data: dict[str, str] | None
     command: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str, str], ...]
+    ceilings: dict[str, Any] | None
+    session: dict[str, Any]
     records: tuple[Record, ...]
 
     def phase(self, name: str) -> list[Record]:
@@ -110,6 +116,9 @@ def read_run(path: Path) -> Run:
             data=session["data"],
             command=tuple(session["command"]),
             skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
+            failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
+            ceilings=content["machine_info"].get("ceilings"),
+            session=dict(session.items()),
             records=tuple(_record(path, entry) for entry in content["benchmarks"] if entry["extra_info"].get("phase")),
         )
     except (KeyError, TypeError, AttributeError) as error:

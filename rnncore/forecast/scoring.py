@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnncore.forecast.series import FloatArray
-from rnncore.forecast.windows import Float32Array, Windows
+from rnncore.forecast.windows import Float32Array, RowArray, Windows
 
 # Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
 CHUNK_WINDOWS = 2048
@@ -146,3 +146,18 @@ def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
     """Return the actual load of the tested hours of one zone, in MW and in order of time."""
     zone = next(zone for zone in windows.zones if zone.name == zone_name)
     return windows.load_mw[windows.target_rows(windows.test_start[zone.test])]
+
+
+def smape_of_windows_pct(windows: Windows, start: RowArray, output: Float32Array) -> float:
+    """Return the sMAPE of some windows, all counted alike, in percent.
+
+    Args:
+        windows: The windows.
+        start: First rows of the windows that were forecast, of any zones. Shape (B,).
+        output: What a model gave for them. Shape (B, 1).
+    """
+    forecast_mw = np.empty(len(start))
+    for zone in windows.zones:
+        inside = (start >= zone.rows.start) & (start < zone.rows.stop)
+        forecast_mw[inside] = windows.to_mw(zone, start[inside], output[inside, 0])
+    return smape_pct(forecast_mw, windows.load_mw[windows.target_rows(start)])

@@ -187,7 +187,7 @@ class Trainer:
         self.schedule_steps = self.total_steps
         self.windows_identity = {"digest": windows.dataset_digest, **asdict(windows.config)}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
-        self._loss = _LOSSES[config.loss]
+        self.loss = _LOSSES[config.loss]
 
     def epoch_order(self, epoch: int) -> Tensor:
         """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,)."""
@@ -209,7 +209,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.config, step, self.schedule_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self.model(self.resident.inputs(start)), self.resident.targets(start))
+        loss = self.loss(self.model(self.resident.inputs(start)), self.resident.targets(start))
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)

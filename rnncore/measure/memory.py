@@ -1,6 +1,7 @@
-"""Peak memory of a call, taken in a round that nobody times."""
+"""Peak memory of a block. The kernel and torch keep the peak themselves, so watching it costs the block nothing."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -8,22 +9,32 @@ _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"
 
 
-def peak_rss_bytes(call: Callable[[], object]) -> tuple[int | None, str | None]:
-    """Run *call* once and return the largest resident memory of the process while it ran.
+@contextmanager
+def peak_memory(device: str, runtime: str) -> Iterator[dict[str, int | str | None]]:
+    """Yield a dict that says, once the block has ended, how much memory was held at most.
 
     Args:
-        call: What to run.
+        device: `cpu` or `cuda`.
+        runtime: Who runs the block; only torch counts its own device memory.
 
-    Returns:
-        The peak in bytes and None, or None and the reason where the system does not tell.
+    Yields:
+        `peak_rss_bytes`, resident memory of the whole process, and `peak_device_bytes`; None with the reason under
+        `..._why` where the system or the runtime does not tell.
     """
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError as error:
-        call()
-        return None, f"the peak cannot be reset ({error.strerror})"
-    call()
-    return process_peak_rss_bytes(), None
+    facts: dict[str, int | str | None] = {}
+    why_no_rss = _reset_process_peak()
+    why_no_device = _reset_device_peak(device, runtime)
+    yield facts
+    if why_no_rss:
+        facts.update(peak_rss_bytes=None, peak_rss_bytes_why=why_no_rss)
+    else:
+        facts.update(peak_rss_bytes=process_peak_rss_bytes())
+    if why_no_device:
+        facts.update(peak_device_bytes=None, peak_device_bytes_why=why_no_device)
+    else:
+        import torch
+
+        facts.update(peak_device_bytes=int(torch.cuda.max_memory_allocated()))
 
 
 def process_peak_rss_bytes() -> int | None:
@@ -37,23 +48,22 @@ def process_peak_rss_bytes() -> int | None:
     return int(line.split()[1]) * 1024
 
 
-def peak_device_bytes(call: Callable[[], object], device: str, runtime: str) -> tuple[int | None, str | None]:
-    """Run *call* once and return the most device memory that torch held while it ran.
+def _reset_process_peak() -> str | None:
+    """Let the kernel count the peak anew; return why it cannot."""
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError as error:
+        return f"the peak cannot be reset ({error.strerror})"
+    return None
 
-    Args:
-        call: What to run.
-        device: `cpu` or `cuda`.
-        runtime: Who runs it; only torch counts its own memory.
 
-    Returns:
-        The peak in bytes and None, or None and the reason.
-    """
+def _reset_device_peak(device: str, runtime: str) -> str | None:
+    """Let torch count the peak anew; return why there is none."""
     if device != "cuda":
-        return None, "runs on the CPU"
+        return "runs on the CPU"
     if runtime != "torch":
-        return None, f"{runtime} does not count its device memory"
+        return f"{runtime} does not count its device memory"
     import torch
 
     torch.cuda.reset_peak_memory_stats()
-    call()
-    return int(torch.cuda.max_memory_allocated()), None
+    return None

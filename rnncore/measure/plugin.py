@@ -1,43 +1,35 @@
-"""The pytest plugin: options, fixtures, and what a run file holds beside pytest-benchmark's own figures.
+"""The pytest plugin: options, fixtures and hooks, and what a run file holds beside pytest-benchmark's own figures.
 
 It is loaded in every pytest session of an environment that has rnncore, so nothing heavy is imported before a benchmark
 asks for it.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Generator, Iterable
+import math
+import os
+from collections.abc import Generator, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rnncore import __version__
 from rnncore.errors import Unavailable
 from rnncore.measure.case import AXES, Case
+from rnncore.measure.session import Session
+from rnncore.measure.timeout import CaseTimeout, case_timeout
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
-    from rnncore.measure.work import Work
+    from rnncore.measure.benchmark import RnnBenchmark
+    from rnncore.measure.ceilings import Shape
+    from rnncore.measure.session import Outcome
 
 SCALES = ("quick", "default", "full")
 
-# Time that calls take before the timed rounds, after the first call and the ones that memory is measured in: caches,
-# allocators and clocks settle.
-WARM_UP_S = 0.2
-
-
-class Session:
-    """What the plugin remembers of one pytest session."""
-
-    def __init__(self) -> None:
-        self.measured: dict[str, Case] = {}
-        self.skipped: dict[str, str] = {}
-        self.dataset: dict[str, str] | None = None
-        self.saved_at: str | None = None
-
-
 _SESSION = pytest.StashKey[Session]()
+# The real standard error: while a test runs, pytest has a file of its own in its place.
+_STDERR = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,6 +61,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="CPU threads for every runtime. Default: all that the process may use.",
     )
+    group.addoption(
+        "--rnn-profile",
+        action="store_true",
+        help="Profile each row in extra, untimed calls: where the time goes, op by op, and a trace for Perfetto. "
+        "'rnncore profile RUN' prints it.",
+    )
+    group.addoption(
+        "--rnn-case-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=None,
+        help="End a case that takes longer, record it as timed out, and go on. Default: no limit.",
+    )
 
 
 def _positive(text: str) -> int:
@@ -77,14 +82,38 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time limit; give a number of seconds above 0.")
+    return seconds
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[_SESSION] = Session()
+    config.stash[_STDERR] = os.dup(2)
+    config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
     config.addinivalue_line(
         "markers",
         "rnn_cases(choose=FUNCTION): parametrize a benchmark over FUNCTION(scale), a list of rnncore.measure.case.Case, "
         "through the fixture rnn_case.",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out benchmarks that have no case on the chosen device."""
+    empty = [item for item in items if item.get_closest_marker("rnn_cases") and not _has_case(item)]
+    if empty:
+        config.hook.pytest_deselected(items=empty)
+        items[:] = [item for item in items if item not in empty]
+
+
+def _has_case(item: pytest.Item) -> bool:
+    return isinstance(getattr(item, "callspec").params["device"], str)  # noqa: B009 (not every item has parameters)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -119,9 +148,13 @@ def rnn_case(
 @pytest.fixture(scope="session")
 def rnn_threads(request: pytest.FixtureRequest) -> int:
     """CPU threads for cases that do not name a number."""
+    return _threads(request.config)
+
+
+def _threads(config: pytest.Config) -> int:
     from rnncore.forecast.device import default_threads
 
-    return request.config.getoption("rnn_threads") or default_threads()
+    return config.getoption("rnn_threads") or default_threads()
 
 
 @pytest.fixture(scope="session")
@@ -134,135 +167,202 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     return dataset
 
 
-class RnnBenchmark:
-    """Time a call of a case and record what belongs beside the time.
-
-    Args:
-        benchmark: The fixture of pytest-benchmark.
-        session: The session's record.
-        threads: Threads for a case that does not name a number.
-    """
-
-    def __init__(self, benchmark: Any, session: Session, threads: int) -> None:
-        self._benchmark = benchmark
-        self._session = session
-        self._threads = threads
-
-    @property
-    def enabled(self) -> bool:
-        """Whether rounds are timed; with `--benchmark-disable` each call runs once, as a check."""
-        return bool(self._benchmark.enabled)
-
-    def __call__(self, case: Case, run: Callable[[], object], windows: int, group: str, work: "Work | None" = None) -> None:
-        """Warm up, with a look at memory, and time.
-
-        Args:
-            case: What is measured.
-            run: The call to time; it returns only when its result is ready.
-            windows: Windows that one call works on.
-            group: What the benchmark is listed with.
-            work: Operations and bytes of one call, for GFLOP/s; None where they say nothing.
-        """
-        self._benchmark.group = group
-        # Axes first, so that a benchmark that fails half-way can still be told apart.
-        self.record(**{**case.axes, "threads": case.threads or self._threads}, windows=windows)
-        if not self.enabled:
-            self._benchmark(run)
-            return
-        began_s = time.perf_counter()
-        run()
-        self.record(first_call_s=time.perf_counter() - began_s)
-        self._record_memory(case, run)
-        _warm_up(run)
-        self._benchmark(run)
-        median_s = self._benchmark.stats.stats.median
-        self.record(windows_per_s=windows / median_s, **(work.rates(median_s) if work else {}))
-        self._session.measured[self._benchmark.fullname] = case
-
-    def record(self, **facts: object) -> None:
-        """Put facts beside the time; JSON values."""
-        self._benchmark.extra_info.update(facts)
-
-    def _record_memory(self, case: Case, run: Callable[[], object]) -> None:
-        from rnncore.measure.memory import peak_device_bytes, peak_rss_bytes
-
-        # These calls warm up too.
-        if "peak_rss_bytes" not in self._benchmark.extra_info:
-            self._record_or_why("peak_rss_bytes", *peak_rss_bytes(run))
-        self._record_or_why("peak_device_bytes", *peak_device_bytes(run, case.device, case.runtime))
-
-    def _record_or_why(self, key: str, value: int | None, why: str | None) -> None:
-        self.record(**{key: value}, **({f"{key}_why": why} if value is None else {}))
-
-
-def _warm_up(run: Callable[[], object]) -> None:
-    began_s = time.perf_counter()
-    while time.perf_counter() - began_s < WARM_UP_S:
-        run()
-
-
 @pytest.fixture
-def rnn_benchmark(benchmark: Any, request: pytest.FixtureRequest, rnn_threads: int) -> RnnBenchmark:
-    """Time calls of a case: see `RnnBenchmark`."""
-    return RnnBenchmark(benchmark, request.config.stash[_SESSION], rnn_threads)
+def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case, rnn_threads: int) -> "RnnBenchmark":
+    """Time calls of a case: see `rnncore.measure.benchmark.RnnBenchmark`."""
+    from rnncore.measure.benchmark import RnnBenchmark
+
+    session = request.config.stash[_SESSION]
+    threads = rnn_case.threads or rnn_threads
+    ceilings = None
+    if benchmark.enabled and rnn_case.device in ("cpu", "cuda"):
+        from rnncore.forecast.device import resolve_device
+
+        resolve_device(rnn_case.device)
+        # Before the benchmark opens a runtime: its idle threads would take time from these.
+        with session.part("ceilings"):
+            session.take_pulse(threads)
+            ceilings = session.ceilings.of(rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
+    return RnnBenchmark(benchmark, session, rnn_case, threads, ceilings, _trace_folder(request.config))
+
+
+def _recurrent_shape(case: Case) -> "Shape | None":
+    from rnncore.measure.ceilings import Shape
+    from rnncore.measure.work import GATES
+
+    if case.cell not in GATES or case.hidden_size is None or case.batch_size is None:
+        return None
+    return Shape(case.batch_size, case.hidden_size, GATES[case.cell])
+
+
+def _trace_folder(config: pytest.Config) -> Path | None:
+    if not config.getoption("rnn_profile"):
+        return None
+    return _storage_folder(config) / "traces" / config.stash[_SESSION].name
+
+
+def _benchmark_session(config: pytest.Config) -> Any:
+    return getattr(config, "_benchmarksession")  # noqa: B009 (pytest-benchmark has no public name for it)
+
+
+def _is_measured(item: pytest.Item) -> bool:
+    """Say whether an item is a benchmark of ours, in a session that times it."""
+    return item.get_closest_marker("rnn_cases") is not None and not _benchmark_session(item.config).disabled
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup() -> Generator[None, object, object]:
-    """Turn a missing device or package into a skip with its text."""
-    return (yield from _skip_unavailable())
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Note that a benchmark begins, limit its time, and turn a missing device or package into a skip with its text."""
+    session = item.config.stash[_SESSION]
+    with session.part("fixtures"):
+        if _is_measured(item):
+            if not session.measures:
+                session.measures = True
+                _open_journal(item.config)
+            session.began(item.nodeid)
+        return (yield from _guarded(item))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, object, object]:
-    """Turn a missing device or package into a skip with its text."""
-    return (yield from _skip_unavailable())
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Limit the time of a benchmark, and turn a missing device or package into a skip with its text."""
+    with item.config.stash[_SESSION].part("checks and the rest of benchmarks"):
+        return (yield from _guarded(item))
 
 
-def _skip_unavailable() -> Generator[None, object, object]:
+def _guarded(item: pytest.Item) -> Generator[None, object, object]:
+    limit_s = item.config.getoption("rnn_case_timeout") if item.get_closest_marker("rnn_cases") else None
     try:
-        return (yield)
+        with case_timeout(limit_s, lambda: _stuck(item), item.config.stash[_STDERR]):
+            return (yield)
     except Unavailable as error:
         pytest.skip(str(error))
 
 
+def _stuck(item: pytest.Item) -> None:
+    """Keep in the journal that a case hangs, just before the process is ended."""
+    limit_s = item.config.getoption("rnn_case_timeout")
+    reason = f"took longer than {limit_s:g} s, in a native call that did not return"
+    item.config.stash[_SESSION].failed(item.nodeid, "timed out", reason)
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember why a benchmark was skipped."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember, and put on the disk at once, how a benchmark ended."""
     report = yield
-    if report.skipped and item.get_closest_marker("rnn_cases") is not None and isinstance(report.longrepr, tuple):
-        item.config.stash[_SESSION].skipped[item.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
+    if _is_measured(item):
+        _note_end(item, call, report)
     return report
+
+
+def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    session, name = item.config.stash[_SESSION], item.nodeid
+    error = call.excinfo.value if call.excinfo else None
+    row = session.rows.get(name)
+    if report.skipped and isinstance(report.longrepr, tuple):
+        session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
+    elif error and row is None:
+        session.failed(name, _outcome(error), _first_line(error))
+    elif error and row and row.extra_info.get("validity") in ("valid", None):
+        row.extra_info["validity"] = f"failed after it was timed: {_first_line(error)}"
+    if row and call.when == "call":
+        session.finished(name)
+
+
+def _outcome(error: BaseException) -> "Outcome":
+    if isinstance(error, CaseTimeout):
+        return "timed out"
+    # torch and ONNX Runtime have errors of their own for it; the words are what they share.
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return "out of memory"
+    return "error"
+
+
+def _first_line(error: BaseException) -> str:
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _open_journal(config: pytest.Config) -> None:
+    """Begin the journal with what a run file says of machine and session."""
+    import pytest_benchmark
+
+    from rnncore.measure.journal import Journal
+
+    session, benchmarks = config.stash[_SESSION], _benchmark_session(config)
+    machine_info = benchmarks.get_machine_info()
+    header = {
+        "machine_id": benchmarks.machine_id,
+        "machine_info": machine_info,
+        "commit_info": config.hook.pytest_benchmark_generate_commit_info(config=config),
+        "datetime": datetime.now(UTC).isoformat(),
+        "version": pytest_benchmark.__version__,
+        "rnncore": session.facts(_command(config), config.getoption("rnn_scale")),
+    }
+    try:
+        session.journal = Journal.open(_storage_folder(config) / "journal", header)
+    except OSError as error:
+        config.issue_config_time_warning(
+            pytest.PytestWarning(f"no journal: {error}. A run that is killed cannot be recovered."), stacklevel=2
+        )
+
+
+def _storage_folder(config: pytest.Config) -> Path:
+    """Return where run files lie, or would by default."""
+    return Path(getattr(_benchmark_session(config).storage, "path", ".benchmarks"))
+
+
+def _command(config: pytest.Config) -> list[str]:
+    return ["pytest", *config.invocation_params.args]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Add the fingerprint of the machine, if a case was measured on it."""
-    if config.stash[_SESSION].measured:
-        from rnncore.forecast.device import default_threads
-        from rnncore.measure.machine import fingerprint
+    """Add what is stable of the machine, what is not, and its ceilings, in a session that measures cases."""
+    session = config.stash[_SESSION]
+    if session.measures:
+        from rnncore.measure.machine import conditions, fingerprint
 
-        machine_info["fingerprint"] = fingerprint(config.getoption("rnn_threads") or default_threads())
+        machine_info["fingerprint"] = fingerprint(_threads(config))
+        machine_info["conditions"] = conditions()
+        machine_info["ceilings"] = session.ceiling_facts()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]) -> None:
     """Add raw rounds, which an autosaved file lacks, and the facts of the session."""
     session = config.stash[_SESSION]
-    if not session.measured:
+    if not session.measures:
         return
-    rounds = {bench.fullname: bench.stats.data for bench in benchmarks if bench.fullname in session.measured}
     for entry in output_json["benchmarks"]:
-        if entry["fullname"] in rounds:
-            entry["stats"]["data"] = list(rounds[entry["fullname"]])
-    output_json["rnncore"] = {
-        "version": __version__,
-        "command": ["pytest", *config.invocation_params.args],
-        "scale": config.getoption("rnn_scale"),
-        "data": session.dataset,
-        "skipped": [{"fullname": name, "reason": reason} for name, reason in session.skipped.items()],
-    }
+        if entry["fullname"] in session.rows:
+            entry["stats"]["data"] = list(session.rows[entry["fullname"]].stats.data)
+    output_json["rnncore"] = session.facts(_command(config), config.getoption("rnn_scale"))
     session.saved_at = output_json["datetime"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+    """Drop the journal once the session has ended in order: its benchmarks are saved, or were not meant to be."""
+    yield
+    record = session.config.stash[_SESSION]
+    if record.journal and (record.saved_at or exitstatus != pytest.ExitCode.INTERRUPTED):
+        record.journal.discard()
+        record.journal = None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the session cost beside the timed rounds, and where a journal is left."""
+    session = config.stash[_SESSION]
+    if session.rows:
+        terminalreporter.write_line(session.overhead_text())
+    if session.journal:
+        terminalreporter.write_line(
+            f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished."
+        )
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:
@@ -272,7 +372,7 @@ def saved_run_file(config: pytest.Config) -> Path | None:
     saved_at = config.stash[_SESSION].saved_at
     if saved_at is None or not (config.getoption("benchmark_autosave") or config.getoption("benchmark_save")):
         return None
-    storage = getattr(config, "_benchmarksession").storage  # noqa: B009 (pytest-benchmark has no public name for it)
+    storage = _benchmark_session(config).storage
     if not hasattr(storage, "query"):
         return None
     for path in reversed(storage.query()):

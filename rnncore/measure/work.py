@@ -30,42 +30,39 @@ class Work:
         flops: Floating-point operations of the matrix products.
         bytes: Fewest bytes moved.
         dependent_steps: Steps that each need the one before: hours plus layers less one, as layers may follow one another
-            as a wavefront; a training goes there and back.
+            as a wavefront; a training goes there and back. 0 where nothing is recurrent.
+        recurrent_flops: Those of `flops` that must wait for the step before: the states' products with the recurrent
+            weights, and on the way back the states' gradients.
     """
 
     flops: int
     bytes: int
-    dependent_steps: int
+    dependent_steps: int = 0
+    recurrent_flops: int = 0
 
     @property
     def flops_per_byte(self) -> float:
         """Arithmetic intensity."""
         return self.flops / self.bytes
 
-    def rates(self, seconds: float) -> dict[str, float]:
-        """Return what a call of that many seconds reaches, by the names that `extra_info` carries."""
-        return {
-            "gflop_per_s": self.flops / seconds / 1e9,
-            "us_per_step": 1e6 * seconds / self.dependent_steps,
-            "flops_per_byte": self.flops_per_byte,
-        }
 
-
-def forward_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
+def forward_work(config: ForecasterConfig, lookback: int, windows: int, passes: int = 1) -> Work:
     """Return the work of forecasting, in 4-byte values.
 
     Args:
         config: Size and kind of the forecaster.
         lookback: Hours in a window, T.
-        windows: Windows in the call, B.
+        windows: Windows in all, B.
+        passes: Forward passes that they are spread over; each reads the weights again and waits for its own steps.
     """
     gates, hidden, inputs = GATES[config.cell], config.hidden_size, _layer_inputs(config)
     per_hour = sum(2 * gates * hidden * (size + hidden) for size in inputs)
     values = windows * lookback * (_FORWARD[config.cell] * hidden * config.num_layers + sum(inputs))
     return Work(
         flops=windows * (lookback * per_hour + 2 * hidden),
-        bytes=VALUE_BYTES * (values + _weights(config)),
-        dependent_steps=lookback + config.num_layers - 1,
+        bytes=VALUE_BYTES * (values + passes * _weights(config)),
+        dependent_steps=passes * (lookback + config.num_layers - 1),
+        recurrent_flops=windows * lookback * config.num_layers * 2 * gates * hidden**2,
     )
 
 
@@ -91,7 +88,13 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
         flops=forward.flops + windows * (lookback * per_hour + 4 * hidden),
         bytes=forward.bytes + VALUE_BYTES * (windows * lookback * (kept + back) + optimiser),
         dependent_steps=2 * forward.dependent_steps,
+        recurrent_flops=2 * forward.recurrent_flops,
     )
+
+
+def copy_work(values: int, value_bytes: int = VALUE_BYTES) -> Work:
+    """Return the work of copying so many values: each is read once and written once."""
+    return Work(flops=0, bytes=2 * values * value_bytes)
 
 
 def _layer_inputs(config: ForecasterConfig) -> list[int]:

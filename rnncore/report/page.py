@@ -6,7 +6,7 @@ from pathlib import Path
 from rnncore.compare.runs import Record, Run, read_run
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
-from rnncore.report import tables
+from rnncore.report import tables, trust
 from rnncore.report.charts import throughput_chart, write_chart
 
 REPORT_NAME = "report.md"
@@ -71,8 +71,12 @@ def one_run(run: Run, with_chart: bool) -> str:
         ]
     if data := tables.valid(run.phase("data")):
         parts += ["## Data path\n", tables.data_table(data)]
+    parts += _trust(run)
     parts += _not_measured([run])
-    parts += ["## Machine and data\n", tables.machine_table([run]), *_how_measured([run])]
+    parts += ["## Machine and data\n", tables.machine_table([run])]
+    if ceilings := trust.ceilings_table(run):
+        parts += ["The most that this machine gave in this session, with the same threads:\n", ceilings]
+    parts += _how_measured([run])
     return "\n".join(parts)
 
 
@@ -93,6 +97,32 @@ def several_runs(runs: list[Run]) -> str:
             *_how_measured(runs),
         ]
     )
+
+
+def _trust(run: Run) -> list[str]:
+    """Tell what the figures rest on."""
+    records = [record for record in run.records if "disturbance" in record.extra]
+    if not records:
+        return []
+    parts = [
+        "## What the figures rest on\n",
+        tables.paragraph(
+            "The kernel is what a profile of an extra call saw. Shares are of the best square product, of the recurrent "
+            "products chained one after another with the others at full rate, and of copying memory."
+        ),
+        trust.path_table(records),
+        tables.paragraph(
+            "A round is disturbed where others took more than 2 % of its time; it is counted and kept. The first call, with "
+            "the opening of the runtime, is in no other figure."
+        ),
+        trust.disturbance_table(records),
+    ]
+    if sentences := trust.session_sentences(run):
+        parts.append(tables.paragraph(sentences))
+    if infer := tables.valid(run.phase("infer")):
+        parts += ["### Tails\n", "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n"]
+        parts.append(trust.tails_table(infer))
+    return parts
 
 
 def _verdicts(run: Run) -> list[str]:
@@ -168,6 +198,7 @@ def _not_measured(runs: list[Run]) -> list[str]:
         which = [run.path.name] if len(runs) > 1 else []
         invalid = [record for record in run.records if record.validity != "valid"]
         rows += [[*which, record.short_name, f"invalid: {record.validity}"] for record in invalid]
+        rows += [[*which, name.split("::")[-1], f"{outcome}: {reason}"] for name, outcome, reason in run.failed]
         by_reason: dict[str, list[str]] = {}
         for name, reason in run.skipped:
             by_reason.setdefault(reason, []).append(name.split("::")[-1])
@@ -187,7 +218,7 @@ def _how_measured(runs: list[Run]) -> list[str]:
     return [
         "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
-        "is the peak in an untimed call: of the process, with what it held before, or of torch on the GPU. GFLOP/s counts "
+        "is the peak over the rounds: of the process, with what it held before, or of torch on the GPU. GFLOP/s counts "
         "the matrix products alone. All runtimes get the same threads, and only one is open at a time.\n",
         "\n".join(map(tables.escape, lines)) + "\n",
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from rnncore.compare.runs import Record, Run
 
+_YES_NO = {"True": "yes", "False": "no"}
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 RUNTIME_NAMES = {
@@ -76,15 +77,12 @@ def bytes_text(count: int | None) -> str:
     return "–" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
-def memory_text(record: Record) -> str:
-    """Return the peak memory where the record ran: of the process, or of the GPU."""
-    return bytes_text(record.extra.get("peak_device_bytes" if record.extra["device"] == "cuda" else "peak_rss_bytes"))
-
-
 def gflop_text(record: Record) -> str:
-    """Return what a record reaches of floating-point operations, or a dash."""
-    rate = record.extra.get("gflop_per_s")
-    return "–" if rate is None else significant(float(rate))
+    """Return what a record reaches of floating-point operations, and of the machine's best, or a dash."""
+    rate, share_pct = record.extra.get("gflop_per_s"), record.extra.get("gemm_ceiling_pct")
+    if rate is None:
+        return "–"
+    return significant(float(rate)) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
 
 
 def how(record: Record) -> str:
@@ -92,7 +90,9 @@ def how(record: Record) -> str:
     extra = record.extra
     name = RUNTIME_NAMES.get(str(extra["runtime"]), str(extra["runtime"]))
     parts = [name, {"cpu": "CPU", "cuda": "CUDA"}.get(extra["device"], str(extra["device"]))]
-    return ", ".join(parts + ([str(extra["precision"])] if extra["precision"] else []))
+    parts += [str(extra["precision"])] if extra["precision"] else []
+    parts += ["with copies"] if extra.get("clock") == "host to host" else []
+    return ", ".join(parts)
 
 
 def cell_name(record: Record) -> str:
@@ -118,35 +118,35 @@ def inference_table(records: list[Record]) -> str:
             [
                 how(record),
                 cell_name(record),
+                str(record.extra.get("kernel") or "–"),
                 *_time_cells(record, scale),
                 significant(record.windows_per_s),
                 gflop_text(record),
                 times(record.median_s / base.median_s) if base and record is not base else "–",
                 times(record.median_s / gru.median_s) if gru else "–",
-                f"{record.extra['parity_max_abs']:.1e}" if "parity_max_abs" in record.extra else "–",
-                memory_text(record),
             ]
         )
     base_name = f"against {how(base)}, GRU" if base else "against base"
-    head = ["Runtime", "Cell", f"median {unit}", f"min–max {unit}", "windows/s", "GFLOP/s", base_name]
-    return markdown_table([*head, "LSTM against GRU", "error to float64", "peak memory"], rows, left=2)
+    head = ["Runtime", "Cell", "Kernel", f"median {unit}", f"min–max {unit}", "windows/s", "GFLOP/s (of ceiling)"]
+    return markdown_table([*head, base_name, "LSTM against GRU"], rows, left=3)
 
 
 def _is_base(record: Record) -> bool:
     extra = record.extra
-    return (extra["runtime"], extra["cell"], extra["precision"]) == ("torch", "gru", "fp32")
+    kind = (extra["runtime"], extra["cell"], extra["precision"], extra.get("clock", "device only"))
+    return kind == ("torch", "gru", "fp32", "device only")
 
 
 def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
     """Return the GRU record beside an LSTM record."""
     if record.extra["cell"] != "lstm":
         return None
-    axes = ("runtime", "device", "precision", "batch_size", "hidden_size", "num_layers", "lookback", "threads")
+    axes = ("runtime", "device", "precision", "batch_size", "hidden_size", "num_layers", "lookback", "threads", "clock")
     return next(
         (
             other
             for other in records
-            if other.extra["cell"] == "gru" and all(other.extra[axis] == record.extra[axis] for axis in axes)
+            if other.extra["cell"] == "gru" and all(other.extra.get(axis) == record.extra.get(axis) for axis in axes)
         ),
         None,
     )
@@ -167,26 +167,16 @@ def training_table(records: list[Record]) -> str:
             [
                 how(record),
                 cell_name(record),
+                str(record.extra.get("kernel") or "–"),
                 f"{record.extra['batch_size']:,}",
                 *_time_cells(record, scale),
                 significant(record.windows_per_s),
                 gflop_text(record),
                 times(record.median_s / gru.median_s) if gru else "–",
-                memory_text(record),
             ]
         )
-    head = [
-        "Runtime",
-        "Cell",
-        "batch",
-        f"median {unit}",
-        f"min–max {unit}",
-        "windows/s",
-        "GFLOP/s",
-        "LSTM against GRU",
-        "peak memory",
-    ]
-    return markdown_table(head, rows, left=2)
+    head = ["Runtime", "Cell", "Kernel", "batch", f"median {unit}", f"min–max {unit}", "windows/s", "GFLOP/s (of ceiling)"]
+    return markdown_table([*head, "LSTM against GRU"], rows, left=3)
 
 
 def accuracy_table(records: list[Record]) -> str:
@@ -230,10 +220,9 @@ def data_table(records: list[Record]) -> str:
                 f"{median} {unit}",
                 f"{spread} {unit}",
                 significant(record.windows_per_s),
-                memory_text(record),
             ]
         )
-    return markdown_table(["Step", "By", "median", "min–max", "windows/s", "peak memory"], rows, left=2)
+    return markdown_table(["Step", "By", "median", "min–max", "windows/s"], rows, left=2)
 
 
 def machine_table(runs: list[Run]) -> str:
@@ -260,7 +249,10 @@ def machine_facts(run: Run) -> dict[str, str]:
     packages = fingerprint.get("packages", {})
     return {
         "CPU": str(fingerprint.get("cpu")),
+        "Vector instructions": ", ".join(name for name, there in (fingerprint.get("isa") or {}).items() if there) or "–",
         "CPUs, threads used": f"{fingerprint.get('cpus')}, {fingerprint.get('threads')}",
+        "Governor": str(fingerprint.get("governor") or "–"),
+        "Virtual machine": _YES_NO.get(str(fingerprint.get("virtual_machine")), "–"),
         "Memory": bytes_text(fingerprint.get("memory_bytes")),
         "GPU": _gpu_text(gpu),
         "System": f"{fingerprint.get('system')}, Python {fingerprint.get('python')}",
@@ -273,7 +265,8 @@ def machine_facts(run: Run) -> dict[str, str]:
 def _gpu_text(gpu: dict[str, Any] | None) -> str:
     if gpu is None:
         return "none"
-    return f"{gpu['name']}, {bytes_text(gpu['memory_bytes'])}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"
+    facts = [gpu["name"], bytes_text(gpu["memory_bytes"]), f"CUDA {gpu['cuda']}", f"cuDNN {gpu['cudnn']}"]
+    return ", ".join([*facts, *([f"driver {gpu['driver']}"] if gpu.get("driver") else [])])
 
 
 def side_by_side_accuracy_table(runs: list[Run]) -> str:

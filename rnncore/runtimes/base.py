@@ -1,14 +1,59 @@
 """The contract that every runtime keeps."""
 
+import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rnncore.errors import ConfigError, ModelFileError
+from rnncore.files import whole_file
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import Float32Array
 
 # A forecaster in memory (torch), or the ONNX file exported from one (the other runtimes).
 Source = Forecaster | Path
+
+# Profiled calls: several of a short one, whose times scatter; few enough that a trace stays small.
+PROFILED_S = 0.2
+MAX_PROFILED_CALLS = 3
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """What one operation costs in one call of a runtime.
+
+    Attributes:
+        name: As the runtime names the operation.
+        where: The device, provider or primitive that ran it.
+        calls: Times it ran.
+        self_s: Seconds in it, without the operations that it calls.
+        shapes: Shapes of its inputs, as `shapes_text` writes them; empty where they are not known.
+    """
+
+    name: str
+    where: str
+    calls: float
+    self_s: float
+    shapes: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What ran when a runtime was called.
+
+    Attributes:
+        kernel: What ran the recurrent layers, for a reader; or what took longest where there are none.
+        placement: What runs each operation, by its name: all nodes of a graph, or the recurrent layers of torch.
+        ops: Time by operation, longest first.
+        wall_s: Host seconds of one profiled call; profiling itself makes it longer than a timed one.
+    """
+
+    kernel: str
+    placement: dict[str, str]
+    ops: tuple[OpTime, ...]
+    wall_s: float
 
 
 class Runtime(ABC):
@@ -35,8 +80,12 @@ class Runtime(ABC):
         """Return the output of the last run on the host. Shape (B, 1), float32."""
 
     @abstractmethod
-    def placement(self) -> dict[str, str]:
-        """Return what runs each operation, by its name: all nodes of a graph, or the recurrent layers of torch."""
+    def evidence(self, trace: Path | None = None) -> Evidence:
+        """Return what ran, as the runtime's own profiler tells, in extra runs of the bound windows.
+
+        Args:
+            trace: Where to write a Chrome trace (for chrome://tracing or ui.perfetto.dev), whole or not at all.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -61,3 +110,44 @@ def require_onnx_file(source: Source, runtime: str) -> Path:
     if not source.is_file():
         raise ModelFileError(f"{source}: no such file. Make one with 'rnncore export MODEL --out {source}'.")
     return source
+
+
+def calls_to_profile(call_s: float) -> int:
+    """Return how many calls to average over, given the seconds of one."""
+    return max(1, min(MAX_PROFILED_CALLS, int(PROFILED_S / call_s)))
+
+
+def mean_times(ops: Iterable[OpTime], calls: int) -> tuple[OpTime, ...]:
+    """Add up operations of equal name, place and shapes, and divide by the number of calls.
+
+    Args:
+        ops: Every time that an operation ran, in all calls.
+        calls: Calls of the runtime.
+
+    Returns:
+        One entry per operation and call, longest first.
+    """
+    sums: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for op in ops:
+        key = op.name, op.where, op.shapes
+        times, self_s = sums.get(key, (0.0, 0.0))
+        sums[key] = times + op.calls, self_s + op.self_s
+    means = [
+        OpTime(name, where, times / calls, self_s / calls, shapes) for (name, where, shapes), (times, self_s) in sums.items()
+    ]
+    return tuple(sorted(means, key=lambda op: op.self_s, reverse=True))
+
+
+def shapes_text(shapes: Iterable[list[Any]]) -> str:
+    """Write the shapes of an operation's inputs: `[128, 64] [64, 192]`, a list of tensors as `[10 tensors]`.
+
+    Args:
+        shapes: One list of sizes per input, empty for a scalar; a list of lists where the input is a list of tensors.
+    """
+    return " ".join(f"[{len(shape)} tensors]" if isinstance(shape[0], list) else str(shape) for shape in shapes if shape)
+
+
+def copy_trace(made: Path, trace: Path) -> None:
+    """Copy a trace to where it is wanted, whole or not at all."""
+    with whole_file(trace) as temporary:
+        shutil.copyfile(made, temporary)

@@ -18,6 +18,7 @@ from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
+from rnncore.forecast.series import FloatArray
 from rnncore.forecast.windows import Float32Array, WindowConfig
 from rnncore.runtimes.catalog import open_runtime
 
@@ -164,20 +165,31 @@ def onnx_window_config(path: Path) -> WindowConfig:
         raise ModelFileError(f"{path}: not written by 'rnncore export' ({error}). Export it again.") from error
 
 
-def parity(outputs: Float32Array, model: Forecaster, inputs: Float32Array, precision: str) -> Parity:
-    """Hold outputs against those of the same forecaster in float64 on the CPU.
+def float64_forecast(model: Forecaster, inputs: Float32Array) -> FloatArray:
+    """Return what a forecaster gives in float64 on the CPU: the reference for every runtime.
 
     Args:
-        outputs: What a runtime gave. Shape (B, 1).
         model: The forecaster; left as it is.
-        inputs: What it was given. Shape (B, T, F).
-        precision: A key of `PARITY_TOLERANCE`.
+        inputs: Windows. Shape (B, T, F).
+
+    Returns:
+        Outputs. Shape (B, 1).
     """
     exact = Forecaster(model.config)
     exact.load_state_dict(model.state_dict())
-    exact = exact.double().eval()
     with torch.inference_mode():
-        reference = exact(torch.from_numpy(inputs).double()).numpy()
+        outputs: FloatArray = exact.double().eval()(torch.from_numpy(inputs).double()).numpy()
+    return outputs
+
+
+def parity(outputs: Float32Array, reference: FloatArray, precision: str) -> Parity:
+    """Hold outputs against the float64 reference.
+
+    Args:
+        outputs: What a runtime gave. Shape (B, 1).
+        reference: What `float64_forecast` gives for the same windows. Shape (B, 1).
+        precision: A key of `PARITY_TOLERANCE`.
+    """
     largest = max(1.0, float(np.abs(reference).max()))
     return Parity(float(np.abs(outputs - reference).max()), PARITY_TOLERANCE[precision] * largest)
 
@@ -187,7 +199,7 @@ def _require_parity(path: Path, model: Forecaster, lookback: int) -> Parity:
     shape = (CHECKED_BATCH, lookback, model.config.input_size)
     inputs = np.random.default_rng(0).random(shape, dtype=np.float32)
     with open_runtime("onnxruntime", path, "cpu", "fp32", default_threads()) as runtime:
-        found = parity(runtime.predict(inputs), model, inputs, "fp32")
+        found = parity(runtime.predict(inputs), float64_forecast(model, inputs), "fp32")
     if found.verdict != "valid":
         raise ExportError(f"the exported file is not the model: {found.verdict}. Use onnxscript >= 0.7.1.")
     return found

@@ -2,17 +2,35 @@
 
 import json
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from rnncore.errors import ModelFileError, Unavailable
 from rnncore.forecast.windows import Float32Array
-from rnncore.runtimes.base import Runtime, Source, require_onnx_file
+from rnncore.runtimes.base import (
+    Evidence,
+    OpTime,
+    Runtime,
+    Source,
+    calls_to_profile,
+    copy_trace,
+    mean_times,
+    require_onnx_file,
+    shapes_text,
+)
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
+
+# How a profile marks the time of a node.
+_NODE_TIME = "_kernel_time"
+
+_RECURRENT_NODES = {"GRU": "GRU", "LSTM": "LSTM", "DynamicQuantizeLSTM": "int8 LSTM"}
+_KERNELS = {"CPUExecutionProvider": "MLAS {node}", "CUDAExecutionProvider": "cuDNN {node} in ONNX Runtime"}
 
 
 class OnnxRuntime(Runtime):
@@ -49,17 +67,18 @@ class OnnxRuntime(Runtime):
         self._input_name = self._session.get_inputs()[0].name
         self._output_name = self._session.get_outputs()[0].name
         self._binding = self._session.io_binding()
-        self._inputs: Float32Array = np.empty((0, 0, 0), dtype=np.float32)
+        self._inputs: onnxruntime.OrtValue | None = None
         self._output: onnxruntime.OrtValue | None = None
 
     def bind(self, inputs: Float32Array) -> None:
         """Put the windows, and room for the forecasts, on the device."""
-        self._inputs = np.ascontiguousarray(inputs, dtype=np.float32)
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(self._inputs, self._device, 0)
-        self._binding.bind_ortvalue_input(self._input_name, value)
+        # On the CPU the value has no memory of its own, but holds on to the array.
+        values = np.ascontiguousarray(inputs, dtype=np.float32)
+        self._inputs = onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0)
         self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type([len(inputs), 1], np.float32, self._device, 0)
+        self._binding.bind_ortvalue_input(self._input_name, self._inputs)
         self._binding.bind_ortvalue_output(self._output_name, self._output)
 
     def run(self) -> None:
@@ -73,25 +92,35 @@ class OnnxRuntime(Runtime):
             return np.empty((0, 1), dtype=np.float32)
         return np.asarray(self._output.numpy(), dtype=np.float32)
 
-    def placement(self) -> dict[str, str]:
-        """Name the provider of each node, as a profile of one extra run tells."""
+    def evidence(self, trace: Path | None = None) -> Evidence:
+        """Tell what ran by the profile of an extra session; nodes on CUDA count with the time to launch them."""
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._new_session(options)
-            session.run(None, {self._input_name: self._inputs})
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return {
-            event["name"].removesuffix("_kernel_time"): event["args"]["provider"]
-            for event in events
-            if event["name"].endswith("_kernel_time") and "provider" in event.get("args", {})
-        }
+            self._run_s(session)  # the first run also fills the arena
+            calls = calls_to_profile(self._run_s(session))
+            wall_s = sum(self._run_s(session) for _ in range(calls)) / calls
+            made = Path(session.end_profiling())
+            del session
+            events = json.loads(made.read_text(encoding="utf-8"))
+            if trace is not None:
+                copy_trace(made, trace)
+        nodes = _nodes_of_last_runs(events, calls)
+        placement = {event["name"].removesuffix(_NODE_TIME): event["args"]["provider"] for event in nodes}
+        return Evidence(_kernel(nodes), placement, mean_times(map(_op_time, nodes), calls), wall_s)
+
+    def _run_s(self, session: onnxruntime.InferenceSession) -> float:
+        """Run the bound windows in *session* and return the seconds it took."""
+        began_s = time.perf_counter()
+        session.run_with_ort_values([self._output_name], {self._input_name: self._inputs})
+        return time.perf_counter() - began_s
 
     def close(self) -> None:
         """End the session, and with it its threads."""
         del self._binding, self._session
-        self._output = None
+        self._inputs = self._output = None
 
     def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
@@ -106,3 +135,27 @@ class OnnxRuntime(Runtime):
             return onnxruntime.InferenceSession(self._path, options, providers=[self._provider])
         except (errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.Fail) as error:
             raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error
+
+
+def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
+    """Return the node times of the last runs in a profile."""
+    began_us = sorted(event["ts"] for event in events if event["name"] == "model_run")[-runs]
+    return [event for event in events if event["name"].endswith(_NODE_TIME) and event["ts"] >= began_us]
+
+
+def _op_time(event: dict[str, Any]) -> OpTime:
+    facts = event["args"]
+    shapes = [shape for typed in facts.get("input_type_shape", ()) for shape in typed.values()]
+    return OpTime(facts["op_name"], facts["provider"], 1, event["dur"] / 1e6, shapes_text(shapes))
+
+
+def _kernel(nodes: list[dict[str, Any]]) -> str:
+    """Name what ran the recurrent nodes."""
+    ran = {
+        _KERNELS.get(event["args"]["provider"], "{node} by " + event["args"]["provider"]).format(
+            node=_RECURRENT_NODES[event["args"]["op_name"]]
+        )
+        for event in nodes
+        if event["args"]["op_name"] in _RECURRENT_NODES
+    }
+    return " and ".join(sorted(ran)) or "no recurrent node"

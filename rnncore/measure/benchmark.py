@@ -1,0 +1,210 @@
+"""How one row is measured: first call, warm-up, watched rounds, then energy and evidence in calls that nobody times."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnncore.measure.case import Case
+from rnncore.measure.memory import peak_memory
+from rnncore.measure.session import TIMED, Session
+
+if TYPE_CHECKING:
+    from rnncore.measure.ceilings import Ceilings
+    from rnncore.measure.work import Work
+    from rnncore.runtimes.base import Evidence
+
+# Makes evidence of what ran, and a trace where a path is given.
+FindEvidence = Callable[[Path | None], "Evidence"]
+
+# Time that calls take before the timed rounds, the first call included: caches, allocators and clocks settle.
+WARM_UP_S = 0.2
+
+# What only a benchmark itself knows, and what stands there if it says nothing.
+_UNSAID = "the benchmark did not record it"
+_SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
+
+
+class RnnBenchmark:
+    """Time a call of a case and record what belongs beside the time.
+
+    Args:
+        benchmark: The fixture of pytest-benchmark.
+        session: The session's record.
+        case: What is measured.
+        threads: Threads that it runs with.
+        ceilings: What the machine can do at best for this case; None where nothing is timed.
+        trace_folder: Where profiles' traces go; None where rows are not profiled.
+    """
+
+    def __init__(
+        self,
+        benchmark: Any,
+        session: Session,
+        case: Case,
+        threads: int,
+        ceilings: "Ceilings | None",
+        trace_folder: Path | None,
+    ) -> None:
+        self._benchmark = benchmark
+        self._session = session
+        self._case = case
+        self._ceilings = ceilings
+        self._trace_folder = trace_folder
+        # Axes first, so that a benchmark that fails half-way can still be told apart.
+        self.record(**{**case.axes, "threads": threads})
+
+    @property
+    def enabled(self) -> bool:
+        """Whether rounds are timed; with `--benchmark-disable` each call runs once, as a check."""
+        return bool(self._benchmark.enabled)
+
+    def __call__(
+        self,
+        run: Callable[[], object],
+        windows: int,
+        group: str,
+        work: "Work | None" = None,
+        evidence: FindEvidence | None = None,
+        opening_s: float = 0.0,
+    ) -> None:
+        """Warm up and time, with a look at memory, disturbance, energy and the path that ran.
+
+        Args:
+            run: The call to time; it returns only when its result is ready.
+            windows: Windows that one call works on.
+            group: What the benchmark is listed with.
+            work: Operations and bytes of one call; None where they say nothing.
+            evidence: Tells what ran, in calls of its own; None where nothing can.
+            opening_s: Seconds that opening the runtime took; counted with the first call.
+        """
+        self._benchmark.group = group
+        self.record(windows=windows)
+        if not self.enabled:
+            self._benchmark(run)
+            return
+        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        with self.part("first calls and warm-up"):
+            self.record(first_call_s=opening_s + _warm_up(run))
+        self._time(run)
+        rounds_s = self._benchmark.stats.stats.data
+        self._record_rates(self._benchmark.stats.stats.median, windows, work)
+        self._record_series(rounds_s)
+        self._record_energy(run, windows)
+        self._record_path(evidence)
+        self._session.rows[self._benchmark.fullname] = self._benchmark.stats
+
+    def record(self, **facts: object) -> None:
+        """Put facts beside the time; JSON values. A known fact replaces the reason why it was not known."""
+        extra = self._benchmark.extra_info
+        for key, value in facts.items():
+            if value is not None:
+                extra.pop(f"{key}_why", None)
+            extra[key] = value
+
+    def part(self, name: str) -> AbstractContextManager[None]:
+        """Count the time of the block under *name* in the session's overhead."""
+        return self._session.part(name)
+
+    def fell_back_to_cpu(self, cell: str) -> bool:
+        """Say whether a recurrent layer ran on the CPU, as far as the evidence tells."""
+        placement = self._benchmark.extra_info.get("placement") or {}
+        return any(cell.upper() in node and "CPU" in where for node, where in placement.items())
+
+    def _time(self, run: Callable[[], object]) -> None:
+        """Let pytest-benchmark time the rounds, watched between them."""
+        from rnncore.measure.validity import RoundWatch, disturbance_facts, open_sources, pressure_s
+
+        sources, missing = open_sources(self._case.device)
+        pressure_before_s, began_s = pressure_s(), time.perf_counter()
+        watch = RoundWatch(self._benchmark._timer, sources)
+        self._benchmark._timer = watch
+        with self.part("between rounds"), peak_memory(self._case.device, self._case.runtime) as peaks:
+            self._benchmark(run)
+        known = self._benchmark.extra_info
+        self.record(**{key: value for key, value in peaks.items() if known.get(key.removesuffix("_why")) is None})
+        stats = self._benchmark.stats
+        rounds_s = stats.stats.data
+        timed_s = sum(rounds_s) * stats.iterations
+        self._session.count(TIMED, timed_s, out_of="between rounds")
+        elapsed_s, pressure_after_s = time.perf_counter() - began_s, pressure_s()
+        self.record(**disturbance_facts(rounds_s, watch.disturbed_rounds(len(rounds_s)), missing))
+        known["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
+        known["disturbance"]["cpu_pressure_pct"] = (
+            100 * (pressure_after_s - pressure_before_s) / elapsed_s
+            if pressure_before_s is not None and pressure_after_s is not None
+            else None
+        )
+
+    def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
+        self.record(windows_per_s=windows / median_s)
+        if work is None or self._ceilings is None:
+            unknown = ("gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct")
+            for key in unknown:
+                self._record_or_why(key, None, "the work of a call is not stated")
+            return
+        no_step, no_flop = "nothing is recurrent", "no matrix products"
+        self._record_or_why("gflop_per_s", work.flops / median_s / 1e9 if work.flops else None, no_flop)
+        steps = work.dependent_steps
+        self._record_or_why("us_per_step", 1e6 * median_s / steps if steps else None, no_step)
+        self.record(flops_per_byte=work.flops_per_byte)
+        unmeasured = f"no ceiling is known for {self._case.precision} on {self._case.device}"
+        for key, share_pct in self._ceilings.shares_pct(work, median_s).items():
+            self._record_or_why(key, share_pct, unmeasured if work.flops else no_flop)
+        self._record_or_why("bound", self._ceilings.bound(work), unmeasured)
+
+    def _record_series(self, rounds_s: list[float]) -> None:
+        from rnncore.measure.percentiles import PERCENTILES, percentiles
+        from rnncore.measure.validity import steadiness
+
+        self._record_or_why("steady", *steadiness(rounds_s))
+        iterations = self._benchmark.stats.iterations
+        if iterations == 1:
+            self.record(percentiles=percentiles(rounds_s))
+        else:
+            why = f"a round is the mean of {iterations} calls, and hides the slow ones"
+            names = [f"p{percentile}" for percentile in PERCENTILES]
+            self.record(percentiles={**dict.fromkeys(names), **{f"{name}_why": why for name in names}})
+
+    def _record_energy(self, run: Callable[[], object], windows: int) -> None:
+        from rnncore.measure.energy import joules_per_1000
+
+        with self.part("energy"):
+            self._record_or_why("joules_per_1000", *joules_per_1000(run, windows, self._case.device))
+
+    def _record_path(self, evidence: FindEvidence | None) -> None:
+        if evidence is None:
+            self._record_or_why("kernel", None, "the benchmark gives no evidence of what ran")
+            return
+        trace = None
+        if self._trace_folder is not None:
+            trace = self._trace_folder / f"{_file_name(self._benchmark.fullname)}.json"
+        with self.part("evidence of the path" if trace is None else "profiles"):
+            found = evidence(trace)
+        self.record(kernel=found.kernel, placement=found.placement)
+        self._session.providers.update(where for where in found.placement.values() if where.endswith("ExecutionProvider"))
+        if trace is not None:
+            from rnncore.measure.profile import profile_table
+
+            self.record(profile=profile_table(found, self._case.batch_size, self._case.lookback))
+            exists = trace.exists()
+            self._benchmark.extra_info["profile"]["trace"] = str(trace) if exists else None
+
+    def _record_or_why(self, key: str, value: object, why: str | None) -> None:
+        self.record(**{key: value}, **({f"{key}_why": why} if value is None or value is False else {}))
+
+
+def _warm_up(run: Callable[[], object]) -> float:
+    """Call until caches have settled; return the seconds of the first call."""
+    began_s = time.perf_counter()
+    run()
+    first_call_s = time.perf_counter() - began_s
+    while time.perf_counter() - began_s < WARM_UP_S:
+        run()
+    return first_call_s
+
+
+def _file_name(fullname: str) -> str:
+    """Return a benchmark's name as part of a path."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in fullname).strip("-")

@@ -1,0 +1,92 @@
+"""Energy of repeated calls, taken in rounds that nobody times."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+
+from rnncore.errors import Unavailable
+from rnncore.measure.gpu import Gpu
+
+# The GPU's counter moves in steps of up to a tenth of a second: fewer of them would be mostly rounding.
+ENERGY_S = 0.5
+
+_POWERCAP = Path("/sys/class/powercap")
+
+
+def joules_per_1000(call: Callable[[], object], windows: int, device: str) -> tuple[float | None, str | None]:
+    """Repeat *call* for at least `ENERGY_S` and return the energy that 1000 windows take.
+
+    On the CPU it is the energy of all its packages, whatever else runs on them, without memory. On the GPU it is the
+    energy of its board alone, without the host's.
+
+    Args:
+        call: What to run; it must return only when its work is done, on a GPU too. Never run where nothing counts energy.
+        windows: Windows that one call works through.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        The energy in joules and None, or None and the reason where nothing counts it.
+    """
+    return _gpu_joules(call, windows) if device == "cuda" else _cpu_joules(call, windows)
+
+
+def _gpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None, str | None]:
+    try:
+        with closing(Gpu.open()) as gpu:
+            before_j = gpu.energy_j()
+            if before_j is None:
+                return None, "this GPU does not count its energy"
+            calls = _repeat(call)
+            after_j = gpu.energy_j()
+    except Unavailable as error:
+        return None, str(error)
+    if after_j is None:
+        return None, "the GPU stopped counting its energy"
+    return _per_1000(after_j - before_j, calls * windows)
+
+
+def _cpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None, str | None]:
+    try:
+        packages = _packages()
+        if not packages:
+            return None, "this machine has no RAPL counters"
+        before_uj = [_number(package / "energy_uj") for package in packages]
+        ranges_uj = [_number(package / "max_energy_range_uj") for package in packages]
+    except PermissionError:
+        return None, f"energy counters are readable by root only: chmod a+r {_POWERCAP}/intel-rapl:*/energy_uj as root"
+    except OSError as error:
+        return None, f"the energy counters cannot be read ({error.strerror})"
+    calls = _repeat(call)
+    after_uj = [_number(package / "energy_uj") for package in packages]
+    used_uj = sum(map(_counted, before_uj, after_uj, ranges_uj))
+    return _per_1000(used_uj / 1e6, calls * windows)
+
+
+def _packages() -> list[Path]:
+    """Return the counters of whole packages: not their parts, nor a platform that counts the packages again."""
+    domains = sorted(_POWERCAP.glob("intel-rapl:*"))
+    return [domain for domain in domains if (domain / "name").read_text().startswith("package")]
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())
+
+
+def _counted(before: int, after: int, largest: int) -> int:
+    """Return how far a counter went that starts again at 0 after *largest*."""
+    return after - before if after >= before else after - before + largest
+
+
+def _repeat(call: Callable[[], object]) -> int:
+    """Run *call* for `ENERGY_S` and return how often."""
+    start_s = perf_counter()
+    calls = 0
+    while perf_counter() - start_s < ENERGY_S:
+        call()
+        calls += 1
+    return calls
+
+
+def _per_1000(joules: float, windows: int) -> tuple[float | None, str | None]:
+    return (1000 * joules / windows, None) if joules > 0 else (None, "the energy counter stood still")

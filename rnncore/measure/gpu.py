@@ -1,0 +1,130 @@
+"""One NVIDIA GPU as its driver sees it: clocks, heat, power, energy, and who else computes on it."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pynvml
+
+from rnncore.errors import Unavailable
+
+_THROTTLE_REASONS = {
+    pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
+    pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
+    pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown (software)",
+    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "thermal slowdown (hardware)",
+    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "power brake",
+}
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What a GPU does at one moment; None where the driver does not tell.
+
+    Attributes:
+        sm_clock_mhz: Clock of the multiprocessors.
+        max_sm_clock_mhz: The highest clock that they can have.
+        temperature_c: Temperature of the chip.
+        power_w: Power of the whole board, on recent GPUs as a mean of the last second.
+        throttle_reasons: What holds the clock down, in words. A clock that is low because the GPU is idle, because it was
+            set so, or because it is kept in step with another GPU or a display is not disturbed and has no reason.
+        foreign_pids: Processes that compute on the GPU, other than this one. In a container the driver may count processes
+            as its host does: if this process is not among them, one that is alone there is taken for it.
+    """
+
+    sm_clock_mhz: int | None
+    max_sm_clock_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+    throttle_reasons: tuple[str, ...]
+    foreign_pids: tuple[int, ...]
+
+
+class Gpu:
+    """One NVIDIA GPU, held open until `close`."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    @classmethod
+    def open(cls, index: int = 0) -> Self:
+        """Open a GPU.
+
+        Args:
+            index: torch's number of the GPU where torch is loaded and can use one, since `CUDA_VISIBLE_DEVICES` may
+                renumber GPUs for it; else the driver's.
+
+        Raises:
+            Unavailable: If there is no driver library or no such GPU.
+        """
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError_LibraryNotFound as error:
+            raise Unavailable(
+                "no NVIDIA driver library (libnvidia-ml.so.1). Install the NVIDIA driver; "
+                "start a container with its utility capability (--gpus all)."
+            ) from error
+        except pynvml.NVMLError as error:
+            raise Unavailable(f"the NVIDIA driver does not answer ({error}). Make nvidia-smi work first.") from error
+        try:
+            return cls(_find(index))
+        except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
+            pynvml.nvmlShutdown()
+            raise Unavailable(f"no NVIDIA GPU {index} ({error}). Run nvidia-smi -L to see which there are.") from error
+
+    def close(self) -> None:
+        """Let go of the driver; the GPU answers no more."""
+        pynvml.nvmlShutdown()
+
+    def driver(self) -> str:
+        """Return the version of the driver."""
+        return str(pynvml.nvmlSystemGetDriverVersion())
+
+    def power_limit_w(self) -> float | None:
+        """Return the power limit in force, in watts; None where the driver does not tell."""
+        return _thousandth(_answer(pynvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
+
+    def energy_j(self) -> float | None:
+        """Return the energy that the board used since the driver was loaded, in joules; None where it is not counted."""
+        return _thousandth(_answer(pynvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
+
+    def state(self) -> GpuState:
+        """Return what the GPU does now."""
+        reasons = _answer(pynvml.nvmlDeviceGetCurrentClocksEventReasons, self._handle) or 0
+        processes = _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        return GpuState(
+            sm_clock_mhz=_answer(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
+            max_sm_clock_mhz=_answer(pynvml.nvmlDeviceGetMaxClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
+            # What is to replace this function is unknown to drivers that are still in use.
+            temperature_c=_answer(pynvml.nvmlDeviceGetTemperature, self._handle, pynvml.NVML_TEMPERATURE_GPU),
+            power_w=_thousandth(_answer(pynvml.nvmlDeviceGetPowerUsage, self._handle)),
+            throttle_reasons=tuple(name for bit, name in _THROTTLE_REASONS.items() if reasons & bit),
+            foreign_pids=_foreign([process.pid for process in processes]),
+        )
+
+
+def _find(index: int) -> Any:
+    torch = sys.modules.get("torch")
+    if torch is None or torch.cuda.device_count() == 0:
+        return pynvml.nvmlDeviceGetHandleByIndex(index)
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(index).uuid}")
+
+
+def _answer(question: Callable[..., Any], *args: Any) -> Any:
+    """Return what the driver answers; None where this driver, GPU or container does not support or allow the question."""
+    try:
+        return question(*args)
+    except pynvml.NVMLError:
+        return None
+
+
+def _thousandth(value: int | None) -> float | None:
+    return None if value is None else value / 1000
+
+
+def _foreign(pids: list[int]) -> tuple[int, ...]:
+    if os.getpid() not in pids and len(pids) == 1:
+        return ()
+    return tuple(sorted(set(pids) - {os.getpid()}))

@@ -1,0 +1,209 @@
+"""Where the time goes: the operations of one call, of any runtime, in one table of categories."""
+
+import cProfile
+import math
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from rnncore.runtimes.base import Evidence, OpTime, mean_times
+
+RECURRENT_GEMM = "recurrent GEMM"
+INPUT_GEMM = "input GEMM"
+FUSED_LAYER = "recurrent layer (fused)"
+POINTWISE = "pointwise"
+COPIES = "copies and layout"
+OPTIMISER = "optimiser"
+DATA = "data"
+OVERHEAD = "framework overhead"
+OTHER = "other"
+CATEGORIES = (RECURRENT_GEMM, INPUT_GEMM, FUSED_LAYER, POINTWISE, COPIES, OPTIMISER, DATA, OVERHEAD, OTHER)
+
+# What an operation is, by its name in torch (without "aten::" and outer underscores), ONNX or OpenVINO. A product is an
+# input or a recurrent GEMM by its shapes.
+_PRODUCT = "product"
+_OPERATIONS = {
+    _PRODUCT: "addmm addmv baddbmm bmm linear matmul mm mv Gemm MatMul FusedGemm FusedMatMul MatMulInteger "
+    "MatMulIntegerToFloat DynamicQuantizeMatMul FullyConnected",
+    # Products and pointwise part in one kernel, or one call of cuDNN.
+    FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward GRU LSTM RNN DynamicQuantizeLSTM "
+    "GRUSequence LSTMSequence RNNSequence",
+    POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
+    "mse_loss_backward mul native_dropout native_dropout_backward neg pow reciprocal relu rsub sigmoid sigmoid_backward "
+    "smooth_l1_loss smooth_l1_loss_backward sqrt sub sum tanh tanh_backward thnn_fused_gru_cell "
+    "thnn_fused_gru_cell_backward thnn_fused_lstm_cell thnn_fused_lstm_cell_backward threshold_backward where "
+    "Abs Add Clip Div Eltwise Exp Log Mul Multiply Neg Pow PowerStatic Relu Sigmoid Sqrt Sub Subtract Tanh",
+    COPIES: "alias as_strided broadcast_tensors cat chunk clone contiguous copy detach empty empty_like empty_strided "
+    "expand expand_as fill flip full full_like narrow new_empty new_zeros ones ones_like permute reshape resize "
+    "resolve_conj resolve_neg select select_backward slice slice_backward split squeeze stack t to to_copy transpose "
+    "unbind unsafe_chunk unsafe_split unsafe_view unsqueeze view zero zeros zeros_like "
+    "Broadcast Cast Concat Constant ConstantOfShape Convert DequantizeLinear DynamicQuantizeLinear Expand Flatten Gather "
+    "Identity MemcpyFromHost MemcpyToHost Pad QuantizeLinear Reorder Reshape Shape ShapeOf Slice Split Squeeze "
+    "StridedSlice Transpose Unsqueeze VariadicSplit",
+    # The gather of a batch; only a training or the data path has one.
+    DATA: "index index_select gather take take_along_dim arange",
+    # Only the clipping of gradients takes a norm.
+    OPTIMISER: "linalg_vector_norm",
+    # The loops over hours and layers in C++, without what they call.
+    OVERHEAD: "gru lstm cudnn_is_acceptable is_nonzero item local_scalar_dense lift_fresh result_type",
+}
+_CATEGORY = {name: category for category, names in _OPERATIONS.items() for name in names.split()}
+_CATEGORY_BY_PATTERN = {
+    re.compile(r"Optimizer\.|aten::_fused_(adam|sgd)|aten::_foreach_"): OPTIMISER,
+    re.compile(r"autograd::|torch::autograd::|\w+Backward\d+$"): OVERHEAD,
+    # Copies on a GPU that no operation launched.
+    re.compile(r"Mem(cpy|set)\b"): COPIES,
+}
+
+# The part of the wall time that no operation accounts for.
+OUTSIDE_OPS = "outside ops"
+
+# Operations with a smaller part of the wall time than this are added up.
+LISTED_PCT = 0.1
+
+PYTHON = "Python"
+
+# How cProfile names functions that have no Python code.
+_COMPILED_FUNCTIONS = (
+    re.compile(r"<method '(?P<name>\w+)' of '(?:(?P<package>\w+)[\w.]*\.)?(?P<owner>\w+)' objects>"),
+    re.compile(r"<built-in method (?P<name>\w+) of (?P<owner>\w+) object at 0x[0-9a-f]+>"),
+    re.compile(r"<built-in method (?:(?P<package>\w+)[\w.]*\.)?(?P<name>\w+)>"),
+)
+
+
+def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | None) -> dict[str, Any]:
+    """Bring the operations of one call into JSON for `extra_info["profile"]`.
+
+    Args:
+        evidence: What a runtime, or `function_evidence`, tells of one call.
+        batch_size: Windows in the call, B. None where a call has several batches; its products count as `other` then, as
+            nothing tells the products of all hours from those of one.
+        lookback: Hours in a window, T.
+
+    Returns:
+        `wall_s`, host seconds of one profiled call. `shares_pct`, percent by category, all categories, summing to 100.
+        `ops`, longest first: `op`, `where`, `shapes`, `category`, `calls` and `self_s`, the small ones as one op `other`.
+        `trace`, None: the caller knows where it is. `note`, only where the shares need one.
+    """
+    ops = list(evidence.ops)
+    ops_s = math.fsum(op.self_s for op in ops)
+    if ops_s < evidence.wall_s:
+        ops.append(OpTime(OUTSIDE_OPS, "host", 1, evidence.wall_s - ops_s))
+    rows = [{**_row(op), "category": category(op, batch_size, lookback)} for op in ops]
+    whole_s = max(evidence.wall_s, ops_s)
+    notes = _notes(evidence, ops_s)
+    return {
+        "wall_s": evidence.wall_s,
+        "shares_pct": {
+            name: 100 * math.fsum(row["self_s"] for row in rows if row["category"] == name) / whole_s for name in CATEGORIES
+        },
+        "ops": _listed(rows, LISTED_PCT / 100 * evidence.wall_s),
+        "trace": None,
+        **({"note": " ".join(notes)} if notes else {}),
+    }
+
+
+def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
+    """Say what an operation is for.
+
+    Args:
+        op: The operation.
+        batch_size: Windows in a call, B.
+        lookback: Hours in a window, T.
+    """
+    if op.where == PYTHON:
+        return DATA
+    if op.name == OUTSIDE_OPS:
+        return OVERHEAD
+    for pattern, found in _CATEGORY_BY_PATTERN.items():
+        if pattern.match(op.name):
+            return found
+    kind = _CATEGORY.get(op.name.removeprefix("aten::").strip("_"), OTHER)
+    return _product_kind(op, batch_size, lookback) if kind == _PRODUCT else kind
+
+
+def _product_kind(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
+    """Tell a product over all hours at once from one that must wait for the hour before; the head's is neither.
+
+    The first factor of a product over all hours has B * T rows, or, for the gradient of the weights, columns; no other size
+    is looked at, as with few windows the gates are more than B * T. A product of the recurrence runs hour by hour; the
+    first hour may need none.
+    """
+    factors = [tuple(map(int, sizes.split(","))) for sizes in re.findall(r"\[([\d, ]+)\]", op.shapes)]
+    if "add" in op.name:
+        factors = factors[1:]
+    if batch_size is None or lookback is None or not factors:
+        return OTHER
+    *outer, columns = factors[0]
+    rows, hours = math.prod(outer), batch_size * lookback
+    if rows == hours or (columns == hours and rows != batch_size):
+        return INPUT_GEMM
+    return RECURRENT_GEMM if op.calls >= lookback - 1 else OTHER
+
+
+def _row(op: OpTime) -> dict[str, Any]:
+    return {"op": op.name, "where": op.where, "shapes": op.shapes, "calls": op.calls, "self_s": op.self_s}
+
+
+def _listed(rows: list[dict[str, Any]], smallest_s: float) -> list[dict[str, Any]]:
+    """Return the rows longest first, those below *smallest_s* added up."""
+    listed = sorted((row for row in rows if row["self_s"] >= smallest_s), key=lambda row: row["self_s"], reverse=True)
+    rest = [row for row in rows if row["self_s"] < smallest_s]
+    if rest:
+        calls, self_s = (math.fsum(row[key] for row in rest) for key in ("calls", "self_s"))
+        listed.append({**_row(OpTime(OTHER, "", calls, self_s)), "category": OTHER})
+    return listed
+
+
+def _notes(evidence: Evidence, ops_s: float) -> list[str]:
+    notes = []
+    if ops_s > evidence.wall_s:
+        notes.append("Operations ran at the same time: the shares are of their sum, which is longer than the call.")
+    if any(op.where == "CUDAExecutionProvider" for op in evidence.ops):
+        notes.append("ONNX Runtime tells the time to launch a node on CUDA, not the time that the GPU then takes.")
+    return notes
+
+
+def function_evidence(call: Callable[[], object]) -> Evidence:
+    """Tell which Python functions take the time of a call that runs neither torch nor another runtime.
+
+    Compiled functions that Python cannot see count with the function that calls them.
+
+    Args:
+        call: Called once, under the profiler of the standard library, which slows small functions down.
+    """
+    profiler = cProfile.Profile()
+    began_s = time.perf_counter()
+    profiler.runcall(call)
+    wall_s = time.perf_counter() - began_s
+    ops = [OpTime(_function_name(entry.code), PYTHON, entry.callcount, entry.inlinetime) for entry in profiler.getstats()]
+    longest_first = mean_times(ops, calls=1)
+    return Evidence(longest_first[0].name, {}, longest_first, wall_s)
+
+
+def _function_name(code: CodeType | str) -> str:
+    """Return package and name of a function: `pandas CParserWrapper.read`, `numpy ufunc.reduce`."""
+    if isinstance(code, CodeType):
+        return f"{_package(code.co_filename)} {code.co_qualname}"
+    for pattern in _COMPILED_FUNCTIONS:
+        found = pattern.fullmatch(code)
+        if found:
+            parts = found.groupdict()
+            owner = f"{parts['owner']}." if parts.get("owner") else ""
+            return f"{parts.get('package') or 'builtins'} {owner}{parts['name']}"
+    return code
+
+
+@cache
+def _package(filename: str) -> str:
+    """Return the outermost package that a source file lies in, or its own name."""
+    if filename.startswith("<frozen "):
+        return filename.removeprefix("<frozen ").rstrip(">").split(".")[0]
+    path = Path(filename)
+    while (path.parent / "__init__.py").is_file():
+        path = path.parent
+    return path.stem

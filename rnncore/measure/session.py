@@ -1,0 +1,172 @@
+"""What one pytest session remembers beside the rounds: in memory for the run file, and on the disk at once."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from rnncore import __version__
+
+if TYPE_CHECKING:
+    from rnncore.measure.ceilings import CeilingBench
+    from rnncore.measure.journal import Journal
+
+Outcome = Literal["error", "out of memory", "timed out"]
+
+# Parts of a session that are no overhead: figures of the run file are made of them.
+TIMED = "timed rounds"
+
+_PULSE_CALLS = 20
+_FIRST_PULSE_CALLS = 200
+_PULSE_SIZE = 256
+
+
+class Session:
+    """The record of one session.
+
+    Attributes:
+        name: When it began, as part of a path.
+        rows: pytest-benchmark's own records of the timed benchmarks, by benchmark.
+        dataset: Name and digest of the data set, once one is open.
+        providers: Execution providers of ONNX Runtime that were seen at work.
+        saved_at: Datetime of the run file, once it is made.
+        measures: Whether a case was begun in a session that times cases.
+        journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+        self.rows: dict[str, Any] = {}
+        self.dataset: dict[str, str] | None = None
+        self.providers: set[str] = set()
+        self.saved_at: str | None = None
+        self.measures = False
+        self.journal: Journal | None = None
+        self._began_s = time.perf_counter()
+        self._skipped: dict[str, str] = {}
+        self._failed: dict[str, tuple[Outcome, str]] = {}
+        self._ceilings: CeilingBench | None = None
+        self._parts_s: defaultdict[str, float] = defaultdict(float)
+        self._inner_s = [0.0]
+        self._pulses_s: list[float] = []
+
+    def began(self, name: str) -> None:
+        """Note that a benchmark begins."""
+        if self.journal:
+            self.journal.began(name)
+
+    def skipped(self, name: str, reason: str) -> None:
+        """Note why a benchmark was skipped."""
+        self._skipped[name] = reason
+        if self.journal:
+            self.journal.skipped(name, reason)
+
+    def failed(self, name: str, outcome: Outcome, reason: str) -> None:
+        """Note how a benchmark ended that has no result."""
+        self._failed[name] = outcome, reason
+        if self.journal:
+            self.journal.failed(name, outcome, reason)
+
+    def finished(self, name: str) -> None:
+        """Note that a timed benchmark, and its checks, have ended."""
+        if self.journal:
+            self.journal.facts(ceilings=self.ceiling_facts(), **self._facts())
+            self.journal.finished(self.rows[name].as_dict(include_data=True))
+
+    @property
+    def ceilings(self) -> "CeilingBench":
+        """The session's ceilings, measured as they are asked for."""
+        if self._ceilings is None:
+            from rnncore.measure.ceilings import CeilingBench
+
+            self._ceilings = CeilingBench()
+        return self._ceilings
+
+    def ceiling_facts(self) -> dict[str, Any] | None:
+        """Return the ceilings measured so far, or None."""
+        return self._ceilings.facts() if self._ceilings else None
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time of the block, less that of parts inside it, under *name*."""
+        began_s = time.perf_counter()
+        self._inner_s.append(0.0)
+        try:
+            yield
+        finally:
+            spent_s = time.perf_counter() - began_s
+            self._parts_s[name] += spent_s - self._inner_s.pop()
+            self._inner_s[-1] += spent_s
+
+    def count(self, name: str, seconds: float, out_of: str) -> None:
+        """Move seconds that are already counted under one name to another."""
+        self._parts_s[name] += seconds
+        self._parts_s[out_of] -= seconds
+
+    def overhead(self) -> dict[str, Any]:
+        """Return where the session's time went up to now, in seconds."""
+        wall_s = time.perf_counter() - self._began_s
+        parts_s = {name: seconds for name, seconds in self._parts_s.items() if name != TIMED}
+        timed_s = self._parts_s[TIMED]
+        parts_s["collection and the rest of pytest"] = wall_s - timed_s - sum(parts_s.values())
+        return {
+            "wall_s": wall_s,
+            "timed_s": timed_s,
+            "overhead_s": wall_s - timed_s,
+            "parts_s": dict(sorted(parts_s.items(), key=lambda part: -part[1])),
+        }
+
+    def overhead_text(self) -> str:
+        """Return the overhead as a line for the screen."""
+        overhead = self.overhead()
+        parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
+        return (
+            f"Outside the timed rounds: {overhead['overhead_s']:.0f} s of {overhead['wall_s']:.0f} s "
+            f"({', '.join(parts) or 'all below 1 s'})."
+        )
+
+    def take_pulse(self, threads: int) -> None:
+        """Time a small fixed piece of work: over a session it tells whether the machine stayed the same."""
+        import statistics
+
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        values = torch.ones(_PULSE_SIZE, _PULSE_SIZE)
+        calls_s = []
+        for _ in range(_PULSE_CALLS if self._pulses_s else _FIRST_PULSE_CALLS):
+            began_s = time.perf_counter()
+            torch.mm(values, values)
+            calls_s.append(time.perf_counter() - began_s)
+        torch.set_num_threads(before)
+        self._pulses_s.append(statistics.median(calls_s[-_PULSE_CALLS:]))
+
+    def facts(self, command: list[str], scale: str) -> dict[str, Any]:
+        """Return the `rnncore` block of a run file."""
+        return {
+            "version": __version__,
+            "command": command,
+            "scale": scale,
+            **self._facts(),
+            "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
+            "failed": [
+                {"fullname": name, "outcome": outcome, "reason": reason} for name, (outcome, reason) in self._failed.items()
+            ],
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what changes as the session goes on."""
+        from rnncore.measure.validity import steadiness
+
+        steady, why = steadiness(self._pulses_s)
+        return {
+            "data": self.dataset,
+            "execution_providers": sorted(self.providers),
+            "steady": steady,
+            **({"steady_why": why} if why else {}),
+            "pulses_s": self._pulses_s,
+            "overhead": self.overhead(),
+        }

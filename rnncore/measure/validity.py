@@ -1,0 +1,349 @@
+"""Was this round disturbed, and was the machine the same at the end as at the start?
+
+Between rounds, never inside one, `RoundWatch` reads counters that tell who else was at work. Disturbed rounds are flagged,
+counted, and stay in the figures.
+"""
+
+import os
+import resource
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnncore.errors import Unavailable
+from rnncore.measure.gpu import Gpu, GpuState
+
+# Part of a round that others may take before it counts as disturbed: below the smallest change that a gate calls one.
+DISTURBED_SHARE = 0.02
+# One switch is nothing; a competitor on the same core takes turns every few milliseconds.
+DISTURBED_SWITCHES = 3
+DISTURBED_SWITCHES_PER_S = 50.0
+# A core's clock below this part of the fastest seen while the same benchmark ran.
+SLOW_CLOCK_SHARE = 0.9
+# Part of the time that reading may take; rounds between two readings share a verdict.
+READING_SHARE = 0.02
+
+# Chance that two halves of a steady row are called different, and the smallest difference worth a word.
+UNSTEADY_CHANCE = 0.01
+UNSTEADY_CHANGE = 0.02
+
+TASKS = Path("/proc/self/task")
+STAT = Path("/proc/stat")
+PRESSURE = Path("/proc/pressure/cpu")
+CPU_CLOCKS = Path("/sys/devices/system/cpu")
+
+
+class Source(ABC):
+    """Something that tells of disturbance by a reading before and after.
+
+    Attributes:
+        cause: What a disturbed round is flagged with.
+    """
+
+    cause: str
+
+    @abstractmethod
+    def read(self) -> Any:
+        """Return the reading of now."""
+
+    @abstractmethod
+    def disturbed(self, before: Any, after: Any, elapsed_s: float) -> bool:
+        """Say whether the time between two readings was disturbed."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Free what is held open."""
+
+
+class WaitingThreads(Source):
+    """Time that this process's threads were ready to run and had no core.
+
+    Args:
+        tasks: Folder of the threads.
+
+    Raises:
+        Unavailable: If the kernel keeps no such count.
+    """
+
+    cause = "own threads waited for a core"
+
+    def __init__(self, tasks: Path) -> None:
+        self._files: list[int] = []
+        try:
+            for task in tasks.iterdir():
+                self._files.append(os.open(task / "schedstat", os.O_RDONLY))
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"{tasks}/*/schedstat cannot be read ({error.strerror})") from error
+
+    def read(self) -> float:
+        """Return the seconds waited by all threads since each began."""
+        waited_ns = 0
+        for file in self._files:
+            try:
+                waited_ns += int(os.pread(file, 64, 0).split()[1])
+            except ProcessLookupError:
+                continue  # the thread has ended
+        return waited_ns / 1e9
+
+    def disturbed(self, before: float, after: float, elapsed_s: float) -> bool:
+        """Say whether the threads together waited for more than a share of the time."""
+        return after - before > DISTURBED_SHARE * elapsed_s
+
+    def close(self) -> None:
+        """Close the threads' files."""
+        for file in self._files:
+            os.close(file)
+        self._files.clear()
+
+
+class InvoluntarySwitches(Source):
+    """Times that a thread of this process was made to leave its core."""
+
+    cause = "involuntary context switches"
+
+    def read(self) -> int:
+        """Return the count of the whole process."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+    def disturbed(self, before: int, after: int, elapsed_s: float) -> bool:
+        """Say whether there were more than the kernel's own housekeeping makes."""
+        return after - before >= max(DISTURBED_SWITCHES, DISTURBED_SWITCHES_PER_S * elapsed_s)
+
+
+class Steal(Source):
+    """Time that the host took from this virtual machine.
+
+    Args:
+        stat: The kernel's statistics.
+
+    Raises:
+        Unavailable: If they cannot be read.
+    """
+
+    cause = "CPU steal"
+
+    def __init__(self, stat: Path) -> None:
+        try:
+            self._file = os.open(stat, os.O_RDONLY)
+        except OSError as error:
+            raise Unavailable(f"{stat} cannot be read ({error.strerror})") from error
+        self._tick_s = 1 / os.sysconf("SC_CLK_TCK")
+        self._cpus = os.cpu_count() or 1
+
+    def read(self) -> float:
+        """Return the seconds stolen from all CPUs."""
+        return int(os.pread(self._file, 256, 0).split(b"\n", 1)[0].split()[8]) * self._tick_s
+
+    def disturbed(self, before: float, after: float, elapsed_s: float) -> bool:
+        """Say whether more than a share of the CPUs' time was stolen; the count grows in steps of 10 ms."""
+        return after - before > DISTURBED_SHARE * elapsed_s * self._cpus
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class SlowClock(Source):
+    """The cores' mean clock.
+
+    Args:
+        cpus: Folder of the CPUs.
+
+    Raises:
+        Unavailable: If the clock cannot be read, as in most virtual machines.
+    """
+
+    cause = "CPU clock below 90 % of the fastest in the same benchmark"
+
+    def __init__(self, cpus: Path) -> None:
+        self._files = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
+        if not self._files:
+            raise Unavailable(f"{cpus}/cpu*/cpufreq/scaling_cur_freq is not there")
+        self._fastest_khz = 0.0
+
+    def read(self) -> float:
+        """Return the mean clock in kHz."""
+        mean_khz = statistics.fmean(float(file.read_text()) for file in self._files)
+        self._fastest_khz = max(self._fastest_khz, mean_khz)
+        return mean_khz
+
+    def disturbed(self, before: float, after: float, elapsed_s: float) -> bool:
+        """Say whether the clock was slow at the end of the time."""
+        return after < SLOW_CLOCK_SHARE * self._fastest_khz
+
+
+class BusyGpu(Source):
+    """The GPU's throttling, and other processes on it.
+
+    Args:
+        gpu: The GPU.
+    """
+
+    cause = "GPU throttled or shared"
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+
+    def read(self) -> GpuState:
+        """Return the state of now."""
+        return self._gpu.state()
+
+    def disturbed(self, before: GpuState, after: GpuState, elapsed_s: float) -> bool:
+        """Say whether the GPU was slowed down or shared at the end of the time."""
+        return bool(after.throttle_reasons or after.foreign_pids)
+
+    def close(self) -> None:
+        """Let NVML go."""
+        self._gpu.close()
+
+
+def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
+    """Return what can be read on this machine, and why the rest cannot, by cause.
+
+    Args:
+        device: `cpu` or `cuda`; only a CUDA benchmark looks at the GPU.
+    """
+    made: list[tuple[str, Callable[[], Source]]] = [
+        (WaitingThreads.cause, lambda: WaitingThreads(TASKS)),
+        (InvoluntarySwitches.cause, InvoluntarySwitches),
+        (Steal.cause, lambda: Steal(STAT)),
+        (SlowClock.cause, lambda: SlowClock(CPU_CLOCKS)),
+    ]
+    if device == "cuda":
+        made.append((BusyGpu.cause, lambda: BusyGpu(Gpu.open())))
+    sources, missing = [], {}
+    for cause, make in made:
+        try:
+            sources.append(make())
+        except Unavailable as error:
+            missing[cause] = str(error)
+    return sources, missing
+
+
+class _Log:
+    """The readings of one source, and after which round each was taken."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.readings: list[tuple[int, float, Any]] = []
+        self._due_s = 0.0
+
+    def take(self, rounds: int, only_if_due: bool = True) -> None:
+        began_s = time.perf_counter()
+        if only_if_due and began_s < self._due_s:
+            return
+        reading = self.source.read()
+        ended_s = time.perf_counter()
+        self.readings.append((rounds, ended_s, reading))
+        self._due_s = ended_s + (ended_s - began_s) / READING_SHARE
+
+    def disturbed_rounds(self) -> set[int]:
+        disturbed: set[int] = set()
+        for (first, began_s, before), (after_last, ended_s, after) in zip(self.readings, self.readings[1:], strict=False):
+            if self.source.disturbed(before, after, ended_s - began_s):
+                disturbed.update(range(first, after_last))
+        return disturbed
+
+
+class RoundWatch:
+    """The clock that rounds are timed with; after each it looks at what disturbs.
+
+    pytest-benchmark reads its clock twice a round. What is read here comes after the second reading, so it is in no round.
+
+    Args:
+        clock: The clock itself, in seconds.
+        sources: What to read.
+
+    Attributes:
+        reading_s: Seconds spent on reading, between rounds.
+    """
+
+    def __init__(self, clock: Callable[[], float], sources: Sequence[Source]) -> None:
+        self._clock = clock
+        self._logs = [_Log(source) for source in sources]
+        self._in_round = False
+        self._rounds = 0
+        self.reading_s = 0.0
+        self.__name__ = getattr(clock, "__name__", type(clock).__name__)
+        for log in self._logs:
+            log.take(0)
+
+    def __call__(self) -> float:
+        """Return the time."""
+        if not self._in_round:
+            self._in_round = True
+            return self._clock()
+        now = self._clock()
+        self._in_round = False
+        self._rounds += 1
+        for log in self._logs:
+            log.take(self._rounds)
+        self.reading_s += self._clock() - now
+        return now
+
+    def disturbed_rounds(self, count: int) -> dict[str, set[int]]:
+        """End the watch and return the disturbed ones of the last *count* rounds, from 0, by cause."""
+        before = self._rounds - count
+        found = {}
+        for log in self._logs:
+            log.take(self._rounds, only_if_due=False)
+            found[log.source.cause] = {index - before for index in log.disturbed_rounds() if index >= before}
+            log.source.close()
+        return found
+
+
+def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]], missing: dict[str, str]) -> dict[str, Any]:
+    """Return what `extra_info` says of disturbed rounds: both figures, how many, and why.
+
+    Args:
+        rounds_s: Seconds of every round.
+        disturbed: Rounds by cause.
+        missing: Why a cause could not be looked for, by cause.
+    """
+    flagged = sorted(set().union(*disturbed.values()))
+    quiet_s = [seconds for index, seconds in enumerate(rounds_s) if index not in set(flagged)]
+    return {
+        "disturbed_rounds": len(flagged),
+        "disturbance": {
+            "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
+            "rounds": flagged,
+            "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
+            "not_looked_for": missing,
+        },
+    }
+
+
+def pressure_s() -> float | None:
+    """Return the seconds that tasks of this machine waited for a core, in all; the kernel renews it every 2 s."""
+    try:
+        return int(PRESSURE.read_text().split("\n", 1)[0].rsplit("total=", 1)[1]) / 1e6
+    except (OSError, IndexError):
+        return None
+
+
+def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:
+    """Say whether the first and the second half of a series differ beyond noise.
+
+    Args:
+        values_s: Seconds, in the order they were measured.
+
+    Returns:
+        True and None; False and by how much; or None and why it cannot be told.
+
+    Source:
+        Mann and Whitney, "On a test of whether one of two random variables is stochastically larger", 1947.
+    """
+    from scipy.stats import mannwhitneyu
+
+    half = len(values_s) // 2
+    if half < 5:
+        return None, f"n={len(values_s)} is too few to compare halves, 10 needed"
+    first, second = values_s[:half], values_s[-half:]
+    change = statistics.median(second) / statistics.median(first)
+    if abs(change - 1) < UNSTEADY_CHANGE or mannwhitneyu(first, second).pvalue >= UNSTEADY_CHANCE:
+        return True, None
+    word = "slower" if change > 1 else "faster"
+    return False, f"the second half is {max(change, 1 / change):.2f}x {word} than the first"

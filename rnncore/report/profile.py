@@ -1,0 +1,156 @@
+"""Profiles of a run, or the difference of two, as text and as JSON."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rnncore.compare.profile import (
+    ProfileDifference,
+    difference,
+    explain,
+    profile_of,
+    profiled_in_both,
+    profiled_records,
+    signed_time,
+)
+from rnncore.compare.runs import Record, Run
+from rnncore.errors import RunFileError
+from rnncore.report.tables import significant
+
+# Lines to print, and the table under them, its first row the heading.
+TextTable = tuple[str, list[list[str]]]
+
+# A share below this prints as 0.0 %.
+_SMALLEST_PCT = 0.05
+
+# Tensors of an operation whose shapes are shown; recurrent layers have a dozen.
+_SHOWN_SHAPES = 3
+
+
+def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator[TextTable]:
+    """Yield for each profiled benchmark where its time goes; or with another run, which operations changed.
+
+    Args:
+        run: The run, or the one before.
+        other: The run now; then only benchmarks that both profiled are shown.
+        text: Only benchmarks whose name holds this.
+        top: Operations to show.
+
+    Raises:
+        RunFileError: If there is no such benchmark.
+    """
+    if other is None:
+        for record in _named(profiled_records(run), text):
+            profile = profile_of(record)
+            yield f"{_heading(record)}\n{_shares_line(profile)}", _op_table(profile, top)
+        return
+    for before, now in _pairs(run, other, text):
+        change = difference(before, now)
+        yield f"{_heading_of_both(before, now)}\n{_change_line(change)}", _change_table(change, top)
+
+
+def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
+    """Return the same as `profile_tables`, with every operation, as JSON.
+
+    Args:
+        run: The run, or the one before.
+        other: The run now; then only benchmarks that both profiled are given.
+        text: Only benchmarks whose name holds this.
+
+    Raises:
+        RunFileError: If there is no such benchmark.
+    """
+    if other is None:
+        rows = [
+            {"fullname": record.fullname, "kernel": record.extra.get("kernel"), "profile": profile_of(record)}
+            for record in _named(profiled_records(run), text)
+        ]
+        return {"run": str(run.path), "benchmarks": rows}
+    changes = [_change_json(before, now) for before, now in _pairs(run, other, text)]
+    return {"base": str(run.path), "head": str(other.path), "benchmarks": changes}
+
+
+def _change_json(before: Record, now: Record) -> dict[str, Any]:
+    change = difference(before, now)
+    return {
+        "fullname": now.fullname,
+        "base_kernel": before.extra.get("kernel"),
+        "head_kernel": now.extra.get("kernel"),
+        "base_s": change.base_s,
+        "head_s": change.head_s,
+        "change_s": change.change_s,
+        "explanation": explain(change),
+        "ops": [{**asdict(op), "change_s": op.change_s} for op in change.ops],
+    }
+
+
+def _named(records: list[Record], text: str) -> list[Record]:
+    """Return the records whose name holds *text*, in any case."""
+    found = [record for record in records if text.lower() in record.fullname.lower()]
+    if not found:
+        names = ", ".join(record.short_name for record in records)
+        raise RunFileError(f"no profiled benchmark has {text!r} in its name. There are: {names}.")
+    return found
+
+
+def _pairs(base: Run, head: Run, text: str) -> list[tuple[Record, Record]]:
+    pairs = profiled_in_both(base, head)
+    wanted = {record.fullname for record in _named([now for _, now in pairs], text)}
+    return [(before, now) for before, now in pairs if now.fullname in wanted]
+
+
+def _heading(record: Record) -> str:
+    return f"{record.short_name}: {_kernel(record)}"
+
+
+def _heading_of_both(before: Record, now: Record) -> str:
+    was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
+    return f"{_heading(now)}{was}"
+
+
+def _kernel(record: Record) -> str:
+    return record.extra.get("kernel") or "kernel not recorded"
+
+
+def _shares_line(profile: dict[str, Any]) -> str:
+    """Return where the time of a call goes, largest share first."""
+    shares = sorted(profile["shares_pct"].items(), key=lambda share: share[1], reverse=True)
+    shown = [f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT]
+    note = f" ({profile['note']})" if "note" in profile else ""
+    trace = f"\nTrace: {profile['trace']}" if profile["trace"] else ""
+    return f"{_ms(profile['wall_s'])} ms a call: {', '.join(shown)}{note}{trace}"
+
+
+def _op_table(profile: dict[str, Any], top: int) -> list[list[str]]:
+    whole_s = max(profile["wall_s"], sum(op["self_s"] for op in profile["ops"]))
+    rows = [
+        [
+            op["op"],
+            _ms(op["self_s"]),
+            f"{100 * op['self_s'] / whole_s:.1f}",
+            f"{op['calls']:,.0f}",
+            op["category"],
+            op["where"],
+            _short_shapes(op["shapes"]),
+        ]
+        for op in profile["ops"][:top]
+    ]
+    return [["Operation", "ms", "%", "times", "for", "where", "inputs"], *rows]
+
+
+def _short_shapes(shapes: str) -> str:
+    listed = [f"[{sizes}" for sizes in shapes.split("[")[1:]]
+    return "".join(listed[:_SHOWN_SHAPES]).strip() + (" …" if len(listed) > _SHOWN_SHAPES else "")
+
+
+def _change_line(change: ProfileDifference) -> str:
+    return f"{_ms(change.base_s)} ms, now {_ms(change.head_s)} ms a call: {explain(change)}"
+
+
+def _change_table(change: ProfileDifference, top: int) -> list[list[str]]:
+    rows = [[op.op, _ms(op.base_s), _ms(op.head_s), signed_time(op.change_s), op.where] for op in change.ops[:top]]
+    return [["Operation", "base ms", "now ms", "change", "where"], *rows]
+
+
+def _ms(seconds: float) -> str:
+    return significant(1e3 * seconds)

@@ -1,0 +1,148 @@
+"""What the figures rest on: the path that ran, the hardware's limit, disturbances, tails, and the cost of measuring."""
+
+from typing import Any
+
+from rnncore.compare.runs import Record, Run
+from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit
+
+PERCENTILES = ("p50", "p90", "p95", "p99")
+
+_BOUNDS = {"compute": "arithmetic", "bandwidth": "memory bandwidth", "latency": "waiting for the step before"}
+
+
+def path_table(records: list[Record]) -> str:
+    """Show by benchmark what ran, what holds it back, how much of the ceilings it reaches, and how right it is."""
+    rows = []
+    for record in records:
+        extra = record.extra
+        error = extra.get("parity_max_abs")
+        rows.append(
+            [
+                record.short_name,
+                str(extra.get("kernel") or "–"),
+                _BOUNDS.get(str(extra.get("bound")), "–"),
+                _percent(extra.get("gemm_ceiling_pct")),
+                _percent(extra.get("recurrent_ceiling_pct")),
+                _percent(extra.get("bandwidth_ceiling_pct")),
+                _number(extra.get("us_per_step")),
+                "–" if error is None else f"{error:.1e}",
+                bytes_text(extra.get("peak_device_bytes" if extra["device"] == "cuda" else "peak_rss_bytes")),
+                _number(extra.get("joules_per_1000")),
+            ]
+        )
+    head = ["Benchmark", "Kernel", "held back by", "of product", "of chain", "of copy", "µs per step", "error to float64"]
+    return markdown_table([*head, "peak memory", "J per 1,000 windows"], rows, left=3)
+
+
+def disturbance_table(records: list[Record]) -> str:
+    """Show by benchmark how many rounds were disturbed, both medians, and whether the halves agree."""
+    rows = []
+    for record in records:
+        extra = record.extra
+        scale, unit = time_unit([record.median_s])
+        disturbance = extra.get("disturbance") or {}
+        quiet_s = disturbance.get("median_undisturbed_s")
+        causes = [f"{cause} {count}" for cause, count in (disturbance.get("causes") or {}).items()]
+        first_call_s = extra.get("first_call_s")
+        rows.append(
+            [
+                record.short_name,
+                ", ".join(causes) or "–",
+                str(len(record.rounds_s)),
+                str(extra.get("disturbed_rounds", "–")),
+                f"{significant(record.median_s / scale)} {unit}",
+                "–" if quiet_s is None else f"{significant(quiet_s / scale)} {unit}",
+                "–" if first_call_s is None else f"{significant(first_call_s / scale)} {unit}",
+                steady_text(extra),
+            ]
+        )
+    head = [
+        "Benchmark",
+        "Disturbed by",
+        "rounds",
+        "disturbed",
+        "median of all",
+        "of the undisturbed",
+        "first call",
+        "steady",
+    ]
+    return markdown_table(head, rows, left=2)
+
+
+def tails_table(records: list[Record]) -> str:
+    """Show the percentiles of single calls with their intervals, or why there is none."""
+    rows = []
+    for record in records:
+        found = record.extra.get("percentiles") or {}
+        scale, unit = time_unit([record.median_s])
+        rows.append([record.short_name, unit, *[_percentile_text(found, name, scale) for name in PERCENTILES]])
+    return markdown_table(["Benchmark", "unit", *PERCENTILES], rows, left=2)
+
+
+def _percentile_text(found: dict[str, Any], name: str, scale: float) -> str:
+    value = found.get(name)
+    if value is None:
+        return str(found.get(f"{name}_why", "–"))
+    s, low, high = (significant(value[key] / scale) for key in ("s", "low_s", "high_s"))
+    return f"{s} ({low} to {high})"
+
+
+def steady_text(facts: dict[str, Any]) -> str:
+    """Say whether a series was steady: `yes`, `not steady: how`, or `–`."""
+    if facts.get("steady") is None:
+        return "–"
+    return "yes" if facts["steady"] else f"not steady: {facts.get('steady_why')}"
+
+
+def ceilings_table(run: Run) -> str | None:
+    """Show the ceilings that the session measured; None where it has none."""
+    ceilings = run.ceilings
+    if not ceilings:
+        return None
+    rows = []
+    for entry in ceilings["gemm"]:
+        rows.append([f"square product, {entry['precision']}, {entry['device']}", _rate(entry, "GFLOP/s"), _by(entry)])
+    for entry in ceilings["recurrent"]:
+        shape = f"({entry['batch_size']:,}, {entry['hidden_size']}) x ({entry['hidden_size']}, "
+        shape += f"{entry['gates']} x {entry['hidden_size']})"
+        what = f"chain of products {shape}, {entry['precision']}, {entry['device']}"
+        rows.append([what, _rate(entry, "GFLOP/s"), _by(entry)])
+    for entry in ceilings["copy"]:
+        rows.append([f"copying memory, {entry['device']}", _rate(entry, "GB/s"), _by(entry)])
+    return markdown_table(["Ceiling", "best rate", "reached by"], rows)
+
+
+def _rate(entry: dict[str, Any], unit: str) -> str:
+    return "–" if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"
+
+
+def _by(entry: dict[str, Any]) -> str:
+    return str(entry["by"] if entry["per_s"] is not None else entry["per_s_why"])
+
+
+def session_sentences(run: Run) -> str:
+    """Say whether the machine stayed the same over the session, and what the session cost beside the timed rounds."""
+    sentences = []
+    if run.session.get("steady") is False:
+        sentences.append(
+            f"**The session is not steady**: of a small fixed piece of work, {run.session.get('steady_why')}; ratios of "
+            "early and late rows hold this too."
+        )
+    elif run.session.get("steady"):
+        sentences.append("A small fixed piece of work took equally long in both halves of the session.")
+    overhead = run.session.get("overhead")
+    if overhead:
+        parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
+        sentences.append(
+            f"The session took {overhead['wall_s']:.0f} s, {overhead['overhead_s']:.0f} s of them outside the timed rounds: "
+            f"{', '.join(parts) or 'each part below 1 s'}."
+        )
+    return " ".join(sentences)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} %"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else significant(value)

@@ -1,0 +1,188 @@
+"""Tests of the energy of calls, with planted counters, a planted GPU and a planted clock."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rnncore.errors import Unavailable
+from rnncore.measure import energy
+from rnncore.measure.energy import joules_per_1000
+from rnncore.measure.gpu import Gpu
+
+RANGE_UJ = 262_143_328_850
+
+
+class Call:
+    """A call of 0.2 s that works through 50 windows and moves counters as it is told."""
+
+    windows = 50
+
+    def __init__(self, move: Callable[[], None] = lambda: None) -> None:
+        self.move = move
+        self.calls = 0
+        self.now_s = 0.0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        self.now_s += 0.2
+        self.move()
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Call, str], tuple[float | None, str | None]]:
+    """Return a function that takes the energy of a call while the call itself moves the clock."""
+
+    def measure(call: Call, device: str) -> tuple[float | None, str | None]:
+        monkeypatch.setattr(energy, "perf_counter", lambda: call.now_s)
+        return joules_per_1000(call, call.windows, device)
+
+    return measure
+
+
+@pytest.fixture
+def powercap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(energy, "_POWERCAP", tmp_path)
+    return tmp_path
+
+
+def plant(powercap: Path, domain: str, name: str, energy_uj: int = 0) -> Path:
+    """Plant one domain and return the file of its counter."""
+    folder = powercap / domain
+    folder.mkdir()
+    (folder / "name").write_text(f"{name}\n")
+    (folder / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
+    counter = folder / "energy_uj"
+    counter.write_text(f"{energy_uj}\n")
+    return counter
+
+
+def move(counter: Path, by_uj: int) -> None:
+    counter.write_text(f"{(int(counter.read_text()) + by_uj) % RANGE_UJ}\n")
+
+
+class PlantedGpu:
+    def __init__(self, energies_j: list[float | None]) -> None:
+        self.energies_j = energies_j
+        self.closed = False
+
+    def energy_j(self) -> float | None:
+        return self.energies_j.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def plant_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float | None]], PlantedGpu]:
+    def plant_one(energies_j: list[float | None]) -> PlantedGpu:
+        gpu = PlantedGpu(energies_j)
+        monkeypatch.setattr(Gpu, "open", lambda: gpu)
+        return gpu
+
+    return plant_one
+
+
+def test_calls_are_repeated_until_half_a_second_is_over(powercap: Path, measured) -> None:
+    counter = plant(powercap, "intel-rapl:0", "package-0")
+    call = Call(lambda: move(counter, 1))
+    measured(call, "cpu")
+    assert call.calls == 3
+
+
+def test_energy_of_a_call_is_divided_by_its_windows(powercap: Path, measured) -> None:
+    counter = plant(powercap, "intel-rapl:0", "package-0", energy_uj=7_000_000)
+    call = Call(lambda: move(counter, 6_000_000))
+    # 6 J for 50 windows, whatever the number of calls.
+    assert measured(call, "cpu") == (pytest.approx(120.0), None)
+
+
+def test_a_counter_that_starts_again_gives_the_same_energy(powercap: Path, measured) -> None:
+    counter = plant(powercap, "intel-rapl:0", "package-0", energy_uj=RANGE_UJ - 7_000_000)
+    call = Call(lambda: move(counter, 6_000_000))
+    assert measured(call, "cpu") == (pytest.approx(120.0), None)
+    assert int(counter.read_text()) < RANGE_UJ - 7_000_000
+
+
+def test_packages_are_added_and_what_is_in_them_or_holds_them_is_not(powercap: Path, measured) -> None:
+    packages = [plant(powercap, f"intel-rapl:{number}", f"package-{number}") for number in (0, 1)]
+    part = plant(powercap, "intel-rapl:0:0", "dram")
+    platform = plant(powercap, "intel-rapl:2", "psys")
+
+    def use() -> None:
+        move(packages[0], 2_000_000)
+        move(packages[1], 4_000_000)
+        move(part, 1_000_000)
+        move(platform, 9_000_000)
+
+    assert measured(Call(use), "cpu") == (pytest.approx(120.0), None)
+
+
+def test_a_counter_that_stands_still_is_no_energy(powercap: Path, measured) -> None:
+    plant(powercap, "intel-rapl:0", "package-0", energy_uj=5)
+    assert measured(Call(), "cpu") == (None, "the energy counter stood still")
+
+
+def test_without_counters_nothing_is_called(powercap: Path, measured) -> None:
+    call = Call()
+    (powercap / "intel-rapl").mkdir()
+    assert measured(call, "cpu") == (None, "this machine has no RAPL counters")
+    assert call.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PermissionError(13, "Permission denied"), r"readable by root only: chmod a\+r .*/intel-rapl:[*]/energy_uj as root"),
+        (OSError(61, "No data available"), r"cannot be read \(No data available\)"),
+    ],
+)
+def test_counters_that_cannot_be_read_say_why_and_nothing_is_called(
+    error: OSError, why: str, powercap: Path, measured, monkeypatch
+) -> None:
+    plant(powercap, "intel-rapl:0", "package-0")
+    read = Path.read_text
+
+    def refuse(path: Path) -> str:
+        if path.name == "energy_uj":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    call = Call()
+    value, reason = measured(call, "cpu")
+    assert value is None
+    assert re.search(why, reason)
+    assert call.calls == 0
+
+
+def test_energy_on_a_gpu_is_the_gpus(powercap: Path, measured, plant_gpu) -> None:
+    counter = plant(powercap, "intel-rapl:0", "package-0")
+    gpu = plant_gpu([1000.0, 1045.0])
+    call = Call(lambda: move(counter, 6_000_000))
+    # 45 J for 3 calls of 50 windows.
+    assert measured(call, "cuda") == (pytest.approx(300.0), None)
+    assert gpu.closed
+
+
+def test_a_gpu_that_does_not_count_is_not_called_and_closed(measured, plant_gpu) -> None:
+    gpu = plant_gpu([None])
+    call = Call()
+    assert measured(call, "cuda") == (None, "this GPU does not count its energy")
+    assert (call.calls, gpu.closed) == (0, True)
+
+
+def test_a_gpu_that_stops_counting_has_a_reason(measured, plant_gpu) -> None:
+    plant_gpu([1000.0, None])
+    assert measured(Call(), "cuda") == (None, "the GPU stopped counting its energy")
+
+
+def test_without_a_gpu_nothing_is_called(measured, monkeypatch) -> None:
+    def fail() -> None:
+        raise Unavailable("no made GPU: install its driver")
+
+    monkeypatch.setattr(Gpu, "open", fail)
+    call = Call()
+    assert measured(call, "cuda") == (None, "no made GPU: install its driver")
+    assert call.calls == 0

@@ -1,0 +1,222 @@
+"""Tests of one GPU seen through a planted driver: what it does, what its driver keeps to itself, and which GPU it is."""
+
+import os
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+
+from rnncore.errors import Unavailable
+from rnncore.measure.gpu import Gpu, GpuState
+
+OURS = os.getpid()
+STRANGER, OTHER_STRANGER = OURS + 1, OURS + 2
+
+ANSWERS: dict[str, Any] = {
+    "nvmlDeviceGetClockInfo": 1755,
+    "nvmlDeviceGetMaxClockInfo": 1980,
+    "nvmlDeviceGetTemperature": 61,
+    "nvmlDeviceGetPowerUsage": 412_500,
+    "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+    "nvmlDeviceGetTotalEnergyConsumption": 9_876_543,
+    "nvmlDeviceGetCurrentClocksEventReasons": 0,
+    "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=OURS)],
+}
+
+REASONS = {
+    pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
+    pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
+    pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown (software)",
+    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "thermal slowdown (hardware)",
+    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "power brake",
+}
+
+
+class PlantedDriver:
+    """A driver of two GPUs: answers by function name, an error to be raised, and how many users it has."""
+
+    def __init__(self) -> None:
+        self.answers = dict(ANSWERS)
+        self.users = 0
+        self.gpus = ["first", "second"]
+        self.asked: list[object] = []
+
+    def init(self) -> None:
+        self.users += 1
+
+    def shutdown(self) -> None:
+        self.users -= 1
+
+    def by_index(self, index: int) -> str:
+        if index >= len(self.gpus):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return self.gpus[index]
+
+    def by_uuid(self, uuid: str) -> str:
+        return f"the one with {uuid}"
+
+    def answer(self, name: str, handle: object) -> Any:
+        self.asked.append(handle)
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> PlantedDriver:
+    planted = PlantedDriver()
+    monkeypatch.setattr(pynvml, "nvmlInit", planted.init)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", planted.shutdown)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", planted.by_index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", planted.by_uuid)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "580.1")
+    for name in ANSWERS:
+        monkeypatch.setattr(pynvml, name, lambda handle, *_, name=name: planted.answer(name, handle))
+    plant_torch(monkeypatch, [])
+    return planted
+
+
+def plant_torch(monkeypatch: pytest.MonkeyPatch, uuids: list[str]) -> None:
+    """Plant a loaded torch that sees the GPUs of these UUIDs, and says of another number what torch says."""
+
+    def properties(index: int) -> SimpleNamespace:
+        if index >= len(uuids):
+            raise AssertionError("Invalid device id")
+        return SimpleNamespace(uuid=uuids[index])
+
+    cuda = SimpleNamespace(device_count=lambda: len(uuids), get_device_properties=properties)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+
+def processes(*pids: int) -> list[SimpleNamespace]:
+    return [SimpleNamespace(pid=pid) for pid in pids]
+
+
+def test_a_gpu_tells_its_state_in_mhz_degrees_and_watts(driver: PlantedDriver) -> None:
+    assert Gpu.open().state() == GpuState(
+        sm_clock_mhz=1755,
+        max_sm_clock_mhz=1980,
+        temperature_c=61,
+        power_w=412.5,
+        throttle_reasons=(),
+        foreign_pids=(),
+    )
+
+
+def test_the_clock_that_is_asked_for_is_the_multiprocessors(driver: PlantedDriver, monkeypatch) -> None:
+    clocks = {pynvml.NVML_CLOCK_SM: 1500, pynvml.NVML_CLOCK_MEM: 3201, pynvml.NVML_CLOCK_GRAPHICS: 1}
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda handle, kind: clocks[kind])
+    assert Gpu.open().state().sm_clock_mhz == 1500
+
+
+def test_a_gpu_tells_driver_power_limit_and_energy(driver: PlantedDriver) -> None:
+    gpu = Gpu.open()
+    assert (gpu.driver(), gpu.power_limit_w(), gpu.energy_j()) == ("580.1", 700.0, 9876.543)
+
+
+@pytest.mark.parametrize(("bit", "reason"), REASONS.items(), ids=REASONS.values())
+def test_a_throttled_gpu_names_its_reason(bit: int, reason: str, driver: PlantedDriver) -> None:
+    driver.answers["nvmlDeviceGetCurrentClocksEventReasons"] = bit | pynvml.nvmlClocksEventReasonGpuIdle
+    assert Gpu.open().state().throttle_reasons == (reason,)
+
+
+def test_several_reasons_are_all_named(driver: PlantedDriver) -> None:
+    driver.answers["nvmlDeviceGetCurrentClocksEventReasons"] = pynvml.nvmlClocksEventReasonAll
+    assert set(Gpu.open().state().throttle_reasons) == set(REASONS.values())
+
+
+def test_idleness_and_clocks_that_were_set_are_no_reasons(driver: PlantedDriver) -> None:
+    quiet = pynvml.nvmlClocksEventReasonGpuIdle | pynvml.nvmlClocksEventReasonApplicationsClocksSetting
+    driver.answers["nvmlDeviceGetCurrentClocksEventReasons"] = quiet
+    assert Gpu.open().state().throttle_reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("listed", "foreign"),
+    [
+        ((), ()),
+        ((OURS,), ()),
+        ((OTHER_STRANGER, OURS, STRANGER), (STRANGER, OTHER_STRANGER)),
+        ((STRANGER,), ()),
+        ((STRANGER, OTHER_STRANGER), (STRANGER, OTHER_STRANGER)),
+    ],
+    ids=["nobody", "we alone", "we and others", "we under another number", "others alone"],
+)
+def test_processes_other_than_ours_are_foreign(listed: tuple[int, ...], foreign: tuple[int, ...], driver) -> None:
+    driver.answers["nvmlDeviceGetComputeRunningProcesses"] = processes(*listed)
+    assert Gpu.open().state().foreign_pids == foreign
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_UNKNOWN,
+    ],
+)
+def test_what_the_driver_keeps_to_itself_is_none_or_empty(code: int, driver: PlantedDriver) -> None:
+    driver.answers = dict.fromkeys(ANSWERS, pynvml.NVMLError(code))
+    gpu = Gpu.open()
+    assert gpu.state() == GpuState(None, None, None, None, (), ())
+    assert (gpu.power_limit_w(), gpu.energy_j()) == (None, None)
+
+
+def test_one_fact_that_is_kept_back_leaves_the_others(driver: PlantedDriver) -> None:
+    driver.answers["nvmlDeviceGetPowerUsage"] = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+    state = Gpu.open().state()
+    assert (state.power_w, state.temperature_c, state.sm_clock_mhz) == (None, 61, 1755)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, r"no NVIDIA driver library \(libnvidia-ml.so.1\). Install the NVIDIA driver"),
+        (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, r"does not answer \(Driver Not Loaded\). Make nvidia-smi work first"),
+    ],
+)
+def test_a_missing_driver_is_unavailable_and_says_what_to_do(code: int, text: str, monkeypatch) -> None:
+    def fail() -> None:
+        raise pynvml.NVMLError(code)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    with pytest.raises(Unavailable, match=text):
+        Gpu.open()
+
+
+def test_a_gpu_that_is_not_there_is_unavailable_and_lets_go_of_the_driver(driver: PlantedDriver) -> None:
+    with pytest.raises(Unavailable, match=r"no NVIDIA GPU 2 \(Invalid Argument\)\. Run nvidia-smi -L"):
+        Gpu.open(2)
+    assert driver.users == 0
+
+
+def test_a_closed_gpu_lets_go_of_the_driver(driver: PlantedDriver) -> None:
+    gpu = Gpu.open()
+    assert driver.users == 1
+    gpu.close()
+    assert driver.users == 0
+
+
+@pytest.mark.parametrize(("index", "handle"), [(0, "first"), (1, "second")])
+def test_without_gpus_of_torch_the_driver_counts(index: int, handle: str, driver: PlantedDriver, monkeypatch) -> None:
+    Gpu.open(index).energy_j()
+    monkeypatch.delitem(sys.modules, "torch")
+    Gpu.open(index).energy_j()
+    assert driver.asked == [handle, handle]
+
+
+def test_a_gpu_that_torch_numbers_anew_is_found_by_its_uuid(driver: PlantedDriver, monkeypatch) -> None:
+    plant_torch(monkeypatch, ["0a-b1"])
+    Gpu.open(0).energy_j()
+    assert driver.asked == ["the one with GPU-0a-b1"]
+
+
+def test_a_gpu_that_torch_does_not_see_is_unavailable(driver: PlantedDriver, monkeypatch) -> None:
+    plant_torch(monkeypatch, ["0a-b1"])
+    with pytest.raises(Unavailable, match=r"no NVIDIA GPU 1 \(Invalid device id\)"):
+        Gpu.open(1)
+    assert driver.users == 0
