@@ -22,6 +22,110 @@ BASELINES_PCT = {
     "ar_90": 1.017,
     "per_hour_regressions": 0.7585,
 }
+KERNELS = {
+    ("torch", "gru"): "ATen loop",
+    ("torch", "lstm"): "oneDNN LSTM",
+    ("onnxruntime", "gru"): "MLAS GRU",
+    ("onnxruntime", "lstm"): "MLAS LSTM",
+    ("openvino", "gru"): "OpenVINO GRU, jit_avx2",
+}
+
+# What every row says, or says why it does not.
+FACTS = (
+    "kernel",
+    "bound",
+    "gflop_per_s",
+    "gemm_ceiling_pct",
+    "recurrent_ceiling_pct",
+    "us_per_step",
+    "windows_per_s",
+    "validity",
+    "parity_max_abs",
+    "smape",
+    "disturbed_rounds",
+    "steady",
+    "first_call_s",
+    "percentiles",
+    "peak_rss_bytes",
+    "peak_device_bytes",
+    "joules_per_1000",
+)
+
+# Rates per second.
+GEMM_FLOP, CHAIN_FLOP, COPIED_BYTE = 178e9, 68.1e9, 26.2e9
+CEILINGS = {
+    "seconds": 4.6,
+    "gemm": [
+        {"device": "cpu", "precision": "fp32", "threads": 2, "per_s": GEMM_FLOP, "by": "ONNX Runtime, 256 x 256"},
+        {
+            "device": "cpu",
+            "precision": "bf16",
+            "threads": 2,
+            "per_s": None,
+            "per_s_why": "no library here computes it",
+        },
+    ],
+    "recurrent": [
+        {
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 2,
+            "batch_size": 1024,
+            "hidden_size": 256,
+            "gates": 3,
+            "per_s": 129.4e9,
+            "by": "ONNX Runtime",
+        },
+        {
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 2,
+            "batch_size": 1,
+            "hidden_size": 256,
+            "gates": 4,
+            "per_s": CHAIN_FLOP,
+            "by": "ONNX Runtime",
+        },
+    ],
+    "copy": [{"device": "cpu", "threads": 2, "per_s": COPIED_BYTE, "by": "torch, 128 MiB"}],
+}
+
+# What a session tells beside its command and its data.
+SESSION = {
+    "execution_providers": ["CPUExecutionProvider"],
+    "steady": False,
+    "steady_why": "the second half is 1.25x slower than the first",
+    "pulses_s": [4.4e-4, 4.5e-4, 4.4e-4, 4.3e-4, 4.4e-4, 5.5e-4, 5.4e-4, 5.5e-4, 5.6e-4, 5.5e-4],
+    "overhead": {
+        "wall_s": 84.2,
+        "timed_s": 41.6,
+        "overhead_s": 42.6,
+        "parts_s": {
+            "exports": 21.3,
+            "collection and the rest of pytest": 13.1,
+            "ceilings": 4.6,
+            "evidence of the path": 3.2,
+            "energy": 0.4,
+        },
+    },
+}
+FAILED = [
+    {
+        "fullname": "bench/bench_infer.py::test_forecast[lstm-openvino-cpu-fp32-b1]",
+        "outcome": "error",
+        "reason": "RuntimeError: no such node",
+    },
+    {
+        "fullname": "bench/bench_train.py::test_train_step[lstm-torch-cpu-fp32-b4096]",
+        "outcome": "out of memory",
+        "reason": "RuntimeError: DefaultCPUAllocator: can't allocate memory",
+    },
+    {
+        "fullname": "bench/bench_train.py::test_train_step[gru-torch-cpu-fp32-b4096]",
+        "outcome": "timed out",
+        "reason": "CaseTimeout: took longer than 60 s (--rnn-case-timeout)",
+    },
+]
 
 
 def benchmark(phase: str, name: str, rounds_s: Sequence[float], windows: int, **extra: Any) -> dict[str, Any]:
@@ -46,6 +150,25 @@ def benchmark(phase: str, name: str, rounds_s: Sequence[float], windows: int, **
         "peak_rss_bytes": 640 * MIB,
         "peak_device_bytes": None,
         "peak_device_bytes_why": "runs on the CPU",
+        "validity": None,
+        "validity_why": "the benchmark did not record it",
+        "parity_max_abs": None,
+        "parity_max_abs_why": "the benchmark did not record it",
+        "smape": None,
+        "smape_why": "the benchmark did not record it",
+        "kernel": None,
+        "kernel_why": "the benchmark gives no evidence of what ran",
+        "gflop_per_s": None,
+        "us_per_step": None,
+        "bound": None,
+        "gemm_ceiling_pct": None,
+        "recurrent_ceiling_pct": None,
+        "joules_per_1000": None,
+        "joules_per_1000_why": "this machine has no RAPL counters",
+        **disturbance(rounds_s),
+        "steady": None,
+        "steady_why": f"n={len(rounds_s)} is too few to compare halves, 10 needed",
+        "percentiles": percentiles(median_s, known=()),
     }
     return {
         "group": phase,
@@ -59,8 +182,39 @@ def benchmark(phase: str, name: str, rounds_s: Sequence[float], windows: int, **
     }
 
 
+def disturbance(rounds_s: Sequence[float], **causes: int) -> dict[str, Any]:
+    """Return what is said of disturbed rounds: the last ones, as many as the largest count of a cause."""
+    count = max(causes.values(), default=0)
+    quiet_s = sorted(rounds_s[: len(rounds_s) - count])
+    return {
+        "disturbed_rounds": count,
+        "disturbance": {
+            "causes": {cause.replace("_", " "): number for cause, number in causes.items()},
+            "rounds": list(range(len(rounds_s) - count, len(rounds_s))),
+            "median_undisturbed_s": quiet_s[len(quiet_s) // 2] if quiet_s else None,
+            "not_looked_for": {},
+            "watching_pct": 0.2,
+            "cpu_pressure_pct": None,
+        },
+    }
+
+
+def percentiles(median_s: float, known: Sequence[str]) -> dict[str, Any]:
+    """Return the percentiles of a call: those of the names *known*, and why the others are not."""
+    needed = {"p50": 11, "p90": 64, "p95": 130, "p99": 662}
+    times = {"p50": 1.0, "p90": 1.4, "p95": 1.6, "p99": 2.5}
+    facts: dict[str, Any] = {}
+    for name, calls in needed.items():
+        s = times[name] * median_s
+        facts[name] = {"s": s, "low_s": 0.98 * s, "high_s": 1.06 * s} if name in known else None
+        if name not in known:
+            facts[f"{name}_why"] = f"n={calls - 1} is too few for {name}, {calls} needed"
+    return facts
+
+
 def inference(cell: str, runtime: str, batch_size: int, median_s: float, **extra: Any) -> dict[str, Any]:
     """Return an inference benchmark whose rounds lie 10 % around *median_s*."""
+    flop, waiting = 0.107e9 * batch_size, batch_size == 1
     return benchmark(
         "infer",
         f"test_forecast[{cell}-{runtime}-cpu-fp32-b{batch_size}]",
@@ -71,8 +225,17 @@ def inference(cell: str, runtime: str, batch_size: int, median_s: float, **extra
             "cell": cell,
             "runtime": runtime,
             "batch_size": batch_size,
-            "gflop_per_s": 0.107 * batch_size / median_s,
+            "gflop_per_s": flop / median_s / 1e9,
+            "us_per_step": 1e6 * median_s / 91,
+            "kernel": KERNELS[runtime, cell],
+            "bound": "latency" if waiting else "compute",
+            "gemm_ceiling_pct": 100 * flop / GEMM_FLOP / median_s,
+            "recurrent_ceiling_pct": 100 * flop / CHAIN_FLOP / median_s if waiting else 116 * flop / GEMM_FLOP / median_s,
+            "bandwidth_ceiling_pct": 4.04,
             "parity_max_abs": 3.1e-9,
+            "smape": 69.5,
+            "steady": True,
+            "percentiles": percentiles(median_s, known=("p50", "p90", "p95")),
             "validity": "valid",
             **extra,
         },
@@ -82,8 +245,21 @@ def inference(cell: str, runtime: str, batch_size: int, median_s: float, **extra
 def training(cell: str, median_s: float, **extra: Any) -> dict[str, Any]:
     """Return a training benchmark."""
     rounds_s = [0.95 * median_s, median_s, 1.2 * median_s]
-    name = f"test_train_step[{cell}-torch-cpu-fp32-b1024]"
-    return benchmark("train", name, rounds_s, 1024, **{**ARTICLE, "cell": cell, "batch_size": 1024, **extra})
+    facts = {
+        "cell": cell,
+        "batch_size": 1024,
+        "kernel": KERNELS["torch", cell],
+        "bound": "compute",
+        "gflop_per_s": 331 / median_s,
+        "gemm_ceiling_pct": 186 / median_s,
+        "recurrent_ceiling_pct": 205 / median_s,
+        "us_per_step": 1e6 * median_s / 182,
+        "parity_max_abs": 5.1e-8,
+        "validity": "valid",
+    }
+    return benchmark(
+        "train", f"test_train_step[{cell}-torch-cpu-fp32-b1024]", rounds_s, 1024, **{**ARTICLE, **facts, **extra}
+    )
 
 
 def accuracy(cell: str, runtime: str, median_s: float, smape: float, **extra: Any) -> dict[str, Any]:
@@ -96,6 +272,9 @@ def accuracy(cell: str, runtime: str, median_s: float, smape: float, **extra: An
         "zones": [{"name": "AEP", "smape": smape, "smape_article": smape / 4, "mae_mw": 99.109}],
         "baselines_smape": BASELINES_PCT,
         "training": {"steps": 1300, "seconds": 12.345, "seed": 0, "preset": "fast"},
+        "kernel": KERNELS[runtime, cell],
+        "bound": "compute",
+        "parity_max_abs": 2.9e-7,
         "validity": "valid",
     }
     name = f"test_score[{cell}-{runtime}-cpu-fp32-h64-l1-t24]"
@@ -106,20 +285,52 @@ def data_path() -> list[dict[str, Any]]:
     """Return the two benchmarks of the data path."""
     axes = {"lookback": 90, "precision": None}
     return [
-        benchmark("data", "test_prepare[rnncore-cpu]", [0.61, 0.6, 0.62], 1_089_000, runtime="rnncore", **axes),
-        benchmark("data", "test_gather_batch[torch-cpu-b1024]", [4.1e-4, 4e-4, 4.4e-4], 1024, batch_size=1024, **axes),
+        benchmark(
+            "data",
+            "test_prepare[rnncore-cpu]",
+            [0.61, 0.6, 0.62],
+            1_089_000,
+            runtime="rnncore",
+            kernel="pandas CParserWrapper.read",
+            bound_why="bound by reading text",
+            **axes,
+        ),
+        benchmark(
+            "data",
+            "test_gather_batch[torch-cpu-b1024]",
+            [4.1e-4, 4e-4, 4.4e-4],
+            1024,
+            batch_size=1024,
+            kernel="ATen index",
+            bound="bandwidth",
+            bandwidth_ceiling_pct=36.2,
+            **axes,
+        ),
     ]
 
 
 def every_phase() -> list[dict[str, Any]]:
     """Return benchmarks of every phase: both cells, two runtimes, two batch sizes, and one fast but wrong result."""
+    many = tuple(1.82e-3 * (1 + (index % 21 - 10) / 100) for index in range(701))
+    lstm = inference(
+        "lstm",
+        "onnxruntime",
+        1,
+        1.82e-3,
+        joules_per_1000=71.25,
+        percentiles=percentiles(1.82e-3, known=("p50", "p90", "p95", "p99")),
+        **disturbance(many, CPU_steal=12, involuntary_context_switches=3),
+    )
+    lstm["stats"].update(rounds=len(many), data=list(many))
     return [
         inference("gru", "torch", 1, 10.1e-3),
         inference("gru", "onnxruntime", 1, 3.08e-3),
         inference("lstm", "torch", 1, 4.0e-3),
-        inference("lstm", "onnxruntime", 1, 1.82e-3),
-        inference("gru", "torch", 32, 46.5e-3),
-        inference("gru", "onnxruntime", 32, 29.8e-3),
+        lstm,
+        inference("gru", "torch", 32, 46.5e-3, **disturbance([0.04185, 0.0465, 0.05115], CPU_steal=3)),
+        inference(
+            "gru", "onnxruntime", 32, 29.8e-3, steady=False, steady_why="the second half is 1.38x slower than the first"
+        ),
         inference("lstm", "torch", 32, 26.0e-3, parity_max_abs=1.2e-8),
         inference("lstm", "onnxruntime", 32, 26.05e-3),
         inference(
@@ -146,7 +357,10 @@ SKIPPED = [
 
 
 def run_content(benchmarks: list[dict[str, Any]] | None = None, **fingerprint: Any) -> dict[str, Any]:
-    """Return the content of a run file; *fingerprint* replaces facts of the machine."""
+    """Return the content of a run file: of a session with failures, or of *benchmarks*.
+
+    *fingerprint* replaces facts of the machine.
+    """
     return {
         "machine_info": {
             "node": "made",
@@ -158,9 +372,14 @@ def run_content(benchmarks: list[dict[str, Any]] | None = None, **fingerprint: A
                 "system": "Linux x86_64",
                 "python": "3.11.7",
                 "packages": {"torch": "2.13.0+cpu", "onnxruntime": "1.32.0", "openvino": None},
+                "isa": {"avx2": True, "avx512f": True, "amx_bf16": False},
+                "governor": "performance",
+                "virtual_machine": True,
                 "gpu": None,
                 **fingerprint,
             },
+            "conditions": {"load_1min": 0.4, "cpu_mhz": 2445.4},
+            "ceilings": CEILINGS,
         },
         "commit_info": {"id": "128f4f796c4ec83b9a78c9c1329d4c5a9a599087", "dirty": True, "branch": "main"},
         "benchmarks": every_phase() if benchmarks is None else benchmarks,
@@ -171,9 +390,33 @@ def run_content(benchmarks: list[dict[str, Any]] | None = None, **fingerprint: A
             "command": ["pytest", "bench/", "--benchmark-autosave"],
             "scale": "quick",
             "data": {"name": "pjm", "digest": "0123456789abcdef" * 4},
+            **SESSION,
             "skipped": SKIPPED,
+            "failed": FAILED if benchmarks is None else [],
         },
     }
+
+
+# All that a benchmark told beside its axes before there were ceilings, disturbance and percentiles.
+_OLD_FACTS = ("windows", "first_call_s", "windows_per_s", "peak_rss_bytes", "peak_device_bytes", "peak_device_bytes_why")
+_OLD_FACTS += ("gflop_per_s", "parity_max_abs", "validity", "smape", "smape_article", "mae_mw", "zones", "baselines_smape")
+_OLD_FACTS += ("training", "clock")
+
+
+def old_run_content() -> dict[str, Any]:
+    """Return the content of a run file as it was before there were ceilings, disturbance, percentiles and failures."""
+    content = run_content(isa=None, governor=None, virtual_machine=None)
+    fingerprint = content["machine_info"]["fingerprint"]
+    for key in ("isa", "governor", "virtual_machine"):
+        del fingerprint[key]
+    content["machine_info"] = {"node": "made", "fingerprint": fingerprint}
+    for key in (*SESSION, "failed"):
+        del content["rnncore"][key]
+    for entry in content["benchmarks"]:
+        facts, axes = entry["extra_info"], entry["params"]
+        kept = {key: facts[key] for key in _OLD_FACTS if facts.get(key) is not None}
+        entry["extra_info"] = {**{axis: facts[axis] for axis in axes}, **kept}
+    return content
 
 
 def make_run(folder: Path, content: dict[str, Any] | None = None, name: str = "0001_made.json") -> Path:

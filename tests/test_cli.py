@@ -24,7 +24,7 @@ REPEATED, MISSING = 2, 3
 ROWS = HOURS + REPEATED - MISSING
 LOOKBACK = 90
 
-VERBS = ("data", "train", "evaluate", "export", "reproduce", "report")
+VERBS = ("data", "train", "evaluate", "export", "reproduce", "report", "profile", "recover")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,17 @@ def test_version_is_printed_alone(rnncore: Command) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["evalute"], ["train", "--cell", "rnn"], ["train", "--nonsense"], ["export"], ["report"], ["train", "--seed", "x"]],
+    [
+        ["evalute"],
+        ["train", "--cell", "rnn"],
+        ["train", "--nonsense"],
+        ["export"],
+        ["report"],
+        ["profile"],
+        ["profile", "run.json", "--top", "0"],
+        ["recover", "a.jsonl", "b.jsonl"],
+        ["train", "--seed", "x"],
+    ],
 )
 def test_wrong_usage_exits_with_2_and_says_so_on_standard_error(args: list[str], rnncore: Command) -> None:
     done = rnncore(*args)

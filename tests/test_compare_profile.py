@@ -1,6 +1,7 @@
 """Tests of reading profiles: the operation that grew is named with its sign and amount, in text and in JSON."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,9 @@ def test_fewer_operations_than_one_are_refused(base: Path, rnncore: Command) -> 
     code, out, err = rnncore(base, "--top", 0)
     assert (code, out) == (2, "")
     assert "--top" in err
+
+
+def test_reading_profiles_leaves_torch_unloaded() -> None:
+    code = "import sys, rnncore.report.profile; print([name for name in ('torch', 'onnxruntime') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -19,7 +19,18 @@ from rnncore.errors import RunFileError
 from rnncore.report.page import render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit, times
-from tests.run_files import GPU, accuracy, benchmark, inference, make_run, run_content, training
+from tests.run_files import (
+    GPU,
+    accuracy,
+    benchmark,
+    disturbance,
+    inference,
+    make_run,
+    old_run_content,
+    percentiles,
+    run_content,
+    training,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -161,8 +172,10 @@ def test_the_order_of_the_benchmarks_does_not_change_who_is_fastest(tmp_path: Pa
 
 def test_a_wrong_result_is_not_ranked_however_fast_and_its_reason_is_told(tmp_path: Path) -> None:
     text = render([read_run(make_run(tmp_path))])
+    ranked, rest = text.split("## What the figures rest on")
+    assert "OpenVINO" not in ranked
+    assert "openvino" not in _section(rest, "### Tails")
     left_out = _section(text, "## Not measured, or not ranked")
-    assert "OpenVINO" not in text.replace(left_out, "")
     assert (
         "| test_forecast[gru-openvino-cpu-fp32-b1] | invalid: outputs differ from float64 by 2.5e-01; rounding explains "
         "1.0e-05 |"
@@ -175,6 +188,25 @@ def test_skipped_benchmarks_are_counted_by_reason(tmp_path: Path) -> None:
         "| 2 benchmarks, such as test_forecast[gru-torch-cuda-fp32-b1] | skipped: no CUDA device: a CPU build. |" in left_out
     )
     assert "skipped: OpenVINO is not installed. |" in left_out
+
+
+def test_benchmarks_without_a_result_are_listed_with_how_they_ended_and_why(tmp_path: Path) -> None:
+    rows = _section(render([read_run(make_run(tmp_path))]), "## Not measured, or not ranked").splitlines()
+    assert "| test_forecast[lstm-openvino-cpu-fp32-b1] | error: RuntimeError: no such node |" in rows
+    assert (
+        "| test_train_step[lstm-torch-cpu-fp32-b4096] | out of memory: RuntimeError: DefaultCPUAllocator: can't allocate "
+        "memory |"
+    ) in rows
+    assert (
+        "| test_train_step[gru-torch-cpu-fp32-b4096] | timed out: CaseTimeout: took longer than 60 s (--rnn-case-timeout) |"
+    ) in rows
+
+
+def test_a_benchmark_whose_process_died_is_listed(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.1)])
+    content["rnncore"]["failed"] = [{"fullname": "bench/b.py::test_big[x]", "outcome": "died", "reason": "killed"}]
+    rows = _section(render([read_run(make_run(tmp_path, content))]), "## Not measured, or not ranked").splitlines()
+    assert "| test_big[x] | died: killed |" in rows
 
 
 def test_a_run_in_which_all_was_measured_has_no_section_for_the_rest(tmp_path: Path) -> None:
@@ -226,6 +258,142 @@ def test_a_users_benchmark_that_leaves_axes_or_facts_out_is_reported_or_refused_
         assert "test_mine" in str(error)  # noqa: PT017 (either outcome is right)
     else:
         assert _broken_rows(text) == []
+
+
+# ----------------------------------------------------------------------------------------------- what figures rest on
+
+TRUST = "## What the figures rest on"
+
+
+def _rendered(folder: Path, *entries: dict[str, Any], **session: Any) -> str:
+    content = run_content(list(entries))
+    content["rnncore"].update(session)
+    return render([read_run(make_run(folder, content))])
+
+
+def _row(text: str, heading: str, name: str, table: int = 0) -> dict[str, str]:
+    """Return a row of a table below a heading by the names of its columns."""
+    lines = _section(text, heading).splitlines()
+    head = [line for line, below in pairwise(lines) if below.startswith("| --")][table]
+    rows = lines[lines.index(head) + 2 :]
+    row = next(line for line in rows if line.startswith(f"| {name}"))
+    return dict(zip(*([cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, row)), strict=True))
+
+
+def test_an_old_run_file_without_the_new_facts_gives_a_report_of_what_it_has(tmp_path: Path) -> None:
+    old, new = (make_run(tmp_path, content, name) for content, name in ((old_run_content(), "old.json"), (None, "new.json")))
+    text = write_report([old], tmp_path / "out").read_text(encoding="utf-8")
+    assert _faults(text) == []
+    for heading in (TRUST, "### Tails", "Ceiling"):
+        assert heading not in text
+    ours = _row(text, "### Batch of 1", "ONNX Runtime, CPU, fp32 | LSTM")
+    assert (ours["Kernel"], ours["median ms"], ours["GFLOP/s (of ceiling)"]) == ("–", "1.82", "58.8")
+    assert _row(text, "## Machine and data", "Governor")["old.json"] == "–"
+    assert text.split("## Inference")[0] == render([read_run(new)]).split("## Inference")[0]
+    for pair in ([old, new], [new, old]):
+        assert _faults(render([read_run(path) for path in pair])) == []
+
+
+def test_what_ran_and_what_holds_it_back_stand_in_words(tmp_path: Path) -> None:
+    entries = [
+        inference("gru", "torch", size, 0.1, bound=bound)
+        for size, bound in ((1, "latency"), (8, "compute"), (64, "bandwidth"), (512, None))
+    ]
+    text = _rendered(tmp_path, *entries)
+    rows = [_row(text, TRUST, f"test_forecast[gru-torch-cpu-fp32-b{size}]") for size in (1, 8, 64, 512)]
+    assert [row["held back by"] for row in rows] == ["waiting for the step before", "arithmetic", "memory bandwidth", "–"]
+    assert {row["Kernel"] for row in rows} == {"ATen loop"}
+
+
+def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unknown_is_a_dash(tmp_path: Path) -> None:
+    known = {
+        "gemm_ceiling_pct": 20.89,
+        "recurrent_ceiling_pct": 84.37,
+        "bandwidth_ceiling_pct": 5.02,
+        "us_per_step": 31.5175,
+        "parity_max_abs": 3.26e-9,
+        "joules_per_1000": 71.25,
+    }
+    text = _rendered(
+        tmp_path,
+        inference("gru", "torch", 1, 0.1, **known),
+        inference("lstm", "torch", 1, 0.1, **dict.fromkeys(known), peak_rss_bytes=None),
+    )
+    columns = ("of product", "of chain", "of copy", "µs per step", "error to float64", "J per 1,000 windows", "peak memory")
+    rows = [_row(text, TRUST, f"test_forecast[{cell}-") for cell in ("gru", "lstm")]
+    assert [rows[0][name] for name in columns] == ["21 %", "84 %", "5 %", "31.5", "3.3e-09", "71.2", "640 MiB"]
+    assert [rows[1][name] for name in columns] == ["–"] * 7
+
+
+def test_the_memory_of_a_gpu_benchmark_is_that_of_the_gpu(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.1, device="cuda", peak_device_bytes=96 * 2**20)
+    assert _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-")["peak memory"] == "96 MiB"
+
+
+def test_disturbed_rounds_are_counted_by_cause_beside_both_medians(tmp_path: Path) -> None:
+    rounds_s = [0.1, 0.1, 0.1, 0.3, 0.4]
+    entry = inference("gru", "torch", 1, 0.1, first_call_s=0.75, **disturbance(rounds_s, CPU_steal=2, own_threads=1))
+    entry["stats"]["data"] = rounds_s
+    row = _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-", table=1)
+    assert row["Disturbed by"] == "CPU steal 2, own threads 1"
+    assert (row["rounds"], row["disturbed"]) == ("5", "2")
+    assert (row["median of all"], row["of the undisturbed"], row["first call"]) == ("100 ms", "100 ms", "750 ms")
+
+
+def test_where_every_round_was_disturbed_there_is_no_median_of_the_others(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.1, **disturbance([0.09, 0.1, 0.11], CPU_steal=3))
+    row = _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-", table=1)
+    assert (row["rounds"], row["disturbed"], row["median of all"], row["of the undisturbed"]) == ("3", "3", "100 ms", "–")
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"steady": True}, "yes"),
+        ({"steady": False, "steady_why": "the second half is 1.38x slower"}, "not steady: the second half is 1.38x slower"),
+        ({"steady": None, "steady_why": "n=3 is too few"}, "–"),
+    ],
+)
+def test_a_row_says_whether_its_halves_agree(facts: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    text = _rendered(tmp_path, inference("gru", "torch", 1, 0.1, **facts))
+    assert _row(text, TRUST, "test_forecast[gru-", table=1)["steady"] == expected
+
+
+def test_tails_stand_with_their_intervals_or_with_why_there_are_none(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.01, percentiles=percentiles(0.01, known=("p50", "p90")))
+    row = _row(_rendered(tmp_path, entry), "### Tails", "test_forecast[gru-")
+    assert row["unit"] == "ms"
+    assert (row["p50"], row["p90"]) == ("10.0 (9.80 to 10.6)", "14.0 (13.7 to 14.8)")
+    assert (row["p95"], row["p99"]) == ("n=129 is too few for p95, 130 needed", "n=661 is too few for p99, 662 needed")
+
+
+def test_a_session_that_was_not_steady_is_told_with_how_much_it_changed(tmp_path: Path) -> None:
+    text = _rendered(tmp_path, inference("gru", "torch", 1, 0.1), steady=False, steady_why="the second half is 1.25x slower")
+    assert "**The session is not steady**: of a small fixed piece of work, the second half is 1.25x slower;" in text
+
+
+def test_a_steady_session_is_told_and_one_too_short_to_tell_is_not(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.1)
+    sentence = "A small fixed piece of work took equally long in both halves of the session."
+    assert sentence in _rendered(tmp_path, entry, steady=True)
+    text = _rendered(tmp_path, entry, steady=None, steady_why="n=2 is too few to compare halves, 10 needed")
+    assert sentence not in text
+    assert "not steady" not in text
+
+
+def test_what_the_session_cost_beside_the_timed_rounds_is_told_part_by_part_from_one_second_on(tmp_path: Path) -> None:
+    assert (
+        "The session took 84 s, 43 s of them outside the timed rounds: 21 s exports, 13 s collection and the rest of "
+        "pytest, 5 s ceilings, 3 s evidence of the path.\n"
+    ) in _rendered(tmp_path, inference("gru", "torch", 1, 0.1))
+
+
+def test_the_ceilings_stand_with_what_reached_them_or_with_why_there_is_none(tmp_path: Path) -> None:
+    rows = _section(_rendered(tmp_path, inference("gru", "torch", 1, 0.1)), "## Machine and data").splitlines()
+    assert "| square product, fp32, cpu | 178 GFLOP/s | ONNX Runtime, 256 x 256 |" in rows
+    assert "| square product, bf16, cpu | – | no library here computes it |" in rows
+    assert "| chain of products (1,024, 256) x (256, 3 x 256), fp32, cpu | 129 GFLOP/s | ONNX Runtime |" in rows
+    assert "| copying memory, cpu | 26.2 GB/s | torch, 128 MiB |" in rows
 
 
 # ------------------------------------------------------------------------------------------------------- side by side
@@ -301,7 +469,10 @@ def test_no_text_of_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path
 def test_no_name_in_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path: Path) -> None:
     content = run_content()
     content["machine_info"]["fingerprint"]["packages"] = {EVIL: "1.0"}
+    content["machine_info"]["fingerprint"]["isa"] = {EVIL: True}
+    content["rnncore"]["overhead"]["parts_s"] = {EVIL: 12.0}
     for entry in content["benchmarks"]:
+        entry["extra_info"]["disturbance"]["causes"] = {EVIL: 2}
         if entry["extra_info"]["phase"] == "accuracy":
             entry["extra_info"]["baselines_smape"] = {EVIL: 0.5}
     run = read_run(make_run(tmp_path, content))

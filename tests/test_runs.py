@@ -9,7 +9,7 @@ import pytest
 
 from rnncore.compare.runs import read_run
 from rnncore.errors import RunFileError
-from tests.run_files import CPU, inference, make_run, run_content
+from tests.run_files import CEILINGS, CPU, accuracy, inference, make_run, old_run_content, run_content
 
 FOREIGN = {
     "group": None,
@@ -53,12 +53,51 @@ def test_a_record_gives_the_median_of_its_rounds_and_windows_per_second_from_it(
 
 
 def test_a_record_is_valid_unless_the_file_says_why_not(tmp_path: Path) -> None:
-    entries = [inference("gru", "torch", 1, 0.1), inference("lstm", "torch", 1, 0.1, validity="outputs differ")]
-    del entries[0]["extra_info"]["validity"]
-    assert [record.validity for record in read_run(make_run(tmp_path, run_content(entries))).records] == [
-        "valid",
-        "outputs differ",
-    ]
+    said = ["valid", None, "outputs differ"]
+    entries = [inference("gru", "torch", size, 0.1, validity=validity) for size, validity in enumerate(said, 1)]
+    entries.append(inference("lstm", "torch", 1, 0.1))
+    del entries[-1]["extra_info"]["validity"]
+    records = read_run(make_run(tmp_path, run_content(entries))).records
+    assert [record.validity for record in records] == ["valid", "valid", "outputs differ", "valid"]
+
+
+def test_a_run_gives_what_failed_with_how_it_ended_and_why(tmp_path: Path) -> None:
+    assert read_run(make_run(tmp_path)).failed == (
+        ("bench/bench_infer.py::test_forecast[lstm-openvino-cpu-fp32-b1]", "error", "RuntimeError: no such node"),
+        (
+            "bench/bench_train.py::test_train_step[lstm-torch-cpu-fp32-b4096]",
+            "out of memory",
+            "RuntimeError: DefaultCPUAllocator: can't allocate memory",
+        ),
+        (
+            "bench/bench_train.py::test_train_step[gru-torch-cpu-fp32-b4096]",
+            "timed out",
+            "CaseTimeout: took longer than 60 s (--rnn-case-timeout)",
+        ),
+    )
+
+
+def test_a_run_gives_the_ceilings_of_its_machine_and_all_that_its_session_tells(tmp_path: Path) -> None:
+    content = run_content()
+    run = read_run(make_run(tmp_path, content))
+    assert run.ceilings == CEILINGS
+    assert run.session == content["rnncore"]
+
+
+def test_an_old_run_has_no_ceilings_and_no_failures_and_its_benchmarks_are_read(tmp_path: Path) -> None:
+    run, of_now = (read_run(make_run(tmp_path, content)) for content in (old_run_content(), None))
+    assert (run.failed, run.ceilings) == ((), None)
+    assert "overhead" not in run.session
+    assert [record.median_s for record in run.records] == [record.median_s for record in of_now.records]
+    assert [record.validity for record in run.records] == [record.validity for record in of_now.records]
+
+
+def test_a_scoring_that_failed_after_it_was_timed_leaves_the_run_readable(tmp_path: Path) -> None:
+    failed = accuracy("gru", "torch", 0.5, 1.0, validity="failed after it was timed: RuntimeError: no such node")
+    for key in ("smape", "smape_article", "mae_mw", "training", "baselines_smape"):
+        failed["extra_info"][key] = None
+    records = read_run(make_run(tmp_path, run_content([failed, accuracy("lstm", "torch", 0.5, 1.0)]))).records
+    assert [record.validity for record in records] == ["failed after it was timed: RuntimeError: no such node", "valid"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rnncore.forecast.scoring import (
     score,
     score_forecasts,
     smape_article_pct,
+    smape_of_windows_pct,
     smape_pct,
 )
 from rnncore.forecast.series import Dataset, Series
@@ -64,6 +65,13 @@ def test_zero_over_zero_counts_as_zero_and_as_an_hour() -> None:
 
 def test_a_forecast_of_the_wrong_sign_counts_200() -> None:
     assert smape_pct(np.array([-5.0]), np.array([5.0])) == 200
+
+
+@pytest.mark.parametrize("formula", [smape_pct, smape_article_pct])
+def test_a_forecast_that_is_no_number_has_no_score(formula: Callable[..., float]) -> None:
+    actual = np.array([5.0, 5.0])
+    assert np.isnan(formula(np.array([5.0, np.nan]), actual))
+    assert np.isnan(formula(np.array([np.nan, np.nan]), actual))
 
 
 def test_the_score_of_a_zone_has_its_name_and_the_mean_absolute_error() -> None:
@@ -137,3 +145,49 @@ def test_a_zone_without_tested_hours_is_left_out(make_series: Callable[..., Seri
     forecasts = forecast_test_hours(lambda inputs: inputs[:, -1, :1], windows)
     assert list(forecasts) == ["LONG"]
     assert [zone.name for zone in score_forecasts("mine", forecasts, windows).zones] == ["LONG"]
+
+
+def _naive_smape_of_windows(windows: Windows, dataset: Dataset, start: np.ndarray, output: np.ndarray) -> float:
+    """Go through windows one by one: find the zone, undo its min-max scale, and average over all."""
+    total = 0.0
+    for first, scaled in zip(start.tolist(), output[:, 0].tolist(), strict=True):
+        row = first + windows.config.lookback
+        for series in dataset.series:
+            if row < len(series.load_mw):
+                break
+            row -= len(series.load_mw)
+        low_mw, high_mw = min(series.load_mw), max(series.load_mw)
+        forecast_mw = low_mw + (high_mw - low_mw) * scaled
+        total += 200 * abs(forecast_mw - series.load_mw[row]) / (abs(forecast_mw) + abs(series.load_mw[row]))
+    return total / len(start)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_smape_of_windows_of_mixed_zones_counts_each_window_alike(
+    seed: int, windows: Windows, small_dataset: Dataset
+) -> None:
+    rng = np.random.default_rng(seed)
+    start = rng.permutation(np.concatenate([windows.train_start, windows.test_start]))[:57]
+    output = rng.uniform(-0.2, 1.2, size=(len(start), 1)).astype(np.float32)
+    # Windows of both zones, and not as many of one as of the other.
+    in_first = int((start < len(small_dataset.series[0].load_mw)).sum())
+    assert 0 < in_first < len(start) != 2 * in_first
+    expected = _naive_smape_of_windows(windows, small_dataset, start, output)
+    assert smape_of_windows_pct(windows, start, output) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_smape_of_the_windows_of_a_zone_is_that_of_its_tested_hours(windows: Windows) -> None:
+    zone = windows.zones[1]
+    start = windows.test_start[zone.test]
+    output = _weighted_sum(windows.inputs(start))
+    forecast_mw = forecast_test_hours(_weighted_sum, windows)[zone.name]
+    expected = smape_pct(forecast_mw, scoring.load_of_tested_hours(windows, zone.name))
+    assert smape_of_windows_pct(windows, start, output) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("features", ["article", "lagged"])
+def test_the_smape_of_windows_of_a_perfect_model_is_rounding(features: str, small_dataset: Dataset) -> None:
+    windows = make_windows(small_dataset, WindowConfig(features=features, lookback=5))
+    start = windows.train_start[::-7]
+    output = windows.target[windows.target_rows(start)][:, None]
+    assert smape_of_windows_pct(windows, start, output) < 1e-4

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig
-from rnncore.measure.work import Work, _weights, forward_work, training_work
+from rnncore.measure.work import Work, _weights, copy_work, forward_work, training_work
 
 ARTICLE_LOOKBACK = 90
 SMALL_LOOKBACK = 7
@@ -67,12 +67,54 @@ def test_weights_are_those_of_the_real_model(cell: Cell, num_layers: int) -> Non
     assert _weights(config) == sum(weight.numel() for weight in Forecaster(config).parameters())
 
 
-def test_rates_follow_from_work_and_time() -> None:
-    work = Work(flops=6_000_000_000, bytes=3_000_000, dependent_steps=200)
-    assert work.rates(2.0) == {"gflop_per_s": 3.0, "us_per_step": 10_000.0, "flops_per_byte": 2000.0}
+def test_arithmetic_intensity_is_operations_per_byte() -> None:
+    assert Work(flops=6_000, bytes=1_500).flops_per_byte == 4.0
+    assert copy_work(7).flops_per_byte == 0.0
 
 
 def test_a_training_goes_there_and_back_through_hours_and_layers() -> None:
     config = ForecasterConfig(num_layers=2)
     assert forward_work(config, 90, 1).dependent_steps == 91
     assert training_work(config, 90, 1).dependent_steps == 182
+
+
+def _multiply_adds_that_wait(config: ForecasterConfig, lookback: int, windows: int) -> int:
+    """Count, one window, hour, layer and gate after another, the multiply-adds of states with recurrent weights."""
+    count = 0
+    for _window in range(windows):
+        for _hour in range(lookback):
+            for _layer in range(config.num_layers):
+                for _gate in {"gru": "run", "lstm": "ifgo"}[config.cell]:
+                    for _unit in range(config.hidden_size):
+                        count += config.hidden_size
+    return count
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_operations_that_wait_are_the_products_of_states_there_and_back(cell: Cell, num_layers: int) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=6, num_layers=num_layers)
+    multiply_adds = _multiply_adds_that_wait(config, SMALL_LOOKBACK, WINDOWS)
+    forward = forward_work(config, SMALL_LOOKBACK, WINDOWS)
+    training = training_work(config, SMALL_LOOKBACK, WINDOWS)
+    assert forward.recurrent_flops == 2 * multiply_adds
+    # On the way back the gates' gradients go through the same weights; the weights' own gradients wait for nothing.
+    assert training.recurrent_flops == 2 * 2 * multiply_adds
+    assert forward.recurrent_flops < forward.flops
+    assert training.recurrent_flops < training.flops
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_pass_reads_the_weights_and_waits_for_its_steps_anew_but_multiplies_no_more(cell: Cell) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=12, num_layers=2)
+    weight_bytes = 4 * sum(weight.numel() for weight in Forecaster(config).parameters())
+    once, thrice = (forward_work(config, SMALL_LOOKBACK, 30, passes=passes) for passes in (1, 3))
+    assert thrice.bytes - once.bytes == 2 * weight_bytes
+    assert thrice.dependent_steps == 3 * once.dependent_steps == 3 * (SMALL_LOOKBACK + 1)
+    assert thrice.flops == once.flops
+    assert thrice.recurrent_flops == once.recurrent_flops
+
+
+def test_a_copy_reads_and_writes_each_value_once_and_multiplies_nothing() -> None:
+    assert copy_work(1000) == Work(flops=0, bytes=2 * 4 * 1000, dependent_steps=0, recurrent_flops=0)
+    assert copy_work(1000, value_bytes=8).bytes == 2 * 8 * 1000

@@ -54,7 +54,7 @@ def smape_pct(forecast: FloatArray, actual: FloatArray) -> float:
     """
     size = np.abs(forecast) + np.abs(actual)
     error = np.abs(forecast - actual)
-    return float(np.mean(200.0 * np.divide(error, size, out=np.zeros_like(error), where=size > 0)))
+    return float(np.mean(200.0 * np.divide(error, size, out=np.zeros_like(error), where=size != 0)))
 
 
 def smape_article_pct(forecast: FloatArray, actual: FloatArray) -> float:

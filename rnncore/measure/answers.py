@@ -1,5 +1,6 @@
 """Is the answer of a timed call right? A fast row with a wrong answer is invalid, and is never ranked."""
 
+import torch
 from torch import Tensor
 
 from rnncore.forecast.device import cudnn_precision
@@ -74,10 +75,12 @@ def gradient_parity(trainer: Trainer, start: Tensor, precision: str) -> Parity:
     trainer.loss(exact(inputs), targets).backward()  # type: ignore[no-untyped-call]
     with cudnn_precision(precision):
         trainer.train_step(start, 0)
-    errors, largest = [], 0.0
+    errors, sizes = [], []
     for timed, reference in zip(trainer.model.parameters(), exact.parameters(), strict=True):
         if timed.grad is None or reference.grad is None:
             raise RuntimeError("a parameter has no gradient after a step; this is a fault in Trainer.")
-        errors.append(float((timed.grad.double().cpu() - reference.grad).abs().max()))
-        largest = max(largest, float(reference.grad.abs().max()))
-    return Parity(max(errors), GRADIENT_TOLERANCE[precision] * largest)
+        errors.append((timed.grad.double().cpu() - reference.grad).abs().max())
+        sizes.append(reference.grad.abs().max())
+    # Unlike Python's, torch's maximum of a NaN and a number is NaN.
+    max_abs, largest = (float(torch.stack(values).max()) for values in (errors, sizes))
+    return Parity(max_abs, GRADIENT_TOLERANCE[precision] * largest, what="gradients")

@@ -1,8 +1,9 @@
 """How one row is measured: first call, warm-up, watched rounds, then energy and evidence in calls that nobody times."""
 
+import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rnncore.measure.session import TIMED, Session
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
+    from rnncore.measure.validity import RoundWatch
     from rnncore.measure.work import Work
     from rnncore.runtimes.base import Evidence
 
@@ -20,6 +22,9 @@ FindEvidence = Callable[[Path | None], "Evidence"]
 
 # Time that calls take before the timed rounds, the first call included: caches, allocators and clocks settle.
 WARM_UP_S = 0.2
+
+# A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
+LONG_CALL_S = 0.05
 
 # What only a benchmark itself knows, and what stands there if it says nothing.
 _UNSAID = "the benchmark did not record it"
@@ -86,8 +91,9 @@ class RnnBenchmark:
             return
         self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
         with self.part("first calls and warm-up"):
-            self.record(first_call_s=opening_s + _warm_up(run))
-        self._time(run)
+            first_call_s, last_call_s = _warm_up(run)
+        self.record(first_call_s=opening_s + first_call_s)
+        self._time(run, last_call_s)
         rounds_s = self._benchmark.stats.stats.data
         self._record_rates(self._benchmark.stats.stats.median, windows, work)
         self._record_series(rounds_s)
@@ -99,9 +105,12 @@ class RnnBenchmark:
         """Put facts beside the time; JSON values. A known fact replaces the reason why it was not known."""
         extra = self._benchmark.extra_info
         for key, value in facts.items():
-            if value is not None:
-                extra.pop(f"{key}_why", None)
             extra[key] = value
+            if isinstance(value, float) and not math.isfinite(value):
+                # JSON has no such number.
+                extra.update({key: None, f"{key}_why": f"it is {value}"})
+            elif value is not None:
+                extra.pop(f"{key}_why", None)
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Count the time of the block under *name* in the session's overhead."""
@@ -112,16 +121,29 @@ class RnnBenchmark:
         placement = self._benchmark.extra_info.get("placement") or {}
         return any(cell.upper() in node and "CPU" in where for node, where in placement.items())
 
-    def _time(self, run: Callable[[], object]) -> None:
-        """Let pytest-benchmark time the rounds, watched between them."""
+    def _time(self, run: Callable[[], object], call_s: float) -> None:
+        """Let pytest-benchmark time the rounds, watched between them.
+
+        Args:
+            run: The call.
+            call_s: About how long it takes.
+        """
         from rnncore.measure.validity import RoundWatch, disturbance_facts, open_sources, pressure_s
 
         sources, missing = open_sources(self._case.device)
         pressure_before_s, began_s = pressure_s(), time.perf_counter()
-        watch = RoundWatch(self._benchmark._timer, sources)
-        self._benchmark._timer = watch
-        with self.part("between rounds"), peak_memory(self._case.device, self._case.runtime) as peaks:
-            self._benchmark(run)
+        with (
+            closing(RoundWatch(self._benchmark._timer, sources)) as watch,
+            _timed_by(self._benchmark, watch),
+            self.part("between rounds"),
+            peak_memory(self._case.device, self._case.runtime) as peaks,
+        ):
+            if call_s < LONG_CALL_S or self._benchmark._precision is not None or self._benchmark._warmup:
+                self._benchmark(run)
+            else:
+                rounds = max(self._benchmark._min_rounds, math.ceil(self._benchmark._max_time / call_s))
+                self._benchmark.pedantic(run, rounds=rounds)
+            disturbed = watch.disturbed_rounds(len(self._benchmark.stats.stats.data))
         known = self._benchmark.extra_info
         self.record(**{key: value for key, value in peaks.items() if known.get(key.removesuffix("_why")) is None})
         stats = self._benchmark.stats
@@ -129,7 +151,7 @@ class RnnBenchmark:
         timed_s = sum(rounds_s) * stats.iterations
         self._session.count(TIMED, timed_s, out_of="between rounds")
         elapsed_s, pressure_after_s = time.perf_counter() - began_s, pressure_s()
-        self.record(**disturbance_facts(rounds_s, watch.disturbed_rounds(len(rounds_s)), missing))
+        self.record(**disturbance_facts(rounds_s, disturbed, missing))
         known["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
         known["disturbance"]["cpu_pressure_pct"] = (
             100 * (pressure_after_s - pressure_before_s) / elapsed_s
@@ -187,22 +209,39 @@ class RnnBenchmark:
         if trace is not None:
             from rnncore.measure.profile import profile_table
 
+            # The trace is named from the folder of all traces, which moves with the run files.
             self.record(profile=profile_table(found, self._case.batch_size, self._case.lookback))
-            exists = trace.exists()
-            self._benchmark.extra_info["profile"]["trace"] = str(trace) if exists else None
+            if trace.exists():
+                self._benchmark.extra_info["profile"]["trace"] = f"{trace.parent.name}/{trace.name}"
 
     def _record_or_why(self, key: str, value: object, why: str | None) -> None:
         self.record(**{key: value}, **({f"{key}_why": why} if value is None or value is False else {}))
 
 
-def _warm_up(run: Callable[[], object]) -> float:
-    """Call until caches have settled; return the seconds of the first call."""
-    began_s = time.perf_counter()
-    run()
-    first_call_s = time.perf_counter() - began_s
-    while time.perf_counter() - began_s < WARM_UP_S:
+@contextmanager
+def _timed_by(benchmark: Any, watch: "RoundWatch") -> Iterator[None]:
+    """Let pytest-benchmark read the watch for its clock; it has no public way to change a fixture's."""
+    clock = benchmark._timer
+    # It would find the clock's precision by many readings; those are no rounds, and the clock's own is known.
+    benchmark._precisions[watch] = benchmark._get_precision(clock)
+    benchmark._timer = watch
+    try:
+        yield
+    finally:
+        benchmark._timer = clock
+        del benchmark._precisions[watch]
+
+
+def _warm_up(run: Callable[[], object]) -> tuple[float, float]:
+    """Call until caches have settled; return the seconds of the first and of the last call."""
+    spent_s, first_call_s, call_s = 0.0, None, 0.0
+    while spent_s < WARM_UP_S:
+        began_s = time.perf_counter()
         run()
-    return first_call_s
+        call_s = time.perf_counter() - began_s
+        spent_s += call_s
+        first_call_s = call_s if first_call_s is None else first_call_s
+    return first_call_s or call_s, call_s
 
 
 def _file_name(fullname: str) -> str:

@@ -140,9 +140,9 @@ class CeilingBench:
         began_s = time.perf_counter()
         with _threads(threads):
             if (device, threads) not in self._copy:
-                self._copy[device, threads] = _copy_rate(device)
                 for dtype in _DTYPES if device == "cuda" else ("fp32", "bf16", "int8"):
                     self._gemm[device, dtype, threads] = _gemm_rate(device, dtype, threads)
+                self._copy[device, threads] = _copy_rate(device)
             chain = None
             if shape and precision:
                 key = (device, precision, threads, shape)

@@ -29,6 +29,8 @@ def peak_memory(device: str, runtime: str) -> Iterator[dict[str, int | str | Non
         facts.update(peak_rss_bytes=None, peak_rss_bytes_why=why_no_rss)
     else:
         facts.update(peak_rss_bytes=process_peak_rss_bytes())
+    if facts["peak_rss_bytes"] is None:
+        facts.setdefault("peak_rss_bytes_why", f"{_STATUS} tells no peak")
     if why_no_device:
         facts.update(peak_device_bytes=None, peak_device_bytes_why=why_no_device)
     else:
@@ -42,10 +44,9 @@ def process_peak_rss_bytes() -> int | None:
 
     Unlike `ru_maxrss`, it does not count the process that this one was forked from. None on systems other than Linux.
     """
-    if not _STATUS.exists():
-        return None
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+    peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return peaks_kib[0] * 1024 if peaks_kib else None
 
 
 def _reset_process_peak() -> str | None:

@@ -10,6 +10,7 @@ import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ DISTURBED_SWITCHES = 3
 DISTURBED_SWITCHES_PER_S = 50.0
 # A core's clock below this part of the fastest seen while the same benchmark ran.
 SLOW_CLOCK_SHARE = 0.9
-# Part of the time that reading may take; rounds between two readings share a verdict.
+# Part of the time that reading one source may take; rounds between two readings share a verdict.
 READING_SHARE = 0.02
 
 # Chance that two halves of a steady row are called different, and the smallest difference worth a word.
@@ -70,23 +71,22 @@ class WaitingThreads(Source):
     cause = "own threads waited for a core"
 
     def __init__(self, tasks: Path) -> None:
-        self._files: list[int] = []
-        try:
-            for task in tasks.iterdir():
-                self._files.append(os.open(task / "schedstat", os.O_RDONLY))
-        except OSError as error:
-            self.close()
-            raise Unavailable(f"{tasks}/*/schedstat cannot be read ({error.strerror})") from error
+        self._waited_ns: dict[int, int] = {}
+        why = "no such file"
+        for task in tasks.iterdir() if tasks.is_dir() else ():
+            try:
+                self._waited_ns[os.open(task / "schedstat", os.O_RDONLY)] = 0
+            except OSError as error:  # the thread has just ended, or none is told of
+                why = str(error.strerror)
+        if not self._waited_ns:
+            raise Unavailable(f"{tasks}/*/schedstat cannot be read ({why})")
 
     def read(self) -> float:
-        """Return the seconds waited by all threads since each began."""
-        waited_ns = 0
-        for file in self._files:
-            try:
-                waited_ns += int(os.pread(file, 64, 0).split()[1])
-            except ProcessLookupError:
-                continue  # the thread has ended
-        return waited_ns / 1e9
+        """Return the seconds waited by all threads since each began; one that has ended keeps its own."""
+        for file in self._waited_ns:
+            with suppress(ProcessLookupError):
+                self._waited_ns[file] = int(os.pread(file, 64, 0).split()[1])
+        return sum(self._waited_ns.values()) / 1e9
 
     def disturbed(self, before: float, after: float, elapsed_s: float) -> bool:
         """Say whether the threads together waited for more than a share of the time."""
@@ -94,9 +94,9 @@ class WaitingThreads(Source):
 
     def close(self) -> None:
         """Close the threads' files."""
-        for file in self._files:
+        for file in self._waited_ns:
             os.close(file)
-        self._files.clear()
+        self._waited_ns.clear()
 
 
 class InvoluntarySwitches(Source):
@@ -285,14 +285,18 @@ class RoundWatch:
         return now
 
     def disturbed_rounds(self, count: int) -> dict[str, set[int]]:
-        """End the watch and return the disturbed ones of the last *count* rounds, from 0, by cause."""
+        """Return the disturbed ones of the last *count* rounds, from 0, by cause."""
         before = self._rounds - count
         found = {}
         for log in self._logs:
             log.take(self._rounds, only_if_due=False)
             found[log.source.cause] = {index - before for index in log.disturbed_rounds() if index >= before}
-            log.source.close()
         return found
+
+    def close(self) -> None:
+        """End the watch."""
+        for log in self._logs:
+            log.source.close()
 
 
 def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]], missing: dict[str, str]) -> dict[str, Any]:

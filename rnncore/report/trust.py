@@ -19,6 +19,7 @@ def path_table(records: list[Record]) -> str:
         rows.append(
             [
                 record.short_name,
+                "valid" if record.validity == "valid" else "**invalid**",
                 str(extra.get("kernel") or "–"),
                 _BOUNDS.get(str(extra.get("bound")), "–"),
                 _percent(extra.get("gemm_ceiling_pct")),
@@ -30,8 +31,18 @@ def path_table(records: list[Record]) -> str:
                 _number(extra.get("joules_per_1000")),
             ]
         )
-    head = ["Benchmark", "Kernel", "held back by", "of product", "of chain", "of copy", "µs per step", "error to float64"]
-    return markdown_table([*head, "peak memory", "J per 1,000 windows"], rows, left=3)
+    head = [
+        "Benchmark",
+        "result",
+        "Kernel",
+        "held back by",
+        "of product",
+        "of chain",
+        "of copy",
+        "µs per step",
+        "error to float64",
+    ]
+    return markdown_table([*head, "peak memory", "J per 1,000 windows"], rows, left=4)
 
 
 def disturbance_table(records: list[Record]) -> str:

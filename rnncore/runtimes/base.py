@@ -84,7 +84,8 @@ class Runtime(ABC):
         """Return what ran, as the runtime's own profiler tells, in extra runs of the bound windows.
 
         Args:
-            trace: Where to write a Chrome trace (for chrome://tracing or ui.perfetto.dev), whole or not at all.
+            trace: Where to write a Chrome trace (for chrome://tracing or ui.perfetto.dev), whole or not at all. Without
+                one, a single run tells what ran, and its times are rough.
         """
 
     @abstractmethod

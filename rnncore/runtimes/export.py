@@ -36,15 +36,17 @@ PARITY_TOLERANCE = {"fp32": 1e-5, "tf32": 2e-3}
 
 @dataclass(frozen=True)
 class Parity:
-    """How far outputs are from the float64 reference, and how far they may be.
+    """How far values are from the float64 reference, and how far they may be.
 
     Attributes:
-        max_abs: Largest absolute difference, in units of the model's output.
-        tolerance: What rounding explains at this precision; grows with outputs larger than 1.
+        max_abs: Largest absolute difference, of outputs in units of the model's output.
+        tolerance: What rounding explains at this precision; grows with values larger than 1.
+        what: What was compared.
     """
 
     max_abs: float
     tolerance: float
+    what: str = "outputs"
 
     @property
     def verdict(self) -> str:
@@ -52,7 +54,7 @@ class Parity:
         # Written so that NaN is wrong too.
         if self.max_abs <= self.tolerance:
             return "valid"
-        return f"outputs differ from float64 by {self.max_abs:.1e}; rounding explains {self.tolerance:.1e}"
+        return f"{self.what} differ from float64 by {self.max_abs:.1e}; rounding explains {self.tolerance:.1e}"
 
 
 def export_onnx(model: Forecaster, path: Path, windows: WindowConfig) -> Parity:

@@ -99,8 +99,10 @@ class OnnxRuntime(Runtime):
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._new_session(options)
-            self._run_s(session)  # the first run also fills the arena
-            calls = calls_to_profile(self._run_s(session))
+            calls = 1
+            if trace is not None:
+                self._run_s(session)  # the first run also fills the arena
+                calls = calls_to_profile(self._run_s(session))
             wall_s = sum(self._run_s(session) for _ in range(calls)) / calls
             made = Path(session.end_profiling())
             del session

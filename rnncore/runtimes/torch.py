@@ -91,10 +91,12 @@ def torch_evidence(
         device: Where it runs.
         trace: Where to write a Chrome trace, whole or not at all.
     """
-    began_s = time.perf_counter()
-    call()
-    synchronize(device)
-    calls = calls_to_profile(time.perf_counter() - began_s)
+    calls = 1
+    if trace is not None:
+        began_s = time.perf_counter()
+        call()
+        synchronize(device)
+        calls = calls_to_profile(time.perf_counter() - began_s)
     events, wall_s = _profiled(call, calls, device, trace)
     ops = mean_times(_device_times(events) if device.type == "cuda" else _host_times(events), calls)
     if cell is None:

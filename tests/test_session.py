@@ -1,0 +1,313 @@
+"""Tests of a session's record: what it tells of itself, where its time went, and what goes onto the disk at once."""
+
+import contextlib
+import json
+import statistics
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from rnncore import __version__
+from rnncore.measure import ceilings
+from rnncore.measure.benchmark import RnnBenchmark
+from rnncore.measure.case import Case
+from rnncore.measure.session import TIMED, Session
+
+CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)
+COMMAND = ["pytest", "bench/"]
+
+
+class Clock:
+    """A clock that goes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class MadeJournal:
+    """A journal that remembers its lines in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, event: str) -> Callable[..., None]:
+        return lambda *args, **values: self.lines.append((event, *args, *([values] if values else [])))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("rnncore.measure.session.time.perf_counter", made)
+    return made
+
+
+@pytest.fixture
+def session(clock: Clock) -> Session:
+    return Session()
+
+
+# ------------------------------------------------------------------------------------------------------------ overhead
+
+
+def test_the_time_of_a_part_is_without_that_of_the_parts_inside_it(session: Session, clock: Clock) -> None:
+    with session.part("outer"):
+        clock.wait(1)
+        with session.part("inner"):
+            clock.wait(10)
+            with session.part("innermost"):
+                clock.wait(100)
+        clock.wait(2)
+        with session.part("inner"):
+            clock.wait(20)
+    parts_s = session.overhead()["parts_s"]
+    assert {name: parts_s[name] for name in ("outer", "inner", "innermost")} == {"outer": 3, "inner": 30, "innermost": 100}
+
+
+def test_parts_of_one_name_add_up_and_what_no_part_counts_is_the_rest(session: Session, clock: Clock) -> None:
+    clock.wait(5)
+    for _ in range(3):
+        with session.part("exports"):
+            clock.wait(2)
+        clock.wait(1)
+    overhead = session.overhead()
+    assert overhead["wall_s"] == overhead["overhead_s"] == 14
+    assert overhead["parts_s"] == {"collection and the rest of pytest": 8, "exports": 6}
+
+
+def test_the_parts_stand_longest_first(session: Session, clock: Clock) -> None:
+    for name, seconds in (("short", 1), ("long", 9), ("middle", 4)):
+        with session.part(name):
+            clock.wait(seconds)
+    assert list(session.overhead()["parts_s"])[:3] == ["long", "middle", "short"]
+
+
+def test_timed_rounds_are_no_overhead(session: Session, clock: Clock) -> None:
+    with session.part("between rounds"):
+        clock.wait(10)
+    session.count(TIMED, 7, out_of="between rounds")
+    overhead = session.overhead()
+    assert (overhead["wall_s"], overhead["timed_s"], overhead["overhead_s"]) == (10, 7, 3)
+    assert overhead["parts_s"] == {"between rounds": 3, "collection and the rest of pytest": 0}
+
+
+def test_a_part_that_is_broken_off_is_counted_and_the_later_ones_are_not_lost(session: Session, clock: Clock) -> None:
+    with session.part("outer"):
+        with contextlib.suppress(KeyboardInterrupt), session.part("broken"):
+            clock.wait(3)
+            raise KeyboardInterrupt
+        clock.wait(1)
+    with session.part("later"):
+        clock.wait(2)
+    parts_s = session.overhead()["parts_s"]
+    assert parts_s == {"broken": 3, "later": 2, "outer": 1, "collection and the rest of pytest": 0}
+
+
+def test_overhead_asked_for_in_the_middle_of_a_part_still_makes_up_the_wall_time(session: Session, clock: Clock) -> None:
+    with session.part("fixtures"):
+        clock.wait(4)
+        overhead = session.overhead()
+    assert overhead["wall_s"] == sum(overhead["parts_s"].values()) == 4
+
+
+def test_the_line_for_the_screen_names_the_parts_from_one_second_on(session: Session, clock: Clock) -> None:
+    for name, seconds in (("ceilings", 4.6), ("energy", 0.9), ("between rounds", 30)):
+        with session.part(name):
+            clock.wait(seconds)
+    session.count(TIMED, 28, out_of="between rounds")
+    assert session.overhead_text() == "Outside the timed rounds: 8 s of 36 s (5 s ceilings, 2 s between rounds)."
+
+
+def test_the_line_for_the_screen_of_a_quick_session_has_no_empty_brackets(session: Session, clock: Clock) -> None:
+    clock.wait(0.5)
+    assert session.overhead_text() == "Outside the timed rounds: 0 s of 0 s (all below 1 s)."
+
+
+# --------------------------------------------------------------------------------------------------------------- facts
+
+
+def test_the_facts_tell_version_command_scale_data_and_ends(session: Session) -> None:
+    session.dataset = {"name": "pjm", "digest": "0123"}
+    session.providers |= {"CUDAExecutionProvider", "CPUExecutionProvider"}
+    session.skipped("b.py::test_a", "no CUDA device")
+    session.failed("b.py::test_b", "timed out", "took longer than 3 s")
+    facts = session.facts(COMMAND, "quick")
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["version"], facts["command"], facts["scale"]) == (__version__, COMMAND, "quick")
+    assert facts["data"] == {"name": "pjm", "digest": "0123"}
+    assert facts["execution_providers"] == ["CPUExecutionProvider", "CUDAExecutionProvider"]
+    assert facts["skipped"] == [{"fullname": "b.py::test_a", "reason": "no CUDA device"}]
+    assert facts["failed"] == [{"fullname": "b.py::test_b", "outcome": "timed out", "reason": "took longer than 3 s"}]
+
+
+def test_a_benchmark_that_fails_twice_is_listed_once_with_its_last_end(session: Session) -> None:
+    session.failed("b.py::test_b", "error", "first")
+    session.failed("b.py::test_b", "out of memory", "last")
+    assert session.facts(COMMAND, "quick")["failed"] == [
+        {"fullname": "b.py::test_b", "outcome": "out of memory", "reason": "last"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pulses_s", "steady", "why"),
+    [
+        ([0.1] * 9, None, "n=9 is too few to compare halves, 10 needed"),
+        ([0.1, 0.102] * 6, True, None),
+        ([0.1, 0.101] * 6 + [0.2, 0.202] * 6, False, "the second half is 2.00x slower than the first"),
+        ([0.2, 0.202] * 6 + [0.1, 0.101] * 6, False, "the second half is 2.00x faster than the first"),
+    ],
+)
+def test_the_session_is_steady_if_the_same_work_took_equally_long_in_both_halves(
+    pulses_s: list[float], steady: bool | None, why: str | None, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_pulses_s", pulses_s)
+    facts = session.facts(COMMAND, "quick")
+    assert facts["steady"] is steady
+    assert facts.get("steady_why") == why
+    assert facts["pulses_s"] == pulses_s
+
+
+def test_a_pulse_is_the_median_of_calls_and_leaves_the_threads_as_they_were(
+    session: Session, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> None:
+        seen.append(torch.get_num_threads())
+        # A slow start, as long as there is a first pulse, and one call in ten disturbed.
+        clock.wait(9.0 if len(seen) <= 100 or len(seen) % 10 == 0 else 0.25)
+
+    monkeypatch.setattr(torch, "mm", product)
+    before = torch.get_num_threads()
+    for _ in range(2):
+        session.take_pulse(1)
+    assert session.facts(COMMAND, "quick")["pulses_s"] == [0.25, 0.25]
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_a_real_pulse_takes_time() -> None:
+    session = Session()
+    session.take_pulse(1)
+    assert statistics.median(session.facts(COMMAND, "quick")["pulses_s"]) > 0
+
+
+def test_no_ceiling_is_measured_before_one_is_asked_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object) -> None:
+        pytest.fail("a ceiling was measured")
+
+    for name in ("_gemm_rate", "_chain_rate", "_copy_rate"):
+        monkeypatch.setattr(ceilings, name, measure)
+    assert session.ceiling_facts() is None
+    first = session.ceilings
+    assert session.ceilings is first
+    assert session.ceiling_facts() == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
+
+
+# ------------------------------------------------------------------------------------------------------------- journal
+
+
+def test_what_begins_and_ends_goes_into_the_journal_at_once(session: Session) -> None:
+    journal = session.journal = MadeJournal()
+    session.began("test_a")
+    session.skipped("test_a", "no CUDA device")
+    session.failed("test_b", "error", "ValueError")
+    assert journal.lines == [
+        ("began", "test_a"),
+        ("skipped", "test_a", "no CUDA device"),
+        ("failed", "test_b", "error", "ValueError"),
+    ]
+
+
+def test_a_finished_benchmark_is_journaled_with_its_rounds_after_the_facts_of_the_session(
+    session: Session, clock: Clock
+) -> None:
+    journal = session.journal = MadeJournal()
+    session.dataset = {"name": "pjm", "digest": "0123"}
+    session.rows["test_a"] = SimpleNamespace(as_dict=lambda include_data: {"fullname": "test_a", "data": include_data})
+    clock.wait(3)
+    session.finished("test_a")
+    (facts, values), finished = journal.lines
+    assert finished == ("finished", {"fullname": "test_a", "data": True})
+    assert facts == "facts"
+    assert values["data"] == {"name": "pjm", "digest": "0123"}
+    assert values["overhead"]["wall_s"] == 3
+    assert values["ceilings"] is None
+    # What the events of the journal tell by themselves.
+    assert not {"skipped", "failed", "command"} & values.keys()
+
+
+def test_without_a_journal_nothing_is_lost_in_memory(session: Session) -> None:
+    session.began("test_a")
+    session.finished("test_a")
+    session.failed("test_b", "error", "ValueError")
+    assert [entry["fullname"] for entry in session.facts(COMMAND, "quick")["failed"]] == ["test_b"]
+
+
+# ------------------------------------------------------------------------------------------ facts beside one benchmark
+
+
+@pytest.fixture
+def extra() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def rnn_benchmark(extra: dict[str, Any]) -> RnnBenchmark:
+    """A benchmark whose pytest-benchmark is a stand-in that calls once."""
+
+    class Disabled(SimpleNamespace):
+        def __call__(self, run: Callable[[], object]) -> object:
+            return run()
+
+    return RnnBenchmark(Disabled(enabled=False, extra_info=extra), Session(), CASE, 3, None, None)
+
+
+def test_the_axes_are_there_before_anything_is_timed(rnn_benchmark: RnnBenchmark, extra: dict[str, Any]) -> None:
+    assert extra == {**CASE.axes, "threads": 3}
+
+
+def test_a_known_fact_takes_the_place_of_the_reason_why_it_was_not(
+    rnn_benchmark: RnnBenchmark, extra: dict[str, Any]
+) -> None:
+    rnn_benchmark.record(smape=None, smape_why="not yet", kernel=None, kernel_why="no evidence")
+    rnn_benchmark.record(smape=0.0, kernel=None)
+    assert (extra["smape"], extra["kernel"], extra["kernel_why"]) == (0.0, None, "no evidence")
+    assert "smape_why" not in extra
+
+
+def test_a_disabled_benchmark_calls_once_and_says_only_what_it_is(
+    rnn_benchmark: RnnBenchmark, extra: dict[str, Any]
+) -> None:
+    calls: list[None] = []
+    rnn_benchmark(lambda: calls.append(None), windows=5, group="made", evidence=lambda trace: pytest.fail("was asked"))
+    assert len(calls) == 1
+    assert extra == {**CASE.axes, "threads": 3, "windows": 5}
+    assert not rnn_benchmark.enabled
+
+
+@pytest.mark.parametrize(
+    ("placement", "cell", "fell_back"),
+    [
+        ({"GRU_0": "CPUExecutionProvider", "Gemm_0": "CUDAExecutionProvider"}, "gru", True),
+        ({"GRU_0": "CUDAExecutionProvider", "Gemm_0": "CPUExecutionProvider"}, "gru", False),
+        ({"node_LSTM_4": "CPUExecutionProvider"}, "lstm", True),
+        ({"node_LSTM_4": "CPUExecutionProvider"}, "gru", False),
+        ({}, "gru", False),
+        (None, "gru", False),
+    ],
+)
+def test_a_recurrent_layer_on_the_cpu_is_seen_and_another_operation_there_is_none(
+    placement: dict[str, str] | None, cell: str, fell_back: bool, rnn_benchmark: RnnBenchmark
+) -> None:
+    if placement is not None:
+        rnn_benchmark.record(placement=placement)
+    assert rnn_benchmark.fell_back_to_cpu(cell) is fell_back

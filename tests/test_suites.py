@@ -1,0 +1,212 @@
+"""Tests of the project's own suites, run as a user runs them: with the true code, and with faults planted in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.compare.runs import Record, Run, read_run
+from rnncore.report.page import write_report
+from tests.run_files import FACTS
+
+REPOSITORY = Path(__file__).parents[1]
+
+TORCH = "bench/bench_inference.py::test_forecast[gru-torch-cpu-fp32-b1]"
+ONNX = "bench/bench_inference.py::test_forecast[gru-onnxruntime-cpu-fp32-b1]"
+STEP = "bench/bench_training.py::test_train_step[gru-torch-cpu-fp32-b32]"
+PREPARE = "bench/bench_data.py::test_prepare[rnncore-cpu]"
+GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b32]"
+SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-h64-l1-t24]"
+EVERY = (TORCH, ONNX, STEP, PREPARE, GATHER, SCORE)
+
+# Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
+PLANT = """
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from bench import reference_preprocessing
+from rnncore.forecast.training import ResidentWindows, Trainer
+from rnncore.measure import ceilings
+from rnncore.runtimes import export
+
+# Real ceilings take seconds, and stand in the session without faults.
+ceilings.MEASURED_S = ceilings.CONFIRMED_WITHIN_S = 0.001
+ceilings.SQUARE_SIZES = {"cpu": (64,)}
+
+true_export, true_step, true_inputs = export.export_onnx, Trainer.train_step, ResidentWindows.inputs
+
+
+def export_a_scaled_weight(model, path, windows):
+    found = true_export(model, path, windows)
+    graph = onnx.load(path)
+    recurrent = next(node for node in graph.graph.node if node.op_type == "GRU").input[2]
+    for tensor in graph.graph.initializer:
+        if tensor.name == recurrent:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), recurrent))
+    onnx.save(graph, path)
+    return found
+
+
+def step_with_scaled_gradients(trainer, start, step):
+    loss = true_step(trainer, start, step)
+    for weights in trainer.model.parameters():
+        weights.grad.mul_(1.01)
+    return loss
+
+
+export.export_onnx = export_a_scaled_weight
+Trainer.train_step = step_with_scaled_gradients
+ResidentWindows.inputs = lambda windows, start: true_inputs(windows, start + 1)
+reference_preprocessing.PREPARE["rnncore"] = lambda folder: (12, 3)
+"""
+
+
+def _session(folder: Path, *args: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run suites of this repository without writing into it; return how it went, and the run file's content."""
+    run_file = folder / "run.json"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["--rnn-scale=quick", "--rnn-device=cpu", "--rnn-data=synthetic", f"--benchmark-json={run_file}"]
+    command += [f"--benchmark-storage={folder / 'storage'}", "--benchmark-max-time=0.02", "--benchmark-min-rounds=1", *args]
+    env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert run_file.exists(), done.stdout + done.stderr
+    return done, json.loads(run_file.read_text(encoding="utf-8"))
+
+
+def _record(run: Run, fullname: str) -> Record:
+    (record,) = (record for record in run.records if record.fullname == fullname)
+    return record
+
+
+# -------------------------------------------------------------------------------------------------------- the true code
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of one or two rows of every suite."""
+    folder = tmp_path_factory.mktemp("honest")
+    done, _ = _session(folder, *EVERY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Report: " not in done.stdout
+    assert not list(folder.glob("storage/journal/*"))
+    return read_run(folder / "run.json")
+
+
+def test_every_row_of_every_suite_is_valid(honest: Run) -> None:
+    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys(EVERY, "valid")
+
+
+def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run) -> None:
+    for record in honest.records:
+        for key in FACTS:
+            assert key in record.extra, f"{record.short_name} is silent on {key}"
+            unknown = record.extra[key] is None or record.extra[key] is False
+            assert unknown == bool(record.extra.get(f"{key}_why")), f"{key} of {record.short_name}"
+            assert record.extra.get(f"{key}_why") != "the benchmark did not record it", f"{key} of {record.short_name}"
+
+
+@pytest.mark.parametrize(
+    ("fullname", "kernel"),
+    [
+        (TORCH, "ATen loop"),
+        (ONNX, "MLAS GRU"),
+        (STEP, "ATen loop"),
+        (SCORE, "MLAS GRU"),
+        (GATHER, "ATen "),
+        (PREPARE, "pandas "),
+    ],
+)
+def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> None:
+    assert _record(honest, fullname).extra["kernel"].startswith(kernel)
+
+
+@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, SCORE])
+def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
+    extra = _record(honest, fullname).extra
+    assert extra["bound"] in ("latency", "compute", "bandwidth")
+    for key in ("gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "gflop_per_s", "us_per_step"):
+        assert extra[key] > 0
+    # The chain can at best be as fast as the free product.
+    assert extra["recurrent_ceiling_pct"] >= 0.9 * extra["gemm_ceiling_pct"]
+
+
+def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run) -> None:
+    assert _record(honest, GATHER).extra["bound"] == "bandwidth"
+    assert _record(honest, PREPARE).extra["bound_why"] == "bound by reading text"
+
+
+def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
+    for fullname in (TORCH, ONNX, SCORE, STEP):
+        extra = _record(honest, fullname).extra
+        assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
+    for fullname in (TORCH, ONNX, SCORE):
+        extra = _record(honest, fullname).extra
+        assert extra["smape"] == pytest.approx(extra["smape_torch_fp32"], abs=1e-4)
+    assert _record(honest, GATHER).extra["parity_max_abs"] == 0
+
+
+def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest: Run) -> None:
+    assert honest.data is not None
+    assert honest.data["name"] == "synthetic"
+    assert honest.session["execution_providers"] == ["CPUExecutionProvider"]
+    assert honest.ceilings is not None
+    shapes = {(entry["batch_size"], entry["hidden_size"], entry["gates"]) for entry in honest.ceilings["recurrent"]}
+    assert shapes == {(1, 256, 3), (32, 256, 3), (2048, 64, 3)}
+    parts_s = honest.session["overhead"]["parts_s"]
+    assert {"exports", "ceilings", "evidence of the path", "training the scored models"} <= parts_s.keys()
+    assert {"memory in a fresh process", "first calls and warm-up"} <= parts_s.keys()
+    assert min(parts_s.values()) >= 0
+
+
+# ------------------------------------------------------------------------------------------------------ planted faults
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run of the same rows with wrong answers planted in all but torch's, and its report."""
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "plant.py").write_text(PLANT)
+    done, _ = _session(folder, "-p", "plant", *EVERY)
+    assert done.returncode == 1, done.stdout + done.stderr
+    run = read_run(folder / "run.json")
+    return {"output": done.stdout, "run": run, "report": write_report([run.path], folder / "report").read_text("utf-8")}
+
+
+@pytest.mark.parametrize(
+    ("fullname", "why"),
+    [
+        (ONNX, "outputs differ from float64 by "),
+        (SCORE, "outputs differ from float64 by "),
+        (STEP, "outputs differ from float64 by "),
+        (GATHER, "windows differ by "),
+        (PREPARE, "[12, 3] training and test windows, where "),
+    ],
+    ids=["inference", "accuracy", "training", "gathering", "preparing"],
+)
+def test_a_wrong_answer_stays_in_the_run_with_its_time_and_why_it_is_wrong(fullname: str, why: str, planted) -> None:
+    record = _record(planted["run"], fullname)
+    assert record.validity.startswith(why)
+    assert record.median_s > 0
+    assert record.extra["windows_per_s"] > 0
+
+
+def test_a_row_without_a_fault_beside_wrong_ones_stays_valid(planted) -> None:
+    assert [record.fullname for record in planted["run"].records if record.validity == "valid"] == [TORCH]
+    assert "5 failed, 1 passed" in planted["output"]
+
+
+def test_the_report_ranks_only_what_is_right_and_lists_the_rest_with_why(planted) -> None:
+    report = planted["report"]
+    ranked = report.split("## What the figures rest on")[0]
+    assert "**GRU in PyTorch, CPU, fp32** is fastest" in ranked
+    for wrong in ("ONNX Runtime", "trains fastest", "Most accurate", "## Training", "## Accuracy", "## Data path"):
+        assert wrong not in ranked
+    listed = report.split("## Not measured, or not ranked")[1].split("\n## ")[0]
+    for fullname in EVERY:
+        is_listed = f"| {fullname.split('::')[1]} | invalid: " in listed
+        assert is_listed == (fullname != TORCH)
