@@ -34,6 +34,8 @@ from tests.run_files import (
 
 GOLDEN = Path(__file__).parent / "golden"
 
+TRUST = "## What the figures rest on"
+
 # What a text could break: a table row, the page, a code span.
 EVIL = "<script>alert('x')</script> | `b`\nEVIL"
 
@@ -108,6 +110,15 @@ def _section(text: str, heading: str) -> str:
     return "\n".join(lines[first:last])
 
 
+def _row(text: str, heading: str, name: str, table: int = 0) -> dict[str, str]:
+    """Return a row of a table below a heading by the names of its columns."""
+    lines = _section(text, heading).splitlines()
+    head = [line for line, below in pairwise(lines) if below.startswith("| --")][table]
+    rows = lines[lines.index(head) + 2 :]
+    row = next(line for line in rows if line.startswith(f"| {name}"))
+    return dict(zip(*([cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, row)), strict=True))
+
+
 def _broken_rows(text: str) -> list[str]:
     """Return the table rows that have another number of cells than the row above them."""
     rows = [(line, len(re.findall(r"(?<!\\)\|", line))) for line in text.split("\n")]
@@ -175,6 +186,8 @@ def test_a_wrong_result_is_not_ranked_however_fast_and_its_reason_is_told(tmp_pa
     ranked, rest = text.split("## What the figures rest on")
     assert "OpenVINO" not in ranked
     assert "openvino" not in _section(rest, "### Tails")
+    assert _row(text, TRUST, "test_forecast[gru-openvino-")["result"] == "**invalid**"
+    assert _row(text, TRUST, "test_forecast[gru-torch-")["result"] == "valid"
     left_out = _section(text, "## Not measured, or not ranked")
     assert (
         "| test_forecast[gru-openvino-cpu-fp32-b1] | invalid: outputs differ from float64 by 2.5e-01; rounding explains "
@@ -262,22 +275,11 @@ def test_a_users_benchmark_that_leaves_axes_or_facts_out_is_reported_or_refused_
 
 # ----------------------------------------------------------------------------------------------- what figures rest on
 
-TRUST = "## What the figures rest on"
-
 
 def _rendered(folder: Path, *entries: dict[str, Any], **session: Any) -> str:
     content = run_content(list(entries))
     content["rnncore"].update(session)
     return render([read_run(make_run(folder, content))])
-
-
-def _row(text: str, heading: str, name: str, table: int = 0) -> dict[str, str]:
-    """Return a row of a table below a heading by the names of its columns."""
-    lines = _section(text, heading).splitlines()
-    head = [line for line, below in pairwise(lines) if below.startswith("| --")][table]
-    rows = lines[lines.index(head) + 2 :]
-    row = next(line for line in rows if line.startswith(f"| {name}"))
-    return dict(zip(*([cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, row)), strict=True))
 
 
 def test_an_old_run_file_without_the_new_facts_gives_a_report_of_what_it_has(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_disturbed_rounds_are_counted_by_cause_beside_both_medians(tmp_path: Pat
     entry = inference("gru", "torch", 1, 0.1, first_call_s=0.75, **disturbance(rounds_s, CPU_steal=2, own_threads=1))
     entry["stats"]["data"] = rounds_s
     row = _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-", table=1)
-    assert row["Disturbed by"] == "CPU steal 2, own threads 1"
+    assert row["Disturbed by"] == "2 × CPU steal, 1 × own threads"
     assert (row["rounds"], row["disturbed"]) == ("5", "2")
     assert (row["median of all"], row["of the undisturbed"], row["first call"]) == ("100 ms", "100 ms", "750 ms")
 
@@ -390,10 +392,10 @@ def test_what_the_session_cost_beside_the_timed_rounds_is_told_part_by_part_from
 
 def test_the_ceilings_stand_with_what_reached_them_or_with_why_there_is_none(tmp_path: Path) -> None:
     rows = _section(_rendered(tmp_path, inference("gru", "torch", 1, 0.1)), "## Machine and data").splitlines()
-    assert "| square product, fp32, cpu | 178 GFLOP/s | ONNX Runtime, 256 x 256 |" in rows
-    assert "| square product, bf16, cpu | – | no library here computes it |" in rows
-    assert "| chain of products (1,024, 256) x (256, 3 x 256), fp32, cpu | 129 GFLOP/s | ONNX Runtime |" in rows
-    assert "| copying memory, cpu | 26.2 GB/s | torch, 128 MiB |" in rows
+    assert "| square product, fp32 | CPU, 2 threads | ONNX Runtime, 256 x 256 | 178 GFLOP/s |" in rows
+    assert "| square product, bf16 | CPU, 2 threads | no library here computes it | – |" in rows
+    assert "| chain of products (1,024, 256) x (256, 3 x 256), fp32 | CPU, 2 threads | ONNX Runtime | 129 GFLOP/s |" in rows
+    assert "| copying memory | CPU, 2 threads | torch, 128 MiB | 26.2 GB/s |" in rows
 
 
 # ------------------------------------------------------------------------------------------------------- side by side

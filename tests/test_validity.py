@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -213,6 +214,9 @@ def test_the_end_of_the_watch_closes_every_source_once(bench: Bench) -> None:
     bench.rounds(3)
     assert [source.closed for source in sources] == [0, 0]
     bench.found(3)
+    assert [source.closed for source in sources] == [0, 0]
+    assert bench.watch is not None
+    bench.watch.close()
     assert [source.closed for source in sources] == [1, 1]
 
 
@@ -452,21 +456,29 @@ def test_waiting_can_be_read_on_while_real_threads_end() -> None:
     source.close()
 
 
+def test_a_thread_that_ends_before_it_is_read_is_left_out(tmp_path: Path) -> None:
+    for thread in range(100, 105):
+        _plant_thread(tmp_path, thread, 2_000_000_000)
+    (tmp_path / "103" / "schedstat").unlink()
+    with closing(WaitingThreads(tmp_path)) as source:
+        assert source.read() == pytest.approx(8.0)
+
+
 def test_threads_that_keep_no_count_are_unavailable_and_nothing_stays_open(tmp_path: Path, opened: set[int]) -> None:
     for thread in range(100, 105):
-        _plant_thread(tmp_path, thread, 0)
-    (tmp_path / "103" / "schedstat").unlink()
+        (tmp_path / str(thread)).mkdir()
     with pytest.raises(Unavailable, match=rf"{tmp_path}/\*/schedstat cannot be read \(No such file or directory\)"):
         WaitingThreads(tmp_path)
     assert opened == set()
 
 
 def test_a_system_without_a_list_of_threads_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"schedstat cannot be read \(No such file or directory\)"):
+    with pytest.raises(Unavailable, match=r"schedstat cannot be read \(no such file\)"):
         WaitingThreads(tmp_path / "nowhere")
 
 
 def test_threads_that_waited_for_more_than_a_share_of_the_time_were_disturbed(tmp_path: Path) -> None:
+    _plant_thread(tmp_path, 100, 0)
     source = WaitingThreads(tmp_path)
     assert not source.disturbed(5.0, 5.0 + 0.99 * DISTURBED_SHARE * 2, 2.0)
     assert source.disturbed(5.0, 5.0 + 1.01 * DISTURBED_SHARE * 2, 2.0)

@@ -108,6 +108,7 @@ def read_run(path: Path) -> Run:
         raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
     try:
         session = content["rnncore"]
+        ceilings = content["machine_info"].get("ceilings")
         return Run(
             path=path,
             datetime=content["datetime"],
@@ -117,7 +118,7 @@ def read_run(path: Path) -> Run:
             command=tuple(session["command"]),
             skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
             failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
-            ceilings=content["machine_info"].get("ceilings"),
+            ceilings=dict(ceilings.items()) if ceilings is not None else None,
             session=dict(session.items()),
             records=tuple(_record(path, entry) for entry in content["benchmarks"] if entry["extra_info"].get("phase")),
         )
@@ -139,7 +140,9 @@ def _record(path: Path, entry: dict[str, Any]) -> Record:
         raise RunFileError(
             f"{path}: rounds of {entry['fullname']} are not numbers. The file was changed; make the run again."
         )
-    missing = [key for key in (*_ALWAYS, *_BY_PHASE.get(extra["phase"], ())) if extra.get(key) is None]
+    # A row that failed may lack what comes after its times; it is not ranked.
+    by_phase = _BY_PHASE.get(extra["phase"], ()) if extra.get("validity") in ("valid", None) else ()
+    missing = [key for key in (*_ALWAYS, *by_phase) if extra.get(key) is None]
     if missing:
         raise RunFileError(
             f"{path}: {entry['fullname']} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "

@@ -218,6 +218,8 @@ class _Told:
             case {"event": "began", "fullname": str(fullname)}:
                 self.running[fullname] = None
             case {"event": "finished", "entry": {"fullname": str(fullname)} as entry}:
+                # An error in the teardown comes after the first, and makes the entry invalid.
+                self.benchmarks = [earlier for earlier in self.benchmarks if earlier["fullname"] != fullname]
                 self._end(fullname, self.benchmarks, entry)
             case {"event": "failed", "fullname": str(fullname), "outcome": str(outcome), "reason": str(reason)}:
                 self._end(fullname, self.failed, {"fullname": fullname, "outcome": outcome, "reason": reason})

@@ -267,7 +267,10 @@ def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Tes
         session.failed(name, _outcome(error), _first_line(error))
     elif error and row and row.extra_info.get("validity") in ("valid", None):
         row.extra_info["validity"] = f"failed after it was timed: {_first_line(error)}"
-    if row and call.when == "call":
+        row.extra_info.pop("validity_why", None)
+    elif call.when == "call" and row is None:
+        session.skipped(name, "it timed nothing")
+    if row and (call.when == "call" or error):
         session.finished(name)
 
 
@@ -305,9 +308,7 @@ def _open_journal(config: pytest.Config) -> None:
     try:
         session.journal = Journal.open(_storage_folder(config) / "journal", header)
     except OSError as error:
-        config.issue_config_time_warning(
-            pytest.PytestWarning(f"no journal: {error}. A run that is killed cannot be recovered."), stacklevel=2
-        )
+        session.why_no_journal = str(error)
 
 
 def _storage_folder(config: pytest.Config) -> Path:
@@ -337,9 +338,16 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
     session = config.stash[_SESSION]
     if not session.measures:
         return
+    kept = []
     for entry in output_json["benchmarks"]:
-        if entry["fullname"] in session.rows:
-            entry["stats"]["data"] = list(session.rows[entry["fullname"]].stats.data)
+        row = session.rows.get(entry["fullname"])
+        if row:
+            entry["stats"]["data"] = list(row.stats.data)
+        elif "phase" in entry["extra_info"]:
+            session.broke_off(entry["fullname"])
+            continue
+        kept.append(entry)
+    output_json["benchmarks"] = kept
     output_json["rnncore"] = session.facts(_command(config), config.getoption("rnn_scale"))
     session.saved_at = output_json["datetime"]
 
@@ -347,11 +355,16 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
     """Drop the journal once the session has ended in order: its benchmarks are saved, or were not meant to be."""
-    yield
     record = session.config.stash[_SESSION]
-    if record.journal and (record.saved_at or exitstatus != pytest.ExitCode.INTERRUPTED):
-        record.journal.discard()
-        record.journal = None
+    try:
+        yield
+        broke_off = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        if record.journal and (record.saved_at or not broke_off):
+            record.journal.discard()
+            record.journal = None
+    finally:
+        if record.journal:
+            record.journal.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +34,7 @@ class Session:
         saved_at: Datetime of the run file, once it is made.
         measures: Whether a case was begun in a session that times cases.
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
+        why_no_journal: The system's reason for the latter.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Session:
         self.saved_at: str | None = None
         self.measures = False
         self.journal: Journal | None = None
+        self.why_no_journal: str | None = None
         self._began_s = time.perf_counter()
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
@@ -54,26 +56,38 @@ class Session:
 
     def began(self, name: str) -> None:
         """Note that a benchmark begins."""
-        if self.journal:
-            self.journal.began(name)
+        self._note(lambda journal: journal.began(name))
 
     def skipped(self, name: str, reason: str) -> None:
         """Note why a benchmark was skipped."""
         self._skipped[name] = reason
-        if self.journal:
-            self.journal.skipped(name, reason)
+        self._note(lambda journal: journal.skipped(name, reason))
 
     def failed(self, name: str, outcome: Outcome, reason: str) -> None:
         """Note how a benchmark ended that has no result."""
         self._failed[name] = outcome, reason
-        if self.journal:
-            self.journal.failed(name, outcome, reason)
+        self._note(lambda journal: journal.failed(name, outcome, reason))
+
+    def broke_off(self, name: str) -> None:
+        """Note a benchmark that has some rounds and no end."""
+        if name not in self._failed:
+            self.failed(name, "error", "broke off before its end")
 
     def finished(self, name: str) -> None:
         """Note that a timed benchmark, and its checks, have ended."""
-        if self.journal:
-            self.journal.facts(ceilings=self.ceiling_facts(), **self._facts())
-            self.journal.finished(self.rows[name].as_dict(include_data=True))
+        self._note(lambda journal: journal.facts(ceilings=self.ceiling_facts(), **self._facts()))
+        self._note(lambda journal: journal.finished(self.rows[name].as_dict(include_data=True)))
+
+    def _note(self, write: Callable[["Journal"], None]) -> None:
+        """Write to the journal; a disk that is full ends the journal, not the session."""
+        if self.journal is None:
+            return
+        try:
+            write(self.journal)
+        except OSError as error:
+            self.why_no_journal = str(error)
+            self.journal.close()
+            self.journal = None
 
     @property
     def ceilings(self) -> "CeilingBench":

@@ -1,5 +1,6 @@
 """The report: what a run says, top to bottom, as Markdown with a picture."""
 
+import shlex
 from itertools import groupby
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def _trust(run: Run) -> list[str]:
         ),
         trust.path_table(records),
         tables.paragraph(
-            "A round is disturbed where others took more than 2 % of its time; it is counted and kept. The first call, with "
-            "the opening of the runtime, is in no other figure."
+            "A round is disturbed where others took more than 2 % of its time, made its threads leave their cores often, or "
+            "slowed a clock; it is counted and kept. The first call, with the opening of the runtime, is in no other figure."
         ),
         trust.disturbance_table(records),
     ]
@@ -214,7 +215,7 @@ def _counted(names: list[str]) -> str:
 
 
 def _how_measured(runs: list[Run]) -> list[str]:
-    lines = [f"- `{' '.join(run.command)}` at {run.datetime}: `{run.path.name}`" for run in runs]
+    lines = [f"- `{shlex.join(run.command)}` at {run.datetime}: `{run.path.name}`" for run in runs]
     return [
         "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "

@@ -53,7 +53,7 @@ def disturbance_table(records: list[Record]) -> str:
         scale, unit = time_unit([record.median_s])
         disturbance = extra.get("disturbance") or {}
         quiet_s = disturbance.get("median_undisturbed_s")
-        causes = [f"{cause} {count}" for cause, count in (disturbance.get("causes") or {}).items()]
+        causes = [f"{count} × {cause}" for cause, count in (disturbance.get("causes") or {}).items()]
         first_call_s = extra.get("first_call_s")
         rows.append(
             [
@@ -112,23 +112,21 @@ def ceilings_table(run: Run) -> str | None:
         return None
     rows = []
     for entry in ceilings["gemm"]:
-        rows.append([f"square product, {entry['precision']}, {entry['device']}", _rate(entry, "GFLOP/s"), _by(entry)])
+        unit = "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
+        rows.append(_ceiling_row(f"square product, {entry['precision']}", entry, unit))
     for entry in ceilings["recurrent"]:
         shape = f"({entry['batch_size']:,}, {entry['hidden_size']}) x ({entry['hidden_size']}, "
         shape += f"{entry['gates']} x {entry['hidden_size']})"
-        what = f"chain of products {shape}, {entry['precision']}, {entry['device']}"
-        rows.append([what, _rate(entry, "GFLOP/s"), _by(entry)])
-    for entry in ceilings["copy"]:
-        rows.append([f"copying memory, {entry['device']}", _rate(entry, "GB/s"), _by(entry)])
-    return markdown_table(["Ceiling", "best rate", "reached by"], rows)
+        rows.append(_ceiling_row(f"chain of products {shape}, {entry['precision']}", entry, "GFLOP/s"))
+    rows += [_ceiling_row("copying memory", entry, "GB/s") for entry in ceilings["copy"]]
+    return markdown_table(["Ceiling", "on", "reached by", "best rate"], rows, left=3)
 
 
-def _rate(entry: dict[str, Any], unit: str) -> str:
-    return "–" if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"
-
-
-def _by(entry: dict[str, Any]) -> str:
-    return str(entry["by"] if entry["per_s"] is not None else entry["per_s_why"])
+def _ceiling_row(what: str, entry: dict[str, Any], unit: str) -> list[str]:
+    on = f"CPU, {entry['threads']} threads" if entry["device"] == "cpu" else "CUDA"
+    if entry["per_s"] is None:
+        return [what, on, str(entry["per_s_why"]), "–"]
+    return [what, on, str(entry["by"]), f"{significant(entry['per_s'] / 1e9)} {unit}"]
 
 
 def session_sentences(run: Run) -> str:
@@ -137,7 +135,7 @@ def session_sentences(run: Run) -> str:
     if run.session.get("steady") is False:
         sentences.append(
             f"**The session is not steady**: of a small fixed piece of work, {run.session.get('steady_why')}; ratios of "
-            "early and late rows hold this too."
+            "early and late rows contain this change too."
         )
     elif run.session.get("steady"):
         sentences.append("A small fixed piece of work took equally long in both halves of the session.")
