@@ -14,12 +14,11 @@ from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_test_hours, score_forecasts
 from rnncore.forecast.training import Trainer, fit
 from rnncore.measure.answers import smape_verdict
+from rnncore.measure.session import TRAININGS
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
-# Windows whose outputs are held against float64; the sMAPE is of all.
-CHECKED_WINDOWS = CHUNK_WINDOWS
 TRAINING_STEPS = {"quick": 60, "default": 300, "full": None}
 
 
@@ -28,7 +27,7 @@ def trained(request, rnn_threads, windows_of):
     """Trained forecasters by cell, each trained once, on the CPU: what it took, and its sMAPE in torch."""
     made = {}
 
-    def train(cell):
+    def train(cell, rnn_benchmark):
         if cell not in made:
             recipe = preset("fast", cell)
             only_checked = request.config.getoption("benchmark_disable")
@@ -36,7 +35,8 @@ def trained(request, rnn_threads, windows_of):
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
             windows = windows_of(recipe.windows)
-            result = fit(Trainer(model, windows, replace(recipe.train, max_steps=steps), resolve_device("cpu")))
+            with rnn_benchmark.part(TRAININGS):
+                result = fit(Trainer(model, windows, replace(recipe.train, max_steps=steps), resolve_device("cpu")))
             made[cell] = model, result, _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
         return made[cell]
 
@@ -58,11 +58,10 @@ def _scores_of(runtime_name, model, device, precision, threads, windows):
 @pytest.mark.rnn_cases(choose=accuracy_cases)
 def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, right_answers, trained, baselines):
     windows = windows_of(preset("fast", rnn_case.cell).windows)
-    with rnn_benchmark.part("training the scored models"):
-        model, training, reference = trained(rnn_case.cell)
+    model, training, reference = trained(rnn_case.cell, rnn_benchmark)
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
-    answers = right_answers(model, windows, CHECKED_WINDOWS)
+    answers = right_answers(model, windows, CHUNK_WINDOWS)
     scores = None
     began_s = time.perf_counter()
     with open_runtime(
@@ -86,7 +85,7 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
             evidence=evidence,
             opening_s=time.perf_counter() - began_s,
         )
-        found = parity(runtime.predict(answers.inputs), answers.float64, rnn_case.precision)
+        found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
     verdicts = [found.verdict, smape_verdict(scores.mean.smape, reference.mean.smape, rnn_case.precision)]
     validity = next((verdict for verdict in verdicts if verdict != "valid"), "valid")
     rnn_benchmark.record(

@@ -42,9 +42,10 @@ def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answ
                 evidence=runtime.evidence,
                 opening_s=time.perf_counter() - began_s,
             )
-            facts = forecast_facts(
-                runtime.output(), answers.float64, answers.torch_fp32, windows, answers.start, case.precision
-            )
+            output = runtime.output()[answers.checked]
+        facts = forecast_facts(
+            output, answers.float64, answers.torch_fp32, windows, answers.start[answers.checked], case.precision
+        )
         if case.device == "cuda" and rnn_benchmark.fell_back_to_cpu(case.cell):
             facts["validity"] = "a recurrent layer fell back to the CPU"
         rnn_benchmark.record(**facts, clock="host to host" if host_to_host else "device only")

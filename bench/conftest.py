@@ -1,8 +1,11 @@
 """What the suites share: windows of the chosen data set, forecasters, and the report at the end."""
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,16 @@ from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.windows import Float32Array, RowArray, WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
+from rnncore.runtimes import export
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import export_onnx, float64_forecast
 
 REPORT_FOLDER = Path("reports/latest")
 SEED = 0
+
+# Windows of a batch that are held against float64, evenly spread: a fault in any thread's share of the batch is seen.
+CHECKED_WINDOWS = 256
 
 
 @pytest.fixture(scope="session")
@@ -40,19 +47,33 @@ def forecaster_of() -> Callable[[Case], Forecaster]:
 
 
 @pytest.fixture(scope="session")
-def source_for(tmp_path_factory) -> Callable[[str, Forecaster, WindowConfig], Source]:
-    """What a runtime opens for a forecaster: itself, or its ONNX file, exported once."""
-    files: dict[int, Path] = {}
+def source_for(request, tmp_path_factory) -> Callable[[str, Forecaster, WindowConfig], Source]:
+    """What a runtime opens for a forecaster: itself, or its ONNX file.
+
+    The export takes seconds; a file is exported once, and kept in pytest's cache for the sessions to come.
+    """
+    cache = getattr(request.config, "cache", None)
+    folder = cache.mkdir("rnncore-onnx") if cache else tmp_path_factory.mktemp("onnx")
 
     def source(runtime: str, model: Forecaster, windows: WindowConfig) -> Source:
         if runtime == "torch":
             return model
-        if id(model) not in files:
-            files[id(model)] = tmp_path_factory.mktemp("onnx") / "forecaster.onnx"
-            export_onnx(model, files[id(model)], windows)
-        return files[id(model)]
+        path = folder / f"{export_key(model, windows)}.onnx"
+        if not path.exists():
+            export_onnx(model, path, windows)
+        return path
 
     return source
+
+
+def export_key(model: Forecaster, windows: WindowConfig) -> str:
+    """Return a digest of all that an exported file depends on: weights, shapes, the exporter and its versions."""
+    versions = {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
+    digest = hashlib.sha256(json.dumps([asdict(model.config), asdict(windows), versions]).encode())
+    digest.update(Path(export.__file__).read_bytes())
+    for weight in model.state_dict().values():
+        digest.update(weight.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -62,12 +83,14 @@ class Answers:
     Attributes:
         start: First rows of the windows. Shape (B,).
         inputs: The windows. Shape (B, T, F).
-        float64: The forecasts in float64. Shape (B, 1).
-        torch_fp32: The forecasts in torch, fp32, on the CPU. Shape (B, 1).
+        checked: The windows that are checked, the first and the last among them. Shape (C,).
+        float64: Their forecasts in float64. Shape (C, 1).
+        torch_fp32: Their forecasts in torch, fp32, on the CPU. Shape (C, 1).
     """
 
     start: RowArray
     inputs: Float32Array
+    checked: RowArray
     float64: FloatArray
     torch_fp32: Float32Array
 
@@ -81,9 +104,11 @@ def right_answers(rnn_threads) -> Callable[[Forecaster, Windows, int], Answers]:
         if (id(model), count) not in made:
             start = windows.test_start[np.arange(count) * len(windows.test_start) // count]
             inputs = windows.inputs(start)
+            checked = np.unique(np.linspace(0, count - 1, CHECKED_WINDOWS).round().astype(np.int64))
             with open_runtime("torch", model, "cpu", "fp32", rnn_threads) as runtime:
-                torch_fp32 = runtime.predict(inputs)
-            made[id(model), count] = Answers(start, inputs, float64_forecast(model, inputs), torch_fp32)
+                torch_fp32 = runtime.predict(inputs[checked])
+            float64 = float64_forecast(model, inputs[checked])
+            made[id(model), count] = Answers(start, inputs, checked, float64, torch_fp32)
         return made[id(model), count]
 
     return answers

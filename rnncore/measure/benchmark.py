@@ -1,4 +1,4 @@
-"""How one row is measured: first call, warm-up, watched rounds, then energy and evidence in calls that nobody times."""
+"""How one row is measured: first call, evidence of the path, warm-up, watched rounds, and energy in calls nobody times."""
 
 import math
 import time
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # Makes evidence of what ran, and a trace where a path is given.
 FindEvidence = Callable[[Path | None], "Evidence"]
 
-# Time that calls take before the timed rounds, the first call included: caches, allocators and clocks settle.
+# Time that calls take before the timed rounds, after the first: caches, allocators and clocks settle.
 WARM_UP_S = 0.2
+LONG_ENOUGH_S = 1.0
 
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
 LONG_CALL_S = 0.05
@@ -39,7 +40,8 @@ class RnnBenchmark:
         session: The session's record.
         case: What is measured.
         threads: Threads that it runs with.
-        ceilings: What the machine can do at best for this case; None where nothing is timed.
+        ceilings: Tells what the machine can do at best for this case, as far as is known by then; None where nothing is
+            timed.
         trace_folder: Where profiles' traces go; None where rows are not profiled.
     """
 
@@ -49,7 +51,7 @@ class RnnBenchmark:
         session: Session,
         case: Case,
         threads: int,
-        ceilings: "Ceilings | None",
+        ceilings: "Callable[[], Ceilings] | None",
         trace_folder: Path | None,
     ) -> None:
         self._benchmark = benchmark
@@ -91,15 +93,20 @@ class RnnBenchmark:
             return
         self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
         with self.part("first calls and warm-up"):
-            first_call_s, call_s = _warm_up(run)
+            first_call_s = _seconds(run)
         self.record(first_call_s=opening_s + first_call_s)
+        profiled_s = self._record_path(evidence)
+        with self.part("first calls and warm-up"):
+            # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
+            call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run)
         self._time(run, call_s)
-        rounds_s = self._benchmark.stats.stats.data
-        self._record_rates(self._benchmark.stats.stats.median, windows, work)
-        self._record_series(rounds_s)
+        stats = self._benchmark.stats
+        self._record_rates(stats.stats.median, windows, work)
+        self._record_series(stats.stats.data)
         self._record_energy(run, windows)
-        self._record_path(evidence)
-        self._session.rows[self._benchmark.fullname] = self._benchmark.stats
+        name = self._benchmark.fullname
+        self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
+        self._session.rows[name] = stats
 
     def record(self, **facts: object) -> None:
         """Put facts beside the time; JSON values. A known fact replaces the reason why it was not known."""
@@ -172,9 +179,10 @@ class RnnBenchmark:
         self._record_or_why("us_per_step", 1e6 * median_s / steps if steps else None, no_step)
         self.record(flops_per_byte=work.flops_per_byte)
         unmeasured = f"no ceiling is known for {self._case.precision} on {self._case.device}"
-        for key, share_pct in self._ceilings.shares_pct(work, median_s).items():
+        ceilings = self._ceilings()
+        for key, share_pct in ceilings.shares_pct(work, median_s).items():
             self._record_or_why(key, share_pct, unmeasured if work.flops else no_flop)
-        self._record_or_why("bound", self._ceilings.bound(work), unmeasured)
+        self._record_or_why("bound", ceilings.bound(work), unmeasured)
 
     def _record_series(self, rounds_s: list[float]) -> None:
         from rnncore.measure.percentiles import PERCENTILES, percentiles
@@ -195,10 +203,11 @@ class RnnBenchmark:
         with self.part("energy"):
             self._record_or_why("joules_per_1000", *joules_per_1000(run, windows, self._case.device))
 
-    def _record_path(self, evidence: FindEvidence | None) -> None:
+    def _record_path(self, evidence: FindEvidence | None) -> float:
+        """Record what ran, in profiled calls; return the seconds of one, 0 where it is not told."""
         if evidence is None:
             self._record_or_why("kernel", None, "the benchmark gives no evidence of what ran")
-            return
+            return 0.0
         trace = None
         if self._trace_folder is not None:
             trace = self._trace_folder / f"{_file_name(self._benchmark.fullname)}.json"
@@ -213,6 +222,7 @@ class RnnBenchmark:
             self.record(profile=profile_table(found, self._case.batch_size, self._case.lookback))
             if trace.exists():
                 self._benchmark.extra_info["profile"]["trace"] = f"{trace.parent.name}/{trace.name}"
+        return found.wall_s
 
     def _record_or_why(self, key: str, value: object, why: str | None) -> None:
         self.record(**{key: value}, **({f"{key}_why": why} if value is None or value is False else {}))
@@ -232,15 +242,14 @@ def _timed_by(benchmark: Any, watch: "RoundWatch") -> Iterator[None]:
         del benchmark._precisions[watch]
 
 
-def _warm_up(run: Callable[[], object]) -> tuple[float, float]:
-    """Call until caches have settled, twice at least; return the seconds of the first call and of the quickest other."""
-    first_call_s = spent_s = _seconds(run)
-    others_s = math.inf
-    while spent_s < WARM_UP_S or others_s == math.inf:
+def _warm_up(run: Callable[[], object]) -> float:
+    """Call until caches have settled; return the seconds of the quickest call."""
+    spent_s, shortest_s = 0.0, math.inf
+    while spent_s < WARM_UP_S:
         call_s = _seconds(run)
         spent_s += call_s
-        others_s = min(others_s, call_s)
-    return first_call_s, others_s
+        shortest_s = min(shortest_s, call_s)
+    return shortest_s
 
 
 def _seconds(run: Callable[[], object]) -> float:

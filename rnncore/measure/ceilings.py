@@ -24,10 +24,12 @@ from rnncore.forecast.device import synchronize
 from rnncore.forecast.windows import Float32Array
 from rnncore.measure.work import Work
 
-# Per ceiling, size and library: short enough for all of a session's to stay under 5 s, and longer only while others take
-# the machine, which shows where the best calls do not agree.
-MEASURED_S = 0.1
-CONFIRMED_WITHIN_S = 0.4
+# All ceilings of a session are to stay below 5 s. What is left of this goes into measuring the known ones again before later rows: a host that was
+# busy at the first look is seen through.
+SESSION_S = 4.0
+# Per ceiling, size and library; longer only while the best calls do not agree, which shows that others take the machine.
+MEASURED_S = 0.06
+CONFIRMED_WITHIN_S = 0.2
 CONFIRMING_CALLS, CONFIRMED_RATIO = 3, 1.05
 # A size of which one product would take longer is not tried.
 LONG_PRODUCT_S = 0.3
@@ -120,7 +122,7 @@ class Ceilings:
 
 
 class CeilingBench:
-    """Measure ceilings as they are asked for, each once in a session, while no runtime is open."""
+    """Measure ceilings as they are asked for, while no runtime is open, and keep the best of each."""
 
     def __init__(self) -> None:
         self.spent_s = 0.0
@@ -128,8 +130,8 @@ class CeilingBench:
         self._chain: dict[tuple[str, str, int, Shape], Rate | None] = {}
         self._copy: dict[tuple[str, int], Rate] = {}
 
-    def of(self, device: str, precision: str | None, threads: int, shape: Shape | None) -> Ceilings:
-        """Return the ceilings of a case, measuring those that are not known yet.
+    def measure(self, device: str, precision: str | None, threads: int, shape: Shape | None) -> None:
+        """Measure the ceilings of a case that are not known yet, and while time is left those that are.
 
         Args:
             device: `cpu` or `cuda`.
@@ -139,18 +141,28 @@ class CeilingBench:
         """
         began_s = time.perf_counter()
         with _threads(threads):
+            known = self._gemm.get((device, precision, threads)) if precision else None
+            if known and precision and self.spent_s < SESSION_S:
+                again = _gemm_rate(device, precision, threads, only=known.by)
+                self._gemm[device, precision, threads] = _better(known, again)
             if (device, threads) not in self._copy:
                 for dtype in _DTYPES if device == "cuda" else ("fp32", "bf16", "int8"):
                     self._gemm[device, dtype, threads] = _gemm_rate(device, dtype, threads)
                 self._copy[device, threads] = _copy_rate(device)
-            chain = None
             if shape and precision:
                 key = (device, precision, threads, shape)
-                if key not in self._chain:
-                    self._chain[key] = _chain_rate(device, precision, threads, shape)
-                chain = self._chain[key]
+                if key not in self._chain or self.spent_s < SESSION_S:
+                    self._chain[key] = _better(self._chain.get(key), _chain_rate(device, precision, threads, shape))
         self.spent_s += time.perf_counter() - began_s
+
+    def of(self, device: str, precision: str | None, threads: int, shape: Shape | None) -> Ceilings:
+        """Return the best rates that `measure` has seen for such a case.
+
+        Raises:
+            KeyError: If it was not measured.
+        """
         gemm = self._gemm.get((device, precision, threads)) if precision else None
+        chain = self._chain[device, precision, threads, shape] if shape and precision else None
         return Ceilings(gemm, chain, self._copy[device, threads])
 
     def facts(self) -> dict[str, Any]:
@@ -169,6 +181,10 @@ class CeilingBench:
                 {"device": device, "threads": threads, **_rate_facts(rate)} for (device, threads), rate in self._copy.items()
             ],
         }
+
+
+def _better(one: Rate | None, other: Rate | None) -> Rate | None:
+    return max((rate for rate in (one, other) if rate), key=lambda rate: rate.per_s, default=None)
 
 
 def _rate_facts(rate: Rate | None) -> dict[str, Any]:
@@ -213,20 +229,30 @@ def _confirmed(calls_s: list[float]) -> bool:
     return len(shortest_s) == CONFIRMING_CALLS and shortest_s[-1] < CONFIRMED_RATIO * shortest_s[0]
 
 
-def _gemm_rate(device: str, precision: str, threads: int) -> Rate | None:
-    """Return the best rate of a square product over sizes and libraries; None where no library has one."""
+def _gemm_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:
+    """Return the best rate of a square product over sizes and libraries; None where no library has one.
+
+    Args:
+        device: `cpu` or `cuda`.
+        precision: What to compute in.
+        threads: CPU threads.
+        only: Try nothing but what reached the best rate before: its `Rate.by`.
+    """
     libraries: dict[str, Callable[[int], float | None]] = {"torch": lambda size: _torch_product_s(device, precision, size)}
     if device == "cpu" and precision in ("fp32", "int8"):
         libraries["ONNX Runtime"] = lambda size: _onnx_product_s(precision, size, threads)
-    rates = []
+    best = None
     for library, product_s in libraries.items():
         per_flop_s = 0.0
         for size in SQUARE_SIZES[device]:
+            by = f"{library}, {size} x {size}"
+            if only not in (None, by):
+                continue
             if 2 * size**3 * per_flop_s > LONG_PRODUCT_S or (seconds := product_s(size)) is None:
                 break
             per_flop_s = seconds / (2 * size**3)
-            rates.append(Rate(1 / per_flop_s, f"{library}, {size} x {size}"))
-    return max(rates, key=lambda rate: rate.per_s, default=None)
+            best = _better(best, Rate(1 / per_flop_s, by))
+    return best
 
 
 def _onnx_product_s(precision: str, size: int, threads: int) -> float:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,9 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
         # Before the benchmark opens a runtime: its idle threads would take time from these.
         with session.part("ceilings"):
             session.take_pulse(threads)
-            ceilings = session.ceilings.of(rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
+            asked = (rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
+            session.ceilings.measure(*asked)
+            ceilings = partial(session.ceilings.of, *asked)
     return RnnBenchmark(benchmark, session, rnn_case, threads, ceilings, _trace_folder(request.config))
 
 
@@ -338,6 +341,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
     session = config.stash[_SESSION]
     if not session.measures:
         return
+    session.derive_rates()
     kept = []
     for entry in output_json["benchmarks"]:
         row = session.rows.get(entry["fullname"])

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["error", "out of memory", "timed out"]
 
-# Parts of a session that are no overhead: figures of the run file are made of them.
+# What is no overhead: figures of the run file are made of it.
 TIMED = "timed rounds"
+TRAININGS = "timed trainings"
 
 _PULSE_CALLS = 20
 _FIRST_PULSE_CALLS = 200
@@ -29,6 +30,7 @@ class Session:
     Attributes:
         name: When it began, as part of a path.
         rows: pytest-benchmark's own records of the timed benchmarks, by benchmark.
+        derivations: What records a row's rates and shares of the ceilings known by then, by benchmark.
         dataset: Name and digest of the data set, once one is open.
         providers: Execution providers of ONNX Runtime that were seen at work.
         saved_at: Datetime of the run file, once it is made.
@@ -40,6 +42,7 @@ class Session:
     def __init__(self) -> None:
         self.name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
         self.rows: dict[str, Any] = {}
+        self.derivations: dict[str, Callable[[], None]] = {}
         self.dataset: dict[str, str] | None = None
         self.providers: set[str] = set()
         self.saved_at: str | None = None
@@ -77,6 +80,11 @@ class Session:
         """Note that a timed benchmark, and its checks, have ended."""
         self._note(lambda journal: journal.facts(ceilings=self.ceiling_facts(), **self._facts()))
         self._note(lambda journal: journal.finished(self.rows[name].as_dict(include_data=True)))
+
+    def derive_rates(self) -> None:
+        """Derive every row's rates again: the ceilings of the whole session are known now."""
+        for derive in self.derivations.values():
+            derive()
 
     def _note(self, write: Callable[["Journal"], None]) -> None:
         """Write to the journal; a disk that is full ends the journal, not the session."""
@@ -122,13 +130,15 @@ class Session:
     def overhead(self) -> dict[str, Any]:
         """Return where the session's time went up to now, in seconds."""
         wall_s = time.perf_counter() - self._began_s
-        parts_s = {name: seconds for name, seconds in self._parts_s.items() if name != TIMED}
-        timed_s = self._parts_s[TIMED]
-        parts_s["collection and the rest of pytest"] = wall_s - timed_s - sum(parts_s.values())
+        parts_s = {name: seconds for name, seconds in self._parts_s.items() if name not in (TIMED, TRAININGS)}
+        timed_s, trainings_s = self._parts_s[TIMED], self._parts_s[TRAININGS]
+        overhead_s = wall_s - timed_s - trainings_s
+        parts_s["collection and the rest of pytest"] = overhead_s - sum(parts_s.values())
         return {
             "wall_s": wall_s,
             "timed_s": timed_s,
-            "overhead_s": wall_s - timed_s,
+            "trainings_s": trainings_s,
+            "overhead_s": overhead_s,
             "parts_s": dict(sorted(parts_s.items(), key=lambda part: -part[1])),
         }
 
@@ -137,7 +147,8 @@ class Session:
         overhead = self.overhead()
         parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
         return (
-            f"Outside the timed rounds: {overhead['overhead_s']:.0f} s of {overhead['wall_s']:.0f} s "
+            f"Of {overhead['wall_s']:.0f} s, {overhead['timed_s']:.0f} s were timed rounds, "
+            f"{overhead['trainings_s']:.0f} s timed trainings and {overhead['overhead_s']:.0f} s overhead "
             f"({', '.join(parts) or 'all below 1 s'})."
         )
 

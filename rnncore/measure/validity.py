@@ -25,7 +25,7 @@ DISTURBED_SWITCHES_PER_S = 50.0
 # A core's clock below this part of the fastest seen while the same benchmark ran.
 SLOW_CLOCK_SHARE = 0.9
 # Part of the time that reading one source may take; rounds between two readings share a verdict.
-READING_SHARE = 0.02
+READING_SHARE = 0.01
 
 # Chance that two halves of a steady row are called different, and the smallest difference worth a word.
 UNSTEADY_CHANCE = 0.01

@@ -143,7 +143,8 @@ def session_sentences(run: Run) -> str:
     if overhead:
         parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
         sentences.append(
-            f"The session took {overhead['wall_s']:.0f} s, {overhead['overhead_s']:.0f} s of them outside the timed rounds: "
+            f"Of the session's {overhead['wall_s']:.0f} s, {overhead['timed_s']:.0f} s were timed rounds, "
+            f"{overhead.get('trainings_s', 0):.0f} s timed trainings and {overhead['overhead_s']:.0f} s overhead: "
             f"{', '.join(parts) or 'each part below 1 s'}."
         )
     return " ".join(sentences)
