@@ -192,20 +192,26 @@ def test_a_session_of_onnx_runtime_leaves_no_thread_behind() -> None:
         time.sleep(0.001)
 
 
+def _measured(bench: CeilingBench, *case: Any) -> Ceilings:
+    bench.measure(*case)
+    return bench.of(*case)
+
+
 class Counted:
     """Stand-ins for what measures: they note what they are asked for, and with how many threads torch works then."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.threads: list[int] = []
+        self.rates: list[float] = []
         for name, rate in (("copy", 10.0), ("gemm", 20.0), ("chain", 30.0)):
             monkeypatch.setattr(ceilings, f"_{name}_rate", self._measure(name, rate))
 
     def _measure(self, name: str, rate: float) -> Callable[..., Rate]:
-        def measure(*args: Any) -> Rate:
-            self.asked.append((name, *args))
+        def measure(*args: Any, **only: str) -> Rate:
+            self.asked.append((name, *args, *only.values()))
             self.threads.append(torch.get_num_threads())
-            return Rate(rate, name)
+            return Rate(self.rates.pop(0) if self.rates else rate, name)
 
         return measure
 
@@ -215,9 +221,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-def test_each_ceiling_is_measured_once_in_a_session(counted: Counted) -> None:
+def test_each_ceiling_is_measured_once_where_no_time_is_left(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
     bench = CeilingBench()
-    first = bench.of("cpu", "fp32", 1, SHAPE)
+    first = _measured(bench, "cpu", "fp32", 1, SHAPE)
     assert counted.asked == [
         ("gemm", "cpu", "fp32", 1),
         ("gemm", "cpu", "bf16", 1),
@@ -226,44 +233,69 @@ def test_each_ceiling_is_measured_once_in_a_session(counted: Counted) -> None:
         ("chain", "cpu", "fp32", 1, SHAPE),
     ]
     counted.asked.clear()
-    assert bench.of("cpu", "fp32", 1, Shape(*vars(SHAPE).values())) == first
+    assert _measured(bench, "cpu", "fp32", 1, Shape(*vars(SHAPE).values())) == first
     assert counted.asked == []
 
 
-def test_only_what_is_not_known_yet_is_measured_for_another_case(counted: Counted) -> None:
+def test_known_ceilings_are_measured_again_while_time_is_left_and_the_best_rate_counts(counted: Counted) -> None:
     bench = CeilingBench()
-    bench.of("cpu", "fp32", 1, SHAPE)
+    _measured(bench, "cpu", "fp32", 1, SHAPE)
+    counted.asked.clear()
+    counted.rates = [25.0, 29.0]
+    again = _measured(bench, "cpu", "fp32", 1, SHAPE)
+    # Of the product only what was best before is tried.
+    assert counted.asked == [("gemm", "cpu", "fp32", 1, "gemm"), ("chain", "cpu", "fp32", 1, SHAPE)]
+    assert (again.gemm.per_s, again.recurrent.per_s) == (25.0, 30.0)
+    assert bench.of("cpu", "fp32", 1, SHAPE) == again
+
+
+def test_a_case_that_was_not_measured_has_no_ceilings(counted: Counted) -> None:
+    with pytest.raises(KeyError):
+        CeilingBench().of("cpu", "fp32", 1, SHAPE)
+
+
+def test_only_what_reached_the_best_rate_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = _best(monkeypatch, {10: 0.002, 20: 0.002, 100: 0.2}, {10: 0.004, 20: 0.001, 100: 0.25})
+    rate = Rate(pytest.approx(2 * 20**3 / 0.001), "ONNX Runtime, 20 x 20")
+    assert ceilings._gemm_rate("cpu", "fp32", 1, only="ONNX Runtime, 20 x 20") == rate
+    assert sizes == []
+
+
+def test_only_what_is_not_known_yet_is_measured_for_another_case(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
+    bench = CeilingBench()
+    _measured(bench, "cpu", "fp32", 1, SHAPE)
     counted.asked.clear()
     wider = Shape(5, 32, 3)
-    bench.of("cpu", "fp32", 1, wider)
-    bench.of("cpu", "int8", 1, SHAPE)
-    bench.of("cpu", "fp32", 1, None)
-    bench.of("cpu", None, 1, None)
-    bench.of("cpu", None, 1, SHAPE)
+    _measured(bench, "cpu", "fp32", 1, wider)
+    _measured(bench, "cpu", "int8", 1, SHAPE)
+    _measured(bench, "cpu", "fp32", 1, None)
+    _measured(bench, "cpu", None, 1, None)
+    _measured(bench, "cpu", None, 1, SHAPE)
     assert counted.asked == [("chain", "cpu", "fp32", 1, wider), ("chain", "cpu", "int8", 1, SHAPE)]
 
 
 def test_other_threads_and_another_device_have_ceilings_of_their_own(counted: Counted) -> None:
     bench = CeilingBench()
-    bench.of("cpu", "fp32", 1, SHAPE)
+    _measured(bench, "cpu", "fp32", 1, SHAPE)
     counted.asked.clear()
-    bench.of("cpu", "fp32", 2, SHAPE)
+    _measured(bench, "cpu", "fp32", 2, SHAPE)
     assert [asked[0] for asked in counted.asked] == ["gemm", "gemm", "gemm", "copy", "chain"]
     counted.asked.clear()
-    bench.of("cuda", "tf32", 1, SHAPE)
+    _measured(bench, "cuda", "tf32", 1, SHAPE)
     assert [asked[2] for asked in counted.asked if asked[0] == "gemm"] == ["fp32", "tf32", "bf16", "int8"]
 
 
 def test_a_case_gets_the_ceilings_that_apply_to_it(counted: Counted) -> None:
     bench = CeilingBench()
     copy, gemm, chain = Rate(10.0, "copy"), Rate(20.0, "gemm"), Rate(30.0, "chain")
-    assert bench.of("cpu", "fp32", 1, SHAPE) == Ceilings(gemm, chain, copy)
-    assert bench.of("cpu", "fp32", 1, None) == Ceilings(gemm, None, copy)
-    assert bench.of("cpu", None, 1, None) == Ceilings(None, None, copy)
+    assert _measured(bench, "cpu", "fp32", 1, SHAPE) == Ceilings(gemm, chain, copy)
+    assert _measured(bench, "cpu", "fp32", 1, None) == Ceilings(gemm, None, copy)
+    assert _measured(bench, "cpu", None, 1, None) == Ceilings(None, None, copy)
 
 
 def test_a_precision_that_was_not_measured_has_no_ceiling_and_no_bound(counted: Counted) -> None:
-    found = CeilingBench().of("cpu", "tf32", 1, None)
+    found = _measured(CeilingBench(), "cpu", "tf32", 1, None)
     assert found.gemm is None
     assert found.bound(Work(flops=1000, bytes=1)) is None
 
@@ -273,7 +305,7 @@ def test_ceilings_are_measured_with_the_threads_of_the_case_and_threads_are_rest
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        CeilingBench().of("cpu", "fp32", threads, SHAPE)
+        _measured(CeilingBench(), "cpu", "fp32", threads, SHAPE)
         assert set(counted.threads) == {threads}
         assert torch.get_num_threads() == 2
     finally:
@@ -287,7 +319,7 @@ def test_threads_are_restored_when_measuring_fails(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ceilings, "_copy_rate", fail)
     before = torch.get_num_threads()
     with pytest.raises(MemoryError, match="no room for a copy"):
-        CeilingBench().of("cpu", "fp32", before + 1, None)
+        _measured(CeilingBench(), "cpu", "fp32", before + 1, None)
     assert torch.get_num_threads() == before
 
 
@@ -397,7 +429,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_facts_of_a_real_session_are_json_with_positive_rates() -> None:
     bench = CeilingBench()
-    found = bench.of("cpu", "fp32", 1, SHAPE)
+    found = _measured(bench, "cpu", "fp32", 1, SHAPE)
     facts = bench.facts()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert {(entry["device"], entry["precision"], entry["threads"]) for entry in facts["gemm"]} == {
@@ -429,7 +461,7 @@ def test_a_precision_that_no_library_computes_is_null_with_the_reason(monkeypatc
 
     monkeypatch.setattr(torch, "mm", refuse_bf16)
     bench = CeilingBench()
-    found = bench.of("cpu", "bf16", 1, SHAPE)
+    found = _measured(bench, "cpu", "bf16", 1, SHAPE)
     assert (found.gemm, found.recurrent) == (None, None)
     unknown = {"per_s": None, "per_s_why": "no library here computes it"}
     assert {"device": "cpu", "precision": "bf16", "threads": 1, **unknown} in bench.facts()["gemm"]

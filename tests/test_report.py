@@ -385,8 +385,8 @@ def test_a_steady_session_is_told_and_one_too_short_to_tell_is_not(tmp_path: Pat
 
 def test_what_the_session_cost_beside_the_timed_rounds_is_told_part_by_part_from_one_second_on(tmp_path: Path) -> None:
     assert (
-        "The session took 84 s, 43 s of them outside the timed rounds: 21 s exports, 13 s collection and the rest of "
-        "pytest, 5 s ceilings, 3 s evidence of the path.\n"
+        "Of the session's 84 s, 42 s were timed rounds, 0 s timed trainings and 43 s overhead: 21 s exports, 13 s "
+        "collection and the rest of pytest, 5 s ceilings, 3 s evidence of the path.\n"
     ) in _rendered(tmp_path, inference("gru", "torch", 1, 0.1))
 
 

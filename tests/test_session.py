@@ -14,7 +14,7 @@ from rnncore import __version__
 from rnncore.measure import ceilings
 from rnncore.measure.benchmark import RnnBenchmark
 from rnncore.measure.case import Case
-from rnncore.measure.session import TIMED, Session
+from rnncore.measure.session import TIMED, TRAININGS, Session
 
 CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)
 COMMAND = ["pytest", "bench/"]
@@ -111,6 +111,15 @@ def test_a_part_that_is_broken_off_is_counted_and_the_later_ones_are_not_lost(se
     assert parts_s == {"broken": 3, "later": 2, "outer": 1, "collection and the rest of pytest": 0}
 
 
+def test_timed_trainings_are_no_overhead(session: Session, clock: Clock) -> None:
+    with session.part(TRAININGS):
+        clock.wait(5)
+    clock.wait(2)
+    overhead = session.overhead()
+    assert (overhead["wall_s"], overhead["trainings_s"], overhead["overhead_s"]) == (7, 5, 2)
+    assert sum(overhead["parts_s"].values()) == 2
+
+
 def test_overhead_asked_for_in_the_middle_of_a_part_still_makes_up_the_wall_time(session: Session, clock: Clock) -> None:
     with session.part("fixtures"):
         clock.wait(4)
@@ -123,12 +132,16 @@ def test_the_line_for_the_screen_names_the_parts_from_one_second_on(session: Ses
         with session.part(name):
             clock.wait(seconds)
     session.count(TIMED, 28, out_of="between rounds")
-    assert session.overhead_text() == "Outside the timed rounds: 8 s of 36 s (5 s ceilings, 2 s between rounds)."
+    assert session.overhead_text() == (
+        "Of 36 s, 28 s were timed rounds, 0 s timed trainings and 8 s overhead (5 s ceilings, 2 s between rounds)."
+    )
 
 
 def test_the_line_for_the_screen_of_a_quick_session_has_no_empty_brackets(session: Session, clock: Clock) -> None:
     clock.wait(0.5)
-    assert session.overhead_text() == "Outside the timed rounds: 0 s of 0 s (all below 1 s)."
+    assert session.overhead_text() == (
+        "Of 0 s, 0 s were timed rounds, 0 s timed trainings and 0 s overhead (all below 1 s)."
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- facts

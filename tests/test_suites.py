@@ -162,7 +162,10 @@ def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest:
     shapes = {(entry["batch_size"], entry["hidden_size"], entry["gates"]) for entry in honest.ceilings["recurrent"]}
     assert shapes == {(1, 256, 3), (32, 256, 3), (2048, 64, 3)}
     parts_s = honest.session["overhead"]["parts_s"]
-    assert {"exports", "ceilings", "evidence of the path", "training the scored models"} <= parts_s.keys()
+    assert {"exports", "ceilings", "evidence of the path"} <= parts_s.keys()
+    assert honest.session["overhead"]["trainings_s"] == pytest.approx(
+        _record(honest, SCORE).extra["training"]["seconds"], rel=0.5
+    )
     assert {"memory in a fresh process", "first calls and warm-up"} <= parts_s.keys()
     assert min(parts_s.values()) >= 0
 

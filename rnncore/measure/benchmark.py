@@ -22,6 +22,8 @@ FindEvidence = Callable[[Path | None], "Evidence"]
 
 # Time that calls take before the timed rounds, after the first: caches, allocators and clocks settle.
 WARM_UP_S = 0.2
+
+# A profiled call of this length stands for the warm-up.
 LONG_ENOUGH_S = 1.0
 
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
@@ -105,7 +107,8 @@ class RnnBenchmark:
         self._record_series(stats.stats.data)
         self._record_energy(run, windows)
         name = self._benchmark.fullname
-        self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
+        if work:
+            self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
         self._session.rows[name] = stats
 
     def record(self, **facts: object) -> None:
@@ -151,26 +154,24 @@ class RnnBenchmark:
                 rounds = max(self._benchmark._min_rounds, math.ceil(self._benchmark._max_time / call_s))
                 self._benchmark.pedantic(run, rounds=rounds)
             disturbed = watch.disturbed_rounds(len(self._benchmark.stats.stats.data))
-        known = self._benchmark.extra_info
-        self.record(**{key: value for key, value in peaks.items() if known.get(key.removesuffix("_why")) is None})
         stats = self._benchmark.stats
         rounds_s = stats.stats.data
         timed_s = sum(rounds_s) * stats.iterations
         self._session.count(TIMED, timed_s, out_of="between rounds")
         elapsed_s, pressure_after_s = time.perf_counter() - began_s, pressure_s()
-        self.record(**disturbance_facts(rounds_s, disturbed, missing))
-        known["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
-        known["disturbance"]["cpu_pressure_pct"] = (
+        facts = disturbance_facts(rounds_s, disturbed, missing)
+        facts["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
+        facts["disturbance"]["cpu_pressure_pct"] = (
             100 * (pressure_after_s - pressure_before_s) / elapsed_s
             if pressure_before_s is not None and pressure_after_s is not None
             else None
         )
+        self.record(**peaks, **facts)
 
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
         if work is None or self._ceilings is None:
-            unknown = ("gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct")
-            for key in unknown:
+            for key in ("gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct"):
                 self._record_or_why(key, None, "the work of a call is not stated")
             return
         no_step, no_flop = "nothing is recurrent", "no matrix products"

@@ -24,8 +24,8 @@ from rnncore.forecast.device import synchronize
 from rnncore.forecast.windows import Float32Array
 from rnncore.measure.work import Work
 
-# All ceilings of a session are to stay below 5 s. What is left of this goes into measuring the known ones again before later rows: a host that was
-# busy at the first look is seen through.
+# All ceilings of a session are to stay below 5 s. What is left of this goes into measuring the known ones again before later
+# rows: a host that was busy at the first look is seen through.
 SESSION_S = 4.0
 # Per ceiling, size and library; longer only while the best calls do not agree, which shows that others take the machine.
 MEASURED_S = 0.06

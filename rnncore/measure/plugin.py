@@ -380,6 +380,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(
             f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished."
         )
+    if session.why_no_journal:
+        terminalreporter.write_line(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:

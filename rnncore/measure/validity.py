@@ -24,8 +24,8 @@ DISTURBED_SWITCHES = 3
 DISTURBED_SWITCHES_PER_S = 50.0
 # A core's clock below this part of the fastest seen while the same benchmark ran.
 SLOW_CLOCK_SHARE = 0.9
-# Part of the time that reading one source may take; rounds between two readings share a verdict.
-READING_SHARE = 0.01
+# Part of the time that reading all sources may take; rounds between two readings share a verdict.
+READING_SHARE = 0.02
 
 # Chance that two halves of a steady row are called different, and the smallest difference worth a word.
 UNSTEADY_CHANCE = 0.01
@@ -224,10 +224,11 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
 
 
 class _Log:
-    """The readings of one source, and after which round each was taken."""
+    """The readings of one source, which may take a share of the time, and after which round each was taken."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, share: float) -> None:
         self.source = source
+        self._share = share
         self.readings: list[tuple[int, float, Any]] = []
         self._due_s = 0.0
 
@@ -238,7 +239,7 @@ class _Log:
         reading = self.source.read()
         ended_s = time.perf_counter()
         self.readings.append((rounds, ended_s, reading))
-        self._due_s = ended_s + (ended_s - began_s) / READING_SHARE
+        self._due_s = ended_s + (ended_s - began_s) / self._share
 
     def disturbed_rounds(self) -> set[int]:
         disturbed: set[int] = set()
@@ -263,7 +264,7 @@ class RoundWatch:
 
     def __init__(self, clock: Callable[[], float], sources: Sequence[Source]) -> None:
         self._clock = clock
-        self._logs = [_Log(source) for source in sources]
+        self._logs = [_Log(source, READING_SHARE / len(sources)) for source in sources]
         self._in_round = False
         self._rounds = 0
         self.reading_s = 0.0
