@@ -13,7 +13,7 @@ from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_test_hours, score_forecasts
 from rnncore.forecast.training import Trainer, fit
-from rnncore.measure.answers import smape_verdict
+from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.session import TRAININGS
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
@@ -86,8 +86,7 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
             opening_s=time.perf_counter() - began_s,
         )
         found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
-    verdicts = [found.verdict, smape_verdict(scores.mean.smape, reference.mean.smape, rnn_case.precision)]
-    validity = next((verdict for verdict in verdicts if verdict != "valid"), "valid")
+    validity = forecast_verdict(found, scores.mean.smape, reference.mean.smape, rnn_case.precision)
     rnn_benchmark.record(
         smape=scores.mean.smape,
         smape_torch_fp32=reference.mean.smape,
