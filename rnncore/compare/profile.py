@@ -10,7 +10,7 @@ from rnncore.errors import RunFileError
 _EXPLAINED = 0.8
 _NAMED_OPS = 3
 
-_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,6 @@ def explain(change: ProfileDifference) -> str:
 
 def signed_time(seconds: float) -> str:
     """Return a change of time with its sign, in the unit that suits it: `+31 ms`, `-1.4 ms`."""
-    scale, unit = next((pair for pair in _TIME_UNITS if abs(seconds) >= pair[0]), _TIME_UNITS[-1])
+    scale, unit = next((pair for pair in TIME_UNITS if abs(seconds) >= pair[0]), TIME_UNITS[-1])
     value = seconds / scale
     return f"{value:+,.{0 if abs(value) >= 10 else 1}f} {unit}"

@@ -53,6 +53,17 @@ def cudnn_precision(precision: str) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until all work queued on *device* is done."""
     if device.type == "cuda":

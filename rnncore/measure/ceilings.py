@@ -20,9 +20,10 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from rnncore.forecast.device import synchronize
+from rnncore.forecast.device import cpu_threads, synchronize
 from rnncore.forecast.windows import Float32Array
 from rnncore.measure.work import Work
+from rnncore.runtimes.export import OPSET
 
 # All ceilings of a session are to stay below 5 s. What is left of this goes into measuring the known ones again before later
 # rows: a host that was busy at the first look is seen through.
@@ -44,7 +45,7 @@ COPIED_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 LATENCY_BOUND_SHARE = 0.5
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
-OPSET, IR_VERSION = 18, 9
+IR_VERSION = 9
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class CeilingBench:
             shape: Of the recurrent step; None where nothing is recurrent.
         """
         began_s = time.perf_counter()
-        with _threads(threads):
+        with cpu_threads(threads):
             known = self._gemm.get((device, precision, threads)) if precision else None
             if known and precision and self.spent_s < SESSION_S:
                 again = _gemm_rate(device, precision, threads, only=known.by)
@@ -194,16 +195,6 @@ def _rate_facts(rate: Rate | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _matmul_precision(precision: str) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
@@ -214,18 +205,17 @@ def _matmul_precision(precision: str) -> Iterator[None]:
 
 
 def _shortest_s(call: Callable[[], object]) -> float:
-    """Return the seconds of the quickest call, once a second one has come close to it or the time is up."""
+    """Return the seconds of the quickest call, once others have come close to it or the time is up."""
     call()
     began_s = time.perf_counter()
-    calls_s: list[float] = []
-    while (now_s := time.perf_counter()) - began_s < (MEASURED_S if _confirmed(calls_s) else CONFIRMED_WITHIN_S):
+    shortest_s: list[float] = []
+    while (now_s := time.perf_counter()) - began_s < (MEASURED_S if _confirmed(shortest_s) else CONFIRMED_WITHIN_S):
         call()
-        calls_s.append(time.perf_counter() - now_s)
-    return min(calls_s)
+        shortest_s = sorted([*shortest_s, time.perf_counter() - now_s])[:CONFIRMING_CALLS]
+    return shortest_s[0]
 
 
-def _confirmed(calls_s: list[float]) -> bool:
-    shortest_s = sorted(calls_s)[:CONFIRMING_CALLS]
+def _confirmed(shortest_s: list[float]) -> bool:
     return len(shortest_s) == CONFIRMING_CALLS and shortest_s[-1] < CONFIRMED_RATIO * shortest_s[0]
 
 

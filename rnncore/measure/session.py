@@ -158,15 +158,15 @@ class Session:
 
         import torch
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        from rnncore.forecast.device import cpu_threads
+
         values = torch.ones(_PULSE_SIZE, _PULSE_SIZE)
         calls_s = []
-        for _ in range(_PULSE_CALLS if self._pulses_s else _FIRST_PULSE_CALLS):
-            began_s = time.perf_counter()
-            torch.mm(values, values)
-            calls_s.append(time.perf_counter() - began_s)
-        torch.set_num_threads(before)
+        with cpu_threads(threads):
+            for _ in range(_PULSE_CALLS if self._pulses_s else _FIRST_PULSE_CALLS):
+                began_s = time.perf_counter()
+                torch.mm(values, values)
+                calls_s.append(time.perf_counter() - began_s)
         self._pulses_s.append(statistics.median(calls_s[-_PULSE_CALLS:]))
 
     def facts(self, command: list[str], scale: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from rnncore.errors import Unavailable
 from rnncore.measure.gpu import Gpu, GpuState
 
-# Part of a round that others may take before it counts as disturbed: below the smallest change that a gate calls one.
+# Part of a round that others may take before it counts as disturbed: no more than the smallest change worth a word.
 DISTURBED_SHARE = 0.02
 # One switch is nothing; a competitor on the same core takes turns every few milliseconds.
 DISTURBED_SWITCHES = 3

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from rnncore.compare.profile import TIME_UNITS
 from rnncore.compare.runs import Record, Run
 
 _YES_NO = {"True": "yes", "False": "no"}
-_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 RUNTIME_NAMES = {
     "torch": "PyTorch",
@@ -47,10 +47,10 @@ def escape(text: str) -> str:
 def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
     """Return the scale and name of the unit in which the smallest of the times reads as at least 1."""
     smallest = min(seconds)
-    for scale, name in _TIME_UNITS:
+    for scale, name in TIME_UNITS:
         if smallest >= scale:
             return scale, name
-    return _TIME_UNITS[-1]
+    return TIME_UNITS[-1]
 
 
 def significant(value: float, digits: int = 3) -> str:
