@@ -19,7 +19,7 @@ from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
-TRAINING_STEPS = {"quick": 60, "default": 300, "full": None}
+TRAINING_STEPS = {"gate": 5, "quick": 60, "default": 300, "full": None}
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +44,10 @@ def trained(request, rnn_threads, windows_of):
 
 
 @pytest.fixture(scope="session")
-def baselines(windows_of):
-    """SMAPE of the baselines by name."""
+def baselines(request, windows_of):
+    """SMAPE of the baselines by name; none for the gate's short processes."""
+    if request.config.getoption("rnn_scale") == "gate":
+        return {}
     windows = windows_of(preset("fast", "gru").windows)
     return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
 
@@ -100,4 +102,5 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
         validity=validity,
     )
     assert validity == "valid"
-    assert 0 < scores.mean.smape < baselines["seasonal_naive_168"]
+    if baselines:
+        assert 0 < scores.mean.smape < baselines["seasonal_naive_168"]

@@ -41,7 +41,7 @@ def test_prepare(rnn_case, rnn_benchmark, csv_folder, windows_of):
         smape_why="makes no forecast",
         **dict.fromkeys(("bound_why", "gemm_ceiling_pct_why", "recurrent_ceiling_pct_why"), "bound by reading text"),
     )
-    if rnn_benchmark.enabled:
+    if rnn_benchmark.enabled and not rnn_benchmark.brief:
         # This process holds torch and much else; a fresh one shows what the data path needs.
         with rnn_benchmark.part("memory in a fresh process"):
             fresh = measure_in_fresh_process(rnn_case.runtime, csv_folder)

@@ -6,6 +6,7 @@
     ├── ModelFileError   a model or checkpoint file cannot be read or does not fit
     ├── ExportError      an exported graph is not the model it was made from
     ├── RunFileError     a run file cannot be read
+    ├── ProcessError     a benchmark process ended without a result
     └── Unavailable      a device or package is missing; says what to install
 
 Each message says what is wrong, what is allowed and what to do next. The command line prints it and exits with 2.
@@ -34,6 +35,10 @@ class ExportError(RnncoreError, RuntimeError):
 
 class RunFileError(RnncoreError, ValueError):
     """A run file cannot be read."""
+
+
+class ProcessError(RnncoreError, RuntimeError):
+    """A benchmark process ended without a result."""
 
 
 class Unavailable(RnncoreError, RuntimeError):  # noqa: N818 (a state, not a fault)

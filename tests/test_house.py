@@ -34,7 +34,11 @@ ARROWS = {
 FOR_ALL = {"", "errors", "files"}
 
 # Rooms of the reading half, and the command: a laptop without a GPU makes reports.
-WITHOUT_TORCH = ("rnncore.report.page", "rnncore.report.reproduction", "rnncore.compare.runs", "rnncore.cli")
+WITHOUT_TORCH = (
+    *("rnncore.report.page", "rnncore.report.reproduction", "rnncore.report.verdicts", "rnncore.report.trackers"),
+    *("rnncore.report.trend", "rnncore.compare.runs", "rnncore.compare.ranks", "rnncore.compare.trend"),
+    *("rnncore.drive.process", "rnncore.cli"),
+)
 
 TOP = {"bench", "rnncore", "data", "tests", "reports"}
 TOP |= {"pyproject.toml", "README.md", "Makefile", "constraints.txt", "LICENSE", "CHANGELOG.md"}

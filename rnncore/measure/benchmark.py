@@ -22,6 +22,7 @@ FindEvidence = Callable[[Path | None], "Evidence"]
 
 # Time that calls take before the timed rounds, after the first: caches, allocators and clocks settle.
 WARM_UP_S = 0.2
+BRIEF_WARM_UP_S = 0.03
 
 # A profiled call of this length stands for the warm-up.
 LONG_ENOUGH_S = 1.0
@@ -45,6 +46,9 @@ class RnnBenchmark:
         ceilings: Tells what the machine can do at best for this case, as far as is known by then; None where nothing is
             timed.
         trace_folder: Where profiles' traces go; None where rows are not profiled.
+        brief: Whether only time, memory and disturbance are wanted: no energy, and what ran only where it is profiled.
+            Benchmarks may read it too, and leave out what costs seconds.
+        delay_pct: What to add to the time of every call, in percent of it, so that a gate can be tested; 0 for nothing.
     """
 
     def __init__(
@@ -55,12 +59,16 @@ class RnnBenchmark:
         threads: int,
         ceilings: "Callable[[], Ceilings] | None",
         trace_folder: Path | None,
+        brief: bool,
+        delay_pct: float,
     ) -> None:
         self._benchmark = benchmark
         self._session = session
         self._case = case
         self._ceilings = ceilings
         self._trace_folder = trace_folder
+        self.brief = brief
+        self._delay_pct = delay_pct
         # Axes first, so that a benchmark that fails half-way can still be told apart.
         self.record(**{**case.axes, "threads": threads})
 
@@ -88,6 +96,9 @@ class RnnBenchmark:
             evidence: Tells what ran, in calls of its own; None where nothing can.
             opening_s: Seconds that opening the runtime took; counted with the first call.
         """
+        if self._delay_pct:
+            run = _delayed(run, self._delay_pct)
+            self.record(injected_delay_pct=self._delay_pct)
         self._benchmark.group = group
         self.record(windows=windows)
         if not self.enabled:
@@ -100,12 +111,14 @@ class RnnBenchmark:
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
             # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
-            call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run)
+            warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
+            call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run, warm_up_s)
         self._time(run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)
         self._record_series(stats.stats.data)
-        self._record_energy(run, windows)
+        if not self.brief:
+            self._record_energy(run, windows)
         name = self._benchmark.fullname
         if work:
             self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
@@ -206,8 +219,9 @@ class RnnBenchmark:
 
     def _record_path(self, evidence: FindEvidence | None) -> float:
         """Record what ran, in profiled calls; return the seconds of one, 0 where it is not told."""
-        if evidence is None:
-            self._record_or_why("kernel", None, "the benchmark gives no evidence of what ran")
+        if evidence is None or (self.brief and self._trace_folder is None):
+            why = "the benchmark gives no evidence of what ran" if evidence is None else "not looked at in a short process"
+            self._record_or_why("kernel", None, why)
             return 0.0
         trace = None
         if self._trace_folder is not None:
@@ -243,14 +257,27 @@ def _timed_by(benchmark: Any, watch: "RoundWatch") -> Iterator[None]:
         del benchmark._precisions[watch]
 
 
-def _warm_up(run: Callable[[], object]) -> float:
-    """Call until caches have settled; return the seconds of the quickest call."""
+def _warm_up(run: Callable[[], object], least_s: float) -> float:
+    """Call for so long that caches have settled; return the seconds of the quickest call."""
     spent_s, shortest_s = 0.0, math.inf
-    while spent_s < WARM_UP_S:
+    while spent_s < least_s:
         call_s = _seconds(run)
         spent_s += call_s
         shortest_s = min(shortest_s, call_s)
     return shortest_s
+
+
+def _delayed(run: Callable[[], object], delay_pct: float) -> Callable[[], None]:
+    """Return a call that takes longer by a part of its own time, with the CPU kept busy."""
+
+    def delayed() -> None:
+        began_s = time.perf_counter()
+        run()
+        end_s = began_s + (time.perf_counter() - began_s) * (1 + delay_pct / 100)
+        while time.perf_counter() < end_s:
+            pass
+
+    return delayed
 
 
 def _seconds(run: Callable[[], object]) -> float:

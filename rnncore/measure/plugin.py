@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnncore.errors import Unavailable
+from rnncore.measure.advice import Here, comparison_advice, note_base
 from rnncore.measure.case import AXES, Case
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
@@ -26,7 +28,17 @@ if TYPE_CHECKING:
     from rnncore.measure.ceilings import Shape
     from rnncore.measure.session import Outcome
 
-SCALES = ("quick", "default", "full")
+SCALES = ("gate", "quick", "default", "full")
+
+# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
+GATE_ZONES, GATE_YEARS = 2, 1
+# Many short processes tell more than few long ones: noise between processes is what hides a change.
+# By option of pytest-benchmark: its own default, and what takes its place.
+GATE_OPTIONS = {
+    "benchmark_max_time": ("1.0", "0.15"),
+    "benchmark_min_rounds": (5, 3),
+    "benchmark_disable_gc": (False, True),
+}
 
 _SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
@@ -40,7 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rnn-scale",
         choices=SCALES,
         default="default",
-        help="Size of the grid: quick for a check of the suites, default (minutes on 2 cores), full. Default: %(default)s.",
+        help="Size of the grid: gate for the short processes of 'rnncore gate' (every suite and cell, no ceilings, two "
+        "made-up zones unless --rnn-data names others), quick for a check of the suites, default (minutes on 2 cores), "
+        "full. Default: %(default)s.",
     )
     group.addoption(
         "--rnn-device",
@@ -76,6 +90,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="End a case that takes longer, record it as timed out, and go on. Default: no limit.",
     )
 
+    group.addoption(
+        "--rnn-delay",
+        metavar="PERCENT:PATTERN",
+        type=_delay,
+        action="append",
+        default=[],
+        help="Make benchmarks whose name matches the pattern slower by so many percent, to test a gate, such as "
+        "'5:*test_train_step*'. May be given more than once; the first that matches counts.",
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks of `rnncore.measure.hooks`."""
+    from rnncore.measure import hooks
+
+    pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
+    """Return the delay that `--rnn-delay` asks for."""
+    for percent, pattern in config.getoption("rnn_delay"):
+        if fnmatchcase(fullname, pattern):
+            return float(percent)
+    return None
+
+
+def _delay(text: str) -> tuple[float, str]:
+    percent, _, pattern = text.partition(":")
+    try:
+        value = float(percent)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf or not pattern:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a delay; give percent and pattern, like '5:*test_train_step*'.")
+    return value, pattern
+
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
@@ -93,9 +143,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[_SESSION] = Session()
+    if _is_gate(config):
+        _measure_briefly(config)
     config.stash[_STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
     config.addinivalue_line(
@@ -103,6 +156,17 @@ def pytest_configure(config: pytest.Config) -> None:
         "rnn_cases(choose=FUNCTION): parametrize a benchmark over FUNCTION(scale), a list of rnncore.measure.case.Case, "
         "through the fixture rnn_case.",
     )
+
+
+def _is_gate(config: pytest.Config) -> bool:
+    return bool(config.getoption("rnn_scale") == "gate")
+
+
+def _measure_briefly(config: pytest.Config) -> None:
+    """Shorten the rounds of pytest-benchmark, before it reads its options; what the user gave stays."""
+    for name, (usual, brief) in GATE_OPTIONS.items():
+        if getattr(config.option, name) == usual:
+            setattr(config.option, name, brief)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -163,9 +227,17 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     """The data set that `--rnn-data` names; its name and digest go into the run file."""
     from rnncore.forecast.datasets import open_dataset
 
-    dataset = open_dataset(request.config.getoption("rnn_data"))
+    location = request.config.getoption("rnn_data")
+    dataset = open_dataset(location) if location or not _is_gate(request.config) else _gate_dataset()
     request.config.stash[_SESSION].dataset = {"name": dataset.name, "digest": dataset.digest}
     return dataset
+
+
+def _gate_dataset() -> "Dataset":
+    from rnncore.forecast.series import Dataset
+    from rnncore.forecast.synthetic import synthetic_dataset
+
+    return Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
 
 
 @pytest.fixture
@@ -176,7 +248,8 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     session = request.config.stash[_SESSION]
     threads = rnn_case.threads or rnn_threads
     ceilings = None
-    if benchmark.enabled and rnn_case.device in ("cpu", "cuda"):
+    brief = _is_gate(request.config)
+    if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
 
         resolve_device(rnn_case.device)
@@ -186,7 +259,17 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
             asked = (rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
             session.ceilings.measure(*asked)
             ceilings = partial(session.ceilings.of, *asked)
-    return RnnBenchmark(benchmark, session, rnn_case, threads, ceilings, _trace_folder(request.config))
+    delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
+    return RnnBenchmark(
+        benchmark,
+        session,
+        rnn_case,
+        threads,
+        ceilings,
+        trace_folder=_trace_folder(request.config),
+        brief=brief,
+        delay_pct=delay_pct or 0.0,
+    )
 
 
 def _recurrent_shape(case: Case) -> "Shape | None":
@@ -336,6 +419,14 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+) -> None:
+    """Remember what pytest-benchmark compares this session with."""
+    note_base(config, machine_info, compared_benchmark)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]) -> None:
     """Add raw rounds, which an autosaved file lacks, and the facts of the session."""
     session = config.stash[_SESSION]
@@ -371,8 +462,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             record.journal.close()
 
 
+# First: pytest-benchmark raises from its own summary for a regression, and what comes after it is never said.
+@pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what the session cost beside the timed rounds, and where a journal is left."""
+    """Say what the session cost beside the timed rounds, where a journal is left, and what misleads in a comparison."""
     session = config.stash[_SESSION]
     if session.rows:
         terminalreporter.write_line(session.overhead_text())
@@ -382,6 +475,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
     if session.why_no_journal:
         terminalreporter.write_line(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
+    for line in comparison_advice(terminalreporter, _here(config)):
+        terminalreporter.write_line(line)
+
+
+def _here(config: pytest.Config) -> Here:
+    def fingerprint() -> dict[str, Any]:
+        from rnncore.measure.machine import fingerprint
+
+        return fingerprint(_threads(config))
+
+    def saved() -> Path | None:
+        return saved_run_file(config) or config.getoption("benchmark_json")
+
+    return Here(config.stash[_SESSION].rows, fingerprint, saved)
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:

@@ -1,0 +1,119 @@
+"""How large a change must be before it counts: defaults, and what a project sets in its `pyproject.toml`.
+
+[tool.rnncore.thresholds]
+"*" = { time_pct = 2, same_time_pct = 5 }
+"*test_gather_batch*" = { time_pct = 10, same_time_pct = 15 }
+"*test_score*" = { smape_pct = 0.5, same_smape_pct = 1 }
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rnncore.compare.verdict import MEASURES, Measure
+from rnncore.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """When a ratio counts.
+
+    Attributes:
+        change: A ratio further from 1 than this is a change, such as 0.02.
+        same: An interval that lies within this of 1 is no change, such as 0.05.
+        chosen: Whether the project set *change* itself.
+    """
+
+    change: float
+    same: float
+    chosen: bool = False
+
+    def is_more(self, ratio: float) -> bool:
+        """Say whether a ratio is beyond the bound on the slow side."""
+        return ratio >= 1 + self.change
+
+    def is_less(self, ratio: float) -> bool:
+        """Say whether it is beyond the bound on the fast side: 1.02 one way is 1 / 1.02 the other."""
+        return ratio <= 1 / (1 + self.change)
+
+    def hold_same(self, low: float, high: float) -> bool:
+        """Say whether a whole interval is no change."""
+        return 1 / (1 + self.same) <= low and high <= 1 + self.same
+
+
+DEFAULTS: dict[Measure, Bounds] = {
+    "time": Bounds(0.02, 0.05),
+    # Allocators round up, and libraries keep what they once took.
+    "memory": Bounds(0.05, 0.10),
+    # Of the same seed, data and machine: sums in another order change the last digits of a weight, and little else.
+    "smape": Bounds(0.005, 0.01),
+}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Bounds by pattern of a benchmark's name.
+
+    Attributes:
+        rules: Patterns, as a shell's, with the bounds they set, in percent; where several match, the last one counts.
+        source: Where they stand, for messages.
+    """
+
+    rules: tuple[tuple[str, Mapping[str, float]], ...] = ()
+    source: str = "the defaults"
+
+    def bounds(self, fullname: str, measure: Measure) -> Bounds:
+        """Return the bounds for one measure of one benchmark."""
+        found: dict[str, float] = {}
+        for pattern, percents in self.rules:
+            if fnmatchcase(fullname, pattern):
+                found.update(percents)
+        usual = DEFAULTS[measure]
+        change, same = f"{measure}_pct", f"same_{measure}_pct"
+        bounds = Bounds(
+            found[change] / 100 if change in found else usual.change,
+            found[same] / 100 if same in found else max(usual.same, found.get(change, 0) / 100),
+            change in found,
+        )
+        if bounds.same < bounds.change:
+            raise ConfigError(
+                f"{self.source}: for {fullname} {change} is {100 * bounds.change:g} and {same} {100 * bounds.same:g}. "
+                f"Set {same} to {100 * bounds.change:g} or more: what counts as a change cannot count as no change."
+            )
+        return bounds
+
+
+def read_thresholds(folder: Path) -> Thresholds:
+    """Read the thresholds of a project.
+
+    Args:
+        folder: Holds `pyproject.toml`; without it, or without the table, the defaults hold.
+
+    Raises:
+        ConfigError: If the file cannot be read, or the table holds something else than patterns and percents.
+    """
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        return Thresholds()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error}). Correct the file.") from error
+    table = content.get("tool", {}).get("rnncore", {}).get("thresholds", {})
+    source = f"{path} [tool.rnncore.thresholds]"
+    if not isinstance(table, dict):
+        raise ConfigError(f'{source}: is {table!r}; it must be a table of patterns, such as "*" = {{ time_pct = 2 }}.')
+    return Thresholds(tuple((pattern, _percents(source, pattern, rule)) for pattern, rule in table.items()), source)
+
+
+def _percents(source: str, pattern: str, rule: Any) -> dict[str, float]:
+    known = [f"{prefix}{measure}_pct" for measure in MEASURES for prefix in ("", "same_")]
+    if not isinstance(rule, dict) or not rule.keys() <= set(known):
+        raise ConfigError(f'{source}: "{pattern}" is {rule!r}; it must be a table with some of {", ".join(known)}.')
+    for name, value in rule.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+            raise ConfigError(f'{source}: {name} of "{pattern}" is {value!r}; give a percentage above 0, such as 2.')
+    return {name: float(value) for name, value in rule.items()}

@@ -1,0 +1,124 @@
+"""What a comparison of two revisions or machines says, and the exit code that follows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Measure = Literal["time", "memory", "smape"]
+Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
+
+MEASURES: tuple[Measure, ...] = ("time", "memory", "smape")
+
+EXIT_OK = 0
+EXIT_SLOWER = 1
+EXIT_USAGE = 2
+EXIT_UNCLEAR = 3
+EXIT_INCOMPARABLE = 4
+EXIT_MISSING = 5
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one measure of one benchmark.
+
+    Attributes:
+        fullname: The benchmark; the same on every machine.
+        group: What it is listed with.
+        measure: `time` of a call in seconds, peak `memory` in bytes, or `smape` in percent.
+        verdict: What holds. For memory and sMAPE `slower` means worse (more), and `faster` better (less).
+        reason: Why, in one sentence without its full stop.
+        base: Typical value of the base, in the unit of the measure; None where there is none.
+        head: The same of the head.
+        ratio: Head over base: above 1 is slower, or worse; None where it cannot be told.
+        low: Lower end of the ratio's interval; None where there are too few processes.
+        high: Its upper end.
+        p_value: Significance of the ratio after Holm's correction; None where nothing was tested.
+        base_processes: Processes of the base that measured it.
+        head_processes: Processes of the head that measured it.
+        grown: What grew, from profiles of both sides: `aten::addmm +1.3 ms of +1.5 ms`; None where nothing was profiled.
+    """
+
+    fullname: str
+    group: str
+    measure: Measure
+    verdict: Verdict
+    reason: str
+    base: float | None = None
+    head: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    base_processes: int = 0
+    head_processes: int = 0
+    grown: str | None = None
+
+    @property
+    def short_name(self) -> str:
+        """Test id without its file."""
+        return self.fullname.split("::")[-1]
+
+
+@dataclass(frozen=True)
+class GroupRatio:
+    """How a group of benchmarks changed as a whole.
+
+    Attributes:
+        group: What its benchmarks are listed with.
+        ratio: Geometric mean of their ratios of time, head over base.
+        count: Benchmarks with a ratio.
+    """
+
+    group: str
+    ratio: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Verdicts on all benchmarks of a base and a head.
+
+    Attributes:
+        base: What the base is, for people: a commit, or names of run files.
+        head: The same of the head.
+        judgements: In the order of the suites; of each benchmark its time first.
+        groups: Geometric means, in the order of the suites.
+        confidence: Of the intervals, such as 0.99.
+        family_error: Largest probability of any false `slower` or `faster`, such as 0.01.
+        notes: What a reader must know first: one process per side, different hardware, thresholds under the noise floor.
+        differences: Facts of the machines that differ, as (fact, base, head); not empty where the sides are incomparable.
+    """
+
+    base: str
+    head: str
+    judgements: tuple[Judgement, ...]
+    groups: tuple[GroupRatio, ...]
+    confidence: float
+    family_error: float
+    notes: tuple[str, ...] = ()
+    differences: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong."""
+        found = {judgement.verdict for judgement in self.judgements}
+        for grave in ("incomparable", "slower", "invalid", "missing", "unclear"):
+            if grave in found:
+                return grave
+        return "faster" if "faster" in found else "same"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of `rnncore compare` and `rnncore gate`."""
+        return _EXIT_CODES[self.verdict]
+
+
+_EXIT_CODES: dict[Verdict, int] = {
+    "incomparable": EXIT_INCOMPARABLE,
+    "slower": EXIT_SLOWER,
+    "invalid": EXIT_SLOWER,
+    "missing": EXIT_MISSING,
+    "unclear": EXIT_UNCLEAR,
+    "faster": EXIT_OK,
+    "same": EXIT_OK,
+    "new": EXIT_OK,
+}

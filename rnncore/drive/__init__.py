@@ -1,0 +1,1 @@
+"""Who runs the suites: again, in turn, elsewhere. Never imports torch."""

@@ -1,0 +1,140 @@
+"""One pytest process, one run file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnncore.compare.runs import Run, read_run
+from rnncore.errors import ConfigError, ProcessError, RunFileError
+
+# Lines of a failed process's output that its error shows.
+_SHOWN_LINES = 15
+
+# pytest's exit codes that leave a run file: all passed, and some failed, which the run file then says.
+_ENDED = (0, 1)
+
+# Found beside pytest in many environments, costs a second of each process, and no suite uses it.
+_NOT_LOADED = ("-p", "no:hypothesispytest")
+
+
+@dataclass(frozen=True)
+class Suites:
+    """What every process of a gate runs.
+
+    Attributes:
+        paths: Suites, relative to the tree.
+        arguments: Further arguments of pytest.
+        timeout_s: A process that takes longer is ended.
+    """
+
+    paths: tuple[str, ...] = ("bench/",)
+    arguments: tuple[str, ...] = ("--rnn-scale=gate",)
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process that has ended.
+
+    Attributes:
+        run: Its run file, read.
+        wall_s: Seconds from start to end, imports included.
+    """
+
+    run: Run
+    wall_s: float
+
+
+def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
+    """Run the suites of a source tree once, in a process of their own.
+
+    Args:
+        tree: Folder that holds the suites and the package; it is put before everything that is installed.
+        suites: What is run.
+        run_file: Where the run file goes.
+        extra: Arguments for this process alone.
+
+    Raises:
+        ProcessError: If the process takes too long, or leaves no run file.
+    """
+    run_file.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED),
+        *(f"--benchmark-json={run_file.absolute()}", *suites.arguments, *extra),
+    ]
+    began_s = time.monotonic()
+    code, output = _run_to_end(command, tree, suites.timeout_s)
+    wall_s = time.monotonic() - began_s
+    if code not in _ENDED or not run_file.is_file():
+        shown = "\n".join(output.splitlines()[-_SHOWN_LINES:])
+        raise ProcessError(
+            f"'{' '.join(command[1:])}' in {tree} ended with exit code {code} and no run file. "
+            f"Run it by hand to see why. Its last lines:\n{shown}"
+        )
+    try:
+        return Process(read_run(run_file), wall_s)
+    except RunFileError as error:
+        raise ProcessError(f"{error} It was made by '{' '.join(command[1:])}' in {tree}.") from error
+
+
+def require_own_package(tree: Path) -> None:
+    """Make sure that a process in a tree measures that tree's code, not what happens to be installed.
+
+    Raises:
+        ConfigError: If it would import rnncore from elsewhere although the tree holds it.
+    """
+    sources = [folder for folder in _source_folders(tree) if (folder / "rnncore").is_dir()]
+    if not sources:
+        return
+    code = "import rnncore; print(rnncore.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree, env=_environment(tree), capture_output=True, text=True, check=False
+    )
+    found = Path(done.stdout.strip() or ".")
+    if not any(found.is_relative_to(folder.resolve()) or found.is_relative_to(folder) for folder in sources):
+        raise ConfigError(
+            f"processes in {tree} import rnncore from {found}, not from there. Unset what puts that first "
+            "(PYTHONSAFEPATH, a .pth file, sitecustomize), or run in a fresh environment."
+        )
+
+
+def _run_to_end(command: list[str], tree: Path, timeout_s: float) -> tuple[int, str]:
+    """Run a command in a group of its own; whatever ends this early ends the whole group."""
+    with subprocess.Popen(
+        command,
+        cwd=tree,
+        env=_environment(tree),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(
+                f"'{' '.join(command[1:])}' in {tree} took longer than {timeout_s:g} s and was ended. "
+                "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, output
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    before = [str(folder) for folder in _source_folders(tree)]
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*before, *([inherited] if inherited else [])])}
+
+
+def _source_folders(tree: Path) -> list[Path]:
+    source = tree / "src"
+    return [source, tree] if source.is_dir() else [tree]

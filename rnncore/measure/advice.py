@@ -1,0 +1,317 @@
+"""Where `--benchmark-compare` and `--benchmark-compare-fail` mislead: one line each, with the command to use instead.
+
+The two options stay pytest-benchmark's: nothing here changes what they compare, show or fail.
+"""
+
+import math
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Facts of a fingerprint that are the machine's, those that matter most first; the others are settings or software.
+MACHINE_FACTS = (
+    *("cpu", "gpu", "cpus", "memory_bytes", "system", "virtual_machine"),
+    *("gpu memory_bytes", "gpu compute_capability", "gpu count"),
+)
+
+# Why a benchmark has no time, by pytest's own words for how a test ended.
+CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", "error": "failed", "passed": "not timed"}
+
+NOISE = (
+    "One process per side: how far apart processes of identical code lie is not measured here. On a shared 2-core host, "
+    "mean:5% raised a false alarm on 14 to 35 % of single benchmarks of identical code. "
+    "Use 'rnncore gate --base {revision}', which measures both revisions in turn."
+)
+
+_GATE = "--benchmark-compare-fail"
+_NAMED = 3
+# A virtual machine tells a little more or less memory after each start.
+_SAME_MEMORY = 0.01
+
+_COMPARED = pytest.StashKey[list[tuple[dict[str, Any], dict[str, Any]]]]()
+
+
+@dataclass(frozen=True)
+class Base:
+    """A run that pytest-benchmark compares this session with.
+
+    Attributes:
+        name: Its number in the storage, or the name of its file.
+        file: The run file; None where the storage has no files.
+        content: What is in it.
+        machine_info: What pytest-benchmark knew of this machine when it opened the base.
+    """
+
+    name: str
+    file: Path | None
+    content: dict[str, Any]
+    machine_info: dict[str, Any]
+
+    @property
+    def fullnames(self) -> list[str]:
+        """Its benchmarks."""
+        return [entry["fullname"] for entry in self.content["benchmarks"]]
+
+    @property
+    def revision(self) -> str:
+        """What `rnncore gate --base` takes to measure it again."""
+        commit = self.content.get("commit_info") or {}
+        known = commit.get("id") not in (None, "unversioned", "unknown") and not commit.get("dirty")
+        return str(commit["id"])[:12] if known else "REV"
+
+
+@dataclass(frozen=True)
+class Here:
+    """What advice needs to know of this session.
+
+    Attributes:
+        rows: rnncore's own benchmarks that were timed.
+        fingerprint: Returns the stable facts of this machine.
+        saved: Returns the run file that was saved, or None.
+    """
+
+    rows: Collection[str]
+    fingerprint: Callable[[], dict[str, Any]]
+    saved: Callable[[], Path | None]
+
+
+def note_base(config: pytest.Config, machine_info: dict[str, Any], content: dict[str, Any]) -> None:
+    """Remember a run that pytest-benchmark has opened to compare with."""
+    config.stash.setdefault(_COMPARED, []).append((machine_info, content))
+
+
+def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str]:
+    """Return what misleads in the comparison that was asked for, a line each; nothing where none was asked for."""
+    config = reporter.config
+    gates = config.getoption("benchmark_compare_fail", None)
+    if not gates and not config.getoption("benchmark_compare", None):
+        return []
+    session: Any = getattr(config, "_benchmarksession")  # noqa: B009 (pytest-benchmark has no public name for it)
+    if session.disabled or session.skip or config.getoption("collectonly"):
+        return []
+    lines = [dropped_gates(_arguments(config), [gate.field for gate in gates or ()])]
+    bases = _bases(config, session)
+    if bases:
+        timed = [row.fullname for row in session.benchmarks if row]
+        command = _command(bases[-1], here, session.machine_id)
+        lines.append(_other_machine(bases, timed, here, command))
+        lines.append(not_compared(bases, timed, _causes(reporter), bool(gates), command))
+        lines.append(_noise(bases, here))
+    return [line for line in lines if line]
+
+
+def _bases(config: pytest.Config, session: Any) -> list[Base]:
+    """Return the runs that pytest-benchmark compares with, oldest first."""
+    bases = []
+    for path, (machine_info, content) in zip(session.compared_mapping or (), config.stash.get(_COMPARED, []), strict=False):
+        # The path of a run is relative to the storage, or what the user gave.
+        files = [Path(getattr(session.storage, "path", "."), path), Path(path)]
+        number = re.match(r"\d{4,}(?=_)", Path(path).name)
+        name = number[0] if number else Path(path).stem
+        bases.append(Base(name, next(filter(Path.is_file, files), None), content, machine_info))
+    return bases
+
+
+def _the_bases(bases: Iterable[Base]) -> str:
+    names = [base.name for base in bases]
+    return f"base {names[0]}" if len(names) == 1 else f"bases {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _first(texts: list[str], mark: str = ", ") -> str:
+    more = len(texts) - _NAMED
+    return mark.join(texts[:_NAMED]) + (f"{mark}{more} more" if more > 0 else "")
+
+
+def _command(base: Base, here: Here, machine_id: str) -> str | None:
+    """Return the command that compares this run with a base; None where it could not read one of them."""
+    if base.file is None or "rnncore" not in base.content or not here.rows:
+        return None
+    saved = here.saved()
+    head = _argument(saved, machine_id) if saved else "RUN"
+    how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
+    return f"'rnncore compare {_argument(base.file, machine_id)} {head}'{how}"
+
+
+def _argument(file: Path, machine_id: str) -> str:
+    """Return the number of a run in the usual storage, or else the path of its file."""
+    number = re.match(r"\d{4,}(?=_)", file.name)
+    file, folder = file.resolve(), Path.cwd()
+    if number and file.parent == folder.resolve() / ".benchmarks" / machine_id:
+        return number[0]
+    return shlex.quote(str(file.relative_to(folder) if file.is_relative_to(folder) else file))
+
+
+# ------------------------------------------------------------------------------------------------ another machine
+
+
+def _other_machine(bases: list[Base], timed: list[str], here: Here, command: str | None) -> str | None:
+    fingerprint = here.fingerprint() if here.rows else None
+    compared = [base for base in bases if not set(timed).isdisjoint(base.fullnames)]
+    found = [(base, *_differences(base, fingerprint)) for base in compared]
+    machine = [(base, facts) for base, facts, _ in found if facts]
+    other = machine or [(base, facts) for base, _, facts in found if facts]
+    if not other:
+        return None
+    facts = _first(list(dict.fromkeys(text for _, facts in other for text in facts)), "; ")
+    its, was = ("its", "was") if len(other) == 1 else ("their", "were")
+    where = f"measured {'on another machine' if machine else 'with other settings or software'} ({facts})"
+    what = "hardware, not code" if machine else "these too, not code alone"
+    advice = f" Use {command} to see all that differs." if command else ""
+    return f"The {_the_bases(base for base, _ in other)} {was} {where}: {its} ratios compare {what}.{advice}"
+
+
+def _differences(base: Base, fingerprint: dict[str, Any] | None) -> tuple[list[str], list[str]]:
+    theirs = (base.content.get("machine_info") or {}).get("fingerprint")
+    if fingerprint and isinstance(theirs, dict):
+        return differences(theirs, fingerprint)
+    return differences(_cpu_facts(base.content.get("machine_info")), _cpu_facts(base.machine_info))
+
+
+def _cpu_facts(machine_info: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what pytest-benchmark itself knows of a machine and its fingerprint would say too."""
+    cpu = (machine_info or {}).get("cpu") or {}
+    return {name: cpu[key] for name, key in (("cpu", "brand_raw"), ("cpus", "count")) if cpu.get(key)}
+
+
+def differences(base: dict[str, Any], here: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the facts that differ between two fingerprints, as text: those of the machines, and all others.
+
+    A fact that only one of them has, as those of different versions of rnncore do, is no difference.
+    """
+    theirs, ours = _facts(base), _facts(here)
+    differ = [name for name in ours if name in theirs and not _same(name, theirs[name], ours[name])]
+    differ.sort(key=lambda name: MACHINE_FACTS.index(name) if name in MACHINE_FACTS else len(MACHINE_FACTS))
+    texts: tuple[list[str], list[str]] = ([], [])
+    for name in differ:
+        is_machine = name in MACHINE_FACTS or name.startswith("isa ")
+        shown = name.removeprefix("packages ").removesuffix("_bytes")
+        text = f"{shown}: {_text(name, theirs[name])}, here {_text(name, ours[name])}"
+        texts[0 if is_machine else 1].append(text)
+    return texts
+
+
+def _facts(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Return facts by name, those inside a fact too, without the reasons for what is unknown."""
+    facts: dict[str, Any] = {}
+    for name, value in fingerprint.items():
+        parts = {"": value}
+        if isinstance(value, dict):
+            parts = {"" if part == "name" else f" {part}": inner for part, inner in value.items()}
+        facts |= {f"{name}{part}": inner for part, inner in parts.items() if not f"{name}{part}".endswith("_why")}
+    return facts
+
+
+def _same(name: str, theirs: Any, ours: Any) -> bool:
+    if name == "memory_bytes" and theirs and ours:
+        return math.isclose(theirs, ours, rel_tol=_SAME_MEMORY)
+    return bool(theirs == ours)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value / 2**30:.1f} GiB" if name.endswith("_bytes") else str(value)
+
+
+# ------------------------------------------------------------------------------------------------- what is left out
+
+
+def not_compared(
+    bases: list[Base], timed: list[str], causes: dict[str, str], gates: bool, command: str | None
+) -> str | None:
+    """Return which benchmarks have a time on one side alone.
+
+    Args:
+        bases: What this session is compared with.
+        timed: Benchmarks of this session.
+        causes: Why others have no time here, by benchmark, where pytest knows it.
+        gates: Whether a regression would fail the session.
+        command: What compares the two runs; None where nothing does.
+    """
+    known = dict.fromkeys(name for base in bases for name in base.fullnames)
+    missing, new = [name for name in known if name not in timed], [name for name in timed if name not in known]
+    parts = []
+    if missing:
+        why = Counter(causes.get(name, "not run") for name in missing)
+        counts = ", ".join(f"{count} {cause}" for cause, count in why.items())
+        which = f"that {'was' if len(missing) == 1 else 'were'} not timed here ({_names(missing)}; {counts})"
+        parts.append(f"{_count(missing)} of the {_the_bases(bases)} {which}")
+    if new:
+        lack = "lacks" if len(bases) == 1 else "lack"
+        parts.append(f"{_count(new)} that the {_the_bases(bases)} {lack} ({_names(new)})")
+    if not parts:
+        return None
+    advice = f" {command} lists them." if command else ""
+    return f"{'Not compared, and passed silently' if gates else 'Not compared'}: {'; '.join(parts)}.{advice}"
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} benchmark{'' if len(names) == 1 else 's'}"
+
+
+def _names(fullnames: list[str]) -> str:
+    return _first([fullname.split("::")[-1] for fullname in fullnames])
+
+
+def _causes(reporter: pytest.TerminalReporter) -> dict[str, str]:
+    return {
+        report.nodeid: cause
+        for ending, cause in reversed(CAUSES.items())
+        for report in reporter.stats.get(ending, ())
+        if hasattr(report, "nodeid")
+    }
+
+
+# -------------------------------------------------------------------------------------------------- gates and noise
+
+
+def _arguments(config: pytest.Config) -> list[str]:
+    """Return all arguments in pytest's order: those of the configuration, of the environment and of the command."""
+    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    return [*config.getini("addopts"), *environment, *map(str, config.invocation_params.args)]
+
+
+def dropped_gates(arguments: list[str], fields: list[str]) -> str | None:
+    """Return which thresholds a later `--benchmark-compare-fail` has silently replaced.
+
+    Args:
+        arguments: All arguments of the session.
+        fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is told.
+    """
+    *earlier, counted = _gates(arguments) or [[]]
+    dropped = list(dict.fromkeys(gate for gates in earlier for gate in gates if gate not in counted))
+    if not dropped or [gate.split(":")[0] for gate in counted] != fields:
+        return None
+    return (
+        f"Only the last {_GATE} counts ({' '.join(counted)}), dropped: {' '.join(dropped)}. "
+        f"Give all after one: {_GATE} {' '.join(dropped + counted)}"
+    )
+
+
+def _gates(arguments: list[str]) -> list[list[str]]:
+    """Return the thresholds after each `--benchmark-compare-fail`."""
+    gates: list[list[str]] = []
+    is_open = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, joined, value = argument.partition("=")
+            is_open = name == _GATE and not joined
+            if name == _GATE:
+                gates.append([value] if joined else [])
+        elif is_open:
+            gates[-1].append(argument)
+    return gates
+
+
+def _noise(bases: list[Base], here: Here) -> str | None:
+    # Of benchmarks that are not ours nothing is known.
+    if any(not set(here.rows).isdisjoint(base.fullnames) for base in bases):
+        return NOISE.format(revision=bases[-1].revision)
+    return None

@@ -1,0 +1,222 @@
+"""Steps in the history of benchmarks, as text and as JSON."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from rnncore.compare.trend import Commit, History, Machine, Step, Trend, steps_of
+from rnncore.errors import RunFileError
+from rnncore.report.tables import significant, time_unit, times
+
+# Lines to print, and the table under them, its first row the heading; a table may be empty.
+TextTable = tuple[str, list[list[str]]]
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+# Newest points that are drawn.
+_DRAWN = 24
+
+# A drawn range is at least this wide, per its lowest time, so that noise does not look like mountains.
+_DRAWN_RANGE = 0.1
+
+# Files that are named on the screen.
+_NAMED = 3
+
+
+def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top: int | None = None) -> Iterator[TextTable]:
+    """Yield the steps, newest first, then for each machine its benchmarks, then what was left out.
+
+    Args:
+        history: What was read.
+        trends: Its trends.
+        text: Only benchmarks whose name holds this, in any case.
+        top: Steps to show; None for all.
+
+    Raises:
+        RunFileError: If there is no such benchmark.
+    """
+    trends = _named(history, trends, text)
+    names = _short_names(trends)
+    machines = _machine_names(trends)
+    steps = steps_of(trends)
+    yield _steps_line(history, trends, steps, top), _step_table(steps[:top], names, machines)
+    for machine, name in machines.items():
+        on_machine = [trend for trend in trends if trend.series.machine == machine]
+        yield name, _benchmark_table(on_machine, names)
+    if lines := _left_out(history):
+        yield "\n".join(lines), []
+
+
+def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dict[str, Any]:
+    """Return the same as `trend_tables`, with every point, as JSON.
+
+    Args:
+        history: What was read.
+        trends: Its trends.
+        text: Only benchmarks whose name holds this, in any case.
+
+    Raises:
+        RunFileError: If there is no such benchmark.
+    """
+    trends = _named(history, trends, text)
+    return {
+        "store": str(history.store),
+        "files": history.files,
+        "files_read_now": history.read_now,
+        "unread": [{"path": path, "why": why} for path, why in history.unread],
+        "invalid": history.invalid,
+        "notes": list(history.notes),
+        "steps": [_step_json(step) for step in steps_of(trends)],
+        "benchmarks": [_trend_json(trend) for trend in trends],
+    }
+
+
+def _named(history: History, trends: Sequence[Trend], text: str) -> list[Trend]:
+    """Return the trends of the benchmarks whose name holds *text*, in any case."""
+    found = [trend for trend in trends if text.lower() in trend.series.benchmark.lower()]
+    if found:
+        return found
+    if trends:
+        names = ", ".join(dict.fromkeys(trend.series.benchmark.split("::")[-1] for trend in trends))
+        raise RunFileError(f"no benchmark has {text!r} in its name. There are: {names}.")
+    why = "".join(f" {line}" for line in _left_out(history))
+    raise RunFileError(
+        f"{history.store}: no file holds a valid benchmark.{why} Make a run with 'pytest bench/ --benchmark-autosave'."
+    )
+
+
+def _short_names(trends: Sequence[Trend]) -> dict[str, str]:
+    """Return the test id of each benchmark, or the whole name where two files have the same test."""
+    fullnames = dict.fromkeys(trend.series.benchmark for trend in trends)
+    count = Counter(fullname.split("::")[-1] for fullname in fullnames)
+    return {name: short if count[short := name.split("::")[-1]] == 1 else name for name in fullnames}
+
+
+def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
+    machines = {trend.series.machine for trend in trends}
+    ordered = sorted(machines, key=lambda machine: (machine.name, machine.key))
+    return {machine: f"{machine.name} [{machine.key}]" for machine in ordered}
+
+
+def _steps_line(history: History, trends: Sequence[Trend], steps: Sequence[Step], top: int | None) -> str:
+    found = _counted(len(steps), "step") if steps else "no steps"
+    shown = f", the newest {top} shown" if top is not None and top < len(steps) else ""
+    return f"{_counted(history.files, 'run file')}, {_histories(len(trends))}: {found}{shown}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def _histories(count: int) -> str:
+    return f"{count:,} {'histories' if count != 1 else 'history'}"
+
+
+def _step_table(steps: Sequence[Step], names: dict[str, str], machines: dict[Machine, str]) -> list[list[str]]:
+    if not steps:
+        return []
+    rows = [[names[step.benchmark], _step_words(step), machines[step.machine]] for step in steps]
+    return [["Benchmark", "step", "machine"], *rows]
+
+
+def _step_words(step: Step) -> str:
+    """Return a step as `1.12x slower since 1a2b3c4..5d6e7f8, 2026-10-02, 14 points after`."""
+    commits = f"{_commit(step.last_before)}..{_commit(step.first_with)}"
+    date = step.first_with.datetime[:10]
+    return f"{times(step.ratio)} since {commits}, {date}, {_counted(step.points_after, 'point')} after"
+
+
+def _commit(commit: Commit) -> str:
+    return "no commit" if commit.id is None else f"{commit.id[:7]}{'+changes' if commit.dirty else ''}"
+
+
+def _benchmark_table(trends: Sequence[Trend], names: dict[str, str]) -> list[list[str]]:
+    rows = [
+        [
+            names[trend.series.benchmark],
+            f"{len(trend.series.medians_s):,}",
+            _time(trend.series.medians_s[0]),
+            _time(trend.level_s),
+            _time(trend.series.medians_s[-1]),
+            _against_level(trend),
+            _drawn(trend.series.medians_s[-_DRAWN:]),
+        ]
+        for trend in trends
+    ]
+    return [["Benchmark", "points", "first", "level", "latest", "against level", "newest points"], *rows]
+
+
+def _time(seconds: float) -> str:
+    scale, unit = time_unit([seconds])
+    return f"{significant(seconds / scale)} {unit}"
+
+
+def _against_level(trend: Trend) -> str:
+    if not trend.enough:
+        return "too few points to judge"
+    if trend.not_called is not None:
+        return f"{times(trend.not_called)}, one point so far: not called"
+    return times(trend.series.medians_s[-1] / trend.level_s)
+
+
+def _drawn(times_s: Sequence[float]) -> str:
+    """Return a bar for each time, on a logarithmic scale."""
+    logs = [math.log(seconds) for seconds in times_s]
+    low = min(logs)
+    wide = max(max(logs) - low, math.log1p(_DRAWN_RANGE))
+    return "".join(_BARS[round((value - low) / wide * (len(_BARS) - 1))] for value in logs)
+
+
+def _left_out(history: History) -> list[str]:
+    """Return a line for each thing that the user should know beside the histories."""
+    lines = []
+    if history.invalid:
+        rows = sum(history.invalid.values())
+        names = _some([f"{name.split('::')[-1]} ({count:,})" for name, count in history.invalid.items()])
+        lines.append(f"{_counted(rows, 'invalid row')} left out: {names}.")
+    if history.unread:
+        files = _some([f"{path}: {why}" for path, why in history.unread], "; ")
+        lines.append(f"{_counted(len(history.unread), 'file')} not read: {files}.")
+    return [*lines, *history.notes]
+
+
+def _some(texts: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
+    return between.join(texts[:_NAMED]) + more
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {
+        "benchmark": step.benchmark,
+        "machine": _fields(step.machine),
+        "direction": step.direction,
+        "ratio": step.ratio,
+        "before_s": step.before_s,
+        "after_s": step.after_s,
+        "last_before": _fields(step.last_before),
+        "first_with": _fields(step.first_with),
+        "datetime": step.first_with.datetime,
+        "points_before": step.points_before,
+        "points_after": step.points_after,
+    }
+
+
+def _trend_json(trend: Trend) -> dict[str, Any]:
+    series = trend.series
+    points = zip(series.commits, series.medians_s, series.files, strict=True)
+    return {
+        "benchmark": series.benchmark,
+        "machine": _fields(series.machine),
+        "level_s": trend.level_s,
+        "latest_ratio": series.medians_s[-1] / trend.level_s,
+        "not_called": trend.not_called,
+        "enough": trend.enough,
+        "steps": [_step_json(step) for step in trend.steps],
+        "points": [{**_fields(commit), "median_s": median_s, "files": files} for commit, median_s, files in points],
+    }
+
+
+def _fields(value: Machine | Commit) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
