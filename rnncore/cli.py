@@ -16,17 +16,23 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from rnncore import __version__
 from rnncore.errors import ConfigError, RnncoreError
 
 if TYPE_CHECKING:
+    from rnncore.compare.judge import Side
+    from rnncore.compare.verdict import Comparison
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
     from rnncore.forecast.windows import WindowConfig, Windows
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# Columns of words: a table's other columns but the first hold numbers.
+WORDS = ("verdict", "head against base", "why")
 
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
@@ -373,6 +379,144 @@ def report(
     typer.echo(f"Report: {write_report(runs, folder)}")
 
 
+VerdictJsonOption = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", help="Write them as Markdown too, for a pull request or job summary.")
+]
+JunitOption = Annotated[Path | None, typer.Option("--junit", help="Write them as JUnit XML too: slower is a failed case.")]
+GithubOption = Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions too.")]
+
+# One paragraph per code: Typer joins the lines of a paragraph.
+EXIT_CODES_HELP = (
+    "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
+    "0  nothing slower\n\n"
+    "1  slower, or an invalid result\n\n"
+    "2  wrong usage, or an unreadable file\n\n"
+    "3  unclear: cannot tell\n\n"
+    "4  incomparable: other hardware, software or data\n\n"
+    "5  benchmarks missing"
+)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def compare(
+    base: Annotated[str, typer.Argument(help="Run file, folder or glob of them, or number of a saved run, such as 0007.")],
+    head: Annotated[str, typer.Argument(help="The same of what is judged.")],
+    more_base: Annotated[
+        list[str] | None, typer.Option("--base", help="A further process of the base; may be given more than once.")
+    ] = None,
+    more_head: Annotated[
+        list[str] | None, typer.Option("--head", help="A further process of the head; may be given more than once.")
+    ] = None,
+    as_json: VerdictJsonOption = False,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    github: GithubOption = False,
+) -> None:
+    """Say for each benchmark whether the head is slower, faster, the same, or cannot be told.
+
+    A verdict of slower needs several processes per side; 'rnncore gate' measures them. Thresholds are read from
+    [tool.rnncore.thresholds] in ./pyproject.toml.
+    """
+    from rnncore.compare.judge import judge
+    from rnncore.compare.thresholds import read_thresholds
+
+    comparison = judge(_side(base, more_base), _side(head, more_head), read_thresholds(Path()))
+    _print_comparison(comparison, as_json, markdown, junit, github)
+    raise typer.Exit(comparison.exit_code)
+
+
+def _side(name: str, more: list[str] | None) -> "Side":
+    from rnncore.compare.judge import Side
+    from rnncore.compare.runs import find_runs, read_run
+
+    names = [name, *(more or [])]
+    paths = dict.fromkeys(path for one in names for path in find_runs(one))
+    runs = sorted((read_run(path) for path in paths), key=lambda run: run.datetime)
+    return Side(", ".join(names), tuple(runs))
+
+
+def _print_comparison(
+    comparison: "Comparison", as_json: bool, markdown: Path | None, junit: Path | None, github: bool
+) -> None:
+    from rnncore.files import write_text
+    from rnncore.report.verdicts import (
+        github_annotations,
+        verdict_json,
+        verdict_junit,
+        verdict_markdown,
+        verdict_tables,
+    )
+
+    if markdown is not None:
+        write_text(markdown, verdict_markdown(comparison))
+    if junit is not None:
+        write_text(junit, verdict_junit(comparison))
+    if as_json:
+        _print_json(verdict_json(comparison))
+    else:
+        for lines, table in verdict_tables(comparison):
+            typer.echo(lines)
+            if table:
+                _print_table(table)
+            typer.echo()
+    if github:
+        for line in github_annotations(comparison):
+            typer.echo(line, err=as_json)
+
+
+@app.command()
+def trend(
+    store: Annotated[Path, typer.Argument(help="Folder of run files.")] = Path(".benchmarks"),
+    text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
+    practical_pct: Annotated[float, typer.Option("--threshold", metavar="PERCENT", help="Smallest step that counts.")] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the history of each benchmark on each machine, and the commits at which its speed changed.
+
+    A step is called once two points in a row confirm it.
+    """
+    from rnncore.compare.trend import find_trends, read_history
+    from rnncore.report.trend import trend_json, trend_tables
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("Reading run files", total=None)
+        history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
+    trends = find_trends(history, practical_pct / 100)
+    if as_json:
+        _print_json(trend_json(history, trends, text))
+        return
+    for lines, table in trend_tables(history, trends, text):
+        typer.echo(lines)
+        if table:
+            _print_table(table)
+        typer.echo()
+
+
+@app.command()
+def convert(
+    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave'.")],
+    tracker: Annotated[
+        Literal["bencher", "github-smaller-is-better", "github-bigger-is-better"],
+        typer.Option("--to", help="Bencher Metric Format, or one of the two lists of github-action-benchmark."),
+    ],
+    path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
+) -> None:
+    """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
+    from rnncore.compare.runs import read_run
+    from rnncore.files import write_text
+    from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
+
+    read = read_run(run)
+    content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
+    if path is None:
+        typer.echo(tracker_text(content), nl=False)
+        return
+    write_text(path, tracker_text(content))
+    typer.echo(f"{path}: for {tracker}")
+
+
 @app.command()
 def profile(
     run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave --rnn-profile'.")],
@@ -463,12 +607,14 @@ def _print_json(facts: dict[str, Any]) -> None:
 
 
 def _print_table(rows: list[list[Any]]) -> None:
-    """Print a table: first column left, numbers right."""
+    """Print a table: first column and words left, numbers right; words wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(rows[0]):
-        table.add_column(str(name), justify="left" if index == 0 else "right", no_wrap=True)
+        words = str(name) in WORDS
+        table.add_column(str(name), justify="left" if index == 0 or words else "right", no_wrap=not words)
     for row in rows[1:]:
-        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in row])
+        # As Text: brackets of a test's name are no markup.
+        table.add_row(*[Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row])
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

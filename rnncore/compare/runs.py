@@ -1,5 +1,6 @@
 """Run files, the JSON that pytest-benchmark saves, as records."""
 
+import glob
 import json
 import statistics
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Record:
     @property
     def short_name(self) -> str:
         """Test id without its file."""
-        return self.fullname.split("::")[-1]
+        return self.fullname.split("::", 1)[-1]
 
     @property
     def median_s(self) -> float:
@@ -127,6 +128,37 @@ def read_run(path: Path) -> Run:
             f"{path}: not a run file of rnncore's suites ({error!r} is missing). "
             "Make one with 'pytest bench/ --benchmark-autosave'."
         ) from error
+
+
+def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
+    """Return the run files that a name on the command line stands for.
+
+    Args:
+        name: A file, a folder of run files, a glob, or the number that pytest-benchmark gave a saved run, such as `0007`.
+        store: Where saved runs lie.
+
+    Returns:
+        The files, in order of their names.
+
+    Raises:
+        RunFileError: If there is none, or a number stands for runs of several machines.
+    """
+    if Path(name).is_file():
+        return [Path(name)]
+    if name.isdecimal():
+        found = sorted(store.glob(f"*/{int(name):04}_*.json"))
+        if len(found) > 1:
+            listed = ", ".join(map(str, found))
+            raise RunFileError(f"{name}: stands for {len(found)} runs ({listed}). Give the file that you mean.")
+    elif Path(name).is_dir():
+        found = sorted(Path(name).glob("*.json"))
+    else:
+        found = sorted(Path(path) for path in glob.glob(name, recursive=True))  # noqa: PTH207 (takes absolute patterns too)
+    if not found:
+        raise RunFileError(
+            f"{name}: no such run. Give a run file, a folder or glob of them, or the number of a run in {store}/."
+        )
+    return found
 
 
 def _record(path: Path, entry: dict[str, Any]) -> Record:

@@ -55,7 +55,7 @@ class Judgement:
     @property
     def short_name(self) -> str:
         """Test id without its file."""
-        return self.fullname.split("::")[-1]
+        return self.fullname.split("::", 1)[-1]
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ class RnnBenchmark:
         self._time(run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)
-        self._record_series(stats.stats.data)
         if not self.brief:
+            self._record_series(stats.stats.data)
             self._record_energy(run, windows)
         name = self._benchmark.fullname
         if work:

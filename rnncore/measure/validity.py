@@ -341,12 +341,12 @@ def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:
     Source:
         Mann and Whitney, "On a test of whether one of two random variables is stochastically larger", 1947.
     """
-    from scipy.stats import mannwhitneyu
-
     half = len(values_s) // 2
     if half < 5:
         return None, f"n={len(values_s)} is too few to compare halves, 10 needed"
     first, second = values_s[:half], values_s[-half:]
+    from scipy.stats import mannwhitneyu
+
     change = statistics.median(second) / statistics.median(first)
     if abs(change - 1) < UNSTEADY_CHANGE or mannwhitneyu(first, second).pvalue >= UNSTEADY_CHANCE:
         return True, None

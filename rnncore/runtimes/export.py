@@ -7,12 +7,10 @@ import logging
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxscript.optimizer
 import torch
-from google.protobuf.message import DecodeError
 
 from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
@@ -21,6 +19,9 @@ from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
 from rnncore.forecast.series import FloatArray
 from rnncore.forecast.windows import Float32Array, WindowConfig
 from rnncore.runtimes.catalog import open_runtime
+
+if TYPE_CHECKING:
+    import onnx
 
 # Registered for GRU and LSTM by every ONNX Runtime in use, and the dynamo exporter's own.
 OPSET = 18
@@ -72,6 +73,8 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig) -> Parity:
         ExportError: If the exported graph is not this model; nothing is written then.
         RnncoreError: If a runtime is open, as the check opens one.
     """
+    import onnx
+
     graph = _exported(model, windows.lookback)
     facts = {"forecaster": asdict(model.config), "windows": asdict(windows)}
     graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
@@ -82,7 +85,7 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig) -> Parity:
         return _require_parity(temporary, model, windows.lookback)
 
 
-def _exported(model: Forecaster, lookback: int) -> onnx.ModelProto:
+def _exported(model: Forecaster, lookback: int) -> "onnx.ModelProto":
     # A batch of 2: the exporter takes 0 and 1 for fixed sizes. Few hours: it traces hour by hour, 30 s for 90 of them, and
     # the graph it makes, one operator per layer, is the same for any number; the true one is written into it below.
     example = torch.zeros(2, TRACED_HOURS, model.config.input_size)
@@ -106,6 +109,8 @@ def _exported(model: Forecaster, lookback: int) -> onnx.ModelProto:
         quiet.setLevel(level)
     if program is None:
         raise ExportError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
+    import onnxscript.optimizer
+
     # The exporter folds small constants only; reordered gate weights are large, and must be constants too.
     onnxscript.optimizer.optimize_ir(program.model, input_size_limit=FOLD_UP_TO_BYTES, output_size_limit=FOLD_UP_TO_BYTES)
     proto: onnx.ModelProto = program.model_proto
@@ -114,7 +119,7 @@ def _exported(model: Forecaster, lookback: int) -> onnx.ModelProto:
     return proto
 
 
-def check_graph(graph: onnx.ModelProto, config: ForecasterConfig) -> None:
+def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
     """Check that a graph holds the recurrent layers of *config* in the form that runtimes are fast on and right with.
 
     Args:
@@ -157,6 +162,9 @@ def onnx_window_config(path: Path) -> WindowConfig:
     Raises:
         ModelFileError: If the file is missing or `rnncore export` did not write it.
     """
+    import onnx
+    from google.protobuf.message import DecodeError
+
     try:
         graph = onnx.load(path)
         facts = {entry.key: entry.value for entry in graph.metadata_props}[METADATA_KEY]

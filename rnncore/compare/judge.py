@@ -1,0 +1,352 @@
+"""From the run files of two sides to a verdict on each benchmark.
+
+The unit is the process: each gives one value per benchmark, its quickest round, since noise only ever adds time. Which
+ratios are significant is decided for all benchmarks together, so that a suite of many does not cry wolf more often than
+one.
+
+Source:
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),
+    65-70.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnncore.compare.ranks import compare_sides, processes_needed
+from rnncore.compare.runs import Record, Run
+from rnncore.compare.thresholds import Bounds, Thresholds
+from rnncore.compare.verdict import MEASURES, Comparison, GroupRatio, Judgement, Measure
+from rnncore.errors import ConfigError
+
+# Largest probability that a comparison of identical code says `slower` or `faster` of anything.
+FAMILY_ERROR = 0.01
+
+# What each measure may use of it. Time has most: the others hardly vary, and need little.
+ERROR_SHARES: dict[Measure, float] = {"time": 0.8, "memory": 0.1, "smape": 0.1}
+
+# A benchmark that is likely to stay the same is measured no further: with this confidence, its change is below the bound.
+FUTILITY_ERROR = 0.10
+
+# A machine's memory, as the system tells it, differs a little from boot to boot.
+SAME_MEMORY = 0.01
+
+# One measure of one benchmark.
+Key = tuple[str, Measure]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one side.
+
+    Attributes:
+        name: For people: a commit, or names of files.
+        runs: One per process, in the order they were measured.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def records(self, fullname: str) -> list[Record]:
+        """Return what the processes say of one benchmark."""
+        return [record for run in self.runs for record in run.records if record.fullname == fullname]
+
+    def why_not_measured(self, fullname: str) -> str:
+        """Return the reason that a process gives for a benchmark that it did not measure."""
+        for run in self.runs:
+            for name, outcome, reason in run.failed:
+                if name == fullname:
+                    return f"{outcome}: {reason}"
+            for name, reason in run.skipped:
+                if name == fullname:
+                    return f"skipped: {reason}"
+        return "not among its benchmarks"
+
+    def failures(self, fullname: str) -> list[str]:
+        """Return what went wrong with one benchmark, once per process that it went wrong in."""
+        wrong = [record.validity for record in self.records(fullname) if record.validity != "valid"]
+        return wrong + [
+            f"{outcome}: {reason}" for run in self.runs for name, outcome, reason in run.failed if name == fullname
+        ]
+
+
+def judge(
+    base: Side,
+    head: Side,
+    thresholds: Thresholds,
+    family_error: float = FAMILY_ERROR,
+    decided: Mapping[Key, Judgement] | None = None,
+) -> Comparison:
+    """Compare two sides, benchmark by benchmark.
+
+    Args:
+        base: What the head is held against.
+        head: What is judged.
+        thresholds: How large a change must be.
+        family_error: Largest probability of any false `slower` or `faster` here. Where a gate looks more than once, the
+            errors of its looks add up.
+        decided: Verdicts of earlier looks, which stay; those that found a change leave the family to be tested.
+
+    Raises:
+        ConfigError: If a side has no runs.
+    """
+    for side in (base, head):
+        if not side.runs:
+            raise ConfigError(f"{side.name}: no runs. Give at least one run file per side.")
+    differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
+    kept = decided or {}
+    tested = {
+        key: kept[key] if key in kept else _measured(base, head, *key, family_error)
+        for fullname in _fullnames(base, head)
+        for key in _keys(base, head, fullname)
+    }
+    judgements = tuple(_decide(tested, kept, thresholds, family_error))
+    if differences:
+        judgements = tuple(_as_incomparable(judgement, differences) for judgement in judgements)
+    return Comparison(
+        base.name,
+        head.name,
+        judgements,
+        tuple(_group_ratios(judgements)),
+        1 - family_error,
+        family_error,
+        tuple(_notes(base, head, differences)),
+        differences,
+    )
+
+
+def settled(comparison: Comparison, base: Side, head: Side, thresholds: Thresholds) -> dict[Key, Judgement]:
+    """Return the verdicts that more processes are unlikely to change."""
+    return {
+        (judgement.fullname, judgement.measure): judgement
+        for judgement in comparison.judgements
+        if judgement.verdict != "unclear" and not _may_still_change(judgement, base, head, thresholds)
+    }
+
+
+def _may_still_change(judgement: Judgement, base: Side, head: Side, thresholds: Thresholds) -> bool:
+    """Say whether a benchmark that looks the same may turn out to have changed by a little."""
+    if judgement.verdict != "same":
+        return False
+    bounds = thresholds.bounds(judgement.fullname, judgement.measure)
+    before, values = (_values(side, judgement.fullname, judgement.measure) for side in (base, head))
+    likely = compare_sides(before, values, FUTILITY_ERROR)
+    return likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high)
+
+
+def _fullnames(base: Side, head: Side) -> list[str]:
+    """Return all benchmarks, those of the head first, each once, also where they failed."""
+    names = [record.fullname for side in (head, base) for run in side.runs for record in run.records]
+    names += [name for side in (head, base) for run in side.runs for name, _, _ in run.failed]
+    return list(dict.fromkeys(names))
+
+
+def _keys(base: Side, head: Side, fullname: str) -> Iterator[Key]:
+    yield fullname, "time"
+    if base.failures(fullname) or head.failures(fullname):
+        return
+    for measure in ("memory", "smape"):
+        if _values(base, fullname, measure) and _values(head, fullname, measure):
+            yield fullname, measure
+
+
+def _values(side: Side, fullname: str, measure: Measure) -> list[float]:
+    """Return one value per process, for those that have one."""
+    values = (_VALUE_OF[measure](record) for record in side.records(fullname))
+    return [float(value) for value in values if value]
+
+
+def _memory_bytes(record: Record) -> Any:
+    of_device = record.extra.get("peak_device_bytes")
+    return record.extra.get("peak_rss_bytes") if of_device is None else of_device
+
+
+_VALUE_OF: dict[Measure, Callable[[Record], Any]] = {
+    "time": lambda record: min(record.rounds_s),
+    "memory": _memory_bytes,
+    "smape": lambda record: record.extra.get("smape"),
+}
+
+
+def _measured(base: Side, head: Side, fullname: str, measure: Measure, family_error: float) -> Judgement:
+    """Return a judgement with its numbers, and with its verdict where no number decides it."""
+    in_base, in_head = base.records(fullname), head.records(fullname)
+    group = (in_head or in_base)[0].group if in_head or in_base else "other"
+    found = Judgement(fullname, group, measure, "unclear", "", base_processes=len(in_base), head_processes=len(in_head))
+    wrong, wrong_before = head.failures(fullname), base.failures(fullname)
+    if wrong:
+        return replace(found, verdict="invalid", reason=f"wrong in {_counted(wrong, head)} of the head: {wrong[0]}")
+    if not in_head:
+        return replace(found, verdict="missing", reason=f"the head did not measure it: {head.why_not_measured(fullname)}")
+    if wrong_before:
+        reason = f"nothing to compare with, as it was wrong in {_counted(wrong_before, base)} of the base: {wrong_before[0]}"
+        return replace(found, verdict="new", reason=reason)
+    if not in_base:
+        return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
+    values, before = _values(head, fullname, measure), _values(base, fullname, measure)
+    ratio = compare_sides(before, values, family_error)
+    typical = _typical(before)
+    return replace(
+        found,
+        base=typical,
+        head=typical * ratio.estimate,
+        ratio=ratio.estimate,
+        low=ratio.low,
+        high=ratio.high,
+        p_value=ratio.p_value,
+        base_processes=len(before),
+        head_processes=len(values),
+    )
+
+
+def _counted(failures: Sequence[str], side: Side) -> str:
+    return f"{len(failures)} of {len(side.runs)} process{'es' if len(side.runs) != 1 else ''}"
+
+
+def _typical(values: Sequence[float]) -> float:
+    """Return what quick processes take: the value that a quarter of them stay below."""
+    return sorted(values)[(len(values) - 1) // 4]
+
+
+def _decide(
+    tested: Mapping[Key, Judgement], decided: Mapping[Key, Judgement], thresholds: Thresholds, family_error: float
+) -> Iterator[Judgement]:
+    """Yield the judgements with their verdicts, the family of each measure corrected by Holm's method."""
+    adjusted: dict[Key, float] = {}
+    for measure in MEASURES:
+        # A change found earlier is no longer tested; what was found to be the same still counts as a member.
+        family = {
+            key: judgement.p_value if key not in decided else 1.0
+            for key, judgement in tested.items()
+            if key[1] == measure
+            and judgement.p_value is not None
+            and not (key in decided and judgement.verdict in ("slower", "faster"))
+        }
+        adjusted |= _holm(family)
+    members = {measure: sum(key[1] == measure for key in adjusted) for measure in MEASURES}
+    for key, judgement in tested.items():
+        if key in decided or judgement.ratio is None:
+            yield judgement
+            continue
+        error = family_error * ERROR_SHARES[judgement.measure]
+        judgement = replace(judgement, p_value=adjusted[key])
+        yield _with_verdict(judgement, thresholds.bounds(*key), error, members[judgement.measure])
+
+
+def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Return Holm's adjusted p-values: at most an error where his method rejects at that error."""
+    adjusted: dict[Key, float] = {}
+    largest = 0.0
+    for rank, (key, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_value))
+        adjusted[key] = largest
+    return adjusted
+
+
+def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: int) -> Judgement:
+    ratio, low, high, p_value = judgement.ratio, judgement.low, judgement.high, judgement.p_value
+    if ratio is None or p_value is None:
+        return judgement
+    significant, change = p_value <= error, f"{100 * bounds.change:g} %"
+    if significant and bounds.is_more(ratio):
+        return replace(judgement, verdict="slower", reason=f"significant, and beyond {change}")
+    if significant and bounds.is_less(ratio):
+        return replace(judgement, verdict="faster", reason=f"significant, and beyond {change}")
+    if min(judgement.base_processes, judgement.head_processes) == 1:
+        return replace(judgement, reason=_one_process(ratio, bounds))
+    if low is not None and high is not None and bounds.hold_same(low, high):
+        return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:g} %")
+    needed = processes_needed(error / members)
+    if low is None or high is None or min(judgement.base_processes, judgement.head_processes) < needed:
+        return replace(judgement, reason=f"too few processes to tell: at least {needed} a side are needed")
+    if not significant:
+        return replace(judgement, reason="the noise between processes hides whether it changed")
+    return replace(judgement, reason=f"it changed, but whether beyond {change} is not clear")
+
+
+def _one_process(ratio: float, bounds: Bounds) -> str:
+    beyond = bounds.is_more(ratio) or bounds.is_less(ratio)
+    hint = f"beyond {100 * bounds.change:g} %, so worth a gate; " if beyond else ""
+    return f"{hint}one process per side, so the noise between processes is unknown"
+
+
+def _as_incomparable(judgement: Judgement, differences: Sequence[tuple[str, str, str]]) -> Judgement:
+    if judgement.ratio is None:
+        return judgement
+    facts = ", ".join(fact for fact, _, _ in differences[:3])
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    reason = f"the sides differ in {facts}{more}: the ratio compares machines, not code"
+    return replace(judgement, verdict="incomparable", reason=reason)
+
+
+def _group_ratios(judgements: Sequence[Judgement]) -> Iterator[GroupRatio]:
+    by_group: dict[str, list[float]] = {}
+    for judgement in judgements:
+        if judgement.measure == "time" and judgement.ratio is not None:
+            by_group.setdefault(judgement.group, []).append(math.log(judgement.ratio))
+    for group, logs in by_group.items():
+        yield GroupRatio(group, math.exp(sum(logs) / len(logs)), len(logs))
+
+
+def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
+    """Yield the stable facts in which any run differs from the first."""
+    facts, seen = _facts(first), set()
+    for run in others:
+        for name, value in _facts(run).items() | {(name, "–") for name in facts.keys() - _facts(run).keys()}:
+            before = facts.get(name, "–")
+            if value != before and name not in seen and not (name == "memory_bytes" and _near(before, value)):
+                seen.add(name)
+                yield name, before, value
+
+
+def _near(before: str, value: str) -> bool:
+    try:
+        return abs(float(value) / float(before) - 1) <= SAME_MEMORY
+    except (ValueError, ZeroDivisionError):
+        return False
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return what must be equal for two runs to be compared as code, as text by dotted name."""
+    facts = dict(_flat("", run.fingerprint))
+    facts["data"] = str((run.data or {}).get("digest"))
+    facts["scale"] = str(run.session.get("scale"))
+    return facts
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        elif not name.endswith("_why"):
+            yield f"{prefix}{name}", str(value)
+
+
+def _notes(base: Side, head: Side, differences: Sequence[object]) -> Iterator[str]:
+    if differences:
+        yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
+        return
+    if min(len(base.runs), len(head.runs)) == 1:
+        yield (
+            "One process per side: the noise between processes is unknown, so nothing can be told for certain. "
+            "'rnncore gate --base REV' measures both sides in turn."
+        )
+    elif not _in_turn(base, head):
+        yield (
+            "The sides were not measured in turn: what changed on the machine between them counts as a change here. "
+            "'rnncore gate --base REV' measures them in turn."
+        )
+    delayed = sorted({record.short_name for run in (*base.runs, *head.runs) for record in run.records if _delay(record)})
+    if delayed:
+        yield f"Delays were injected on purpose (--rnn-delay): {', '.join(delayed)}."
+
+
+def _delay(record: Record) -> Any:
+    return record.extra.get("injected_delay_pct")
+
+
+def _in_turn(base: Side, head: Side) -> bool:
+    """Say whether neither side was finished before the other began."""
+    times = [[run.datetime for run in side.runs] for side in (base, head)]
+    return max(times[0]) > min(times[1]) and max(times[1]) > min(times[0])
