@@ -24,12 +24,16 @@ from rnncore.errors import ConfigError, RnncoreError
 if TYPE_CHECKING:
     from rnncore.compare.judge import Side
     from rnncore.compare.verdict import Comparison
+    from rnncore.drive.gate import Progress as GateProgress
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
     from rnncore.forecast.windows import WindowConfig, Windows
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# Where a gate's progress is no bar, it is a line this often.
+GATE_LINE_EVERY_S = 60.0
 
 # Columns of words: a table's other columns but the first hold numbers.
 WORDS = ("verdict", "head against base", "why")
@@ -424,6 +428,86 @@ def compare(
     comparison = judge(_side(base, more_base), _side(head, more_head), read_thresholds(Path()))
     _print_comparison(comparison, as_json, markdown, junit, github)
     raise typer.Exit(comparison.exit_code)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def gate(
+    base: Annotated[str, typer.Option("--base", metavar="REV", help="Revision that the head is held against.")],
+    head: Annotated[
+        str, typer.Option("--head", metavar="REV", help="Revision, or 'worktree': this folder with its uncommitted changes.")
+    ] = "worktree",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
+    text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
+    scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for verdicts and run files.")] = Path("reports/gate"),
+    as_json: VerdictJsonOption = False,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    github: GithubOption = False,
+) -> None:
+    """Tell whether a change made anything slower: both revisions, measured in turn on this machine.
+
+    Both lie in git worktrees of their own; your files stay as they are. Thresholds are the head's, from
+    [tool.rnncore.thresholds] in ./pyproject.toml.
+    """
+    from datetime import UTC, datetime
+
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget, run_gate
+    from rnncore.drive.process import Suites
+
+    budget_s = parse_budget(budget)
+    arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
+    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    with _gate_progress(budget_s) as on_progress:
+        comparison = run_gate(
+            Path(),
+            base,
+            head,
+            Suites(arguments=arguments),
+            budget_s,
+            read_thresholds(Path()),
+            out / "processes",
+            on_progress,
+        )
+    _write_comparison(comparison, out)
+    _print_comparison(comparison, as_json, markdown, junit, github)
+    err.print(f"Verdicts and run files: {out}")
+    raise typer.Exit(comparison.exit_code)
+
+
+@contextmanager
+def _gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
+    """Show processes, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("Warming up", total=budget_s)
+        said_at_s = budget_s
+
+        def on_progress(now: "GateProgress") -> None:
+            nonlocal said_at_s
+            counts = (
+                f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
+            )
+            line = f"{now.processes} processes, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            progress.update(task, description=line, completed=budget_s - now.left_s)
+            if not err.is_terminal and said_at_s - now.left_s >= GATE_LINE_EVERY_S:
+                said_at_s = now.left_s
+                err.print(line)
+
+        yield on_progress
+
+
+def _write_comparison(comparison: "Comparison", folder: Path) -> None:
+    from rnncore.files import write_text
+    from rnncore.report.verdicts import verdict_json, verdict_junit, verdict_markdown
+
+    write_text(folder / "verdict.json", json.dumps(verdict_json(comparison), indent=1) + "\n")
+    write_text(folder / "verdict.md", verdict_markdown(comparison))
+    write_text(folder / "junit.xml", verdict_junit(comparison))
 
 
 def _side(name: str, more: list[str] | None) -> "Side":

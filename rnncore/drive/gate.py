@@ -1,0 +1,192 @@
+"""Did this change make it slower? Two revisions, measured in turn by many short processes, until that can be told.
+
+The processes alternate in the order base, head, head, base: a drift of the machine meets both sides alike. The gate looks
+at what it has a few times while it runs. Every look may raise a false alarm, so each gets a part of the error that the
+gate may make in all, more the more of the budget is spent; the parts add up to the whole, whatever the looks have in
+common (Bonferroni's inequality). A benchmark that is decided at a look stays decided.
+
+Source:
+    Lan, K. K. G. & DeMets, D. L. (1983). Discrete sequential boundaries for clinical trials. Biometrika 70(3), 659-663:
+    spending the error as the trial goes on. Kim, K. & DeMets, D. L. (1987). Design and analysis of group sequential tests
+    based on the type I error spending rate function. Biometrika 74(1), 149-154: the power family, here of power 2.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rnncore.compare.judge import FAMILY_ERROR, Key, Side, judge, settled
+from rnncore.compare.profile import difference, explain
+from rnncore.compare.runs import Run
+from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
+from rnncore.errors import ConfigError, ProcessError
+
+# Parts of the budget after which the gate looks at what it has.
+LOOKS = (0.4, 0.6, 0.8, 1.0)
+
+# Base and head in turn: 0 is the base.
+BLOCK = (0, 1, 1, 0)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a gate stands.
+
+    Attributes:
+        processes: Processes that have ended, warm-up left out.
+        decided: Benchmarks whose verdict more processes are unlikely to change.
+        undecided: The others; 0 before the first look too.
+        left_s: Seconds of the budget that are left.
+    """
+
+    processes: int
+    decided: int
+    undecided: int
+    left_s: float
+
+
+def run_gate(
+    repository: Path,
+    base: str,
+    head: str,
+    suites: Suites,
+    budget_s: float,
+    thresholds: Thresholds,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+) -> Comparison:
+    """Measure two revisions in turn and compare them.
+
+    Args:
+        repository: A folder in the repository.
+        base: A revision.
+        head: A revision, or `worktree`.
+        suites: What each process runs.
+        budget_s: Seconds for all processes; profiles of what became slower come after.
+        thresholds: How large a change must be.
+        folder: Where the run files go.
+        on_progress: Told after every process.
+
+    Raises:
+        ConfigError: If a revision is unknown, or its processes would measure other code.
+        ProcessError: If a process leaves no run file.
+    """
+    with two_worktrees(repository, base, head) as trees:
+        for tree in trees:
+            require_own_package(tree.path)
+        comparison = measure_in_turn(trees, suites, budget_s, thresholds, folder, on_progress)
+        pins = differing_pins(*trees)
+        if pins:
+            note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
+            comparison = replace(comparison, notes=(*comparison.notes, note))
+        return _with_profiles(comparison, trees, suites, folder)
+
+
+def measure_in_turn(
+    trees: tuple[Tree, Tree],
+    suites: Suites,
+    budget_s: float,
+    thresholds: Thresholds,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+    extra: tuple[Sequence[str], Sequence[str]] = ((), ()),
+) -> Comparison:
+    """Alternate processes of two trees until every benchmark is decided or the budget is spent.
+
+    Args:
+        trees: Base and head.
+        suites: What each process runs.
+        budget_s: Seconds for all processes.
+        thresholds: How large a change must be.
+        folder: Where the run files go.
+        on_progress: Told after every process.
+        extra: Further arguments of the processes of each side.
+
+    Raises:
+        ConfigError: If not even one block fits into the budget.
+        ProcessError: If a process leaves no run file.
+    """
+    began_s = time.monotonic()
+
+    def left_s() -> float:
+        return budget_s - (time.monotonic() - began_s)
+
+    # The first process of a tree compiles bytecode and fills caches; it is not counted.
+    for tree, arguments in zip(trees, extra, strict=True):
+        run_process(tree.path, suites, folder / f"{tree.path.name}-warm-up.json", arguments)
+    runs: tuple[list[Run], list[Run]] = ([], [])
+    decided: dict[Key, Judgement] = {}
+    comparison: Comparison | None = None
+    looks, spent = list(LOOKS), 0.0
+    block_s = 0.0
+    while True:
+        block_began_s = time.monotonic()
+        for side in BLOCK:
+            name = f"{trees[side].path.name}-{len(runs[side]):03}.json"
+            runs[side].append(run_process(trees[side].path, suites, folder / name, extra[side]).run)
+            undecided = len(comparison.judgements) - len(decided) if comparison else 0
+            on_progress(Progress(sum(map(len, runs)), len(decided), undecided, left_s()))
+        block_s = max(block_s, time.monotonic() - block_began_s)
+        is_last = left_s() < block_s
+        if not is_last and left_s() > budget_s * (1 - looks[0]):
+            continue
+        fraction = 1.0 if is_last else max(look for look in looks if budget_s * look <= budget_s - left_s())
+        looks = [look for look in looks if look > fraction]
+        sides = tuple(Side(tree.name, tuple(measured)) for tree, measured in zip(trees, runs, strict=True))
+        error = FAMILY_ERROR * (fraction**2 - spent**2)
+        spent = fraction
+        comparison = judge(sides[0], sides[1], thresholds, error, decided)
+        decided = settled(comparison, sides[0], sides[1], thresholds)
+        if is_last or len(decided) == len(comparison.judgements):
+            return replace(comparison, family_error=FAMILY_ERROR)
+
+
+def parse_budget(text: str) -> float:
+    """Return the seconds of a budget such as `90s`, `10m` or `1h`.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    unit_s = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        seconds = float(text[:-1]) * (unit_s or 0.0)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"--budget is {text!r}; give a number and s, m or h, such as 10m.")
+    return seconds
+
+
+def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> Comparison:
+    """Name the operations that grew in each benchmark that became slower, from one profiled process of each side."""
+    slower = {one.fullname for one in comparison.judgements if one.verdict == "slower" and one.measure == "time"}
+    if not slower:
+        return comparison
+    profiled = replace(suites, paths=tuple(sorted(slower)))
+    try:
+        base, head = (
+            {
+                record.fullname: record
+                for record in run_process(
+                    tree.path, profiled, folder / f"{tree.path.name}-profiled.json", ["--rnn-profile"]
+                ).run.records
+            }
+            for tree in trees
+        )
+    except ProcessError as error:
+        return replace(comparison, notes=(*comparison.notes, f"No profiles of what became slower: {error}"))
+    grown = {
+        name: explain(difference(base[name], head[name]))
+        for name in slower & base.keys() & head.keys()
+        if base[name].extra.get("profile") and head[name].extra.get("profile")
+    }
+    return replace(
+        comparison,
+        judgements=tuple(
+            replace(one, grown=grown.get(one.fullname)) if one.measure == "time" else one for one in comparison.judgements
+        ),
+    )

@@ -1,0 +1,124 @@
+"""Two revisions of a repository as folders of their own; the user's files and index stay as they are."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnncore.errors import ConfigError
+
+# The head that is what lies in the user's folder, uncommitted changes and new files with it.
+WORKTREE = "worktree"
+
+# What says which dependencies a revision wants.
+_PINS = ("constraints.txt", "requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A revision in a folder.
+
+    Attributes:
+        path: The folder.
+        name: For people: the commit, and how it was asked for.
+    """
+
+    path: Path
+    name: str
+
+
+@contextmanager
+def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree, Tree]]:
+    """Yield folders that hold two revisions, and remove them however the block ends.
+
+    Their paths have the same length: the size of a process's environment can change its speed.
+
+    Args:
+        repository: A folder in the repository.
+        base: A revision, as git names it.
+        head: The same, or `worktree` for what lies in the user's folder.
+
+    Raises:
+        ConfigError: If this is no git repository, or a revision is not in it.
+    """
+    top = Path(_git(repository, "rev-parse", "--show-toplevel"))
+    commits = _commit(top, base), _snapshot(top) if head == WORKTREE else _commit(top, head)
+    names = _name(top, base, commits[0]), _name(top, head, commits[1])
+    with tempfile.TemporaryDirectory(prefix="rnncore-gate-") as folder:
+        paths = Path(folder) / "base", Path(folder) / "head"
+        try:
+            for path, commit in zip(paths, commits, strict=True):
+                _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit)
+            yield Tree(paths[0], names[0]), Tree(paths[1], names[1])
+        finally:
+            for path in paths:
+                if path.exists():
+                    _git(top, "worktree", "remove", "--force", str(path))
+            _git(top, "worktree", "prune")
+
+
+def differing_pins(base: Tree, head: Tree) -> list[str]:
+    """Return the names of files that say which dependencies are wanted, and are not the same in both trees."""
+    return [name for name in _PINS if _text(base.path / name) != _text(head.path / name)]
+
+
+def _text(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _commit(top: Path, revision: str) -> str:
+    try:
+        return _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except ConfigError:
+        raise ConfigError(
+            f"{revision}: no such revision in {top}. Give a commit, branch or tag that 'git log' knows; in CI, check out with "
+            "the full history (fetch-depth: 0)."
+        ) from None
+
+
+def _snapshot(top: Path) -> str:
+    """Return a commit of the folder as it is: on no branch, made with an index of its own."""
+    commit = _git(top, "rev-parse", "HEAD")
+    with tempfile.TemporaryDirectory(prefix="rnncore-index-") as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        _git(top, "read-tree", "HEAD", variables=index)
+        _git(top, "add", "--all", variables=index)
+        tree = _git(top, "write-tree", variables=index)
+    if tree == _git(top, "rev-parse", "HEAD^{tree}"):
+        return commit
+    who = {f"GIT_{role}_{what}": "rnncore" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return _git(top, "commit-tree", tree, "-p", commit, "-m", "rnncore gate: uncommitted changes", variables=who)
+
+
+def _name(top: Path, revision: str, commit: str) -> str:
+    if revision != WORKTREE:
+        return commit[:12] if commit.startswith(revision) else f"{commit[:12]} ({revision})"
+    current = _git(top, "rev-parse", "HEAD")
+    return f"{current[:12]}{' with uncommitted changes' if commit != current else ''} (worktree)"
+
+
+def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
+    """Return what git prints.
+
+    Raises:
+        ConfigError: If git is not installed or fails, with its words.
+    """
+    environment = {**os.environ, **(variables or {})}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ConfigError("git is not installed, and the gate needs it for its two revisions. Install git.") from None
+    if done.returncode != 0:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise ConfigError(f"'git {' '.join(arguments)}' in {folder}: {said}")
+    return done.stdout.strip()
