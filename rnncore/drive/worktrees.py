@@ -74,8 +74,8 @@ def _commit(top: Path, revision: str) -> str:
         return _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except ConfigError:
         raise ConfigError(
-            f"{revision}: no such revision in {top}. Give a commit, branch or tag that 'git log' knows; in CI, check out with "
-            "the full history (fetch-depth: 0)."
+            f"{revision}: no such revision in {top}. Give a commit, branch or tag that 'git log' knows; in CI, check "
+            "out with the full history (fetch-depth: 0)."
         ) from None
 
 
@@ -109,7 +109,7 @@ def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = No
     environment = {**os.environ, **(variables or {})}
     try:
         done = subprocess.run(
-            ["git", *arguments],
+            ["git", *arguments],  # noqa: S607 (wherever the user has it)
             cwd=folder,
             env=environment,
             capture_output=True,
