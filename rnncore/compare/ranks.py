@@ -60,10 +60,11 @@ def compare_sides(base: Sequence[float], head: Sequence[float], error: float) ->
     log_base, log_head = np.log(np.asarray(base, np.float64)), np.log(np.asarray(head, np.float64))
     if np.ptp(log_base) == 0 and np.ptp(log_head) == 0:
         return _ratio_of_constants(log_base, log_head)
-    # Where the sides lie against each other changes only as a shift passes one of these.
-    shifts = np.unique(log_head[:, None] - log_base[None, :])
-    estimate = _estimate(log_base, log_head, shifts)
-    low, high = _interval(log_base, log_head, shifts, error)
+    # The order of all values changes only as a shift of the head passes one of these.
+    edges = np.unique(log_head[:, None] - log_base[None, :])
+    between = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
+    estimate, nearest = _estimate(log_base, log_head, edges, between)
+    low, high = _interval(log_base, log_head, edges, between, nearest, error)
     return Ratio(
         math.exp(estimate),
         None if low is None else math.exp(min(low, estimate)),
@@ -122,36 +123,39 @@ def _null_distribution(scores: tuple[int, ...], drawn: int) -> FloatArray:
     return counts
 
 
-def _total_against_mean(log_base: FloatArray, log_head: FloatArray, shift: float) -> float:
-    """Return the total of the head's scores, shifted, less what it is on average where nothing differs."""
-    scores = _scores(log_base, log_head - shift)
+def _total_against_mean(log_base: FloatArray, log_head: FloatArray) -> float:
+    """Return the total of the head's scores, less what it is on average where nothing differs."""
+    scores = _scores(log_base, log_head)
     return float(scores[len(log_base) :].sum() - len(log_head) * scores.mean())
 
 
-def _estimate(log_base: FloatArray, log_head: FloatArray, shifts: FloatArray) -> float:
-    """Return the shift at which the head's scores lie neither above nor below the base's."""
-    # The total falls as the shift grows: the first shift that leaves it below, and the last that leaves it above.
-    first_below = _first(len(shifts), lambda index: _total_against_mean(log_base, log_head, shifts[index]) < 0)
-    first_not_above = _first(len(shifts), lambda index: _total_against_mean(log_base, log_head, shifts[index]) <= 0)
-    inside = shifts[max(first_not_above - 1, 0) : first_below + 1]
-    return float((inside[0] + inside[-1]) / 2)
+def _estimate(log_base: FloatArray, log_head: FloatArray, edges: FloatArray, between: FloatArray) -> tuple[float, int]:
+    """Return the shift at which the head's scores lie neither above nor below the base's, and the gap it lies in or beside.
+
+    Args:
+        log_base: Shape (m,).
+        log_head: Shape (n,).
+        edges: Shifts at which the order changes, ascending. Shape (k,).
+        between: One shift of each gap before, between and after the edges. Shape (k + 1,).
+    """
+    # The total falls as the shift grows, from above its mean in the first gap to below it in the last.
+    not_above = _first(len(between), lambda gap: _total_against_mean(log_base, log_head - between[gap]) <= 0)
+    below = _first(len(between), lambda gap: _total_against_mean(log_base, log_head - between[gap]) < 0)
+    return float((edges[not_above - 1] + edges[below - 1]) / 2), not_above
 
 
 def _interval(
-    log_base: FloatArray, log_head: FloatArray, shifts: FloatArray, error: float
+    log_base: FloatArray, log_head: FloatArray, edges: FloatArray, between: FloatArray, nearest: int, error: float
 ) -> tuple[float | None, float | None]:
     """Return the smallest and largest shift that the test does not reject; None for an end that it never rejects."""
-    between = (shifts[:-1] + shifts[1:]) / 2
 
-    def rejected(index: int) -> bool:
-        return p_value(log_base, log_head - between[index]) <= error
+    def kept(gap: int) -> bool:
+        return p_value(log_base, log_head - between[gap]) > error
 
-    middle = _first(len(between), lambda index: _total_against_mean(log_base, log_head, between[index]) <= 0)
-    if p_value(log_base, log_head - (shifts[0] - 1)) > error:
-        return None, None
-    first_kept = _first(middle, lambda index: not rejected(index))
-    first_rejected_above = middle + _first(len(between) - middle, lambda index: rejected(middle + index))
-    return float(shifts[first_kept]), float(shifts[min(first_rejected_above, len(shifts) - 1)])
+    first_kept = _first(nearest, kept)
+    first_rejected = nearest + _first(len(between) - nearest, lambda more: not kept(nearest + more))
+    low = None if first_kept == 0 else float(edges[first_kept - 1])
+    return low, None if first_rejected == len(between) else float(edges[first_rejected - 1])
 
 
 def _first(count: int, holds: Callable[[int], bool]) -> int:

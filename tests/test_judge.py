@@ -1,0 +1,309 @@
+"""Tests of the verdicts on two sides of run files: planted changes, faults, gaps, other machines, and looks."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore.compare.judge import FAMILY_ERROR, Side, judge, settled
+from rnncore.compare.ranks import compare_sides
+from rnncore.compare.runs import Run, find_runs, read_run
+from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.errors import ConfigError, RunFileError
+from tests.run_files import inference, make_run, run_content
+
+NAMES = ("gru", "lstm")
+START = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Callable[..., Side]:
+    """Return a function that makes a side of processes whose quickest rounds vary by about 1 %, now and then by far more."""
+    made = 0
+
+    def make(
+        name: str,
+        processes: int = 12,
+        factors: Sequence[float] = (1.0, 1.0),
+        first_minute: int = 0,
+        change: Callable[[dict[str, Any], int], None] = lambda content, process: None,
+    ) -> Side:
+        nonlocal made
+        rng = np.random.default_rng([made, processes])
+        made += 1
+        runs = []
+        for process in range(processes):
+            noise = np.exp(rng.exponential(0.01, len(factors)) + (rng.random(len(factors)) < 0.2) * 0.5)
+            rows = [
+                inference(cell, "torch", 1, 0.005 * factor * wobble)
+                for cell, factor, wobble in zip(NAMES, factors, noise, strict=False)
+            ]
+            content = run_content(rows)
+            content["datetime"] = (START + timedelta(minutes=first_minute + 2 * process)).isoformat()
+            change(content, process)
+            runs.append(read_run(make_run(tmp_path, content, f"{name}-{made}-{process:03}.json")))
+        return Side(name, tuple(runs))
+
+    return make
+
+
+def _of(comparison: Comparison, cell: str, measure: str = "time") -> Judgement:
+    (found,) = [one for one in comparison.judgements if f"[{cell}-" in one.fullname and one.measure == measure]
+    return found
+
+
+def _compare(base: Side, head: Side, thresholds: Thresholds | None = None, **more: Any) -> Comparison:
+    return judge(base, head, thresholds or Thresholds(), **more)
+
+
+def test_a_planted_slowdown_is_slower_and_the_rest_is_the_same(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base"), side("head", factors=(1.10, 1.0), first_minute=1))
+    slower, same = _of(comparison, "gru"), _of(comparison, "lstm")
+    assert (slower.verdict, same.verdict) == ("slower", "same")
+    assert slower.ratio == pytest.approx(1.10, abs=0.02)
+    assert slower.low is not None
+    assert slower.high is not None
+    assert 1 < slower.low < 1.10 < slower.high
+    assert (comparison.verdict, comparison.exit_code) == ("slower", 1)
+    assert comparison.notes == ()
+
+
+def test_a_planted_gain_is_faster(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base"), side("head", factors=(0.9, 1.0), first_minute=1))
+    assert _of(comparison, "gru").verdict == "faster"
+    assert (comparison.verdict, comparison.exit_code) == ("faster", 0)
+
+
+def test_a_significant_change_below_the_threshold_is_not_slower(side: Callable[..., Side]) -> None:
+    wide = Thresholds((("*", {"time_pct": 15.0, "same_time_pct": 20.0}),))
+    comparison = _compare(side("base"), side("head", factors=(1.10, 1.0), first_minute=1), wide)
+    judgement = _of(comparison, "gru")
+    assert judgement.p_value is not None
+    assert judgement.p_value < FAMILY_ERROR
+    assert judgement.verdict == "same"
+
+
+def test_a_large_ratio_of_too_few_processes_is_unclear_and_says_how_many_are_needed(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base", processes=3), side("head", processes=3, factors=(1.5, 1.0), first_minute=1))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, comparison.exit_code) == ("unclear", 3)
+    assert judgement.reason == "too few processes to tell: at least 6 a side are needed"
+
+
+def test_one_process_per_side_can_only_warn(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base", processes=1), side("head", processes=1, factors=(3.0, 1.0), first_minute=1))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, judgement.low, judgement.high) == ("unclear", None, None)
+    assert judgement.ratio == pytest.approx(3.0, rel=0.7)
+    assert judgement.reason.startswith("beyond 2 %, so worth a gate; one process per side")
+    assert "noise between processes is unknown" in comparison.notes[0]
+
+
+def test_sides_measured_one_after_the_other_get_a_note(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base"), side("head", first_minute=100))
+    assert "not measured in turn" in comparison.notes[0]
+
+
+def test_other_hardware_is_incomparable_and_shows_the_ratio(side: Callable[..., Side]) -> None:
+    def elsewhere(content: dict[str, Any], process: int) -> None:
+        content["machine_info"]["fingerprint"]["cpu"] = "Other CPU"
+
+    comparison = _compare(side("base"), side("head", factors=(0.5, 0.5), first_minute=1, change=elsewhere))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, comparison.exit_code) == ("incomparable", 4)
+    assert judgement.ratio == pytest.approx(0.5, abs=0.02)
+    assert comparison.differences == (("cpu", "Made CPU (family 6, model 143)", "Other CPU"),)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("machine_info", "fingerprint", "packages", "torch"), "2.14.0"),
+        (("machine_info", "fingerprint", "threads"), 4),
+        (("machine_info", "fingerprint", "gpu"), {"name": "H100"}),
+        (("rnncore", "data", "digest"), "other"),
+        (("rnncore", "scale"), "full"),
+    ],
+)
+def test_any_fact_that_makes_it_another_measurement_is_named(
+    side: Callable[..., Side], path: tuple[str, ...], value: object
+) -> None:
+    def differ(content: dict[str, Any], process: int) -> None:
+        inside = content
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = value
+
+    comparison = _compare(side("base"), side("head", first_minute=1, change=differ))
+    assert comparison.verdict == "incomparable"
+    assert {fact.split(".")[0] for fact, _, _ in comparison.differences} <= set(path) | {"data", "scale"}
+
+
+def test_a_machine_with_a_few_pages_less_is_the_same(side: Callable[..., Side]) -> None:
+    def fewer_pages(content: dict[str, Any], process: int) -> None:
+        content["machine_info"]["fingerprint"]["memory_bytes"] -= 8192
+
+    assert _compare(side("base"), side("head", first_minute=1, change=fewer_pages)).differences == ()
+
+
+def test_a_benchmark_that_vanished_is_missing_with_the_reason(side: Callable[..., Side]) -> None:
+    def skip(content: dict[str, Any], process: int) -> None:
+        gone = content["benchmarks"].pop(0)["fullname"]
+        content["rnncore"]["skipped"] = [{"fullname": gone, "reason": "no such device"}]
+
+    comparison = _compare(side("base"), side("head", first_minute=1, change=skip))
+    assert _of(comparison, "gru").verdict == "missing"
+    assert "skipped: no such device" in _of(comparison, "gru").reason
+    assert (comparison.verdict, comparison.exit_code) == ("missing", 5)
+
+
+def test_a_benchmark_that_is_added_is_new_and_no_fault(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base", factors=(1.0,)), side("head", first_minute=1))
+    assert _of(comparison, "lstm").verdict == "new"
+    assert comparison.exit_code == 0
+
+
+def test_a_wrong_result_in_one_process_is_invalid(side: Callable[..., Side]) -> None:
+    def break_one(content: dict[str, Any], process: int) -> None:
+        if process == 3:
+            content["benchmarks"][0]["extra_info"]["validity"] = "forecasts differ from float64"
+
+    comparison = _compare(side("base"), side("head", first_minute=1, change=break_one))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, comparison.exit_code) == ("invalid", 1)
+    assert judgement.reason == "wrong in 1 of 12 processes of the head: forecasts differ from float64"
+
+
+def test_a_result_that_was_wrong_before_is_nothing_to_compare_with(side: Callable[..., Side]) -> None:
+    def break_all(content: dict[str, Any], process: int) -> None:
+        content["benchmarks"][0]["extra_info"]["validity"] = "forecasts differ from float64"
+
+    comparison = _compare(side("base", change=break_all), side("head", first_minute=1))
+    assert _of(comparison, "gru").verdict == "new"
+    assert "nothing to compare with" in _of(comparison, "gru").reason
+
+
+def test_a_benchmark_that_died_is_invalid(side: Callable[..., Side]) -> None:
+    def die(content: dict[str, Any], process: int) -> None:
+        gone = content["benchmarks"].pop(0)["fullname"]
+        content["rnncore"]["failed"] = [{"fullname": gone, "outcome": "out of memory", "reason": "MemoryError"}]
+
+    judgement = _of(_compare(side("base"), side("head", first_minute=1, change=die)), "gru")
+    assert judgement.verdict == "invalid"
+    assert "out of memory: MemoryError" in judgement.reason
+
+
+@pytest.mark.parametrize(("key", "measure"), [("peak_rss_bytes", "memory"), ("smape", "smape")])
+def test_memory_and_smape_are_judged_too(side: Callable[..., Side], key: str, measure: str) -> None:
+    def grow(content: dict[str, Any], process: int) -> None:
+        content["benchmarks"][0]["extra_info"][key] *= 1.2
+
+    comparison = _compare(side("base"), side("head", first_minute=1, change=grow))
+    assert _of(comparison, "gru", measure).verdict == "slower"
+    assert _of(comparison, "lstm", measure).verdict == "same"
+    assert _of(comparison, "gru").verdict == "same"
+    assert comparison.exit_code == 1
+
+
+def test_many_benchmarks_of_identical_code_raise_no_more_alarms_than_one(side: Callable[..., Side]) -> None:
+    """A hundred comparisons of two benchmarks: at 1 % for the family, more than five alarms are no chance."""
+    alarms = 0
+    for _ in range(25):
+        base, head = side("base", processes=8), side("head", processes=8, first_minute=1)
+        comparison = _compare(base, head, Thresholds((("*", {"time_pct": 0.001}),)))
+        alarms += any(one.verdict in ("slower", "faster") for one in comparison.judgements)
+    assert alarms <= 3
+
+
+def test_holm_multiplies_the_smallest_p_value_most(side: Callable[..., Side]) -> None:
+    base, head = side("base"), side("head", factors=(1.10, 1.03), first_minute=1)
+    times = [_of(_compare(base, head), cell) for cell in NAMES]
+    raw = [compare_sides(*([min(r.rounds_s) for r in s.records(one.fullname)] for s in (base, head)), 0.01) for one in times]
+    assert raw[0].p_value < raw[1].p_value
+    assert times[0].p_value == pytest.approx(2 * raw[0].p_value)
+    assert times[1].p_value == pytest.approx(raw[1].p_value)
+
+
+def test_delays_that_were_injected_are_told(side: Callable[..., Side]) -> None:
+    def delay(content: dict[str, Any], process: int) -> None:
+        content["benchmarks"][0]["extra_info"]["injected_delay_pct"] = 5.0
+
+    comparison = _compare(side("base"), side("head", first_minute=1, change=delay))
+    assert any("injected on purpose" in note and "gru" in note for note in comparison.notes)
+
+
+def test_what_an_earlier_look_decided_stays(side: Callable[..., Side]) -> None:
+    base, head = side("base"), side("head", factors=(1.10, 1.0), first_minute=1)
+    first = _compare(base, head)
+    decided = settled(first, base, head, Thresholds())
+    assert decided[_of(first, "gru").fullname, "time"].verdict == "slower"
+    calm = side("head", first_minute=1)
+    later = _compare(base, calm, decided=decided)
+    assert _of(later, "gru") == _of(first, "gru")
+
+
+def test_a_decided_change_leaves_the_family_and_a_decided_same_stays_in_it(side: Callable[..., Side]) -> None:
+    base, head = side("base"), side("head", factors=(1.10, 1.03), first_minute=1)
+    both = _compare(base, head)
+    gru = (_of(both, "gru").fullname, "time")
+    alone = _compare(base, head, decided={gru: replace(_of(both, "gru"), verdict="slower")})
+    with_same = _compare(base, head, decided={gru: replace(_of(both, "gru"), verdict="same")})
+    p_alone, p_with_same = _of(alone, "lstm").p_value, _of(with_same, "lstm").p_value
+    assert p_alone is not None
+    assert p_with_same == pytest.approx(min(1.0, 2 * p_alone))
+
+
+def test_an_undecided_benchmark_is_not_settled(side: Callable[..., Side]) -> None:
+    base, head = side("base", processes=3), side("head", processes=3, first_minute=1)
+    comparison = _compare(base, head)
+    assert all(measure != "time" for _, measure in settled(comparison, base, head, Thresholds()))
+
+
+def test_groups_have_the_geometric_mean_of_their_ratios(side: Callable[..., Side]) -> None:
+    comparison = _compare(side("base"), side("head", factors=(1.2, 0.8), first_minute=1))
+    ratios = [_of(comparison, cell).ratio for cell in NAMES]
+    (group,) = comparison.groups
+    assert group.ratio == pytest.approx(float(np.sqrt(np.prod(np.array(ratios, dtype=float)))))
+    assert group.count == 2
+
+
+def test_a_side_without_runs_is_refused(side: Callable[..., Side]) -> None:
+    with pytest.raises(ConfigError, match="at least one run file"):
+        _compare(side("base"), Side("empty", ()))
+
+
+def test_runs_are_found_by_file_folder_glob_and_number(tmp_path: Path) -> None:
+    store = tmp_path / "Linux-CPython-3.11-64bit"
+    store.mkdir()
+    one, two = make_run(store, name="0007_made.json"), make_run(store, name="0008_made.json")
+    assert find_runs(str(one)) == [one]
+    assert find_runs(str(store)) == [one, two]
+    assert find_runs(str(store / "000[78]*.json")) == [one, two]
+    assert find_runs("0007", tmp_path) == [one]
+    assert find_runs("8", tmp_path) == [two]
+
+
+def test_a_name_that_finds_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match="0009: no such run"):
+        find_runs("0009", tmp_path)
+
+
+def test_a_number_of_two_machines_is_told(tmp_path: Path) -> None:
+    for machine in ("Linux-a", "Linux-b"):
+        (tmp_path / machine).mkdir()
+        make_run(tmp_path / machine, name="0007_made.json")
+    with pytest.raises(RunFileError, match="stands for 2 runs"):
+        find_runs("0007", tmp_path)
+
+
+def test_a_run_keeps_its_name_where_it_holds_colons(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.005)])
+    content["benchmarks"][0]["fullname"] = "bench/a.py::test_op[aten::addmm]"
+    run: Run = read_run(make_run(tmp_path, json.loads(json.dumps(content))))
+    assert run.records[0].short_name == "test_op[aten::addmm]"
