@@ -95,6 +95,19 @@ def test_default_inference_has_batches_of_1_32_and_1024_on_the_article_model(dev
 
 
 def test_a_larger_scale_measures_more() -> None:
-    quick, default, full = (len(cases.inference_cases(scale)) for scale in SCALES)
-    assert quick < default < full
+    gate, quick, default, full = (len(cases.inference_cases(scale)) for scale in SCALES)
+    assert gate == quick < default < full
     assert "openvino" in {case.runtime for case in cases.inference_cases("full")}
+
+
+def test_the_gate_covers_every_suite_and_cell() -> None:
+    measured = [
+        case
+        for choose in (cases.training_cases, cases.inference_cases, cases.accuracy_cases)
+        for case in choose("gate")
+        if case.device == "cpu"
+    ]
+    covered = {(case.phase, case.cell) for case in measured}
+    assert covered == {(phase, cell) for phase in ("train", "infer", "accuracy") for cell in ("gru", "lstm")}
+    assert cases.preparing_cases("gate")
+    assert cases.gathering_cases("gate")

@@ -59,8 +59,8 @@ class RnnBenchmark:
         threads: int,
         ceilings: "Callable[[], Ceilings] | None",
         trace_folder: Path | None,
-        brief: bool,
-        delay_pct: float,
+        brief: bool = False,
+        delay_pct: float = 0.0,
     ) -> None:
         self._benchmark = benchmark
         self._session = session

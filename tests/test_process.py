@@ -1,0 +1,113 @@
+"""Tests of one benchmark process: the tree it measures, its run file, and how it fails."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.errors import ConfigError, ProcessError
+
+SUITE = """
+    from rnncore.measure.case import Case
+    import pytest
+
+    def one(scale):
+        return [Case("infer", "gru", 8, 1, 4, batch_size=1, device="cpu", precision="fp32")]
+
+    @pytest.mark.rnn_cases(choose=one)
+    def test_made(rnn_case, rnn_benchmark):
+        rnn_benchmark(lambda: sum(range(1000)), windows=1, group="made")
+        rnn_benchmark.record(validity="valid")
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    (folder / "bench").mkdir(parents=True)
+    (folder / "bench" / "test_made.py").write_text(textwrap.dedent(SUITE), encoding="utf-8")
+    return folder
+
+
+def test_a_process_gives_a_run_file_of_the_suites(tree: Path, tmp_path: Path) -> None:
+    process = run_process(tree, Suites(), tmp_path / "out" / "a.json", ["--rnn-delay=50:*test_made*"])
+    (record,) = process.run.records
+    assert record.fullname.startswith("bench/test_made.py::test_made[gru")
+    assert record.extra["injected_delay_pct"] == 50
+    assert process.run.session["scale"] == "gate"
+    assert process.run.ceilings is None
+    assert process.wall_s > 0
+
+
+def test_a_process_without_a_run_file_shows_its_last_lines(tree: Path, tmp_path: Path) -> None:
+    (tree / "bench" / "test_made.py").write_text("import nothing_of_that_name", encoding="utf-8")
+    with pytest.raises(ProcessError, match="exit code 2 and no run file") as caught:
+        run_process(tree, Suites(), tmp_path / "a.json")
+    assert "nothing_of_that_name" in str(caught.value)
+
+
+def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="exit code 5"):
+        run_process(tree, Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
+
+
+def test_a_process_that_takes_too_long_is_ended_with_its_children(tree: Path, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = f"""
+        import subprocess, sys, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        open({str(pid)!r}, "w").write(str(child.pid))
+        time.sleep(60)
+    """
+    (tree / "bench" / "test_made.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    with pytest.raises(ProcessError, match="took longer than 8 s"):
+        run_process(tree, Suites(timeout_s=8), tmp_path / "a.json")
+    assert _has_ended(int(pid.read_text()))
+
+
+def test_an_interrupt_ends_the_process(tree: Path, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    (tree / "bench" / "test_made.py").write_text(code, encoding="utf-8")
+    driver = f"""
+        from pathlib import Path
+        from rnncore.drive.process import Suites, run_process
+        run_process(Path({str(tree)!r}), Suites(), Path({str(tmp_path / "a.json")!r}))
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(driver)], stderr=subprocess.DEVNULL) as process:
+        deadline_s = time.monotonic() + 60
+        while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert _has_ended(int(pid.read_text()))
+
+
+def _has_ended(pid: int) -> bool:
+    """Say whether a process is gone, or a zombie that waits for its parent."""
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "tree" / "rnncore"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    require_own_package(tmp_path / "tree")
+    monkeypatch.setattr("rnncore.drive.process._environment", lambda tree: {**os.environ, "PYTHONSAFEPATH": "1"})
+    with pytest.raises(ConfigError, match=r"import rnncore from .*, not from there"):
+        require_own_package(tmp_path / "tree")
+
+
+def test_a_tree_without_the_package_measures_what_is_installed(tree: Path) -> None:
+    require_own_package(tree)

@@ -1,0 +1,98 @@
+"""Tests of the two worktrees: what they hold, and that nothing of the user's changes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rnncore.drive.worktrees import differing_pins, two_worktrees
+from rnncore.errors import ConfigError
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    _git(folder, "init", "--quiet", "--initial-branch=main")
+    (folder / ".gitignore").write_text("ignored\n")
+    for version in ("one", "two"):
+        (folder / "code.py").write_text(version)
+        _git(folder, "add", ".")
+        _git(folder, "commit", "--quiet", "-m", version)
+    return folder
+
+
+def _state(folder: Path) -> tuple[str, ...]:
+    commands = (
+        ["status", "--porcelain=v2"],
+        ["branch", "--all"],
+        ["worktree", "list"],
+        ["diff", "--cached"],
+        ["stash", "list"],
+    )
+    return tuple(_git(folder, *command) for command in commands)
+
+
+def test_each_tree_holds_its_revision(repository: Path) -> None:
+    with two_worktrees(repository, "HEAD~1", "main") as (base, head):
+        assert (base.path / "code.py").read_text() == "one"
+        assert (head.path / "code.py").read_text() == "two"
+        assert len(str(base.path)) == len(str(head.path))
+        assert base.name.endswith("(HEAD~1)")
+    assert not base.path.exists()
+
+
+def test_uncommitted_changes_and_new_files_can_be_the_head(repository: Path) -> None:
+    (repository / "code.py").write_text("three")
+    _git(repository, "add", "code.py")
+    (repository / "code.py").write_text("four")
+    (repository / "new.py").write_text("new")
+    (repository / "ignored").write_text("ignored")
+    before = _state(repository)
+    with two_worktrees(repository, "HEAD", "worktree") as (base, head):
+        assert (base.path / "code.py").read_text() == "two"
+        assert (head.path / "code.py").read_text() == "four"
+        assert (head.path / "new.py").read_text() == "new"
+        assert not (head.path / "ignored").exists()
+        assert "with uncommitted changes" in head.name
+    assert _state(repository) == before
+
+
+def test_a_deleted_file_is_not_in_the_head(repository: Path) -> None:
+    (repository / "code.py").unlink()
+    with two_worktrees(repository, "HEAD", "worktree") as (_, head):
+        assert not (head.path / "code.py").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_whatever_ends_the_block_removes_the_trees(repository: Path, error: type[BaseException]) -> None:
+    before, folders = _state(repository), []
+    with pytest.raises(error), two_worktrees(repository, "HEAD~1", "HEAD") as trees:
+        folders += [tree.path for tree in trees]
+        raise error
+    assert not any(folder.exists() for folder in folders)
+    assert _state(repository) == before
+
+
+@pytest.mark.parametrize("revision", ["no-such-branch", "--help", ""])
+def test_an_unknown_revision_is_named(repository: Path, revision: str) -> None:
+    with pytest.raises(ConfigError, match="no such revision"), two_worktrees(repository, revision, "worktree"):
+        pytest.fail("there is nothing to measure")
+
+
+def test_a_folder_outside_git_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a git repository"), two_worktrees(tmp_path, "HEAD", "worktree"):
+        pytest.fail("there is nothing to measure")
+
+
+def test_files_of_pins_that_differ_are_named(repository: Path) -> None:
+    (repository / "constraints.txt").write_text("torch==2.13.0\n")
+    with two_worktrees(repository, "HEAD", "worktree") as trees:
+        assert differing_pins(*trees) == ["constraints.txt"]
+    with two_worktrees(repository, "HEAD", "HEAD") as trees:
+        assert differing_pins(*trees) == []
