@@ -44,7 +44,8 @@ PIPED_WIDTH = 200
 app = typer.Typer(
     name="rnncore",
     help="Train, run and measure GRU and LSTM load forecasters.\n\nBenchmarks are run by pytest: pytest bench/ "
-    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted.",
+    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted; compare and gate "
+    "have more.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

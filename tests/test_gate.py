@@ -1,7 +1,8 @@
-"""Tests of the gate's loop on planted processes: order, looks, budget, and what it says; real processes are in test_process."""
+"""Tests of the gate's loop on planted processes: order, looks, budget, and what it says."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_the_errors_of_all_looks_add_up_to_that_of_the_family(tmp_path: Path, mo
     monkeypatch.setattr(gate, "judge", noting)
     comparison, *_ = _gate(tmp_path, monkeypatch, noise=0.5)
     assert len(errors) == len(LOOKS)
-    assert all(earlier < later for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(errors))
     assert sum(errors) == pytest.approx(comparison.family_error)
 
 
@@ -139,7 +140,7 @@ def test_a_wrong_budget_is_told(text: str) -> None:
 
 
 def test_operations_that_grew_are_named_for_what_became_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
+    comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
 
     def profiled(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
         assert list(extra) == ["--rnn-profile"]

@@ -72,9 +72,15 @@ def test_a_deleted_file_is_not_in_the_head(repository: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_whatever_ends_the_block_removes_the_trees(repository: Path, error: type[BaseException]) -> None:
     before, folders = _state(repository), []
-    with pytest.raises(error), two_worktrees(repository, "HEAD~1", "HEAD") as trees:
-        folders += [tree.path for tree in trees]
-        raise error
+
+    def measure() -> None:
+        with two_worktrees(repository, "HEAD~1", "HEAD") as trees:
+            folders.extend(tree.path for tree in trees)
+            raise error
+
+    with pytest.raises(error):
+        measure()
+    assert len(folders) == 2
     assert not any(folder.exists() for folder in folders)
     assert _state(repository) == before
 
