@@ -2,8 +2,9 @@
 
 Noise on a shared machine only ever makes a process slower, by bursts that can double its time. What a change does to the
 code shows in the quick processes; the order of the slow ones is luck. So ranks count up to the middle of all processes,
-and every process in the slower half counts the same. On processes of identical code, busy host, 40 a side, a slowdown of
-3 % was found in 83 to 100 % of trials where the usual rank test (Mann-Whitney) found 45 to 85 % (`reports/LOG.md`).
+and every process in the slower half counts the same. In a simulation on processes of identical code on a busy host, 40 a
+side, a slowdown of 3 % was found in 77 to 100 % of trials where the usual rank test (Mann-Whitney) found 45 to 85 %; of a
+copy of memory in 17 % and 1 % (`reports/LOG.md`).
 
 The null distribution is counted, not approximated: any assignment of the processes to the sides is equally likely where the
 sides do not differ. Processes must be measured in turn for that.
