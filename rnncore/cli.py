@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
     from rnncore.forecast.windows import WindowConfig, Windows
+
+# Where pytest-benchmark keeps runs, and rnncore what it knows of machines.
+STORE = Path(".benchmarks")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -478,6 +482,113 @@ def gate(
     _print_comparison(comparison, as_json, markdown, junit, github)
     err.print(f"Verdicts and run files: {out}")
     raise typer.Exit(comparison.exit_code)
+
+
+@app.command()
+def noise(
+    processes: Annotated[int, typer.Option(min=8, help="How many to run; more tell more.")] = 40,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose sight is told.")] = "10m",
+    wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
+    scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this machine's noise: identical code, again and again. The gate uses it from then on.
+
+    Tells for each benchmark the smallest slowdown that a gate of the budget sees, and the processes that a wanted one needs.
+    """
+    from rnncore.compare.floors import write_noise
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget
+    from rnncore.drive.noise import measure_noise
+    from rnncore.drive.process import Suites
+    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.report.noise import noise_json, noise_table
+
+    budget_s = parse_budget(budget)
+    suites = Suites(arguments=(f"--rnn-scale={scale}", *(["-k", text] if text else [])))
+    with (
+        two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
+        tempfile.TemporaryDirectory() as folder,
+        _process_progress(processes) as on_process,
+    ):
+        record = measure_noise(tree.path, suites, processes, Path(folder), on_process)
+    path = write_noise(STORE, record)
+    with err.status("Drawing gates"):
+        facts = noise_json(record, read_thresholds(Path()), budget_s, wanted_pct / 100)
+    if as_json:
+        _print_json(facts)
+        return
+    lines, table = noise_table(facts)
+    _print_table(table)
+    typer.echo(f"\n{lines}\nKept in {path}; 'rnncore gate' refuses thresholds that this noise would pass.")
+
+
+@app.command()
+def selftest(
+    blocks: Annotated[int, typer.Option(min=4, help="Blocks of two plain processes and one of each delay.")] = 40,
+    delays: Annotated[
+        str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")
+    ] = "3,5,10,20",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
+    gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Use the processes of an earlier self-test; run none.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for rates and run files.")] = Path("reports/selftest"),
+    as_json: JsonOption = False,
+) -> None:
+    """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
+
+    Beside it stands what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes about ten
+    seconds a process on 2 cores: 40 blocks of six are 40 minutes.
+    """
+    from datetime import UTC, datetime
+
+    from rnncore.compare.replay import read_pool, score_rules
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget
+    from rnncore.drive.noise import measure_pool
+    from rnncore.drive.process import Suites
+    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.files import write_text
+    from rnncore.report.noise import selftest_json, selftest_markdown, selftest_table
+
+    budget_s, delays_pct = parse_budget(budget), _delays(delays)
+    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    if replay is None:
+        total = blocks * (2 + len(delays_pct))
+        with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), _process_progress(total) as on_process:
+            measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
+    pool = read_pool(replay or out / "processes")
+    with _process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
+        scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
+    facts = selftest_json(pool, scores, budget_s)
+    write_text(out / "selftest.json", json.dumps(facts, indent=1) + "\n")
+    write_text(out / "selftest.md", selftest_markdown(facts))
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_table(selftest_table(facts))
+    err.print(f"Rates: {out}")
+
+
+def _delays(text: str) -> list[float]:
+    try:
+        delays_pct = [float(part) for part in text.split(",")]
+    except ValueError:
+        delays_pct = []
+    if not delays_pct or min(delays_pct) <= 0 or len(set(delays_pct)) < len(delays_pct):
+        raise ConfigError(f"--delays is {text!r}; give percents above 0, each once, such as 3,5,10.")
+    return delays_pct
+
+
+@contextmanager
+def _process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[int], None]]":
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(f"Running {noun}", total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 @contextmanager

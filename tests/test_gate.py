@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnncore.compare import looks
+from rnncore.compare.looks import LOOKS
 from rnncore.compare.runs import read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
-from rnncore.drive.gate import LOOKS, Progress, measure_in_turn, parse_budget
+from rnncore.drive.gate import Progress, measure_in_turn, parse_budget
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
@@ -109,13 +111,13 @@ def test_a_budget_for_less_than_one_block_measures_one(tmp_path: Path, monkeypat
 
 def test_the_errors_of_all_looks_add_up_to_that_of_the_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[float] = []
-    judge = gate.judge
+    judge = looks.judge
 
     def noting(*arguments: Any) -> Comparison:
         errors.append(arguments[3])
         return judge(*arguments)
 
-    monkeypatch.setattr(gate, "judge", noting)
+    monkeypatch.setattr(looks, "judge", noting)
     comparison, *_ = _gate(tmp_path, monkeypatch, noise=0.5)
     assert len(errors) == len(LOOKS)
     assert all(earlier < later for earlier, later in pairwise(errors))

@@ -1,14 +1,6 @@
 """Did this change make it slower? Two revisions, measured in turn by many short processes, until that can be told.
 
-The processes alternate in the order base, head, head, base: a drift of the machine meets both sides alike. The gate looks
-at what it has a few times while it runs. Every look may raise a false alarm, so each gets a part of the error that the
-gate may make in all, more the more of the budget is spent; the parts add up to the whole, whatever the looks have in
-common (Bonferroni's inequality). A benchmark that is decided at a look stays decided.
-
-Source:
-    Lan, K. K. G. & DeMets, D. L. (1983). Discrete sequential boundaries for clinical trials. Biometrika 70(3), 659-663:
-    spending the error as the trial goes on. Kim, K. & DeMets, D. L. (1987). Design and analysis of group sequential tests
-    based on the type I error spending rate function. Biometrika 74(1), 149-154: the power family, here of power 2.
+The processes alternate in the order base, head, head, base: a drift of the machine meets both sides alike.
 """
 
 import time
@@ -16,17 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rnncore.compare.judge import FAMILY_ERROR, Key, Side, judge, settled
+from rnncore.compare.judge import Side
+from rnncore.compare.looks import Looks
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.compare.verdict import Comparison
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
-
-# Parts of the budget after which the gate looks at what it has.
-LOOKS = (0.4, 0.6, 0.8, 1.0)
 
 # Base and head in turn: 0 is the base.
 BLOCK = (0, 1, 1, 0)
@@ -106,8 +96,10 @@ def measure_in_turn(
         on_progress: Told after every process.
         extra: Further arguments of the processes of each side.
 
+    Returns:
+        What the last look found. However small the budget, one block is measured.
+
     Raises:
-        ConfigError: If not even one block fits into the budget.
         ProcessError: If a process leaves no run file.
     """
     began_s = time.monotonic()
@@ -119,30 +111,21 @@ def measure_in_turn(
     for tree, arguments in zip(trees, extra, strict=True):
         run_process(tree.path, suites, folder / f"{tree.path.name}-warm-up.json", arguments)
     runs: tuple[list[Run], list[Run]] = ([], [])
-    decided: dict[Key, Judgement] = {}
-    comparison: Comparison | None = None
-    looks, spent = list(LOOKS), 0.0
-    block_s = 0.0
+    looks, block_s = Looks(thresholds), 0.0
     while True:
         block_began_s = time.monotonic()
         for side in BLOCK:
             name = f"{trees[side].path.name}-{len(runs[side]):03}.json"
             runs[side].append(run_process(trees[side].path, suites, folder / name, extra[side]).run)
-            undecided = len(comparison.judgements) - len(decided) if comparison else 0
-            on_progress(Progress(sum(map(len, runs)), len(decided), undecided, left_s()))
+            on_progress(Progress(sum(map(len, runs)), len(looks.decided), looks.undecided, left_s()))
         block_s = max(block_s, time.monotonic() - block_began_s)
         is_last = left_s() < block_s
-        if not is_last and left_s() > budget_s * (1 - looks[0]):
-            continue
-        fraction = 1.0 if is_last else max(look for look in looks if budget_s * look <= budget_s - left_s())
-        looks = [look for look in looks if look > fraction]
-        sides = tuple(Side(tree.name, tuple(measured)) for tree, measured in zip(trees, runs, strict=True))
-        error = FAMILY_ERROR * (fraction**2 - spent**2)
-        spent = fraction
-        comparison = judge(sides[0], sides[1], thresholds, error, decided)
-        decided = settled(comparison, sides[0], sides[1], thresholds)
-        if is_last or len(decided) == len(comparison.judgements):
-            return replace(comparison, family_error=FAMILY_ERROR)
+        spent = 1.0 if is_last else 1 - left_s() / budget_s
+        if is_last or looks.is_due(spent):
+            base, head = (Side(tree.name, tuple(measured)) for tree, measured in zip(trees, runs, strict=True))
+            comparison = looks.take(base, head, spent)
+            if is_last or not looks.undecided:
+                return comparison
 
 
 def parse_budget(text: str) -> float:

@@ -30,6 +30,10 @@ LONG_ENOUGH_S = 1.0
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
 LONG_CALL_S = 0.05
 
+# Calls, and tries of so many, that tell what a planted delay costs by itself: a fraction of a microsecond.
+_COST_CALLS = 1000
+_COST_TRIES = 5
+
 # What only a benchmark itself knows, and what stands there if it says nothing.
 _UNSAID = "the benchmark did not record it"
 _SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
@@ -96,9 +100,6 @@ class RnnBenchmark:
             evidence: Tells what ran, in calls of its own; None where nothing can.
             opening_s: Seconds that opening the runtime took; counted with the first call.
         """
-        if self._delay_pct:
-            run = _delayed(run, self._delay_pct)
-            self.record(injected_delay_pct=self._delay_pct)
         self._benchmark.group = group
         self.record(windows=windows)
         if not self.enabled:
@@ -113,7 +114,7 @@ class RnnBenchmark:
             # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
             warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
             call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run, warm_up_s)
-        self._time(run, call_s)
+        self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)
         if not self.brief:
@@ -180,6 +181,12 @@ class RnnBenchmark:
             else None
         )
         self.record(**peaks, **facts)
+
+    def _delayed(self, run: Callable[[], object], call_s: float) -> Callable[[], object]:
+        """Return a slower call, and record by how much: of calls of a few microseconds the least is more than was asked."""
+        least_s = _cost_of_a_delay_s()
+        self.record(injected_delay_pct=max(self._delay_pct, 100 * least_s / call_s))
+        return _delayed(run, self._delay_pct, least_s)
 
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
@@ -267,17 +274,40 @@ def _warm_up(run: Callable[[], object], least_s: float) -> float:
     return shortest_s
 
 
-def _delayed(run: Callable[[], object], delay_pct: float) -> Callable[[], None]:
-    """Return a call that takes longer by a part of its own time, with the CPU kept busy."""
+def _delayed(run: Callable[[], object], delay_pct: float, cost_s: float) -> Callable[[], None]:
+    """Return a call that takes longer by a part of its own time, with the CPU kept busy.
+
+    Args:
+        run: The call.
+        delay_pct: Of the call's time.
+        cost_s: What the delay takes by itself, by reading the clock; it counts as a part of the delay.
+    """
+    factor = 1 + delay_pct / 100
 
     def delayed() -> None:
         began_s = time.perf_counter()
         run()
-        end_s = began_s + (time.perf_counter() - began_s) * (1 + delay_pct / 100)
+        end_s = began_s + (time.perf_counter() - began_s) * factor - cost_s
         while time.perf_counter() < end_s:
             pass
 
     return delayed
+
+
+def _cost_of_a_delay_s() -> float:
+    """Return what `_delayed` adds to a call where it has nothing to wait for."""
+
+    def nothing() -> None:
+        pass
+
+    def seconds_of(run: Callable[[], object]) -> float:
+        began_s = time.perf_counter()
+        for _ in range(_COST_CALLS):
+            run()
+        return (time.perf_counter() - began_s) / _COST_CALLS
+
+    delayed = _delayed(nothing, 0.0, 0.0)
+    return min(seconds_of(delayed) for _ in range(_COST_TRIES)) - min(seconds_of(nothing) for _ in range(_COST_TRIES))
 
 
 def _seconds(run: Callable[[], object]) -> float:
