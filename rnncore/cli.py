@@ -2,9 +2,9 @@
 
 import json
 import logging
+import math
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -427,10 +427,14 @@ def compare(
     A verdict of slower needs several processes per side; 'rnncore gate' measures them. Thresholds are read from
     [tool.rnncore.thresholds] in ./pyproject.toml.
     """
+    from rnncore.compare.floors import above_noise, read_noise
     from rnncore.compare.judge import judge
     from rnncore.compare.thresholds import read_thresholds
 
-    comparison = judge(_side(base, more_base), _side(head, more_head), read_thresholds(Path()))
+    sides = _side(base, more_base), _side(head, more_head)
+    first, fewest = sides[0].runs[0], min(len(side.runs) for side in sides)
+    noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
+    comparison = judge(*sides, above_noise(read_thresholds(Path()), noise, fewest))
     _print_comparison(comparison, as_json, markdown, junit, github)
     raise typer.Exit(comparison.exit_code)
 
@@ -475,6 +479,7 @@ def gate(
             Suites(arguments=arguments),
             budget_s,
             read_thresholds(Path()),
+            STORE,
             out / "processes",
             on_progress,
         )
@@ -490,14 +495,17 @@ def noise(
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose sight is told.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
-    text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Measure this machine's noise: identical code, again and again. The gate uses it from then on.
 
     Tells for each benchmark the smallest slowdown that a gate of the budget sees, and the processes that a wanted one needs.
     """
-    from rnncore.compare.floors import write_noise
+    import statistics
+    import tempfile
+
+    from rnncore.compare.floors import KEPT_SIDES, record_noise, write_noise
+    from rnncore.compare.looks import processes_per_side
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_noise
@@ -506,30 +514,31 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
 
     budget_s = parse_budget(budget)
-    suites = Suites(arguments=(f"--rnn-scale={scale}", *(["-k", text] if text else [])))
+    suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
         two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
         tempfile.TemporaryDirectory() as folder,
         _process_progress(processes) as on_process,
     ):
-        record = measure_noise(tree.path, suites, processes, Path(folder), on_process)
-    path = write_noise(STORE, record)
+        runs, walls_s = measure_noise(tree.path, suites, processes, Path(folder), on_process)
+    per_side = processes_per_side(budget_s, statistics.median(walls_s))
     with err.status("Drawing gates"):
-        facts = noise_json(record, read_thresholds(Path()), budget_s, wanted_pct / 100)
+        record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIDES, per_side})
+    path = write_noise(STORE, record)
+    facts = noise_json(record, budget_s, per_side, wanted_pct / 100)
     if as_json:
         _print_json(facts)
         return
     lines, table = noise_table(facts)
+    typer.echo(lines)
     _print_table(table)
-    typer.echo(f"\n{lines}\nKept in {path}; 'rnncore gate' refuses thresholds that this noise would pass.")
+    typer.echo(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
 
 
 @app.command()
 def selftest(
-    blocks: Annotated[int, typer.Option(min=4, help="Blocks of two plain processes and one of each delay.")] = 40,
-    delays: Annotated[
-        str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")
-    ] = "3,5,10,20",
+    blocks: Annotated[int, typer.Option(min=4, help="Blocks of two plain processes and one of each delay.")] = 50,
+    delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5,10,20",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
     replay: Annotated[
@@ -540,11 +549,12 @@ def selftest(
 ) -> None:
     """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
 
-    Beside it stands what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes about ten
-    seconds a process on 2 cores: 40 blocks of six are 40 minutes.
+    Beside it stands what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes seven to ten
+    seconds a process on 2 cores: 50 blocks of six are about 40 minutes.
     """
     from datetime import UTC, datetime
 
+    from rnncore.compare.looks import processes_per_side
     from rnncore.compare.replay import read_pool, score_rules
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget
@@ -552,7 +562,7 @@ def selftest(
     from rnncore.drive.process import Suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.files import write_text
-    from rnncore.report.noise import selftest_json, selftest_markdown, selftest_table
+    from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
@@ -560,16 +570,20 @@ def selftest(
         total = blocks * (2 + len(delays_pct))
         with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), _process_progress(total) as on_process:
             measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
+        err.print(f"Processes: {out / 'processes'}")
     pool = read_pool(replay or out / "processes")
     with _process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
         scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
-    facts = selftest_json(pool, scores, budget_s)
+    facts = selftest_json(pool, scores, budget_s, processes_per_side(budget_s, pool.process_s))
     write_text(out / "selftest.json", json.dumps(facts, indent=1) + "\n")
     write_text(out / "selftest.md", selftest_markdown(facts))
     if as_json:
         _print_json(facts)
     else:
-        _print_table(selftest_table(facts))
+        for lines, table in selftest_tables(facts):
+            typer.echo(lines)
+            _print_table(table)
+            typer.echo()
     err.print(f"Rates: {out}")
 
 
@@ -578,7 +592,7 @@ def _delays(text: str) -> list[float]:
         delays_pct = [float(part) for part in text.split(",")]
     except ValueError:
         delays_pct = []
-    if not delays_pct or min(delays_pct) <= 0 or len(set(delays_pct)) < len(delays_pct):
+    if not delays_pct or not all(0 < one < math.inf for one in delays_pct) or len(set(delays_pct)) < len(delays_pct):
         raise ConfigError(f"--delays is {text!r}; give percents above 0, each once, such as 3,5,10.")
     return delays_pct
 
@@ -663,7 +677,7 @@ def _print_comparison(
 
 @app.command()
 def trend(
-    store: Annotated[Path, typer.Argument(help="Folder of run files.")] = Path(".benchmarks"),
+    store: Annotated[Path, typer.Argument(help="Folder of run files.")] = STORE,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
     practical_pct: Annotated[float, typer.Option("--threshold", metavar="PERCENT", help="Smallest step that counts.")] = 2.0,
     as_json: JsonOption = False,
@@ -750,7 +764,7 @@ def recover(
 
     if path is not None:
         _require_suffix(path, ".json")
-    recovered = recover_run(journal or newest_journal(Path(".benchmarks/journal")), path)
+    recovered = recover_run(journal or newest_journal(STORE / "journal"), path)
     typer.echo(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
     for fullname, outcome in recovered.failed:
         typer.echo(f"{outcome}: {fullname}")

@@ -422,5 +422,6 @@ def old_run_content() -> dict[str, Any]:
 def make_run(folder: Path, content: dict[str, Any] | None = None, name: str = "0001_made.json") -> Path:
     """Write a run file into *folder* and return its path."""
     path = folder / name
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(run_content() if content is None else content), encoding="utf-8")
     return path

@@ -1,11 +1,12 @@
 """Tests of the command: what it prints where, its exit codes, and the way from a CSV file to a scored ONNX file."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,22 @@ import pandas as pd
 import pytest
 
 from rnncore import __version__, cli
-from rnncore.forecast.model import Cell
+from rnncore.compare.floors import Floor, NoiseRecord, write_noise
+from rnncore.compare.runs import read_run
+from rnncore.drive.process import Process
+from rnncore.forecast.model import CELLS, Cell
 from rnncore.forecast.presets import Preset, preset
-from tests.run_files import make_run
+from tests.run_files import inference, make_run, run_content
 
 HOURS = 4500
 REPEATED, MISSING = 2, 3
 ROWS = HOURS + REPEATED - MISSING
 LOOKBACK = 90
 
-VERBS = ("data", "train", "evaluate", "export", "reproduce", "report", "profile", "recover")
+VERBS = (
+    *("data", "train", "evaluate", "export", "reproduce", "report", "profile", "recover"),
+    *("compare", "gate", "noise", "selftest", "trend", "convert"),
+)
 
 
 @dataclass(frozen=True)
@@ -437,3 +444,95 @@ def test_reproduce_refuses_a_series_too_short_for_its_baselines_before_it_trains
     done = rnncore("reproduce", "--data", path, "--out", tmp_path / "out")
     assert done.code == 2
     assert "the baselines need" in done.said
+
+
+# ------------------------------------------------------------------------------------------------------ verdicts and noise
+
+
+def _processes(folder: Path, name: str, median_s: float, first_minute: int) -> None:
+    """Write eight processes of one benchmark that agree to 0.2 %, two minutes apart."""
+    for process in range(8):
+        content = run_content([inference("gru", "torch", 1, median_s * (1 + 0.0003 * process))])
+        content["datetime"] = f"2026-11-24T10:{first_minute + 2 * process:02}:00+00:00"
+        make_run(folder, content, f"{name}-{process}.json")
+
+
+def test_compare_holds_noise_against_thresholds(
+    rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _processes(tmp_path / "runs", "base", 0.0050, 0)
+    _processes(tmp_path / "runs", "head", 0.0052, 1)
+    assert rnncore("compare", "runs/base-*.json", "runs/head-*.json").code == 1
+    run = read_run(tmp_path / "runs" / "base-0.json")
+    fullname = run.records[0].fullname
+    scale = str(run.session["scale"])
+    floors = {fullname: (Floor(8, 0.06, None), Floor(32, 0.03, None))}
+    write_noise(cli.STORE, NoiseRecord(run.fingerprint, scale, "2026-11-24T09:00:00", 7.0, {fullname: [0.005]}, floors))
+    lifted = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
+    assert lifted.code == 0
+    assert "This machine's noise" in lifted.out
+    (tmp_path / "pyproject.toml").write_text('[tool.rnncore.thresholds]\n"*" = { time_pct = 3 }\n', encoding="utf-8")
+    refused = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
+    assert refused.code == 2
+    assert "where the noise floor is 6.0 % and 32 are needed (7 min)" in refused.said
+
+
+@pytest.fixture
+def made_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let noise and selftest run no process, but find run files of a machine with little noise."""
+    rng = np.random.default_rng(0)
+    seconds = itertools.count()
+
+    def run_process(tree: Path, suites: Any, run_file: Path, extra: Sequence[str] = ()) -> Process:
+        delay_pct = float(extra[0].split("=")[1].split(":")[0]) if extra else 0.0
+        rows = [inference(cell, "torch", 1, 0.005 * (1 + delay_pct / 100) * np.exp(rng.normal(0, 0.003))) for cell in CELLS]
+        for row in rows:
+            if delay_pct:
+                row["extra_info"]["injected_delay_pct"] = delay_pct
+        content = run_content(rows)
+        second = 10 * next(seconds)
+        content["datetime"] = f"2026-11-24T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}+00:00"
+        return Process(read_run(make_run(run_file.parent, content, run_file.name)), 10.0)
+
+    monkeypatch.setattr("rnncore.drive.noise.run_process", run_process)
+    monkeypatch.chdir(tmp_path)
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    for command in (("init", "--quiet"), (*identity, "commit", "--allow-empty", "--quiet", "-m", "one")):
+        subprocess.run(["git", *command], check=True)
+
+
+@pytest.mark.usefixtures("made_process")
+def test_noise_is_kept_and_told(rnncore: Command, tmp_path: Path) -> None:
+    done = rnncore("noise", "--processes", 20, "--budget", "400s", "--json")
+    assert done.code == 0
+    assert (done.json["recorded_processes"], done.json["processes_per_side"]) == (20, 18)
+    assert [row["processes_needed"] for row in done.json["benchmarks"]] == [8, 8]
+    (kept,) = (tmp_path / ".benchmarks" / "noise").iterdir()
+    assert json.loads(kept.read_text("utf-8"))["process_s"] == 10
+    text = rnncore("noise", "--processes", 20, "--budget", "400s")
+    assert "A gate of 6.66667 min" not in text.out
+    assert "noise floor" in text.out or "floor" in text.out
+    assert ".benchmarks/noise/" in text.out
+
+
+@pytest.mark.usefixtures("made_process")
+def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Path) -> None:
+    done = rnncore("selftest", "--blocks", 10, "--delays", "5", "--budget", "230s", "--gates", 10, "--json")
+    assert done.code == 0
+    ours = {score["delay_pct"]: score for score in done.json["scores"] if score["rule"] == "rnncore gate"}
+    assert ours[5.0]["found"]["share"] == 1
+    assert ours[0.0]["false_alarms"]["happened"] == 0
+    (folder,) = (tmp_path / "reports" / "selftest").iterdir()
+    assert json.loads((folder / "selftest.json").read_text("utf-8")) == done.json
+    assert "| rnncore gate | 5 % | 100.0 %" in (folder / "selftest.md").read_text("utf-8")
+    asked = ("--budget", "230s", "--gates", 10, "--json", "--out", "again")
+    again = rnncore("selftest", "--replay", folder / "processes", *asked)
+    assert again.json == done.json
+
+
+@pytest.mark.parametrize("delays", ["", "a", "0", "-3", "3,3", "nan", "inf"])
+def test_delays_that_are_none_are_told(rnncore: Command, delays: str) -> None:
+    done = rnncore("selftest", "--delays", delays)
+    assert done.code == 2
+    assert "give percents above 0, each once, such as 3,5,10" in done.said

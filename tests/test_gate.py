@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rnncore.compare import looks
-from rnncore.compare.looks import LOOKS
+from rnncore.compare.floors import Floor, NoiseRecord, write_noise
+from rnncore.compare.looks import LOOKS, processes_per_side
 from rnncore.compare.runs import read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
@@ -57,7 +58,7 @@ def _gate(
     monkeypatch.setattr(gate, "run_process", machine.run_process)
     monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    comparison = measure_in_turn(trees, Suites(), budget_s, Thresholds(), tmp_path, told.append)
+    comparison = measure_in_turn(trees, Suites(), budget_s, Thresholds(), tmp_path / "store", tmp_path, told.append)
     return comparison, machine, told
 
 
@@ -101,6 +102,39 @@ def test_progress_counts_processes_and_benchmarks_and_time(tmp_path: Path, monke
     assert told[0] == Progress(1, 0, 0, 600 - 3 * PROCESS_S)
     assert told[-1].decided + told[-1].undecided == 6
     assert told[-1].undecided >= 2
+
+
+def _noise_of_the_machine(tmp_path: Path, wander: float) -> None:
+    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.005)]), "any.json"))
+    floors = {run.records[0].fullname: (Floor(8, 2 * wander, None), Floor(32, wander, None))}
+    scale = str(run.session["scale"])
+    write_noise(tmp_path / "store", NoiseRecord(run.fingerprint, scale, "2026-11-24", PROCESS_S, {}, floors))
+
+
+def test_noise_that_was_measured_lifts_the_threshold_of_a_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _noise_of_the_machine(tmp_path, 0.25)
+    comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
+    assert "slower" not in _verdicts(comparison)
+    assert "hides changes below, with 42 processes a side" in comparison.notes[0]
+
+
+def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _noise_of_the_machine(tmp_path, 0.25)
+    machine = Machine(tmp_path, 1.0, 0.005)
+    monkeypatch.setattr(gate, "run_process", machine.run_process)
+    monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
+    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
+    chosen = Thresholds((("*", {"time_pct": 10.0}),))
+    with pytest.raises(ConfigError, match=r"where the noise floor is 25\.0 % and more than 32 are needed"):
+        measure_in_turn(trees, Suites(), 600.0, chosen, tmp_path / "store", tmp_path, lambda now: None)
+    assert machine.order == ["base-warm-up", "head-warm-up"]
+
+
+@pytest.mark.parametrize(("budget_s", "processes"), [(1.0, 2), (42.0, 2), (70.0, 4), (600.0, 40), (605.0, 42)])
+def test_a_budget_holds_whole_rounds_of_turns(budget_s: float, processes: int) -> None:
+    assert processes_per_side(budget_s, PROCESS_S) == processes
 
 
 def test_a_budget_for_less_than_one_block_measures_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

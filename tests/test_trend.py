@@ -538,6 +538,23 @@ def test_steps_come_first_and_then_each_machine_s_benchmarks(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(("stepping", "said"), [(4, True), (3, True), (2, False)])
+def test_steps_of_most_benchmarks_at_once_are_said_to_look_like_the_machine(tmp_path: Path, stepping: int, said: bool) -> None:
+    sizes = (1, 2, 4, 8)
+    for number in range(30):
+        medians_s = [0.01 * (1.25 if number >= 16 and place < stepping else 1.0) for place in range(len(sizes))]
+        rows = [inference("gru", "torch", size, median_s) for size, median_s in zip(sizes, medians_s, strict=True)]
+        _save(tmp_path, number, 0.01, run_content(rows))
+    history = read_history(tmp_path)
+    (lines, _), *_ = _tables(history)
+    machine = f"Made CPU (family 6, model 143) [{history.series[0].machine.key}]"
+    line = (
+        f"{stepping} of 4 histories of {machine} became slower at once, with 0000010: if that commit does not touch them "
+        "all, the machine changed."
+    )
+    assert (line in lines.splitlines()) == said
+
+
 def test_a_lone_slow_point_is_said_not_to_be_called(tmp_path: Path) -> None:
     (line, none), (_, (_, row)) = _tables(_history(tmp_path, [*([1.0] * 20), 1.3]))
     assert (line, none) == ("21 run files, 1 history: no steps", [])

@@ -12,52 +12,39 @@ Source:
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rnncore.compare.judge import ERROR_SHARES, FAMILY_ERROR
+from rnncore.compare.looks import LOOKS, TURNS
 from rnncore.compare.ranks import compare_sides
 from rnncore.compare.runs import Run
-from rnncore.compare.thresholds import Bounds
-from rnncore.errors import RunFileError
+from rnncore.compare.thresholds import Thresholds
+from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 
-# Gates that are drawn for each figure, and neighbours that are drawn together.
+# Processes per side for which floors are kept.
+KEPT_SIDES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
+
+# Gates that are drawn for each floor, and neighbours that are drawn together.
 DRAWN_GATES = 200
 NEIGHBOURS = 20
 SEED = 0
 
-# Which side a process falls to, in turn: 0 is the base.
-TURNS = (0, 1, 1, 0)
+# A gate's last look has this part of its error to spend.
+LAST_LOOK = LOOKS[-1] ** 2 - LOOKS[-2] ** 2
 
-# The last look has this part of the error to spend: 1 less the square of 0.8.
-LAST_LOOK = 0.36
-
-# How often a slowdown of the size that is called visible is found.
+# Part of the gates of identical code that stay below the floor, and of those that find a slowdown that is called visible.
+BELOW_FLOOR = 0.99
 FOUND = 0.8
 
-
-@dataclass(frozen=True)
-class NoiseRecord:
-    """Processes of identical code on one machine.
-
-    Attributes:
-        fingerprint: Stable facts of the machine.
-        scale: Of the grid.
-        datetime: When it was recorded.
-        process_s: Median seconds of a process, imports included.
-        quickest_s: Quickest round of each process in the order they ran, by benchmark.
-    """
-
-    fingerprint: Mapping[str, Any]
-    scale: str
-    datetime: str
-    process_s: float
-    quickest_s: Mapping[str, Sequence[float]]
+# Benchmarks that a message names; it counts the rest.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -65,42 +52,90 @@ class Floor:
     """What the noise of one benchmark hides from a gate of so many processes a side.
 
     Attributes:
-        fullname: The benchmark.
         processes: Processes per side.
-        wander: Ratio that gates of identical code stay below, 99 of 100 of them: a threshold must lie above it.
-        visible: Smallest slowdown, as a ratio, that 4 of 5 gates call; infinite where none would.
+        wander: Change that 99 of 100 gates of identical code stay below, such as 0.02: a threshold must lie above it.
+        visible: Smallest slowdown, such as 0.03, that 4 of 5 gates call by the thresholds of then; None where none would.
     """
 
-    fullname: str
     processes: int
     wander: float
-    visible: float
+    visible: float | None
 
 
-def record_noise(runs: Sequence[Run], walls_s: Sequence[float]) -> NoiseRecord:
-    """Make a record from the processes of an A/A run.
+@dataclass(frozen=True)
+class NoiseRecord:
+    """Processes of identical code on one machine, and what their noise hides.
+
+    Attributes:
+        fingerprint: Stable facts of the machine.
+        scale: Of the grid.
+        datetime: When it was recorded.
+        process_s: Median seconds of a process, imports included.
+        quickest_s: Quickest round of each process in the order they ran, by benchmark.
+        floors: By benchmark, from few processes to many.
+    """
+
+    fingerprint: Mapping[str, Any]
+    scale: str
+    datetime: str
+    process_s: float
+    quickest_s: Mapping[str, Sequence[float]]
+    floors: Mapping[str, Sequence[Floor]]
+
+
+def record_noise(
+    runs: Sequence[Run], walls_s: Sequence[float], thresholds: Thresholds, sides: Iterable[int] = KEPT_SIDES
+) -> NoiseRecord:
+    """Make a record from processes of identical code.
 
     Args:
-        runs: In the order they ran.
+        runs: In the order they ran. A benchmark that failed in any of them is left out.
         walls_s: Seconds of each.
+        thresholds: How large a change must be to be called.
+        sides: Processes per side that floors are worked out for.
+
+    Raises:
+        ConfigError: If no benchmark was measured in all processes.
     """
-    names = [record.fullname for record in runs[0].records]
-    values = {name: [min(one.rounds_s) for run in runs for one in run.records if one.fullname == name] for name in names}
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for record in run.records:
+            if record.validity == "valid":
+                values.setdefault(record.fullname, []).append(min(record.rounds_s))
     whole = {name: quickest for name, quickest in values.items() if len(quickest) == len(runs)}
+    if not whole:
+        raise ConfigError("no benchmark was measured in all processes. Run 'pytest bench/ --rnn-scale gate' to see why.")
+    floors = {
+        name: tuple(
+            _floor(np.asarray(quickest), processes, thresholds.bounds(name, "time").change, len(whole))
+            for processes in sorted(sides)
+        )
+        for name, quickest in whole.items()
+    }
     first = runs[0]
-    return NoiseRecord(first.fingerprint, str(first.session["scale"]), first.datetime, float(np.median(walls_s)), whole)
+    process_s = float(np.median(walls_s))
+    return NoiseRecord(first.fingerprint, str(first.session["scale"]), first.datetime, process_s, whole, floors)
+
+
+def floor_at(record: NoiseRecord, fullname: str, processes: int) -> Floor:
+    """Return the floor of the most processes that are no more than these; the first where there are fewer."""
+    floors = record.floors[fullname]
+    return max((one for one in floors if one.processes <= processes), key=lambda one: one.processes, default=floors[0])
 
 
 def noise_path(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Path:
     """Return where the noise of a machine is kept."""
-    text = json.dumps([fingerprint, scale], sort_keys=True)
-    return store / "noise" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    # A machine's memory, as the system tells it, differs a little from boot to boot.
+    stable = {name: value for name, value in fingerprint.items() if name != "memory_bytes"}
+    text = json.dumps([stable, scale], sort_keys=True)
+    # Not .json: those are run files in a store.
+    return store / "noise" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
 
 
 def write_noise(store: Path, record: NoiseRecord) -> Path:
     """Keep the noise of a machine, in place of what was known of it; return the file."""
     path = noise_path(store, record.fingerprint, record.scale)
-    write_text(path, json.dumps(asdict(record), indent=1) + "\n")
+    write_text(path, json.dumps(asdict(record)) + "\n")
     return path
 
 
@@ -114,57 +149,87 @@ def read_noise(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Noise
     if not path.is_file():
         return None
     try:
-        return NoiseRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
+        return NoiseRecord(**{**content, "floors": floors})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunFileError(f"{path}: not a record of noise ({error}). Make it again with 'rnncore noise'.") from error
 
 
-def floor(record: NoiseRecord, fullname: str, bounds: Bounds, processes: int) -> Floor:
-    """Say what noise hides of one benchmark.
+def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: int) -> Thresholds:
+    """Return thresholds that lie above a machine's noise: defaults are lifted, and a note says so.
 
     Args:
-        record: The machine's noise.
-        fullname: A benchmark of the record.
-        bounds: How large a change must be.
-        processes: Processes per side of the gate.
+        thresholds: Of the project.
+        record: The machine's noise; None where it was not measured.
+        processes: Processes per side that there are, or will be.
+
+    Raises:
+        ConfigError: If a threshold that the project set lies below the noise.
     """
-    values = np.asarray(record.quickest_s[fullname], dtype=np.float64)
-    error = FAMILY_ERROR * LAST_LOOK * ERROR_SHARES["time"] / len(record.quickest_s)
+    if record is None:
+        return thresholds
+    lifted: dict[str, float] = {}
+    refused: list[str] = []
+    for fullname in record.floors:
+        bounds, smallest = thresholds.bounds(fullname, "time"), floor_at(record, fullname, processes).wander
+        if bounds.change >= smallest:
+            continue
+        if bounds.chosen:
+            refused.append(_refusal(record, fullname, bounds.change, smallest))
+        else:
+            lifted[fullname] = smallest
+    if refused:
+        raise ConfigError(
+            f"{thresholds.source}: {processes} processes a side cannot tell from noise, as 'rnncore noise' found on "
+            f"{record.datetime[:10]}: {'; '.join(_first_few(refused))}. Set higher thresholds, or measure so many processes."
+        )
+    if not lifted:
+        return thresholds
+    listed = [f"{fullname.split('::', 1)[-1]} {100 * change:.1f} %" for fullname, change in lifted.items()]
+    note = (
+        f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {processes} processes a "
+        f"side: {', '.join(_first_few(listed))}. Smaller ones are not called there."
+    )
+    return replace(thresholds, floors=lifted, notes=(note,))
+
+
+def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float) -> str:
+    enough = next((one.processes for one in record.floors[fullname] if one.wander <= change), None)
+    needed = f"more than {record.floors[fullname][-1].processes}" if enough is None else str(enough)
+    minutes = "" if enough is None else f" ({2 * enough * record.process_s / 60:.0f} min)"
+    name = fullname.split("::", 1)[-1]
+    return f"{100 * change:g} % of {name}, where the noise floor is {100 * smallest:.1f} % and {needed} are needed{minutes}"
+
+
+def _first_few(texts: Sequence[str]) -> Iterator[str]:
+    yield from texts[:_NAMED]
+    if len(texts) > _NAMED:
+        yield f"and {len(texts) - _NAMED} more"
+
+
+def _floor(values: npt.NDArray[np.float64], processes: int, change: float, members: int) -> Floor:
+    """Work out what noise hides.
+
+    Args:
+        values: One per process of identical code, in the order they ran. Shape (n,).
+        processes: Per side of the gates.
+        change: How large a change must be to be called.
+        members: Benchmarks that are tested together.
+    """
+    error = FAMILY_ERROR * LAST_LOOK * ERROR_SHARES["time"] / members
     rng = np.random.default_rng(SEED)
     wander, needed = [], []
     for _ in range(DRAWN_GATES):
-        base, head = _drawn_gate(rng, values, processes)
-        ratio = compare_sides(base, head, error)
-        wander.append(max(ratio.estimate, 1 / ratio.estimate))
-        needed.append(math.inf if ratio.low is None else max(1 / ratio.low, (1 + bounds.change) / ratio.estimate))
-    return Floor(
-        fullname,
-        processes,
-        float(np.quantile(wander, 0.99)),
-        float(np.quantile(needed, FOUND, method="higher")),
-    )
-
-
-def processes_for(record: NoiseRecord, fullname: str, bounds: Bounds, wanted: float) -> int | None:
-    """Return how many processes a side make a slowdown visible, or None where ten times the record would not.
-
-    Args:
-        record: The machine's noise.
-        fullname: A benchmark of the record.
-        bounds: How large a change must be.
-        wanted: The slowdown, as a ratio above the bound.
-    """
-    most = 5 * len(record.quickest_s[fullname])
-    processes = 6
-    while processes <= most:
-        if floor(record, fullname, bounds, processes).visible <= wanted:
-            return processes
-        processes = math.ceil(processes * 1.25)
-    return None
+        ratio = compare_sides(*_drawn_gate(rng, values, processes), error)
+        wander.append(max(ratio.estimate, 1 / ratio.estimate) - 1)
+        needed.append(math.inf if ratio.low is None else max(1 / ratio.low, (1 + change) / ratio.estimate) - 1)
+    visible = float(np.quantile(needed, FOUND, method="higher"))
+    return Floor(processes, float(np.quantile(wander, BELOW_FLOOR)), visible if math.isfinite(visible) else None)
 
 
 def _drawn_gate(
-    rng: np.random.Generator, values: np.ndarray[Any, np.dtype[np.float64]], processes: int
+    rng: np.random.Generator, values: npt.NDArray[np.float64], processes: int
 ) -> tuple[list[float], list[float]]:
     """Draw runs of neighbouring processes, the last joined to the first, and deal them to two sides in turn."""
     together = min(NEIGHBOURS, len(values))

@@ -111,7 +111,7 @@ def judge(
         tuple(_group_ratios(judgements)),
         1 - family_error,
         family_error,
-        tuple(_notes(base, head, differences)),
+        tuple(_notes(base, head, differences, thresholds)),
         differences,
     )
 
@@ -323,7 +323,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", str(value)
 
 
-def _notes(base: Side, head: Side, differences: Sequence[object]) -> Iterator[str]:
+def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Thresholds) -> Iterator[str]:
     if differences:
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return
@@ -340,6 +340,7 @@ def _notes(base: Side, head: Side, differences: Sequence[object]) -> Iterator[st
     delayed = sorted({record.short_name for run in (*base.runs, *head.runs) for record in run.records if _delay(record)})
     if delayed:
         yield f"Delays were injected on purpose (--rnn-delay): {', '.join(delayed)}."
+    yield from thresholds.notes
 
 
 def _delay(record: Record) -> Any:

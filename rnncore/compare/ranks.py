@@ -23,7 +23,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
@@ -106,8 +105,11 @@ def _ratio_of_constants(log_base: FloatArray, log_head: FloatArray) -> Ratio:
 
 def _scores(base: FloatArray, head: FloatArray) -> npt.NDArray[np.int64]:
     """Return twice the rank of each value among all, at most that of the middle. Shape (m + n,)."""
-    ranks = rankdata(np.concatenate([base, head]))
-    scores: npt.NDArray[np.int64] = np.minimum(2 * ranks, len(ranks) + 1).astype(np.int64)
+    values = np.concatenate([base, head])
+    ascending = np.sort(values)
+    # Values that are equal share the mean of their ranks, which run from one above those below to those not above.
+    twice_ranks = np.searchsorted(ascending, values, "left") + np.searchsorted(ascending, values, "right") + 1
+    scores: npt.NDArray[np.int64] = np.minimum(twice_ranks, len(values) + 1)
     return scores
 
 

@@ -19,14 +19,12 @@ from pathlib import Path
 
 from scipy.stats import beta, mannwhitneyu
 
-from rnncore.compare.looks import LOOKS, Looks
 from rnncore.compare.judge import Side
+from rnncore.compare.looks import LOOKS, Looks, processes_per_side
 from rnncore.compare.runs import Record, Run, read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError
 
-# Gates that are replayed for each delay.
-REPLAYED_GATES = 300
 SEED = 0
 
 # Of the intervals of rates.
@@ -35,6 +33,8 @@ CONFIDENCE = 0.95
 # asv compares all samples and calls a change where p is below this; the factor is ours, its own is 1.1.
 ASV_ERROR = 0.002
 ASV_FACTOR = 1.02
+# Rounds of a process that it is given: quick calls have thousands.
+ASV_ROUNDS = 100
 
 # What people give to pytest-benchmark's --benchmark-compare-fail.
 MIN_FACTOR = 1.05
@@ -73,13 +73,17 @@ class Score:
         rule: Its name.
         delay_pct: The delay of one benchmark of the head; 0 for identical code.
         found: Gates that called the delayed benchmark slower; None for identical code.
+        found_of: The same by benchmark; empty for identical code.
         alarms: Gates that called anything else slower.
+        unclear: Gates that left anything open.
     """
 
     rule: str
     delay_pct: float
     found: Rate | None
+    found_of: Mapping[str, Rate]
     alarms: Rate
+    unclear: Rate
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,20 @@ class Pool:
     process_s: float
 
 
-# A rule says which benchmarks of two sides it calls slower.
-Rule = Callable[[Sequence[Run], Sequence[Run]], set[str]]
+@dataclass(frozen=True)
+class Call:
+    """What a rule says of a gate.
+
+    Attributes:
+        slower: What it calls slower: benchmarks, and for memory and sMAPE these with the measure.
+        unclear: Whether it leaves anything open.
+    """
+
+    slower: frozenset[str]
+    unclear: bool = False
+
+
+Rule = Callable[[Sequence[Run], Sequence[Run]], Call]
 
 
 def read_pool(folder: Path) -> Pool:
@@ -123,11 +139,16 @@ def read_pool(folder: Path) -> Pool:
 
 
 def _delay_pct(run: Run) -> float:
-    return float(run.records[0].extra.get("injected_delay_pct") or 0.0)
+    """Return what was asked for: of very quick calls the delay is larger, of none smaller."""
+    return min(map(_delay_of, run.records), default=0.0)
+
+
+def _delay_of(record: Record) -> float:
+    return float(record.extra.get("injected_delay_pct") or 0.0)
 
 
 def score_rules(
-    pool: Pool, budget_s: float, thresholds: Thresholds, gates: int = REPLAYED_GATES, on_gate: Callable[[int], None] = int
+    pool: Pool, budget_s: float, thresholds: Thresholds, gates: int, on_gate: Callable[[int], None] = lambda done: None
 ) -> list[Score]:
     """Replay gates of identical code and of each delay, by the gate's rule and by those of others.
 
@@ -141,12 +162,11 @@ def score_rules(
     Raises:
         ConfigError: If the pool is smaller than one gate.
     """
-    # Two warm-up processes are not counted.
-    pairs = int((budget_s / pool.process_s - 2) // 2)
-    if not 2 <= pairs <= len(pool.plain):
+    pairs = processes_per_side(budget_s, pool.process_s)
+    if pairs > len(pool.plain):
         raise ConfigError(
             f"a gate of {budget_s:g} s has {pairs} processes a side here, and the pool {len(pool.plain)}. "
-            f"Measure at least that many blocks, or choose another --budget."
+            "Measure at least that many --blocks, or --replay these with a smaller --budget."
         )
     rules: dict[str, Rule] = {
         "rnncore gate": lambda base, head: _gate_rule(base, head, thresholds),
@@ -155,75 +175,100 @@ def score_rules(
     }
     scores = []
     for number, delay_pct in enumerate((0.0, *pool.delayed)):
-        called: dict[str, list[tuple[bool, bool]]] = {rule: [] for rule in rules}
+        targets = _targets(pool, delay_pct)
+        called: dict[str, list[tuple[str | None, Call]]] = {rule: [] for rule in rules}
         rng = random.Random(SEED)  # noqa: S311 (draws gates, no secret)
         for gate in range(gates):
-            base, head, target = _replayed(pool, pairs, delay_pct, rng)
+            target = targets[gate % len(targets)] if targets else None
+            base, head = _replayed(pool, pairs, delay_pct, target, rng)
             for rule, call in rules.items():
-                slower = call(base, head)
-                called[rule].append((target in slower, bool(slower - {target})))
+                called[rule].append((target, call(base, head)))
             on_gate(number * gates + gate + 1)
-        for rule, outcomes in called.items():
-            found = Rate(sum(hit for hit, _ in outcomes), gates) if delay_pct else None
-            scores.append(Score(rule, delay_pct, found, Rate(sum(alarm for _, alarm in outcomes), gates)))
+        scores += [_score(rule, delay_pct, calls) for rule, calls in called.items()]
     return scores
 
 
-def _replayed(pool: Pool, pairs: int, delay_pct: float, rng: random.Random) -> tuple[list[Run], list[Run], str | None]:
-    """Draw a gate: neighbouring blocks, the sides of each by chance, and the benchmark that is delayed in the head."""
-    names = [record.fullname for record in pool.plain[0][0].records]
-    target = rng.choice(names) if delay_pct else None
+def _score(rule: str, delay_pct: float, calls: Sequence[tuple[str | None, Call]]) -> Score:
+    found_of: dict[str, list[bool]] = {}
+    for target, call in calls:
+        if target is not None:
+            found_of.setdefault(target, []).append(target in call.slower)
+    hits = [hit for found in found_of.values() for hit in found]
+    return Score(
+        rule,
+        delay_pct,
+        _rate(hits) if hits else None,
+        {target: _rate(found) for target, found in found_of.items()},
+        _rate([bool(call.slower - {target}) for target, call in calls]),
+        _rate([call.unclear for _, call in calls]),
+    )
+
+
+def _rate(outcomes: Sequence[bool]) -> Rate:
+    return Rate(sum(outcomes), len(outcomes))
+
+
+def _targets(pool: Pool, delay_pct: float) -> list[str]:
+    """Return the benchmarks to delay: all but those whose calls are too quick for so small a delay."""
+    if not delay_pct:
+        return []
+    return [record.fullname for record in pool.delayed[delay_pct][0].records if _delay_of(record) == delay_pct]
+
+
+def _replayed(
+    pool: Pool, pairs: int, delay_pct: float, target: str | None, rng: random.Random
+) -> tuple[list[Run], list[Run]]:
+    """Draw a gate from neighbouring blocks, sides by chance, and one benchmark of the head from delayed processes."""
     first = rng.randrange(len(pool.plain))
     base, head = [], []
     for step in range(pairs):
         block = (first + step) % len(pool.plain)
         one, other = pool.plain[block] if rng.random() < 0.5 else pool.plain[block][::-1]
         base.append(one)
-        head.append(_with_record_of(other, pool.delayed[delay_pct][block], target) if delay_pct else other)
-    return base, head, target
+        head.append(_with_record_of(other, pool.delayed[delay_pct][block], target) if target else other)
+    return base, head
 
 
-def _with_record_of(run: Run, other: Run, fullname: str | None) -> Run:
+def _with_record_of(run: Run, other: Run, fullname: str) -> Run:
     """Return a run with one benchmark of another."""
     taken = {record.fullname: record for record in other.records}
     return replace(run, records=tuple(taken[one.fullname] if one.fullname == fullname else one for one in run.records))
 
 
-def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds) -> set[str]:
+def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds) -> Call:
     looks = Looks(thresholds)
     for spent in LOOKS:
         seen = round(spent * len(base))
         found = looks.take(Side("base", tuple(base[:seen])), Side("head", tuple(head[:seen])), spent)
         if not looks.undecided:
             break
-    return {judgement.fullname for judgement in found.judgements if judgement.verdict == "slower"}
+    slower = [one for one in found.judgements if one.verdict == "slower"]
+    names = (one.fullname if one.measure == "time" else f"{one.fullname} ({one.measure})" for one in slower)
+    return Call(frozenset(names), any(one.verdict == "unclear" for one in found.judgements))
 
 
-def _min_rule(base: Sequence[Run], head: Sequence[Run]) -> set[str]:
+def _min_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
     """Hold the last process of each side against the other, as pytest-benchmark does with two saved runs."""
     before = {record.fullname: min(record.rounds_s) for record in base[-1].records}
-    return {one.fullname for one in head[-1].records if min(one.rounds_s) > MIN_FACTOR * before[one.fullname]}
+    return Call(frozenset(one.fullname for one in head[-1].records if min(one.rounds_s) > MIN_FACTOR * before[one.fullname]))
 
 
-def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> set[str]:
+def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
     """Hold all rounds of a side against those of the other, and their medians."""
     before, now = _all_rounds_s(base), _all_rounds_s(head)
-    return {name for name in now if _asv_calls(before[name], now[name])}
+    return Call(frozenset(name for name in now if _asv_calls(before[name], now[name])))
 
 
 def _asv_calls(base_s: list[float], head_s: list[float]) -> bool:
-    median_of_base, median_of_head = sorted(base_s)[len(base_s) // 2], sorted(head_s)[len(head_s) // 2]
-    return median_of_head > ASV_FACTOR * median_of_base and mannwhitneyu(base_s, head_s).pvalue < ASV_ERROR
+    changed = statistics.median(head_s) > ASV_FACTOR * statistics.median(base_s)
+    return changed and float(mannwhitneyu(base_s, head_s).pvalue) < ASV_ERROR
 
 
 def _all_rounds_s(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Return rounds of each benchmark, of each process evenly spread ones."""
     rounds_s: dict[str, list[float]] = {}
     for run in runs:
         for record in run.records:
-            rounds_s.setdefault(record.fullname, []).extend(_some(record))
+            few = record.rounds_s[:: -(-len(record.rounds_s) // ASV_ROUNDS)]
+            rounds_s.setdefault(record.fullname, []).extend(few)
     return rounds_s
-
-
-def _some(record: Record) -> Sequence[float]:
-    """Return at most a hundred rounds of a process, evenly spread: quick calls have thousands."""
-    return record.rounds_s[:: max(1, len(record.rounds_s) // 100)]

@@ -8,7 +8,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,15 @@ class Thresholds:
     Attributes:
         rules: Patterns, as a shell's, with the bounds they set, in percent; where several match, the last one counts.
         source: Where they stand, for messages.
+        floors: Smallest change of a benchmark's time that the machine's noise lets count, such as 0.03; it lifts the
+            defaults.
+        notes: What a reader must know of them.
     """
 
     rules: tuple[tuple[str, Mapping[str, float]], ...] = ()
     source: str = "the defaults"
+    floors: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def bounds(self, fullname: str, measure: Measure) -> Bounds:
         """Return the bounds for one measure of one benchmark."""
@@ -73,9 +78,11 @@ class Thresholds:
                 found.update(percents)
         usual = DEFAULTS[measure]
         change, same = f"{measure}_pct", f"same_{measure}_pct"
+        smallest = self.floors.get(fullname, 0.0) if measure == "time" else 0.0
+        beyond = found[change] / 100 if change in found else max(usual.change, smallest)
         bounds = Bounds(
-            found[change] / 100 if change in found else usual.change,
-            found[same] / 100 if same in found else max(usual.same, found.get(change, 0) / 100),
+            beyond,
+            found[same] / 100 if same in found else max(usual.same, beyond),
             change in found,
         )
         if bounds.same < bounds.change:

@@ -4,12 +4,13 @@ The processes alternate in the order base, head, head, base: a drift of the mach
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rnncore.compare.floors import above_noise, read_noise
 from rnncore.compare.judge import Side
-from rnncore.compare.looks import Looks
+from rnncore.compare.looks import TURNS, Looks, processes_per_side
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
@@ -17,9 +18,6 @@ from rnncore.compare.verdict import Comparison
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
-
-# Base and head in turn: 0 is the base.
-BLOCK = (0, 1, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ def run_gate(
     suites: Suites,
     budget_s: float,
     thresholds: Thresholds,
+    store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> Comparison:
@@ -58,17 +57,19 @@ def run_gate(
         suites: What each process runs.
         budget_s: Seconds for all processes; profiles of what became slower come after.
         thresholds: How large a change must be.
+        store: What is known of this machine's noise lies there.
         folder: Where the run files go.
         on_progress: Told after every process.
 
     Raises:
-        ConfigError: If a revision is unknown, or its processes would measure other code.
+        ConfigError: If a revision is unknown, its processes would measure other code, or a threshold that the project set
+            lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
-        comparison = measure_in_turn(trees, suites, budget_s, thresholds, folder, on_progress)
+        comparison = measure_in_turn(trees, suites, budget_s, thresholds, store, folder, on_progress)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -81,9 +82,9 @@ def measure_in_turn(
     suites: Suites,
     budget_s: float,
     thresholds: Thresholds,
+    store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
-    extra: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Comparison:
     """Alternate processes of two trees until every benchmark is decided or the budget is spent.
 
@@ -92,14 +93,15 @@ def measure_in_turn(
         suites: What each process runs.
         budget_s: Seconds for all processes.
         thresholds: How large a change must be.
+        store: What is known of this machine's noise lies there.
         folder: Where the run files go.
         on_progress: Told after every process.
-        extra: Further arguments of the processes of each side.
 
     Returns:
-        What the last look found. However small the budget, one block is measured.
+        What the last look found. However small the budget, one round of turns is measured.
 
     Raises:
+        ConfigError: If a threshold that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
     began_s = time.monotonic()
@@ -108,18 +110,21 @@ def measure_in_turn(
         return budget_s - (time.monotonic() - began_s)
 
     # The first process of a tree compiles bytecode and fills caches; it is not counted.
-    for tree, arguments in zip(trees, extra, strict=True):
-        run_process(tree.path, suites, folder / f"{tree.path.name}-warm-up.json", arguments)
+    warm_ups = [run_process(tree.path, suites, folder / f"{tree.path.name}-warm-up.json") for tree in trees]
+    noise = read_noise(store, warm_ups[0].run.fingerprint, str(warm_ups[0].run.session["scale"]))
+    if noise is not None:
+        process_s = min(noise.process_s, *[process.wall_s for process in warm_ups])
+        thresholds = above_noise(thresholds, noise, processes_per_side(budget_s, process_s))
     runs: tuple[list[Run], list[Run]] = ([], [])
-    looks, block_s = Looks(thresholds), 0.0
+    looks, round_s = Looks(thresholds), 0.0
     while True:
-        block_began_s = time.monotonic()
-        for side in BLOCK:
+        round_began_s = time.monotonic()
+        for side in TURNS:
             name = f"{trees[side].path.name}-{len(runs[side]):03}.json"
-            runs[side].append(run_process(trees[side].path, suites, folder / name, extra[side]).run)
+            runs[side].append(run_process(trees[side].path, suites, folder / name).run)
             on_progress(Progress(sum(map(len, runs)), len(looks.decided), looks.undecided, left_s()))
-        block_s = max(block_s, time.monotonic() - block_began_s)
-        is_last = left_s() < block_s
+        round_s = max(round_s, time.monotonic() - round_began_s)
+        is_last = left_s() < round_s
         spent = 1.0 if is_last else 1 - left_s() / budget_s
         if is_last or looks.is_due(spent):
             base, head = (Side(tree.name, tuple(measured)) for tree, measured in zip(trees, runs, strict=True))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rnncore.compare.floors import NoiseRecord, record_noise
+from rnncore.compare.runs import Run
 from rnncore.drive.process import Suites, run_process
 
 SEED = 0
@@ -12,8 +12,8 @@ SEED = 0
 
 def measure_noise(
     tree: Path, suites: Suites, processes: int, folder: Path, on_process: Callable[[int], None]
-) -> NoiseRecord:
-    """Run processes of identical code one after another.
+) -> tuple[list[Run], list[float]]:
+    """Run processes of identical code one after another; return their runs, and the seconds of each.
 
     Args:
         tree: Folder of the code.
@@ -30,7 +30,7 @@ def measure_noise(
     for number in range(processes):
         ended.append(run_process(tree, suites, folder / f"{number:03}.json"))
         on_process(number + 1)
-    return record_noise([process.run for process in ended], [process.wall_s for process in ended])
+    return [process.run for process in ended], [process.wall_s for process in ended]
 
 
 def measure_pool(

@@ -1,38 +1,37 @@
 """What noise hides, and how often the gate is right, as tables."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.compare.floors import NoiseRecord, floor, processes_for
+from rnncore.compare.floors import NoiseRecord, floor_at
+from rnncore.compare.looks import WARM_UPS
 from rnncore.compare.replay import Pool, Rate, Score
-from rnncore.compare.thresholds import Thresholds
 from rnncore.report.tables import markdown_table
 
-# Processes of a gate that are not counted: the first of each side.
-WARM_UPS = 2
+# Lines, and the table under them, its first row the heading.
+TextTable = tuple[str, list[list[str]]]
 
 
-def noise_json(record: NoiseRecord, thresholds: Thresholds, budget_s: float, wanted: float) -> dict[str, Any]:
+def noise_json(record: NoiseRecord, budget_s: float, processes: int, wanted: float) -> dict[str, Any]:
     """Return what noise hides of each benchmark from a gate.
 
     Args:
         record: The machine's noise.
-        thresholds: How large a change must be.
         budget_s: Of the gate.
+        processes: Per side that it has.
         wanted: The slowdown that should be seen, such as 0.05.
     """
-    processes = max(2, int((budget_s / record.process_s - WARM_UPS) // 2))
     rows = []
-    for fullname in record.quickest_s:
-        bounds = thresholds.bounds(fullname, "time")
-        found = floor(record, fullname, bounds, processes)
+    for fullname, floors in record.floors.items():
+        here = floor_at(record, fullname, processes)
+        needed = next((one.processes for one in floors if one.visible is not None and one.visible <= wanted), None)
         rows.append(
             {
                 "fullname": fullname,
-                "floor_pct": 100 * (found.wander - 1),
-                "visible_pct": None if math.isinf(found.visible) else 100 * (found.visible - 1),
-                "processes_needed": processes_for(record, fullname, bounds, 1 + wanted),
+                "floor_pct": 100 * here.wander,
+                "visible_pct": None if here.visible is None else 100 * here.visible,
+                "processes_needed": needed,
+                "minutes_needed": None if needed is None else (2 * needed + WARM_UPS) * record.process_s / 60,
             }
         )
     return {
@@ -41,75 +40,94 @@ def noise_json(record: NoiseRecord, thresholds: Thresholds, budget_s: float, wan
         "budget_s": budget_s,
         "processes_per_side": processes,
         "wanted_pct": 100 * wanted,
+        "most_processes_tried": max(floor.processes for floors in record.floors.values() for floor in floors),
         "benchmarks": rows,
     }
 
 
-def noise_table(facts: dict[str, Any]) -> tuple[str, list[list[str]]]:
+def noise_table(facts: dict[str, Any]) -> TextTable:
     """Return lines and a table of what `noise_json` tells."""
-    wanted = f"a side for {facts['wanted_pct']:g} %"
-    head = ["Benchmark", "noise floor %", "smallest visible slowdown %", wanted, "minutes"]
+    head = ["Benchmark", "floor %", "visible %", f"a side for {facts['wanted_pct']:g} %", "minutes"]
     rows = []
     for row in facts["benchmarks"]:
         needed = row["processes_needed"]
-        minutes = None if needed is None else (2 * needed + WARM_UPS) * facts["process_s"] / 60
         rows.append(
             [
                 str(row["fullname"]).split("::", 1)[-1],
                 f"{row['floor_pct']:.1f}",
-                "none" if row["visible_pct"] is None else f"{row['visible_pct']:.1f}",
-                "more than tried" if needed is None else str(needed),
-                "–" if minutes is None else f"{minutes:.0f}",
+                "–" if row["visible_pct"] is None else f"{row['visible_pct']:.1f}",
+                f"over {facts['most_processes_tried']}" if needed is None else str(needed),
+                "–" if needed is None else f"{row['minutes_needed']:.0f}",
             ]
         )
     lines = (
-        f"From {facts['recorded_processes']} processes of {facts['process_s']:.1f} s. A gate of {facts['budget_s'] / 60:g} "
-        f"minutes has {facts['processes_per_side']} a side. Floor: 99 of 100 gates of identical code stay below it. "
-        "Visible: 4 of 5 gates call it."
+        f"{facts['recorded_processes']} processes of identical code, {facts['process_s']:.1f} s each. A gate of "
+        f"{facts['budget_s'] / 60:g} min has {facts['processes_per_side']} a side, and of those:\n"
+        "floor: what 99 of 100 gates of identical code stay below; visible: the smallest slowdown that 4 of 5 gates call;\n"
+        f"a side: processes after which a slowdown of {facts['wanted_pct']:g} % is visible."
     )
     return lines, [head, *rows]
 
 
-def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float) -> dict[str, Any]:
-    """Return how often each rule was right."""
+def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, processes: int) -> dict[str, Any]:
+    """Return how often each rule was right.
+
+    Args:
+        pool: What was replayed.
+        scores: How each rule did.
+        budget_s: Of each gate.
+        processes: Per side that it had.
+    """
     return {
         "blocks": len(pool.plain),
         "process_s": pool.process_s,
         "budget_s": budget_s,
+        "processes_per_side": processes,
         "scores": [
             {
                 "rule": score.rule,
                 "delay_pct": score.delay_pct,
                 "found": None if score.found is None else _rate_json(score.found),
+                "found_of": {fullname: _rate_json(rate) for fullname, rate in score.found_of.items()},
                 "false_alarms": _rate_json(score.alarms),
+                "unclear": _rate_json(score.unclear),
             }
             for score in scores
         ],
     }
 
 
-def selftest_table(facts: dict[str, Any]) -> list[list[str]]:
-    """Return a table of what `selftest_json` tells."""
+def selftest_tables(facts: dict[str, Any]) -> list[TextTable]:
+    """Return lines and tables of what `selftest_json` tells: all rules, and the gate's by benchmark."""
+    lines = (
+        f"Gates of {facts['budget_s'] / 60:g} min, {facts['processes_per_side']} processes a side, replayed from "
+        f"{facts['blocks']} blocks of processes of {facts['process_s']:.1f} s. In parentheses: intervals of 95 %."
+    )
     rows = [
         [
             score["rule"],
-            "identical code" if score["delay_pct"] == 0 else f"{score['delay_pct']:g} %",
+            f"{score['delay_pct']:g} %" if score["delay_pct"] else "none",
             "–" if score["found"] is None else _rate_text(score["found"]),
             _rate_text(score["false_alarms"]),
+            _rate_text(score["unclear"]),
         ]
         for score in facts["scores"]
     ]
-    return [["Rule", "delay of one benchmark", "gates that found it", "gates with a false alarm"], *rows]
+    head = ["Rule", "delay of one benchmark", "found it", "false alarm", "left something open"]
+    return [(lines, [head, *rows]), ("The gate's finds by delayed benchmark:", _by_benchmark(facts))]
+
+
+def _by_benchmark(facts: dict[str, Any]) -> list[list[str]]:
+    ours = [score for score in facts["scores"] if score["rule"] == facts["scores"][0]["rule"] and score["delay_pct"]]
+    names = list(dict.fromkeys(name for score in ours for name in score["found_of"]))
+    rows = [[name.split("::", 1)[-1], *[_share_text(score["found_of"].get(name)) for score in ours]] for name in names]
+    return [["Benchmark", *[f"{score['delay_pct']:g} %" for score in ours]], *rows]
 
 
 def selftest_markdown(facts: dict[str, Any]) -> str:
     """Return the same as a page."""
-    head, *rows = selftest_table(facts)
-    return (
-        "# Self-test of the gate\n\n"
-        f"Gates of {facts['budget_s'] / 60:g} minutes, replayed from {facts['blocks']} blocks of processes of "
-        f"{facts['process_s']:.1f} s on one machine. In parentheses, intervals of 95 %.\n\n{markdown_table(head, rows)}"
-    )
+    parts = [f"{lines}\n\n{markdown_table(head, rows)}" for lines, (head, *rows) in selftest_tables(facts)]
+    return "# Self-test of the gate\n\n" + "\n".join(parts)
 
 
 def _rate_json(rate: Rate) -> dict[str, Any]:
@@ -119,3 +137,7 @@ def _rate_json(rate: Rate) -> dict[str, Any]:
 
 def _rate_text(rate: dict[str, Any]) -> str:
     return f"{100 * rate['share']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+
+
+def _share_text(rate: dict[str, Any] | None) -> str:
+    return "–" if rate is None else f"{rate['happened']} of {rate['tried']}"

@@ -1,5 +1,6 @@
 """Markdown tables: numbers in one unit per column, words for what they mean."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -39,9 +40,10 @@ def paragraph(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text that is no HTML and stays on one line in one cell."""
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("\n", " "), ("\r", " ")):
         text = text.replace(character, escaped)
-    return text
+    # An odd backslash before a bar would be taken for its escape, and the bar would end the cell.
+    return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", text)
 
 
 def time_unit(seconds: Iterable[float]) -> tuple[float, str]:

@@ -24,6 +24,9 @@ _DRAWN_RANGE = 0.1
 # Files that are named on the screen.
 _NAMED = 3
 
+# Benchmarks, at least, that step at once before a change of the machine is thought of.
+_MANY = 3
+
 
 def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top: int | None = None) -> Iterator[TextTable]:
     """Yield the steps, newest first, then for each machine its benchmarks, then what was left out.
@@ -41,7 +44,8 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top:
     names = _short_names(trends)
     machines = _machine_names(trends)
     steps = steps_of(trends)
-    yield _steps_line(history, trends, steps, top), _step_table(steps[:top], names, machines)
+    lines = [_steps_line(history, trends, steps, top), *_at_once(trends, steps, machines)]
+    yield "\n".join(lines), _step_table(steps[:top], names, machines)
     for machine, name in machines.items():
         on_machine = [trend for trend in trends if trend.series.machine == machine]
         yield name, _benchmark_table(on_machine, names)
@@ -104,6 +108,18 @@ def _steps_line(history: History, trends: Sequence[Trend], steps: Sequence[Step]
     found = _counted(len(steps), "step") if steps else "no steps"
     shown = f", the newest {top} shown" if top is not None and top < len(steps) else ""
     return f"{_counted(history.files, 'run file')}, {_histories(len(trends))}: {found}{shown}"
+
+
+def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Machine, str]) -> Iterator[str]:
+    """Yield a line for each commit at which most benchmarks of a machine stepped the same way: a host's change looks so."""
+    histories = Counter(trend.series.machine for trend in trends)
+    together = Counter((step.machine, step.first_with, step.direction) for step in steps)
+    for (machine, commit, direction), count in together.items():
+        if count >= _MANY and count > histories[machine] / 2:
+            yield (
+                f"{count} of {histories[machine]} histories of {machines[machine]} became {direction} at once, with "
+                f"{_commit(commit)}: if that commit does not touch them all, the machine changed."
+            )
 
 
 def _counted(count: int, noun: str) -> str:

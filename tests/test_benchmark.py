@@ -1,0 +1,61 @@
+"""Tests of planted delays: they take the part of a call that was asked for, by a clock of their own."""
+
+from typing import Any
+
+import pytest
+
+from rnncore.measure import benchmark
+from rnncore.measure.benchmark import RnnBenchmark
+from rnncore.measure.case import Case
+from rnncore.measure.session import Session
+
+CALL_S = 0.010
+
+
+class Clock:
+    """A clock that each reading moves on a little, as real ones do, and each call by its length."""
+
+    def __init__(self, reading_s: float) -> None:
+        self.now_s = 0.0
+        self._reading_s = reading_s
+
+    def perf_counter(self) -> float:
+        self.now_s += self._reading_s
+        return self.now_s
+
+    def call(self) -> None:
+        self.now_s += CALL_S
+
+
+class Fixture:
+    """What a delay needs of pytest-benchmark's fixture."""
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, Any] = {}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(1e-6)
+    monkeypatch.setattr(benchmark.time, "perf_counter", clock.perf_counter)
+    return clock
+
+
+@pytest.mark.parametrize("delay_pct", [3.0, 5.0, 20.0])
+def test_a_delayed_call_takes_longer_by_the_part_that_was_asked_for(clock: Clock, delay_pct: float) -> None:
+    delayed = benchmark._delayed(clock.call, delay_pct, cost_s=2e-6)
+    delayed()
+    assert clock.now_s == pytest.approx(CALL_S * (1 + delay_pct / 100), abs=3e-6)
+
+
+def test_what_reading_the_clock_costs_is_measured(clock: Clock) -> None:
+    # A delay of nothing reads the clock three times.
+    assert benchmark._cost_of_a_delay_s() == pytest.approx(3e-6, rel=1e-2)
+
+
+@pytest.mark.parametrize(("call_s", "told_pct"), [(1e-2, 3.0), (1e-5, 30.0)])
+def test_a_row_says_by_how_much_it_was_delayed_at_least(clock: Clock, call_s: float, told_pct: float) -> None:
+    fixture = Fixture()
+    row = RnnBenchmark(fixture, Session(), Case("infer", "gru", 8, 1, 4), 1, None, None, brief=True, delay_pct=3.0)
+    row._delayed(clock.call, call_s)
+    assert fixture.extra_info["injected_delay_pct"] == pytest.approx(told_pct, rel=0.02)
