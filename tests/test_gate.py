@@ -115,7 +115,7 @@ def test_noise_that_was_measured_lifts_the_threshold_of_a_gate(tmp_path: Path, m
     _noise_of_the_machine(tmp_path, 0.25)
     comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
     assert "slower" not in _verdicts(comparison)
-    assert "hides changes below, with 42 processes a side" in comparison.notes[0]
+    assert "hides changes below, with 40 processes a side" in comparison.notes[0]
 
 
 def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from rnncore.compare.ranks import compare_sides, p_value, processes_needed, smallest_p_value
+from rnncore.compare.ranks import _null_distribution, compare_sides, p_value, processes_needed, smallest_p_value
 
 SIDE = st.lists(st.floats(0.5, 2.0, allow_nan=False), min_size=2, max_size=5)
 
@@ -133,3 +133,26 @@ def test_processes_needed_are_enough_and_one_less_is_not() -> None:
 def test_sides_without_positive_values_are_refused(base: list[float], head: list[float]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         compare_sides(base, head, 0.01)
+
+
+def test_where_all_ratios_are_near_one_their_ends_hold_the_interval() -> None:
+    base, head = [1.0, 1.01, 1.02, 1.0, 1.015, 1.005], [1.002, 1.012, 1.02, 1.001, 1.014, 1.007]
+    narrow, wide = compare_sides(base, head, 0.05), compare_sides(base, head, 0.05, near=0.05)
+    assert wide.low == pytest.approx(1.001 / 1.02)
+    assert wide.high == pytest.approx(1.02 / 1.0)
+    assert narrow.low is not None
+    assert narrow.high is not None
+    assert wide.low <= narrow.low <= narrow.high <= wide.high
+    assert (wide.estimate, wide.p_value) == (narrow.estimate, narrow.p_value)
+    assert compare_sides(base, head, 0.05, near=0.01) == narrow
+
+
+def test_comparisons_with_equal_values_do_not_fill_the_memory() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        p_value(*np.log(rng.integers(1, 30, (2, 20)).astype(np.float64)))
+    kept = _null_distribution.cache_info()
+    assert kept.maxsize is not None
+    assert kept.currsize <= kept.maxsize <= 1000
+    # A view would keep the whole table that it was counted in.
+    assert _null_distribution(tuple(range(2, 42, 2)), 10).base is None

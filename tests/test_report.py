@@ -624,8 +624,6 @@ def test_record_page_and_figure_are_written_and_the_page_can_be_made_again_from_
     assert 400 < height < 1500
 
 
-@pytest.mark.parametrize(
-    ("text", "cell"), [("a|b", r"a\|b"), (r"a\|b", r"a\\\|b"), (r"a\\|b", r"a\\\|b"), ("a\\b", r"a\b")]
-)
+@pytest.mark.parametrize(("text", "cell"), [("a|b", r"a\|b"), (r"a\|b", r"a\\\|b"), (r"a\\|b", r"a\\\|b"), ("a\\b", r"a\b")])
 def test_a_bar_after_a_backslash_does_not_end_its_cell(text: str, cell: str) -> None:
     assert markdown_table(["x"], [[text]]).splitlines()[2] == f"| {cell} |"

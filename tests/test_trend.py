@@ -539,7 +539,9 @@ def test_steps_come_first_and_then_each_machine_s_benchmarks(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("stepping", "said"), [(4, True), (3, True), (2, False)])
-def test_steps_of_most_benchmarks_at_once_are_said_to_look_like_the_machine(tmp_path: Path, stepping: int, said: bool) -> None:
+def test_steps_of_most_benchmarks_at_once_are_said_to_look_like_the_machine(
+    tmp_path: Path, stepping: int, said: bool
+) -> None:
     sizes = (1, 2, 4, 8)
     for number in range(30):
         medians_s = [0.01 * (1.25 if number >= 16 and place < stepping else 1.0) for place in range(len(sizes))]

@@ -43,6 +43,9 @@ LAST_LOOK = LOOKS[-1] ** 2 - LOOKS[-2] ** 2
 BELOW_FLOOR = 0.99
 FOUND = 0.8
 
+# By how much of itself, at most, a value differs from another drawing of it.
+_APART = 1e-9
+
 # Benchmarks that a message names; it counts the rest.
 _NAMED = 3
 
@@ -221,7 +224,8 @@ def _floor(values: npt.NDArray[np.float64], processes: int, change: float, membe
     rng = np.random.default_rng(SEED)
     wander, needed = [], []
     for _ in range(DRAWN_GATES):
-        ratio = compare_sides(*_drawn_gate(rng, values, processes), error)
+        base, head = _drawn_gate(rng, values, processes)
+        ratio = compare_sides(base, head, error)
         wander.append(max(ratio.estimate, 1 / ratio.estimate) - 1)
         needed.append(math.inf if ratio.low is None else max(1 / ratio.low, (1 + change) / ratio.estimate) - 1)
     visible = float(np.quantile(needed, FOUND, method="higher"))
@@ -235,6 +239,8 @@ def _drawn_gate(
     together = min(NEIGHBOURS, len(values))
     starts = rng.integers(len(values), size=math.ceil(2 * processes / together))
     drawn = [float(values[(start + step) % len(values)]) for start in starts for step in range(together)]
+    # A process that is drawn twice is two processes, and no two are equal to the last digit.
+    drawn = [value * (1 + _APART * float(rng.random())) for value in drawn]
     swap = int(rng.integers(2))
     sides: tuple[list[float], list[float]] = ([], [])
     for position, value in enumerate(drawn[: 2 * processes]):

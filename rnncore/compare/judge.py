@@ -97,7 +97,7 @@ def judge(
     differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
     kept = decided or {}
     tested = {
-        key: kept[key] if key in kept else _measured(base, head, *key, family_error)
+        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error)
         for fullname in _fullnames(base, head)
         for key in _keys(base, head, fullname)
     }
@@ -131,7 +131,7 @@ def _may_still_change(judgement: Judgement, base: Side, head: Side, thresholds: 
         return False
     bounds = thresholds.bounds(judgement.fullname, judgement.measure)
     before, values = (_values(side, judgement.fullname, judgement.measure) for side in (base, head))
-    likely = compare_sides(before, values, FUTILITY_ERROR)
+    likely = compare_sides(before, values, FUTILITY_ERROR, _near(bounds, judgement.measure))
     return likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high)
 
 
@@ -169,7 +169,9 @@ _VALUE_OF: dict[Measure, Callable[[Record], Any]] = {
 }
 
 
-def _measured(base: Side, head: Side, fullname: str, measure: Measure, family_error: float) -> Judgement:
+def _measured(
+    base: Side, head: Side, fullname: str, measure: Measure, thresholds: Thresholds, family_error: float
+) -> Judgement:
     """Return a judgement with its numbers, and with its verdict where no number decides it."""
     in_base, in_head = base.records(fullname), head.records(fullname)
     group = (in_head or in_base)[0].group if in_head or in_base else "other"
@@ -185,7 +187,7 @@ def _measured(base: Side, head: Side, fullname: str, measure: Measure, family_er
     if not in_base:
         return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
     values, before = _values(head, fullname, measure), _values(base, fullname, measure)
-    ratio = compare_sides(before, values, family_error)
+    ratio = compare_sides(before, values, family_error, _near(thresholds.bounds(fullname, measure), measure))
     typical = _typical(before)
     return replace(
         found,
@@ -198,6 +200,11 @@ def _measured(base: Side, head: Side, fullname: str, measure: Measure, family_er
         base_processes=len(before),
         head_processes=len(values),
     )
+
+
+def _near(bounds: Bounds, measure: Measure) -> float:
+    """Return within which change an interval need not be narrowed: of time it is shown, and how narrow it is counts."""
+    return 0.0 if measure == "time" else bounds.same
 
 
 def _counted(failures: Sequence[str], side: Side) -> str:
@@ -295,12 +302,12 @@ def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, 
     for run in others:
         for name, value in _facts(run).items() | {(name, "–") for name in facts.keys() - _facts(run).keys()}:
             before = facts.get(name, "–")
-            if value != before and name not in seen and not (name == "memory_bytes" and _near(before, value)):
+            if value != before and name not in seen and not (name == "memory_bytes" and _is_near(before, value)):
                 seen.add(name)
                 yield name, before, value
 
 
-def _near(before: str, value: str) -> bool:
+def _is_near(before: str, value: str) -> bool:
     try:
         return abs(float(value) / float(before) - 1) <= SAME_MEMORY
     except (ValueError, ZeroDivisionError):

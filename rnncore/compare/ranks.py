@@ -18,7 +18,7 @@ Source:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -44,13 +44,15 @@ class Ratio:
     p_value: float
 
 
-def compare_sides(base: Sequence[float], head: Sequence[float], error: float) -> Ratio:
+def compare_sides(base: Sequence[float], head: Sequence[float], error: float, near: float = 0.0) -> Ratio:
     """Compare one value per process of two sides.
 
     Args:
         base: Positive values of the base. Shape (m,).
         head: The same of the head. Shape (n,).
         error: Largest probability that the interval misses the ratio, such as 0.01.
+        near: Where all ratios of a value to one of the other side lie within this of 1, such as 0.05, their ends are given
+            for those of the interval: they hold it, and are known at once.
 
     Raises:
         ValueError: If a side is empty or a value is not positive.
@@ -64,7 +66,12 @@ def compare_sides(base: Sequence[float], head: Sequence[float], error: float) ->
     edges = np.unique(log_head[:, None] - log_base[None, :])
     between = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
     estimate, nearest = _estimate(log_base, log_head, edges, between)
-    low, high = _interval(log_base, log_head, edges, between, nearest, error)
+    low: float | None
+    high: float | None
+    if max(-edges[0], edges[-1]) <= math.log1p(near):
+        low, high = float(edges[0]), float(edges[-1])
+    else:
+        low, high = _interval(log_base, log_head, edges, between, nearest, error)
     return Ratio(
         math.exp(estimate),
         None if low is None else math.exp(min(low, estimate)),
@@ -113,16 +120,24 @@ def _scores(base: FloatArray, head: FloatArray) -> npt.NDArray[np.int64]:
     return scores
 
 
-@cache
+# Without equal values all comparisons of so many processes share one; with them, almost each has its own.
+@lru_cache(maxsize=256)
 def _null_distribution(scores: tuple[int, ...], drawn: int) -> FloatArray:
-    """Count in how many ways *drawn* of the scores give each total. Shape (largest total + 1,)."""
-    largest = sum(scores[-drawn:])
-    ways: FloatArray = np.zeros((drawn + 1, largest + 1))
+    """Count in how many ways *drawn* of the ascending scores give each total. Shape (largest total + 1,)."""
+    # The slower half shares one score: of it only the number that is drawn matters.
+    shared = scores.count(scores[-1])
+    quick = scores[: len(scores) - shared]
+    most = min(drawn, len(quick))
+    ways: FloatArray = np.zeros((most + 1, sum(quick) + 1))
     ways[0, 0] = 1
-    for score in scores:
+    for score in quick:
         # The right side is complete before it is added, so each score is drawn once at most.
-        ways[1:, score:] += ways[:-1, : largest + 1 - score].copy()
-    counts: FloatArray = ways[drawn]
+        ways[1:, score:] += ways[:-1, :-score].copy()
+    counts: FloatArray = np.zeros(sum(scores[-drawn:]) + 1)
+    for of_quick in range(max(0, drawn - shared), most + 1):
+        rest = drawn - of_quick
+        totals = ways[of_quick, : len(counts) - rest * scores[-1]]
+        counts[rest * scores[-1] :][: len(totals)] += math.comb(shared, rest) * totals
     return counts
 
 

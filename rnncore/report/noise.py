@@ -62,7 +62,7 @@ def noise_table(facts: dict[str, Any]) -> TextTable:
         )
     lines = (
         f"{facts['recorded_processes']} processes of identical code, {facts['process_s']:.1f} s each. A gate of "
-        f"{facts['budget_s'] / 60:g} min has {facts['processes_per_side']} a side, and of those:\n"
+        f"{facts['budget_s'] / 60:.3g} min has {facts['processes_per_side']} a side, and of those:\n"
         "floor: what 99 of 100 gates of identical code stay below; visible: the smallest slowdown that 4 of 5 gates call;\n"
         f"a side: processes after which a slowdown of {facts['wanted_pct']:g} % is visible."
     )
@@ -100,7 +100,7 @@ def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, processe
 def selftest_tables(facts: dict[str, Any]) -> list[TextTable]:
     """Return lines and tables of what `selftest_json` tells: all rules, and the gate's by benchmark."""
     lines = (
-        f"Gates of {facts['budget_s'] / 60:g} min, {facts['processes_per_side']} processes a side, replayed from "
+        f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['processes_per_side']} processes a side, replayed from "
         f"{facts['blocks']} blocks of processes of {facts['process_s']:.1f} s. In parentheses: intervals of 95 %."
     )
     rows = [
