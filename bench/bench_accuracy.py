@@ -11,7 +11,7 @@ from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.device import resolve_device
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
-from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_test_hours, score_forecasts
+from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_panels, forecast_test_hours, score_forecasts
 from rnncore.forecast.training import Trainer, fit
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.session import TRAININGS
@@ -64,15 +64,16 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
     answers = right_answers(model, windows, CHUNK_WINDOWS)
-    scores = None
+    forecasts = scores = None
     began_s = time.perf_counter()
     with open_runtime(
         rnn_case.runtime, source, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
     ) as runtime:
 
         def run():
-            nonlocal scores
-            scores = score_forecasts(rnn_case.label, forecast_test_hours(runtime.predict, windows), windows)
+            nonlocal forecasts, scores
+            forecasts = forecast_test_hours(runtime.predict, windows)
+            scores = score_forecasts(rnn_case.label, forecasts, windows)
 
         def evidence(trace):
             runtime.bind(answers.inputs)
@@ -96,6 +97,7 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
         mae_mw=scores.mean.mae_mw,
         zones=[asdict(zone) for zone in scores.zones],
         baselines_smape=baselines,
+        panels=[] if rnn_benchmark.brief else forecast_panels(windows, {rnn_case.cell.upper(): forecasts}),
         training={"steps": training.steps, "seconds": training.seconds, "seed": 0, "preset": "fast"},
         parity_max_abs=found.max_abs,
         parity_tolerance=found.tolerance,

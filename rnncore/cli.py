@@ -379,13 +379,43 @@ def reproduce(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run files below .benchmarks/; several are put side by side.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run files, folders or globs of them, or numbers of saved runs, like 0007."),
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("reports/latest"),
+    title: Annotated[str | None, typer.Option(help="Of the page [default: what was compared]")] = None,
+    prices: Annotated[
+        list[str] | None,
+        typer.Option("--price", metavar="NAME=PRICE", help="Per hour of a run's machine; NAME is its file or its letter."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Write the report of one run, or of several side by side."""
+    """Write the report of one run, or of several side by side: a page, the same as Markdown, figures, CSV and Parquet."""
+    import webbrowser
+
+    from rnncore.compare.runs import find_runs
     from rnncore.report.page import write_report
 
-    typer.echo(f"Report: {write_report(runs, folder)}")
+    paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
+    page = write_report(paths, folder, title, _prices(prices or []))
+    typer.echo(f"Report: {page}")
+    if show:
+        webbrowser.open(page.absolute().as_uri())
+
+
+def _prices(texts: list[str]) -> dict[str, float]:
+    prices = {}
+    for text in texts:
+        name, _, amount = text.rpartition("=")
+        try:
+            price = float(amount)
+        except ValueError:
+            price = math.nan
+        if not name or not 0 <= price < math.inf:
+            raise ConfigError(f"--price is {text!r}; give the name or letter of a run and a price per hour, such as A=1.80.")
+        prices[name] = price
+    return prices
 
 
 VerdictJsonOption = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
@@ -680,6 +710,9 @@ def trend(
     store: Annotated[Path, typer.Argument(help="Folder of run files.")] = STORE,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
     practical_pct: Annotated[float, typer.Option("--threshold", metavar="PERCENT", help="Smallest step that counts.")] = 2.0,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Write a page too: a small chart of each benchmark, its steps and commits.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the history of each benchmark on each machine, and the commits at which its speed changed.
@@ -687,13 +720,15 @@ def trend(
     A step is called once two points in a row confirm it.
     """
     from rnncore.compare.trend import find_trends, read_history
-    from rnncore.report.trend import trend_json, trend_tables
+    from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("Reading run files", total=None)
         history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
     trends = find_trends(history, practical_pct / 100)
+    if folder is not None:
+        err.print(f"Page: {write_trend_page(history, trends, folder, text)}")
     if as_json:
         _print_json(trend_json(history, trends, text))
         return

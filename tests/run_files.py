@@ -271,6 +271,15 @@ def accuracy(cell: str, runtime: str, median_s: float, smape: float, **extra: An
         "mae_mw": 99.109,
         "zones": [{"name": "AEP", "smape": smape, "smape_article": smape / 4, "mae_mw": 99.109}],
         "baselines_smape": BASELINES_PCT,
+        "panels": [
+            {
+                "zone": zone,
+                "hours": [1, 2, 3],
+                "actual_mw": [100.0, 110.0, 105.0],
+                "forecast_mw": {cell.upper(): [101.0, 109.0, 104.0]},
+            }
+            for zone in ("AEP", "COMED")
+        ],
         "training": {"steps": 1300, "seconds": 12.345, "seed": 0, "preset": "fast"},
         "kernel": KERNELS[runtime, cell],
         "bound": "compute",

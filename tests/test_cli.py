@@ -373,7 +373,7 @@ def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPat
 
 def test_report_writes_the_page_of_a_run_file(tmp_path: Path, rnncore: Command) -> None:
     done = rnncore("report", make_run(tmp_path), "--out", tmp_path / "out")
-    assert done == Done(0, f"Report: {tmp_path / 'out' / 'report.md'}\n", "")
+    assert done == Done(0, f"Report: {tmp_path / 'out' / 'index.html'}\n", "")
     assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8").startswith("# GRU and LSTM load forecasters")
     assert (tmp_path / "out" / "throughput.png").is_file()
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rnncore.compare.runs import read_run
 from rnncore.errors import RunFileError
+from rnncore.report.charts import figures
 from rnncore.report.page import render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit, times
@@ -163,14 +164,15 @@ def _faults(text: str) -> list[str]:
 
 def test_the_report_of_a_run_is_the_golden_text(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path))
-    _require_golden("report.md", render([run], with_chart=True), tmp_path)
+    _require_golden("report.md", render([run], figures(run)), tmp_path)
 
 
 def test_equal_runs_give_equal_bytes_and_an_equal_picture(tmp_path: Path) -> None:
     run_file = make_run(tmp_path)
     first, second = (write_report([run_file], tmp_path / name) for name in ("a", "b"))
-    assert first == tmp_path / "a" / "report.md"
-    for name in ("report.md", "throughput.png"):
+    assert first == tmp_path / "a" / "index.html"
+    drawn = [f"{name}.{kind}" for name in ("throughput", "latency", "accuracy") for kind in ("svg", "png")]
+    for name in ("index.html", "report.md", "results.csv", "results.parquet", *drawn):
         assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes()
 
 
@@ -178,14 +180,14 @@ def test_the_order_of_the_benchmarks_does_not_change_who_is_fastest(tmp_path: Pa
     content = run_content()
     content["benchmarks"].reverse()
     forth, back = (render([read_run(make_run(tmp_path, one))]) for one in (None, content))
-    assert forth.split("## Training")[0] == back.split("## Training")[0]
+    assert forth.split("## Latency")[0] == back.split("## Latency")[0]
 
 
 def test_a_wrong_result_is_not_ranked_however_fast_and_its_reason_is_told(tmp_path: Path) -> None:
     text = render([read_run(make_run(tmp_path))])
-    ranked, rest = text.split("## What the figures rest on")
+    ranked, _ = text.split("## All results")
     assert "OpenVINO" not in ranked
-    assert "openvino" not in _section(rest, "### Tails")
+    assert "openvino" not in ranked
     assert _row(text, TRUST, "test_forecast[gru-openvino-")["result"] == "**invalid**"
     assert _row(text, TRUST, "test_forecast[gru-torch-")["result"] == "valid"
     left_out = _section(text, "## Not measured, or not ranked")
@@ -231,7 +233,11 @@ def test_a_run_in_which_all_was_measured_has_no_section_for_the_rest(tmp_path: P
 @pytest.mark.parametrize("phase", ["infer", "train", "accuracy", "data"])
 def test_a_run_of_one_phase_alone_is_reported(phase: str, tmp_path: Path) -> None:
     entries = [entry for entry in run_content()["benchmarks"] if entry["extra_info"]["phase"] == phase]
-    text = write_report([make_run(tmp_path, run_content(entries))], tmp_path / "out").read_text(encoding="utf-8")
+    text = (
+        write_report([make_run(tmp_path, run_content(entries))], tmp_path / "out")
+        .with_name("report.md")
+        .read_text(encoding="utf-8")
+    )
     assert _broken_rows(text) == []
     assert (tmp_path / "out" / "throughput.png").exists() == (phase == "infer")
     assert ("throughput.png" in text) == (phase == "infer")
@@ -239,7 +245,7 @@ def test_a_run_of_one_phase_alone_is_reported(phase: str, tmp_path: Path) -> Non
 
 def test_a_run_whose_every_result_is_wrong_is_reported_without_a_winner(tmp_path: Path) -> None:
     content = run_content([inference("gru", "torch", 1, 0.1, validity="outputs differ")])
-    text = write_report([make_run(tmp_path, content)], tmp_path / "out").read_text(encoding="utf-8")
+    text = write_report([make_run(tmp_path, content)], tmp_path / "out").with_name("report.md").read_text(encoding="utf-8")
     assert "fastest:" not in text
     assert "invalid: outputs differ" in text
 
@@ -266,7 +272,11 @@ def test_a_users_benchmark_that_leaves_axes_or_facts_out_is_reported_or_refused_
     entry: dict[str, Any], tmp_path: Path
 ) -> None:
     try:
-        text = write_report([make_run(tmp_path, run_content([entry]))], tmp_path / "out").read_text(encoding="utf-8")
+        text = (
+            write_report([make_run(tmp_path, run_content([entry]))], tmp_path / "out")
+            .with_name("report.md")
+            .read_text(encoding="utf-8")
+        )
     except RunFileError as error:
         assert "test_mine" in str(error)  # noqa: PT017 (either outcome is right)
     else:
@@ -284,14 +294,14 @@ def _rendered(folder: Path, *entries: dict[str, Any], **session: Any) -> str:
 
 def test_an_old_run_file_without_the_new_facts_gives_a_report_of_what_it_has(tmp_path: Path) -> None:
     old, new = (make_run(tmp_path, content, name) for content, name in ((old_run_content(), "old.json"), (None, "new.json")))
-    text = write_report([old], tmp_path / "out").read_text(encoding="utf-8")
+    text = write_report([old], tmp_path / "out").with_name("report.md").read_text(encoding="utf-8")
     assert _faults(text) == []
-    for heading in (TRUST, "### Tails", "Ceiling"):
+    for heading in (TRUST, "## Latency", "Ceiling"):
         assert heading not in text
     ours = _row(text, "### Batch of 1", "ONNX Runtime, CPU, fp32 | LSTM")
     assert (ours["Kernel"], ours["median ms"], ours["GFLOP/s (of ceiling)"]) == ("–", "1.82", "58.8")
     assert _row(text, "## Machine and data", "Governor")["old.json"] == "–"
-    assert text.split("## Inference")[0] == render([read_run(new)]).split("## Inference")[0]
+    assert text.split("## Machine")[0] == render([read_run(new)]).split("## Machine")[0]
     for pair in ([old, new], [new, old]):
         assert _faults(render([read_run(path) for path in pair])) == []
 
@@ -363,7 +373,7 @@ def test_a_row_says_whether_its_halves_agree(facts: dict[str, Any], expected: st
 
 def test_tails_stand_with_their_intervals_or_with_why_there_are_none(tmp_path: Path) -> None:
     entry = inference("gru", "torch", 1, 0.01, percentiles=percentiles(0.01, known=("p50", "p90")))
-    row = _row(_rendered(tmp_path, entry), "### Tails", "test_forecast[gru-")
+    row = _row(_rendered(tmp_path, entry), "## Latency", "test_forecast[gru-")
     assert row["unit"] == "ms"
     assert (row["p50"], row["p90"]) == ("10.0 (9.80 to 10.6)", "14.0 (13.7 to 14.8)")
     assert (row["p95"], row["p99"]) == ("n=129 is too few for p95, 130 needed", "n=661 is too few for p99, 662 needed")
@@ -424,7 +434,7 @@ def test_a_benchmark_that_one_run_lacks_has_a_dash_and_no_ratio(tmp_path: Path) 
 
 def test_facts_that_differ_between_machines_are_bold_and_the_others_are_not(tmp_path: Path) -> None:
     rows = _section(render([read_run(path) for path in _two_runs(tmp_path)]), "## Machines and data").splitlines()
-    assert "|  | A: 0001_made.json | B: 0002_made.json |" in rows
+    assert "| Fact | A: 0001_made.json | B: 0002_made.json |" in rows
     assert "| CPU | **Made CPU (family 6, model 143)** | **Other CPU** |" in rows
     assert "| CPUs, threads used | **2, 2** | **16, 2** |" in rows
     assert "| GPU | **none** | **Made GPU, 81,920 MiB, CUDA 13.0, cuDNN 91300** |" in rows
@@ -462,7 +472,7 @@ def test_no_text_of_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path
         if path[-1] == "phase":
             continue
         run = read_run(make_run(tmp_path, _with_text(content, path, EVIL)))
-        found = _faults(render([run], with_chart=True)) + _faults(render([run, other])) + _faults(render([other, run]))
+        found = _faults(render([run], figures(run))) + _faults(render([run, other])) + _faults(render([other, run]))
         if found:
             faults["/".join(map(str, path))] = found[0]
     assert faults == {}

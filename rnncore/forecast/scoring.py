@@ -1,7 +1,8 @@
 """Scores of forecasts: sMAPE by the right formula, the article's, and the mean absolute error in MW."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from rnncore.forecast.windows import Float32Array, RowArray, Windows
 
 # Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
 CHUNK_WINDOWS = 2048
+
+# A figure of forecasts beside the actual load shows so many zones, and of each the last tested hours.
+PANEL_ZONES = 4
+PANEL_HOURS = 100
 
 Predict = Callable[[Float32Array], Float32Array]
 
@@ -146,6 +151,32 @@ def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
     """Return the actual load of the tested hours of one zone, in MW and in order of time."""
     zone = next(zone for zone in windows.zones if zone.name == zone_name)
     return windows.load_mw[windows.target_rows(windows.test_start[zone.test])]
+
+
+def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
+    """Return the last tested hours of the first zones beside their forecasts, for a figure such as the article's.
+
+    Args:
+        windows: The windows.
+        forecasts_mw: By name of what made them, forecasts by zone, as `forecast_test_hours` gives them.
+
+    Returns:
+        One entry per zone: `zone`, `hours` (1 and up), `actual_mw`, and `forecast_mw` by name.
+    """
+    first = next(iter(forecasts_mw.values()))
+    panels = []
+    for name in [zone.name for zone in windows.zones if zone.name in first][:PANEL_ZONES]:
+        actual_mw = load_of_tested_hours(windows, name)
+        shown = slice(max(0, len(actual_mw) - PANEL_HOURS), len(actual_mw))
+        panels.append(
+            {
+                "zone": name,
+                "hours": list(range(1, shown.stop - shown.start + 1)),
+                "actual_mw": actual_mw[shown].tolist(),
+                "forecast_mw": {by: by_zone[name][shown].tolist() for by, by_zone in forecasts_mw.items()},
+            }
+        )
+    return panels
 
 
 def smape_of_windows_pct(windows: Windows, start: RowArray, output: Float32Array) -> float:

@@ -11,7 +11,7 @@ from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.device import default_threads, resolve_device
 from rnncore.forecast.model import CELLS, Cell, new_forecaster
 from rnncore.forecast.presets import preset
-from rnncore.forecast.scoring import forecast_test_hours, load_of_tested_hours, score_forecasts
+from rnncore.forecast.scoring import forecast_panels, forecast_test_hours, score_forecasts
 from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.training import TRAINING_PRECISION, Progress, Trainer, TrainResult, fit
 from rnncore.forecast.windows import Windows, make_windows
@@ -24,9 +24,6 @@ ARTICLE = {
     "gru": {"training_s": 390.0, "evaluation_s": 1.98, "smape_article": 0.2808},
     "lstm": {"training_s": 462.0, "evaluation_s": 2.60, "smape_article": 0.2701},
 }
-
-PANEL_ZONES = 4
-PANEL_HOURS = 100
 
 
 def reproduce(
@@ -74,7 +71,7 @@ def reproduce(
             "precision": TRAINING_PRECISION,
         },
         "machine": fingerprint(default_threads()),
-        "panels": _panels(windows, forecasts),
+        "panels": forecast_panels(windows, {cell.upper(): by_zone for cell, by_zone in forecasts.items()}),
     }
 
 
@@ -114,20 +111,3 @@ def _training_record(training: TrainResult, trainer: Trainer) -> dict[str, Any]:
         "ended_by": training.ended_by,
         "epochs": [asdict(epoch) for epoch in training.epochs],
     }
-
-
-def _panels(windows: Windows, forecasts: dict[str, dict[str, FloatArray]]) -> list[dict[str, Any]]:
-    names = [zone.name for zone in windows.zones if zone.name in forecasts["gru"]][:PANEL_ZONES]
-    panels = []
-    for name in names:
-        actual_mw = load_of_tested_hours(windows, name)
-        shown = slice(max(0, len(actual_mw) - PANEL_HOURS), len(actual_mw))
-        panels.append(
-            {
-                "zone": name,
-                "hours": list(range(1, shown.stop - shown.start + 1)),
-                "actual_mw": actual_mw[shown].tolist(),
-                "forecast_mw": {cell.upper(): forecasts[cell][name][shown].tolist() for cell in CELLS},
-            }
-        )
-    return panels

@@ -1,31 +1,44 @@
-"""The report: what a run says, top to bottom, as Markdown with a picture."""
+"""The report: what a run says, top to bottom, as a page and as Markdown, with figures and flat tables beside them."""
 
 import shlex
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rnncore.compare.judge import Side, judge
 from rnncore.compare.runs import Record, Run, read_run
+from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
-from rnncore.report import tables, trust
-from rnncore.report.charts import throughput_chart, write_chart
+from rnncore.report import findings, hardware, tables, trust
+from rnncore.report.charts import Figure, figures, write_figure
+from rnncore.report.html import page_html
+from rnncore.report.results import result_rows, write_results
+from rnncore.report.verdicts import judgement_table
 
 REPORT_NAME = "report.md"
-CHART_NAME = "throughput.png"
+PAGE_NAME = "index.html"
+
+TITLE = "GRU and LSTM load forecasters: what is fastest here"
+TITLE_OF_SEVERAL = "GRU and LSTM load forecasters: runs side by side"
 
 
-def write_report(paths: list[Path], folder: Path) -> Path:
-    """Write `report.md`, and a chart where there is something to draw, into *folder*.
+def write_report(
+    paths: list[Path], folder: Path, title: str | None = None, prices: Mapping[str, float] | None = None
+) -> Path:
+    """Write the page, the same as Markdown, its figures, and all results as CSV and Parquet into *folder*.
 
     Args:
         paths: Run files; several are put side by side.
         folder: Where to; made if missing.
+        title: Of the page; None for one that says what was compared.
+        prices: Of an hour of a run's machine, by the name of its file or its letter (A, B); ranks runs by cost.
 
     Returns:
-        The path of the report.
+        The path of the page.
 
     Raises:
         RunFileError: If a run file cannot be read or holds no benchmark of rnncore's.
+        ConfigError: If a price is of no run.
     """
     runs = [read_run(path) for path in paths]
     for run in runs:
@@ -33,66 +46,153 @@ def write_report(paths: list[Path], folder: Path) -> Path:
             raise RunFileError(
                 f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'."
             )
-    charted = tables.valid(record for run in runs for record in run.phase("infer"))
-    if charted and len(runs) == 1:
-        write_chart(throughput_chart(charted), folder / CHART_NAME)
-    report = folder / REPORT_NAME
-    write_text(report, render(runs, with_chart=bool(charted) and len(runs) == 1))
-    return report
+    drawn = figures(runs[0]) if len(runs) == 1 else []
+    text = render(runs, drawn, title, prices)
+    svgs = {figure.name: write_figure(figure, folder) for figure in drawn}
+    write_text(folder / REPORT_NAME, text)
+    write_results(result_rows(runs), folder)
+    page = folder / PAGE_NAME
+    write_text(page, page_html(text, drawn, svgs, (REPORT_NAME, "results.csv", "results.parquet")))
+    return page
 
 
-def render(runs: list[Run], with_chart: bool = False) -> str:
-    """Return the report of one or several runs as Markdown; equal text for equal runs."""
-    return one_run(runs[0], with_chart) if len(runs) == 1 else several_runs(runs)
+def render(
+    runs: list[Run],
+    drawn: Sequence[Figure] = (),
+    title: str | None = None,
+    prices: Mapping[str, float] | None = None,
+) -> str:
+    """Return the report of one or several runs as Markdown; equal text for equal runs.
+
+    Args:
+        runs: The runs.
+        drawn: Figures that lie beside it.
+        title: Its title; None for one that says what was compared.
+        prices: Of an hour of a run's machine.
+
+    Raises:
+        ConfigError: If a price is of no run.
+    """
+    if len(runs) == 1:
+        return one_run(runs[0], drawn, title or TITLE)
+    return several_runs(runs, title or TITLE_OF_SEVERAL, prices or {})
 
 
-def one_run(run: Run, with_chart: bool) -> str:
+def one_run(run: Run, drawn: Sequence[Figure], title: str) -> str:
     """Return the report of one run: what is fastest here."""
-    parts = ["# GRU and LSTM load forecasters: what is fastest here\n", *_verdicts(run)]
-    infer = tables.valid(run.phase("infer"))
-    if infer:
-        parts.append("## Inference\n")
-        parts.append(f"One forward pass{_of_what(infer)}. Less time is better.\n")
-        if with_chart:
-            parts.append(f"![Windows per second by batch size, cell and runtime]({CHART_NAME})\n")
-        for batch_size, records in _by_batch_size(infer):
-            parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
-    if train := tables.valid(run.phase("train")):
-        parts += ["## Training\n", f"One optimiser step{_of_what(train)}.\n", tables.training_table(train)]
-    if accuracy := tables.valid(run.phase("accuracy")):
-        training = accuracy[0].extra["training"]
-        parts += [
-            "## Accuracy beside speed\n",
-            tables.paragraph(
-                f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
-                "hour of every zone. The article's own code prints a quarter of the sMAPE."
-            ),
-            tables.accuracy_table(accuracy),
-            tables.baseline_table(accuracy[0].extra["baselines_smape"]),
-        ]
-    if data := tables.valid(run.phase("data")):
-        parts += ["## Data path\n", tables.data_table(data)]
-    parts += _trust(run)
-    parts += _not_measured([run])
+    by_name = {figure.name: figure for figure in drawn}
+    parts = [f"# {tables.escape(title)}\n", *_verdict(run)]
     parts += ["## Machine and data\n", tables.machine_table([run])]
     if ceilings := trust.ceilings_table(run):
         parts += ["The most that this machine gave in this session, with the same threads:\n", ceilings]
+    parts += _inference(run, by_name)
+    parts += _latency(run, by_name)
+    parts += _accuracy(run, by_name)
+    if train := tables.valid(run.phase("train")):
+        parts += ["## Training\n", f"One optimiser step{_of_what(train)}.\n", tables.training_table(train)]
+    if data := tables.valid(run.phase("data")):
+        parts += ["## Data path\n", tables.data_table(data)]
+    parts += _where_the_time_goes(run, by_name)
+    parts += _roofline(by_name)
+    parts += _forecasts(by_name)
+    parts += ["## All results\n", tables.results_table(list(run.records))]
+    parts += _trust(run)
+    parts += _not_measured([run])
     parts += _how_measured([run])
     return "\n".join(parts)
 
 
-def several_runs(runs: list[Run]) -> str:
+def _verdict(run: Run) -> list[str]:
+    """Say in sentences what is fastest and most accurate, and which is the best choice for each goal."""
+    said = findings.sentences(run)
+    parts = ["\n".join(f"- {tables.escape(sentence)}" for sentence in said) + "\n"] if said else []
+    if chosen := findings.choices(run):
+        rows = [[choice.goal, choice.best, choice.figure, choice.others] for choice in chosen]
+        parts.append(tables.markdown_table(["Goal", "Best choice", "its figure", "the next best"], rows, left=4))
+    return parts
+
+
+def _figure(by_name: Mapping[str, Figure], name: str) -> list[str]:
+    return [f"![{by_name[name].alt}]({name}.png)\n"] if name in by_name else []
+
+
+def _inference(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
+    infer = tables.valid(run.phase("infer"))
+    if not infer:
+        return []
+    parts = ["## Inference\n", f"One forward pass{_of_what(infer)}. Less time is better.\n", *_figure(by_name, "throughput")]
+    for batch_size, records in findings.by_batch_size(infer):
+        parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
+    return parts
+
+
+def _latency(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
+    records = [record for record in tables.valid(run.phase("infer")) if "disturbance" in record.extra]
+    if not records:
+        return []
+    return [
+        "## Latency\n",
+        "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
+        *_figure(by_name, "latency"),
+        trust.tails_table(records),
+    ]
+
+
+def _accuracy(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
+    accuracy = tables.valid(run.phase("accuracy"))
+    if not accuracy:
+        return []
+    training = accuracy[0].extra["training"]
+    return [
+        "## Accuracy beside speed\n",
+        tables.paragraph(
+            f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
+            "hour of every zone. The article's own code prints a quarter of the sMAPE."
+        ),
+        *_figure(by_name, "accuracy"),
+        tables.accuracy_table(accuracy),
+        tables.baseline_table(accuracy[0].extra["baselines_smape"]),
+    ]
+
+
+def _where_the_time_goes(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
+    if "profiles" in by_name:
+        return ["## Where the time goes\n", "Shares of one profiled call.\n", *_figure(by_name, "profiles")]
+    return ["## Where the time goes\n", "No row was profiled: run with `--rnn-profile`.\n"]
+
+
+def _forecasts(by_name: Mapping[str, Figure]) -> list[str]:
+    if "forecasts" not in by_name:
+        return []
+    return ["## Forecast beside actual load\n", "By the models of the accuracy rows.\n", *_figure(by_name, "forecasts")]
+
+
+def _roofline(by_name: Mapping[str, Figure]) -> list[str]:
+    if "roofline" not in by_name:
+        return []
+    return [
+        "## Roofline\n",
+        "What each row reaches, under the best rates of products and of copying memory that the session measured. "
+        "Operations per byte count each byte once; a row above a slope finds its data in a cache.\n",
+        *_figure(by_name, "roofline"),
+    ]
+
+
+def several_runs(runs: list[Run], title: str, prices: Mapping[str, float]) -> str:
     """Return the report of several runs: machines and times side by side."""
     return "\n".join(
         [
-            "# GRU and LSTM load forecasters: runs side by side\n",
+            f"# {tables.escape(title)}\n",
             "## Machines and data\n",
             tables.machine_table(runs),
             *_not_alike(runs),
+            *_cost(runs, prices),
+            *_what_changed(runs),
             "## Times\n",
             "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
             "be noise between processes.\n",
             tables.side_by_side_table(runs),
+            *_why(runs),
             *_accuracies(runs),
             *_not_measured(runs),
             *_how_measured(runs),
@@ -120,45 +220,7 @@ def _trust(run: Run) -> list[str]:
     ]
     if sentences := trust.session_sentences(run):
         parts.append(tables.paragraph(sentences))
-    if infer := tables.valid(run.phase("infer")):
-        parts += ["### Tails\n", "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n"]
-        parts.append(trust.tails_table(infer))
     return parts
-
-
-def _verdicts(run: Run) -> list[str]:
-    """Say in sentences what is fastest and what is most accurate."""
-    sentences = []
-    for batch_size, records in _by_batch_size(tables.valid(run.phase("infer"))):
-        best, *others = sorted(records, key=lambda record: record.median_s)
-        scale, unit = tables.time_unit([best.median_s])
-        what = "one window at a time" if batch_size == 1 else f"{batch_size:,} windows at a time"
-        sentence = (
-            f"For {what}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
-            f"{tables.significant(best.median_s / scale)} {unit} per call, "
-            f"{tables.significant(best.windows_per_s)} windows/s"
-        )
-        if others:
-            sentence += f"; the next, {tables.cell_name(others[0])} in {tables.how(others[0])}, is " + tables.times(
-                others[0].median_s / best.median_s
-            )
-        sentences.append(f"- {sentence}.")
-    if train := tables.valid(run.phase("train")):
-        fastest = max(train, key=lambda record: record.windows_per_s)
-        sentences.append(
-            f"- **{tables.cell_name(fastest)}** trains fastest: {tables.significant(fastest.windows_per_s)} windows/s at "
-            f"batch {fastest.extra['batch_size']:,} in {tables.how(fastest)}."
-        )
-    if accuracy := tables.valid(run.phase("accuracy")):
-        best = min(accuracy, key=lambda record: float(record.extra["smape"]))
-        name, smape = min(best.extra["baselines_smape"].items(), key=lambda item: float(item[1]))
-        sentences.append(
-            f"- Most accurate after the short training: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
-            f"the best baseline, {tables.BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
-        )
-    if run.data:
-        sentences.append(f"- Data: {run.data['name']}. The ratios below are of one process on one machine.")
-    return ["\n".join(map(tables.escape, sentences)) + "\n"]
 
 
 def _of_what(records: list[Record]) -> str:
@@ -170,11 +232,35 @@ def _of_what(records: list[Record]) -> str:
     return tables.escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")
 
 
-def _by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
-    def batch_size(record: Record) -> int:
-        return int(record.extra["batch_size"])
+def _what_changed(runs: list[Run]) -> list[str]:
+    """Return verdicts where two runs are of one machine, software and data."""
+    if len(runs) != 2:
+        return []
+    comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
+    if comparison.differences:
+        return []
+    return ["## What changed\n", *map(tables.paragraph, comparison.notes), judgement_table(comparison)]
 
-    return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
+
+def _why(runs: list[Run]) -> list[str]:
+    """Say of each case what explains the ratio, where the runs are of different machines."""
+    rows = hardware.explained_rows(runs)
+    if not rows:
+        return []
+    return [
+        "### Why\n",
+        "Ratios of the medians, between the ratios that hold them with 99 % certainty within these two processes.\n",
+        tables.markdown_table(["Benchmark", "Run", "Ratio to A", "Why"], rows, left=4),
+    ]
+
+
+def _cost(runs: list[Run], prices: Mapping[str, float]) -> list[str]:
+    rows = hardware.cost_rows(runs, prices)
+    if not rows:
+        return []
+    head = ["Run", "Best throughput", "price per hour", "cost per million forecasts", "J per million forecasts"]
+    said = "Cheapest first; of the valid row with most windows per second.\n"
+    return ["## Cost\n", said, tables.markdown_table(head, rows, left=2)]
 
 
 def _not_alike(runs: list[Run]) -> list[str]:

@@ -109,9 +109,7 @@ def valid(records: Iterable[Record]) -> list[Record]:
 
 def inference_table(records: list[Record]) -> str:
     """Compare cells and runtimes at one batch size: times, rates, and ratios to PyTorch's GRU on the CPU."""
-    bases = [record for record in records if _is_base(record)]
-    # The CPU's, or where only a GPU was measured, the GPU's.
-    base = min(bases, key=lambda record: record.extra["device"] != "cpu", default=None)
+    base = base_of(records)
     scale, unit = time_unit(record.median_s for record in records)
     rows = []
     for record in sorted(records, key=lambda record: record.median_s):
@@ -131,6 +129,12 @@ def inference_table(records: list[Record]) -> str:
     base_name = f"against {how(base)}, GRU" if base else "against base"
     head = ["Runtime", "Cell", "Kernel", f"median {unit}", f"min–max {unit}", "windows/s", "GFLOP/s (of ceiling)"]
     return markdown_table([*head, base_name, "LSTM against GRU"], rows, left=3)
+
+
+def base_of(records: Iterable[Record]) -> Record | None:
+    """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that."""
+    bases = [record for record in records if _is_base(record)]
+    return min(bases, key=lambda record: record.extra["device"] != "cpu", default=None)
 
 
 def _is_base(record: Record) -> bool:
@@ -236,7 +240,7 @@ def machine_table(runs: list[Run]) -> str:
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
     names = [run_name(run, index) for index, run in enumerate(runs)] if len(runs) > 1 else [runs[0].path.name]
-    return markdown_table(["", *names], rows, left=1 + len(runs))
+    return markdown_table(["Fact", *names], rows, left=1 + len(runs))
 
 
 def run_name(run: Run, index: int) -> str:
@@ -294,3 +298,36 @@ def side_by_side_table(runs: list[Run]) -> str:
     letters = [chr(ord("A") + index) for index in range(len(runs))]
     head = ["Benchmark", *letters, *[f"{letter} against A" for letter in letters[1:]]]
     return markdown_table(head, rows)
+
+
+def results_table(records: list[Record]) -> str:
+    """Show every row with its axes, times and what stands beside them; one unit for all times."""
+    scale, unit = time_unit(record.median_s for record in records)
+    rows = [
+        [
+            record.short_name,
+            str(record.extra.get("phase") or "–"),
+            str(record.extra.get("cell") or "–").upper(),
+            how(record),
+            _whole(record.extra.get("batch_size")),
+            *_time_cells(record, scale)[:1],
+            significant(min(record.rounds_s) / scale),
+            significant(max(record.rounds_s) / scale),
+            str(len(record.rounds_s)),
+            significant(record.windows_per_s),
+            _figure_or_dash(record.extra.get("gflop_per_s")),
+            _figure_or_dash(record.extra.get("smape")),
+            record.validity,
+        ]
+        for record in records
+    ]
+    head = ["Benchmark", "phase", "cell", "runtime", "batch", f"median {unit}", f"min {unit}", f"max {unit}", "rounds"]
+    return markdown_table([*head, "windows/s", "GFLOP/s", "sMAPE %", "result"], rows, left=4)
+
+
+def _whole(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–"
+
+
+def _figure_or_dash(value: object) -> str:
+    return significant(float(value)) if isinstance(value, int | float) else "–"

@@ -4,11 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rnncore.compare.trend import Commit, History, Machine, Step, Trend, steps_of
 from rnncore.errors import RunFileError
-from rnncore.report.tables import significant, time_unit, times
+from rnncore.files import write_text
+from rnncore.report.charts import trend_figures, write_figure
+from rnncore.report.html import page_html
+from rnncore.report.tables import escape, markdown_table, paragraph, significant, time_unit, times
 
 # Lines to print, and the table under them, its first row the heading; a table may be empty.
 TextTable = tuple[str, list[list[str]]]
@@ -51,6 +55,43 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top:
         yield name, _benchmark_table(on_machine, names)
     if lines := _left_out(history):
         yield "\n".join(lines), []
+
+
+def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, text: str = "") -> Path:
+    """Write a page of the histories: steps, and a small chart of each benchmark; the same as Markdown beside it.
+
+    Args:
+        history: What was read.
+        trends: Its trends.
+        folder: Where to; made if missing.
+        text: Only benchmarks whose name holds this, in any case.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunFileError: If there is no such benchmark.
+    """
+    named = _named(history, trends, text)
+    figures = trend_figures(named)
+    parts = ["# History of the benchmarks\n"]
+    for heading, (lines, rows) in zip(_headings(named), trend_tables(history, trends, text), strict=False):
+        parts += [f"## {heading}\n", *[paragraph(line) for line in lines.splitlines()]]
+        parts += [markdown_table(rows[0], rows[1:])] if rows else []
+    parts.append("## Charts\n")
+    names = _short_names(named)
+    for figure, trend in zip(figures, named, strict=True):
+        parts += [f"### {escape(names[trend.series.benchmark])}\n", f"![{figure.name}]({figure.name}.png)\n"]
+    markdown = "\n".join(parts)
+    svgs = {figure.name: write_figure(figure, folder) for figure in figures}
+    write_text(folder / "report.md", markdown)
+    page = folder / "index.html"
+    write_text(page, page_html(markdown, figures, svgs))
+    return page
+
+
+def _headings(trends: Sequence[Trend]) -> list[str]:
+    return ["Steps", *["Benchmarks" for _ in _machine_names(trends)], "Left out"]
 
 
 def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dict[str, Any]:

@@ -369,6 +369,11 @@ def verdict_markdown(comparison: Comparison) -> str:
     return "\n".join(_markdown_parts(comparison))
 
 
+def judgement_table(comparison: Comparison) -> str:
+    """Render all judgements as one Markdown table, the gravest first."""
+    return _judgement_table(_gravest_first(comparison.judgements))
+
+
 def _markdown_parts(comparison: Comparison) -> Iterator[str]:
     yield f"## {comparison.verdict.capitalize()}: {_counts(comparison)}\n"
     yield paragraph(f"Head {_inert(comparison.head)} against base {_inert(comparison.base)}.")

@@ -1,0 +1,144 @@
+"""The page: the Markdown of a report as one self-contained HTML file with figures that answer the pointer.
+
+The text is written once, as Markdown; here it becomes headings, tables and figures. Nothing is fetched: script, style and
+pictures are in the file, and its policy forbids the rest.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from html import escape
+from importlib import resources
+from itertools import pairwise
+from typing import Any
+
+import jinja2
+import vl_convert
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from rnncore.report.charts import Figure
+
+# A paragraph that is one of our pictures.
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([a-z0-9-]+)\.png\)")
+
+
+def page_html(
+    text: str, figures: Sequence[Figure], svgs: Mapping[str, str], downloads: Sequence[str] = ("report.md",)
+) -> str:
+    """Return the page of a report.
+
+    Args:
+        text: The report as Markdown; text from files is escaped in it.
+        figures: Its figures.
+        svgs: The same, drawn, by name.
+        downloads: Names of files beside the page.
+    """
+    tokens = _parser().parse(text)
+    headings = list(_with_ids(tokens))
+    title = headings[0][2] if headings else "Report"
+    shown = _with_figures(tokens, {figure.name: figure for figure in figures}, svgs)
+    body = _parser().renderer.render(shown, _parser().options, {})
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("page.html.j2")).render(
+        title=title,
+        sections=[(anchor, words) for level, anchor, words in headings if level == "h2"],
+        body=_Safe(body),
+        downloads=downloads,
+        style=_Safe(_asset("page.css")),
+        specs=[{"name": figure.name, "spec": _Safe(_json(figure.spec))} for figure in figures],
+        script=_Safe(_script() if figures else _asset("page.js")),
+    )
+
+
+class _Safe(str):
+    """Text that is HTML already."""
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def _asset(name: str) -> str:
+    return (resources.files("rnncore.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _script() -> str:
+    """Return the page's script with Vega in it."""
+    bundle = str(vl_convert.javascript_bundle(_asset("page.js")))
+    # A script ends at the first such tag, in a string too.
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # No raw HTML, links or pictures: in text from a file, what looks like them is text. Our figures are put in by name.
+    return MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink", "reference"])
+
+
+def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
+    """Give each heading an anchor; return level, anchor and words of each."""
+    found: list[tuple[str, str, str]] = []
+    taken: set[str] = set()
+    for token, inline in pairwise(tokens):
+        if token.type != "heading_open":
+            continue
+        words = "".join(child.content for child in inline.children or ())
+        stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "section"
+        anchor = next(name for name in (stem, *(f"{stem}-{number}" for number in range(2, 1000))) if name not in taken)
+        taken.add(anchor)
+        token.attrSet("id", anchor)
+        found.append((token.tag, anchor, words))
+    return found
+
+
+def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapping[str, str]) -> list[Token]:
+    """Put figures in place of pictures, and each table into a frame that scrolls by itself."""
+    made: list[Token] = []
+    section, index = "", 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.type == "heading_open":
+            section = "".join(child.content for child in tokens[index + 1].children or ())
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
+        picture = _picture(tokens[index : index + 3], figures)
+        if picture:
+            made.append(_html(_figure_html(picture, svgs[picture.name])))
+            index += 3
+            continue
+        if token.type == "table_open":
+            label = escape(f"Table: {section}")
+            made.append(_html(f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'))
+        made.append(token)
+        if token.type == "table_close":
+            made.append(_html("</div>\n"))
+        index += 1
+    return made
+
+
+def _picture(paragraph: Sequence[Token], figures: Mapping[str, Figure]) -> Figure | None:
+    """Return the figure that a paragraph of one picture stands for."""
+    if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
+        return None
+    found = _PICTURE.fullmatch(paragraph[1].content)
+    return figures.get(found[1]) if found else None
+
+
+def _figure_html(figure: Figure, svg: str) -> str:
+    source = base64.b64encode(svg.encode()).decode()
+    alt = escape(figure.alt)
+    return (
+        f'<figure id="figure-{figure.name}" data-figure="{figure.name}">'
+        f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}"><figcaption>{alt}</figcaption></figure>\n'
+    )
+
+
+def _html(content: str) -> Token:
+    return Token("html_block", "", 0, content=content)

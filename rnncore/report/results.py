@@ -1,0 +1,80 @@
+"""All results as one flat table, for spreadsheets and data frames."""
+
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from rnncore.compare.runs import Record, Run
+from rnncore.files import whole_file
+
+_TEXTS = ("phase", "cell", "device", "runtime", "precision", "kernel", "bound")
+_COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
+_NUMBERS = (
+    *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),
+    *("smape", "smape_article", "mae_mw", "parity_max_abs", "first_call_s"),
+    *("peak_rss_bytes", "peak_device_bytes", "joules_per_1000"),
+)
+
+
+def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return one row per benchmark and run: names, axes, times in seconds, and what stands beside them."""
+    return [_row(run, record) for run in runs for record in run.records]
+
+
+def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Write `results.csv` and `results.parquet`; return their paths."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = pa.Table.from_pylist(rows, schema=_schema())
+    written = []
+    for name, write in (("results.csv", pyarrow.csv.write_csv), ("results.parquet", pyarrow.parquet.write_table)):
+        buffer = BytesIO()
+        write(table, buffer)
+        with whole_file(folder / name) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+        written.append(folder / name)
+    return written
+
+
+def _row(run: Run, record: Record) -> dict[str, Any]:
+    extra = record.extra
+    return {
+        "run": run.path.name,
+        "datetime": run.datetime,
+        "commit": run.commit,
+        "benchmark": record.fullname,
+        "group": record.group,
+        **{name: _text(extra.get(name)) for name in _TEXTS},
+        **{name: _count(extra.get(name)) for name in _COUNTS},
+        "rounds": len(record.rounds_s),
+        "median_s": record.median_s,
+        "min_s": min(record.rounds_s),
+        "max_s": max(record.rounds_s),
+        "windows_per_s": record.windows_per_s,
+        **{name: _number(extra.get(name)) for name in _NUMBERS},
+        "validity": record.validity,
+    }
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    texts = [(name, pa.string()) for name in ("run", "datetime", "commit", "benchmark", "group", *_TEXTS)]
+    counts = [(name, pa.int64()) for name in (*_COUNTS, "rounds")]
+    times = [(name, pa.float64()) for name in ("median_s", "min_s", "max_s", "windows_per_s", *_NUMBERS)]
+    return pa.schema([*texts, *counts, *times, ("validity", pa.string())])
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

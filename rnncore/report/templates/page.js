@@ -1,0 +1,111 @@
+// Tables that sort, one that filters and copies, and figures that answer the pointer. Without script the page reads the same.
+(() => {
+  const text = (row, column) => row.cells[column].textContent.trim();
+  const number = (cell) => {
+    const found = cell.replaceAll(",", "").match(/^[-+]?\d*\.?\d+(e[-+]?\d+)?/i);
+    return found ? Number(found[0]) : null;
+  };
+  const compare = (one, other) => {
+    const [a, b] = [number(one), number(other)];
+    if (a !== null && b !== null) return a - b;
+    if (a === null && b === null) return one.localeCompare(other, "en");
+    return a === null ? 1 : -1;
+  };
+
+  const sort = (table, header) => {
+    const down = header.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((one, other) => (down ? -1 : 1) * compare(text(one, header.cellIndex), text(other, header.cellIndex)));
+    table.tBodies[0].append(...rows);
+  };
+
+  for (const table of document.querySelectorAll("table")) {
+    if (!table.tHead || !table.tBodies[0] || table.tBodies[0].rows.length < 2) continue;
+    for (const header of table.tHead.rows[0].cells) {
+      const words = header.textContent;
+      if (!words) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = words;
+      button.addEventListener("click", () => sort(table, header));
+      header.replaceChildren(button);
+    }
+  }
+
+  const quoted = (cell) => (/[",\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  const csv = (table) =>
+    [table.tHead.rows[0], ...[...table.tBodies[0].rows].filter((row) => !row.hidden)]
+      .map((row) => [...row.cells].map((cell) => quoted(cell.textContent.trim())).join(","))
+      .join("\n");
+
+  const frame = document.querySelector("#all-results ~ .scroll");
+  if (frame) {
+    frame.classList.add("tall");
+    const table = frame.querySelector("table");
+    const tools = document.createElement("div");
+    tools.className = "tools";
+    tools.innerHTML =
+      '<label>Show rows that hold <input type="search" id="filter" placeholder="lstm b32"></label>' +
+      '<button type="button" id="copy">Copy as CSV</button><span role="status" id="said"></span>';
+    frame.before(tools);
+    const said = tools.querySelector("#said");
+    tools.querySelector("#filter").addEventListener("input", (event) => {
+      const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of table.tBodies[0].rows) {
+        const content = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => content.includes(word));
+        shown += row.hidden ? 0 : 1;
+      }
+      said.textContent = `${shown} of ${table.tBodies[0].rows.length} rows`;
+    });
+    tools.querySelector("#copy").addEventListener("click", async () => {
+      const content = csv(table);
+      try {
+        await navigator.clipboard.writeText(content);
+      } catch {
+        // A page from a file may not use the clipboard by itself everywhere; a selection always copies.
+        const area = document.createElement("textarea");
+        area.value = content;
+        document.body.append(area);
+        area.select();
+        document.execCommand("copy");
+        area.remove();
+      }
+      said.textContent = "Copied";
+    });
+  }
+
+  const draw = async () => {
+    for (const element of document.querySelectorAll("script.spec")) {
+      const name = element.dataset.figure;
+      const figure = document.querySelector(`figure[data-figure="${name}"]`);
+      const picture = figure?.querySelector("img");
+      if (!picture || typeof vegaEmbed === "undefined") continue;
+      const spec = JSON.parse(element.textContent);
+      // Panels side by side do not fold to a narrow screen; their picture scales.
+      if (spec.facet) continue;
+      if (typeof spec.width === "number") spec.width = "container";
+      if (window.innerWidth < 640) {
+        const legend = { ...spec.config?.legend, orient: "bottom", columns: 1, labelLimit: 300 };
+        spec.config = { ...spec.config, legend };
+      }
+      const chart = document.createElement("div");
+      chart.className = "chart";
+      figure.prepend(chart);
+      try {
+        await vegaEmbed(chart, spec, { renderer: "svg", actions: false, tooltip: { disableDefaultStyle: false } });
+        chart.setAttribute("role", "img");
+        chart.setAttribute("aria-label", picture.alt);
+        picture.hidden = true;
+      } catch (error) {
+        chart.remove();
+        console.error(name, error);
+      }
+    }
+    document.documentElement.dataset.drawn = "yes";
+  };
+  draw();
+})();

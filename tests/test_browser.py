@@ -1,0 +1,166 @@
+"""Tests of the page in a real browser: sections, sorting, filtering, no error, no request, no sideways scroll, axe's rules.
+
+They need Debian's chromium and chromium-driver, or others on the path. With RNNCORE_REQUIRE_BROWSER set their absence is a
+failure. axe-core is read from RNNCORE_AXE, the path of its axe.min.js.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.report.page import write_report
+from tests.run_files import make_run, run_content
+from tests.test_page import SECTIONS, _with_profile_and_intensity
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+PHONE = (390, 844)
+DESKTOP = (1280, 900)
+
+# Without these a fresh profile calls home.
+SWITCHES = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def _missing(what: str) -> None:
+    reason = f"{what} is not there: apt-get install chromium chromium-driver, and npm pack axe-core for RNNCORE_AXE"
+    if os.environ.get("RNNCORE_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    for name, path in found.items():
+        if path is None:
+            _missing(name)
+    options = Options()
+    options.binary_location = str(found["chromium"])
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(found["chromedriver"]))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    return write_report([make_run(folder, _with_profile_and_intensity(run_content()))], folder / "out")
+
+
+@pytest.fixture
+def opened(browser: Any, page: Path) -> Any:
+    """The page, its charts drawn, on a desktop."""
+    return _open(browser, page, DESKTOP)
+
+
+def _open(browser: Any, page: Path, size: tuple[int, int], dark: bool = False) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(page.as_uri())
+    drawn = "return document.documentElement.dataset.drawn === 'yes'"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(drawn))
+    return browser
+
+
+def test_every_section_and_chart_is_there(opened: Any) -> None:
+    headings = opened.execute_script("return [...document.querySelectorAll('h2')].map((one) => one.textContent)")
+    assert headings == list(SECTIONS)
+    drawn = opened.execute_script("return [...document.querySelectorAll('figure .chart svg')].map((one) => one.clientWidth)")
+    assert len(drawn) == 5
+    assert min(drawn) > 300
+
+
+def test_nothing_is_requested_and_nothing_fails(browser: Any, page: Path) -> None:
+    _open(browser, page, DESKTOP)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in asked
+    assert [url for url in asked if url != page.as_uri() and not url.startswith("data:")] == []
+    assert browser.get_log("browser") == []
+
+
+def _column(opened: Any, number: int) -> list[str]:
+    script = (
+        "return [...document.querySelector('#all-results ~ .scroll').querySelectorAll('tbody tr:not([hidden])')]"
+        f".map((row) => row.cells[{number - 1}].textContent.trim())"
+    )
+    return [str(text) for text in opened.execute_script(script)]
+
+
+def test_the_table_of_all_results_sorts_both_ways(opened: Any) -> None:
+    head = opened.find_elements("css selector", "#all-results ~ .scroll thead")[0].find_elements("css selector", "button")
+    (place,) = [number for number, button in enumerate(head, 1) if button.text.startswith("windows/s")]
+    head[place - 1].click()
+    rising = [float(text.replace(",", "")) for text in _column(opened, place)]
+    head[place - 1].click()
+    falling = [float(text.replace(",", "")) for text in _column(opened, place)]
+    assert len(rising) > 10
+    assert rising == sorted(rising)
+    assert falling == sorted(rising, reverse=True)
+    state = "return document.querySelectorAll('#all-results ~ .scroll th[aria-sort=descending]').length"
+    assert opened.execute_script(state) == 1
+
+
+def test_the_table_of_all_results_filters_by_words_and_says_how_many(opened: Any) -> None:
+    opened.find_element("id", "filter").send_keys("lstm b32")
+    shown = _column(opened, 1)
+    assert shown
+    assert all("lstm" in name and "b32" in name for name in shown)
+    assert opened.find_element("id", "said").text.startswith(f"{len(shown)} of ")
+
+
+def test_rows_that_are_shown_can_be_copied_as_csv(opened: Any) -> None:
+    opened.execute_script("window.copied = null")
+    opened.execute_script("navigator.clipboard.writeText = async (text) => { window.copied = text }")
+    opened.find_element("id", "filter").send_keys("lstm b32")
+    opened.find_element("id", "copy").click()
+    lines = opened.execute_script("return window.copied").splitlines()
+    assert lines[0].startswith("Benchmark,phase,cell")
+    assert len(lines) == 1 + len(_column(opened, 1))
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_page_never_scrolls_sideways(browser: Any, page: Path, size: tuple[int, int]) -> None:
+    _open(browser, page, size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+def test_the_keyboard_reaches_sections_tables_and_the_filter(opened: Any) -> None:
+    reached = opened.execute_script(
+        "return [...document.querySelectorAll('a[href], button, input, [tabindex=\"0\"]')]"
+        ".filter((one) => one.tabIndex >= 0).map((one) => one.id || one.className || one.tagName)"
+    )
+    assert {"skip", "filter", "copy"} <= set(reached)
+    assert any(str(name).startswith("scroll") for name in reached)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_nothing(browser: Any, page: Path, size: tuple[int, int], dark: bool) -> None:
+    axe = os.environ.get("RNNCORE_AXE")
+    if not axe or not Path(axe).is_file():
+        _missing("axe-core")
+    _open(browser, page, size, dark)
+    browser.execute_script(Path(str(axe)).read_text(encoding="utf-8"))
+    found = browser.execute_async_script("const done = arguments[0]; axe.run().then((one) => done(one.violations))")
+    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found] == []

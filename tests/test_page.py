@@ -1,0 +1,218 @@
+"""Tests of the page: one text for Markdown and HTML, text from files stays text, and nothing is fetched from elsewhere."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from rnncore.compare.runs import read_run
+from rnncore.errors import ConfigError
+from rnncore.report.charts import figures, pareto_front
+from rnncore.report.html import page_html
+from rnncore.report.page import render, write_report
+from tests.run_files import GPU, accuracy, every_phase, inference, make_run, run_content
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> ![x](https://example.org/x.png) [y](javascript:x) ../../x"
+SECTIONS = (
+    *("Machine and data", "Inference", "Latency", "Accuracy beside speed", "Training", "Data path", "Where the time goes"),
+    *("Roofline", "Forecast beside actual load", "All results", "What the figures rest on"),
+    *("Not measured, or not ranked", "How it was measured"),
+)
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and text by element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self._in: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("h1", "h2"):
+            self._in = tag
+            self.headings.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._in:
+            self._in = None
+
+    def handle_data(self, data: str) -> None:
+        if self._in:
+            self.headings[-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def _with_profile_and_intensity(content: dict[str, Any]) -> dict[str, Any]:
+    for entry in content["benchmarks"]:
+        if entry["extra_info"].get("gflop_per_s"):
+            entry["extra_info"]["flops_per_byte"] = 12.5
+    shares = {"recurrent products": 60.0, "pointwise": 30.0, "overhead": 10.0}
+    content["benchmarks"][0]["extra_info"]["profile"] = {"wall_s": 0.01, "shares_pct": shares, "ops": []}
+    return content
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    write_report([make_run(folder, _with_profile_and_intensity(run_content()))], folder / "out")
+    return folder / "out"
+
+
+def test_the_folder_holds_page_text_tables_and_figures(written: Path) -> None:
+    names = ("accuracy", "forecasts", "latency", "profiles", "roofline", "throughput")
+    drawn = [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+    assert sorted(path.name for path in written.iterdir()) == sorted(
+        [*drawn, "index.html", "report.md", "results.csv", "results.parquet"]
+    )
+
+
+def test_the_page_has_the_sections_of_the_markdown_in_its_order(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    assert page.headings == [line.lstrip("# ") for line in text.splitlines() if re.match("##? ", line)]
+    assert page.headings[1:] == list(SECTIONS)
+    anchors = [f"#{attributes['id']}" for attributes in page.of("h2")]
+    assert [attributes["href"] for attributes in page.of("a")][1 : len(anchors) + 1] == anchors
+
+
+def test_every_table_and_number_of_the_markdown_is_in_the_page(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    page = (written / "index.html").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| --")]
+    assert page.split("<script")[0].count("<tr>") == len(rows)
+    for number in ("1.82", "5.55x faster", "1,230", "0.987"):
+        assert number in text
+        assert number in page
+
+
+def test_nothing_in_the_page_is_fetched(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    assert not page.of("iframe")
+    for tag in ("img", "script", "link", "source", "video"):
+        for attributes in page.of(tag):
+            address = attributes.get("src") or attributes.get("href")
+            assert address is None or address.startswith("data:"), (tag, address)
+    local = {"report.md", "results.csv", "results.parquet"}
+    assert all(str(one["href"]).startswith("#") or one["href"] in local for one in page.of("a"))
+    (policy,) = [one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    assert str(policy).startswith("default-src 'none';")
+
+
+def test_every_figure_has_words_and_a_specification(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    assert all(attributes["alt"] for attributes in page.of("img"))
+    shown = [attributes["data-figure"] for attributes in page.of("figure")]
+    assert shown == ["throughput", "latency", "accuracy", "profiles", "roofline", "forecasts"]
+    assert [one["data-figure"] for one in page.of("script") if one.get("type") == "application/json"] == shown
+
+
+def test_text_of_a_run_file_stays_text(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(_with_profile_and_intensity(run_content())))
+
+    def poison(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: poison(inner, name) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [poison(inner) for inner in value]
+        return EVIL if isinstance(value, str) and key not in ("phase", "validity") else value
+
+    run_file = make_run(tmp_path / "in", poison(content))
+    write_report([run_file], tmp_path / "out", title=EVIL)
+    write_report([run_file, run_file], tmp_path / "two", title=EVIL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "two"]
+    for folder in ("out", "two"):
+        page = Page((tmp_path / folder / "index.html").read_text(encoding="utf-8"))
+        assert all(str(one.get("src", "data:")).startswith("data:") for one in page.of("img"))
+        assert not [one for _, one in page.elements if "onerror" in one]
+        assert len(page.of("script")) == len(page.of("figure")) + 1
+        assert all("javascript:" not in str(one.get("href")) for one in page.of("a"))
+        assert EVIL in page.headings[0]
+
+
+def test_the_flat_tables_have_a_row_per_benchmark_with_numbers(written: Path) -> None:
+    rows = list(csv.DictReader((written / "results.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == len(every_phase())
+    table = pyarrow.parquet.read_table(written / "results.parquet").to_pylist()
+    assert [row["benchmark"] for row in table] == [row["benchmark"] for row in rows]
+    first = table[0]
+    assert (first["cell"], first["batch_size"], first["median_s"], first["smape"]) == ("gru", 1, 0.0101, 69.5)
+    assert float(rows[0]["windows_per_s"]) == pytest.approx(1 / 0.0101)
+
+
+def test_the_best_choice_of_each_goal_is_named_with_the_next(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    onnx, torch = "ONNX Runtime, CPU, fp32", "PyTorch, CPU, fp32"
+    assert f"| Lowest latency | LSTM in {onnx}, batch 1 | 1.82 ms | GRU in {onnx}, batch 1: 3.08 ms |" in text
+    assert f"| Best accuracy | LSTM in {onnx} | sMAPE 0.987 % | GRU in {torch}: sMAPE 1.056 % |" in text
+
+
+def test_points_that_another_beats_in_both_are_not_on_the_front() -> None:
+    assert pareto_front([(1, 1.0), (2, 0.9), (3, 0.95), (2, 1.2)]) == {1, 2}
+    assert pareto_front([(1, 1.0), (1, 1.0)]) == {0, 1}
+    assert pareto_front([]) == set()
+
+
+def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)])))
+    (throughput,) = [figure for figure in figures(run) if figure.name == "throughput"]
+    rules = [layer for layer in throughput.spec["layer"] if layer["mark"]["type"] == "rule"]
+    (ceiling,) = throughput.spec["datasets"][rules[0]["data"]["name"]]
+    assert ceiling["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
+
+
+def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, run_content([accuracy("gru", "torch", 0.5, 1.0)])))
+    (drawn,) = [figure for figure in figures(run) if figure.name == "accuracy"]
+    names = [value["name"] for value in drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]]
+    assert names == ["AR(90), least squares", "24 per-hour regressions"]
+
+
+def _two_machines(folder: Path) -> list[Path]:
+    slow = run_content([inference("gru", "torch", 1, 0.010, joules_per_1000=None), inference("gru", "torch", 32, 0.050)])
+    quick = run_content([inference("gru", "torch", 1, 0.005, joules_per_1000=20.0), inference("gru", "torch", 32, 0.010)])
+    quick["machine_info"]["fingerprint"].update(cpu="Other CPU", gpu=GPU)
+    ceilings = json.loads(json.dumps(quick["machine_info"]["ceilings"]))
+    ceilings["gemm"][0]["per_s"] *= 5
+    quick["machine_info"]["ceilings"] = ceilings
+    return [make_run(folder, slow, "slow.json"), make_run(folder, quick, "quick.json")]
+
+
+def test_ratios_between_machines_come_with_what_explains_them(tmp_path: Path) -> None:
+    text = render([read_run(path) for path in _two_machines(tmp_path)])
+    assert "| test_forecast[gru-torch-cpu-fp32-b1] | B | 2.00x faster" in text
+    assert "its products are 5.00x faster; its memory is equal, but each step waits for the one before |" in text
+    assert "its products are 5.00x faster; its memory is equal; it is held back by arithmetic |" in text
+
+
+def test_runs_of_one_machine_are_not_explained_by_hardware(tmp_path: Path) -> None:
+    runs = [read_run(make_run(tmp_path, name=f"{name}.json")) for name in ("a", "b")]
+    assert "### Why" not in render(runs)
+
+
+def test_prices_rank_machines_by_the_cost_of_forecasts(tmp_path: Path) -> None:
+    runs = [read_run(path) for path in _two_machines(tmp_path)]
+    text = render(runs, prices={"A": 0.36, "quick": 3.6})
+    rows = [line for line in text.splitlines() if line.startswith(("| A: slow.json | GRU", "| B: quick.json | GRU"))]
+    assert rows == [
+        "| A: slow.json | GRU in PyTorch, CPU, fp32, 640 windows/s | 0.36 | 0.156 | – |",
+        "| B: quick.json | GRU in PyTorch, CPU, fp32, 3,200 windows/s | 3.60 | 0.312 | – |",
+    ]
+    with pytest.raises(ConfigError, match=r"--price C=\.\.\.: no such run\. Name one of A, B, quick"):
+        render(runs, prices={"C": 1.0})
+
+
+def test_a_page_of_markdown_alone_has_no_figures() -> None:
+    page = Page(page_html("# One\n\n## Two\n\ntext\n", [], {}))
+    assert page.headings == ["One", "Two"]
+    assert not page.of("figure")
