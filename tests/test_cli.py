@@ -387,7 +387,7 @@ def test_report_puts_two_run_files_side_by_side(tmp_path: Path, rnncore: Command
 def test_report_of_a_missing_file_exits_with_2(tmp_path: Path, rnncore: Command) -> None:
     done = rnncore("report", tmp_path / "no.json", "--out", tmp_path / "out")
     assert (done.code, done.out) == (2, "")
-    assert "no.json: cannot be read (No such file or directory)" in done.said
+    assert "no.json: no such run. Give a run file, a folder or glob of them" in done.said
     assert not (tmp_path / "out").exists()
 
 

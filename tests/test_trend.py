@@ -32,7 +32,7 @@ from rnncore.compare.trend import (
     steps_of,
 )
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.report.trend import trend_json, trend_tables
+from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 from tests.run_files import GPU, inference, run_content
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -75,6 +75,7 @@ def _with_spikes(count: int, seed: Sequence[int], sd: float) -> Array:
 
 
 def _history(store: Path, values_s: Sequence[float] | Array) -> History:
+    store.mkdir(exist_ok=True)
     for number, value_s in enumerate(values_s):
         _save(store, number, float(value_s))
     return read_history(store)
@@ -647,3 +648,13 @@ def test_reading_trends_leaves_torch_unloaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_page_has_a_chart_of_each_history_with_its_steps(tmp_path: Path) -> None:
+    history = _history(tmp_path / "store", [0.010] * 16 + [0.0125] * 14)
+    page = write_trend_page(history, find_trends(history), tmp_path / "page")
+    text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
+    assert "1.25x slower since 000000f..0000010" in text
+    assert (tmp_path / "page" / "trend-1.png").stat().st_size > 1000
+    assert "0000010: 1.25x slower" in (tmp_path / "page" / "trend-1.svg").read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").count("<figure") == 1
