@@ -167,6 +167,7 @@ def test_many_refusals_are_counted() -> None:
         above_noise(Thresholds((("*", {"time_pct": 3.0}),)), record, 8)
 
 
-def test_without_a_record_thresholds_stay() -> None:
+def test_without_a_record_or_with_one_process_thresholds_stay() -> None:
     thresholds = Thresholds((("*", {"time_pct": 0.1}),))
     assert above_noise(thresholds, None, 2) is thresholds
+    assert above_noise(thresholds, _made(one=(Floor(8, 0.04, None),)), 1) is thresholds

@@ -165,12 +165,12 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
     Args:
         thresholds: Of the project.
         record: The machine's noise; None where it was not measured.
-        processes: Processes per side that there are, or will be.
+        processes: Processes per side that there are, or will be. One can only warn, whatever the threshold.
 
     Raises:
         ConfigError: If a threshold that the project set lies below the noise.
     """
-    if record is None:
+    if record is None or processes < 2:
         return thresholds
     lifted: dict[str, float] = {}
     refused: list[str] = []
