@@ -216,3 +216,14 @@ def test_a_page_of_markdown_alone_has_no_figures() -> None:
     page = Page(page_html("# One\n\n## Two\n\ntext\n", [], {}))
     assert page.headings == ["One", "Two"]
     assert not page.of("figure")
+
+
+def test_roofs_are_those_of_the_precisions_that_were_measured(tmp_path: Path) -> None:
+    content = _with_profile_and_intensity(run_content([inference("gru", "torch", 1, 0.01)]))
+    bf16 = {"device": "cpu", "precision": "bf16", "threads": 2, "per_s": 1e12, "by": "made"}
+    ceilings = content["machine_info"]["ceilings"]
+    content["machine_info"]["ceilings"] = {**ceilings, "gemm": [ceilings["gemm"][0], bf16]}
+    (drawn,) = [one for one in figures(read_run(make_run(tmp_path, content))) if one.name == "roofline"]
+    roofs = drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]
+    assert {roof["roof"] for roof in roofs} == {"cpu, fp32"}
+    assert max(roof["gflop_per_s"] for roof in roofs) <= 178

@@ -296,7 +296,8 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     x = altair.X("flops_per_byte:Q", scale=altair.Scale(type="log", nice=False), title="Operations per byte")
     y = altair.Y("gflop_per_s:Q", scale=altair.Scale(type="log", nice=False), title="GFLOP/s")
     layers: list[Any] = []
-    if roofs := _roofs(run, low / 2, high * 2):
+    measured = {(record.extra["device"], record.extra["precision"]) for record in records}
+    if roofs := _roofs(run, measured, low / 2, high * 2):
         roof = altair.Chart(altair.InlineData(roofs)).mark_line(color=QUIET, strokeDash=[2, 3])
         layers.append(roof.encode(x=x, y=y, detail="roof:N", tooltip=["roof:N"]))
     points = altair.Chart(altair.InlineData(values)).mark_point(filled=True, size=70, opacity=1)
@@ -312,13 +313,13 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _roofs(run: Run, low: float, high: float) -> list[dict[str, Any]]:
-    """Return the roofs, slope and flat part, for each device and precision with both ceilings."""
+def _roofs(run: Run, measured: set[tuple[str, str]], low: float, high: float) -> list[dict[str, Any]]:
+    """Return the roofs, slope and flat part, for each measured device and precision with both ceilings."""
     ceilings = run.ceilings or {"gemm": (), "copy": ()}
     roofs = []
     for gemm in ceilings["gemm"]:
         bytes_per_s = next((one["per_s"] for one in ceilings["copy"] if one["device"] == gemm["device"]), None)
-        if not gemm["per_s"] or not bytes_per_s or gemm["precision"] == "int8":
+        if not gemm["per_s"] or not bytes_per_s or (gemm["device"], gemm["precision"]) not in measured:
             continue
         ridge = gemm["per_s"] / bytes_per_s
         for at in sorted({low, min(max(ridge, low), high), high}):
