@@ -89,12 +89,12 @@ def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
     return list(by_zone.values())
 
 
-def throughput_chart(records: list[Record], run: Run | None = None) -> Chart:
+def throughput_chart(records: list[Record], run: Run) -> Chart:
     """Draw windows per second against batch size, one line per cell and runtime, under the ceiling of square products.
 
     Args:
         records: Records of the phase `infer`.
-        run: Tells the ceilings; None to draw none.
+        run: Tells the ceilings, where it has any.
     """
     values = [
         {
@@ -129,11 +129,11 @@ def throughput_chart(records: list[Record], run: Run | None = None) -> Chart:
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _window_ceilings(records: list[Record], run: Run | None) -> list[dict[str, Any]]:
+def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
     """Return the windows per second that the best square products would allow, by cell, device and precision."""
     found: dict[str, float] = {}
     for record in records:
-        flops, best = _flops_per_window(record), _gemm_per_s(run, record) if run else None
+        flops, best = _flops_per_window(record), _gemm_per_s(run, record)
         if flops and best:
             where = how(record).split(", ", 1)[-1]
             found[f"{cell_name(record)}, all products at the best rate, {where}"] = best / flops
