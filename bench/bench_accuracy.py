@@ -12,7 +12,7 @@ from rnncore.forecast.device import resolve_device
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_panels, forecast_test_hours, score_forecasts
-from rnncore.forecast.training import Trainer, fit
+from rnncore.forecast.training import Trainer, Watch, fit
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.session import TRAININGS
 from rnncore.measure.work import forward_work
@@ -20,6 +20,9 @@ from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
 TRAINING_STEPS = {"gate": 5, "quick": 60, "default": 300, "full": None}
+
+# Points of the curve of sMAPE over training time, the last at the end; the gate's short processes draw none.
+CURVE_POINTS = {"gate": 0, "quick": 3, "default": 8, "full": 20}
 
 
 @pytest.fixture(scope="session")
@@ -31,16 +34,27 @@ def trained(request, rnn_threads, windows_of):
         if cell not in made:
             recipe = preset("fast", cell)
             only_checked = request.config.getoption("benchmark_disable")
-            steps = TRAINING_STEPS["quick" if only_checked else request.config.getoption("rnn_scale")]
+            scale = "quick" if only_checked else request.config.getoption("rnn_scale")
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
             windows = windows_of(recipe.windows)
+            trainer = Trainer(model, windows, replace(recipe.train, max_steps=TRAINING_STEPS[scale]), resolve_device("cpu"))
+
+            def smape_on_the_way(model):
+                with rnn_benchmark.part("curves"):
+                    return _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows).mean.smape
+
+            watch = Watch(smape_on_the_way, _evenly_spread(trainer.total_steps, 0 if only_checked else CURVE_POINTS[scale]))
             with rnn_benchmark.part(TRAININGS):
-                result = fit(Trainer(model, windows, replace(recipe.train, max_steps=steps), resolve_device("cpu")))
+                result = fit(trainer, watch=watch)
             made[cell] = model, result, _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
         return made[cell]
 
     return train
+
+
+def _evenly_spread(steps, points):
+    return frozenset(round(steps * point / points) for point in range(1, points + 1))
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +112,13 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, rig
         zones=[asdict(zone) for zone in scores.zones],
         baselines_smape=baselines,
         panels=[] if rnn_benchmark.brief else forecast_panels(windows, {rnn_case.cell.upper(): forecasts}),
-        training={"steps": training.steps, "seconds": training.seconds, "seed": 0, "preset": "fast"},
+        training={
+            "steps": training.steps,
+            "seconds": training.seconds,
+            "seed": 0,
+            "preset": "fast",
+            "curve": [asdict(point) for point in training.curve],
+        },
         parity_max_abs=found.max_abs,
         parity_tolerance=found.tolerance,
         validity=validity,

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from rnncore.report.page import write_report
-from tests.run_files import make_run, run_content
-from tests.test_page import SECTIONS, _with_profile_and_intensity
+from tests.run_files import SECTIONS, make_run, run_content
+from tests.test_page import EVIL, _with_profile_and_intensity, poisoned
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -86,7 +86,7 @@ def test_every_section_and_chart_is_there(opened: Any) -> None:
     headings = opened.execute_script("return [...document.querySelectorAll('h2')].map((one) => one.textContent)")
     assert headings == list(SECTIONS)
     drawn = opened.execute_script("return [...document.querySelectorAll('figure .chart svg')].map((one) => one.clientWidth)")
-    assert len(drawn) == 5
+    assert len(drawn) == 7
     assert min(drawn) > 300
 
 
@@ -152,6 +152,53 @@ def test_the_keyboard_reaches_sections_tables_and_the_filter(opened: Any) -> Non
     )
     assert {"skip", "filter", "copy"} <= set(reached)
     assert any(str(name).startswith("scroll") for name in reached)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of one and of two runs with markup, script and paths in every text, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("hostile")
+    run_file = make_run(folder / "in", poisoned(_with_profile_and_intensity(run_content())))
+    write_report([run_file], folder / "out" / "one", title=EVIL)
+    write_report([run_file, run_file], folder / "out" / "two", title=EVIL)
+    return folder
+
+
+@pytest.mark.parametrize("which", ["one", "two"])
+def test_markup_in_every_text_of_a_run_file_is_shown_and_not_run(browser: Any, hostile: Path, which: str) -> None:
+    assert sorted(path.name for path in hostile.iterdir()) == ["in", "out"]
+    page = hostile / "out" / which / "index.html"
+    _open(browser, page, DESKTOP)
+    # An alert would make this raise.
+    assert browser.execute_script("return document.querySelectorAll('main script, main img[src=x]').length") == 0
+    assert EVIL.split(" ![x]")[0] in browser.find_element("tag name", "h1").text
+    assert browser.execute_script("return document.querySelectorAll('a[href^=javascript], a[href*=example]').length") == 0
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if url != page.as_uri() and not url.startswith("data:")] == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_the_keyboard_sorts_and_skips(opened: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    opened.find_element("tag name", "body").send_keys(Keys.TAB)
+    assert opened.switch_to.active_element.text == "Skip to the report"
+    button = opened.find_element("css selector", "#all-results ~ .scroll thead button")
+    opened.execute_script("arguments[0].focus()", button)
+    button.send_keys(Keys.ENTER)
+    assert opened.execute_script("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+    names = _column(opened, 1)
+    assert names == sorted(names)
+
+
+def test_small_tables_have_no_buttons(opened: Any) -> None:
+    counts = opened.execute_script(
+        "return [...document.querySelectorAll('table')].map((one) => "
+        "[one.tBodies[0].rows.length, one.querySelectorAll('thead button').length])"
+    )
+    assert all((buttons > 0) == (rows >= 5) for rows, buttons in counts)
+    assert {buttons > 0 for _, buttons in counts} == {True, False}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -21,9 +21,8 @@ FINGERPRINT = {"cpu": "Made CPU", "threads": 2, "memory_bytes": 25_000_000_000}
 
 def _run(times_s: dict[str, float], **extra: Any) -> Run:
     records = tuple(Record(name, "made", (time_s * 1.1, time_s), extra) for name, time_s in times_s.items())
-    return Run(
-        Path("made.json"), "2026-11-24T10:00:00+00:00", None, FINGERPRINT, None, (), (), (), None, {"scale": "gate"}, records
-    )
+    facts = (None, FINGERPRINT, None, (), (), (), None, {"scale": "gate"})
+    return Run(Path("made.json"), "2026-11-24T10:00:00+00:00", *facts, records, "")
 
 
 def _runs(processes: int = 40, seed: int = 0) -> list[Run]:

@@ -1,6 +1,7 @@
 """Tests of the page: one text for Markdown and HTML, text from files stays text, and nothing is fetched from elsewhere."""
 
 import csv
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -12,17 +13,14 @@ import pytest
 
 from rnncore.compare.runs import read_run
 from rnncore.errors import ConfigError
-from rnncore.report.charts import figures, pareto_front
+from rnncore.report.charts import figures, figures_of_several, pareto_front
+from rnncore.report.hardware import case_ratios
 from rnncore.report.html import page_html
 from rnncore.report.page import render, write_report
-from tests.run_files import GPU, accuracy, every_phase, inference, make_run, run_content
+from rnncore.report.tables import markdown_table
+from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> ![x](https://example.org/x.png) [y](javascript:x) ../../x"
-SECTIONS = (
-    *("Machine and data", "Inference", "Latency", "Accuracy beside speed", "Training", "Data path", "Where the time goes"),
-    *("Roofline", "Forecast beside actual load", "All results", "What the figures rest on"),
-    *("Not measured, or not ranked", "How it was measured"),
-)
 
 
 class Page(HTMLParser):
@@ -62,6 +60,15 @@ def _with_profile_and_intensity(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+def poisoned(value: Any, key: str = "") -> Any:
+    """Return JSON values with markup, script and paths in place of every text that no row is chosen by."""
+    if isinstance(value, dict):
+        return {name: poisoned(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [poisoned(inner) for inner in value]
+    return EVIL if isinstance(value, str) and key not in ("phase", "validity") else value
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
@@ -70,11 +77,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_folder_holds_page_text_tables_and_figures(written: Path) -> None:
-    names = ("accuracy", "forecasts", "latency", "profiles", "roofline", "throughput")
+    names = ("accuracy", "forecasts", "latency", "learning", "loss", "profiles", "roofline", "throughput")
     drawn = [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert sorted(path.name for path in written.iterdir()) == sorted(
-        [*drawn, "index.html", "report.md", "results.csv", "results.parquet"]
+        [*drawn, "index.html", "report.md", "results.csv", "results.parquet", "run.json"]
     )
+    assert read_run(written / "run.json").digest == hashlib.sha256((written / "run.json").read_bytes()).hexdigest()
 
 
 def test_the_page_has_the_sections_of_the_markdown_in_its_order(written: Path) -> None:
@@ -91,7 +99,7 @@ def test_every_table_and_number_of_the_markdown_is_in_the_page(written: Path) ->
     page = (written / "index.html").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| --")]
     assert page.split("<script")[0].count("<tr>") == len(rows)
-    for number in ("1.82", "5.55x faster", "1,230", "0.987"):
+    for number in ("1.82", "5.55x faster", "1,200", "0.987"):
         assert number in text
         assert number in page
 
@@ -103,7 +111,7 @@ def test_nothing_in_the_page_is_fetched(written: Path) -> None:
         for attributes in page.of(tag):
             address = attributes.get("src") or attributes.get("href")
             assert address is None or address.startswith("data:"), (tag, address)
-    local = {"report.md", "results.csv", "results.parquet"}
+    local = {"report.md", "results.csv", "results.parquet", "run.json"}
     assert all(str(one["href"]).startswith("#") or one["href"] in local for one in page.of("a"))
     (policy,) = [one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none';")
@@ -113,21 +121,12 @@ def test_every_figure_has_words_and_a_specification(written: Path) -> None:
     page = Page((written / "index.html").read_text(encoding="utf-8"))
     assert all(attributes["alt"] for attributes in page.of("img"))
     shown = [attributes["data-figure"] for attributes in page.of("figure")]
-    assert shown == ["throughput", "latency", "accuracy", "profiles", "roofline", "forecasts"]
+    assert shown == ["throughput", "latency", "accuracy", "learning", "loss", "profiles", "roofline", "forecasts"]
     assert [one["data-figure"] for one in page.of("script") if one.get("type") == "application/json"] == shown
 
 
 def test_text_of_a_run_file_stays_text(tmp_path: Path) -> None:
-    content = json.loads(json.dumps(_with_profile_and_intensity(run_content())))
-
-    def poison(value: Any, key: str = "") -> Any:
-        if isinstance(value, dict):
-            return {name: poison(inner, name) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [poison(inner) for inner in value]
-        return EVIL if isinstance(value, str) and key not in ("phase", "validity") else value
-
-    run_file = make_run(tmp_path / "in", poison(content))
+    run_file = make_run(tmp_path / "in", poisoned(_with_profile_and_intensity(run_content())))
     write_report([run_file], tmp_path / "out", title=EVIL)
     write_report([run_file, run_file], tmp_path / "two", title=EVIL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "two"]
@@ -153,7 +152,7 @@ def test_the_flat_tables_have_a_row_per_benchmark_with_numbers(written: Path) ->
 def test_the_best_choice_of_each_goal_is_named_with_the_next(written: Path) -> None:
     text = (written / "report.md").read_text(encoding="utf-8")
     onnx, torch = "ONNX Runtime, CPU, fp32", "PyTorch, CPU, fp32"
-    assert f"| Lowest latency | LSTM in {onnx}, batch 1 | 1.82 ms | GRU in {onnx}, batch 1: 3.08 ms |" in text
+    assert f"| Lowest latency | LSTM in {onnx}, batch 1 | 1.82 ms | GRU in {onnx}, batch 1: 3.1 ms |" in text
     assert f"| Best accuracy | LSTM in {onnx} | sMAPE 0.987 % | GRU in {torch}: sMAPE 1.056 % |" in text
 
 
@@ -205,9 +204,11 @@ def test_prices_rank_machines_by_the_cost_of_forecasts(tmp_path: Path) -> None:
     text = render(runs, prices={"A": 0.36, "quick": 3.6})
     rows = [line for line in text.splitlines() if line.startswith(("| A: slow.json | GRU", "| B: quick.json | GRU"))]
     assert rows == [
-        "| A: slow.json | GRU in PyTorch, CPU, fp32, 640 windows/s | 0.36 | 0.156 | – |",
-        "| B: quick.json | GRU in PyTorch, CPU, fp32, 3,200 windows/s | 3.60 | 0.312 | – |",
+        "| A: slow.json | GRU in PyTorch, CPU, fp32, batch 32 | 640 | 0.36 | 0.16 | – |",
+        "| B: quick.json | GRU in PyTorch, CPU, fp32, batch 32 | 3,200 | 3.60 | 0.31 | – |",
     ]
+    one = render(runs[:1], prices={"slow.json": 0.36})
+    assert rows[0] in one
     with pytest.raises(ConfigError, match=r"--price C=\.\.\.: no such run\. Name one of A, B, quick"):
         render(runs, prices={"C": 1.0})
 
@@ -227,3 +228,66 @@ def test_roofs_are_those_of_the_precisions_that_were_measured(tmp_path: Path) ->
     roofs = drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]
     assert {roof["roof"] for roof in roofs} == {"cpu, fp32"}
     assert max(roof["gflop_per_s"] for roof in roofs) <= 178
+
+
+def test_the_verdict_on_several_machines_names_the_fastest_and_counts_the_rest(tmp_path: Path) -> None:
+    text = render([read_run(path) for path in _two_machines(tmp_path)])
+    verdict = text.split("## Machines and data")[0]
+    assert (
+        "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B: quick.json** is fastest: 5.0 ms per call; the best "
+        "on A: slow.json, GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
+    ) in verdict
+    assert "- B: quick.json against A, of 2 benchmarks in both: 2 within the interval of the rounds.\n" in verdict
+
+
+def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path: Path) -> None:
+    def content(*medians_s: float) -> dict[str, Any]:
+        entries = [inference("gru", "torch", 2**index, median_s) for index, median_s in enumerate(medians_s)]
+        for entry, median_s in zip(entries, medians_s, strict=True):
+            entry["stats"]["data"] = [median_s * (1 + index / 1000) for index in range(12)]
+        return run_content(entries)
+
+    contents = content(0.01, 0.01, 0.01), content(0.005, 0.03, 0.01)
+    runs = [read_run(make_run(tmp_path, one, f"{index}.json")) for index, one in enumerate(contents)]
+    assert (
+        "- B: 1.json against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (3.00x), 1 within the interval of the "
+        "rounds.\n"
+    ) in render(runs)
+    assert "`rnncore gate` tell a change from it" in render(runs)
+    by_row = {ratio.benchmark: ratio for ratio in case_ratios(runs)}
+    slower = by_row["test_forecast[gru-torch-cpu-fp32-b2]"]
+    assert slower.ratio == pytest.approx(3)
+    assert slower.low is not None
+    assert slower.high is not None
+    assert 2.9 < slower.low <= 3 <= slower.high < 3.1
+
+
+def test_the_page_of_several_runs_draws_their_ratios(tmp_path: Path) -> None:
+    paths = _two_machines(tmp_path / "in")
+    page = write_report(paths, tmp_path / "out")
+    shown = [attributes["data-figure"] for attributes in Page(page.read_text(encoding="utf-8")).of("figure")]
+    assert shown == ["ratios"]
+    (drawn,) = figures_of_several([read_run(path) for path in paths])
+    points = drawn.spec["datasets"][drawn.spec["layer"][1]["data"]["name"]]
+    ratios = {one["row"]: one["ratio"] for one in points}
+    assert ratios == pytest.approx(
+        {f"test_forecast[gru-torch-cpu-fp32-b{size}]": ratio for size, ratio in ((1, 0.5), (32, 0.2))}
+    )
+
+
+def test_a_report_can_be_made_again_from_the_run_files_beside_it(tmp_path: Path) -> None:
+    paths = _two_machines(tmp_path / "in")
+    out = tmp_path / "out"
+    write_report(paths, out)
+    names = ["run-A.json", "run-B.json"]
+    assert [(out / name).read_bytes() for name in names] == [path.read_bytes() for path in paths]
+    write_report([out / name for name in reversed(names)], out)
+    assert [(out / name).read_bytes() for name in reversed(names)] == [path.read_bytes() for path in paths]
+
+
+def test_a_small_page_is_the_golden_text() -> None:
+    text = "# A <title>\n\n## One\n\nWords, `code`, **strong** & &lt;b>html</b>.\n\n## One\n\n"
+    text += markdown_table(["a", "b"], [["x", "1"]])
+    page = page_html(text, [], {}, ("report.md", "a b&c.json"))
+    body = page[page.index("<body>") : page.index("<script>")]
+    assert body == (Path(__file__).parent / "golden" / "page-body.html").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def _run(rng: np.random.Generator, delay_pct: float = 0.0, told_pct: float | Non
         told = delay_pct if told_pct is None else told_pct
         extra: dict[str, Any] = {"injected_delay_pct": told} if told else {}
         records.append(Record(name, "made", (quickest_s, *rounds_s), extra))
-    return Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {"scale": "gate"}, tuple(records))
+    return Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {"scale": "gate"}, tuple(records), "")
 
 
 def _pool(blocks: int = 44, delay_pct: float = 5.0, told_pct: float = 5.0, noise: float = 0.005) -> Pool:
@@ -145,5 +145,5 @@ def test_asv_is_given_at_most_so_many_rounds_of_a_process() -> None:
     from rnncore.compare.replay import _all_rounds_s
 
     record = Record(NAMES[0], "made", tuple(float(number) for number in range(1, 1051)), {})
-    run = Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {}, (record,))
+    run = Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {}, (record,), "")
     assert 90 <= len(_all_rounds_s([run, run])[NAMES[0]]) / 2 <= ASV_ROUNDS

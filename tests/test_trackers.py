@@ -171,7 +171,7 @@ def test_equal_runs_give_equal_bytes_in_whatever_order_they_ran(tmp_path: Path) 
 @given(st.lists(st.floats(1e-7, 1e4), min_size=1, max_size=20), st.integers(1, 10**6))
 def test_a_spread_holds_its_value_and_every_number_is_finite(rounds_s: list[float], windows: int) -> None:
     record = Record("bench/b.py::test_it", "g", tuple(rounds_s), {"windows": windows, "device": "cpu"})
-    run = Run(Path("made.json"), "", None, {}, None, (), (), (), None, {}, (record,))
+    run = Run(Path("made.json"), "", None, {}, None, (), (), (), None, {}, (record,), "")
     metrics = json.loads(tracker_text(bencher_json(run)))["bench/b.py::test_it"]
     assert metrics["latency"]["value"] == pytest.approx(1e9 * statistics.median(rounds_s))
     for metric in metrics.values():

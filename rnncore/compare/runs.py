@@ -1,6 +1,7 @@
 """Run files, the JSON that pytest-benchmark saves, as records."""
 
 import glob
+import hashlib
 import json
 import statistics
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Run:
         ceilings: What the machine could do at best in the session; None in runs without them.
         session: The whole `rnncore` block of the file.
         records: rnncore's benchmarks, in order; others in the same file are left out.
+        digest: SHA-256 of the file.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Run:
     ceilings: dict[str, Any] | None
     session: dict[str, Any]
     records: tuple[Record, ...]
+    digest: str
 
     def phase(self, name: str) -> list[Record]:
         """Return the records of one phase."""
@@ -100,7 +103,8 @@ def read_run(path: Path) -> Run:
         RunFileError: If the file is missing, is not a run file, or lacks the raw rounds.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        content = json.loads(raw.decode("utf-8"))
     except OSError as error:
         raise RunFileError(
             f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest bench/ --benchmark-autosave'."
@@ -122,6 +126,7 @@ def read_run(path: Path) -> Run:
             ceilings=dict(ceilings.items()) if ceilings is not None else None,
             session=dict(session.items()),
             records=tuple(_record(path, entry) for entry in content["benchmarks"] if entry["extra_info"].get("phase")),
+            digest=hashlib.sha256(raw).hexdigest(),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunFileError(

@@ -108,11 +108,42 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """How good a model was on the way.
+
+    Attributes:
+        step: Steps done.
+        seconds: Training time so far; the scoring is not in it.
+        loss: Mean loss of the steps since the point before.
+        score: What the score said.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Watch:
+    """When to score a model while it trains; nothing about the training depends on the answer.
+
+    Attributes:
+        score: From the model, in evaluation mode, to a number.
+        steps: Counts of steps after which to ask.
+    """
+
+    score: Callable[[Forecaster], float]
+    steps: frozenset[int]
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """What a training did.
 
     Attributes:
         epochs: One entry per epoch begun.
+        curve: What a `Watch` saw, in this process; a resumed training's earlier points are not kept.
         steps: Steps done in all.
         seconds: Training time in all, earlier sessions included, checkpoints and data preparation not.
         windows_per_s: Windows per second over that time.
@@ -120,6 +151,7 @@ class TrainResult:
     """
 
     epochs: tuple[Epoch, ...]
+    curve: tuple[CurvePoint, ...]
     steps: int
     seconds: float
     windows_per_s: float
@@ -259,6 +291,7 @@ def fit(
     resume: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
 ) -> TrainResult:
     """Train until the epochs, the steps or the time are spent, or *should_stop* says so.
 
@@ -272,6 +305,7 @@ def fit(
             uninterrupted training.
         on_step: Called after each step.
         should_stop: Asked after each step.
+        watch: When to score the model on the way; the time this takes is no training time.
 
     Returns:
         What was done.
@@ -293,10 +327,11 @@ def fit(
                 trainer.schedule_steps,
             )
     clock = _Clock(trainer, position)
+    curve = _Curve(trainer, watch)
     ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"] | None = _spent(trainer.config, position)
     with cudnn_precision(TRAINING_PRECISION):
         while ended_by is None and len(position.epochs) < trainer.config.epochs:
-            ended_by = _train_epoch(trainer, position, clock, checkpoint, on_step, should_stop)
+            ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
     if checkpoint is not None:
         _write_checkpoint(checkpoint, trainer, position)
     trainer.model.eval()
@@ -304,6 +339,7 @@ def fit(
     seconds = position.seconds
     return TrainResult(
         epochs=epochs,
+        curve=tuple(curve.points),
         steps=position.step,
         seconds=seconds,
         windows_per_s=position.step * trainer.config.batch_size / seconds if seconds else 0.0,
@@ -346,10 +382,37 @@ class _Clock:
         )
 
 
+class _Curve:
+    """The points that a watch asks for."""
+
+    def __init__(self, trainer: Trainer, watch: Watch | None) -> None:
+        self._trainer, self._watch = trainer, watch
+        self._loss_sum, self._steps = torch.zeros((), device=trainer.device), 0
+        self.points: list[CurvePoint] = []
+
+    def add(self, loss: Tensor, position: _Position, clock: _Clock) -> None:
+        """Take in the loss of a step, and score the model where that is asked for."""
+        if self._watch is None:
+            return
+        self._loss_sum += loss
+        self._steps += 1
+        if position.step not in self._watch.steps:
+            return
+        synchronize(self._trainer.device)
+        clock.lap()
+        model = self._trainer.model.eval()
+        score = self._watch.score(model)
+        model.train()
+        self.points.append(CurvePoint(position.step, position.seconds, float(self._loss_sum) / self._steps, score))
+        self._loss_sum, self._steps = torch.zeros_like(self._loss_sum), 0
+        clock.skip()
+
+
 def _train_epoch(
     trainer: Trainer,
     position: _Position,
     clock: _Clock,
+    curve: _Curve,
     checkpoint: Path | None,
     on_step: Callable[[Progress], None],
     should_stop: Callable[[], bool],
@@ -360,10 +423,12 @@ def _train_epoch(
     clock.skip()
     while position.epoch_steps < trainer.steps_per_epoch:
         start = order[position.epoch_steps * batch_size : (position.epoch_steps + 1) * batch_size]
-        position.loss_sum += trainer.train_step(start, position.step)
+        loss = trainer.train_step(start, position.step)
+        position.loss_sum += loss
         position.step += 1
         position.epoch_steps += 1
         clock.lap()
+        curve.add(loss, position, clock)
         on_step(clock.progress())
         if position.epoch_steps % LOG_EVERY_STEPS == 0:
             _log_step(trainer, position, clock.progress())

@@ -11,6 +11,8 @@ import vl_convert
 from rnncore.compare.runs import Record, Run
 from rnncore.compare.trend import Trend
 from rnncore.files import whole_file, write_text
+from rnncore.report.hardware import CaseRatio, case_ratios
+from rnncore.report.learning import curve_of, learners, name_of
 from rnncore.report.tables import BASELINE_NAMES, cell_name, how, time_unit, times, valid
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -66,16 +68,116 @@ def figures(run: Run) -> list[Figure]:
     smallest = min((int(record.extra["batch_size"]) for record in infer), default=0)
     single = [record for record in infer if record.extra["batch_size"] == smallest]
     panels = _joined_panels(accuracy)
+    learned = learners(accuracy)
     profiled = [record for record in valid(run.records) if record.extra.get("profile")]
     made: list[tuple[str, str, Sequence[Any], Callable[[], Chart]]] = [
         ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(infer, run)),
         ("latency", f"Times of single calls at batch {smallest:,}, by row", single, lambda: latency_chart(single)),
         ("accuracy", "sMAPE against scored windows per second", accuracy, lambda: accuracy_chart(accuracy)),
+        ("learning", "sMAPE against training seconds", learned, lambda: learning_chart(learned)),
+        ("loss", "Training loss against training seconds", learned, lambda: loss_chart(learned)),
         ("profiles", "Share of the time by kind of work", profiled, lambda: profile_chart(profiled)),
         ("roofline", "GFLOP/s against operations per byte", rooflines, lambda: roofline_chart(rooflines, run)),
         ("forecasts", "Forecast beside actual load, last tested hours", panels, lambda: forecast_panel(panels)),
     ]
     return [Figure(name, alt, draw()) for name, alt, records, draw in made if records]
+
+
+def figures_of_several(runs: Sequence[Run]) -> list[Figure]:
+    """Return the figure of the ratios to the first run, if the runs have benchmarks in common."""
+    ratios = case_ratios(runs)
+    if not ratios:
+        return []
+    return [Figure("ratios", "Time of each benchmark as a multiple of that in A", ratio_chart(ratios))]
+
+
+def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
+    """Draw each benchmark's time as a multiple of the first run's, with its interval; left of 1 is faster.
+
+    Args:
+        ratios: Ratios of one or several runs.
+    """
+    names = list(dict.fromkeys(one.benchmark for one in ratios))
+    values = [
+        {
+            "row": one.benchmark,
+            "Run": one.run,
+            "ratio": one.ratio,
+            "low": one.ratio if one.low is None else min(one.low, one.ratio),
+            "high": one.ratio if one.high is None else max(one.high, one.ratio),
+        }
+        for one in ratios
+    ]
+    scale, title = altair.Scale(type="log", nice=False, padding=12), "Time as a multiple of A's"
+    y = altair.Y("row:N", sort=names, title=None, axis=altair.Axis(labelLimit=260))
+    base = altair.Chart(altair.InlineData(values)).encode(y=y, yOffset="Run:N")
+    color = altair.Color("Run:N", scale=altair.Scale(range=PALETTE))
+    intervals = base.mark_rule(strokeWidth=2).encode(x=altair.X("low:Q", scale=scale, title=title), x2="high:Q", color=color)
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+        x=altair.X("ratio:Q", scale=scale, title=title),
+        color=color,
+        shape="Run:N",
+        tooltip=["row:N", "Run:N", *(altair.Tooltip(f"{name}:Q", format=".3f") for name in ("ratio", "low", "high"))],
+    )
+    equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x="ratio:Q")
+    height = max(60, ROW_HEIGHT * len(names))
+    return altair.layer(equal, intervals, points).properties(width=WIDTH, height=height)
+
+
+def learning_chart(records: Sequence[Record]) -> Chart:
+    """Draw the sMAPE of all tested hours against training seconds, one line per training, and the baselines as lines.
+
+    Args:
+        records: Records with a curve.
+    """
+    values = _curve_values(records)
+    worst = max(value["score"] for value in values)
+    lines = _drawn_baselines(records[0], worst)
+    y = altair.Y("score:Q", scale=altair.Scale(type="log", nice=False, padding=10), title="sMAPE, percent")
+    curve = _curve_chart(values, y, altair.Tooltip("score:Q", format=".3f", title="sMAPE, percent"))
+    if not lines:
+        return altair.layer(*curve).properties(width=WIDTH, height=HEIGHT)
+    rules = altair.Chart(altair.InlineData(lines)).encode(y=altair.Y("smape:Q"))
+    names = rules.mark_text(align="right", baseline="bottom", dx=-4, color=QUIET).encode(
+        x=altair.value("width"), text="name:N"
+    )
+    marked = rules.mark_rule(strokeDash=[2, 3], color=QUIET)
+    return altair.layer(marked, names, *curve).properties(width=WIDTH, height=HEIGHT)
+
+
+def loss_chart(records: Sequence[Record]) -> Chart:
+    """Draw the training loss, mean over the steps between two points, against training seconds.
+
+    Args:
+        records: Records with a curve.
+    """
+    y = altair.Y("loss:Q", scale=altair.Scale(type="log", nice=False, padding=10), title="Mean loss since the point before")
+    curve = _curve_chart(_curve_values(records), y, altair.Tooltip("loss:Q", format=".4~g"))
+    return altair.layer(*curve).properties(width=WIDTH, height=HEIGHT)
+
+
+def _curve_values(records: Sequence[Record]) -> list[dict[str, Any]]:
+    return [{**point, "Training": name_of(record)} for record in records for point in curve_of(record)]
+
+
+def _curve_chart(values: list[dict[str, Any]], y: altair.Y, tooltip: altair.Tooltip) -> list[Any]:
+    base = altair.Chart(altair.InlineData(values)).encode(
+        x=altair.X("seconds:Q", title="Training seconds"),
+        y=y,
+        color=altair.Color("Training:N", scale=altair.Scale(range=PALETTE)),
+        tooltip=["Training:N", "step:Q", altair.Tooltip("seconds:Q", format=",.4~g"), tooltip],
+    )
+    lines = base.mark_line().encode(strokeDash="Training:N")
+    return [lines, base.mark_point(filled=True, size=60, opacity=1).encode(shape="Training:N")]
+
+
+def _drawn_baselines(record: Record, worst_smape: float) -> list[dict[str, Any]]:
+    """Return the baselines that do not squeeze the models together."""
+    return [
+        {"name": BASELINE_NAMES.get(name, name), "smape": float(smape)}
+        for name, smape in record.extra["baselines_smape"].items()
+        if float(smape) <= SHOWN_BASELINES * worst_smape
+    ]
 
 
 def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
@@ -205,11 +307,7 @@ def accuracy_chart(records: list[Record]) -> Chart:
         for index, record in enumerate(records)
     ]
     worst = max(float(record.extra["smape"]) for record in records)
-    lines = [
-        {"name": BASELINE_NAMES.get(name, name), "smape": float(smape)}
-        for name, smape in records[0].extra["baselines_smape"].items()
-        if float(smape) <= SHOWN_BASELINES * worst
-    ]
+    lines = _drawn_baselines(records[0], worst)
     points = (
         altair.Chart(altair.InlineData(values))
         .mark_point(filled=True, size=110, opacity=1)
@@ -298,8 +396,15 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     layers: list[Any] = []
     measured = {(record.extra["device"], record.extra["precision"]) for record in records}
     if roofs := _roofs(run, measured, low / 2, high * 2):
+        names = list(dict.fromkeys(one["roof"] for one in roofs))
         roof = altair.Chart(altair.InlineData(roofs)).mark_line(color=QUIET, strokeDash=[2, 3])
         layers.append(roof.encode(x=x, y=y, detail="roof:N", tooltip=["roof:N"]))
+        ends = [
+            max((one for one in roofs if one["roof"] == name), key=lambda one: float(one["flops_per_byte"]))
+            for name in names
+        ]
+        text = altair.Chart(altair.InlineData(ends)).mark_text(align="right", baseline="bottom", dy=-3, color=QUIET)
+        layers.append(text.encode(x=x, y=y, text="roof:N"))
     points = altair.Chart(altair.InlineData(values)).mark_point(filled=True, size=70, opacity=1)
     layers.append(
         points.encode(

@@ -1,14 +1,20 @@
 """What a run says in plain sentences: what is fastest, and the best choice for each goal."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from rnncore.compare.runs import Record, Run
 from rnncore.report import tables
+from rnncore.report.hardware import CaseRatio, case_ratios, machine_of
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
 SAME_ANSWERS = 1e-4
+
+# Below half a unit of the third decimal, in percentage points.
+SAME_SMAPE = 5e-4
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,8 @@ def sentences(run: Run) -> list[str]:
     if train := tables.valid(run.phase("train")):
         fastest = max(train, key=lambda record: record.windows_per_s)
         found.append(
-            f"**{tables.cell_name(fastest)}** trains fastest: {tables.significant(fastest.windows_per_s)} windows/s at "
-            f"batch {fastest.extra['batch_size']:,} in {tables.how(fastest)}."
+            f"**{tables.cell_name(fastest)}** trains fastest: {_rate(fastest)} at batch {fastest.extra['batch_size']:,} in "
+            f"{tables.how(fastest)}."
         )
     if accuracy := tables.valid(run.phase("accuracy")):
         best = min(accuracy, key=lambda record: float(record.extra["smape"]))
@@ -44,9 +50,98 @@ def sentences(run: Run) -> list[str]:
             f"Most accurate after the short training: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
             f"the best baseline, {tables.BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
         )
+        found.append(_effect_of_runtimes(accuracy))
     if run.data:
-        found.append(f"Data: {run.data['name']}. The ratios below are of one process on one machine.")
+        found.append(f"Data: {run.data['name']}. The ratios are of one process on one machine.")
+    return [*found, _left_out(run)]
+
+
+def sentences_of_several(runs: Sequence[Run]) -> list[str]:
+    """Return the verdict on several runs as plain sentences."""
+    found = [
+        _fastest_of_several(runs, batch_size)
+        for batch_size in sorted(
+            {int(record.extra["batch_size"]) for run in runs for record in tables.valid(run.phase("infer"))}
+        )
+    ]
+    ratios = case_ratios(runs)
+    for index, run in enumerate(runs[1:], 1):
+        name = tables.letter(index)
+        found.append(_against_first(tables.run_name(run, index), [one for one in ratios if one.run == name]))
+    if any(machine_of(run) == machine_of(runs[0]) for run in runs[1:]):
+        found.append(
+            "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change "
+            "from it by several processes a side."
+        )
     return found
+
+
+def _fastest_of_several(runs: Sequence[Run], batch_size: int) -> str:
+    """Say which run has the fastest choice at one batch size, and by how much."""
+    bests = []
+    for index, run in enumerate(runs):
+        records = [one for one in tables.valid(run.phase("infer")) if one.extra["batch_size"] == batch_size]
+        if records:
+            bests.append((min(records, key=lambda record: (record.median_s, record.fullname)), tables.run_name(run, index)))
+    bests.sort(key=lambda best: (best[0].median_s, best[1]))
+    (best, where), *others = bests
+    scale, unit = tables.time_unit([best.median_s])
+    sentence = (
+        f"For {_batch_words(batch_size)}, **{tables.cell_name(best)} in {tables.how(best)} on {where}** is fastest: "
+        f"{tables.measured(best.median_s / scale, best)} {unit} per call"
+    )
+    for other, there in others[:1]:
+        ratio = tables.times(other.median_s / best.median_s)
+        sentence += f"; the best on {there}, {tables.cell_name(other)} in {tables.how(other)}, is {ratio}"
+    return f"{sentence}."
+
+
+def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
+    """Count what is faster and slower than in the first run, beyond the intervals."""
+    if not ratios:
+        return f"{name} has no benchmark in common with A."
+    slower = [one for one in ratios if one.low is not None and one.low > 1]
+    faster = [one for one in ratios if one.high is not None and one.high < 1]
+    said = []
+    for what, some in (("faster", faster), ("slower", slower)):
+        if some:
+            span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
+            reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
+            said.append(f"{len(some)} {what} ({reach})")
+    untold = len(ratios) - len(slower) - len(faster)
+    said += [f"{untold} within the interval of the rounds"] if untold else []
+    return f"{name} against A, of {len(ratios)} benchmarks in both: {', '.join(said)}."
+
+
+def _effect_of_runtimes(accuracy: Sequence[Record]) -> str:
+    """Say what the runtimes and precisions cost in accuracy, against PyTorch in fp32."""
+    known = [one for one in accuracy if isinstance(one.extra.get("smape_torch_fp32"), float)]
+    if not known:
+        return "What a runtime costs in accuracy was not measured: the rows lack PyTorch's sMAPE."
+    worst = max(known, key=lambda one: abs(one.extra["smape"] - one.extra["smape_torch_fp32"]))
+    change = float(worst.extra["smape"] - worst.extra["smape_torch_fp32"])
+    if abs(change) < SAME_SMAPE:
+        return "No runtime changes the sMAPE of a model in its third decimal."
+    return f"A runtime changes the sMAPE by {change:+.3f} at most: {tables.cell_name(worst)} in {tables.how(worst)}."
+
+
+def _left_out(run: Run) -> str:
+    """Say how much was not measured or is not ranked, with the most frequent reason of each."""
+    wrong = [record for record in run.records if record.validity != "valid"]
+    said = [f"{len(wrong)} wrong and not ranked ({_brief(wrong[0].validity)})"] if wrong else []
+    said += [f"{len(run.failed)} without a result ({_brief(run.failed[0][1])})"] if run.failed else []
+    if run.skipped:
+        reasons = Counter(_brief(reason) for _, reason in run.skipped)
+        said.append(f"{len(run.skipped)} skipped ({', '.join(reason for reason, _ in reasons.most_common(2))})")
+    measured = len(run.records) - len(wrong)
+    if not said:
+        return f"All {measured} benchmarks that were asked for were measured."
+    return f"{measured} benchmarks were measured; {', '.join(said)}: see the end."
+
+
+def _brief(reason: str) -> str:
+    """Return a reason up to the explanation that follows its colon, semicolon or first sentence."""
+    return re.split(r"[:;]|\.(?:\s|$)", reason, maxsplit=1)[0]
 
 
 def choices(run: Run) -> list[Choice]:
@@ -60,7 +155,7 @@ def choices(run: Run) -> list[Choice]:
             "Lowest latency",
             latency,
             lambda one: one.median_s,
-            lambda one: f"{tables.significant(one.median_s / scale)} {unit}",
+            lambda one: f"{tables.measured(one.median_s / scale, one)} {unit}",
         ),
         _choice("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
         _choice(
@@ -106,7 +201,7 @@ def _name(record: Record) -> str:
 
 
 def _rate(record: Record) -> str:
-    return f"{tables.significant(record.windows_per_s)} windows/s"
+    return f"{tables.measured(record.windows_per_s, record)} windows/s"
 
 
 def _peak(record: Record) -> float:
@@ -119,11 +214,10 @@ def _fastest(records: list[Record]) -> str:
     best, *others = sorted(records, key=lambda record: record.median_s)
     batch_size = int(best.extra["batch_size"])
     scale, unit = tables.time_unit([best.median_s])
-    what = "one window at a time" if batch_size == 1 else f"{batch_size:,} windows at a time"
     sentence = (
-        f"For {what}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
-        f"{tables.significant(best.median_s / scale)} {unit} per call, "
-        f"{tables.significant(best.windows_per_s)} windows/s"
+        f"For {_batch_words(batch_size)}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
+        f"{tables.measured(best.median_s / scale, best)} {unit} per call, "
+        f"{tables.measured(best.windows_per_s, best)} windows/s"
     )
     base = tables.base_of(records)
     if base and base is not best:
@@ -134,6 +228,10 @@ def _fastest(records: list[Record]) -> str:
             others[0].median_s / best.median_s
         )
     return f"{sentence}{_answers(best)}."
+
+
+def _batch_words(batch_size: int) -> str:
+    return "one window at a time" if batch_size == 1 else f"{batch_size:,} windows at a time"
 
 
 def _answers(record: Record) -> str:

@@ -1,6 +1,8 @@
 """Several machines: how much faster each case is, what explains it, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rnncore.compare.ranks import compare_sides
@@ -26,6 +28,53 @@ _WAITS = {
 SECONDS_PER_HOUR = 3600.0
 FORECASTS = 1e6
 
+COST_NOTE = "Cheapest first, each choice at its batch size with most windows per second.\n"
+
+
+@dataclass(frozen=True)
+class CaseRatio:
+    """One benchmark of one run against the same of the first run.
+
+    Attributes:
+        benchmark: Its short name.
+        run: The run's letter.
+        ratio: Its median over that of the first run: above 1 is slower.
+        low: Lower end of the ratio's interval; None where there are too few rounds.
+        high: Its upper end.
+    """
+
+    benchmark: str
+    run: str
+    ratio: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a million forecasts cost by one way of making them, at the batch size that it is cheapest with.
+
+    Attributes:
+        run: Letter and file.
+        choice: Cell, runtime and batch size.
+        record: Its benchmark.
+        price_per_hour: Of the machine; None where none was given.
+        price: Of a million forecasts.
+        joules: Of a million forecasts; None where no energy was measured.
+    """
+
+    run: str
+    choice: str
+    record: Record
+    price_per_hour: float | None
+    price: float | None
+    joules: float | None
+
+
+def case_ratios(runs: Sequence[Run]) -> list[CaseRatio]:
+    """Return the ratio of times of each valid benchmark of each run after the first to the first run's."""
+    return [_case_ratio(tables.letter(index), before, record) for index, _, before, record in _pairs(runs)]
+
 
 def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     """Return for each case and each run after the first the ratio of times and what explains it.
@@ -36,65 +85,112 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     Returns:
         Rows of benchmark, run, ratio with its interval, and why.
     """
-    first, rows = runs[0], []
-    base = {record.fullname: record for record in tables.valid(first.records)}
+    first = runs[0]
+    return [
+        [record.short_name, tables.letter(index), _ratio_text(before, record), _why(first, run, before, record)]
+        for index, run, before, record in _pairs(runs)
+        if machine_of(run) != machine_of(first)
+    ]
+
+
+def _pairs(runs: Sequence[Run]) -> Iterator[tuple[int, Run, Record, Record]]:
+    """Yield index, run, the first run's record and the run's own of all benchmarks that both measured rightly."""
+    base = {record.fullname: record for record in tables.valid(runs[0].records)}
     for index, run in enumerate(runs[1:], 1):
-        if _machine(run) == _machine(first):
-            continue
         for record in tables.valid(run.records):
-            before = base.get(record.fullname)
-            if before is not None:
-                letter = chr(ord("A") + index)
-                rows.append([record.short_name, letter, _ratio_text(before, record), _why(first, run, before, record)])
-    return rows
+            if record.fullname in base:
+                yield index, run, base[record.fullname], record
 
 
-def cost_rows(runs: Sequence[Run], prices: Mapping[str, float]) -> list[list[str]]:
-    """Return what a million forecasts cost on each machine, cheapest first; nothing without prices or measured energy.
+def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
+    """Return what a million forecasts cost by each cell and runtime of each run, cheapest first.
+
+    Args:
+        runs: The runs.
+        prices: Of an hour of a run's machine, by the name of its file or its letter.
+
+    Returns:
+        One entry per run, cell and runtime with a price or measured energy: those with a price by price, then the others by
+        energy.
 
     Raises:
         ConfigError: If a price is of no run.
     """
-    letters = [chr(ord("A") + index) for index in range(len(runs))]
-    known = {name for letter, run in zip(letters, runs, strict=True) for name in (letter, run.path.name, run.path.stem)}
+    names = [(tables.letter(index), run.path.name, run.path.stem) for index, run in enumerate(runs)]
+    known = {name for of_run in names for name in of_run}
     if unknown := sorted(prices.keys() - known):
         raise ConfigError(f"--price {unknown[0]}=...: no such run. Name one of {', '.join(sorted(known))}.")
     found = []
-    for letter, run in zip(letters, runs, strict=True):
-        infer = tables.valid(run.phase("infer"))
-        price = next((prices[name] for name in (letter, run.path.name, run.path.stem) if name in prices), None)
-        if not infer:
-            continue
-        best = max(infer, key=lambda record: record.windows_per_s)
-        cost = None if price is None else price / SECONDS_PER_HOUR * FORECASTS / best.windows_per_s
-        joules = best.extra.get("joules_per_1000")
-        if cost is None and joules is None:
-            continue
-        found.append(
-            (
-                float("inf") if cost is None else cost,
-                [
-                    f"{letter}: {run.path.name}",
-                    f"{tables.cell_name(best)} in {tables.how(best)}, {tables.significant(best.windows_per_s)} windows/s",
-                    "–" if price is None else f"{price:.2f}",
-                    "–" if cost is None else tables.significant(cost),
-                    "–" if joules is None else tables.significant(float(joules) * FORECASTS / 1000),
-                ],
+    for index, (run, of_run) in enumerate(zip(runs, names, strict=True)):
+        price_per_hour = next((prices[name] for name in of_run if name in prices), None)
+        for record in _quickest_by_choice(tables.valid(run.phase("infer"))):
+            joules = record.extra.get("joules_per_1000")
+            if price_per_hour is None and joules is None:
+                continue
+            found.append(
+                Cost(
+                    run=tables.run_name(run, index),
+                    choice=f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.extra['batch_size']:,}",
+                    record=record,
+                    price_per_hour=price_per_hour,
+                    price=None if price_per_hour is None else _price_of_forecasts(price_per_hour, record),
+                    joules=None if joules is None else float(joules) * FORECASTS / 1000,
+                )
             )
-        )
-    return [row for _, row in sorted(found, key=lambda entry: entry[0])]
+    return sorted(found, key=lambda cost: (_or_last(cost.price), _or_last(cost.joules), cost.run, cost.choice))
 
 
-def _machine(run: Run) -> list[str]:
+def _quickest_by_choice(records: Sequence[Record]) -> list[Record]:
+    """Return the record with most windows per second of each cell and runtime."""
+    best: dict[str, Record] = {}
+    for record in records:
+        choice = f"{tables.cell_name(record)} in {tables.how(record)}"
+        if choice not in best or record.windows_per_s > best[choice].windows_per_s:
+            best[choice] = record
+    return list(best.values())
+
+
+def _price_of_forecasts(price_per_hour: float, record: Record) -> float:
+    return price_per_hour / SECONDS_PER_HOUR * FORECASTS / record.windows_per_s
+
+
+def _or_last(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def cost_table(found: Sequence[Cost]) -> str:
+    """Show what `costs` found, with the digits that each throughput has."""
+    rows = [
+        [
+            cost.run,
+            cost.choice,
+            tables.measured(cost.record.windows_per_s, cost.record),
+            "–" if cost.price_per_hour is None else f"{cost.price_per_hour:.2f}",
+            "–" if cost.price is None else tables.measured(cost.price, cost.record),
+            "–" if cost.joules is None else tables.significant(cost.joules),
+        ]
+        for cost in found
+    ]
+    head = ["Run", "Choice", "windows/s", "price per hour", "price per million forecasts", "J per million forecasts"]
+    return tables.markdown_table(head, rows, left=2)
+
+
+def machine_of(run: Run) -> list[str]:
+    """Return the facts by which two runs are of one machine."""
     return [str(run.fingerprint.get(fact)) for fact in MACHINE]
 
 
+def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
+    found = compare_sides(_some(before.rounds_s), _some(now.rounds_s), ERROR)
+    return CaseRatio(now.short_name, letter, now.median_s / before.median_s, found.low, found.high)
+
+
 def _ratio_text(before: Record, now: Record) -> str:
-    ratio = compare_sides(_some(before.rounds_s), _some(now.rounds_s), ERROR)
-    text = tables.times(now.median_s / before.median_s)
-    if ratio.low is None or ratio.high is None:
+    found = _case_ratio("", before, now)
+    text = tables.times(found.ratio)
+    if found.low is None or found.high is None:
         return text
-    return f"{text} ({tables.times(ratio.low)} to {tables.times(ratio.high)})"
+    return f"{text} ({tables.times(found.low)} to {tables.times(found.high)})"
 
 
 def _some(rounds_s: Sequence[float]) -> Sequence[float]:

@@ -1,12 +1,20 @@
 """Markdown tables: numbers in one unit per column, words for what they mean."""
 
+import math
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
 from rnncore.compare.runs import Record, Run
+
+# Of the standard normal distribution, two-sided.
+NORMAL_95 = 1.96
+
+# Below this a median has all the digits that are ever shown.
+MIN_RELATIVE = 1e-4
 
 _YES_NO = {"True": "yes", "False": "no"}
 
@@ -63,6 +71,29 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
 
+def measured(value: float, record: Record) -> str:
+    """Return a figure that goes with a record's median, with as many digits as the median's interval leaves meaning.
+
+    Args:
+        value: The median in some unit, or what follows from it, such as windows per second.
+        record: Tells how well the median is known.
+    """
+    relative = half_interval(record.rounds_s)
+    return significant(value, 4 if relative < MIN_RELATIVE else min(4, max(2, _exponent(1 / relative) + 1)))
+
+
+def half_interval(rounds_s: Sequence[float]) -> float:
+    """Return half the 95 % interval of the median of some rounds, as a share of it.
+
+    Source:
+        Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., section 3.2: order statistics as confidence
+        limits of a quantile, by the normal approximation to the binomial.
+    """
+    ordered, count = sorted(rounds_s), len(rounds_s)
+    first = max(0, int(count / 2 - NORMAL_95 * math.sqrt(count) / 2))
+    return (ordered[count - 1 - first] - ordered[first]) / 2 / statistics.median(ordered)
+
+
 def _exponent(value: float) -> int:
     return int(f"{abs(value):e}".split("e")[1])
 
@@ -84,7 +115,7 @@ def gflop_text(record: Record) -> str:
     rate, share_pct = record.extra.get("gflop_per_s"), record.extra.get("gemm_ceiling_pct")
     if rate is None:
         return "–"
-    return significant(float(rate)) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
+    return measured(float(rate), record) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
 
 
 def how(record: Record) -> str:
@@ -120,7 +151,7 @@ def inference_table(records: list[Record]) -> str:
                 cell_name(record),
                 str(record.extra.get("kernel") or "–"),
                 *_time_cells(record, scale),
-                significant(record.windows_per_s),
+                measured(record.windows_per_s, record),
                 gflop_text(record),
                 times(record.median_s / base.median_s) if base and record is not base else "–",
                 times(record.median_s / gru.median_s) if gru else "–",
@@ -160,7 +191,7 @@ def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
 
 def _time_cells(record: Record, scale: float) -> list[str]:
     low, high = min(record.rounds_s) / scale, max(record.rounds_s) / scale
-    return [significant(record.median_s / scale), f"{significant(low)}–{significant(high)}"]
+    return [measured(record.median_s / scale, record), f"{significant(low)}–{significant(high)}"]
 
 
 def training_table(records: list[Record]) -> str:
@@ -176,7 +207,7 @@ def training_table(records: list[Record]) -> str:
                 str(record.extra.get("kernel") or "–"),
                 f"{record.extra['batch_size']:,}",
                 *_time_cells(record, scale),
-                significant(record.windows_per_s),
+                measured(record.windows_per_s, record),
                 gflop_text(record),
                 times(record.median_s / gru.median_s) if gru else "–",
             ]
@@ -197,7 +228,7 @@ def accuracy_table(records: list[Record]) -> str:
             significant(record.extra["mae_mw"]),
             f"{record.extra['training']['seconds']:.1f}",
             *_time_cells(record, scale),
-            significant(record.windows_per_s),
+            measured(record.windows_per_s, record),
         ]
         for record in records
     ]
@@ -225,7 +256,7 @@ def data_table(records: list[Record]) -> str:
                 how(record),
                 f"{median} {unit}",
                 f"{spread} {unit}",
-                significant(record.windows_per_s),
+                measured(record.windows_per_s, record),
             ]
         )
     return markdown_table(["Step", "By", "median", "min–max", "windows/s"], rows, left=2)
@@ -245,7 +276,12 @@ def machine_table(runs: list[Run]) -> str:
 
 def run_name(run: Run, index: int) -> str:
     """Return a short name of a run among several."""
-    return f"{chr(ord('A') + index)}: {PurePath(run.path).name}"
+    return f"{letter(index)}: {PurePath(run.path).name}"
+
+
+def letter(index: int) -> str:
+    """Return the letter of a run among several: A is the first."""
+    return chr(ord("A") + index)
 
 
 def machine_facts(run: Run) -> dict[str, str]:
@@ -279,7 +315,7 @@ def side_by_side_accuracy_table(runs: list[Run]) -> str:
     """Put the sMAPE of each scored model in each run side by side."""
     scores = [{record.short_name: f"{record.extra['smape']:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
     names = dict.fromkeys(name for by_name in scores for name in by_name)
-    letters = [chr(ord("A") + index) for index in range(len(runs))]
+    letters = [letter(index) for index in range(len(runs))]
     return markdown_table(["Benchmark", *letters], [[name, *[of.get(name, "–") for of in scores]] for name in names])
 
 
@@ -291,18 +327,18 @@ def side_by_side_table(runs: list[Run]) -> str:
     for name in names:
         here = [records.get(name) for records in by_name]
         scale, unit = time_unit(record.median_s for record in here if record)
-        cells = [f"{significant(record.median_s / scale)} {unit}" if record else "–" for record in here]
+        cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else "–" for record in here]
         first = here[0]
         ratios = [times(record.median_s / first.median_s) if record and first else "–" for record in here[1:]]
         rows.append([name.split("::")[-1], *cells, *ratios])
-    letters = [chr(ord("A") + index) for index in range(len(runs))]
-    head = ["Benchmark", *letters, *[f"{letter} against A" for letter in letters[1:]]]
+    letters = [letter(index) for index in range(len(runs))]
+    head = ["Benchmark", *letters, *[f"{name} against A" for name in letters[1:]]]
     return markdown_table(head, rows)
 
 
 def results_table(records: list[Record]) -> str:
-    """Show every row with its axes, times and what stands beside them; one unit for all times."""
-    scale, unit = time_unit(record.median_s for record in records)
+    """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
+    scale, unit = time_unit([statistics.median(record.median_s for record in records)])
     rows = [
         [
             record.short_name,
@@ -314,9 +350,9 @@ def results_table(records: list[Record]) -> str:
             significant(min(record.rounds_s) / scale),
             significant(max(record.rounds_s) / scale),
             str(len(record.rounds_s)),
-            significant(record.windows_per_s),
-            _figure_or_dash(record.extra.get("gflop_per_s")),
-            _figure_or_dash(record.extra.get("smape")),
+            measured(record.windows_per_s, record),
+            gflop_text(record).split(" ")[0],
+            _smape_text(record.extra.get("smape")),
             record.validity,
         ]
         for record in records
@@ -329,5 +365,5 @@ def _whole(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "–"
 
 
-def _figure_or_dash(value: object) -> str:
-    return significant(float(value)) if isinstance(value, int | float) else "–"
+def _smape_text(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "–"

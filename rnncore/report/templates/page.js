@@ -22,7 +22,8 @@
   };
 
   for (const table of document.querySelectorAll("table")) {
-    if (!table.tHead || !table.tBodies[0] || table.tBodies[0].rows.length < 2) continue;
+    // Few rows are read at a glance; buttons there would only be in the way of the keyboard.
+    if (!table.tHead || !table.tBodies[0] || table.tBodies[0].rows.length < 5) continue;
     for (const header of table.tHead.rows[0].cells) {
       const words = header.textContent;
       if (!words) continue;
