@@ -42,6 +42,9 @@ GATE_LINE_EVERY_S = 60.0
 # Columns of words: a table's other columns but the first hold numbers.
 WORDS = ("verdict", "head against base", "why")
 
+# The longest verdict.
+WORD_WIDTH = len("incomparable")
+
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
 
@@ -398,7 +401,8 @@ def report(
     from rnncore.report.page import write_report
 
     paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
-    page = write_report(paths, folder, title, _prices(prices or []))
+    with err.status("Drawing the report"):
+        page = write_report(paths, folder, title, _prices(prices or []))
     typer.echo(f"Report: {page}")
     if show:
         webbrowser.open(page.absolute().as_uri())
@@ -856,7 +860,14 @@ def _print_table(rows: list[list[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(rows[0]):
         words = str(name) in WORDS
-        table.add_column(str(name), justify="left" if index == 0 or words else "right", no_wrap=not words)
+        # On a narrow screen names fold and words wrap, so that numbers and verdicts stay whole.
+        table.add_column(
+            str(name),
+            justify="left" if index == 0 or words else "right",
+            no_wrap=not words and index > 0,
+            overflow="fold",
+            min_width=WORD_WIDTH if words else None,
+        )
     for row in rows[1:]:
         # As Text: brackets of a test's name are no markup.
         table.add_row(*[Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row])

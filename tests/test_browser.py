@@ -192,13 +192,16 @@ def test_the_keyboard_sorts_and_skips(opened: Any) -> None:
     assert names == sorted(names)
 
 
-def test_small_tables_have_no_buttons(opened: Any) -> None:
+def test_small_tables_and_lists_of_facts_have_no_buttons(opened: Any) -> None:
     counts = opened.execute_script(
-        "return [...document.querySelectorAll('table')].map((one) => "
-        "[one.tBodies[0].rows.length, one.querySelectorAll('thead button').length])"
+        "return [...document.querySelectorAll('table')].map((one) => [one.tHead.rows[0].cells[0].textContent, "
+        "one.tBodies[0].rows.length, one.querySelectorAll('thead button').length])"
     )
-    assert all((buttons > 0) == (rows >= 5) for rows, buttons in counts)
-    assert {buttons > 0 for _, buttons in counts} == {True, False}
+    with_buttons = [(head, rows) for head, rows, buttons in counts if buttons]
+    without = [(head, rows) for head, rows, buttons in counts if not buttons]
+    assert all(rows >= 5 for _, rows in with_buttons)
+    assert [head for head, rows in without if rows >= 5] == ["Goal", "Fact", "Benchmark", "Fact"]
+    assert any(rows < 5 for _, rows in without)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

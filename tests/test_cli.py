@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -533,3 +534,23 @@ def test_delays_that_are_none_are_told(rnncore: Command, delays: str) -> None:
     done = rnncore("selftest", "--delays", delays)
     assert done.code == 2
     assert "give percents above 0, each once, such as 3,5,10" in done.said
+
+
+def test_a_narrow_terminal_still_shows_every_verdict(
+    rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    base, head = (make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)]), f"{name}.json") for name in "ab")
+    done = rnncore("compare", base, head)
+    assert "unclear" in done.out
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in done.out.splitlines()[4:]) <= 80
+
+
+def test_no_color_keeps_colours_out(rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.setenv(name, "1")
+    base, head = (make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)]), f"{name}.json") for name in "ab")
+    done = rnncore("compare", base, head)
+    # Weight is no colour.
+    assert set(re.findall(r"\x1b\[([0-9;]*)m", done.out)) <= {"0", "1"}

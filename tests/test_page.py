@@ -237,7 +237,7 @@ def test_the_verdict_on_several_machines_names_the_fastest_and_counts_the_rest(t
         "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B: quick.json** is fastest: 5.0 ms per call; the best "
         "on A: slow.json, GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
     ) in verdict
-    assert "- B: quick.json against A, of 2 benchmarks in both: 2 within the interval of the rounds.\n" in verdict
+    assert "- B: quick.json against A, of 2 benchmarks in both: 2 of too few rounds for an interval.\n" in verdict
 
 
 def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path: Path) -> None:

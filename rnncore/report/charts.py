@@ -73,7 +73,12 @@ def figures(run: Run) -> list[Figure]:
     made: list[tuple[str, str, Sequence[Any], Callable[[], Chart]]] = [
         ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(infer, run)),
         ("latency", f"Times of single calls at batch {smallest:,}, by row", single, lambda: latency_chart(single)),
-        ("accuracy", "sMAPE against scored windows per second", accuracy, lambda: accuracy_chart(accuracy)),
+        (
+            "accuracy",
+            "sMAPE against scored windows per second, the Pareto front in rings",
+            accuracy,
+            lambda: accuracy_chart(accuracy),
+        ),
         ("learning", "sMAPE against training seconds", learned, lambda: learning_chart(learned)),
         ("loss", "Training loss against training seconds", learned, lambda: loss_chart(learned)),
         ("profiles", "Share of the time by kind of work", profiled, lambda: profile_chart(profiled)),
@@ -111,17 +116,18 @@ def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
     scale, title = altair.Scale(type="log", nice=False, padding=12), "Time as a multiple of A's"
     y = altair.Y("row:N", sort=names, title=None, axis=altair.Axis(labelLimit=260))
     base = altair.Chart(altair.InlineData(values)).encode(y=y, yOffset="Run:N")
-    color = altair.Color("Run:N", scale=altair.Scale(range=PALETTE))
+    color = altair.Color("Run:N", scale=altair.Scale(range=PALETTE), legend=None)
     intervals = base.mark_rule(strokeWidth=2).encode(x=altair.X("low:Q", scale=scale, title=title), x2="high:Q", color=color)
     points = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=altair.X("ratio:Q", scale=scale, title=title),
         color=color,
-        shape="Run:N",
+        shape=altair.Shape("Run:N", legend=None),
         tooltip=["row:N", "Run:N", *(altair.Tooltip(f"{name}:Q", format=".3f") for name in ("ratio", "low", "high"))],
     )
+    letters = base.mark_text(dy=-7, fontSize=9, color=QUIET).encode(x=altair.X("ratio:Q", scale=scale), text="Run:N")
     equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x="ratio:Q")
     height = max(60, ROW_HEIGHT * len(names))
-    return altair.layer(equal, intervals, points).properties(width=WIDTH, height=height)
+    return altair.layer(equal, intervals, points, letters).properties(width=WIDTH, height=height)
 
 
 def learning_chart(records: Sequence[Record]) -> Chart:
@@ -168,7 +174,8 @@ def _curve_chart(values: list[dict[str, Any]], y: altair.Y, tooltip: altair.Tool
         tooltip=["Training:N", "step:Q", altair.Tooltip("seconds:Q", format=",.4~g"), tooltip],
     )
     lines = base.mark_line().encode(strokeDash="Training:N")
-    return [lines, base.mark_point(filled=True, size=60, opacity=1).encode(shape="Training:N")]
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(shape=altair.Shape("Training:N", legend=None))
+    return [lines, points]
 
 
 def _drawn_baselines(record: Record, worst_smape: float) -> list[dict[str, Any]]:
@@ -302,7 +309,7 @@ def accuracy_chart(records: list[Record]) -> Chart:
             "row": f"{cell_name(record)}, {how(record)}",
             "windows_per_s": record.windows_per_s,
             "smape": float(record.extra["smape"]),
-            "front": "not beaten in both" if index in front else "beaten in both",
+            "front": index in front,
         }
         for index, record in enumerate(records)
     ]
@@ -320,16 +327,21 @@ def accuracy_chart(records: list[Record]) -> Chart:
             ),
             y=altair.Y("smape:Q", scale=altair.Scale(zero=False), title="sMAPE, percent"),
             color=altair.Color("row:N", scale=altair.Scale(range=PALETTE), title="Model and runtime"),
-            shape=altair.Shape("front:N", title="Pareto front"),
+            shape=altair.Shape("row:N", title="Model and runtime"),
             tooltip=["row:N", altair.Tooltip("smape:Q", format=".3f"), altair.Tooltip("windows_per_s:Q", format=",.4~g")],
         )
     )
+    rings = (
+        altair.Chart(altair.InlineData([value for value in values if value["front"]]))
+        .mark_point(size=420, color=QUIET)
+        .encode(x="windows_per_s:Q", y="smape:Q")
+    )
     if not lines:
-        return altair.layer(points).properties(width=WIDTH, height=HEIGHT)
+        return altair.layer(rings, points).properties(width=WIDTH, height=HEIGHT)
     rules = altair.Chart(altair.InlineData(lines)).encode(y=altair.Y("smape:Q"))
     names = rules.mark_text(align="left", baseline="bottom", dx=4, color=QUIET).encode(x=altair.value(0), text="name:N")
     marked = rules.mark_rule(strokeDash=[2, 3], color=QUIET)
-    return altair.layer(marked, names, points).properties(width=WIDTH, height=HEIGHT)
+    return altair.layer(marked, names, rings, points).properties(width=WIDTH, height=HEIGHT)
 
 
 def pareto_front(points: list[tuple[float, float]]) -> set[int]:
@@ -351,9 +363,9 @@ def profile_chart(records: list[Record]) -> Chart:
         records: Records with a profile.
     """
     values = [
-        {"row": record.short_name, "kind": kind, "pct": float(pct)}
+        {"row": record.short_name, "kind": kind, "pct": float(pct), "place": place}
         for record in records[:SHOWN_ROWS]
-        for kind, pct in record.extra["profile"]["shares_pct"].items()
+        for place, (kind, pct) in enumerate(record.extra["profile"]["shares_pct"].items())
     ]
     bars: Chart = (
         altair.Chart(altair.InlineData(values))
@@ -361,6 +373,7 @@ def profile_chart(records: list[Record]) -> Chart:
         .encode(
             x=altair.X("pct:Q", title="Percent of a call"),
             y=altair.Y("row:N", sort=None, title=None, axis=altair.Axis(labelLimit=260)),
+            order="place:Q",
             color=altair.Color("kind:N", sort=None, scale=altair.Scale(range=PALETTE), title="Kind of work"),
             tooltip=["row:N", "kind:N", altair.Tooltip("pct:Q", format=".1f")],
         )

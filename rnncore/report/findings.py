@@ -100,16 +100,18 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     """Count what is faster and slower than in the first run, beyond the intervals."""
     if not ratios:
         return f"{name} has no benchmark in common with A."
-    slower = [one for one in ratios if one.low is not None and one.low > 1]
-    faster = [one for one in ratios if one.high is not None and one.high < 1]
+    slower = [one for one in ratios if one.low is not None and one.high is not None and one.low > 1]
+    faster = [one for one in ratios if one.low is not None and one.high is not None and one.high < 1]
     said = []
     for what, some in (("faster", faster), ("slower", slower)):
         if some:
             span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
             reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
             said.append(f"{len(some)} {what} ({reach})")
-    untold = len(ratios) - len(slower) - len(faster)
+    unbounded = sum(one.low is None or one.high is None for one in ratios)
+    untold = len(ratios) - len(slower) - len(faster) - unbounded
     said += [f"{untold} within the interval of the rounds"] if untold else []
+    said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
     return f"{name} against A, of {len(ratios)} benchmarks in both: {', '.join(said)}."
 
 

@@ -13,8 +13,8 @@ from rnncore.compare.runs import Record, Run
 # Of the standard normal distribution, two-sided.
 NORMAL_95 = 1.96
 
-# Below this a median has all the digits that are ever shown.
-MIN_RELATIVE = 1e-4
+# Significant digits of a figure whose interval leaves meaning to more.
+MOST_DIGITS = 4
 
 _YES_NO = {"True": "yes", "False": "no"}
 
@@ -78,8 +78,9 @@ def measured(value: float, record: Record) -> str:
         value: The median in some unit, or what follows from it, such as windows per second.
         record: Tells how well the median is known.
     """
-    relative = half_interval(record.rounds_s)
-    return significant(value, 4 if relative < MIN_RELATIVE else min(4, max(2, _exponent(1 / relative) + 1)))
+    half = value * half_interval(record.rounds_s)
+    # Down to the first digit of the half interval.
+    return significant(value, MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1)))
 
 
 def half_interval(rounds_s: Sequence[float]) -> float:

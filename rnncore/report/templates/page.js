@@ -22,8 +22,9 @@
   };
 
   for (const table of document.querySelectorAll("table")) {
-    // Few rows are read at a glance; buttons there would only be in the way of the keyboard.
-    if (!table.tHead || !table.tBodies[0] || table.tBodies[0].rows.length < 5) continue;
+    // Few rows, and lists of facts, are read at a glance; buttons there would only be in the way of the keyboard.
+    const ranks = [...(table.tHead?.rows[0].cells ?? [])].some((header) => header.style.textAlign === "right");
+    if (!ranks || !table.tBodies[0] || table.tBodies[0].rows.length < 5) continue;
     for (const header of table.tHead.rows[0].cells) {
       const words = header.textContent;
       if (!words) continue;
