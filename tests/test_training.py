@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rnncore.forecast import training
 from rnncore.forecast.device import cudnn_precision
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
 from rnncore.forecast.series import Dataset, Series
-from rnncore.forecast.training import Progress, TrainConfig, Trainer, TrainResult, fit, learning_rate_at
+from rnncore.forecast.training import Progress, TrainConfig, Trainer, TrainResult, Watch, fit, learning_rate_at
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 CPU = torch.device("cpu")
@@ -668,3 +669,37 @@ def test_nothing_is_logged_below_the_interval_but_the_epochs(windows: Windows, c
     with caplog.at_level(logging.INFO, logger="rnncore.training"):
         fit(_trainer(windows, replace(CONFIG, epochs=1)))
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["epoch 1/1"]
+
+
+def test_a_watch_scores_at_its_steps_and_changes_nothing(windows: Windows) -> None:
+    def trained(watch: Watch | None) -> tuple[Forecaster, TrainResult]:
+        trainer = _trainer(windows, replace(CONFIG, batch_size=16, epochs=1, max_steps=7))
+        return trainer.model, fit(trainer, watch=watch)
+
+    seen: list[bool] = []
+
+    def score(model: Forecaster) -> float:
+        seen.append(model.training)
+        return float(len(seen))
+
+    plain, _ = trained(None)
+    watched, result = trained(Watch(score, frozenset({2, 7, 100})))
+    assert [(point.step, point.score) for point in result.curve] == [(2, 1.0), (7, 2.0)]
+    assert seen == [False, False]
+    assert all(torch.equal(one, other) for one, other in zip(plain.parameters(), watched.parameters(), strict=True))
+    losses = [point.loss for point in result.curve]
+    # Means of the first two and of the last five steps.
+    assert (2 * losses[0] + 5 * losses[1]) / 7 == pytest.approx(result.epochs[0].loss, rel=1e-5)
+    assert 0 < result.curve[0].seconds < result.curve[1].seconds <= result.seconds
+
+
+def test_scoring_on_the_way_is_no_training_time(windows: Windows) -> None:
+    def slow(model: Forecaster) -> float:
+        time.sleep(0.5)
+        return 0.0
+
+    began_s = time.perf_counter()
+    result = fit(
+        _trainer(windows, replace(CONFIG, batch_size=16, epochs=1, max_steps=2)), watch=Watch(slow, frozenset({1, 2}))
+    )
+    assert time.perf_counter() - began_s - result.seconds > 0.99
