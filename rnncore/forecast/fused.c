@@ -1,0 +1,269 @@
+/* Forward and backward passes of one GRU or LSTM layer over a whole window, for training on a CPU.
+ *
+ * Each thread takes blocks of windows through all hours by itself: no thread waits for another, and what one hour leaves
+ * (gates, state) is still in the core's own cache when the next needs it. Products go to the BLAS that torch carries, whose
+ * sgemm is handed in; inside a parallel region it runs on the calling thread alone.
+ *
+ * Row-major throughout. B windows, T hours, F features, H hidden. The gates of an hour are (B, 4 H): first what the products
+ * give, then the activations that the backward pass needs, then their gradients.
+ */
+#include <math.h>
+#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                        const int *, const float *, const int *, const float *, float *, const int *);
+
+/* out (rows, columns) = a (rows, inner) b' + beta out, with b (columns, inner). */
+static void product(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b, int b_step,
+                    float beta, float *out, int out_step) {
+    const float one = 1.0f;
+    sgemm("T", "N", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &beta, out, &out_step);
+}
+
+/* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
+static void product_plain(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b,
+                          int b_step, float beta, float *out, int out_step) {
+    const float one = 1.0f;
+    sgemm("N", "N", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &beta, out, &out_step);
+}
+
+/* out (rows, columns) += a' b, with a (inner, rows) and b (inner, columns). */
+static void product_sum(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b,
+                        int b_step, float *out, int out_step) {
+    const float one = 1.0f;
+    sgemm("N", "T", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &one, out, &out_step);
+}
+
+/* Cephes' expf (Moshier), without branches so that compilers vectorise it. */
+static inline float exp_of(float x) {
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float n = nearbyintf(x * 1.44269504088896341f);
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union { int32_t bits; float value; } power;
+    power.bits = ((int32_t)n + 127) << 23;
+    return p * power.value;
+}
+
+static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+/* Cephes' tanhf: a polynomial near zero, where 1 - 2 / (1 + exp 2x) would cancel. */
+static inline float tanh_of(float x) {
+    float size = fabsf(x), square = x * x;
+    float far = copysignf(1.0f - 2.0f / (exp_of(2.0f * size) + 1.0f), x);
+    float p = -5.70498872745e-3f;
+    p = p * square + 2.06390887954e-2f;
+    p = p * square - 5.37397155531e-2f;
+    p = p * square + 1.33314422036e-1f;
+    p = p * square - 3.33332819422e-1f;
+    return size < 0.625f ? x + x * square * p : far;
+}
+
+/* An integer hash (Wellons' lowbias32). */
+static inline uint32_t hash_of(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    x ^= x >> 16;
+    return x;
+}
+
+/* out[j] = values[j] * mask of hour t and window b, which depends on them and on the seed alone: the backward pass makes the
+ * same one again, whichever thread it runs on. */
+static void drop(const float *values, float *out, int F, uint32_t seed, int t, int b, float probability) {
+    uint32_t key = hash_of(seed ^ hash_of((uint32_t)t * 0x9e3779b9u + hash_of((uint32_t)b)));
+    uint32_t limit = (uint32_t)(probability * 4294967296.0);
+    float kept = 1.0f / (1.0f - probability);
+    #pragma omp simd
+    for (int j = 0; j < F; j++) out[j] = hash_of(key + (uint32_t)j * 0x9e3779b9u) < limit ? 0.0f : values[j] * kept;
+}
+
+/* Return the inputs of some windows at hour t: where nothing is dropped those of x, else a copy in scratch. */
+static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, int first, int rows, int t, int F,
+                              float probability, uint32_t seed, float *scratch, int *step) {
+    const float *x_t = x + first * x_window + t * x_hour;
+    *step = probability > 0.0f ? F : (int)x_window;
+    if (probability <= 0.0f) return x_t;
+    for (int b = 0; b < rows; b++) drop(x_t + b * x_window, scratch + (int64_t)b * F, F, seed, t, first + b, probability);
+    return scratch;
+}
+
+static void gru_hour(float *gates, const float *bias, const float *before, float *after, int rows, int H) {
+    for (int b = 0; b < rows; b++) {
+        float *s = gates + (int64_t)b * 4 * H, *next = after + (int64_t)b * H;
+        const float *h = before + (int64_t)b * H;
+        #pragma omp simd
+        for (int j = 0; j < H; j++) {
+            float r = sigmoid_of(s[j] + bias[j]);
+            float z = sigmoid_of(s[H + j] + bias[H + j]);
+            float from_state = s[2 * H + j] + bias[2 * H + j];
+            float n = tanh_of(s[3 * H + j] + bias[3 * H + j] + r * from_state);
+            next[j] = n + z * (h[j] - n);
+            s[j] = r;
+            s[H + j] = z;
+            s[2 * H + j] = from_state;
+            s[3 * H + j] = n;
+        }
+    }
+}
+
+static void gru_hour_back(float *gates, const float *before, float *grad, const float *grad_out, float *sums, int rows, int H) {
+    for (int b = 0; b < rows; b++) {
+        float *s = gates + (int64_t)b * 4 * H, *g = grad + (int64_t)b * H;
+        const float *h = before + (int64_t)b * H, *out = grad_out ? grad_out + (int64_t)b * H : 0;
+        #pragma omp simd
+        for (int j = 0; j < H; j++) {
+            float r = s[j], z = s[H + j], from_state = s[2 * H + j], n = s[3 * H + j];
+            float all = g[j] + (out ? out[j] : 0.0f);
+            float dn = all * (1.0f - z) * (1.0f - n * n);
+            float dz = all * (h[j] - n) * z * (1.0f - z);
+            float dr = dn * from_state * r * (1.0f - r);
+            s[j] = dr;
+            s[H + j] = dz;
+            s[2 * H + j] = dn * r;
+            s[3 * H + j] = dn;
+            g[j] = all * z;
+            sums[j] += dr;
+            sums[H + j] += dz;
+            sums[2 * H + j] += dn * r;
+            sums[3 * H + j] += dn;
+        }
+    }
+}
+
+static void lstm_hour(float *gates, const float *bias, const float *before, float *cell, float *after, int rows, int H) {
+    for (int b = 0; b < rows; b++) {
+        float *s = gates + (int64_t)b * 4 * H, *c_next = cell + (int64_t)b * H, *next = after + (int64_t)b * H;
+        const float *c = before + (int64_t)b * H;
+        #pragma omp simd
+        for (int j = 0; j < H; j++) {
+            float i = sigmoid_of(s[j] + bias[j]);
+            float f = sigmoid_of(s[H + j] + bias[H + j]);
+            float g = tanh_of(s[2 * H + j] + bias[2 * H + j]);
+            float o = sigmoid_of(s[3 * H + j] + bias[3 * H + j]);
+            float kept = f * c[j] + i * g;
+            c_next[j] = kept;
+            next[j] = o * tanh_of(kept);
+            s[j] = i;
+            s[H + j] = f;
+            s[2 * H + j] = g;
+            s[3 * H + j] = o;
+        }
+    }
+}
+
+static void lstm_hour_back(float *gates, const float *before, const float *cell, float *grad, float *grad_cell,
+                           const float *grad_out, float *sums, int rows, int H) {
+    for (int b = 0; b < rows; b++) {
+        float *s = gates + (int64_t)b * 4 * H, *gc = grad_cell + (int64_t)b * H;
+        const float *c = before + (int64_t)b * H, *c_next = cell + (int64_t)b * H, *g_h = grad + (int64_t)b * H;
+        const float *out = grad_out ? grad_out + (int64_t)b * H : 0;
+        #pragma omp simd
+        for (int j = 0; j < H; j++) {
+            float i = s[j], f = s[H + j], g = s[2 * H + j], o = s[3 * H + j];
+            float all = g_h[j] + (out ? out[j] : 0.0f);
+            float seen = tanh_of(c_next[j]);
+            float dc = gc[j] + all * o * (1.0f - seen * seen);
+            float di = dc * g * i * (1.0f - i);
+            float df = dc * c[j] * f * (1.0f - f);
+            float dg = dc * i * (1.0f - g * g);
+            float d_o = all * seen * o * (1.0f - o);
+            gc[j] = dc * f;
+            s[j] = di;
+            s[H + j] = df;
+            s[2 * H + j] = dg;
+            s[3 * H + j] = d_o;
+            sums[j] += di;
+            sums[H + j] += df;
+            sums[2 * H + j] += dg;
+            sums[3 * H + j] += d_o;
+        }
+    }
+}
+
+/* x: hour t of window b at x[b * x_window + t * x_hour]. w_x (G H, F), w_h (G H, H), with G gates: 3 of a GRU, 4 of an LSTM.
+ * bias (4 H); a GRU's third quarter is that of the new gate's recurrent part, its fourth that of its input part. h (T + 1, B,
+ * H), h[0] given. gates (T, B, 4 H). cell (T + 1, B, H), cell[0] given; null for a GRU. dropped: the probability that an input
+ * is dropped. scratch (threads, block, F), where any is. */
+void layer_forward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
+                   const float *w_h, const float *bias, float *h, float *cell, float *gates, float *scratch, float dropped,
+                   uint32_t seed, int B, int T, int F, int H, int block) {
+    int blocks = (B + block - 1) / block;
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int k = 0; k < blocks; k++) {
+        int first = k * block, rows = B - first < block ? B - first : block, step;
+        float *copies = scratch ? scratch + (int64_t)omp_get_thread_num() * block * F : 0;
+        for (int t = 0; t < T; t++) {
+            int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
+            const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
+            float *g = gates + 4 * at;
+            if (cell) {
+                product(sgemm, rows, 4 * H, H, h + at, H, w_h, H, 0.0f, g, 4 * H);
+                product(sgemm, rows, 4 * H, F, x_t, step, w_x, F, 1.0f, g, 4 * H);
+                lstm_hour(g, bias, cell + at, cell + next, h + next, rows, H);
+            } else {
+                product(sgemm, rows, 3 * H, H, h + at, H, w_h, H, 0.0f, g, 4 * H);
+                product(sgemm, rows, 2 * H, F, x_t, step, w_x, F, 1.0f, g, 4 * H);
+                product(sgemm, rows, H, F, x_t, step, w_x + (int64_t)2 * H * F, F, 0.0f, g + 3 * H, 4 * H);
+                gru_hour(g, bias, h + at, h + next, rows, H);
+            }
+        }
+    }
+}
+
+/* grad_out: gradient of the states of the last hours, from hour first_out on: (T - first_out, B, H). grad (B, H) and grad_cell
+ * (B, H; null for a GRU): zeros; spent. grad_x (T, B, F) or null. By thread, zeros: grad_w_x (threads, G H, F), grad_w_h
+ * (threads, G H, H), and grad_bias (threads, 4 H) in float64. sums (threads, 4 H). gates are spent. */
+void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
+                    const float *w_h, const float *h, const float *cell, float *gates, float *grad, float *grad_cell,
+                    const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h, double *grad_bias,
+                    float *sums, float *scratch, float dropped, uint32_t seed, int B, int T, int F, int H, int block) {
+    int blocks = (B + block - 1) / block, G = cell ? 4 : 3;
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int k = 0; k < blocks; k++) {
+        int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
+        float *dw_x = grad_w_x + (int64_t)thread * G * H * F, *dw_h = grad_w_h + (int64_t)thread * G * H * H;
+        float *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
+        double *db = grad_bias + (int64_t)thread * 4 * H;
+        float *sum = sums + (int64_t)thread * 4 * H, *dh = grad + (int64_t)first * H;
+        for (int t = T - 1; t >= 0; t--) {
+            int64_t at = ((int64_t)t * B + first) * H;
+            const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
+            const float *out = t >= first_out ? grad_out + at - (int64_t)first_out * B * H : 0;
+            float *g = gates + 4 * at, *dx = grad_x ? grad_x + ((int64_t)t * B + first) * F : 0;
+            memset(sum, 0, sizeof(float) * 4 * H);
+            if (cell) {
+                const float *c_next = cell + at + (int64_t)B * H;
+                lstm_hour_back(g, cell + at, c_next, dh, grad_cell + (int64_t)first * H, out, sum, rows, H);
+                product_plain(sgemm, rows, H, 4 * H, g, 4 * H, w_h, H, 0.0f, dh, H);
+                product_sum(sgemm, 4 * H, H, rows, g, 4 * H, h + at, H, dw_h, H);
+                product_sum(sgemm, 4 * H, F, rows, g, 4 * H, x_t, step, dw_x, F);
+                if (dx) product_plain(sgemm, rows, F, 4 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
+            } else {
+                int64_t new_gate = (int64_t)2 * H * F;
+                gru_hour_back(g, h + at, dh, out, sum, rows, H);
+                product_plain(sgemm, rows, H, 3 * H, g, 4 * H, w_h, H, 1.0f, dh, H);
+                product_sum(sgemm, 3 * H, H, rows, g, 4 * H, h + at, H, dw_h, H);
+                product_sum(sgemm, 2 * H, F, rows, g, 4 * H, x_t, step, dw_x, F);
+                product_sum(sgemm, H, F, rows, g + 3 * H, 4 * H, x_t, step, dw_x + new_gate, F);
+                if (dx) {
+                    product_plain(sgemm, rows, F, 2 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
+                    product_plain(sgemm, rows, F, H, g + 3 * H, 4 * H, w_x + new_gate, F, 1.0f, dx, F);
+                }
+            }
+            if (dx && dropped > 0.0f)
+                for (int b = 0; b < rows; b++) drop(dx + (int64_t)b * F, dx + (int64_t)b * F, F, seed, t, first + b, dropped);
+            for (int j = 0; j < 4 * H; j++) db[j] += sum[j];
+        }
+    }
+}

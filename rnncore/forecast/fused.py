@@ -1,0 +1,288 @@
+"""GRU and LSTM layers for training on a CPU, by kernels of our own: `fused.c`, compiled at first use.
+
+torch runs a GRU on the CPU as some eleven small operations per hour and layer, each over the whole batch and each a barrier
+for its threads; an LSTM in training is better off, but waits at barriers too. Here each thread takes its windows through all
+hours by itself. The products are those of the BLAS that torch carries.
+
+Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a torch whose library gives out `sgemm_` and an
+OpenMP, as the wheels do. Where one is missing, `fused_kernels` says which.
+"""
+
+import ctypes
+import hashlib
+import mmap
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnncore.errors import Unavailable
+from rnncore.files import whole_file
+
+# -march=native as the kernels are compiled where they run. Contracting to fused multiply-adds is as exact as the rest.
+_FLAGS = "-O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
+
+# Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
+_BLOCK_GATES = 128 * 1024
+
+# Largest difference of a self-check's gradients, relative to the largest value.
+_CHECKED_TO = 1e-4
+
+
+class Kernels:
+    """The compiled kernels.
+
+    Args:
+        path: The shared library.
+
+    Raises:
+        OSError: If it cannot be loaded.
+        AttributeError: If torch's library does not give out `sgemm_`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        blas = ctypes.CDLL(str(_torch_library()))
+        self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p)
+        pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+        dropout: list[Any] = [ctypes.c_float, ctypes.c_uint32]
+        inputs: list[Any] = [pointer, integer, pointer, long, long]
+        self.forward = library.layer_forward
+        self.forward.argtypes = [*inputs, *[pointer] * 7, *dropout, *[integer] * 5]
+        self.backward = library.layer_backward
+        self.backward.argtypes = [*inputs, *[pointer] * 8, integer, *[pointer] * 6, *dropout, *[integer] * 5]
+        for function in (self.forward, self.backward):
+            function.restype = None
+
+
+def fused_kernels() -> Kernels:
+    """Return the kernels; the first call on a machine compiles them, in about a second, and keeps them in the user's cache.
+
+    Raises:
+        Unavailable: If they cannot be compiled or loaded here, or give wrong answers.
+    """
+    found = _load()
+    if isinstance(found, str):
+        raise Unavailable(f"no fused kernels: {found}. Install GCC on Linux, or train with the implementation 'aten'.")
+    return found
+
+
+@cache
+def _load() -> Kernels | str:
+    """Return the kernels, or why there are none."""
+    try:
+        kernels = Kernels(_compiled())
+    except (OSError, AttributeError, subprocess.CalledProcessError, Unavailable) as error:
+        stderr = getattr(error, "stderr", None)
+        return f"{error}{f' ({stderr.strip()[-200:]})' if stderr else ''}"
+    return _why_wrong(kernels) or kernels
+
+
+def _torch_library() -> Path:
+    return Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+
+
+def _compiled() -> Path:
+    """Return the shared library for this source, compiler and CPU, compiled if it is not in the cache."""
+    if platform.system() != "Linux":
+        raise Unavailable(f"{platform.system()} is not supported")
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Unavailable("there is no C compiler")
+    command = shlex.split(compiler)
+    version = subprocess.run([*command, "-dumpfullversion"], capture_output=True, text=True, check=True).stdout
+    source = (resources.files("rnncore.forecast") / "fused.c").read_text(encoding="utf-8")
+    identity = "\n".join([source, shlex.join(command), _FLAGS, version, _cpu_flags()])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
+    library = folder / f"fused-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not library.is_file():
+        _compile(command, source, library)
+    return library
+
+
+def _compile(command: list[str], source: str, library: Path) -> None:
+    """Compile and link *library*, whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder, whole_file(library) as temporary:
+        compiled = f"{folder}/fused.o"
+        # Linked without the compiler's own OpenMP: a second pool of threads would spin beside torch's. What torch's library
+        # does not give out is then missing at once, and not in the first call.
+        link = ["-shared", "-Wl,-z,now", compiled, "-o", str(temporary), "-nodefaultlibs", "-lm", "-lc"]
+        for arguments, given in (([*_FLAGS.split(), "-c", "-x", "c", "-", "-o", compiled], source), (link, "")):
+            subprocess.run([*command, *arguments], input=given, capture_output=True, text=True, check=True)
+
+
+def _cpu_flags() -> str:
+    """Return what the CPU can do: a home on several machines keeps a library for each."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def _why_wrong(kernels: Kernels) -> str | None:
+    """Hold a small layer of both cells against torch; return what is wrong."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        inputs = torch.randn(5, 3, 2)
+        for kind in (nn.GRU, nn.LSTM):
+            rnn = kind(2, 4, batch_first=True)
+            answers = []
+            for states in (rnn(inputs)[0], FusedLayers(rnn, kernels).states(inputs, 3)):
+                gradients = torch.autograd.grad((states * states).sum(), list(rnn.parameters()))
+                answers.append(torch.cat([states.flatten(), *(gradient.flatten() for gradient in gradients)]).detach())
+            # Written so that NaN is wrong too.
+            if not (answers[0] - answers[1]).abs().max() <= _CHECKED_TO * answers[0].abs().max():
+                return f"a {kind.__name__} of theirs gives other answers than torch's"
+    return None
+
+
+class FusedLayers:
+    """The layers of a recurrent module, run by the fused kernels, with the memory that they need from step to step.
+
+    Of one forward pass only the gradients can be asked for, once, and before the next: the memory is used again.
+
+    Args:
+        rnn: In one direction, with biases, batch first, float32, on the CPU. Its parameters are used, and get the gradients.
+        kernels: What `fused_kernels` returned.
+    """
+
+    def __init__(self, rnn: nn.GRU | nn.LSTM, kernels: Kernels) -> None:
+        self._rnn, self.kernels = rnn, kernels
+        self._buffers: dict[tuple[int, str], Tensor] = {}
+        self.passes = 0
+
+    def states(self, inputs: Tensor, last: int) -> Tensor:
+        """Return the top layer's states of the last hours; dropout is that of a module in training.
+
+        Args:
+            inputs: Windows. Shape (B, T, F), float32.
+            last: Hours whose states are asked for, at most T.
+
+        Returns:
+            Shape (B, last, H).
+        """
+        self.passes += 1
+        hours = inputs.shape[1]
+        below, dropped = inputs, 0.0
+        run: Callable[..., Tensor] = _Layer.apply
+        for layer in range(self._rnn.num_layers):
+            weights = [getattr(self._rnn, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            is_top = layer == self._rnn.num_layers - 1
+            seed = int(torch.randint(2**32, ())) if dropped else 0
+            below = run(below, *weights, self, layer, last if is_top else hours, dropped, seed)
+            dropped = self._rnn.dropout
+        return below.transpose(0, 1)
+
+    def buffer(self, layer: int, name: str, *shape: int) -> Tensor:
+        """Return memory that stays from step to step: fresh pages would cost more than the arithmetic on them."""
+        size = 1
+        for length in shape:
+            size *= length
+        held = self._buffers.get((layer, name))
+        if held is None or held.numel() < size:
+            held = self._buffers[layer, name] = _fresh(size)
+        return held[:size].view(shape)
+
+
+def _fresh(size: int) -> Tensor:
+    """Return *size* floats, in huge pages where the system has them to give."""
+    memory = mmap.mmap(-1, 4 * size)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.float32)
+
+
+class _Layer(torch.autograd.Function):
+    """One layer. Its inputs are (B, T, F) below the first layer and (T, B, F) above; its states (last, B, H)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        layers: FusedLayers,
+        layer: int,
+        last: int,
+        dropped: float,
+        seed: int,
+    ) -> Tensor:
+        hidden, is_lstm = weight_hh.shape[1], weight_hh.shape[0] == 4 * weight_hh.shape[1]
+        x = x.contiguous()
+        if layer == 0:
+            batch, hours, features = x.shape
+            steps = (hours * features, features)
+        else:
+            hours, batch, features = x.shape
+            steps = (features, batch * features)
+        bias = bias_ih + bias_hh
+        if not is_lstm:
+            bias = torch.cat([bias[: 2 * hidden], bias_hh[2 * hidden :], bias_ih[2 * hidden :]])
+        threads = torch.get_num_threads()
+        block = _block(batch, hidden, threads)
+        h = layers.buffer(layer, "h", hours + 1, batch, hidden)
+        gates = layers.buffer(layer, "gates", hours, batch, 4 * hidden)
+        cell = layers.buffer(layer, "cell", hours + 1, batch, hidden) if is_lstm else None
+        scratch = layers.buffer(layer, "scratch", threads, block, features) if dropped else None
+        for start in (h, cell):
+            if start is not None:
+                start[0] = 0
+        sizes = (batch, hours, features, hidden, block)
+        layers.kernels.forward(
+            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(bias), _at(h), _at(cell)),
+            *(_at(gates), _at(scratch), dropped, seed, *sizes),
+        )
+        ctx.save_for_backward(x, weight_ih, weight_hh)
+        ctx.held = (layers, layers.passes, layer, h, cell, gates, scratch)
+        ctx.run = (threads, steps, last, dropped, seed, sizes)
+        return h[hours + 1 - last :].detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight_ih, weight_hh = ctx.saved_tensors
+        layers, passes, layer, h, cell, gates, scratch = ctx.held
+        threads, steps, last, dropped, seed, sizes = ctx.run
+        batch, hours, features, hidden, _ = sizes
+        if layers is None or layers.passes != passes:
+            raise RuntimeError("the memory of this forward pass was used again; take the gradients before the next pass.")
+        (grad_out,) = (gradient.contiguous() for gradient in gradients)
+        grad = torch.zeros(batch, hidden)
+        grad_cell = None if cell is None else torch.zeros(batch, hidden)
+        grad_x = layers.buffer(layer, "grad_x", hours, batch, features) if ctx.needs_input_grad[0] else None
+        grad_ih, grad_hh = torch.zeros(threads, *weight_ih.shape), torch.zeros(threads, *weight_hh.shape)
+        grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64)
+        sums = torch.empty(threads, 4 * hidden)
+        layers.kernels.backward(
+            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(h), _at(cell), _at(gates)),
+            *(_at(grad), _at(grad_cell), _at(grad_out), hours - last, _at(grad_x), _at(grad_ih), _at(grad_hh)),
+            *(_at(grad_bias), _at(sums), _at(scratch), dropped, seed, *sizes),
+        )
+        # The gates hold gradients now: a second backward pass through them would be wrong.
+        ctx.held = (None, *ctx.held[1:])
+        both = grad_bias.sum(0).float()
+        grad_b_ih, grad_b_hh = both, both.clone()
+        if cell is None:
+            grad_b_ih, grad_b_hh = torch.cat([both[: 2 * hidden], both[3 * hidden :]]), both[: 3 * hidden]
+        if grad_x is not None and layer == 0:
+            grad_x = grad_x.transpose(0, 1)
+        return grad_x, grad_ih.sum(0), grad_hh.sum(0), grad_b_ih, grad_b_hh, None, None, None, None, None
+
+
+def _block(batch: int, hidden: int, threads: int) -> int:
+    """Return how many windows go through all hours together: few enough for a core's cache, and as many blocks for each."""
+    of_thread = -(-batch // threads)
+    blocks = -(-of_thread * 4 * hidden // _BLOCK_GATES)
+    return -(-of_thread // blocks)
+
+
+def _at(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
