@@ -13,8 +13,8 @@ import pytest
 
 from rnncore.errors import RnncoreError
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.series import Dataset, FloatArray
-from rnncore.forecast.windows import Float32Array, RowArray, WindowConfig, Windows, make_windows
+from rnncore.forecast.series import Dataset, Float32Array, FloatArray
+from rnncore.forecast.windows import RowArray, WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
 from rnncore.runtimes import export

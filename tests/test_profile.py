@@ -12,7 +12,7 @@ import torch
 import rnncore.runtimes.torch as torch_runtime
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.training import ResidentWindows, TrainConfig, Trainer
+from rnncore.forecast.training import Implementation, ResidentWindows, TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import (
     CATEGORIES,
@@ -102,15 +102,20 @@ def test_an_lstm_in_torch_is_one_fused_operation_per_layer() -> None:
     _assert_adds_up(table)
 
 
+@pytest.mark.parametrize("implementation", ["aten", "fused"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_training_step_also_has_data_and_optimiser(cell: str, small_dataset: Dataset) -> None:
+def test_a_training_step_also_has_data_and_optimiser(
+    cell: str, implementation: Implementation, small_dataset: Dataset
+) -> None:
     windows = make_windows(small_dataset, WindowConfig(lookback=LOOKBACK))
-    config = TrainConfig(batch_size=BATCH, clip_norm=1.0)
+    config = TrainConfig(batch_size=BATCH, clip_norm=1.0, implementation=implementation)
     trainer = Trainer(_model(cell), windows, config, CPU)
     start = trainer.epoch_order(0)[:BATCH]
     found = torch_evidence(lambda: trainer.train_step(start, 0), cell, CPU)
     table = profile_table(found, BATCH, LOOKBACK)
     assert {OPTIMISER, DATA, POINTWISE, COPIES, OVERHEAD} <= _present(table)
+    expected = {("gru", "aten"): "ATen loop", ("lstm", "aten"): "oneDNN LSTM"}
+    assert found.kernel == expected.get((cell, implementation), f"rnncore {cell.upper()}")
     if found.kernel == "ATen loop":
         assert {RECURRENT_GEMM, INPUT_GEMM} <= _present(table)
     else:

@@ -13,7 +13,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.windows import Float32Array, WindowConfig
+from rnncore.forecast.series import Float32Array
+from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import PRECISIONS, RUNTIMES, open_runtime
 from rnncore.runtimes.export import export_onnx

@@ -9,10 +9,11 @@ import pytest
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.baselines import BASELINES
+from rnncore.forecast.linear import WEEK_H
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.synthetic import MAX_STRAY_GAPS, synthetic_dataset
-from rnncore.forecast.windows import WEEK_H, WindowConfig, Windows, make_windows
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 # Mean sMAPE of the twelve PJM files by the article's split, in percent.
 PJM_PERSISTENCE_PCT = 3.29

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from rnncore.errors import ConfigError, DataError
+from rnncore.forecast.linear import WEEK_H
 from rnncore.forecast.series import HOUR, Dataset, Series
-from rnncore.forecast.windows import ARTICLE_LOOKBACK, WEEK_H, WindowConfig, Windows, ZoneWindows, make_windows
+from rnncore.forecast.windows import ARTICLE_LOOKBACK, WindowConfig, Windows, ZoneWindows, make_windows
 
 ARTICLE = WindowConfig(lookback=5)
 LAGGED = WindowConfig(features="lagged", lookback=6, scale_on="train")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from rnncore.errors import DataError
+from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.scoring import Scores, score_forecasts
 from rnncore.forecast.series import FloatArray
-from rnncore.forecast.windows import DAY_H, WEEK_H, RowArray, Windows, ZoneWindows
+from rnncore.forecast.windows import RowArray, Windows, ZoneWindows
 
 AR_LAGS = 90
 PER_HOUR_LAGS = 73

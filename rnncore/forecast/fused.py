@@ -172,7 +172,7 @@ class FusedLayers:
         self.passes += 1
         hours = inputs.shape[1]
         below, dropped = inputs, 0.0
-        run: Callable[..., Tensor] = _Layer.apply
+        run: Callable[..., Tensor] = FusedLayer.apply
         for layer in range(self._rnn.num_layers):
             weights = [getattr(self._rnn, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             is_top = layer == self._rnn.num_layers - 1
@@ -199,7 +199,7 @@ def _fresh(size: int) -> Tensor:
     return torch.frombuffer(memory, dtype=torch.float32)
 
 
-class _Layer(torch.autograd.Function):
+class FusedLayer(torch.autograd.Function):
     """One layer. Its inputs are (B, T, F) below the first layer and (T, B, F) above; its states (last, B, H)."""
 
     @staticmethod
@@ -216,6 +216,7 @@ class _Layer(torch.autograd.Function):
         dropped: float,
         seed: int,
     ) -> Tensor:
+        """Return the states of the last hours."""
         hidden, is_lstm = weight_hh.shape[1], weight_hh.shape[0] == 4 * weight_hh.shape[1]
         x = x.contiguous()
         if layer == 0:
@@ -248,6 +249,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the gradients of inputs and parameters."""
         x, weight_ih, weight_hh = ctx.saved_tensors
         layers, passes, layer, h, cell, gates, scratch = ctx.held
         threads, steps, last, dropped, seed, sizes = ctx.run

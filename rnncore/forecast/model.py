@@ -88,10 +88,20 @@ class Forecaster(nn.Module):
             Scaled forecasts. Shape (B, 1).
         """
         states, _ = self.rnn(inputs)
-        last = states[:, -1]  # (B, H)
+        return self.read_out(states[:, -1])
+
+    def read_out(self, states: Tensor) -> Tensor:
+        """Forecast from states of the top layer.
+
+        Args:
+            states: Shape (..., H).
+
+        Returns:
+            Scaled forecasts. Shape (..., 1).
+        """
         if self.config.relu_head:
-            last = torch.relu(last)
-        output: Tensor = self.head(last)
+            states = torch.relu(states)
+        output: Tensor = self.head(states)
         return output
 
 

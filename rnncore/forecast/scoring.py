@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rnncore.forecast.series import FloatArray
-from rnncore.forecast.windows import Float32Array, RowArray, Windows
+from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.forecast.windows import RowArray, Windows
 
 # Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
 CHUNK_WINDOWS = 2048

@@ -17,6 +17,7 @@ from rnncore.errors import DataError
 from rnncore.files import whole_file
 
 FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
 TimeArray = npt.NDArray[np.datetime64]
 
 HOUR = np.timedelta64(1, "h")

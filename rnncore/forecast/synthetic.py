@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnncore.errors import ConfigError
+from rnncore.forecast.linear import DAY_H
 from rnncore.forecast.series import HOUR, Dataset, FloatArray, Series, TimeArray, values_digest
-from rnncore.forecast.windows import DAY_H
 
 DEFAULT_SEED = 2018
 DEFAULT_YEARS = 4

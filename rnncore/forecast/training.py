@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rnncore.errors import ConfigError, ModelFileError
+from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.files import whole_file
 from rnncore.forecast.device import cudnn_precision, synchronize
+from rnncore.forecast.fused import FusedLayers, fused_kernels
 from rnncore.forecast.model import METADATA_KEY, Forecaster, read_safetensors
-from rnncore.forecast.windows import Windows
+from rnncore.forecast.windows import RowArray, Windows
 
 logger = logging.getLogger("rnncore.training")
 
@@ -33,6 +35,9 @@ WARM_UP_SHARE = 0.3
 START_SHARE = 1 / 25
 END_SHARE = 1e-4
 
+Implementation = Literal["auto", "aten", "fused"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
+
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
     "smooth_l1": nn.functional.smooth_l1_loss,
@@ -45,6 +50,8 @@ class TrainConfig:
 
     Attributes:
         batch_size: Windows per step, B; the last, smaller batch of an epoch is dropped.
+        targets_per_window: Consecutive hours, K, that each window is trained to forecast: its state runs on over K - 1 more
+            hours, and each of them costs one hour of arithmetic where a window of its own would cost T.
         epochs: Passes over the training windows.
         learning_rate: Adam's rate, or its top under `one_cycle`.
         schedule: `constant` or `one_cycle` (cosine up, cosine down over all planned steps).
@@ -53,9 +60,11 @@ class TrainConfig:
         seed: Of initial weights, shuffling and dropout.
         max_steps: Stop after so many steps in all.
         max_seconds: Stop after so much training time; the schedule still runs by steps.
+        implementation: `aten` is torch's own layers, `fused` ours for a CPU, `auto` ours where they can be compiled.
     """
 
     batch_size: int = 1024
+    targets_per_window: int = 1
     epochs: int = 5
     learning_rate: float = 1e-3
     schedule: Literal["constant", "one_cycle"] = "constant"
@@ -64,9 +73,12 @@ class TrainConfig:
     seed: int = 0
     max_steps: int | None = None
     max_seconds: float | None = None
+    implementation: Implementation = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "learning_rate", "clip_norm", "max_steps", "max_seconds"):
+        if self.implementation not in IMPLEMENTATIONS:
+            raise ConfigError(f"implementation is {self.implementation!r}; allowed: {', '.join(IMPLEMENTATIONS)}.")
+        for name in ("batch_size", "targets_per_window", "epochs", "learning_rate", "clip_norm", "max_steps", "max_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} is {value}; give a number above 0.")
@@ -146,7 +158,7 @@ class TrainResult:
         curve: What a `Watch` saw, in this process; a resumed training's earlier points are not kept.
         steps: Steps done in all.
         seconds: Training time in all, earlier sessions included, checkpoints and data preparation not.
-        windows_per_s: Windows per second over that time.
+        windows_per_s: Windows per second over that time; each target counts as one.
         ended_by: `epochs`, `max_steps`, `max_seconds` or `stopped`.
     """
 
@@ -164,27 +176,30 @@ class ResidentWindows:
     Args:
         windows: The windows.
         device: Where the features, targets and row numbers lie.
+        targets_per_window: Consecutive hours, K, that a window is trained to forecast; its inputs go on as long.
     """
 
-    def __init__(self, windows: Windows, device: torch.device) -> None:
+    def __init__(self, windows: Windows, device: torch.device, targets_per_window: int = 1) -> None:
         self.lookback = windows.config.lookback
+        self._hours = self.lookback + targets_per_window - 1
+        self._forecast_hours = torch.arange(self.lookback, self.lookback + targets_per_window, device=device)
         self.num_features = windows.num_features
         self._features = torch.from_numpy(windows.features).to(device)
         self._target = torch.from_numpy(windows.target).to(device)
         self.train_start = torch.from_numpy(windows.train_start).to(device)
-        # Row s of this view is window s laid flat, T * F consecutive floats: gathering it copies whole windows.
-        length = self.lookback * self.num_features
-        count = len(self._features) - self.lookback + 1
+        # Row s of this view is window s laid flat, hours * F consecutive floats: gathering it copies whole windows.
+        length = self._hours * self.num_features
+        count = len(self._features) - self._hours + 1
         self._every_window = self._features.as_strided((count, length), (self.num_features, 1))
 
     def inputs(self, start: Tensor) -> Tensor:
-        """Gather the windows that begin at rows *start*. Shape (B, T, F), float32."""
+        """Gather the windows that begin at rows *start*. Shape (B, T + K - 1, F), float32."""
         flat = self._every_window[start]
-        return flat.view(-1, self.lookback, self.num_features)
+        return flat.view(-1, self._hours, self.num_features)
 
     def targets(self, start: Tensor) -> Tensor:
-        """Gather what the model learns for these windows. Shape (B, 1), float32."""
-        return self._target[start + self.lookback].unsqueeze(1)
+        """Gather what the model learns for these windows. Shape (B, K), float32."""
+        return self._target[start.unsqueeze(1) + self._forecast_hours]
 
 
 class Trainer:
@@ -198,35 +213,45 @@ class Trainer:
 
     Raises:
         ConfigError: If there are fewer training windows than a batch holds.
+        Unavailable: If the fused implementation is asked for and there is none.
     """
 
     def __init__(self, model: Forecaster, windows: Windows, config: TrainConfig, device: torch.device) -> None:
-        count = len(windows.train_start)
+        self._places = _Places(windows.train_start, config.targets_per_window)
+        count = self._places.fewest
         if count < config.batch_size:
+            of = f" of {config.targets_per_window} targets" if config.targets_per_window > 1 else ""
             raise ConfigError(
-                f"batch_size is {config.batch_size}, but there are {count} training windows. "
+                f"batch_size is {config.batch_size}, but there are {count} training windows{of}. "
                 "Give a smaller batch size or a longer series."
             )
         self.model = model.to(device).train()
         self.config = config
         self.device = device
-        self.resident = ResidentWindows(windows, device)
+        self.resident = ResidentWindows(windows, device, config.targets_per_window)
+        self.implementation, self._fused = _layers_of(self.model, config.implementation, device)
+        self.windows_per_step = config.batch_size * config.targets_per_window
         self.steps_per_epoch = count // config.batch_size
         self.total_steps = config.epochs * self.steps_per_epoch
         if config.max_steps is not None:
             self.total_steps = min(self.total_steps, config.max_steps)
         # A resumed training keeps the schedule that it began with, also if its limits are wider now.
         self.schedule_steps = self.total_steps
-        self.windows_identity = {"digest": windows.dataset_digest, **asdict(windows.config)}
+        facts = asdict(windows.config)
+        self.windows_identity = {"digest": windows.dataset_digest, **facts, "zones": list(windows.config.zones)}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.loss = _LOSSES[config.loss]
 
     def epoch_order(self, epoch: int) -> Tensor:
-        """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,)."""
+        """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,).
+
+        Windows of several targets lie side by side, in another place in each epoch.
+        """
         # Made on the CPU from seed and epoch alone: the same on every device, and nothing to store for a resume.
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.resident.train_start), generator=generator)
-        return self.resident.train_start[order.to(self.device)]
+        places = self._places.choose(generator)
+        order = torch.randperm(len(places), generator=generator)
+        return self.resident.train_start[places[order].to(self.device)]
 
     def train_step(self, start: Tensor, step: int) -> Tensor:
         """Take one optimiser step.
@@ -241,12 +266,64 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.config, step, self.schedule_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.model(self.resident.inputs(start)), self.resident.targets(start))
+        loss = self.loss(self._forecasts(self.resident.inputs(start)), self.resident.targets(start))
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         return loss.detach()
+
+    def _forecasts(self, inputs: Tensor) -> Tensor:
+        """Forecast the targets of windows. Shape (B, K)."""
+        last = self.config.targets_per_window
+        states = self.model.rnn(inputs)[0][:, -last:] if self._fused is None else self._fused.states(inputs, last)
+        return self.model.read_out(states).flatten(1)
+
+
+class _Places:
+    """Where training windows of several targets may begin: all their targets are targets of windows of one.
+
+    Args:
+        train_start: First rows of the training windows, ascending in each zone. Shape (windows,).
+        targets: Targets per window, K.
+    """
+
+    def __init__(self, train_start: RowArray, targets: int) -> None:
+        self._targets = targets
+        place = np.arange(len(train_start))
+        is_first = np.diff(train_start, prepend=train_start[0] - 2) != 1
+        first = np.maximum.accumulate(np.where(is_first, place, 0))
+        run = np.cumsum(is_first) - 1
+        self._in_run = place - first
+        self._room = np.bincount(run)[run] - self._in_run
+        lengths = np.bincount(run)
+        self.fewest = int(np.maximum(0, (lengths - targets + 1) // targets).sum())
+
+    def choose(self, generator: torch.Generator) -> Tensor:
+        """Return places in `train_start`, side by side from a chance offset on. Shape (windows,)."""
+        offset = int(torch.randint(self._targets, (), generator=generator)) if self._targets > 1 else 0
+        fits = self._room >= self._targets
+        return torch.from_numpy(np.flatnonzero(fits & (self._in_run % self._targets == offset)))
+
+
+def _layers_of(
+    model: Forecaster, implementation: Implementation, device: torch.device
+) -> tuple[Implementation, FusedLayers | None]:
+    """Return the implementation that is taken, and our layers where it is ours.
+
+    Raises:
+        Unavailable: If ours is asked for and there is none.
+    """
+    if implementation == "aten" or (implementation == "auto" and device.type != "cpu"):
+        return "aten", None
+    if device.type != "cpu":
+        raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")
+    try:
+        return "fused", FusedLayers(model.rnn, fused_kernels())
+    except Unavailable:
+        if implementation == "fused":
+            raise
+        return "aten", None
 
 
 def learning_rate_at(config: TrainConfig, step: int, schedule_steps: int) -> float:
@@ -342,7 +419,7 @@ def fit(
         curve=tuple(curve.points),
         steps=position.step,
         seconds=seconds,
-        windows_per_s=position.step * trainer.config.batch_size / seconds if seconds else 0.0,
+        windows_per_s=position.step * trainer.windows_per_step / seconds if seconds else 0.0,
         ended_by=ended_by or "epochs",
     )
 
@@ -377,7 +454,7 @@ class _Clock:
             step=self._position.step,
             total_steps=total,
             epoch=len(self._position.epochs) + 1,
-            windows_per_s=steps * self._trainer.config.batch_size / elapsed_s,
+            windows_per_s=steps * self._trainer.windows_per_step / elapsed_s,
             seconds_left=max(left_s, 0.0),
         )
 
@@ -487,7 +564,8 @@ def _log_step(trainer: Trainer, position: _Position, progress: Progress) -> None
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to be gone on from; the limits may differ."""
-    config = replace(trainer.config, max_steps=None, max_seconds=None)
+    # The implementations round differently.
+    config = replace(trainer.config, max_steps=None, max_seconds=None, implementation=trainer.implementation)
     return {
         "forecaster": asdict(trainer.model.config),
         "train": asdict(config),

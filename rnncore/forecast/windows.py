@@ -6,26 +6,22 @@ Window `s` covers rows `s` to `s + T - 1` of one resident (N, F) float32 array a
 gather by `s`; nothing of size windows x lookback is ever held.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from rnncore.errors import ConfigError, DataError
-from rnncore.forecast.series import HOUR, Dataset, FloatArray, Series, TimeArray
+from rnncore.forecast.features import FEATURE_KINDS, SCALINGS, FeatureKind, Scaling
+from rnncore.forecast.series import HOUR, Dataset, Float32Array, FloatArray, Series, TimeArray
 
-Float32Array = npt.NDArray[np.float32]
 RowArray = npt.NDArray[np.int64]
 
 # The article tests the last tenth of each file's windows of 90 hours. The tested hours stay the same at any lookback,
 # so that scores can be compared.
 ARTICLE_LOOKBACK = 90
-
-DAY_H, WEEK_H = 24, 168
-_YEAR_DAYS = 365.25
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,9 @@ class WindowConfig:
     """How series become windows.
 
     Attributes:
-        features: `article` (load, hour, weekday, month and day of year, min-max scaled) or `lagged` (load now, a day and
-            a week before the forecast hour, their differences, and the calendar of the forecast hour).
+        features: `article` (load, hour, weekday, month and day of year, min-max scaled), `lagged` (load now, a day and a
+            week before the forecast hour, their differences, and the calendar of the forecast hour), or `linear` (the same,
+            and what 24 regressions say: the model learns what they leave over).
         lookback: Hours in a window, T.
         scale_on: Rows that scales are fitted on: `all` as the article does, which leaks the tested extremes into
             training, or `train`.
@@ -42,18 +39,22 @@ class WindowConfig:
             hours; `date` tests all hours after one date, the same for every zone.
         test_fraction: Part of the hours that is tested.
         drop_gaps: Leave out windows whose hours, or the lagged hours before them, are not consecutive.
+        zones: Zones that have a channel each, 1 in their own rows and 0 elsewhere; rows of any other zone have none.
     """
 
-    features: Literal["article", "lagged"] = "article"
+    features: FeatureKind = "article"
     lookback: int = ARTICLE_LOOKBACK
     scale_on: Literal["all", "train"] = "all"
     split: Literal["article", "date"] = "article"
     test_fraction: float = 0.1
     drop_gaps: bool = False
+    zones: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.features not in FEATURE_NAMES:
-            raise ConfigError(f"features is {self.features!r}; allowed: {', '.join(FEATURE_NAMES)}.")
+        # A file of JSON gives a list.
+        object.__setattr__(self, "zones", tuple(self.zones))
+        if self.features not in FEATURE_KINDS:
+            raise ConfigError(f"features is {self.features!r}; allowed: {', '.join(FEATURE_KINDS)}.")
         if self.lookback < 1:
             raise ConfigError(f"lookback is {self.lookback}; give a number of hours of at least 1.")
         if self.scale_on not in ("all", "train"):
@@ -73,7 +74,7 @@ class ZoneWindows:
         rows: Its rows in the arrays of `Windows`.
         train: Its part of `Windows.train_start`.
         test: Its part of `Windows.test_start`; empty where the zone ends before the tested date.
-        scale_mw: MW per unit of model output.
+        scaling: How its loads become inputs, and outputs MW.
         duplicates: Rows whose stamp an earlier row already has.
         missing_hours: Hours inside the series that no row has.
     """
@@ -82,9 +83,14 @@ class ZoneWindows:
     rows: slice
     train: slice
     test: slice
-    scale_mw: float
+    scaling: Scaling
     duplicates: int
     missing_hours: int
+
+    @property
+    def scale_mw(self) -> float:
+        """MW per unit of model output."""
+        return self.scaling.scale_mw
 
 
 @dataclass(frozen=True)
@@ -139,23 +145,14 @@ class Windows:
         return self.offset_mw[self.target_rows(start)] + zone.scale_mw * output.astype(np.float64)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Features of one zone, and the first row from which they are complete."""
-
-    features: Float32Array
-    target: Float32Array
-    offset_mw: FloatArray
-    scale_mw: float
-    first_row: int
-
-
-def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
+def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, Scaling] | None = None) -> Windows:
     """Make features, scales and the split of every zone.
 
     Args:
         dataset: The series.
         config: How to make them.
+        scalings: By zone, those that a model was trained with; a zone that is not among them is fitted, as all are where
+            None is given.
 
     Returns:
         The windows of all zones.
@@ -164,7 +161,9 @@ def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
         DataError: If a series is too short to give one training and one test window.
     """
     first_tested = _first_tested_rows(dataset, config)
-    blocks: list[_Block] = []
+    features: list[Float32Array] = []
+    targets: list[Float32Array] = []
+    offsets_mw: list[FloatArray] = []
     zones: list[ZoneWindows] = []
     train_parts: list[RowArray] = []
     test_parts: list[RowArray] = []
@@ -172,15 +171,18 @@ def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
     for series, tested in zip(dataset.series, first_tested, strict=True):
         if tested == 0:
             raise _no_training_window(series)
-        block = _FEATURES[config.features](series, _fit_rows(config, series, tested))
-        train, test = _split(series, config, block.first_row, tested)
+        scaling = (scalings or {}).get(series.name) or SCALINGS[config.features].fit(
+            series, _fit_rows(config, series, tested)
+        )
+        described = scaling.describe(series)
+        train, test = _split(series, config, scaling.first_row, tested)
         zones.append(
             ZoneWindows(
                 name=series.name,
                 rows=slice(row, row + len(series.time)),
                 train=slice(train_count, train_count + len(train)),
                 test=slice(test_count, test_count + len(test)),
-                scale_mw=block.scale_mw,
+                scaling=scaling,
                 duplicates=series.duplicates,
                 missing_hours=series.missing_hours,
             )
@@ -188,20 +190,32 @@ def make_windows(dataset: Dataset, config: WindowConfig) -> Windows:
         train_parts.append(train + row)
         test_parts.append(test + row)
         row, train_count, test_count = row + len(series.time), train_count + len(train), test_count + len(test)
-        blocks.append(block)
+        features.append(with_zone(described.features, series.name, config))
+        offsets_mw.append(described.offset_mw[:-1])
+        targets.append(((series.load_mw - offsets_mw[-1]) / scaling.scale_mw).astype(np.float32))
     return Windows(
         config=config,
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
-        features=np.concatenate([block.features for block in blocks]),
-        target=np.concatenate([block.target for block in blocks]),
-        offset_mw=np.concatenate([block.offset_mw for block in blocks]),
+        features=np.concatenate(features),
+        target=np.concatenate(targets),
+        offset_mw=np.concatenate(offsets_mw),
         load_mw=np.concatenate([series.load_mw for series in dataset.series]),
         time=np.concatenate([series.time for series in dataset.series]),
         train_start=np.concatenate(train_parts),
         test_start=np.concatenate(test_parts),
         zones=tuple(zones),
     )
+
+
+def with_zone(features: Float32Array, zone: str, config: WindowConfig) -> Float32Array:
+    """Append the channels that name a zone. Shape (N, F)."""
+    if not config.zones:
+        return features
+    named = np.zeros((len(features), len(config.zones)), dtype=np.float32)
+    if zone in config.zones:
+        named[:, config.zones.index(zone)] = 1
+    return np.hstack([features, named])
 
 
 def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
@@ -253,63 +267,3 @@ def _rows_needed(config: WindowConfig, first_row: int) -> int:
     while rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK)) <= first_row + config.lookback:
         rows += 1
     return rows
-
-
-def _article_features(series: Series, fit: slice) -> _Block:
-    """Min-max scale load, hour, weekday, month and day of year, as the article does."""
-    calendar = pd.DatetimeIndex(series.time)
-    columns = (series.load_mw, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
-    features = np.empty((len(series.time), len(columns)), dtype=np.float32)
-    for index, column in enumerate(columns):
-        values = np.asarray(column, dtype=np.float64)
-        low, high = values[fit].min(), values[fit].max()
-        # A series shorter than a year may hold one month: it then says nothing and becomes 0.
-        features[:, index] = (values - low) / ((high - low) or 1.0)
-    low_mw = float(series.load_mw[fit].min())
-    scale_mw = _nonzero_scale(series, float(series.load_mw[fit].max()) - low_mw)
-    offset_mw = np.full(len(series.time), low_mw)
-    return _Block(features, features[:, 0].copy(), offset_mw, scale_mw, first_row=0)
-
-
-def _lagged_features(series: Series, fit: slice) -> _Block:
-    """Describe each hour by what is known about the hour after it.
-
-    Channels of row r, whose next hour is r + 1: the load at r, at r + 1 - 24 and at r + 1 - 168, the last hourly change
-    up to each of these, and sine and cosine of the next hour's time of day, weekday and day of year. The model learns
-    what is left above the load at r plus yesterday's change into the same hour, y[t-1] + (y[t-24] - y[t-25]).
-    """
-    load = series.load_mw
-    first_row = WEEK_H
-    change = np.diff(load, prepend=load[:1])
-    level_mw, spread_mw = float(load[fit].mean()), _nonzero_scale(series, float(load[fit].std()))
-    change_mw = _nonzero_scale(series, float(change[fit].std()))
-
-    def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
-        """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
-        return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
-
-    channels = [(next_hour(load, lag_h) - level_mw) / spread_mw for lag_h in (1, DAY_H, WEEK_H)]
-    channels += [next_hour(change, lag_h) / change_mw for lag_h in (1, DAY_H, WEEK_H)]
-    calendar = pd.DatetimeIndex(series.time + HOUR)
-    for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, _YEAR_DAYS)):
-        angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
-        channels += [np.sin(angle), np.cos(angle)]
-    features = np.stack(channels, axis=1).astype(np.float32)
-
-    row = np.arange(len(load))
-    offset_mw = load[np.maximum(row - 1, 0)] + change[np.maximum(row - DAY_H, 0)]
-    residual_mw = load - offset_mw
-    scale_mw = _nonzero_scale(series, float(residual_mw[fit].std()))
-    return _Block(features, (residual_mw / scale_mw).astype(np.float32), offset_mw, scale_mw, first_row)
-
-
-def _nonzero_scale(series: Series, scale_mw: float) -> float:
-    if scale_mw > 0:
-        return scale_mw
-    raise DataError(
-        f"{series.name}: the training part does not vary and cannot be scaled. Give a longer series, or one that varies."
-    )
-
-
-_FEATURES: dict[str, Callable[[Series, slice], _Block]] = {"article": _article_features, "lagged": _lagged_features}
-FEATURE_NAMES = tuple(_FEATURES)

@@ -1,14 +1,16 @@
 """Is the answer of a timed call right? A fast row with a wrong answer is invalid, and is never ranked."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from rnncore.forecast.device import cudnn_precision
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.scoring import smape_of_windows_pct
-from rnncore.forecast.series import FloatArray
+from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.training import Trainer
-from rnncore.forecast.windows import Float32Array, RowArray, Windows
+from rnncore.forecast.windows import RowArray, Windows
 from rnncore.runtimes.export import Parity, parity
 
 # Largest change of a sMAPE, in points of percent, that rounding at a precision explains: on the article's model the runtimes
@@ -76,17 +78,42 @@ def gradient_parity(trainer: Trainer, start: Tensor, precision: str) -> Parity:
     Returns:
         Error and tolerance of the parameter that is furthest off for its size.
     """
-    exact = Forecaster(trainer.model.config)
-    exact.load_state_dict(trainer.model.state_dict())
-    exact = exact.double().train()
-    inputs, targets = trainer.resident.inputs(start).double().cpu(), trainer.resident.targets(start).double().cpu()
-    trainer.loss(exact(inputs), targets).backward()  # type: ignore[no-untyped-call]
+    inputs, targets = trainer.resident.inputs(start), trainer.resident.targets(start)
     with cudnn_precision(precision):
-        trainer.train_step(start, 0)
+        return step_parity(trainer.model, inputs, targets, trainer.loss, lambda: trainer.train_step(start, 0), precision)
+
+
+def step_parity(
+    model: Forecaster,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    step: Callable[[], object],
+    precision: str,
+) -> Parity:
+    """Take a step, and hold the gradient of each parameter against float64 on the CPU.
+
+    Args:
+        model: The model that the step changes; without dropout.
+        inputs: What the step trains on. Shape (B, T + K - 1, F).
+        targets: What it learns. Shape (B, K).
+        loss: What it minimises.
+        step: Takes the step from a state of zeros and leaves the gradients in place.
+        precision: A key of `GRADIENT_TOLERANCE`.
+
+    Returns:
+        Error and tolerance of the parameter that is furthest off for its size.
+    """
+    exact = Forecaster(model.config)
+    exact.load_state_dict(model.state_dict())
+    exact = exact.double().train()
+    states = exact.rnn(inputs.double().cpu())[0][:, -targets.shape[1] :]
+    loss(exact.read_out(states).flatten(1), targets.double().cpu()).backward()  # type: ignore[no-untyped-call]
+    step()
     errors, sizes = [], []  # one per parameter
-    for timed, reference in zip(trainer.model.parameters(), exact.parameters(), strict=True):
+    for timed, reference in zip(model.parameters(), exact.parameters(), strict=True):
         if timed.grad is None or reference.grad is None:
-            raise RuntimeError("a parameter has no gradient after a step; this is a fault in Trainer.")
+            raise RuntimeError("a parameter has no gradient after a step; this is a fault of the training.")
         errors.append((timed.grad.double().cpu() - reference.grad).abs().max())
         sizes.append(reference.grad.abs().max())
     error, tolerance = torch.stack(errors), GRADIENT_TOLERANCE[precision] * torch.stack(sizes)

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from rnncore.forecast.device import cpu_threads, synchronize
-from rnncore.forecast.windows import Float32Array
+from rnncore.forecast.series import Float32Array
 from rnncore.measure.work import Work
 from rnncore.runtimes.export import OPSET
 

@@ -31,14 +31,15 @@ _OPERATIONS = {
     "MatMulIntegerToFloat DynamicQuantizeMatMul FullyConnected",
     # Products and pointwise part in one kernel, or one call of cuDNN.
     FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward GRU LSTM RNN DynamicQuantizeLSTM "
-    "GRUSequence LSTMSequence RNNSequence",
+    "GRUSequence LSTMSequence RNNSequence FusedLayer FusedLayerBackward",
     POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
-    "mse_loss_backward mul native_dropout native_dropout_backward neg pow reciprocal relu rsub sigmoid sigmoid_backward "
+    "mse_loss_backward mul native_dropout native_dropout_backward neg pow randint random reciprocal relu rsub sigmoid "
+    "sigmoid_backward "
     "smooth_l1_loss smooth_l1_loss_backward sqrt sub sum tanh tanh_backward thnn_fused_gru_cell "
     "thnn_fused_gru_cell_backward thnn_fused_lstm_cell thnn_fused_lstm_cell_backward threshold_backward where "
     "Abs Add Clip Div Eltwise Exp Log Mul Multiply Neg Pow PowerStatic Relu Sigmoid Sqrt Sub Subtract Tanh",
     COPIES: "alias as_strided broadcast_tensors cat chunk clone contiguous copy detach empty empty_like empty_strided "
-    "expand expand_as fill flip full full_like narrow new_empty new_zeros ones ones_like permute reshape resize "
+    "expand expand_as fill flatten flip full full_like narrow new_empty new_zeros ones ones_like permute reshape resize "
     "resolve_conj resolve_neg select select_backward slice slice_backward split squeeze stack t to to_copy transpose "
     "unbind unsafe_chunk unsafe_split unsafe_view unsqueeze view zero zeros zeros_like "
     "Broadcast Cast Concat Constant ConstantOfShape Convert DequantizeLinear DynamicQuantizeLinear Expand Flatten Gather "

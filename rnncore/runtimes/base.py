@@ -10,7 +10,7 @@ from typing import Any
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
 from rnncore.forecast.model import Forecaster
-from rnncore.forecast.windows import Float32Array
+from rnncore.forecast.series import Float32Array
 
 # A forecaster in memory (torch), or the ONNX file exported from one (the other runtimes).
 Source = Forecaster | Path

@@ -16,8 +16,8 @@ from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
-from rnncore.forecast.series import FloatArray
-from rnncore.forecast.windows import Float32Array, WindowConfig
+from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.catalog import open_runtime
 
 if TYPE_CHECKING:

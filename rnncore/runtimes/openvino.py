@@ -10,7 +10,7 @@ import numpy as np
 
 from rnncore.errors import ModelFileError, Unavailable
 from rnncore.files import write_text
-from rnncore.forecast.windows import Float32Array
+from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import (
     Evidence,
     OpTime,

@@ -13,7 +13,7 @@ import torch
 from rnncore.errors import ConfigError
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
-from rnncore.forecast.windows import Float32Array
+from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import Evidence, OpTime, Runtime, Source, calls_to_profile, copy_trace, mean_times, shapes_text
 
 # Of a trace's events: what the host ran, nested in one another, and what the GPU ran.
@@ -132,6 +132,8 @@ def _profiled(
 
 def _recurrent_kernel(events: list[dict[str, Any]], cell: str) -> str:
     names = {event["name"] for event in events}
+    if "FusedLayer" in names:
+        return f"rnncore {cell.upper()}"
     if "aten::mkldnn_rnn_layer" in names:
         return f"oneDNN {cell.upper()}"
     if "aten::_cudnn_rnn" in names:

@@ -1,0 +1,224 @@
+"""What a model sees of each hour, and what its outputs mean: fitted on a zone's training hours, then applied to any hours.
+
+Shape letters: N rows of a zone, F features.
+"""
+
+import base64
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import pandas as pd
+
+from rnncore.errors import DataError
+from rnncore.forecast.linear import (
+    DAY_H,
+    FIRST_ROW,
+    WEEK_H,
+    YEAR_DAYS,
+    HourlyRegressions,
+    daily_change_mw,
+    fit_hourly_regressions,
+)
+from rnncore.forecast.series import HOUR, Float32Array, FloatArray, Series
+
+FeatureKind = Literal["article", "lagged", "linear"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
+
+
+@dataclass(frozen=True)
+class Described:
+    """A zone as a model sees it.
+
+    Attributes:
+        features: Inputs of each row. Shape (N, F), float32.
+        offset_mw: What a model output of 0 means for each row and for the one after the last. Shape (N + 1,).
+    """
+
+    features: Float32Array
+    offset_mw: FloatArray
+
+
+@dataclass(frozen=True)
+class ArticleScaling:
+    """Load, hour, weekday, month and day of year, each scaled to its range, as the article does.
+
+    Attributes:
+        low: Smallest value of each. Shape (5,).
+        span: Largest less smallest; 1 where they are equal, as the month of a series shorter than that. Shape (5,).
+    """
+
+    low: FloatArray
+    span: FloatArray
+
+    first_row = 0
+
+    @classmethod
+    def fit(cls, series: Series, fit: slice) -> Self:
+        """Fit the ranges on some rows."""
+        columns = cls._columns(series)[fit]
+        low, span = columns.min(axis=0), np.ptp(columns, axis=0)
+        _require_varied(series, float(span[0]))
+        return cls(low, np.where(span == 0, 1.0, span))
+
+    @property
+    def scale_mw(self) -> float:
+        """MW per unit of model output."""
+        return float(self.span[0])
+
+    def describe(self, series: Series) -> Described:
+        """Return the features of each row, and what outputs mean."""
+        features = ((self._columns(series) - self.low) / self.span).astype(np.float32)
+        return Described(features, np.full(len(series.time) + 1, self.low[0]))
+
+    @staticmethod
+    def _columns(series: Series) -> FloatArray:
+        calendar = pd.DatetimeIndex(series.time)
+        columns = (series.load_mw, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
+        return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+
+
+@dataclass(frozen=True)
+class LaggedScaling:
+    """What is known about the hour after each; the model learns what the daily change leaves over.
+
+    Channels of row r, whose next hour is r + 1: the load at r, at r + 1 - 24 and at r + 1 - 168, the last hourly change up
+    to each of these, and sine and cosine of the next hour's time of day, weekday and day of year. Outputs are above the load
+    at r plus yesterday's change into the same hour, y[t-1] + (y[t-24] - y[t-25]).
+
+    Attributes:
+        level_mw: Mean load.
+        spread_mw: Its standard deviation.
+        change_mw: Standard deviation of hourly changes.
+        scale_mw: MW per unit of model output: the standard deviation of what is learnt.
+    """
+
+    level_mw: float
+    spread_mw: float
+    change_mw: float
+    scale_mw: float
+
+    first_row = WEEK_H
+
+    @classmethod
+    def fit(cls, series: Series, fit: slice) -> Self:
+        """Fit the scales on some rows."""
+        rest_mw = series.load_mw - daily_change_mw(series.load_mw)[:-1]
+        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[fit].std())))
+
+    def describe(self, series: Series) -> Described:
+        """Return the features of each row, and what outputs mean."""
+        return Described(_lagged_channels(series, self), daily_change_mw(series.load_mw))
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """As `LaggedScaling`, with 24 regressions in place of the daily change: the model learns what is not linear.
+
+    Two channels more: what the regressions say of the next hour above the load at r, and by how much they were off at r.
+
+    Attributes:
+        level_mw: Mean load.
+        spread_mw: Its standard deviation.
+        change_mw: Standard deviation of hourly changes.
+        scale_mw: MW per unit of model output: the standard deviation of what is learnt.
+        coefficients: Of the regressions. Shape (24, P).
+    """
+
+    level_mw: float
+    spread_mw: float
+    change_mw: float
+    scale_mw: float
+    coefficients: FloatArray
+
+    first_row = FIRST_ROW
+
+    @classmethod
+    def fit(cls, series: Series, fit: slice) -> Self:
+        """Fit scales and regressions on some rows."""
+        regressions = fit_hourly_regressions(series, fit)
+        rest_mw = series.load_mw - regressions.forecast_mw(series.load_mw, series.time)[:-1]
+        learnt = rest_mw[slice(min(FIRST_ROW, fit.stop - 1), fit.stop)]
+        scales = _load_scales(series, fit)
+        return cls(*scales, _require_varied(series, float(learnt.std())), regressions.coefficients)
+
+    def describe(self, series: Series) -> Described:
+        """Return the features of each row, and what outputs mean."""
+        regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients)
+        offset_mw = regressions.forecast_mw(series.load_mw, series.time)
+        ahead = (offset_mw[1:] - series.load_mw) / self.change_mw
+        missed = (series.load_mw - offset_mw[:-1]) / self.scale_mw
+        more = np.stack([ahead, missed], axis=1).astype(np.float32)
+        return Described(np.hstack([_lagged_channels(series, self), more]), offset_mw)
+
+
+Scaling = ArticleScaling | LaggedScaling | LinearScaling
+
+SCALINGS: dict[FeatureKind, type[Scaling]] = {"article": ArticleScaling, "lagged": LaggedScaling, "linear": LinearScaling}
+
+# Features per hour, without the channels that name a zone.
+NUM_FEATURES: dict[FeatureKind, int] = {"article": 5, "lagged": 12, "linear": 14}
+
+
+def scaling_facts(scaling: Scaling) -> dict[str, Any]:
+    """Return a scaling as JSON values; arrays are float64 in base64, with their shape."""
+    return {name: _packed(value) if isinstance(value, np.ndarray) else value for name, value in asdict(scaling).items()}
+
+
+def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
+    """Return the scaling that `scaling_facts` told.
+
+    Raises:
+        KeyError: If a fact is missing.
+        ValueError: If an array is damaged.
+    """
+    made = SCALINGS[kind]
+    values: dict[str, Any] = {field.name: facts[field.name] for field in fields(made)}
+    unpacked: dict[str, Any] = {name: _unpacked(one) if isinstance(one, dict) else one for name, one in values.items()}
+    return made(**unpacked)
+
+
+def _packed(values: FloatArray) -> dict[str, Any]:
+    raw = values.astype("<f8").tobytes()
+    return {"float64": base64.b64encode(raw).decode("ascii"), "shape": list(values.shape)}
+
+
+def _unpacked(packed: dict[str, Any]) -> FloatArray:
+    raw = base64.b64decode(packed["float64"], validate=True)
+    return np.frombuffer(raw, dtype="<f8").astype(np.float64).reshape(packed["shape"])
+
+
+def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
+    """Return mean and standard deviation of the load, and the standard deviation of its hourly changes."""
+    load_mw = series.load_mw[fit]
+    change_mw = np.diff(load_mw, prepend=load_mw[:1])
+    return (
+        float(load_mw.mean()),
+        _require_varied(series, float(load_mw.std())),
+        _require_varied(series, float(change_mw.std())),
+    )
+
+
+def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> Float32Array:
+    load_mw = series.load_mw
+    change_mw = np.diff(load_mw, prepend=load_mw[:1])
+
+    def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
+        """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
+        return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
+
+    channels = [(next_hour(load_mw, lag_h) - scales.level_mw) / scales.spread_mw for lag_h in (1, DAY_H, WEEK_H)]
+    channels += [next_hour(change_mw, lag_h) / scales.change_mw for lag_h in (1, DAY_H, WEEK_H)]
+    calendar = pd.DatetimeIndex(series.time + HOUR)
+    for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, YEAR_DAYS)):
+        angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
+        channels += [np.sin(angle), np.cos(angle)]
+    return np.stack(channels, axis=1).astype(np.float32)
+
+
+def _require_varied(series: Series, scale_mw: float) -> float:
+    if scale_mw > 0:
+        return scale_mw
+    raise DataError(
+        f"{series.name}: the training part does not vary and cannot be scaled. Give a longer series, or one that varies."
+    )

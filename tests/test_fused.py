@@ -1,0 +1,238 @@
+"""Tests of the fused layers: equal to torch's and to float64, dropout included, and refused where they would be wrong."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from rnncore.errors import Unavailable
+from rnncore.forecast import fused
+from rnncore.forecast.fused import FusedLayers, fused_kernels
+from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
+from tests import reference
+
+KINDS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+def _module(cell: str, features: int, hidden: int, layers: int, dropout: float = 0.0, seed: int = 0) -> nn.GRU | nn.LSTM:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = KINDS[cell](features, hidden, layers, batch_first=True, dropout=dropout)
+        for parameter in module.parameters():
+            # Biases of torch's size, and weights large enough that gates saturate now and then.
+            nn.init.normal_(parameter, std=0.6)
+    return module
+
+
+def _states_and_gradients(states: torch.Tensor, weights: torch.Tensor, *wanted: torch.Tensor) -> list[torch.Tensor]:
+    return [states, *torch.autograd.grad((states * weights).sum(), wanted)]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@given(
+    batch=st.integers(1, 9),
+    hours=st.integers(1, 7),
+    features=st.integers(1, 5),
+    hidden=st.sampled_from([1, 3, 8, 17]),
+    layers=st.integers(1, 3),
+    share=st.floats(0, 1),
+)
+def test_states_and_gradients_are_those_of_torch_in_float64(
+    cell: str, batch: int, hours: int, features: int, hidden: int, layers: int, share: float
+) -> None:
+    last = 1 + round(share * (hours - 1))
+    module = _module(cell, features, hidden, layers)
+    generator = torch.Generator().manual_seed(batch * 100 + hours)
+    inputs = torch.randn(batch, hours, features, generator=generator).requires_grad_()
+    weights = torch.randn(batch, last, hidden, generator=generator)
+    found = _states_and_gradients(
+        FusedLayers(module, fused_kernels()).states(inputs, last), weights, inputs, *module.parameters()
+    )
+    exact, exact_inputs = KINDS[cell](features, hidden, layers, batch_first=True).double(), inputs.detach().double()
+    exact.load_state_dict(module.state_dict())
+    exact_inputs.requires_grad_()
+    expected = _states_and_gradients(exact(exact_inputs)[0][:, -last:], weights.double(), exact_inputs, *exact.parameters())
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= 3e-6 * max(1.0, float(other.detach().abs().max()))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_forecasts_are_those_of_the_naive_reference(cell: Cell) -> None:
+    config = ForecasterConfig(cell=cell, input_size=3, hidden_size=5, num_layers=2)
+    model = new_forecaster(config, seed=1).eval()
+    inputs = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1))
+    weights = {name: value.double().numpy() for name, value in model.state_dict().items()}
+    # As in evaluation, without dropout.
+    model.rnn.dropout = 0.0
+    found = model.read_out(FusedLayers(model.rnn, fused_kernels()).states(inputs, 1)).flatten(1)
+    np.testing.assert_allclose(
+        found.detach().numpy(), reference.forecast(weights, config, inputs.double().numpy()), atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("value", [-200.0, -30.0, -0.7, -1e-3, 0.0, 1e-6, 0.62, 0.63, 9.0, 200.0])
+def test_gates_are_right_where_they_saturate_and_near_zero(value: float) -> None:
+    module = nn.GRU(1, 1, batch_first=True)
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, value)
+    inputs = torch.ones(1, 2, 1)
+    found = FusedLayers(module, fused_kernels()).states(inputs, 2)
+    torch.testing.assert_close(found, module.double()(inputs.double())[0].float(), rtol=2e-6, atol=1e-7)
+
+
+# Blocks and threads
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_more_windows_than_a_block_holds_and_a_last_smaller_block(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_BLOCK_GATES", 3 * 4 * 8)
+    module, inputs = _module(cell, 2, 8, 2), torch.randn(13, 4, 2, generator=torch.Generator().manual_seed(2))
+    found = _states_and_gradients(
+        FusedLayers(module, fused_kernels()).states(inputs, 4), torch.ones(13, 4, 8), *module.parameters()
+    )
+    expected = _states_and_gradients(module(inputs)[0], torch.ones(13, 4, 8), *module.parameters())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_equal_threads_give_equal_bits(cell: Cell) -> None:
+    module, inputs = _module(cell, 2, 8, 2, dropout=0.3), torch.randn(64, 5, 2, generator=torch.Generator().manual_seed(3))
+
+    def once() -> list[torch.Tensor]:
+        torch.manual_seed(7)
+        return _states_and_gradients(
+            FusedLayers(module, fused_kernels()).states(inputs, 5), torch.ones(64, 5, 8), *module.parameters()
+        )
+
+    assert all(torch.equal(one, other) for one, other in zip(once(), once(), strict=True))
+
+
+# Dropout
+
+
+def test_dropout_drops_its_share_scales_the_rest_and_differs_between_passes() -> None:
+    module = _module("gru", 1, 32, 2, dropout=0.25)
+    # The second layer's input part alone: its new gate sees the sum of what is not dropped.
+    for name, parameter in module.named_parameters():
+        if name.endswith("_l1"):
+            nn.init.zeros_(parameter)
+    with torch.no_grad():
+        module.weight_ih_l1[64:] = torch.eye(32)
+    inputs = torch.ones(200, 1, 1)
+    layers = FusedLayers(module, fused_kernels())
+    torch.manual_seed(0)
+    first, second = (layers.states(inputs, 1).detach().clone() for _ in range(2))
+    # An update gate of one half lets half of the new gate's tanh through.
+    below = module.double()
+    kept = torch.atanh(2 * first.double()) / nn.GRU.forward(_lower(below), inputs.double())[0]
+    dropped = kept.abs() < 1e-6
+    assert float(dropped.float().mean()) == pytest.approx(0.25, abs=0.02)
+    torch.testing.assert_close(kept[~dropped], torch.full_like(kept[~dropped], 1 / 0.75), rtol=1e-4, atol=0)
+    by_unit, by_window = dropped.float().mean((0, 1)), dropped.float().mean((1, 2))
+    assert by_unit.std() < 0.06
+    assert by_window.std() < 0.12
+    assert not torch.equal(first, second)
+
+
+def _lower(module: nn.GRU | nn.LSTM) -> nn.GRU:
+    """Return the first layer of a module by itself."""
+    lower = nn.GRU(module.input_size, module.hidden_size, batch_first=True).double()
+    lower.load_state_dict({name: value for name, value in module.state_dict().items() if name.endswith("_l0")})
+    return lower
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gradients_through_dropout_are_those_of_finite_differences(cell: str) -> None:
+    module = _module(cell, 2, 3, 2, dropout=0.4)
+    inputs, layers = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(4)), FusedLayers(module, fused_kernels())
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(5)
+        return layers.states(inputs, 3).square().sum()
+
+    gradients = torch.autograd.grad(loss(), list(module.parameters()))
+    for parameter, gradient in zip(module.parameters(), gradients, strict=True):
+        flat = parameter.data.view(-1)
+        for place in range(0, len(flat), 5):
+            before = float(flat[place])
+            ends = []
+            for step in (1e-2, -1e-2):
+                flat[place] = before + step
+                ends.append(float(loss().detach()))
+            flat[place] = before
+            assert float(gradient.view(-1)[place]) == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-3)
+
+
+# What is refused
+
+
+def test_gradients_of_a_pass_whose_memory_was_used_again_are_refused() -> None:
+    module, inputs = _module("gru", 2, 4, 1), torch.randn(3, 4, 2)
+    layers = FusedLayers(module, fused_kernels())
+    first = layers.states(inputs, 1).sum()
+    second = layers.states(inputs, 1).sum()
+    with pytest.raises(RuntimeError, match="used again; take the gradients before the next pass"):
+        first.backward()
+    second.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="used again"):
+        second.backward()
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fused._load.cache_clear()
+    yield tmp_path
+    fused._load.cache_clear()
+
+
+def test_the_kernels_are_compiled_once_and_kept(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused_kernels()
+    (library,) = (empty_cache / "rnncore").iterdir()
+    written_ns = library.stat().st_mtime_ns
+    fused._load.cache_clear()
+    fused_kernels()
+    assert library.stat().st_mtime_ns == written_ns
+
+
+@pytest.mark.parametrize(
+    ("compiler", "why"),
+    [
+        ("/nowhere/cc", "No such file or directory"),
+        ("false", "returned non-zero exit status 1"),
+    ],
+)
+def test_a_compiler_that_is_missing_or_fails_is_told(
+    compiler: str, why: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    with pytest.raises(Unavailable, match=rf"no fused kernels: .*{why}.*\. Install GCC on Linux, or train with the implem"):
+        fused_kernels()
+    assert list(empty_cache.rglob("*.so")) == []
+
+
+def test_wrong_kernels_are_found_out(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_compile: Any = fused._compile
+
+    def compile_wrongly(command: list[str], source: str, library: Path) -> None:
+        true_compile(command, source.replace("n + z * (h[j] - n)", "n + z * (h[j] + n)"), library)
+
+    monkeypatch.setattr(fused, "_compile", compile_wrongly)
+    with pytest.raises(Unavailable, match="a GRU of theirs gives other answers than torch's"):
+        fused_kernels()
+
+
+def test_the_kernels_bring_no_threads_of_their_own(empty_cache: Path) -> None:
+    fused_kernels()
+    (library,) = (empty_cache / "rnncore").iterdir()
+    needed = subprocess.run(["readelf", "-d", str(library)], capture_output=True, text=True, check=True).stdout
+    assert "gomp" not in needed
