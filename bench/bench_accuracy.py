@@ -19,20 +19,20 @@ from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
-TRAINING_STEPS = {"gate": 5, "quick": 60, "default": 300, "full": None}
+TRAINING_STEPS = {"gate": 5, "quick": 150, "default": None, "full": None}
 
 # Points of the curve of sMAPE over training time, the last at the end; the gate's short processes draw none.
-CURVE_POINTS = {"gate": 0, "quick": 3, "default": 8, "full": 20}
+CURVE_POINTS = {"gate": 0, "quick": 3, "default": 10, "full": 20}
 
 
 @pytest.fixture(scope="session")
-def trained(request, rnn_threads, windows_of):
+def trained(request, rnn_threads, rnn_dataset, windows_of):
     """Trained forecasters by cell, each trained once, on the CPU: what it took, and its sMAPE in torch."""
     made = {}
 
     def train(cell, rnn_benchmark):
         if cell not in made:
-            recipe = preset("fast", cell)
+            recipe = _recipe(cell, rnn_dataset)
             only_checked = request.config.getoption("benchmark_disable")
             scale = "quick" if only_checked else request.config.getoption("rnn_scale")
             torch.set_num_threads(rnn_threads)
@@ -53,16 +53,20 @@ def trained(request, rnn_threads, windows_of):
     return train
 
 
+def _recipe(cell, dataset):
+    return preset("fast", cell, [series.name for series in dataset.series])
+
+
 def _evenly_spread(steps, points):
     return frozenset(round(steps * point / points) for point in range(1, points + 1))
 
 
 @pytest.fixture(scope="session")
-def baselines(request, windows_of):
+def baselines(request, rnn_dataset, windows_of):
     """SMAPE of the baselines by name; none for the gate's short processes."""
     if request.config.getoption("rnn_scale") == "gate":
         return {}
-    windows = windows_of(preset("fast", "gru").windows)
+    windows = windows_of(_recipe("gru", rnn_dataset).windows)
     return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
 
 
@@ -72,8 +76,8 @@ def _scores_of(runtime_name, model, device, precision, threads, windows):
 
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
-def test_score(rnn_case, rnn_benchmark, rnn_threads, windows_of, source_for, right_answers, trained, baselines):
-    windows = windows_of(preset("fast", rnn_case.cell).windows)
+def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, source_for, right_answers, trained, baselines):
+    windows = windows_of(_recipe(rnn_case.cell, rnn_dataset).windows)
     model, training, reference = trained(rnn_case.cell, rnn_benchmark)
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)

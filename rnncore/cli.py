@@ -172,9 +172,10 @@ def describe(
     as_json: JsonOption = False,
 ) -> None:
     """Show zones, faults and window counts of a data set."""
-    from rnncore.forecast.windows import WindowConfig
+    from rnncore.forecast.windows import WindowConfig, make_windows
 
-    dataset, windows = _open(data, WindowConfig(lookback=lookback, split=split), clean)
+    dataset = _dataset(data, clean)
+    windows = make_windows(dataset, WindowConfig(lookback=lookback, split=split, drop_gaps=clean))
     zones = [
         {
             "name": zone.name,
@@ -240,10 +241,12 @@ def train(
     from rnncore.forecast.model import new_forecaster, save_forecaster
     from rnncore.forecast.presets import preset as recipe_of
     from rnncore.forecast.training import TRAINING_PRECISION, Trainer, fit
+    from rnncore.forecast.windows import make_windows
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
     _require_suffix(path, ".safetensors")
-    recipe = recipe_of(preset, cell)
+    dataset = _dataset(data, clean)
+    recipe = recipe_of(preset, cell, [series.name for series in dataset.series])
     config = replace(
         recipe.train,
         seed=seed,
@@ -252,7 +255,7 @@ def train(
         max_steps=max_steps,
         max_seconds=max_seconds,
     )
-    dataset, windows = _open(data, replace(recipe.windows, split=split), clean)
+    windows = make_windows(dataset, replace(recipe.windows, split=split, drop_gaps=clean))
     model = new_forecaster(recipe.forecaster, seed)
     trainer = Trainer(model, windows, config, resolve_device(device))
     checkpoint = path.with_suffix(".checkpoint.safetensors")
@@ -302,14 +305,15 @@ def evaluate(
     The windows are those that the model was trained with; --split and --clean are for baselines alone.
     """
     from rnncore.forecast.baselines import baseline_scores
-    from rnncore.forecast.windows import WindowConfig
+    from rnncore.forecast.windows import WindowConfig, make_windows
 
     if model is not None and (split != "article" or clean):
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
     if model is None and not baselines:
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
     config = _window_config(model) if model else WindowConfig(split=split)
-    dataset, windows = _open(data, config, clean or config.drop_gaps)
+    dataset = _dataset(data, clean or config.drop_gaps)
+    windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps))
     scores = _score_model(model, runtime, device, windows) if model else None
     rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
     facts: dict[str, Any] = {
@@ -809,17 +813,14 @@ def recover(
         typer.echo(f"{outcome}: {fullname}")
 
 
-def _open(data: str | None, config: "WindowConfig", clean: bool) -> "tuple[Dataset, Windows]":
-    """Open the data set and make its windows; say which data it is where it was not asked for by name."""
+def _dataset(data: str | None, clean: bool) -> "Dataset":
+    """Open the data set; say which it is where it was not asked for by name."""
     from rnncore.forecast.datasets import open_dataset
-    from rnncore.forecast.windows import make_windows
 
     dataset = open_dataset(data)
     if data is None:
         err.print(f"Data: {dataset.name}")
-    if clean:
-        dataset, config = dataset.cleaned(), replace(config, drop_gaps=True)
-    return dataset, make_windows(dataset, config)
+    return dataset.cleaned() if clean else dataset
 
 
 def _window_config(model: Path) -> "WindowConfig":
