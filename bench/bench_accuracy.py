@@ -38,7 +38,9 @@ def trained(request, rnn_threads, rnn_dataset, windows_of):
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
             windows = windows_of(recipe.windows)
-            trainer = Trainer(model, windows, replace(recipe.train, max_steps=TRAINING_STEPS[scale]), resolve_device("cpu"))
+            trainer = Trainer(
+                model, windows, replace(recipe.training_on(windows), max_steps=TRAINING_STEPS[scale]), resolve_device("cpu")
+            )
 
             def smape_on_the_way(model):
                 with rnn_benchmark.part("curves"):

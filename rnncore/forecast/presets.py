@@ -1,14 +1,19 @@
 """Two recipes: the article's, to the letter, and our best."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.features import NUM_FEATURES
 from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.model import Cell, ForecasterConfig
-from rnncore.forecast.training import TrainConfig
-from rnncore.forecast.windows import WindowConfig
+from rnncore.forecast.training import TrainConfig, training_windows
+from rnncore.forecast.windows import WindowConfig, Windows
+
+
+# Fewer would leave a recipe without a schedule to speak of.
+LEAST_STEPS, LEAST_STEPS_PER_EPOCH = 300, 8
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,18 @@ class Preset:
     windows: WindowConfig
     forecaster: ForecasterConfig
     train: TrainConfig
+
+    def training_on(self, windows: Windows) -> TrainConfig:
+        """Return how to train on some windows: short series get smaller batches and more passes, for enough steps.
+
+        A recipe whose windows have one target each, as the article's, stays as it is.
+        """
+        if self.train.targets_per_window == 1:
+            return self.train
+        count = training_windows(windows, self.train.targets_per_window)
+        batch_size = min(self.train.batch_size, max(1, count // LEAST_STEPS_PER_EPOCH))
+        epochs = math.ceil(LEAST_STEPS / max(1, count // batch_size))
+        return replace(self.train, batch_size=batch_size, epochs=max(self.train.epochs, epochs))
 
 
 def preset(name: str, cell: Cell, zones: Sequence[str] = ()) -> Preset:

@@ -306,6 +306,11 @@ class _Places:
         return torch.from_numpy(np.flatnonzero(fits & (self._in_run % self._targets == offset)))
 
 
+def training_windows(windows: Windows, targets_per_window: int) -> int:
+    """Return how many training windows of so many targets an epoch has, at least."""
+    return _Places(windows.train_start, targets_per_window).fewest
+
+
 def _layers_of(
     model: Forecaster, implementation: Implementation, device: torch.device
 ) -> tuple[Implementation, FusedLayers | None]:
