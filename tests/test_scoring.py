@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.forecast import scoring
+from rnncore.forecast.features import FeatureKind
 from rnncore.forecast.scoring import (
     Score,
     forecast_test_hours,
@@ -106,7 +107,7 @@ def test_the_mean_of_scores_is_that_of_each_figure() -> None:
 
 def test_tested_loads_are_the_last_of_each_zone_in_order_of_time(windows: Windows, small_dataset: Dataset) -> None:
     for series, tested in zip(small_dataset.series, (31, 24), strict=True):
-        np.testing.assert_array_equal(scoring.load_of_tested_hours(windows, series.name), series.load_mw[-tested:])
+        np.testing.assert_array_equal(scoring.load_of_tested_hours(windows, series.name)[:, 0], series.load_mw[-tested:])
 
 
 def _weighted_sum(inputs: np.ndarray) -> np.ndarray:
@@ -136,7 +137,7 @@ def test_a_model_that_repeats_the_last_load_forecasts_the_hour_before(windows: W
     forecasts = forecast_test_hours(lambda inputs: inputs[:, -1, :1], windows)
     for zone in windows.zones:
         rows = windows.target_rows(windows.test_start[zone.test])
-        np.testing.assert_allclose(forecasts[zone.name], windows.load_mw[rows - 1], rtol=1e-6)
+        np.testing.assert_allclose(forecasts[zone.name][:, 0], windows.load_mw[rows - 1], rtol=1e-6)
 
 
 def test_a_zone_without_tested_hours_is_left_out(make_series: Callable[..., Series]) -> None:
@@ -185,9 +186,13 @@ def test_the_smape_of_the_windows_of_a_zone_is_that_of_its_tested_hours(windows:
     assert smape_of_windows_pct(windows, start, output) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("features", ["article", "lagged"])
-def test_the_smape_of_windows_of_a_perfect_model_is_rounding(features: str, small_dataset: Dataset) -> None:
-    windows = make_windows(small_dataset, WindowConfig(features=features, lookback=5))
+@pytest.mark.parametrize("horizon", [1, 5])
+@pytest.mark.parametrize("features", ["article", "lagged", "linear"])
+def test_the_smape_of_windows_of_a_perfect_model_is_rounding(
+    features: FeatureKind, horizon: int, make_series: Callable[..., Series]
+) -> None:
+    dataset = Dataset("made", (make_series("A", hours=700, seed=1), make_series("B", hours=630, seed=2)))
+    windows = make_windows(dataset, WindowConfig(features=features, lookback=5, horizon=horizon))
     start = windows.train_start[::-7]
-    output = windows.target[windows.target_rows(start)][:, None]
+    output = windows.target[windows.target_rows(start)]
     assert smape_of_windows_pct(windows, start, output) < 1e-4

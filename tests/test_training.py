@@ -13,12 +13,21 @@ import pytest
 import torch
 from torch import nn
 
-from rnncore.errors import ConfigError, ModelFileError
+from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.forecast import training
 from rnncore.forecast.device import cudnn_precision
-from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
+from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, new_forecaster, save_forecaster
 from rnncore.forecast.series import Dataset, Series
-from rnncore.forecast.training import Progress, TrainConfig, Trainer, TrainResult, Watch, fit, learning_rate_at
+from rnncore.forecast.training import (
+    Implementation,
+    Progress,
+    TrainConfig,
+    Trainer,
+    TrainResult,
+    Watch,
+    fit,
+    learning_rate_at,
+)
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 CPU = torch.device("cpu")
@@ -80,7 +89,7 @@ def test_batches_on_the_device_are_those_of_the_windows(windows: Windows) -> Non
     inputs, targets = resident.inputs(torch.from_numpy(start)), resident.targets(torch.from_numpy(start))
     assert inputs.dtype == torch.float32
     np.testing.assert_array_equal(inputs.numpy(), [windows.features[row : row + LOOKBACK] for row in start])
-    np.testing.assert_array_equal(targets.numpy(), [[windows.target[row + LOOKBACK]] for row in start])
+    np.testing.assert_array_equal(targets.numpy(), [windows.target[row + LOOKBACK] for row in start])
 
 
 def test_an_epoch_takes_every_training_window_once_in_an_order_of_its_own(windows: Windows) -> None:
@@ -134,7 +143,7 @@ def _reference_steps(trainer: Trainer, windows: Windows, steps: int) -> tuple[Fo
     for step in range(steps):
         rows = order[step * config.batch_size : (step + 1) * config.batch_size]
         inputs = torch.stack([torch.from_numpy(windows.features[row : row + LOOKBACK].copy()) for row in rows])
-        targets = torch.tensor([[float(windows.target[row + LOOKBACK])] for row in rows])
+        targets = torch.tensor([[float(windows.target[row + LOOKBACK, 0])] for row in rows])
         difference = model(inputs) - targets
         if config.loss == "mse":
             loss = (difference**2).mean()
@@ -703,3 +712,107 @@ def test_scoring_on_the_way_is_no_training_time(windows: Windows) -> None:
         _trainer(windows, replace(CONFIG, batch_size=16, epochs=1, max_steps=2)), watch=Watch(slow, frozenset({1, 2}))
     )
     assert time.perf_counter() - began_s - result.seconds > 0.99
+
+
+# Windows of several targets
+
+
+@pytest.fixture(scope="module")
+def gaps(make_series: Callable[..., Series]) -> Windows:
+    """Windows of two zones, with gaps in one."""
+    a, b = make_series("A", hours=700), make_series("B", hours=500)
+    kept = np.delete(np.arange(700), [200, 201, 430])
+    broken = replace(a, time=a.time[kept], load_mw=a.load_mw[kept])
+    return make_windows(Dataset("gaps", (broken, b)), WindowConfig(lookback=LOOKBACK, drop_gaps=True))
+
+
+@pytest.mark.parametrize("targets", [1, 2, 24])
+def test_windows_of_several_targets_hold_targets_of_training_windows_each_once(targets: int, gaps: Windows) -> None:
+    trainer = _trainer(gaps, replace(CONFIG, batch_size=2, targets_per_window=targets))
+    allowed = set(gaps.train_start.tolist())
+    seen = []
+    for epoch in range(6):
+        start = trainer.epoch_order(epoch).tolist()
+        assert trainer.steps_per_epoch <= len(start) // 2
+        hours = [place + target for place in start for target in range(targets)]
+        assert len(set(hours)) == len(hours)
+        assert set(hours) <= allowed
+        # Beside the ends of the four runs of consecutive windows, nothing is left out.
+        assert len(hours) >= len(allowed) - 4 * 2 * (targets - 1)
+        seen.append(frozenset(start))
+    assert (len(set(seen)) > 1) == (targets > 1)
+
+
+@pytest.mark.parametrize("implementation", ["aten", "fused"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_step_on_several_targets_is_that_of_states_run_on_by_hand(
+    cell: Cell, implementation: Implementation, gaps: Windows
+) -> None:
+    targets = 5
+    forecaster = ForecasterConfig(cell=cell, hidden_size=8, num_layers=2, dropout=0.0)
+    config = replace(CONFIG, batch_size=3, targets_per_window=targets, implementation=implementation)
+    trainer = _trainer(gaps, config, forecaster)
+    model = new_forecaster(forecaster, 1).double()
+    start = trainer.epoch_order(0)[:3]
+    losses = []
+    for row in start.tolist():
+        for target in range(targets):
+            inputs = torch.from_numpy(gaps.features[row : row + LOOKBACK + target]).double().unsqueeze(0)
+            losses.append((model(inputs)[0, 0] - float(gaps.target[row + LOOKBACK + target, 0])) ** 2)
+    expected = torch.stack(losses).mean()
+    expected.backward()
+    assert float(trainer.train_step(start, 0)) == pytest.approx(float(expected.detach()), rel=1e-5)
+    for timed, exact in zip(trainer.model.parameters(), model.parameters(), strict=True):
+        assert timed.grad is not None
+        assert exact.grad is not None
+        assert (timed.grad - exact.grad).abs().max() <= 1e-5 * exact.grad.abs().max()
+
+
+def test_a_training_on_several_leads_learns_each(make_series: Callable[..., Series]) -> None:
+    windows = make_windows(
+        Dataset("one", (make_series("A", hours=900),)), WindowConfig(features="lagged", lookback=LOOKBACK, horizon=3)
+    )
+    forecaster = ForecasterConfig(input_size=12, hidden_size=8, num_layers=1, dropout=0.0, horizon=3)
+    trainer = _trainer(windows, replace(CONFIG, batch_size=16, targets_per_window=2), forecaster)
+    start = trainer.epoch_order(0)[:16]
+    assert trainer.resident.targets(start).shape == (16, 6)
+    row = int(start[0]) + LOOKBACK
+    expected = [windows.target[row + hour, lead] for hour in range(2) for lead in range(3)]
+    np.testing.assert_array_equal(trainer.resident.targets(start)[0].numpy(), expected)
+    first = float(trainer.train_step(start, 0))
+    for step in range(1, 60):
+        last = float(trainer.train_step(start, step))
+    assert last < 0.8 * first
+
+
+@pytest.mark.parametrize("implementation", ["aten", "fused"])
+def test_equal_seeds_give_equal_bits(implementation: Implementation, gaps: Windows) -> None:
+    config = replace(CONFIG, batch_size=4, targets_per_window=12, epochs=2, implementation=implementation)
+    one, other = (_trainer(gaps, config) for _ in range(2))
+    fit(one), fit(other)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size is 64, but there are \d+ training windows of 100 targets\. Give"):
+        _trainer(gaps, replace(CONFIG, targets_per_window=100))
+
+
+def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _trainer(windows).implementation == "fused"
+    assert _trainer(windows, replace(CONFIG, implementation="aten")).implementation == "aten"
+
+    def missing() -> None:
+        raise Unavailable("no fused kernels: made for a test.")
+
+    monkeypatch.setattr(training, "fused_kernels", missing)
+    assert _trainer(windows).implementation == "aten"
+    with pytest.raises(Unavailable, match="made for a test"):
+        _trainer(windows, replace(CONFIG, implementation="fused"))
+
+
+def test_a_checkpoint_of_another_implementation_is_refused(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows, replace(CONFIG, max_steps=2)), checkpoint)
+    with pytest.raises(ModelFileError, match="was written with implementation 'fused', but 'aten' is asked for"):
+        fit(_trainer(windows, replace(CONFIG, implementation="aten")), checkpoint, resume=True)

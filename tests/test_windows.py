@@ -17,6 +17,9 @@ from rnncore.forecast.windows import ARTICLE_LOOKBACK, WindowConfig, Windows, Zo
 
 ARTICLE = WindowConfig(lookback=5)
 LAGGED = WindowConfig(features="lagged", lookback=6, scale_on="train")
+LINEAR = WindowConfig(features="linear", lookback=6, scale_on="train", zones=("A", "B"))
+A_DAY = replace(LINEAR, horizon=24)
+HONEST = [replace(ARTICLE, scale_on="train"), LAGGED, replace(LAGGED, horizon=7), LINEAR, A_DAY]
 CONFIGS = [ARTICLE, replace(ARTICLE, scale_on="train"), LAGGED, replace(LAGGED, scale_on="all")]
 
 
@@ -122,14 +125,14 @@ def test_inputs_targets_and_megawatts_are_those_of_the_loops(config: WindowConfi
             expected = np.array([naive.features[start : start + lookback] for start in starts.tolist()])
             np.testing.assert_allclose(inputs, expected, rtol=0, atol=2e-6)
             np.testing.assert_allclose(
-                windows.target[rows], [naive.target[start + lookback] for start in starts.tolist()], rtol=0, atol=2e-6
+                windows.target[rows, 0], [naive.target[start + lookback] for start in starts.tolist()], rtol=0, atol=2e-6
             )
             output = np.linspace(-1, 1, len(starts), dtype=np.float32)
             megawatts = [
                 naive.offset_mw[start + lookback] + naive.scale_mw * float(value)
                 for start, value in zip(starts.tolist(), output, strict=True)
             ]
-            np.testing.assert_allclose(windows.to_mw(zone, in_all, output), megawatts, rtol=1e-10)
+            np.testing.assert_allclose(windows.to_mw(zone, in_all, output[:, None])[:, 0], megawatts, rtol=1e-10)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -140,7 +143,7 @@ def test_a_target_turned_into_megawatts_is_the_load(config: WindowConfig, small_
         rows = windows.target_rows(start)
         # Float32 targets: seven digits of a range of a few hundred MW.
         np.testing.assert_allclose(
-            windows.to_mw(zone, start, windows.target[rows]), windows.load_mw[rows], rtol=0, atol=1e-3
+            windows.to_mw(zone, start, windows.target[rows])[:, 0], windows.load_mw[rows], rtol=0, atol=1e-3
         )
 
 
@@ -177,31 +180,53 @@ def test_a_calendar_field_that_never_changes_becomes_zero(make_series: Callable[
 # What is known when
 
 
+@pytest.fixture(scope="module")
+def longer_dataset(make_series: Callable[..., Series]) -> Dataset:
+    """Two zones, long enough for lags of two weeks."""
+    return Dataset("longer", (make_series("A", hours=900, seed=1), make_series("B", hours=800, seed=2)))
+
+
 @pytest.mark.parametrize("zone_index", [0, 1])
-@pytest.mark.parametrize("config", [replace(ARTICLE, scale_on="train"), LAGGED])
-def test_a_tested_window_knows_nothing_of_its_target_or_later(
-    config: WindowConfig, zone_index: int, small_dataset: Dataset
+@pytest.mark.parametrize("config", HONEST)
+def test_a_tested_window_knows_nothing_of_its_targets_or_later(
+    config: WindowConfig, zone_index: int, longer_dataset: Dataset
 ) -> None:
-    before = make_windows(small_dataset, config)
+    before = make_windows(longer_dataset, config)
     zone = before.zones[zone_index]
-    for start in before.test_start[zone.test][::7]:
+    for start in before.test_start[zone.test][::13]:
         one = np.array([start])
         target_row = int(before.target_rows(one)[0])
         after = make_windows(
-            _with_load(small_dataset, zone_index, target_row - zone.rows.start, 500.0, to_the_end=True), config
+            _with_load(longer_dataset, zone_index, target_row - zone.rows.start, 500.0, to_the_end=True), config
         )
         np.testing.assert_array_equal(after.inputs(one), before.inputs(one))
-        output = np.array([0.25], dtype=np.float32)
+        output = np.full((1, config.horizon), 0.25, dtype=np.float32)
         np.testing.assert_array_equal(after.to_mw(after.zones[zone_index], one, output), before.to_mw(zone, one, output))
         assert after.load_mw[target_row] == before.load_mw[target_row] + 500
 
 
-@pytest.mark.parametrize("config", [replace(ARTICLE, scale_on="train"), LAGGED])
-def test_tested_hours_move_no_scale_and_no_training_window(config: WindowConfig, small_dataset: Dataset) -> None:
-    before = make_windows(small_dataset, config)
+@pytest.mark.parametrize("config", HONEST)
+def test_shuffled_future_loads_change_nothing_that_a_test_sees(config: WindowConfig, longer_dataset: Dataset) -> None:
+    before = make_windows(longer_dataset, config)
+    zone = before.zones[0]
+    start = before.test_start[zone.test][:1]
+    row = int(before.target_rows(start)[0]) - zone.rows.start
+    series = longer_dataset.series[0]
+    load_mw = series.load_mw.copy()
+    np.random.default_rng(0).shuffle(load_mw[row:])
+    shuffled = replace(longer_dataset, series=(replace(series, load_mw=load_mw), longer_dataset.series[1]))
+    after = make_windows(shuffled, config)
+    np.testing.assert_array_equal(after.inputs(start), before.inputs(start))
+    np.testing.assert_array_equal(after.offset_mw[before.target_rows(start)], before.offset_mw[before.target_rows(start)])
+    assert not np.array_equal(after.load_mw, before.load_mw)
+
+
+@pytest.mark.parametrize("config", HONEST)
+def test_tested_hours_move_no_scale_and_no_training_window(config: WindowConfig, longer_dataset: Dataset) -> None:
+    before = make_windows(longer_dataset, config)
     zone = before.zones[0]
     first_tested = int(before.target_rows(before.test_start[zone.test])[0]) - zone.rows.start
-    after = make_windows(_with_load(small_dataset, 0, first_tested, 5000.0, to_the_end=True), config)
+    after = make_windows(_with_load(longer_dataset, 0, first_tested, 5000.0, to_the_end=True), config)
     assert [one.scale_mw for one in after.zones] == [one.scale_mw for one in before.zones]
     np.testing.assert_array_equal(after.inputs(after.train_start), before.inputs(before.train_start))
     rows = before.target_rows(before.train_start)
@@ -371,7 +396,7 @@ def test_a_zone_whose_training_part_does_not_vary_is_named(make_series: Callable
 @pytest.mark.parametrize(
     ("setting", "value", "text"),
     [
-        ("features", "raw", "features is 'raw'; allowed: article, lagged"),
+        ("features", "raw", "features is 'raw'; allowed: article, lagged, linear"),
         ("lookback", 0, "lookback is 0; give a number of hours of at least 1"),
         ("scale_on", "test", "scale_on is 'test'; allowed: all, train"),
         ("split", "random", "split is 'random'; allowed: article, date"),
@@ -420,3 +445,62 @@ def test_the_real_files_give_as_many_windows_as_the_article_has(pjm_windows: Win
     assert len(pjm_windows.train_start) == 980_185
     assert len(pjm_windows.test_start) == 108_902
     assert WEEK_H > ARTICLE_LOOKBACK == pjm_windows.config.lookback
+
+
+# Leads and zones
+
+
+@pytest.mark.parametrize("config", [replace(LAGGED, horizon=5), A_DAY, replace(ARTICLE, horizon=3)])
+def test_targets_of_all_leads_turned_into_megawatts_are_the_loads_that_follow(
+    config: WindowConfig, longer_dataset: Dataset
+) -> None:
+    windows = make_windows(longer_dataset, config)
+    for series, zone in zip(longer_dataset.series, windows.zones, strict=True):
+        for start in (windows.train_start[zone.train], windows.test_start[zone.test]):
+            rows = windows.target_rows(start)
+            expected = [
+                [series.load_mw[row - zone.rows.start + lead] for lead in range(config.horizon)] for row in rows.tolist()
+            ]
+            np.testing.assert_array_equal(windows.target_load_mw(start), expected)
+            np.testing.assert_allclose(windows.to_mw(zone, start, windows.target[rows]), expected, rtol=1e-5)
+
+
+def test_no_lead_of_a_training_window_is_tested_and_none_of_a_tested_one_lies_beyond_the_end(
+    longer_dataset: Dataset,
+) -> None:
+    windows = make_windows(longer_dataset, A_DAY)
+    for series, zone in zip(longer_dataset.series, windows.zones, strict=True):
+        tested = (len(series.time) - 90) // 10
+        first_tested = zone.rows.start + len(series.time) - tested
+        assert windows.target_rows(windows.train_start[zone.train]).max() + 24 == first_tested
+        rows = windows.target_rows(windows.test_start[zone.test])
+        assert (rows.min(), rows.max() + 24) == (first_tested, zone.rows.stop)
+
+
+def test_a_zone_has_its_own_channel_and_an_unknown_one_has_none(longer_dataset: Dataset) -> None:
+    windows = make_windows(longer_dataset, replace(LINEAR, zones=("B", "C")))
+    channels = windows.features[:, -2:]
+    assert windows.num_features == 16
+    assert np.all(channels[windows.zones[0].rows] == 0)
+    assert np.all(channels[windows.zones[1].rows] == [1, 0])
+
+
+def test_windows_of_given_scalings_are_those_of_the_series_that_they_were_fitted_on(longer_dataset: Dataset) -> None:
+    fitted = make_windows(longer_dataset, LINEAR)
+    scalings = {zone.name: zone.scaling for zone in fitted.zones}
+    # What follows from fewer hours would be other scales.
+    shorter = replace(longer_dataset, series=tuple(_first_rows(series, 700) for series in longer_dataset.series))
+    given, own = make_windows(shorter, LINEAR, scalings), make_windows(shorter, LINEAR)
+    rows = given.zones[0].rows
+    np.testing.assert_array_equal(given.features[rows], fitted.features[: rows.stop])
+    assert not np.array_equal(own.features[rows], fitted.features[: rows.stop])
+
+
+def _first_rows(series: Series, rows: int) -> Series:
+    return replace(series, time=series.time[:rows], load_mw=series.load_mw[:rows])
+
+
+@pytest.mark.parametrize("horizon", [0, 25])
+def test_a_horizon_beyond_a_day_is_refused(horizon: int) -> None:
+    with pytest.raises(ConfigError, match=f"horizon is {horizon}; give a number of hours from 1 to 24"):
+        WindowConfig(horizon=horizon)

@@ -1,7 +1,8 @@
 """Forecasts that any trained network has to beat: naive rules and least squares.
 
-All of them forecast the tested hours of `Windows` from earlier rows of the same zone, by position, as the article's
-windows do. The linear models are fitted on the hours before the tested ones.
+All of them forecast the tested hours of `Windows`, and the leads after them, from rows of the same zone before the tested
+hour, by position, as the article's windows do. The linear models are fitted on the hours before the tested ones, directly
+for each lead.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,10 @@ def _same_load_before(lag_h: int) -> Callable[[Windows, ZoneWindows], FloatArray
     def forecast(windows: Windows, zone: ZoneWindows) -> FloatArray:
         tested = _tested_rows(windows, zone)
         _require_history(zone, tested, lag_h)
-        return windows.load_mw[tested - lag_h]
+        # A lead beyond the lag repeats what is known of it.
+        lead = np.arange(windows.config.horizon)
+        forecast_mw: FloatArray = windows.load_mw[tested[:, None] + lead % lag_h - lag_h]
+        return forecast_mw
 
     return forecast
 
@@ -56,9 +60,9 @@ def _autoregression(windows: Windows, zone: ZoneWindows) -> FloatArray:
     """Forecast by one least-squares model on the last 90 loads."""
     tested = _tested_rows(windows, zone)
     _require_history(zone, tested, 2 * AR_LAGS)
-    fitted = np.arange(zone.rows.start + AR_LAGS, tested[0])
+    fitted = np.arange(zone.rows.start + AR_LAGS, tested[0] - windows.config.horizon + 1)
     return _fit_and_forecast(
-        _lagged_loads(windows, fitted, AR_LAGS), windows.load_mw[fitted], _lagged_loads(windows, tested, AR_LAGS)
+        _lagged_loads(windows, fitted, AR_LAGS), _leads(windows, fitted), _lagged_loads(windows, tested, AR_LAGS)
     )
 
 
@@ -66,9 +70,9 @@ def _per_hour_regressions(windows: Windows, zone: ZoneWindows) -> FloatArray:
     """Forecast by 24 least-squares models, one per hour of the day, on the last 73 loads and the weekday."""
     tested = _tested_rows(windows, zone)
     _require_history(zone, tested, DAY_H * 2 * (PER_HOUR_LAGS + 7))
-    fitted = np.arange(zone.rows.start + PER_HOUR_LAGS, tested[0])
+    fitted = np.arange(zone.rows.start + PER_HOUR_LAGS, tested[0] - windows.config.horizon + 1)
     hour, weekday = _hour_and_weekday(windows)
-    forecast_mw = np.empty(len(tested))
+    forecast_mw = np.empty((len(tested), windows.config.horizon))
     for of_day in range(DAY_H):
         fit_rows = fitted[hour[fitted] == of_day]
         here = hour[tested] == of_day
@@ -76,7 +80,7 @@ def _per_hour_regressions(windows: Windows, zone: ZoneWindows) -> FloatArray:
             continue
         forecast_mw[here] = _fit_and_forecast(
             _lags_and_weekday(windows, weekday, fit_rows),
-            windows.load_mw[fit_rows],
+            _leads(windows, fit_rows),
             _lags_and_weekday(windows, weekday, tested[here]),
         )
     return forecast_mw
@@ -89,6 +93,12 @@ BASELINES: dict[str, Callable[[Windows, ZoneWindows], FloatArray]] = {
     "ar_90": _autoregression,
     "per_hour_regressions": _per_hour_regressions,
 }
+
+
+def _leads(windows: Windows, rows: RowArray) -> FloatArray:
+    """Return the load of rows and of those that follow. Shape (rows, L)."""
+    leads_mw: FloatArray = windows.load_mw[rows[:, None] + np.arange(windows.config.horizon)]
+    return leads_mw
 
 
 def _tested_rows(windows: Windows, zone: ZoneWindows) -> RowArray:
@@ -126,4 +136,5 @@ def _fit_and_forecast(fit_inputs: FloatArray, fit_target: FloatArray, inputs: Fl
 
     # Least squares by the normal equations: five times faster than by SVD, and equal to 1e-7 % sMAPE on the PJM files.
     model = Ridge(alpha=RIDGE_MW2, solver="cholesky").fit(fit_inputs, fit_target)
-    return np.asarray(model.predict(inputs), dtype=np.float64)
+    # Of a single lead, scikit-learn leaves out the column.
+    return np.asarray(model.predict(inputs), dtype=np.float64).reshape(len(inputs), -1)

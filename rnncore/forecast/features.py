@@ -19,6 +19,7 @@ from rnncore.forecast.linear import (
     HourlyRegressions,
     daily_change_mw,
     fit_hourly_regressions,
+    leads_mw,
 )
 from rnncore.forecast.series import HOUR, Float32Array, FloatArray, Series
 
@@ -32,7 +33,8 @@ class Described:
 
     Attributes:
         features: Inputs of each row. Shape (N, F), float32.
-        offset_mw: What a model output of 0 means for each row and for the one after the last. Shape (N + 1,).
+        offset_mw: What model outputs of 0 mean for each row and for the one after the last, as the first hour that is
+            forecast, and for those that follow. Shape (N + 1, L).
     """
 
     features: Float32Array
@@ -46,20 +48,22 @@ class ArticleScaling:
     Attributes:
         low: Smallest value of each. Shape (5,).
         span: Largest less smallest; 1 where they are equal, as the month of a series shorter than that. Shape (5,).
+        horizon: Leads, L.
     """
 
     low: FloatArray
     span: FloatArray
+    horizon: int
 
     first_row = 0
 
     @classmethod
-    def fit(cls, series: Series, fit: slice) -> Self:
+    def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit the ranges on some rows."""
         columns = cls._columns(series)[fit]
         low, span = columns.min(axis=0), np.ptp(columns, axis=0)
         _require_varied(series, float(span[0]))
-        return cls(low, np.where(span == 0, 1.0, span))
+        return cls(low, np.where(span == 0, 1.0, span), horizon)
 
     @property
     def scale_mw(self) -> float:
@@ -69,7 +73,7 @@ class ArticleScaling:
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
         features = ((self._columns(series) - self.low) / self.span).astype(np.float32)
-        return Described(features, np.full(len(series.time) + 1, self.low[0]))
+        return Described(features, np.full((len(series.time) + 1, self.horizon), self.low[0]))
 
     @staticmethod
     def _columns(series: Series) -> FloatArray:
@@ -91,24 +95,26 @@ class LaggedScaling:
         spread_mw: Its standard deviation.
         change_mw: Standard deviation of hourly changes.
         scale_mw: MW per unit of model output: the standard deviation of what is learnt.
+        horizon: Leads, L.
     """
 
     level_mw: float
     spread_mw: float
     change_mw: float
     scale_mw: float
+    horizon: int
 
     first_row = WEEK_H
 
     @classmethod
-    def fit(cls, series: Series, fit: slice) -> Self:
+    def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit the scales on some rows."""
-        rest_mw = series.load_mw - daily_change_mw(series.load_mw)[:-1]
-        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[fit].std())))
+        learnt_mw = _learnt_mw(series, daily_change_mw(series.load_mw, horizon), fit, first_row=0)
+        return cls(*_load_scales(series, fit), _require_varied(series, float(learnt_mw.std())), horizon)
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
-        return Described(_lagged_channels(series, self), daily_change_mw(series.load_mw))
+        return Described(_lagged_channels(series, self), daily_change_mw(series.load_mw, self.horizon))
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class LinearScaling:
         spread_mw: Its standard deviation.
         change_mw: Standard deviation of hourly changes.
         scale_mw: MW per unit of model output: the standard deviation of what is learnt.
-        coefficients: Of the regressions. Shape (24, P).
+        coefficients: Of the regressions. Shape (24, P, L).
     """
 
     level_mw: float
@@ -134,20 +140,20 @@ class LinearScaling:
     first_row = FIRST_ROW
 
     @classmethod
-    def fit(cls, series: Series, fit: slice) -> Self:
+    def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit scales and regressions on some rows."""
-        regressions = fit_hourly_regressions(series, fit)
-        rest_mw = series.load_mw - regressions.forecast_mw(series.load_mw, series.time)[:-1]
-        learnt = rest_mw[slice(min(FIRST_ROW, fit.stop - 1), fit.stop)]
+        regressions = fit_hourly_regressions(series, fit, horizon)
+        forecast_mw = regressions.forecast_mw(series.load_mw[fit], series.time[fit])
+        learnt_mw = _learnt_mw(series, forecast_mw, fit, FIRST_ROW)
         scales = _load_scales(series, fit)
-        return cls(*scales, _require_varied(series, float(learnt.std())), regressions.coefficients)
+        return cls(*scales, _require_varied(series, float(learnt_mw.std())), regressions.coefficients)
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
         regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients)
         offset_mw = regressions.forecast_mw(series.load_mw, series.time)
-        ahead = (offset_mw[1:] - series.load_mw) / self.change_mw
-        missed = (series.load_mw - offset_mw[:-1]) / self.scale_mw
+        ahead = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
+        missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
         more = np.stack([ahead, missed], axis=1).astype(np.float32)
         return Described(np.hstack([_lagged_channels(series, self), more]), offset_mw)
 
@@ -197,6 +203,14 @@ def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
         _require_varied(series, float(load_mw.std())),
         _require_varied(series, float(change_mw.std())),
     )
+
+
+def _learnt_mw(series: Series, forecast_mw: FloatArray, fit: slice, first_row: int) -> FloatArray:
+    """Return what forecasts leave over, of the rows whose leads are all among the fitted ones. Shape (rows, L)."""
+    horizon = forecast_mw.shape[1]
+    last = fit.stop - horizon + 1
+    rows = slice(min(first_row, last - 1), last)
+    return leads_mw(series.load_mw[fit], horizon)[rows] - forecast_mw[:-1][rows]
 
 
 def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> Float32Array:

@@ -29,6 +29,7 @@ class ForecasterConfig:
     Attributes:
         cell: `gru` (reset after the matrix product, as cuDNN has it) or `lstm`.
         input_size: Features per hour, F.
+        horizon: Hours that are forecast, leads, L.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
         dropout: Part of the units between layers that training drops.
@@ -41,11 +42,12 @@ class ForecasterConfig:
     num_layers: int = 2
     dropout: float = 0.2
     relu_head: bool = True
+    horizon: int = 1
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ConfigError(f"cell is {self.cell!r}; allowed: {', '.join(CELLS)}.")
-        for name in ("input_size", "hidden_size", "num_layers"):
+        for name in ("input_size", "hidden_size", "num_layers", "horizon"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
         if not 0 <= self.dropout < 1:
@@ -53,7 +55,7 @@ class ForecasterConfig:
 
 
 class Forecaster(nn.Module):
-    """Forecast the hour after a window.
+    """Forecast the hours after a window, one or several.
 
     The hidden state starts from zeros in every window. (The article carries it from one shuffled batch to the next, where
     it belongs to other hours and other zones, and then tests from zeros.)
@@ -76,16 +78,16 @@ class Forecaster(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.num_layers > 1 else 0.0,
         )
-        self.head = nn.Linear(config.hidden_size, 1)
+        self.head = nn.Linear(config.hidden_size, config.horizon)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Forecast one value per window.
+        """Forecast the hours after each window.
 
         Args:
             inputs: Windows. Shape (B, T, F), float32.
 
         Returns:
-            Scaled forecasts. Shape (B, 1).
+            Scaled forecasts. Shape (B, L).
         """
         states, _ = self.rnn(inputs)
         return self.read_out(states[:, -1])
@@ -97,7 +99,7 @@ class Forecaster(nn.Module):
             states: Shape (..., H).
 
         Returns:
-            Scaled forecasts. Shape (..., 1).
+            Scaled forecasts. Shape (..., L).
         """
         if self.config.relu_head:
             states = torch.relu(states)

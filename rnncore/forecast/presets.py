@@ -11,7 +11,6 @@ from rnncore.forecast.model import Cell, ForecasterConfig
 from rnncore.forecast.training import TrainConfig, training_windows
 from rnncore.forecast.windows import WindowConfig, Windows
 
-
 # Fewer would leave a recipe without a schedule to speak of.
 LEAST_STEPS, LEAST_STEPS_PER_EPOCH = 300, 8
 

@@ -48,7 +48,7 @@ def smape_pct(forecast: FloatArray, actual: FloatArray) -> float:
     """Return the symmetric mean absolute percentage error, in percent.
 
     Args:
-        forecast: Forecasts F. Shape (N,).
+        forecast: Forecasts F. Shape (N,) or (N, L).
         actual: Actual values A, in the same unit. Shape (N,).
 
     Returns:
@@ -68,7 +68,7 @@ def smape_article_pct(forecast: FloatArray, actual: FloatArray) -> float:
     It divides by 2 where the formula divides by one half, so for positive loads it is a quarter of `smape_pct`.
 
     Args:
-        forecast: Forecasts F. Shape (N,).
+        forecast: Forecasts F. Shape (N,) or (N, L).
         actual: Actual values A, in the same unit. Shape (N,).
 
     Returns:
@@ -84,8 +84,8 @@ def score(name: str, forecast_mw: FloatArray, actual_mw: FloatArray) -> Score:
 
     Args:
         name: Zone name.
-        forecast_mw: Forecasts. Shape (N,).
-        actual_mw: Actual loads. Shape (N,).
+        forecast_mw: Forecasts. Shape (N, L).
+        actual_mw: Actual loads. Shape (N, L).
     """
     return Score(
         name=name,
@@ -112,11 +112,11 @@ def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatAr
     """Forecast every tested hour, in chunks.
 
     Args:
-        predict: From (B, T, F) float32 inputs to (B, 1) float32 outputs.
+        predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
         windows: The windows.
 
     Returns:
-        Forecasts in MW by zone, in order of time; zones without tested hours are left out.
+        Forecasts in MW by zone, in order of time; zones without tested hours are left out. Shapes (N, L).
     """
     forecasts = {}
     for zone in windows.zones:
@@ -124,7 +124,7 @@ def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatAr
         if len(start) == 0:
             continue
         chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
-        output = np.concatenate([predict(windows.inputs(chunk))[:, 0] for chunk in chunks])
+        output = np.concatenate([predict(windows.inputs(chunk)) for chunk in chunks])
         forecasts[zone.name] = windows.to_mw(zone, start, output)
     return forecasts
 
@@ -148,13 +148,13 @@ def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Win
 
 
 def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
-    """Return the actual load of the tested hours of one zone, in MW and in order of time."""
+    """Return the actual load of the tested hours of one zone, and of those that follow, in order of time. Shape (N, L)."""
     zone = next(zone for zone in windows.zones if zone.name == zone_name)
-    return windows.load_mw[windows.target_rows(windows.test_start[zone.test])]
+    return windows.target_load_mw(windows.test_start[zone.test])
 
 
 def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
-    """Return the last tested hours of the first zones beside their forecasts, for a figure such as the article's.
+    """Return the last tested hours of the first zones beside forecasts an hour ahead, for a figure such as the article's.
 
     Args:
         windows: The windows.
@@ -172,8 +172,8 @@ def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, Fl
             {
                 "zone": name,
                 "hours": list(range(1, shown.stop - shown.start + 1)),
-                "actual_mw": actual_mw[shown].tolist(),
-                "forecast_mw": {by: by_zone[name][shown].tolist() for by, by_zone in forecasts_mw.items()},
+                "actual_mw": actual_mw[shown, 0].tolist(),
+                "forecast_mw": {by: by_zone[name][shown, 0].tolist() for by, by_zone in forecasts_mw.items()},
             }
         )
     return panels
@@ -185,10 +185,10 @@ def smape_of_windows_pct(windows: Windows, start: RowArray, output: Float32Array
     Args:
         windows: The windows.
         start: First rows of the windows that were forecast, of any zones. Shape (B,).
-        output: What a model gave for them. Shape (B, 1).
+        output: What a model gave for them. Shape (B, L).
     """
-    forecast_mw = np.empty(len(start))
+    forecast_mw = np.empty(output.shape)
     for zone in windows.zones:
         inside = (start >= zone.rows.start) & (start < zone.rows.stop)
-        forecast_mw[inside] = windows.to_mw(zone, start[inside], output[inside, 0])
-    return smape_pct(forecast_mw, windows.load_mw[windows.target_rows(start)])
+        forecast_mw[inside] = windows.to_mw(zone, start[inside], output[inside])
+    return smape_pct(forecast_mw, windows.target_load_mw(start))

@@ -198,8 +198,8 @@ class ResidentWindows:
         return flat.view(-1, self._hours, self.num_features)
 
     def targets(self, start: Tensor) -> Tensor:
-        """Gather what the model learns for these windows. Shape (B, K), float32."""
-        return self._target[start.unsqueeze(1) + self._forecast_hours]
+        """Gather what the model learns for these windows: of each of K hours, L leads. Shape (B, K L), float32."""
+        return self._target[start.unsqueeze(1) + self._forecast_hours].flatten(1)
 
 
 class Trainer:
@@ -274,7 +274,7 @@ class Trainer:
         return loss.detach()
 
     def _forecasts(self, inputs: Tensor) -> Tensor:
-        """Forecast the targets of windows. Shape (B, K)."""
+        """Forecast the targets of windows. Shape (B, K L)."""
         last = self.config.targets_per_window
         states = self.model.rnn(inputs)[0][:, -last:] if self._fused is None else self._fused.states(inputs, last)
         return self.model.read_out(states).flatten(1)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rnncore.errors import ConfigError, DataError
 from rnncore.forecast.features import FEATURE_KINDS, SCALINGS, FeatureKind, Scaling
+from rnncore.forecast.linear import leads_mw
 from rnncore.forecast.series import HOUR, Dataset, Float32Array, FloatArray, Series, TimeArray
 
 RowArray = npt.NDArray[np.int64]
@@ -22,6 +23,9 @@ RowArray = npt.NDArray[np.int64]
 # The article tests the last tenth of each file's windows of 90 hours. The tested hours stay the same at any lookback,
 # so that scores can be compared.
 ARTICLE_LOOKBACK = 90
+
+# What the daily change and the regressions tell of: a day.
+MAX_HORIZON = 24
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class WindowConfig:
             week before the forecast hour, their differences, and the calendar of the forecast hour), or `linear` (the same,
             and what 24 regressions say: the model learns what they leave over).
         lookback: Hours in a window, T.
+        horizon: Hours that are forecast from each, leads, L: the next, and those that follow.
         scale_on: Rows that scales are fitted on: `all` as the article does, which leaks the tested extremes into
             training, or `train`.
         split: `article` tests the last part of each zone, so that another zone's training part may cover the tested
@@ -44,6 +49,7 @@ class WindowConfig:
 
     features: FeatureKind = "article"
     lookback: int = ARTICLE_LOOKBACK
+    horizon: int = 1
     scale_on: Literal["all", "train"] = "all"
     split: Literal["article", "date"] = "article"
     test_fraction: float = 0.1
@@ -57,6 +63,8 @@ class WindowConfig:
             raise ConfigError(f"features is {self.features!r}; allowed: {', '.join(FEATURE_KINDS)}.")
         if self.lookback < 1:
             raise ConfigError(f"lookback is {self.lookback}; give a number of hours of at least 1.")
+        if not 1 <= self.horizon <= MAX_HORIZON:
+            raise ConfigError(f"horizon is {self.horizon}; give a number of hours from 1 to {MAX_HORIZON}.")
         if self.scale_on not in ("all", "train"):
             raise ConfigError(f"scale_on is {self.scale_on!r}; allowed: all, train.")
         if self.split not in ("article", "date"):
@@ -102,8 +110,9 @@ class Windows:
         dataset_name: Name of the data set.
         dataset_digest: Its digest.
         features: Model inputs, zones one after another. Shape (N, F), float32.
-        target: What the model learns for each row, in units of `scale_mw` above `offset_mw`. Shape (N,), float32.
-        offset_mw: What a model output of 0 means for each row. Shape (N,).
+        target: What the model learns for each row, as the first that is forecast, and those that follow, in units of
+            `scale_mw` above `offset_mw`. Shape (N, L), float32.
+        offset_mw: What model outputs of 0 mean there. Shape (N, L).
         load_mw: Actual load of each row. Shape (N,).
         time: Local time of each row. Shape (N,).
         train_start: First row of each training window.
@@ -137,11 +146,16 @@ class Windows:
         return flat.reshape(-1, self.config.lookback, self.num_features)
 
     def target_rows(self, start: RowArray) -> RowArray:
-        """Return the rows that the windows beginning at *start* forecast. Shape (B,)."""
+        """Return the first rows that the windows beginning at *start* forecast. Shape (B,)."""
         return start + self.config.lookback
 
+    def target_load_mw(self, start: RowArray) -> FloatArray:
+        """Return the actual load of the hours that windows forecast. Shape (B, L)."""
+        load_mw: FloatArray = self.load_mw[self.target_rows(start)[:, None] + np.arange(self.config.horizon)]
+        return load_mw
+
     def to_mw(self, zone: ZoneWindows, start: RowArray, output: Float32Array) -> FloatArray:
-        """Turn model outputs of windows of one zone into MW. Shape (B,)."""
+        """Turn model outputs of windows of one zone, shape (B, L), into MW. Shape (B, L)."""
         return self.offset_mw[self.target_rows(start)] + zone.scale_mw * output.astype(np.float64)
 
 
@@ -172,7 +186,7 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         if tested == 0:
             raise _no_training_window(series)
         scaling = (scalings or {}).get(series.name) or SCALINGS[config.features].fit(
-            series, _fit_rows(config, series, tested)
+            series, _fit_rows(config, series, tested), config.horizon
         )
         described = scaling.describe(series)
         train, test = _split(series, config, scaling.first_row, tested)
@@ -192,7 +206,8 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         row, train_count, test_count = row + len(series.time), train_count + len(train), test_count + len(test)
         features.append(with_zone(described.features, series.name, config))
         offsets_mw.append(described.offset_mw[:-1])
-        targets.append(((series.load_mw - offsets_mw[-1]) / scaling.scale_mw).astype(np.float32))
+        learnt_mw = leads_mw(series.load_mw, config.horizon) - offsets_mw[-1]
+        targets.append((learnt_mw / scaling.scale_mw).astype(np.float32))
     return Windows(
         config=config,
         dataset_name=dataset.name,
@@ -235,13 +250,14 @@ def _fit_rows(config: WindowConfig, series: Series, first_tested: int) -> slice:
 def _split(series: Series, config: WindowConfig, first_row: int, first_tested: int) -> tuple[RowArray, RowArray]:
     """Return the first rows of the training and test windows of one zone."""
     rows = len(series.time)
-    start = np.arange(first_row, max(first_row, rows - config.lookback), dtype=np.int64)
+    # From a window's first row to the last that it forecasts.
+    reach = config.lookback + config.horizon - 1
+    start = np.arange(first_row, max(first_row, rows - reach), dtype=np.int64)
     if config.drop_gaps:
         # Faults before each row: equal at both ends of a window, and of the lags before it, where there is none between.
         faults = np.concatenate([[0], np.cumsum(np.diff(series.time) != HOUR)])
-        start = start[faults[start + config.lookback] == faults[start - first_row]]
-    is_train = start + config.lookback < first_tested
-    train, test = start[is_train], start[~is_train]
+        start = start[faults[start + reach] == faults[start - first_row]]
+    train, test = start[start + reach < first_tested], start[start + config.lookback >= first_tested]
     if config.split == "article" and (len(train) == 0 or len(test) == 0):
         needed = _rows_needed(config, first_row)
         raise DataError(
@@ -263,7 +279,7 @@ def _no_training_window(series: Series) -> DataError:
 
 def _rows_needed(config: WindowConfig, first_row: int) -> int:
     """Return the fewest rows that give one tested hour and one training window."""
-    rows = ARTICLE_LOOKBACK + int(np.ceil(1 / config.test_fraction))
-    while rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK)) <= first_row + config.lookback:
+    rows = ARTICLE_LOOKBACK + int(np.ceil(config.horizon / config.test_fraction))
+    while rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK)) <= first_row + config.lookback + config.horizon - 1:
         rows += 1
     return rows

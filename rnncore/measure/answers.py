@@ -96,7 +96,7 @@ def step_parity(
     Args:
         model: The model that the step changes; without dropout.
         inputs: What the step trains on. Shape (B, T + K - 1, F).
-        targets: What it learns. Shape (B, K).
+        targets: What it learns. Shape (B, K L).
         loss: What it minimises.
         step: Takes the step from a state of zeros and leaves the gradients in place.
         precision: A key of `GRADIENT_TOLERANCE`.
@@ -107,7 +107,7 @@ def step_parity(
     exact = Forecaster(model.config)
     exact.load_state_dict(model.state_dict())
     exact = exact.double().train()
-    states = exact.rnn(inputs.double().cpu())[0][:, -targets.shape[1] :]
+    states = exact.rnn(inputs.double().cpu())[0][:, -(targets.shape[1] // model.config.horizon) :]
     loss(exact.read_out(states).flatten(1), targets.double().cpu()).backward()  # type: ignore[no-untyped-call]
     step()
     errors, sizes = [], []  # one per parameter

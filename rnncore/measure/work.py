@@ -59,7 +59,7 @@ def forward_work(config: ForecasterConfig, lookback: int, windows: int, passes: 
     per_hour = sum(2 * gates * hidden * (size + hidden) for size in inputs)
     values = windows * lookback * (_FORWARD[config.cell] * hidden * config.num_layers + sum(inputs))
     return Work(
-        flops=windows * (lookback * per_hour + 2 * hidden),
+        flops=windows * (lookback * per_hour + 2 * hidden * config.horizon),
         bytes=VALUE_BYTES * (values + passes * _weights(config)),
         dependent_steps=passes * (lookback + config.num_layers - 1),
         recurrent_flops=windows * lookback * config.num_layers * 2 * gates * hidden**2,
@@ -85,7 +85,7 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
     # Adam reads weight, gradient and two moments, and writes all but the gradient.
     optimiser = 7 * _weights(config)
     return Work(
-        flops=forward.flops + windows * (lookback * per_hour + 4 * hidden),
+        flops=forward.flops + windows * (lookback * per_hour + 4 * hidden * config.horizon),
         bytes=forward.bytes + VALUE_BYTES * (windows * lookback * (kept + back) + optimiser),
         dependent_steps=2 * forward.dependent_steps,
         recurrent_flops=2 * forward.recurrent_flops,
@@ -104,4 +104,4 @@ def _layer_inputs(config: ForecasterConfig) -> list[int]:
 def _weights(config: ForecasterConfig) -> int:
     """Return how many weights a forecaster has; each gate has two biases, as in torch."""
     gates, hidden = GATES[config.cell], config.hidden_size
-    return sum(gates * hidden * (size + hidden + 2) for size in _layer_inputs(config)) + hidden + 1
+    return sum(gates * hidden * (size + hidden + 2) for size in _layer_inputs(config)) + (hidden + 1) * config.horizon

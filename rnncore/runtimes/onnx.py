@@ -65,7 +65,8 @@ class OnnxRuntime(Runtime):
                 "Check that its CUDA and cuDNN versions are installed and that there is a GPU."
             )
         self._input_name = self._session.get_inputs()[0].name
-        self._output_name = self._session.get_outputs()[0].name
+        output = self._session.get_outputs()[0]
+        self._output_name, self._horizon = output.name, int(output.shape[-1])
         self._binding = self._session.io_binding()
         self._inputs: onnxruntime.OrtValue | None = None
         self._output: onnxruntime.OrtValue | None = None
@@ -77,7 +78,9 @@ class OnnxRuntime(Runtime):
         # On the CPU the value has no memory of its own, but holds on to the array.
         values = np.ascontiguousarray(inputs, dtype=np.float32)
         self._inputs = onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0)
-        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type([len(inputs), 1], np.float32, self._device, 0)
+        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            [len(inputs), self._horizon], np.float32, self._device, 0
+        )
         self._binding.bind_ortvalue_input(self._input_name, self._inputs)
         self._binding.bind_ortvalue_output(self._output_name, self._output)
 
@@ -89,7 +92,7 @@ class OnnxRuntime(Runtime):
     def output(self) -> Float32Array:
         """Return the last forecasts on the host."""
         if self._output is None:
-            return np.empty((0, 1), dtype=np.float32)
+            return np.empty((0, self._horizon), dtype=np.float32)
         return np.asarray(self._output.numpy(), dtype=np.float32)
 
     def evidence(self, trace: Path | None = None) -> Evidence:
