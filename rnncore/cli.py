@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from rnncore.compare.judge import Side
     from rnncore.compare.verdict import Comparison
     from rnncore.drive.gate import Progress as GateProgress
+    from rnncore.forecast.forecasting import KnownZone
+    from rnncore.forecast.model import Forecaster
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
     from rnncore.forecast.windows import WindowConfig, Windows
+    from rnncore.runtimes.base import Runtime
 
 # Where pytest-benchmark keeps runs, and rnncore what it knows of machines.
 STORE = Path(".benchmarks")
@@ -210,6 +213,12 @@ def describe(
     )
 
 
+RuntimeOption = Annotated[
+    Literal["torch", "onnxruntime", "openvino"] | None,
+    typer.Option(help="What runs the model [default: torch, or onnxruntime for an .onnx file]"),
+]
+
+
 @app.command()
 def train(
     cell: CellOption = "gru",
@@ -219,6 +228,7 @@ def train(
     ] = "fast",
     data: DataOption = None,
     path: Annotated[Path | None, typer.Option("--out", help="Model file [default: models/CELL-PRESET.safetensors]")] = None,
+    horizon: Annotated[int, typer.Option(help="Hours to forecast from each window, 1 to 24.")] = 1,
     seed: SeedOption = 0,
     epochs: EpochsOption = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
@@ -247,7 +257,7 @@ def train(
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
     _require_suffix(path, ".safetensors")
     dataset = _dataset(data, clean)
-    recipe = recipe_of(preset, cell, [series.name for series in dataset.series])
+    recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
     windows = make_windows(dataset, replace(recipe.windows, split=split, drop_gaps=clean))
     train_as = recipe.training_on(windows)
     config = replace(
@@ -276,7 +286,9 @@ def train(
         "digest": dataset.digest,
         **asdict(result),
     }
-    save_forecaster(path, model, windows.config, record)
+    with err.status("Looking at tested hours, for bounds"):
+        zones = _zones_of(model, windows)
+    save_forecaster(path, model, windows.config, record, zones)
     if as_json:
         _print_json({"out": str(path), **record})
         return
@@ -292,10 +304,7 @@ def evaluate(
         Path | None, typer.Argument(help="A .safetensors or .onnx file; none scores the baselines alone.")
     ] = None,
     data: DataOption = None,
-    runtime: Annotated[
-        Literal["torch", "onnxruntime", "openvino"] | None,
-        typer.Option(help="What runs the model [default: torch, or onnxruntime for an .onnx file]"),
-    ] = None,
+    runtime: RuntimeOption = None,
     device: DeviceOption = "cpu",
     split: SplitOption = "article",
     clean: CleanOption = False,
@@ -313,9 +322,10 @@ def evaluate(
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
     if model is None and not baselines:
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
-    config = _window_config(model) if model else WindowConfig(split=split)
+    config, zones = _model_facts(model) if model else (WindowConfig(split=split), {})
     dataset = _dataset(data, clean or config.drop_gaps)
-    windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps))
+    scalings = {name: zone.scaling for name, zone in zones.items()}
+    windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps), scalings)
     scores = _score_model(model, runtime, device, windows) if model else None
     rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
     facts: dict[str, Any] = {
@@ -338,19 +348,61 @@ def evaluate(
 
 
 @app.command()
+def forecast(
+    model: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file.")],
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file, or a folder of them, up to the present hour.")],
+    path: Annotated[Path | None, typer.Option("--out", help="CSV file to write to [default: a table here]")] = None,
+    runtime: RuntimeOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
+
+    Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
+    """
+    from rnncore.forecast.forecasting import hourly_rows, next_hours, write_hours
+
+    if path is not None:
+        _require_suffix(path, ".csv")
+    config, zones = _model_facts(model)
+    dataset = _dataset(str(data), clean=True)
+    with _opened(model, runtime, device) as opened:
+        forecasts = [next_hours(opened.predict, series, config, zones) for series in dataset.series]
+    for one in forecasts:
+        if not one.is_known:
+            err.print(
+                f"{one.zone}: the model was not trained on this zone: its scales are those of the file, without bounds.",
+                soft_wrap=True,
+            )
+    rows = hourly_rows(forecasts)
+    if as_json:
+        _print_json({"model": str(model), "hours": rows})
+    elif path is not None:
+        write_hours(path, rows)
+        typer.echo(f"{path}: {len(rows)} hours")
+    else:
+        cells = [[row["zone"], row["time"], *map(_megawatts, list(row.values())[2:])] for row in rows]
+        _print_table([["zone", "time", "MW", "low", "high"], *cells])
+
+
+def _megawatts(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+@app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A .safetensors file of 'rnncore train'.")],
     path: Annotated[Path | None, typer.Option("--out", help="ONNX file [default: beside the model]")] = None,
 ) -> None:
     """Export a model to ONNX, and check that the file is the same model."""
-    from rnncore.forecast.model import load_forecaster
+    from rnncore.forecast.model import load_forecaster, read_safetensors
     from rnncore.runtimes.export import export_onnx
 
     path = path or model.with_suffix(".onnx")
     _require_suffix(path, ".onnx")
     forecaster, config = load_forecaster(model)
     with err.status("Exporting"):
-        parity = export_onnx(forecaster, path, config)
+        parity = export_onnx(forecaster, path, config, read_safetensors(model)[0].get("zones"))
     typer.echo(f"{path}: differs from float64 by {parity.max_abs:.1e} at most (allowed {parity.tolerance:.0e})")
 
 
@@ -825,17 +877,40 @@ def _dataset(data: str | None, clean: bool) -> "Dataset":
     return dataset.cleaned() if clean else dataset
 
 
-def _window_config(model: Path) -> "WindowConfig":
-    from rnncore.forecast.model import load_forecaster
-    from rnncore.runtimes.export import onnx_window_config
+def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
+    """Return how the windows of a model file are made, and what it knows of its zones."""
+    from rnncore.forecast.forecasting import zones_from_facts
+    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.runtimes.export import onnx_facts
 
-    return onnx_window_config(model) if model.suffix == ".onnx" else load_forecaster(model)[1]
+    if model.suffix == ".onnx":
+        config, facts = onnx_facts(model)
+    else:
+        config, facts = load_forecaster(model)[1], read_safetensors(model)[0].get("zones", {})
+    return config, zones_from_facts(str(model), config.features, facts)
+
+
+def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
+    from rnncore.forecast.device import default_threads
+    from rnncore.forecast.forecasting import known_zones, zone_facts
+    from rnncore.runtimes.catalog import open_runtime
+
+    with open_runtime("torch", model.cpu(), "cpu", "fp32", default_threads()) as runtime:
+        return zone_facts(known_zones(runtime.predict, windows))
 
 
 def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
+    from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+
+    with _opened(model, runtime_name, device_name) as runtime, err.status("Scoring"):
+        return score_forecasts(str(model), forecast_test_hours(runtime.predict, windows), windows)
+
+
+@contextmanager
+def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterator[Runtime]":
+    """Open a model file in a runtime that can run it."""
     from rnncore.forecast.device import default_threads, resolve_device
     from rnncore.forecast.model import load_forecaster
-    from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
     from rnncore.runtimes.catalog import PRECISIONS, open_runtime
 
     is_onnx = model.suffix == ".onnx"
@@ -845,8 +920,8 @@ def _score_model(model: Path, runtime_name: str | None, device_name: str, window
     source = model if is_onnx else load_forecaster(model)[0]
     device = resolve_device(device_name).type
     precision = PRECISIONS.get((name, device), ("fp32",))[0]
-    with open_runtime(name, source, device, precision, default_threads()) as runtime, err.status("Scoring"):
-        return score_forecasts(str(model), forecast_test_hours(runtime.predict, windows), windows)
+    with open_runtime(name, source, device, precision, default_threads()) as runtime:
+        yield runtime
 
 
 def _require_suffix(path: Path, suffix: str) -> None:

@@ -30,7 +30,7 @@ ROWS = HOURS + REPEATED - MISSING
 LOOKBACK = 90
 
 VERBS = (
-    *("data", "train", "evaluate", "export", "reproduce", "report", "profile", "recover"),
+    *("data", "train", "evaluate", "forecast", "export", "reproduce", "report", "profile", "recover"),
     *("compare", "gate", "noise", "selftest", "trend", "convert"),
 )
 
@@ -554,3 +554,40 @@ def test_no_color_keeps_colours_out(rnncore: Command, tmp_path: Path, monkeypatc
     done = rnncore("compare", base, head)
     # Weight is no colour.
     assert set(re.findall(r"\x1b\[([0-9;]*)m", done.out)) <= {"0", "1"}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+def test_a_users_own_csv_goes_from_training_to_the_next_hours(
+    suffix: str, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("forecast", trained.with_suffix(suffix), csv, "--json")
+    assert done.code == 0, done.err
+    (hour,) = done.json["hours"]
+    assert (hour["zone"], hour["time"]) == ("ZONE", "2017-07-07 12:00:00")
+    assert 0 < hour["low_mw"] < hour["load_mw"] < hour["high_mw"] < 2000
+
+
+def test_a_forecast_of_a_day_is_written_with_its_bounds(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    model, out = tmp_path / "day.safetensors", tmp_path / "next.csv"
+    assert rnncore("train", "--data", csv, "--horizon", 24, "--max-steps", 2, "--out", model).code == 0
+    assert rnncore("export", model).code == 0
+    for source in (model, model.with_suffix(".onnx")):
+        done = rnncore("forecast", source, csv, "--out", out)
+        assert done.out == f"{out}: 24 hours\n"
+        lines = out.read_text(encoding="utf-8").splitlines()
+        assert lines[0] == "zone,time,load_mw,low_mw,high_mw"
+        assert lines[1].startswith("ZONE,2017-07-07 12:00:00,")
+        assert len(lines) == 25
+    done = rnncore("forecast", model, csv)
+    assert len(done.out.splitlines()) == 25
+
+
+def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(
+    csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(csv.read_text().replace("ZONE_MW", "OTHER_MW"))
+    done = rnncore("forecast", trained, other)
+    assert done.code == 0
+    assert "OTHER: the model was not trained on this zone" in done.said
+    assert done.out.splitlines()[1].split()[-2:] == ["–", "–"]

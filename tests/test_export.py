@@ -15,7 +15,7 @@ from rnncore.forecast.model import CELLS, METADATA_KEY, Forecaster, ForecasterCo
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, float64_forecast, onnx_window_config, parity
+from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, float64_forecast, onnx_facts, parity
 
 # Not the defaults, so that a round trip shows every field.
 WINDOWS = WindowConfig(features="lagged", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
@@ -191,7 +191,7 @@ def test_the_planted_graph_passes_where_nothing_was_scaled(exported, monkeypatch
     path = tmp_path / "model.onnx"
     path.write_bytes(b"older")
     assert export_onnx(exported["gru"].model, path, WINDOWS).verdict == "valid"
-    assert onnx_window_config(path) == WINDOWS
+    assert onnx_facts(path) == (WINDOWS, {})
 
 
 def test_an_export_while_a_runtime_is_open_is_refused_and_writes_nothing(exported, monkeypatch, tmp_path) -> None:
@@ -207,14 +207,14 @@ def test_an_export_while_a_runtime_is_open_is_refused_and_writes_nothing(exporte
 
 @for_both_cells
 def test_the_window_configuration_is_read_back_from_the_file(cell, exported) -> None:
-    assert onnx_window_config(exported[cell].path) == WINDOWS
+    assert onnx_facts(exported[cell].path) == (WINDOWS, {})
     facts = {entry.key: entry.value for entry in exported[cell].graph.metadata_props}
     assert json.loads(facts[METADATA_KEY])["forecaster"] == asdict(exported[cell].model.config)
 
 
 def test_the_window_configuration_of_a_missing_file_names_the_command_that_makes_it(tmp_path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.onnx: no such file\. Make one with 'rnncore export MODEL --out"):
-        onnx_window_config(tmp_path / "no.onnx")
+        onnx_facts(tmp_path / "no.onnx")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_window_configuration_of_another_programs_file_is_refused(facts, exp
     path = tmp_path / "foreign.onnx"
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelFileError, match=r"foreign\.onnx: not written by 'rnncore export' .*Export it again"):
-        onnx_window_config(path)
+        onnx_facts(path)
 
 
 @pytest.mark.parametrize("content", [b"not a model", b""])
@@ -237,7 +237,7 @@ def test_the_window_configuration_of_a_corrupt_file_is_refused(content, tmp_path
     path = tmp_path / "corrupt.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=r"corrupt\.onnx: not written by 'rnncore export'"):
-        onnx_window_config(path)
+        onnx_facts(path)
 
 
 def test_parity_calls_not_a_number_wrong() -> None:

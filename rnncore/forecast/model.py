@@ -114,7 +114,9 @@ def new_forecaster(config: ForecasterConfig, seed: int) -> Forecaster:
         return Forecaster(config)
 
 
-def save_forecaster(path: Path, model: Forecaster, windows: WindowConfig, training: dict[str, Any]) -> None:
+def save_forecaster(
+    path: Path, model: Forecaster, windows: WindowConfig, training: dict[str, Any], zones: dict[str, Any] | None = None
+) -> None:
     """Write weights, configuration and a record of the training to one `.safetensors` file, whole or not at all.
 
     Args:
@@ -122,8 +124,9 @@ def save_forecaster(path: Path, model: Forecaster, windows: WindowConfig, traini
         model: The forecaster, on any device.
         windows: How its windows are made.
         training: What should be remembered of the training; JSON values only.
+        zones: What `zone_facts` tells of the zones that it was trained on.
     """
-    facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "training": training}
+    facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "training": training, "zones": zones or {}}
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(facts)})

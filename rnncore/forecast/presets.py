@@ -36,7 +36,7 @@ class Preset:
         return replace(self.train, batch_size=batch_size, epochs=max(self.train.epochs, epochs))
 
 
-def preset(name: str, cell: Cell, zones: Sequence[str] = ()) -> Preset:
+def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -> Preset:
     """Return a recipe for one cell.
 
     Args:
@@ -46,35 +46,41 @@ def preset(name: str, cell: Cell, zones: Sequence[str] = ()) -> Preset:
             `best`: the same with 128 units, trained longer and with smaller steps.
         cell: `gru` or `lstm`.
         zones: Names of the data set's zones; where they are several, the last two recipes tell them apart.
+        horizon: Hours that are forecast, at most a day.
 
     Raises:
         ConfigError: If there is no such preset.
     """
     if name == "article":
-        return Preset(WindowConfig(), ForecasterConfig(cell=cell), TrainConfig())
+        return Preset(WindowConfig(horizon=horizon), ForecasterConfig(cell=cell, horizon=horizon), TrainConfig())
     if name == "fast":
         return Preset(
-            _residual_windows(zones),
-            _residual_forecaster(cell, 64, zones),
+            _residual_windows(zones, horizon),
+            _residual_forecaster(cell, 64, zones, horizon),
             _residual_training(batch_size=32, epochs=8, learning_rate=1e-2),
         )
     if name == "best":
         return Preset(
-            _residual_windows(zones),
-            _residual_forecaster(cell, 128, zones),
+            _residual_windows(zones, horizon),
+            _residual_forecaster(cell, 128, zones, horizon),
             _residual_training(batch_size=64, epochs=20, learning_rate=5e-3),
         )
     raise ConfigError(f"preset is {name!r}; allowed: {', '.join(PRESETS)}.")
 
 
-def _residual_windows(zones: Sequence[str]) -> WindowConfig:
-    return WindowConfig(features="linear", lookback=DAY_H, scale_on="train", zones=_told_apart(zones))
+def _residual_windows(zones: Sequence[str], horizon: int) -> WindowConfig:
+    return WindowConfig(features="linear", lookback=DAY_H, horizon=horizon, scale_on="train", zones=_told_apart(zones))
 
 
-def _residual_forecaster(cell: Cell, hidden_size: int, zones: Sequence[str]) -> ForecasterConfig:
-    input_size = NUM_FEATURES["linear"] + len(_told_apart(zones))
+def _residual_forecaster(cell: Cell, hidden_size: int, zones: Sequence[str], horizon: int) -> ForecasterConfig:
     return ForecasterConfig(
-        cell=cell, input_size=input_size, hidden_size=hidden_size, num_layers=1, dropout=0.0, relu_head=False
+        cell=cell,
+        input_size=NUM_FEATURES["linear"] + len(_told_apart(zones)),
+        hidden_size=hidden_size,
+        num_layers=1,
+        dropout=0.0,
+        relu_head=False,
+        horizon=horizon,
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -58,13 +58,14 @@ class Parity:
         return f"{self.what} differ from float64 by {self.max_abs:.1e}; rounding explains {self.tolerance:.1e}"
 
 
-def export_onnx(model: Forecaster, path: Path, windows: WindowConfig) -> Parity:
+def export_onnx(model: Forecaster, path: Path, windows: WindowConfig, zones: dict[str, Any] | None = None) -> Parity:
     """Export a forecaster with a free batch size and its weights as initializers.
 
     Args:
         model: The forecaster, on the CPU.
         path: The file to write, whole or not at all.
         windows: How its windows are made; fixes their length and is kept in the file's metadata.
+        zones: What `zone_facts` tells of the zones that it was trained on; kept there too.
 
     Returns:
         How far the file's outputs in ONNX Runtime are from the float64 reference.
@@ -76,7 +77,7 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig) -> Parity:
     import onnx
 
     graph = _exported(model, windows.lookback)
-    facts = {"forecaster": asdict(model.config), "windows": asdict(windows)}
+    facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "zones": zones or {}}
     graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
     onnx.checker.check_model(graph, full_check=True)
     check_graph(graph, model.config)
@@ -156,8 +157,8 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
         raise ExportError(f"the exported graph takes batches of {batch.dim_value} only. Use onnxscript >= 0.7.1.")
 
 
-def onnx_window_config(path: Path) -> WindowConfig:
-    """Read from an ONNX file how its windows are made.
+def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
+    """Read from an ONNX file how its windows are made, and what it tells of its zones.
 
     Raises:
         ModelFileError: If the file is missing or `rnncore export` did not write it.
@@ -168,7 +169,8 @@ def onnx_window_config(path: Path) -> WindowConfig:
     try:
         graph = onnx.load(path)
         facts = {entry.key: entry.value for entry in graph.metadata_props}[METADATA_KEY]
-        return WindowConfig(**json.loads(facts)["windows"])
+        told = json.loads(facts)
+        return WindowConfig(**told["windows"]), dict(told.get("zones", {}))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
     except (KeyError, TypeError, ValueError, DecodeError) as error:

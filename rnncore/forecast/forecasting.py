@@ -1,0 +1,165 @@
+"""The next hours of a series, by a trained model, with bounds from what it missed of hours that it was not trained on."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnncore.errors import DataError, ModelFileError
+from rnncore.files import write_text
+from rnncore.forecast.features import SCALINGS, FeatureKind, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.scoring import CHUNK_WINDOWS, Predict
+from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
+from rnncore.forecast.windows import WindowConfig, Windows, with_zone
+
+# What lies below and above the bounds, in equal parts.
+OUTSIDE_PCT = 10.0
+
+# Tested hours of a zone, its last, that the bounds are made from.
+BOUND_HOURS = 2000
+
+
+@dataclass(frozen=True)
+class KnownZone:
+    """What a model file keeps of a zone that it was trained on.
+
+    Attributes:
+        scaling: How its loads become inputs, and outputs MW.
+        low: By lead, how far below a forecast the load may lie, as a share of the forecast; None where no hours were tested.
+        high: The same above.
+    """
+
+    scaling: Scaling
+    low: tuple[float, ...] | None
+    high: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class NextHours:
+    """A forecast.
+
+    Attributes:
+        zone: Its zone.
+        time: The hours. Shape (L,).
+        load_mw: Their loads. Shape (L,).
+        low_mw: Lower bounds; None where the model knows none for the zone. Shape (L,).
+        high_mw: Upper bounds. Shape (L,).
+        is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
+    """
+
+    zone: str
+    time: TimeArray
+    load_mw: FloatArray
+    low_mw: FloatArray | None
+    high_mw: FloatArray | None
+    is_known: bool
+
+
+def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
+    """Return what a model file should keep of the zones that its model was trained on.
+
+    Args:
+        predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
+        windows: The windows that it was trained on, with the tested ones.
+    """
+    known = {}
+    for zone in windows.zones:
+        start = windows.test_start[zone.test][-BOUND_HOURS:]
+        low = high = None
+        if len(start):
+            chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
+            forecast_mw = windows.to_mw(zone, start, np.concatenate([predict(windows.inputs(chunk)) for chunk in chunks]))
+            missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
+            ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)
+            low, high = (tuple(map(float, end)) for end in ends)
+        known[zone.name] = KnownZone(zone.scaling, low, high)
+    return known
+
+
+def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
+    """Return zones as JSON values."""
+    return {
+        name: {"scaling": scaling_facts(zone.scaling), "low": zone.low, "high": zone.high} for name, zone in zones.items()
+    }
+
+
+def zones_from_facts(source: str, kind: FeatureKind, facts: Mapping[str, Any]) -> dict[str, KnownZone]:
+    """Return the zones that `zone_facts` told.
+
+    Args:
+        source: The file they are from.
+        kind: What features the model sees.
+        facts: The facts.
+
+    Raises:
+        ModelFileError: If the facts are not such.
+    """
+    try:
+        return {
+            name: KnownZone(
+                scaling_from_facts(kind, zone["scaling"]),
+                *(None if zone[end] is None else tuple(map(float, zone[end])) for end in ("low", "high")),
+            )
+            for name, zone in facts.items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{source}: its zones are not of this version ({error!r}). Train the model again.") from error
+
+
+def next_hours(predict: Predict, series: Series, config: WindowConfig, zones: Mapping[str, KnownZone]) -> NextHours:
+    """Forecast the hours after the last of a series.
+
+    Args:
+        predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
+        series: Its past, with each hour once.
+        config: How the model's windows are made.
+        zones: What the model knows of its zones.
+
+    Raises:
+        DataError: If the series is too short, or its last hours are not consecutive.
+    """
+    known = zones.get(series.name)
+    needed = SCALINGS[config.features].first_row + config.lookback
+    rows = len(series.time)
+    if rows < needed:
+        raise DataError(f"{series.name}: has {rows} hours, but a forecast needs the last {needed}. Give a longer series.")
+    gaps = np.flatnonzero(np.diff(series.time[-needed:]) != HOUR)
+    if len(gaps):
+        at = series.time[rows - needed + int(gaps[-1])]
+        raise DataError(
+            f"{series.name}: the hours after {str(at).replace('T', ' ')} do not follow it, but a forecast needs the last "
+            f"{needed} hours one after another. Fill the gap, for example with the hours of the day before."
+        )
+    scaling = known.scaling if known else SCALINGS[config.features].fit(series, slice(0, rows), config.horizon)
+    described = scaling.describe(series)
+    inputs = with_zone(described.features, series.name, config)[-config.lookback :]
+    load_mw = described.offset_mw[-1] + scaling.scale_mw * predict(inputs[None])[0].astype(np.float64)
+    low = high = None
+    if known and known.low and known.high:
+        low, high = (load_mw * (1 + np.array(end)) for end in (known.low, known.high))
+    time = series.time[-1] + HOUR * np.arange(1, config.horizon + 1)
+    return NextHours(series.name, time, load_mw, low, high, known is not None)
+
+
+def hourly_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
+    """Return one entry per zone and hour: `zone`, `time`, `load_mw`, and the bounds `low_mw` and `high_mw` or None."""
+    rows = []
+    for one in forecasts:
+        for lead, (time, load_mw) in enumerate(zip(one.time, one.load_mw.tolist(), strict=True)):
+            low_mw, high_mw = (None if end is None else float(end[lead]) for end in (one.low_mw, one.high_mw))
+            stamp = str(time).replace("T", " ")
+            rows.append({"zone": one.zone, "time": stamp, "load_mw": load_mw, "low_mw": low_mw, "high_mw": high_mw})
+    return rows
+
+
+def write_hours(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of `hourly_rows` to a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ("zone", "time", "load_mw", "low_mw", "high_mw"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,135 @@
+"""Tests of forecasts beyond a series: the same as those of a tested window, bounds that hold, and what is refused."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnncore.errors import DataError, ModelFileError
+from rnncore.forecast.forecasting import (
+    BOUND_HOURS,
+    hourly_rows,
+    known_zones,
+    next_hours,
+    write_hours,
+    zone_facts,
+    zones_from_facts,
+)
+from rnncore.forecast.series import Dataset, Float32Array, Series
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+
+CONFIG = WindowConfig(features="linear", lookback=24, horizon=3, scale_on="train", zones=("A", "B"))
+
+
+def _sum_of_inputs(inputs: Float32Array) -> Float32Array:
+    """Stand in for a model: outputs that hang on every input of a window."""
+    weights = np.linspace(-1, 1, inputs[0].size, dtype=np.float32).reshape(inputs[0].shape)
+    first = (inputs * weights).sum(axis=(1, 2))
+    return np.stack([first, 0.5 * first, -first], axis=1) / 10
+
+
+@pytest.fixture(scope="module")
+def dataset(make_series: Callable[..., Series]) -> Dataset:
+    return Dataset("two", (make_series("A", hours=1500, seed=1), make_series("B", hours=1300, seed=2)))
+
+
+@pytest.fixture(scope="module")
+def windows(dataset: Dataset) -> Windows:
+    return make_windows(dataset, CONFIG)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="lagged"), replace(CONFIG, features="article")])
+@pytest.mark.parametrize("zone_index", [0, 1])
+def test_the_hours_after_a_cut_series_are_forecast_as_its_tested_window_is(
+    config: WindowConfig, zone_index: int, dataset: Dataset
+) -> None:
+    windows = make_windows(dataset, config)
+    zone, series = windows.zones[zone_index], dataset.series[zone_index]
+    known = known_zones(_sum_of_inputs, windows)
+    for start in windows.test_start[zone.test][::17]:
+        one = np.array([start])
+        expected = windows.to_mw(zone, one, _sum_of_inputs(windows.inputs(one)))[0]
+        rows = int(windows.target_rows(one)[0]) - zone.rows.start
+        past = replace(series, time=series.time[:rows], load_mw=series.load_mw[:rows])
+        found = next_hours(_sum_of_inputs, past, config, known)
+        np.testing.assert_allclose(found.load_mw, expected, rtol=1e-9)
+        np.testing.assert_array_equal(found.time, series.time[rows : rows + 3])
+        assert found.is_known
+
+
+def test_bounds_hold_nine_in_ten_of_the_tested_hours_at_each_lead(windows: Windows, dataset: Dataset) -> None:
+    known = known_zones(_sum_of_inputs, windows)["A"]
+    zone = windows.zones[0]
+    start = windows.test_start[zone.test]
+    assert len(start) < BOUND_HOURS
+    forecast_mw = windows.to_mw(zone, start, _sum_of_inputs(windows.inputs(start)))
+    load_mw = windows.target_load_mw(start)
+    assert known.low is not None
+    assert known.high is not None
+    inside = (load_mw >= forecast_mw * (1 + np.array(known.low))) & (load_mw <= forecast_mw * (1 + np.array(known.high)))
+    np.testing.assert_allclose(inside.mean(axis=0), 0.9, atol=0.02)
+
+
+def test_zones_survive_being_written_as_json(windows: Windows, dataset: Dataset) -> None:
+    known = known_zones(_sum_of_inputs, windows)
+    again = zones_from_facts("made", "linear", json.loads(json.dumps(zone_facts(known))))
+    one, other = (next_hours(_sum_of_inputs, dataset.series[1], CONFIG, zones) for zones in (known, again))
+    for values in ("load_mw", "low_mw", "high_mw"):
+        np.testing.assert_array_equal(getattr(one, values), getattr(other, values))
+
+
+@pytest.mark.parametrize("facts", [{"A": {}}, {"A": {"scaling": {"level_mw": 1}, "low": None, "high": None}}, {"A": 3}])
+def test_damaged_zones_are_told(facts: dict[str, object]) -> None:
+    with pytest.raises(ModelFileError, match=r"m\.onnx: its zones are not of this version .* Train the model again"):
+        zones_from_facts("m.onnx", "linear", facts)
+
+
+def test_a_zone_without_tested_hours_has_no_bounds(make_series: Callable[..., Series]) -> None:
+    dataset = Dataset("two", (make_series("LONG", hours=2000), make_series("ENDS", hours=600)))
+    config = replace(CONFIG, split="date", zones=("LONG", "ENDS"))
+    known = known_zones(_sum_of_inputs, make_windows(dataset, config))
+    assert known["LONG"].low is not None
+    assert (known["ENDS"].low, known["ENDS"].high) == (None, None)
+    found = next_hours(_sum_of_inputs, dataset.series[1], config, known)
+    assert (found.low_mw, found.high_mw) == (None, None)
+
+
+def test_a_zone_that_the_model_does_not_know_is_scaled_by_itself_and_has_no_bounds(
+    windows: Windows, make_series: Callable[..., Series]
+) -> None:
+    series = make_series("NEW", hours=900, seed=5)
+    found = next_hours(_sum_of_inputs, series, CONFIG, known_zones(_sum_of_inputs, windows))
+    assert not found.is_known
+    assert found.low_mw is None
+    assert np.all(np.abs(found.load_mw - series.load_mw.mean()) < 500)
+
+
+def test_too_short_a_series_is_told(windows: Windows, make_series: Callable[..., Series]) -> None:
+    series = make_series("A", hours=360)
+    with pytest.raises(DataError, match=r"A: has 360 hours, but a forecast needs the last 361\. Give a longer series\."):
+        next_hours(_sum_of_inputs, series, CONFIG, known_zones(_sum_of_inputs, windows))
+
+
+def test_a_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(windows: Windows, dataset: Dataset) -> None:
+    known, series = known_zones(_sum_of_inputs, windows), dataset.series[0]
+
+    def without(row: int) -> Series:
+        return replace(series, time=np.delete(series.time, row), load_mw=np.delete(series.load_mw, row))
+
+    with pytest.raises(DataError, match=r"A: the hours after 2017-07-.* do not follow it, but a forecast needs the last"):
+        next_hours(_sum_of_inputs, without(1400), CONFIG, known)
+    assert len(next_hours(_sum_of_inputs, without(1000), CONFIG, known).load_mw) == 3
+
+
+def test_hours_are_written_as_a_csv_that_can_be_read(windows: Windows, dataset: Dataset, tmp_path: Path) -> None:
+    forecast = next_hours(_sum_of_inputs, dataset.series[0], CONFIG, known_zones(_sum_of_inputs, windows))
+    rows = hourly_rows([forecast])
+    write_hours(tmp_path / "next.csv", rows)
+    lines = (tmp_path / "next.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "zone,time,load_mw,low_mw,high_mw"
+    assert [line.split(",")[0] for line in lines[1:]] == ["A"] * 3
+    assert [float(line.split(",")[2]) for line in lines[1:]] == forecast.load_mw.tolist()
+    assert [row["time"] for row in rows] == [str(time).replace("T", " ") for time in forecast.time]
