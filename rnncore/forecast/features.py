@@ -109,8 +109,9 @@ class LaggedScaling:
     @classmethod
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit the scales on some rows."""
-        learnt_mw = _learnt_mw(series, daily_change_mw(series.load_mw, horizon), fit, first_row=0)
-        return cls(*_load_scales(series, fit), _require_varied(series, float(learnt_mw.std())), horizon)
+        rows = slice(fit.stop - horizon + 1)
+        rest_mw = leads_mw(series.load_mw[fit], horizon) - daily_change_mw(series.load_mw[fit], horizon)[:-1]
+        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[rows].std())), horizon)
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
@@ -143,14 +144,11 @@ class LinearScaling:
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit scales and regressions on some rows."""
         regressions = fit_hourly_regressions(series, fit, horizon)
-        forecast_mw = regressions.forecast_mw(series.load_mw[fit], series.time[fit])
-        learnt_mw = _learnt_mw(series, forecast_mw, fit, FIRST_ROW)
-        scales = _load_scales(series, fit)
-        return cls(*scales, _require_varied(series, float(learnt_mw.std())), regressions.coefficients)
+        return cls(*_load_scales(series, fit), _require_varied(series, regressions.missed_mw), regressions.coefficients)
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
-        regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients)
+        regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients, self.scale_mw)
         offset_mw = regressions.forecast_mw(series.load_mw, series.time)
         ahead = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
         missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
@@ -203,14 +201,6 @@ def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
         _require_varied(series, float(load_mw.std())),
         _require_varied(series, float(change_mw.std())),
     )
-
-
-def _learnt_mw(series: Series, forecast_mw: FloatArray, fit: slice, first_row: int) -> FloatArray:
-    """Return what forecasts leave over, of the rows whose leads are all among the fitted ones. Shape (rows, L)."""
-    horizon = forecast_mw.shape[1]
-    last = fit.stop - horizon + 1
-    rows = slice(min(first_row, last - 1), last)
-    return leads_mw(series.load_mw[fit], horizon)[rows] - forecast_mw[:-1][rows]
 
 
 def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> Float32Array:

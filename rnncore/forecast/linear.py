@@ -4,7 +4,7 @@ They forecast what is left over the daily change, y[t-1] + (y[t-24] - y[t-25]), 
 to say more, that is what they forecast. How much they shrink is chosen on the last part of the fitted hours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +35,13 @@ class HourlyRegressions:
         level_mw: Mean load that inputs are centred by.
         spread_mw: Standard deviation that inputs and outputs are scaled by.
         coefficients: Of lags, weekdays, season and constant, by hour of the day, for each lead. Shape (24, P, L).
+        missed_mw: Standard deviation of what they leave over on the rows that they were fitted on.
     """
 
     level_mw: float
     spread_mw: float
     coefficients: FloatArray
+    missed_mw: float
 
     def forecast_mw(self, load_mw: FloatArray, time: TimeArray) -> FloatArray:
         """Forecast each row, and the one after the last, with the hours that follow, from the rows before it.
@@ -99,36 +101,58 @@ def fit_hourly_regressions(series: Series, fit: slice, horizon: int) -> HourlyRe
     rest = (leads_mw(load_mw, horizon) - daily_change_mw(load_mw, horizon)[:-1]) / spread_mw
     rows = np.arange(FIRST_ROW, len(load_mw) - horizon + 1)
     cut = len(load_mw) - int(CHOOSING_SHARE * len(rows))
-    by_hour: list[tuple[int, FloatArray, FloatArray]] = []
+    by_hour: list[tuple[int, FloatArray, FloatArray, NormalEquations]] = []
     errors = np.zeros(len(SHRINKAGES))
     for hour, of_hour in _rows_by_hour(time, rows):
-        inputs = _inputs(load_mw, time, of_hour, level_mw, spread_mw, horizon)
-        by_hour.append((hour, inputs, rest[of_hour]))
-        early = of_hour < cut
-        solved = _Ridge(inputs[early], rest[of_hour][early])
-        errors += [
-            float(np.abs(rest[of_hour][~early] - inputs[~early] @ solution).sum()) for solution in map(solved, SHRINKAGES)
-        ]
+        inputs, left = _inputs(load_mw, time, of_hour, level_mw, spread_mw, horizon), rest[of_hour]
+        early = int(np.searchsorted(of_hour, cut))
+        normal, late = NormalEquations.of(inputs, left), NormalEquations.of(inputs[early:], left[early:])
+        by_hour.append((hour, inputs, left, normal))
+        solutions = normal.without(late).solutions(SHRINKAGES)
+        errors += [float(np.abs(left[early:] - inputs[early:] @ solution).sum()) for solution in solutions]
     chosen = SHRINKAGES[int(np.argmin(errors))]
     width = _inputs(load_mw, time, rows[:0], level_mw, spread_mw, horizon).shape[1]
     coefficients = np.zeros((24, width, horizon))
-    for hour, inputs, left in by_hour:
-        coefficients[hour] = _Ridge(inputs, left)(chosen)
-    return HourlyRegressions(level_mw, spread_mw, coefficients)
+    missed: list[FloatArray] = []
+    for hour, inputs, left, normal in by_hour:
+        (coefficients[hour],) = normal.solutions([chosen])
+        missed.append(left - inputs @ coefficients[hour])
+    missed_mw = spread_mw * float(np.concatenate(missed).std()) if missed else 0.0
+    return HourlyRegressions(level_mw, spread_mw, coefficients, missed_mw)
 
 
-class _Ridge:
-    """The solutions of one regression by shrinkage."""
+@dataclass(frozen=True)
+class NormalEquations:
+    """What a least-squares problem comes down to.
 
-    def __init__(self, inputs: FloatArray, target: FloatArray) -> None:
-        self._rows = max(1, len(inputs))
-        self._values, self._vectors = np.linalg.eigh(inputs.T @ inputs)
-        self._projected = self._vectors.T @ (inputs.T @ target)
+    Attributes:
+        rows: Its rows.
+        gram: Inputs by inputs. Shape (P, P).
+        moment: Inputs by targets. Shape (P, L).
+    """
 
-    def __call__(self, shrinkage: float) -> FloatArray:
-        shrunk = np.maximum(self._values, 0) + shrinkage * self._rows
-        solution: FloatArray = self._vectors @ (self._projected / shrunk[:, None])
-        return solution
+    rows: int
+    gram: FloatArray
+    moment: FloatArray
+
+    @classmethod
+    def of(cls, inputs: FloatArray, target: FloatArray) -> "NormalEquations":
+        """Return those of inputs, shape (rows, P), and targets, shape (rows, L)."""
+        return cls(len(inputs), inputs.T @ inputs, inputs.T @ target)
+
+    def without(self, some: "NormalEquations") -> "NormalEquations":
+        """Return those of the rows that are not among some of them."""
+        return NormalEquations(self.rows - some.rows, self.gram - some.gram, self.moment - some.moment)
+
+    def solutions(self, shrinkages: Sequence[float]) -> list[FloatArray]:
+        """Return the coefficients for each prior weight per row. Shapes (P, L)."""
+        values, vectors = np.linalg.eigh(self.gram)
+        projected = vectors.T @ self.moment
+        # Rounding leaves values that are 0 a little below it.
+        return [
+            vectors @ (projected / (np.maximum(values, 0) + shrinkage * max(1, self.rows))[:, None])
+            for shrinkage in shrinkages
+        ]
 
 
 def _rows_by_hour(time: TimeArray, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

@@ -185,11 +185,10 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
     for series, tested in zip(dataset.series, first_tested, strict=True):
         if tested == 0:
             raise _no_training_window(series)
-        scaling = (scalings or {}).get(series.name) or SCALINGS[config.features].fit(
-            series, _fit_rows(config, series, tested), config.horizon
-        )
+        kind = SCALINGS[config.features]
+        train, test = _split(series, config, kind.first_row, tested)
+        scaling = (scalings or {}).get(series.name) or kind.fit(series, _fit_rows(config, series, tested), config.horizon)
         described = scaling.describe(series)
-        train, test = _split(series, config, scaling.first_row, tested)
         zones.append(
             ZoneWindows(
                 name=series.name,
