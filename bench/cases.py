@@ -25,6 +25,8 @@ TRAINING_PRECISIONS = {
     ("article", "cuda"): ("fp32",),
 }
 
+PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
+
 # Runtimes of every run; the ones that are extras join where the scale is full.
 USUAL_RUNTIMES = ("torch", "onnxruntime")
 
@@ -64,6 +66,17 @@ def training_cases(scale: str) -> list[Case]:
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
+        for cell in CELLS
+    ]
+
+
+def peer_cases(scale: str) -> list[Case]:
+    """One optimiser step of the article's model by other libraries; at full scale, where they are installed."""
+    if scale != "full":
+        return []
+    return [
+        Case("train", cell, **_article_axes(cell), batch_size=PEER_BATCH_SIZE, runtime=runtime)
+        for runtime in PEERS
         for cell in CELLS
     ]
 
