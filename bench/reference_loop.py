@@ -38,7 +38,7 @@ class ReferenceLoop:
         device: torch.device,
     ) -> None:
         inputs = torch.from_numpy(windows.inputs(start)).double()
-        targets = torch.from_numpy(windows.target[windows.target_rows(start)]).double().unsqueeze(1)
+        targets = torch.from_numpy(windows.target[windows.target_rows(start)]).double()
         self.model = model.to(device).train()
         self.loss: Callable[[Tensor, Tensor], Tensor] = nn.MSELoss()
         self._loader = DataLoader(TensorDataset(inputs, targets), batch_size, shuffle=True, drop_last=True)

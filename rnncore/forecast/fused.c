@@ -4,8 +4,8 @@
  * (gates, state) is still in the core's own cache when the next needs it. Products go to the BLAS that torch carries, whose
  * sgemm is handed in; inside a parallel region it runs on the calling thread alone.
  *
- * Row-major throughout. B windows, T hours, F features, H hidden. The gates of an hour are (B, 4 H): first what the products
- * give, then the activations that the backward pass needs, then their gradients.
+ * Row-major throughout. B windows, T hours, F features, H hidden. The gates of an hour are (B, 4 H): the
+ * activations that the backward pass needs.
  */
 #include <math.h>
 #include <omp.h>
@@ -15,16 +15,9 @@
 typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                         const int *, const float *, const int *, const float *, float *, const int *);
 
-/* out (rows, columns) = a (rows, inner) b' + beta out, with b (columns, inner). */
+/* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
 static void product(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b, int b_step,
                     float beta, float *out, int out_step) {
-    const float one = 1.0f;
-    sgemm("T", "N", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &beta, out, &out_step);
-}
-
-/* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
-static void product_plain(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b,
-                          int b_step, float beta, float *out, int out_step) {
     const float one = 1.0f;
     sgemm("N", "N", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &beta, out, &out_step);
 }
@@ -98,16 +91,16 @@ static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, 
     return scratch;
 }
 
-static void gru_hour(float *gates, const float *bias, const float *before, float *after, int rows, int H) {
+static void gru_hour(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows, int H) {
     for (int b = 0; b < rows; b++) {
+        const float *p = sums + (int64_t)b * 4 * H, *h = before + (int64_t)b * H;
         float *s = gates + (int64_t)b * 4 * H, *next = after + (int64_t)b * H;
-        const float *h = before + (int64_t)b * H;
         #pragma omp simd
         for (int j = 0; j < H; j++) {
-            float r = sigmoid_of(s[j] + bias[j]);
-            float z = sigmoid_of(s[H + j] + bias[H + j]);
-            float from_state = s[2 * H + j] + bias[2 * H + j];
-            float n = tanh_of(s[3 * H + j] + bias[3 * H + j] + r * from_state);
+            float r = sigmoid_of(p[j] + bias[j]);
+            float z = sigmoid_of(p[H + j] + bias[H + j]);
+            float from_state = p[2 * H + j] + bias[2 * H + j];
+            float n = tanh_of(p[3 * H + j] + bias[3 * H + j] + r * from_state);
             next[j] = n + z * (h[j] - n);
             s[j] = r;
             s[H + j] = z;
@@ -117,9 +110,11 @@ static void gru_hour(float *gates, const float *bias, const float *before, float
     }
 }
 
-static void gru_hour_back(float *gates, const float *before, float *grad, const float *grad_out, float *sums, int rows, int H) {
+static void gru_hour_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out, float *sums,
+                          int rows, int H) {
     for (int b = 0; b < rows; b++) {
-        float *s = gates + (int64_t)b * 4 * H, *g = grad + (int64_t)b * H;
+        const float *s = gates + (int64_t)b * 4 * H;
+        float *d = grads + (int64_t)b * 4 * H, *g = grad + (int64_t)b * H;
         const float *h = before + (int64_t)b * H, *out = grad_out ? grad_out + (int64_t)b * H : 0;
         #pragma omp simd
         for (int j = 0; j < H; j++) {
@@ -128,10 +123,10 @@ static void gru_hour_back(float *gates, const float *before, float *grad, const 
             float dn = all * (1.0f - z) * (1.0f - n * n);
             float dz = all * (h[j] - n) * z * (1.0f - z);
             float dr = dn * from_state * r * (1.0f - r);
-            s[j] = dr;
-            s[H + j] = dz;
-            s[2 * H + j] = dn * r;
-            s[3 * H + j] = dn;
+            d[j] = dr;
+            d[H + j] = dz;
+            d[2 * H + j] = dn * r;
+            d[3 * H + j] = dn;
             g[j] = all * z;
             sums[j] += dr;
             sums[H + j] += dz;
@@ -141,16 +136,18 @@ static void gru_hour_back(float *gates, const float *before, float *grad, const 
     }
 }
 
-static void lstm_hour(float *gates, const float *bias, const float *before, float *cell, float *after, int rows, int H) {
+static void lstm_hour(const float *sums, float *gates, const float *bias, const float *before, float *cell, float *after,
+                      int rows, int H) {
     for (int b = 0; b < rows; b++) {
+        const float *p = sums + (int64_t)b * 4 * H;
         float *s = gates + (int64_t)b * 4 * H, *c_next = cell + (int64_t)b * H, *next = after + (int64_t)b * H;
         const float *c = before + (int64_t)b * H;
         #pragma omp simd
         for (int j = 0; j < H; j++) {
-            float i = sigmoid_of(s[j] + bias[j]);
-            float f = sigmoid_of(s[H + j] + bias[H + j]);
-            float g = tanh_of(s[2 * H + j] + bias[2 * H + j]);
-            float o = sigmoid_of(s[3 * H + j] + bias[3 * H + j]);
+            float i = sigmoid_of(p[j] + bias[j]);
+            float f = sigmoid_of(p[H + j] + bias[H + j]);
+            float g = tanh_of(p[2 * H + j] + bias[2 * H + j]);
+            float o = sigmoid_of(p[3 * H + j] + bias[3 * H + j]);
             float kept = f * c[j] + i * g;
             c_next[j] = kept;
             next[j] = o * tanh_of(kept);
@@ -162,10 +159,11 @@ static void lstm_hour(float *gates, const float *bias, const float *before, floa
     }
 }
 
-static void lstm_hour_back(float *gates, const float *before, const float *cell, float *grad, float *grad_cell,
-                           const float *grad_out, float *sums, int rows, int H) {
+static void lstm_hour_back(const float *gates, float *grads, const float *before, const float *cell, const float *grad,
+                           float *grad_cell, const float *grad_out, float *sums, int rows, int H) {
     for (int b = 0; b < rows; b++) {
-        float *s = gates + (int64_t)b * 4 * H, *gc = grad_cell + (int64_t)b * H;
+        const float *s = gates + (int64_t)b * 4 * H;
+        float *d = grads + (int64_t)b * 4 * H, *gc = grad_cell + (int64_t)b * H;
         const float *c = before + (int64_t)b * H, *c_next = cell + (int64_t)b * H, *g_h = grad + (int64_t)b * H;
         const float *out = grad_out ? grad_out + (int64_t)b * H : 0;
         #pragma omp simd
@@ -179,10 +177,10 @@ static void lstm_hour_back(float *gates, const float *before, const float *cell,
             float dg = dc * i * (1.0f - g * g);
             float d_o = all * seen * o * (1.0f - o);
             gc[j] = dc * f;
-            s[j] = di;
-            s[H + j] = df;
-            s[2 * H + j] = dg;
-            s[3 * H + j] = d_o;
+            d[j] = di;
+            d[H + j] = df;
+            d[2 * H + j] = dg;
+            d[3 * H + j] = d_o;
             sums[j] += di;
             sums[H + j] += df;
             sums[2 * H + j] += dg;
@@ -191,74 +189,78 @@ static void lstm_hour_back(float *gates, const float *before, const float *cell,
     }
 }
 
-/* x: hour t of window b at x[b * x_window + t * x_hour]. w_x (G H, F), w_h (G H, H), with G gates: 3 of a GRU, 4 of an LSTM.
+/* Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
+ * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's.
+ *
+ * x: hour t of window b at x[b * x_window + t * x_hour].
  * bias (4 H); a GRU's third quarter is that of the new gate's recurrent part, its fourth that of its input part. h (T + 1, B,
  * H), h[0] given. gates (T, B, 4 H). cell (T + 1, B, H), cell[0] given; null for a GRU. dropped: the probability that an input
- * is dropped. scratch (threads, block, F), where any is. */
+ * is dropped. hour (threads, block, 4 H): what one hour's products give, which stays in a core's own cache. scratch (threads,
+ * block, F), where inputs are dropped. */
 void layer_forward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
-                   const float *w_h, const float *bias, float *h, float *cell, float *gates, float *scratch, float dropped,
-                   uint32_t seed, int B, int T, int F, int H, int block) {
+                   const float *w_h, const float *bias, float *h, float *cell, float *gates, float *hour, float *scratch,
+                   float dropped, uint32_t seed, int B, int T, int F, int H, int block) {
     int blocks = (B + block - 1) / block;
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int k = 0; k < blocks; k++) {
-        int first = k * block, rows = B - first < block ? B - first : block, step;
-        float *copies = scratch ? scratch + (int64_t)omp_get_thread_num() * block * F : 0;
+        int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
+        float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
         for (int t = 0; t < T; t++) {
             int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
             const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
-            float *g = gates + 4 * at;
             if (cell) {
-                product(sgemm, rows, 4 * H, H, h + at, H, w_h, H, 0.0f, g, 4 * H);
-                product(sgemm, rows, 4 * H, F, x_t, step, w_x, F, 1.0f, g, 4 * H);
-                lstm_hour(g, bias, cell + at, cell + next, h + next, rows, H);
+                product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, g, 4 * H);
+                product(sgemm, rows, 4 * H, F, x_t, step, w_x, 4 * H, 1.0f, g, 4 * H);
+                lstm_hour(g, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
             } else {
-                product(sgemm, rows, 3 * H, H, h + at, H, w_h, H, 0.0f, g, 4 * H);
-                product(sgemm, rows, 2 * H, F, x_t, step, w_x, F, 1.0f, g, 4 * H);
-                product(sgemm, rows, H, F, x_t, step, w_x + (int64_t)2 * H * F, F, 0.0f, g + 3 * H, 4 * H);
-                gru_hour(g, bias, h + at, h + next, rows, H);
+                product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, g, 4 * H);
+                product(sgemm, rows, 2 * H, F, x_t, step, w_x, 3 * H, 1.0f, g, 4 * H);
+                product(sgemm, rows, H, F, x_t, step, w_x + 2 * H, 3 * H, 0.0f, g + 3 * H, 4 * H);
+                gru_hour(g, gates + 4 * at, bias, h + at, h + next, rows, H);
             }
         }
     }
 }
 
 /* grad_out: gradient of the states of the last hours, from hour first_out on: (T - first_out, B, H). grad (B, H) and grad_cell
- * (B, H; null for a GRU): zeros; spent. grad_x (T, B, F) or null. By thread, zeros: grad_w_x (threads, G H, F), grad_w_h
- * (threads, G H, H), and grad_bias (threads, 4 H) in float64. sums (threads, 4 H). gates are spent. */
+ * (B, H; null for a GRU): zeros; spent. w_x (G H, F) and w_h (G H, H), as torch has them. grad_x (T, B, F) or null. By
+ * thread, zeros: grad_w_x (threads, F, G H), grad_w_h (threads, H, G H), and grad_bias (threads, 4 H) in float64. sums
+ * (threads, 4 H). hour (threads, block, 4 H) as in the forward pass. */
 void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
-                    const float *w_h, const float *h, const float *cell, float *gates, float *grad, float *grad_cell,
-                    const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h, double *grad_bias,
+                    const float *w_h, const float *h, const float *cell, const float *gates, float *hour, float *grad,
+                    float *grad_cell, const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h, double *grad_bias,
                     float *sums, float *scratch, float dropped, uint32_t seed, int B, int T, int F, int H, int block) {
     int blocks = (B + block - 1) / block, G = cell ? 4 : 3;
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int k = 0; k < blocks; k++) {
         int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
         float *dw_x = grad_w_x + (int64_t)thread * G * H * F, *dw_h = grad_w_h + (int64_t)thread * G * H * H;
-        float *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
+        float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
         double *db = grad_bias + (int64_t)thread * 4 * H;
         float *sum = sums + (int64_t)thread * 4 * H, *dh = grad + (int64_t)first * H;
         for (int t = T - 1; t >= 0; t--) {
             int64_t at = ((int64_t)t * B + first) * H;
             const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
             const float *out = t >= first_out ? grad_out + at - (int64_t)first_out * B * H : 0;
-            float *g = gates + 4 * at, *dx = grad_x ? grad_x + ((int64_t)t * B + first) * F : 0;
+            float *dx = grad_x ? grad_x + ((int64_t)t * B + first) * F : 0;
             memset(sum, 0, sizeof(float) * 4 * H);
             if (cell) {
                 const float *c_next = cell + at + (int64_t)B * H;
-                lstm_hour_back(g, cell + at, c_next, dh, grad_cell + (int64_t)first * H, out, sum, rows, H);
-                product_plain(sgemm, rows, H, 4 * H, g, 4 * H, w_h, H, 0.0f, dh, H);
-                product_sum(sgemm, 4 * H, H, rows, g, 4 * H, h + at, H, dw_h, H);
-                product_sum(sgemm, 4 * H, F, rows, g, 4 * H, x_t, step, dw_x, F);
-                if (dx) product_plain(sgemm, rows, F, 4 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
+                lstm_hour_back(gates + 4 * at, g, cell + at, c_next, dh, grad_cell + (int64_t)first * H, out, sum, rows, H);
+                product(sgemm, rows, H, 4 * H, g, 4 * H, w_h, H, 0.0f, dh, H);
+                product_sum(sgemm, H, 4 * H, rows, h + at, H, g, 4 * H, dw_h, 4 * H);
+                product_sum(sgemm, F, 4 * H, rows, x_t, step, g, 4 * H, dw_x, 4 * H);
+                if (dx) product(sgemm, rows, F, 4 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
             } else {
                 int64_t new_gate = (int64_t)2 * H * F;
-                gru_hour_back(g, h + at, dh, out, sum, rows, H);
-                product_plain(sgemm, rows, H, 3 * H, g, 4 * H, w_h, H, 1.0f, dh, H);
-                product_sum(sgemm, 3 * H, H, rows, g, 4 * H, h + at, H, dw_h, H);
-                product_sum(sgemm, 2 * H, F, rows, g, 4 * H, x_t, step, dw_x, F);
-                product_sum(sgemm, H, F, rows, g + 3 * H, 4 * H, x_t, step, dw_x + new_gate, F);
+                gru_hour_back(gates + 4 * at, g, h + at, dh, out, sum, rows, H);
+                product(sgemm, rows, H, 3 * H, g, 4 * H, w_h, H, 1.0f, dh, H);
+                product_sum(sgemm, H, 3 * H, rows, h + at, H, g, 4 * H, dw_h, 3 * H);
+                product_sum(sgemm, F, 2 * H, rows, x_t, step, g, 4 * H, dw_x, 3 * H);
+                product_sum(sgemm, F, H, rows, x_t, step, g + 3 * H, 4 * H, dw_x + 2 * H, 3 * H);
                 if (dx) {
-                    product_plain(sgemm, rows, F, 2 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
-                    product_plain(sgemm, rows, F, H, g + 3 * H, 4 * H, w_x + new_gate, F, 1.0f, dx, F);
+                    product(sgemm, rows, F, 2 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
+                    product(sgemm, rows, F, H, g + 3 * H, 4 * H, w_x + new_gate, F, 1.0f, dx, F);
                 }
             }
             if (dx && dropped > 0.0f)

@@ -58,9 +58,9 @@ class Kernels:
         dropout: list[Any] = [ctypes.c_float, ctypes.c_uint32]
         inputs: list[Any] = [pointer, integer, pointer, long, long]
         self.forward = library.layer_forward
-        self.forward.argtypes = [*inputs, *[pointer] * 7, *dropout, *[integer] * 5]
+        self.forward.argtypes = [*inputs, *[pointer] * 8, *dropout, *[integer] * 5]
         self.backward = library.layer_backward
-        self.backward.argtypes = [*inputs, *[pointer] * 8, integer, *[pointer] * 6, *dropout, *[integer] * 5]
+        self.backward.argtypes = [*inputs, *[pointer] * 9, integer, *[pointer] * 6, *dropout, *[integer] * 5]
         for function in (self.forward, self.backward):
             function.restype = None
 
@@ -147,7 +147,7 @@ def _why_wrong(kernels: Kernels) -> str | None:
 class FusedLayers:
     """The layers of a recurrent module, run by the fused kernels, with the memory that they need from step to step.
 
-    Of one forward pass only the gradients can be asked for, once, and before the next: the memory is used again.
+    Gradients can be asked for of the last forward pass alone: the next uses its memory again.
 
     Args:
         rnn: In one direction, with biases, batch first, float32, on the CPU. Its parameters are used, and get the gradients.
@@ -233,17 +233,19 @@ class FusedLayer(torch.autograd.Function):
         h = layers.buffer(layer, "h", hours + 1, batch, hidden)
         gates = layers.buffer(layer, "gates", hours, batch, 4 * hidden)
         cell = layers.buffer(layer, "cell", hours + 1, batch, hidden) if is_lstm else None
+        hour = layers.buffer(0, "hour", threads, block, 4 * hidden)
         scratch = layers.buffer(layer, "scratch", threads, block, features) if dropped else None
         for start in (h, cell):
             if start is not None:
                 start[0] = 0
         sizes = (batch, hours, features, hidden, block)
+        by_input, by_state = weight_ih.t().contiguous(), weight_hh.t().contiguous()
         layers.kernels.forward(
-            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(bias), _at(h), _at(cell)),
-            *(_at(gates), _at(scratch), dropped, seed, *sizes),
+            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(by_input), _at(by_state), _at(bias), _at(h), _at(cell)),
+            *(_at(gates), _at(hour), _at(scratch), dropped, seed, *sizes),
         )
         ctx.save_for_backward(x, weight_ih, weight_hh)
-        ctx.held = (layers, layers.passes, layer, h, cell, gates, scratch)
+        ctx.held = (layers, layers.passes, layer, h, cell, gates, hour, scratch)
         ctx.run = (threads, steps, last, dropped, seed, sizes)
         return h[hours + 1 - last :].detach()
 
@@ -251,32 +253,41 @@ class FusedLayer(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Return the gradients of inputs and parameters."""
         x, weight_ih, weight_hh = ctx.saved_tensors
-        layers, passes, layer, h, cell, gates, scratch = ctx.held
+        layers, passes, layer, h, cell, gates, hour, scratch = ctx.held
         threads, steps, last, dropped, seed, sizes = ctx.run
         batch, hours, features, hidden, _ = sizes
-        if layers is None or layers.passes != passes:
+        if layers.passes != passes:
             raise RuntimeError("the memory of this forward pass was used again; take the gradients before the next pass.")
         (grad_out,) = (gradient.contiguous() for gradient in gradients)
         grad = torch.zeros(batch, hidden)
         grad_cell = None if cell is None else torch.zeros(batch, hidden)
         grad_x = layers.buffer(layer, "grad_x", hours, batch, features) if ctx.needs_input_grad[0] else None
-        grad_ih, grad_hh = torch.zeros(threads, *weight_ih.shape), torch.zeros(threads, *weight_hh.shape)
+        # Input by gate, as the kernels have them.
+        grad_ih, grad_hh = (torch.zeros(threads, *weight.t().shape) for weight in (weight_ih, weight_hh))
         grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64)
         sums = torch.empty(threads, 4 * hidden)
         layers.kernels.backward(
             *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(h), _at(cell), _at(gates)),
-            *(_at(grad), _at(grad_cell), _at(grad_out), hours - last, _at(grad_x), _at(grad_ih), _at(grad_hh)),
+            *(_at(hour), _at(grad), _at(grad_cell), _at(grad_out), hours - last, _at(grad_x), _at(grad_ih), _at(grad_hh)),
             *(_at(grad_bias), _at(sums), _at(scratch), dropped, seed, *sizes),
         )
-        # The gates hold gradients now: a second backward pass through them would be wrong.
-        ctx.held = (None, *ctx.held[1:])
         both = grad_bias.sum(0).float()
         grad_b_ih, grad_b_hh = both, both.clone()
         if cell is None:
             grad_b_ih, grad_b_hh = torch.cat([both[: 2 * hidden], both[3 * hidden :]]), both[: 3 * hidden]
         if grad_x is not None and layer == 0:
             grad_x = grad_x.transpose(0, 1)
-        return grad_x, grad_ih.sum(0), grad_hh.sum(0), grad_b_ih, grad_b_hh, None, None, None, None, None
+        return (
+            grad_x,
+            *(grad.sum(0).t().contiguous() for grad in (grad_ih, grad_hh)),
+            grad_b_ih,
+            grad_b_hh,
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _block(batch: int, hidden: int, threads: int) -> int:
