@@ -21,42 +21,65 @@ from rnncore.runtimes.export import parity
 
 TRAINING_STEPS = {"gate": 5, "quick": 150, "default": None, "full": None}
 
-# Points of the curve of sMAPE over training time, the last at the end; the gate's short processes draw none.
+# Of the article's recipe on a CPU, which would take hours; ten minutes on two cores.
+ARTICLE_STEPS_ON_CPU = 600
+
+# Points of the curve of sMAPE over training time, the last at the end; the gate's short processes draw none, and the
+# article's model takes a minute to score on a CPU.
 CURVE_POINTS = {"gate": 0, "quick": 3, "default": 10, "full": 20}
+ARTICLE_CURVE_POINTS = 4
 
 
 @pytest.fixture(scope="session")
 def trained(request, rnn_threads, rnn_dataset, windows_of):
-    """Trained forecasters by cell, each trained once, on the CPU: what it took, and its sMAPE in torch."""
+    """Trained forecasters by recipe and cell, each trained once: what it took, and its sMAPE in torch."""
     made = {}
 
-    def train(cell, rnn_benchmark):
-        if cell not in made:
-            recipe = _recipe(cell, rnn_dataset)
-            only_checked = request.config.getoption("benchmark_disable")
-            scale = "quick" if only_checked else request.config.getoption("rnn_scale")
+    def train(case, rnn_benchmark):
+        recipe_name, device = _recipe_name(case), resolve_device("cpu")
+        if recipe_name == "article":
+            device = resolve_device(case.device)
+        key = recipe_name, case.cell, device.type
+        if key not in made:
+            recipe = _recipe(case, rnn_dataset)
+            scale = _scale(request)
+            steps, points = TRAINING_STEPS[scale], CURVE_POINTS[scale]
+            if recipe_name == "article":
+                steps, points = ARTICLE_STEPS_ON_CPU if device.type == "cpu" else None, ARTICLE_CURVE_POINTS
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
             windows = windows_of(recipe.windows)
-            trainer = Trainer(
-                model, windows, replace(recipe.training_on(windows), max_steps=TRAINING_STEPS[scale]), resolve_device("cpu")
-            )
+            trainer = Trainer(model, windows, replace(recipe.training_on(windows), max_steps=steps), device)
 
             def smape_on_the_way(model):
                 with rnn_benchmark.part("curves"):
-                    return _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows).mean.smape
+                    return _scores_of("torch", model, device.type, "fp32", rnn_threads, windows).mean.smape
 
-            watch = Watch(smape_on_the_way, _evenly_spread(trainer.total_steps, 0 if only_checked else CURVE_POINTS[scale]))
+            only_checked = request.config.getoption("benchmark_disable")
+            watch = Watch(smape_on_the_way, _evenly_spread(trainer.total_steps, 0 if only_checked else points))
             with rnn_benchmark.part(TRAININGS):
                 result = fit(trainer, watch=watch)
-            made[cell] = model, result, _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
-        return made[cell]
+            model.cpu()
+            made[key] = model, result, _scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
+        return made[key]
 
     return train
 
 
-def _recipe(cell, dataset):
-    return preset("fast", cell, [series.name for series in dataset.series])
+def _scale(request):
+    return "quick" if request.config.getoption("benchmark_disable") else request.config.getoption("rnn_scale")
+
+
+def _recipe_name(case):
+    return "article" if case.hidden_size == preset("article", case.cell).forecaster.hidden_size else "fast"
+
+
+def _line_name(case):
+    return case.cell.upper() + (", article" if _recipe_name(case) == "article" else "")
+
+
+def _recipe(case, dataset):
+    return preset(_recipe_name(case), case.cell, [series.name for series in dataset.series])
 
 
 def _evenly_spread(steps, points):
@@ -68,7 +91,7 @@ def baselines(request, rnn_dataset, windows_of):
     """SMAPE of the baselines by name; none for the gate's short processes."""
     if request.config.getoption("rnn_scale") == "gate":
         return {}
-    windows = windows_of(_recipe("gru", rnn_dataset).windows)
+    windows = windows_of(preset("fast", "gru", [series.name for series in rnn_dataset.series]).windows)
     return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
 
 
@@ -79,8 +102,8 @@ def _scores_of(runtime_name, model, device, precision, threads, windows):
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
 def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, source_for, right_answers, trained, baselines):
-    windows = windows_of(_recipe(rnn_case.cell, rnn_dataset).windows)
-    model, training, reference = trained(rnn_case.cell, rnn_benchmark)
+    windows = windows_of(_recipe(rnn_case, rnn_dataset).windows)
+    model, training, reference = trained(rnn_case, rnn_benchmark)
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
     answers = right_answers(model, windows, CHUNK_WINDOWS)
@@ -117,12 +140,12 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, so
         mae_mw=scores.mean.mae_mw,
         zones=[asdict(zone) for zone in scores.zones],
         baselines_smape=baselines,
-        panels=[] if rnn_benchmark.brief else forecast_panels(windows, {rnn_case.cell.upper(): forecasts}),
+        panels=[] if rnn_benchmark.brief else forecast_panels(windows, {_line_name(rnn_case): forecasts}),
         training={
             "steps": training.steps,
             "seconds": training.seconds,
             "seed": 0,
-            "preset": "fast",
+            "preset": _recipe_name(rnn_case),
             "curve": [asdict(point) for point in training.curve],
         },
         parity_max_abs=found.max_abs,

@@ -222,3 +222,15 @@ def test_the_report_ranks_only_what_is_right_and_lists_the_rest_with_why(planted
     for fullname in EVERY:
         is_listed = f"| {fullname.split('::')[1]} | invalid: " in listed
         assert is_listed == (fullname != TORCH)
+
+
+# --------------------------------------------------------------------------------------------------- other libraries
+
+
+def test_other_libraries_that_are_not_installed_are_skipped_with_what_to_install(tmp_path: Path) -> None:
+    done, _ = _session(tmp_path, "bench/bench_peers.py", "--rnn-scale", "full", "-rs")
+    if "4 passed" in done.stdout:
+        return
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("neuralforecast", "darts"):
+        assert f"{name} is not installed: pip install 'rnncore[peers]'." in done.stdout

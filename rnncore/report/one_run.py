@@ -97,17 +97,25 @@ def _accuracy(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
     parts = ["## Accuracy beside speed\n"]
     if not accuracy:
         return [*parts, _nothing("bench/bench_accuracy.py")]
-    training = accuracy[0].extra["training"]
     return [
         *parts,
         tables.paragraph(
-            f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}: every tested "
-            "hour of every zone. The article's own code prints a quarter of the sMAPE."
+            f"{_trainings(accuracy)}: every tested hour of every zone. The article's own code prints a quarter of the sMAPE."
         ),
         *figure(by_name, "accuracy"),
         tables.accuracy_table(accuracy),
         tables.baseline_table(accuracy[0].extra["baselines_smape"]),
     ]
+
+
+def _trainings(accuracy: list[Record]) -> str:
+    """Name the recipes that were scored, with their steps and seeds."""
+    trainings = [record.extra["training"] for record in accuracy]
+    named = {
+        f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}"
+        for training in trainings
+    }
+    return "; ".join(sorted(named))
 
 
 def _training(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
