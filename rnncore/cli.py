@@ -367,7 +367,7 @@ def forecast(
     config, zones = _model_facts(model)
     dataset = _dataset(str(data), clean=True)
     with _opened(model, runtime, device) as opened:
-        forecasts = [next_hours(opened.predict, series, config, zones) for series in dataset.series]
+        forecasts = next_hours(opened.predict, dataset.series, config, zones)
     for one in forecasts:
         if not one.is_known:
             err.print(

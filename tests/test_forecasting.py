@@ -41,6 +41,11 @@ def windows(dataset: Dataset) -> Windows:
     return make_windows(dataset, CONFIG)
 
 
+def _until(series: Series, end: np.datetime64) -> Series:
+    rows = int(np.searchsorted(series.time, end))
+    return replace(series, time=series.time[:rows], load_mw=series.load_mw[:rows])
+
+
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="lagged"), replace(CONFIG, features="article")])
 @pytest.mark.parametrize("zone_index", [0, 1])
 def test_the_hours_after_a_cut_series_are_forecast_as_its_tested_window_is(
@@ -53,8 +58,9 @@ def test_the_hours_after_a_cut_series_are_forecast_as_its_tested_window_is(
         one = np.array([start])
         expected = windows.to_mw(zone, one, _sum_of_inputs(windows.inputs(one)))[0]
         rows = int(windows.target_rows(one)[0]) - zone.rows.start
-        past = replace(series, time=series.time[:rows], load_mw=series.load_mw[:rows])
-        found = next_hours(_sum_of_inputs, past, config, known)
+        # All zones up to the same hour.
+        cut = [_until(other, series.time[rows]) for other in dataset.series]
+        found = next_hours(_sum_of_inputs, cut, config, known)[zone_index]
         np.testing.assert_allclose(found.load_mw, expected, rtol=1e-9)
         np.testing.assert_array_equal(found.time, series.time[rows : rows + 3])
         assert found.is_known
@@ -76,7 +82,7 @@ def test_bounds_hold_nine_in_ten_of_the_tested_hours_at_each_lead(windows: Windo
 def test_zones_survive_being_written_as_json(windows: Windows, dataset: Dataset) -> None:
     known = known_zones(_sum_of_inputs, windows)
     again = zones_from_facts("made", "linear", json.loads(json.dumps(zone_facts(known))))
-    one, other = (next_hours(_sum_of_inputs, dataset.series[1], CONFIG, zones) for zones in (known, again))
+    one, other = (next_hours(_sum_of_inputs, dataset.series[1:], CONFIG, zones)[0] for zones in (known, again))
     for values in ("load_mw", "low_mw", "high_mw"):
         np.testing.assert_array_equal(getattr(one, values), getattr(other, values))
 
@@ -93,7 +99,7 @@ def test_a_zone_without_tested_hours_has_no_bounds(make_series: Callable[..., Se
     known = known_zones(_sum_of_inputs, make_windows(dataset, config))
     assert known["LONG"].low is not None
     assert (known["ENDS"].low, known["ENDS"].high) == (None, None)
-    found = next_hours(_sum_of_inputs, dataset.series[1], config, known)
+    (found,) = next_hours(_sum_of_inputs, dataset.series[1:], config, known)
     assert (found.low_mw, found.high_mw) == (None, None)
 
 
@@ -101,7 +107,7 @@ def test_a_zone_that_the_model_does_not_know_is_scaled_by_itself_and_has_no_boun
     windows: Windows, make_series: Callable[..., Series]
 ) -> None:
     series = make_series("NEW", hours=900, seed=5)
-    found = next_hours(_sum_of_inputs, series, CONFIG, known_zones(_sum_of_inputs, windows))
+    (found,) = next_hours(_sum_of_inputs, [series], CONFIG, known_zones(_sum_of_inputs, windows))
     assert not found.is_known
     assert found.low_mw is None
     assert np.all(np.abs(found.load_mw - series.load_mw.mean()) < 500)
@@ -110,7 +116,7 @@ def test_a_zone_that_the_model_does_not_know_is_scaled_by_itself_and_has_no_boun
 def test_too_short_a_series_is_told(windows: Windows, make_series: Callable[..., Series]) -> None:
     series = make_series("A", hours=360)
     with pytest.raises(DataError, match=r"A: has 360 hours, but a forecast needs the last 361\. Give a longer series\."):
-        next_hours(_sum_of_inputs, series, CONFIG, known_zones(_sum_of_inputs, windows))
+        next_hours(_sum_of_inputs, [series], CONFIG, known_zones(_sum_of_inputs, windows))
 
 
 def test_a_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(windows: Windows, dataset: Dataset) -> None:
@@ -120,12 +126,13 @@ def test_a_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(w
         return replace(series, time=np.delete(series.time, row), load_mw=np.delete(series.load_mw, row))
 
     with pytest.raises(DataError, match=r"A: the hours after 2017-07-.* do not follow it, but a forecast needs the last"):
-        next_hours(_sum_of_inputs, without(1400), CONFIG, known)
-    assert len(next_hours(_sum_of_inputs, without(1000), CONFIG, known).load_mw) == 3
+        next_hours(_sum_of_inputs, [without(1400)], CONFIG, known)
+    (found,) = next_hours(_sum_of_inputs, [without(1000)], CONFIG, known)
+    assert len(found.load_mw) == 3
 
 
 def test_hours_are_written_as_a_csv_that_can_be_read(windows: Windows, dataset: Dataset, tmp_path: Path) -> None:
-    forecast = next_hours(_sum_of_inputs, dataset.series[0], CONFIG, known_zones(_sum_of_inputs, windows))
+    (forecast,) = next_hours(_sum_of_inputs, dataset.series[:1], CONFIG, known_zones(_sum_of_inputs, windows))
     rows = hourly_rows([forecast])
     write_hours(tmp_path / "next.csv", rows)
     lines = (tmp_path / "next.csv").read_text(encoding="utf-8").splitlines()

@@ -222,6 +222,26 @@ def test_shuffled_future_loads_change_nothing_that_a_test_sees(config: WindowCon
 
 
 @pytest.mark.parametrize("config", HONEST)
+def test_loads_of_all_zones_after_an_hour_change_nothing_that_is_known_at_it(
+    config: WindowConfig, longer_dataset: Dataset
+) -> None:
+    before = make_windows(longer_dataset, config)
+    zone = before.zones[1]
+    start = before.test_start[zone.test][:1]
+    hour = before.time[before.target_rows(start)[0]]
+    shuffled = []
+    for seed, series in enumerate(longer_dataset.series):
+        load_mw = series.load_mw.copy()
+        row = int(np.searchsorted(series.time, hour))
+        load_mw[row:] = np.random.default_rng(seed).permutation(series.load_mw[row:])
+        shuffled.append(replace(series, load_mw=load_mw))
+    scalings = {one.name: one.scaling for one in before.zones}
+    after = make_windows(replace(longer_dataset, series=tuple(shuffled)), config, scalings)
+    np.testing.assert_array_equal(after.inputs(start), before.inputs(start))
+    np.testing.assert_array_equal(after.offset_mw[before.target_rows(start)], before.offset_mw[before.target_rows(start)])
+
+
+@pytest.mark.parametrize("config", HONEST)
 def test_tested_hours_move_no_scale_and_no_training_window(config: WindowConfig, longer_dataset: Dataset) -> None:
     before = make_windows(longer_dataset, config)
     zone = before.zones[0]
@@ -480,7 +500,7 @@ def test_no_lead_of_a_training_window_is_tested_and_none_of_a_tested_one_lies_be
 def test_a_zone_has_its_own_channel_and_an_unknown_one_has_none(longer_dataset: Dataset) -> None:
     windows = make_windows(longer_dataset, replace(LINEAR, zones=("B", "C")))
     channels = windows.features[:, -2:]
-    assert windows.num_features == 16
+    assert windows.num_features == 14 + 3 + 2
     assert np.all(channels[windows.zones[0].rows] == 0)
     assert np.all(channels[windows.zones[1].rows] == [1, 0])
 
@@ -504,3 +524,40 @@ def _first_rows(series: Series, rows: int) -> Series:
 def test_a_horizon_beyond_a_day_is_refused(horizon: int) -> None:
     with pytest.raises(ConfigError, match=f"horizon is {horizon}; give a number of hours from 1 to 24"):
         WindowConfig(horizon=horizon)
+
+
+def test_a_row_is_told_the_mean_of_what_the_other_zones_know_at_its_hour(make_series: Callable[..., Series]) -> None:
+    a, b = make_series("A", hours=900, seed=1), make_series("B", hours=800, seed=2, first="2017-06-03T00:00:00")
+    # The third zone has an hour twice and lacks another.
+    c = make_series("C", hours=850, seed=3)
+    rows = np.array([*range(500), 499, *range(500, 600), *range(601, 850)])
+    c = replace(c, time=c.time[rows], load_mw=c.load_mw[rows] + (np.arange(850) == 500) * 40)
+    dataset = Dataset("three", (a, b, c))
+    windows = make_windows(dataset, replace(LINEAR, zones=("A", "B", "C")))
+    own = windows.features[:, 12:14].astype(np.float64)
+    told = windows.features[:, 14:17]
+    known: dict[tuple[str, object], np.ndarray] = {}
+    for series, zone in zip(dataset.series, windows.zones, strict=True):
+        for row, time in enumerate(series.time):
+            if row >= 337:
+                # Of an hour that stands twice the first row counts; one before the lags are there does not.
+                known.setdefault((zone.name, time), own[zone.rows.start + row])
+    checked = 0
+    for series, zone in zip(dataset.series, windows.zones, strict=True):
+        for row in range(0, len(series.time), 7):
+            others = [
+                known[other.name, series.time[row]]
+                for other in windows.zones
+                if other.name != zone.name and (other.name, series.time[row]) in known
+            ]
+            expected = [*(np.mean(others, axis=0) if others else (0, 0)), float(bool(others))]
+            np.testing.assert_allclose(told[zone.rows.start + row], expected, atol=2e-5)
+            checked += len(others)
+    assert checked > 200
+
+
+def test_a_zone_alone_is_told_nothing(longer_dataset: Dataset) -> None:
+    alone = replace(longer_dataset, series=longer_dataset.series[:1])
+    windows = make_windows(alone, LINEAR)
+    assert np.all(windows.features[:, 14:17] == 0)
+    assert make_windows(alone, replace(LINEAR, zones=())).num_features == 14

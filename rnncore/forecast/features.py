@@ -35,10 +35,13 @@ class Described:
         features: Inputs of each row. Shape (N, F), float32.
         offset_mw: What model outputs of 0 mean for each row and for the one after the last, as the first hour that is
             forecast, and for those that follow. Shape (N + 1, L).
+        told: What other zones are told of each row as soon as it is past: what the regressions say of the next hour above
+            the load, and by how much they were off. Shape (N, 2), float32; None of features without regressions.
     """
 
     features: Float32Array
     offset_mw: FloatArray
+    told: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -153,15 +156,18 @@ class LinearScaling:
         ahead = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
         missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
         more = np.stack([ahead, missed], axis=1).astype(np.float32)
-        return Described(np.hstack([_lagged_channels(series, self), more]), offset_mw)
+        return Described(np.hstack([_lagged_channels(series, self), more]), offset_mw, more)
 
 
 Scaling = ArticleScaling | LaggedScaling | LinearScaling
 
 SCALINGS: dict[FeatureKind, type[Scaling]] = {"article": ArticleScaling, "lagged": LaggedScaling, "linear": LinearScaling}
 
-# Features per hour, without the channels that name a zone.
+# Features per hour of a zone by itself.
 NUM_FEATURES: dict[FeatureKind, int] = {"article": 5, "lagged": 12, "linear": 14}
+
+# What the other zones tell: two means, and whether there are any at that hour.
+NUM_TOLD = 3
 
 
 def scaling_facts(scaling: Scaling) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rnncore.files import write_text
 from rnncore.forecast.features import SCALINGS, FeatureKind, Scaling, scaling_facts, scaling_from_facts
 from rnncore.forecast.scoring import CHUNK_WINDOWS, Predict
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
-from rnncore.forecast.windows import WindowConfig, Windows, with_zone
+from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
 # What lies below and above the bounds, in equal parts.
 OUTSIDE_PCT = 10.0
@@ -110,19 +110,44 @@ def zones_from_facts(source: str, kind: FeatureKind, facts: Mapping[str, Any]) -
         raise ModelFileError(f"{source}: its zones are not of this version ({error!r}). Train the model again.") from error
 
 
-def next_hours(predict: Predict, series: Series, config: WindowConfig, zones: Mapping[str, KnownZone]) -> NextHours:
-    """Forecast the hours after the last of a series.
+def next_hours(
+    predict: Predict, series: Sequence[Series], config: WindowConfig, zones: Mapping[str, KnownZone]
+) -> list[NextHours]:
+    """Forecast the hours after the last of each of some series.
 
     Args:
         predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
-        series: Its past, with each hour once.
+        series: The past of one or more zones, each hour once.
         config: How the model's windows are made.
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If the series is too short, or its last hours are not consecutive.
+        DataError: If a series is too short, or its last hours are not consecutive.
     """
-    known = zones.get(series.name)
+    for one in series:
+        _require_recent_hours(one, config)
+    scalings = [
+        zones[one.name].scaling
+        if one.name in zones
+        else SCALINGS[config.features].fit(one, slice(0, len(one.time)), config.horizon)
+        for one in series
+    ]
+    described = [scaling.describe(one) for scaling, one in zip(scalings, series, strict=True)]
+    found = []
+    for one, scaling, own, features in zip(
+        series, scalings, described, zone_features(series, described, config), strict=True
+    ):
+        output = predict(features[None, -config.lookback :])[0].astype(np.float64)
+        load_mw, known = own.offset_mw[-1] + scaling.scale_mw * output, zones.get(one.name)
+        low = high = None
+        if known and known.low and known.high:
+            low, high = (load_mw * (1 + np.array(end)) for end in (known.low, known.high))
+        time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
+        found.append(NextHours(one.name, time, load_mw, low, high, known is not None))
+    return found
+
+
+def _require_recent_hours(series: Series, config: WindowConfig) -> None:
     needed = SCALINGS[config.features].first_row + config.lookback
     rows = len(series.time)
     if rows < needed:
@@ -134,15 +159,6 @@ def next_hours(predict: Predict, series: Series, config: WindowConfig, zones: Ma
             f"{series.name}: the hours after {str(at).replace('T', ' ')} do not follow it, but a forecast needs the last "
             f"{needed} hours one after another. Fill the gap, for example with the hours of the day before."
         )
-    scaling = known.scaling if known else SCALINGS[config.features].fit(series, slice(0, rows), config.horizon)
-    described = scaling.describe(series)
-    inputs = with_zone(described.features, series.name, config)[-config.lookback :]
-    load_mw = described.offset_mw[-1] + scaling.scale_mw * predict(inputs[None])[0].astype(np.float64)
-    low = high = None
-    if known and known.low and known.high:
-        low, high = (load_mw * (1 + np.array(end)) for end in (known.low, known.high))
-    time = series.time[-1] + HOUR * np.arange(1, config.horizon + 1)
-    return NextHours(series.name, time, load_mw, low, high, known is not None)
 
 
 def hourly_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rnncore.errors import ConfigError
-from rnncore.forecast.features import NUM_FEATURES
+from rnncore.forecast.features import NUM_FEATURES, NUM_TOLD
 from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.model import Cell, ForecasterConfig
 from rnncore.forecast.training import TrainConfig, training_windows
@@ -42,7 +42,8 @@ def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -
     Args:
         name: `article`: 90 hours of five min-max features, two layers of 256, five epochs of batches of 1024.
             `fast`: one layer of 64 over 24 hours, told the loads of a day and a week before, the calendar of the hour to
-            forecast and the zone, learning what 24 regressions leave over, from windows that run on over a week.
+            forecast, the zone, and what the other zones' regressions missed, learning what 24 regressions leave over, from
+            windows that run on over a week.
             `best`: the same with 128 units, trained longer and with smaller steps.
         cell: `gru` or `lstm`.
         zones: Names of the data set's zones; where they are several, the last two recipes tell them apart.
@@ -75,7 +76,7 @@ def _residual_windows(zones: Sequence[str], horizon: int) -> WindowConfig:
 def _residual_forecaster(cell: Cell, hidden_size: int, zones: Sequence[str], horizon: int) -> ForecasterConfig:
     return ForecasterConfig(
         cell=cell,
-        input_size=NUM_FEATURES["linear"] + len(_told_apart(zones)),
+        input_size=NUM_FEATURES["linear"] + (NUM_TOLD + len(zones) if _told_apart(zones) else 0),
         hidden_size=hidden_size,
         num_layers=1,
         dropout=0.0,

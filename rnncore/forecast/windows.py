@@ -6,7 +6,7 @@ Window `s` covers rows `s` to `s + T - 1` of one resident (N, F) float32 array a
 gather by `s`; nothing of size windows x lookback is ever held.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnncore.errors import ConfigError, DataError
-from rnncore.forecast.features import FEATURE_KINDS, SCALINGS, FeatureKind, Scaling
+from rnncore.forecast.features import FEATURE_KINDS, SCALINGS, Described, FeatureKind, Scaling
 from rnncore.forecast.linear import leads_mw
 from rnncore.forecast.series import HOUR, Dataset, Float32Array, FloatArray, Series, TimeArray
 
@@ -44,7 +44,8 @@ class WindowConfig:
             hours; `date` tests all hours after one date, the same for every zone.
         test_fraction: Part of the hours that is tested.
         drop_gaps: Leave out windows whose hours, or the lagged hours before them, are not consecutive.
-        zones: Zones that have a channel each, 1 in their own rows and 0 elsewhere; rows of any other zone have none.
+        zones: Zones that have a channel each, 1 in their own rows and 0 elsewhere; rows of any other zone have none. With
+            `linear` features, rows are then also told what the other zones' regressions say and missed at the same hour.
     """
 
     features: FeatureKind = "article"
@@ -175,9 +176,8 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         DataError: If a series is too short to give one training and one test window.
     """
     first_tested = _first_tested_rows(dataset, config)
-    features: list[Float32Array] = []
+    all_described: list[Described] = []
     targets: list[Float32Array] = []
-    offsets_mw: list[FloatArray] = []
     zones: list[ZoneWindows] = []
     train_parts: list[RowArray] = []
     test_parts: list[RowArray] = []
@@ -203,17 +203,16 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         train_parts.append(train + row)
         test_parts.append(test + row)
         row, train_count, test_count = row + len(series.time), train_count + len(train), test_count + len(test)
-        features.append(with_zone(described.features, series.name, config))
-        offsets_mw.append(described.offset_mw[:-1])
-        learnt_mw = leads_mw(series.load_mw, config.horizon) - offsets_mw[-1]
+        all_described.append(described)
+        learnt_mw = leads_mw(series.load_mw, config.horizon) - described.offset_mw[:-1]
         targets.append((learnt_mw / scaling.scale_mw).astype(np.float32))
     return Windows(
         config=config,
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
-        features=np.concatenate(features),
+        features=np.concatenate(zone_features(dataset.series, all_described, config)),
         target=np.concatenate(targets),
-        offset_mw=np.concatenate(offsets_mw),
+        offset_mw=np.concatenate([described.offset_mw[:-1] for described in all_described]),
         load_mw=np.concatenate([series.load_mw for series in dataset.series]),
         time=np.concatenate([series.time for series in dataset.series]),
         train_start=np.concatenate(train_parts),
@@ -222,14 +221,58 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
     )
 
 
-def with_zone(features: Float32Array, zone: str, config: WindowConfig) -> Float32Array:
-    """Append the channels that name a zone. Shape (N, F)."""
-    if not config.zones:
-        return features
-    named = np.zeros((len(features), len(config.zones)), dtype=np.float32)
-    if zone in config.zones:
-        named[:, config.zones.index(zone)] = 1
-    return np.hstack([features, named])
+def zone_features(series: Sequence[Series], described: Sequence[Described], config: WindowConfig) -> list[Float32Array]:
+    """Return the model's inputs of each zone: its own channels, what the others tell, and those that name it.
+
+    Args:
+        series: The zones.
+        described: What each is by itself.
+        config: How windows are made.
+
+    Returns:
+        One array per zone. Shapes (N, F).
+    """
+    parts = [[one.features] for one in described]
+    told = [one.told for one in described if one.told is not None]
+    if config.zones and told:
+        for part, by_others in zip(parts, _told_by_others(series, told, SCALINGS[config.features].first_row), strict=True):
+            part.append(by_others)
+    for part, one in zip(parts, series, strict=True):
+        named = np.zeros((len(one.time), len(config.zones)), dtype=np.float32)
+        if one.name in config.zones:
+            named[:, config.zones.index(one.name)] = 1
+        part.append(named)
+    return [np.hstack(part) for part in parts]
+
+
+def _told_by_others(series: Sequence[Series], told: Sequence[Float32Array], first_row: int) -> list[Float32Array]:
+    """Return, for each row, the mean of what the other zones tell at its hour, and whether any does. Shapes (N, 3).
+
+    Of an hour that a zone has twice, as in autumn, the first row is told: at the first rows of others the second is to come.
+    What a zone says before its regressions have all their lags is left out.
+    """
+    every_hour = np.unique(np.concatenate([one.time for one in series]))
+    totals, zones = np.zeros((len(every_hour), told[0].shape[1])), np.zeros(len(every_hour))
+    own: list[FloatArray] = []
+    own_count: list[FloatArray] = []
+    for one, values in zip(series, told, strict=True):
+        hours, first, back = np.unique(one.time, return_index=True, return_inverse=True)
+        tells = (first >= first_row).astype(np.float64)
+        place = np.searchsorted(every_hour, hours)
+        said = values[first] * tells[:, None]
+        totals[place] += said
+        zones[place] += tells
+        own.append(said[back])
+        own_count.append(tells[back])
+    made = []
+    for one, own_said, count in zip(series, own, own_count, strict=True):
+        place = np.searchsorted(every_hour, one.time)
+        others = zones[place] - count
+        mean = (totals[place] - own_said) / np.maximum(others, 1)[:, None]
+        # What is left of a sum from which its only part was taken is rounding.
+        mean[others == 0] = 0
+        made.append(np.hstack([mean, (others > 0)[:, None]]).astype(np.float32))
+    return made
 
 
 def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
