@@ -18,10 +18,12 @@ REPOSITORY = Path(__file__).parents[1]
 TORCH = "bench/bench_inference.py::test_forecast[gru-torch-cpu-fp32-b1]"
 ONNX = "bench/bench_inference.py::test_forecast[gru-onnxruntime-cpu-fp32-b1]"
 STEP = "bench/bench_training.py::test_train_step[gru-torch-cpu-fp32-b32]"
+OURS = "bench/bench_training.py::test_train_step[lstm-rnncore-cpu-fp32-b32]"
+LOOP = "bench/bench_training.py::test_train_step[gru-article-cpu-fp32-b32]"
 PREPARE = "bench/bench_data.py::test_prepare[rnncore-cpu]"
 GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b32]"
 SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-h64-l1-t24]"
-EVERY = (TORCH, ONNX, STEP, PREPARE, GATHER, SCORE)
+EVERY = (TORCH, ONNX, STEP, OURS, PREPARE, GATHER, SCORE)
 
 # Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
 PLANT = """
@@ -94,7 +96,7 @@ def _record(run: Run, fullname: str) -> Record:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of one or two rows of every suite."""
     folder = tmp_path_factory.mktemp("honest")
-    done, _ = _session(folder, *EVERY)
+    done, _ = _session(folder, *EVERY, LOOP)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Report: " not in done.stdout
     assert not list(folder.glob("storage/journal/*"))
@@ -102,7 +104,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_row_of_every_suite_is_valid(honest: Run) -> None:
-    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys(EVERY, "valid")
+    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys((*EVERY, LOOP), "valid")
 
 
 def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run) -> None:
@@ -120,6 +122,8 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (TORCH, "ATen loop"),
         (ONNX, "MLAS GRU"),
         (STEP, "ATen loop"),
+        (OURS, "rnncore LSTM"),
+        (LOOP, "ATen loop"),
         (SCORE, "MLAS GRU"),
         (GATHER, "ATen "),
         (PREPARE, "pandas "),
@@ -129,7 +133,7 @@ def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> 
     assert _record(honest, fullname).extra["kernel"].startswith(kernel)
 
 
-@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, SCORE])
+@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE])
 def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
     extra = _record(honest, fullname).extra
     assert extra["bound"] in ("latency", "compute", "bandwidth")
@@ -145,7 +149,7 @@ def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run)
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
-    for fullname in (TORCH, ONNX, SCORE, STEP):
+    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP):
         extra = _record(honest, fullname).extra
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
     for fullname in (TORCH, ONNX, SCORE):
@@ -191,6 +195,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (ONNX, "outputs differ from float64 by "),
         (SCORE, "outputs differ from float64 by "),
         (STEP, "gradients differ from float64 by "),
+        (OURS, "gradients differ from float64 by "),
         (GATHER, "windows differ by "),
         (PREPARE, "[12, 3] training and test windows, where "),
     ],
@@ -205,7 +210,7 @@ def test_a_wrong_answer_stays_in_the_run_with_its_time_and_why_it_is_wrong(fulln
 
 def test_a_row_without_a_fault_beside_wrong_ones_stays_valid(planted) -> None:
     assert [record.fullname for record in planted["run"].records if record.validity == "valid"] == [TORCH]
-    assert "5 failed, 1 passed" in planted["output"]
+    assert "6 failed, 1 passed" in planted["output"]
 
 
 def test_the_report_ranks_only_what_is_right_and_lists_the_rest_with_why(planted) -> None:
