@@ -47,7 +47,7 @@ def sentences(run: Run) -> list[str]:
         best = min(accuracy, key=lambda record: float(record.extra["smape"]))
         name, smape = min(best.extra["baselines_smape"].items(), key=lambda item: float(item[1]))
         found.append(
-            f"Most accurate after the short training: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
+            f"Most accurate: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
             f"the best baseline, {tables.BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
         )
         found.append(_effect_of_runtimes(accuracy))
