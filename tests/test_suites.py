@@ -199,7 +199,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (GATHER, "windows differ by "),
         (PREPARE, "[12, 3] training and test windows, where "),
     ],
-    ids=["inference", "accuracy", "training", "gathering", "preparing"],
+    ids=["inference", "accuracy", "training", "training by ours", "gathering", "preparing"],
 )
 def test_a_wrong_answer_stays_in_the_run_with_its_time_and_why_it_is_wrong(fullname: str, why: str, planted) -> None:
     record = _record(planted["run"], fullname)
