@@ -234,6 +234,17 @@ def test_wrong_kernels_are_found_out(empty_cache: Path, monkeypatch: pytest.Monk
         fused_kernels()
 
 
+def test_a_system_without_huge_pages_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory(fused.mmap.mmap):  # type: ignore[name-defined,misc]
+        def madvise(self, *_: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(fused.mmap, "mmap", Memory)
+    module, inputs = _module("gru", 2, 4, 1), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(6))
+    found = FusedLayers(module, fused_kernels()).states(inputs, 4)
+    torch.testing.assert_close(found, module(inputs)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_the_kernels_bring_no_threads_of_their_own(empty_cache: Path) -> None:
     fused_kernels()
     (library,) = (empty_cache / "rnncore").iterdir()

@@ -8,6 +8,7 @@ Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a t
 OpenMP, as the wheels do. Where one is missing, `fused_kernels` says which.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import mmap
@@ -195,7 +196,9 @@ class FusedLayers:
 def _fresh(size: int) -> Tensor:
     """Return *size* floats, in huge pages where the system has them to give."""
     memory = mmap.mmap(-1, 4 * size)
-    memory.madvise(mmap.MADV_HUGEPAGE)
+    # A kernel without huge pages refuses; the training only is a little slower then.
+    with contextlib.suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.float32)
 
 
