@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rnncore.forecast.model import Forecaster
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
+    from rnncore.forecast.training import Trainer, TrainResult
     from rnncore.forecast.windows import WindowConfig, Windows
     from rnncore.runtimes.base import Runtime
 
@@ -246,12 +247,10 @@ def train(
 
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
     """
-    import torch
-
-    from rnncore.forecast.device import default_threads, resolve_device
+    from rnncore.forecast.device import resolve_device
     from rnncore.forecast.model import new_forecaster, save_forecaster
     from rnncore.forecast.presets import preset as recipe_of
-    from rnncore.forecast.training import TRAINING_PRECISION, Trainer, fit
+    from rnncore.forecast.training import TRAINING_PRECISION, Trainer
     from rnncore.forecast.windows import make_windows
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
@@ -270,15 +269,7 @@ def train(
     )
     model = new_forecaster(recipe.forecaster, seed)
     trainer = Trainer(model, windows, config, resolve_device(device))
-    checkpoint = path.with_suffix(".checkpoint.safetensors")
-    if checkpoint.exists() and not resume:
-        err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
-    torch.set_num_threads(default_threads())
-    with _training_progress(cell.upper()) as on_step, _stop_on_ctrl_c() as should_stop:
-        result = fit(trainer, checkpoint, resume, on_step, should_stop)
-    if result.ended_by == "stopped":
-        err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")
-        raise typer.Exit(EXIT_INTERRUPTED)
+    result = _fit(trainer, path.with_suffix(".checkpoint.safetensors"), resume, cell.upper())
     record = {
         "preset": preset,
         "precision": TRAINING_PRECISION,
@@ -296,6 +287,24 @@ def train(
         f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
         f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
     )
+
+
+def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "TrainResult":
+    """Train with a checkpoint; if Ctrl-C stops it, say how to go on and leave."""
+    import torch
+
+    from rnncore.forecast.device import default_threads
+    from rnncore.forecast.training import fit
+
+    if checkpoint.exists() and not resume:
+        err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
+    torch.set_num_threads(default_threads())
+    with _training_progress(name) as on_step, _stop_on_ctrl_c() as should_stop:
+        result = fit(trainer, checkpoint, resume, on_step, should_stop)
+    if result.ended_by == "stopped":
+        err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    return result
 
 
 @app.command()
