@@ -1,6 +1,7 @@
 """Evaluation latency: one forward pass of the article's models on every runtime, the answers checked beside it."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -27,7 +28,7 @@ def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answ
 
     def measure(case, rnn_benchmark, group, host_to_host):
         model = forecaster_of(case)
-        windows = windows_of(preset("article", case.cell).windows)
+        windows = windows_of(replace(preset("article", case.cell).windows, lookback=case.lookback))
         answers = right_answers(model, windows, case.batch_size)
         with rnn_benchmark.part("exports"):
             source = source_for(case.runtime, model, windows.config)

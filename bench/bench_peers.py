@@ -17,6 +17,7 @@ from bench.cases import peer_cases
 from rnncore.errors import Unavailable
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import HOUR
+from rnncore.forecast.windows import make_windows
 from rnncore.measure.work import training_work
 from rnncore.runtimes.torch import torch_evidence
 
@@ -35,7 +36,7 @@ class SteppedTraining:
 
     def __init__(self, fit):
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._stopped, self._error = False, None
+        self._stopped, self._error, self.model = False, None, None
         self._thread = threading.Thread(target=self._run, args=(fit,), daemon=True)
         self._thread.start()
         self._wait()
@@ -51,8 +52,9 @@ class SteppedTraining:
         self._go.release()
         self._thread.join(timeout=120)
 
-    def after_step(self, trainer):
+    def after_step(self, trainer, model):
         """Wait until the next step is asked for; called by the library after each step."""
+        self.model = model
         self._done.release()
         self._go.acquire()
         trainer.should_stop = self._stopped
@@ -75,8 +77,8 @@ def _callback(training):
     from pytorch_lightning.callbacks import Callback
 
     class AfterEachStep(Callback):
-        def on_train_batch_end(self, trainer, *_):
-            training.after_step(trainer)
+        def on_train_batch_end(self, trainer, model, *_):
+            training.after_step(trainer, model)
 
     return AfterEachStep()
 
@@ -86,15 +88,31 @@ def _trainer_options(callback):
     return {"accelerator": "cpu", "callbacks": [callback], **dict.fromkeys(quiet, False)}
 
 
-def _hourly_frames(dataset):
-    """Zones as tables of consecutive hours with the calendar of each, as the libraries demand; gaps are filled in."""
-    for series in dataset.cleaned().series:
+def hourly_frames(dataset):
+    """Return zones as tables of consecutive hours with the calendar of each, as the libraries demand; gaps are filled in.
+
+    They end before the tested hours of the article's split. Hours beyond keep the scale: `y` is the load in units of its
+    standard deviation before them, above its mean, which the table's `attrs` tell.
+    """
+    for series, tested in zip(dataset.cleaned().series, _first_tested_hours(dataset), strict=True):
         time = np.arange(series.time[0], series.time[-1] + HOUR, HOUR)
         load_mw = np.interp(time.astype(np.int64), series.time.astype(np.int64), series.load_mw)
-        calendar = pd.DatetimeIndex(time)
+        calendar, known = pd.DatetimeIndex(time), time < tested
         columns = {name: np.asarray(getattr(calendar, name), dtype=np.float32) for name in CALENDAR}
-        scaled = ((load_mw - load_mw.mean()) / load_mw.std()).astype(np.float32)
-        yield pd.DataFrame({"unique_id": series.name, "ds": calendar, "y": scaled, **columns})
+        mean_mw, std_mw = load_mw[known].mean(), load_mw[known].std()
+        scaled = ((load_mw - mean_mw) / std_mw).astype(np.float32)
+        frame = pd.DataFrame({"unique_id": series.name, "ds": calendar, "y": scaled, **columns})
+        frame.attrs = {"tested": tested, "mean_mw": mean_mw, "std_mw": std_mw}
+        yield frame
+
+
+def _first_tested_hours(dataset):
+    windows = make_windows(dataset, preset("article", "gru").windows)
+    return [windows.time[windows.target_rows(windows.test_start[zone.test])[0]] for zone in windows.zones]
+
+
+def _training_frames(dataset):
+    return [frame[frame["ds"] < frame.attrs["tested"]] for frame in hourly_frames(dataset)]
 
 
 def _neuralforecast(case, article, dataset):
@@ -103,7 +121,7 @@ def _neuralforecast(case, article, dataset):
         from neuralforecast.models import GRU, LSTM
     except ImportError as error:
         raise Unavailable("neuralforecast is not installed: pip install 'rnncore[peers]'.") from error
-    kind, table = {"gru": GRU, "lstm": LSTM}[case.cell], pd.concat(_hourly_frames(dataset))
+    kind, table = {"gru": GRU, "lstm": LSTM}[case.cell], pd.concat(_training_frames(dataset))
 
     def fit(callback):
         model = kind(
@@ -133,7 +151,7 @@ def _darts(case, article, dataset):
         from darts.models import BlockRNNModel
     except ImportError as error:
         raise Unavailable("darts is not installed: pip install 'rnncore[peers]'.") from error
-    frames = list(_hourly_frames(dataset))
+    frames = _training_frames(dataset)
     loads = [TimeSeries.from_dataframe(frame, "ds", "y") for frame in frames]
     calendars = [TimeSeries.from_dataframe(frame, "ds", list(CALENDAR)) for frame in frames]
 

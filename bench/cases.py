@@ -1,10 +1,14 @@
 """The one list of sizes: which cases each suite measures at which `--rnn-scale`."""
 
+from dataclasses import replace
+
+from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.measure.case import Case
-from rnncore.runtimes.catalog import PRECISIONS
+from rnncore.runtimes.catalog import OWN_RUNTIMES, runtimes_on
+from rnncore.runtimes.streaming import STREAMS
 
 DEVICES = ("cpu", "cuda")
 
@@ -12,32 +16,43 @@ INFERENCE_BATCH_SIZES = {
     "gate": (1, 32),
     "quick": (1, 32),
     "default": (1, 32, 1024),
-    "full": (1, 8, 32, 128, 512, 1024, 2048),
+    "full": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
 }
+
+# Beside the article's model, one axis at a time, at the full scale; threads are 1, 2, 4 and so on to all.
+SWEPT = {"hidden_size": (32, 64, 128, 512, 1024), "num_layers": (1, 3), "lookback": (24, 48, 168, 336, 720)}
+SWEPT_BATCH_SIZE = 32
+
 TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full": (64, 256, 1024, 4096)}
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
-    ("torch", "cpu"): PRECISIONS["torch", "cpu"],
+    ("torch", "cpu"): ("fp32",),
     ("rnncore", "cpu"): ("fp32",),
     ("article", "cpu"): ("fp32",),
-    ("torch", "cuda"): PRECISIONS["torch", "cuda"],
+    ("torch", "cuda"): ("fp32", "tf32"),
     ("article", "cuda"): ("fp32",),
 }
 
 PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
 
-# Runtimes of every run; the ones that are extras join where the scale is full.
-USUAL_RUNTIMES = ("torch", "onnxruntime")
+# Most queries that a server answers together; 1 for one after another.
+SERVED_TOGETHER = (1, 32)
+
+# Where little time is wanted: what is installed everywhere, in its usual precision.
+USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
+
+# What only the full scale has: compiling takes minutes for each shape, and subnormal numbers are seldom met.
+RARE_RUNTIMES = ("torch_compile", "torch_flush")
+COMPILED_BATCH_SIZES = (1, 1024)
 
 
 def _runtimes_on(device: str, scale: str) -> list[tuple[str, str]]:
-    return [
-        (runtime, precision)
-        for (runtime, on), precisions in PRECISIONS.items()
-        if on == device and (runtime in USUAL_RUNTIMES or scale == "full")
-        for precision in precisions
-    ]
+    found = runtimes_on(device)
+    if scale in ("gate", "quick"):
+        usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
+        return [(name, precision) for name, precision in found if usual.get(name) == precision or name not in OWN_RUNTIMES]
+    return [(name, precision) for name, precision in found if scale == "full" or name not in RARE_RUNTIMES]
 
 
 def _article_axes(cell: str) -> dict[str, int]:
@@ -83,7 +98,7 @@ def peer_cases(scale: str) -> list[Case]:
 
 def inference_cases(scale: str) -> list[Case]:
     """One forward pass of the article's model on every runtime."""
-    return [
+    cases = [
         Case(
             "infer",
             cell,
@@ -97,6 +112,37 @@ def inference_cases(scale: str) -> list[Case]:
         for batch_size in INFERENCE_BATCH_SIZES[scale]
         for cell in CELLS
         for runtime, precision in _runtimes_on(device, scale)
+        if runtime != "torch_compile" or batch_size in COMPILED_BATCH_SIZES
+    ]
+    return cases + (_swept(cases) if scale == "full" else [])
+
+
+def _swept(cases: list[Case]) -> list[Case]:
+    """Return the cases of one batch size again, each with another value of one axis."""
+    base = [case for case in cases if case.batch_size == SWEPT_BATCH_SIZE and case.runtime not in RARE_RUNTIMES]
+    swept = [replace(case, **{axis: value}) for axis, values in SWEPT.items() for value in values for case in base]
+    threads = [2**power for power in range(default_threads().bit_length())]
+    return swept + [replace(case, threads=count) for count in threads for case in base if case.device == "cpu"]
+
+
+def paired_cases(scale: str) -> list[Case]:
+    """The same in turn, each runtime in a process of its own."""
+    return [
+        replace(case, phase="paired")
+        for case in inference_cases("default" if scale == "full" else scale)
+        # Its first call, in every process, takes minutes.
+        if case.runtime != "torch_compile"
+    ]
+
+
+def own_model_cases(scale: str) -> list[Case]:
+    """One forward pass of a model that is not ours, on every runtime but the kernel that knows ours alone."""
+    return [
+        Case("infer", "own", batch_size=batch_size, device=device, runtime=runtime, precision=precision)
+        for device in DEVICES
+        for batch_size in INFERENCE_BATCH_SIZES[scale]
+        for runtime, precision in _runtimes_on(device, scale)
+        if runtime != "rnncore" and (runtime != "torch_compile" or batch_size in COMPILED_BATCH_SIZES)
     ]
 
 
@@ -124,8 +170,8 @@ def accuracy_cases(scale: str) -> list[Case]:
             )
             for device in DEVICES
             for runtime, precision in _runtimes_on(device, scale)
-            # The gate's inference rows have the other runtimes.
-            if scale != "gate" or runtime == "torch"
+            # The gate's inference rows have the other runtimes; compiling for the shape of every last batch takes too long.
+            if (scale != "gate" or runtime == "torch") and runtime != "torch_compile"
         ]
         if scale == "full":
             # What the article's recipe reaches in the time; it is trained where it is scored.
@@ -133,6 +179,39 @@ def accuracy_cases(scale: str) -> list[Case]:
                 Case("accuracy", cell, **_article_axes(cell), batch_size=CHUNK_WINDOWS, device=device) for device in DEVICES
             ]
     return cases
+
+
+def serving_cases(scale: str) -> list[Case]:
+    """Queries by chance; the batch size is the most that are answered together. Each takes up to a minute."""
+    if scale in ("gate", "default"):
+        return []
+    return [
+        Case("serve", cell, **_article_axes(cell), batch_size=max_batch, runtime=runtime)
+        for cell in CELLS
+        for max_batch in SERVED_TOGETHER
+        for runtime in USUAL_RUNTIMES
+        if scale == "full" or runtime == "rnncore"
+    ]
+
+
+def stream_cases(scale: str) -> list[Case]:
+    """One new hour for so many series, the state carried: the article's model for speed, ours for accuracy too."""
+    fast = {cell: preset("fast", cell) for cell in CELLS}
+    ours = {
+        cell: {
+            "hidden_size": one.forecaster.hidden_size,
+            "num_layers": one.forecaster.num_layers,
+            "lookback": one.windows.lookback,
+        }
+        for cell, one in fast.items()
+    }
+    return [
+        Case("stream", cell, **axes, batch_size=batch_size, runtime=runtime)
+        for cell in CELLS
+        for axes in (_article_axes(cell), ours[cell])
+        for batch_size in INFERENCE_BATCH_SIZES[scale]
+        for runtime in STREAMS
+    ]
 
 
 def preparing_cases(scale: str) -> list[Case]:

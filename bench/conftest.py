@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.trained import trained  # noqa: F401 (a fixture, for all suites)
 from rnncore.errors import RnncoreError
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset, Float32Array, FloatArray
@@ -19,7 +20,7 @@ from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
 from rnncore.runtimes import export
 from rnncore.runtimes.base import Source
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import open_runtime, runtime_kinds
 from rnncore.runtimes.export import export_onnx, float64_forecast
 
 REPORT_FOLDER = Path("reports/latest")
@@ -56,7 +57,7 @@ def source_for(request, tmp_path_factory) -> Callable[[str, Forecaster, WindowCo
     folder = cache.mkdir("rnncore-onnx") if cache else tmp_path_factory.mktemp("onnx")
 
     def source(runtime: str, model: Forecaster, windows: WindowConfig) -> Source:
-        if runtime == "torch":
+        if runtime_kinds()[runtime].reads == "forecaster":
             return model
         path = folder / f"{export_key(model, windows)}.onnx"
         if not path.exists():
@@ -98,18 +99,19 @@ class Answers:
 @pytest.fixture(scope="session")
 def right_answers(rnn_threads) -> Callable[[Forecaster, Windows, int], Answers]:
     """Right answers by forecaster and number of windows, each worked out once."""
-    made: dict[tuple[int, int], Answers] = {}
+    made: dict[tuple[int, WindowConfig, int], Answers] = {}
 
     def answers(model: Forecaster, windows: Windows, count: int) -> Answers:
-        if (id(model), count) not in made:
+        key = id(model), windows.config, count
+        if key not in made:
             start = windows.test_start[np.arange(count) * len(windows.test_start) // count]
             inputs = windows.inputs(start)
             checked = np.unique(np.linspace(0, count - 1, CHECKED_WINDOWS).round().astype(np.int64))
             with open_runtime("torch", model, "cpu", "fp32", rnn_threads) as runtime:
                 torch_fp32 = runtime.predict(inputs[checked])
             float64 = float64_forecast(model, inputs[checked])
-            made[id(model), count] = Answers(start, inputs, checked, float64, torch_fp32)
-        return made[id(model), count]
+            made[key] = Answers(start, inputs, checked, float64, torch_fp32)
+        return made[key]
 
     return answers
 

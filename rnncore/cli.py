@@ -215,8 +215,12 @@ def describe(
 
 
 RuntimeOption = Annotated[
-    Literal["torch", "onnxruntime", "openvino"] | None,
-    typer.Option(help="What runs the model [default: torch, or onnxruntime for an .onnx file]"),
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the model: torch, rnncore, onnxruntime, openvino, or one that another package registers [default: "
+        "torch, or onnxruntime for an .onnx file]",
+    ),
 ]
 
 
@@ -473,6 +477,40 @@ def report(
     typer.echo(f"Report: {page}")
     if show:
         webbrowser.open(page.absolute().as_uri())
+
+
+@app.command()
+def recommend(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")],
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Largest 90th percentile of a call's time [default: any]")
+    ] = None,
+    max_smape_loss: Annotated[
+        float | None, typer.Option(help="Most points of sMAPE above the most accurate choice of the run [default: any]")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows per call [default: those with most windows per second]")] = None,
+    cell: Annotated[Literal["gru", "lstm"] | None, typer.Option(help="Recurrent cell [default: either]")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where to run [default: either]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the fastest measured way to run a forecaster within bounds, the next, how sure that is, and the code."""
+    from rnncore.compare.recommend import Bounds
+    from rnncore.compare.recommend import recommend as choose
+    from rnncore.compare.runs import find_runs, read_run
+    from rnncore.report.recommendation import recommendation_facts, recommendation_text
+
+    for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
+        if value is not None and not 0 <= value < math.inf:
+            raise ConfigError(f"{option} is {value}; give a number of at least 0.")
+    paths = find_runs(name)
+    if len(paths) > 1:
+        raise ConfigError(f"{name} stands for {len(paths)} runs; a recommendation is made from one. Name it.")
+    max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
+    found = choose(read_run(paths[0]), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    if as_json:
+        _print_json(recommendation_facts(found))
+        return
+    typer.echo(recommendation_text(found))
 
 
 def _prices(texts: list[str]) -> dict[str, float]:
@@ -920,15 +958,16 @@ def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterato
     """Open a model file in a runtime that can run it."""
     from rnncore.forecast.device import default_threads, resolve_device
     from rnncore.forecast.model import load_forecaster
-    from rnncore.runtimes.catalog import PRECISIONS, open_runtime
+    from rnncore.runtimes.catalog import open_runtime, runtime_kinds
 
     is_onnx = model.suffix == ".onnx"
     name = runtime_name or ("onnxruntime" if is_onnx else "torch")
-    if name != "torch" and not is_onnx:
+    kind = runtime_kinds().get(name)
+    if kind and kind.reads == "onnx" and not is_onnx:
         raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and score that.")
     source = model if is_onnx else load_forecaster(model)[0]
     device = resolve_device(device_name).type
-    precision = PRECISIONS.get((name, device), ("fp32",))[0]
+    precision = kind.precisions.get(device, ("fp32",))[0] if kind else "fp32"
     with open_runtime(name, source, device, precision, default_threads()) as runtime:
         yield runtime
 

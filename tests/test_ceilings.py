@@ -283,7 +283,7 @@ def test_other_threads_and_another_device_have_ceilings_of_their_own(counted: Co
     assert [asked[0] for asked in counted.asked] == ["gemm", "gemm", "gemm", "copy", "chain"]
     counted.asked.clear()
     _measured(bench, "cuda", "tf32", 1, SHAPE)
-    assert [asked[2] for asked in counted.asked if asked[0] == "gemm"] == ["fp32", "tf32", "bf16", "int8"]
+    assert [asked[2] for asked in counted.asked if asked[0] == "gemm"] == ["fp32", "tf32", "bf16", "fp16", "int8"]
 
 
 def test_a_case_gets_the_ceilings_that_apply_to_it(counted: Counted) -> None:

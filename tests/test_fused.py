@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnncore.errors import Unavailable
-from rnncore.forecast import fused
+from rnncore.forecast import compiled, fused
 from rnncore.forecast.fused import FusedLayers, fused_kernels
 from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
 from tests import reference
@@ -211,7 +211,7 @@ def test_the_kernels_are_compiled_once_and_kept(empty_cache: Path, monkeypatch: 
     ("compiler", "why"),
     [
         ("/nowhere/cc", "No such file or directory"),
-        ("false", "returned non-zero exit status 1"),
+        ("false", "false -dumpfullversion failed with exit code 1"),
     ],
 )
 def test_a_compiler_that_is_missing_or_fails_is_told(
@@ -224,12 +224,12 @@ def test_a_compiler_that_is_missing_or_fails_is_told(
 
 
 def test_wrong_kernels_are_found_out(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_compile: Any = fused._compile
+    true_compile: Any = compiled._compile
 
-    def compile_wrongly(command: list[str], source: str, library: Path) -> None:
-        true_compile(command, source.replace("n + z * (h[j] - n)", "n + z * (h[j] + n)"), library)
+    def compile_wrongly(command: list[str], flags: str, source: str, library: Path) -> None:
+        true_compile(command, flags, source.replace("n + z * (h[j] - n)", "n + z * (h[j] + n)"), library)
 
-    monkeypatch.setattr(fused, "_compile", compile_wrongly)
+    monkeypatch.setattr(compiled, "_compile", compile_wrongly)
     with pytest.raises(Unavailable, match="a GRU of theirs gives other answers than torch's"):
         fused_kernels()
 

@@ -757,7 +757,10 @@ def test_ctrl_c_in_a_session_that_does_not_save_leaves_a_journal_and_says_how_to
     done = broken_off("raise KeyboardInterrupt")
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     (journal,) = _journals(tmp_path)
-    assert f"Interrupted; 'rnncore recover {journal}' makes a run file of what was finished." in done.stdout
+    assert (
+        f"Interrupted; 'rnncore recover {journal}' makes a run file of what was finished, and the same command with"
+        in done.stdout
+    )
     recovered = recover(journal)
     _assert_finished(read_run(recovered.path))
     assert recovered.failed == ((BROKEN, "died"),)
@@ -932,10 +935,12 @@ def test_an_unknown_device_or_scale_is_refused_and_the_known_ones_are_named(opti
 
 
 def test_the_marker_and_the_options_are_explained(project: pytest.Pytester) -> None:
-    project.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.rnn_cases(choose=FUNCTION): *"])
+    project.runpytest_inprocess("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.rnn_cases(choose=FUNCTION, only_with=None): *"]
+    )
     options = project.runpytest_inprocess("--help").stdout
     options.fnmatch_lines_random(["*--rnn-scale=*", "*--rnn-device=*", "*--rnn-data=*", "*--rnn-threads=*"])
-    options.fnmatch_lines_random(["*--rnn-profile*", "*--rnn-case-timeout=*"])
+    options.fnmatch_lines_random(["*--rnn-profile*", "*--rnn-case-timeout=*", "*--rnn-paired*"])
 
 
 def test_an_active_plugin_leaves_heavy_packages_alone_in_other_sessions(tmp_path: Path) -> None:
@@ -957,3 +962,41 @@ def test_a_session_without_pytest_benchmark_still_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:benchmark", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_an_interrupted_session_is_resumed_where_it_was_cut_off(broken_off, tmp_path: Path) -> None:
+    broken_off("raise KeyboardInterrupt")
+    (before,) = _journals(tmp_path)
+    done = broken_off("pass", "--rnn-resume", "--benchmark-autosave")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Resumed: 2 benchmarks were finished before." in done.stdout
+    assert "2 passed, 2 deselected" in done.stdout
+    run = read_run(_run_file(tmp_path))
+    assert [record.fullname for record in run.records][:2] == FINISHED
+    assert len(run.records) == 4
+    assert [record.validity for record in run.records] == ["valid"] * 4
+    assert run.session["resumed"]["benchmarks"] == 2
+    assert _journals(tmp_path) == []
+    assert not before.exists()
+
+
+def test_a_resumed_session_that_is_interrupted_again_loses_nothing(broken_off, tmp_path: Path) -> None:
+    broken_off("raise KeyboardInterrupt")
+    broken_off("raise KeyboardInterrupt", "--rnn-resume")
+    (journal,) = _journals(tmp_path)
+    run = read_run(recover(journal).path)
+    assert [record.fullname for record in run.records] == FINISHED
+
+
+def test_a_session_on_other_threads_is_not_resumed(broken_off, tmp_path: Path) -> None:
+    broken_off("raise KeyboardInterrupt")
+    done = broken_off("pass", "--rnn-resume", "--rnn-threads=2")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "is of other threads; its rows do not belong beside new ones" in done.stderr
+    assert len(_journals(tmp_path)) == 1
+
+
+def test_nothing_to_resume_is_told(broken_off) -> None:
+    done = broken_off("pass", "--rnn-resume")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--rnn-resume: nothing to recover" in done.stderr

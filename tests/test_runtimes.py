@@ -16,7 +16,7 @@ from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_fore
 from rnncore.forecast.series import Float32Array
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.base import Source
-from rnncore.runtimes.catalog import PRECISIONS, RUNTIMES, open_runtime
+from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime
 from rnncore.runtimes.export import export_onnx
 from tests.reference import forecast
 
@@ -34,7 +34,7 @@ needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed: pip install 'rnncore[openvino]'"
 )
 on_every_cpu_runtime = pytest.mark.parametrize(
-    "runtime_name", ["torch", "onnxruntime", pytest.param("openvino", marks=needs_openvino)]
+    "runtime_name", ["torch", "torch_flush", "rnncore", "onnxruntime", pytest.param("openvino", marks=needs_openvino)]
 )
 for_both_cells = pytest.mark.parametrize("cell", CELLS)
 
@@ -85,7 +85,7 @@ def sources(models: dict[str, Forecaster], tmp_path_factory: pytest.TempPathFact
     for cell, model in models.items():
         path = folder / f"{cell}.onnx"
         export_onnx(model, path, WindowConfig(lookback=LOOKBACK))
-        found |= {("torch", cell): model, ("onnxruntime", cell): path, ("openvino", cell): path}
+        found |= {(name, cell): model if kind.reads == "forecaster" else path for name, kind in OWN_RUNTIMES.items()}
     return found
 
 
@@ -267,8 +267,12 @@ def test_evidence_counts_the_operations_of_one_call_and_leaves_the_runtime_as_it
     assert seconds == sorted(seconds, reverse=True)
     assert min(seconds) >= 0
     assert len({(op.name, op.where, op.shapes) for op in found.ops}) == len(found.ops)
-    layers = {"torch": f"aten::{cell}", "onnxruntime": cell.upper(), "openvino": f"{cell.upper()}Sequence"}[runtime_name]
-    assert sum(op.calls for op in found.ops if op.name == layers) == (1 if runtime_name == "torch" else LAYERS)
+    operation, calls = {
+        "onnxruntime": (cell.upper(), LAYERS),
+        "openvino": (f"{cell.upper()}Sequence", LAYERS),
+        "rnncore": ("forward", 1),
+    }.get(runtime_name, (f"aten::{cell}", 1))
+    assert sum(op.calls for op in found.ops if op.name == operation) == calls
 
 
 @on_every_cpu_runtime
@@ -286,14 +290,9 @@ def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: P
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_every_runtime_has_a_precision_on_some_device() -> None:
-    assert {name for name, _ in PRECISIONS} == set(RUNTIMES)
-    assert all(precisions for precisions in PRECISIONS.values())
-
-
 def test_an_unknown_runtime_is_refused_and_the_known_ones_are_named(models) -> None:
     with (
-        pytest.raises(ConfigError, match="runtime is 'tensorrt'; allowed: torch, onnxruntime, openvino"),
+        pytest.raises(ConfigError, match=f"runtime is 'tensorrt'; allowed: {', '.join(OWN_RUNTIMES)}"),
         open_runtime("tensorrt", models["gru"], "cpu", "fp32", 1),
     ):
         pass
@@ -309,9 +308,9 @@ def test_a_device_that_the_runtime_lacks_is_refused_and_the_others_are_named(run
 @pytest.mark.parametrize(
     ("runtime_name", "device", "precision", "allowed"),
     [
-        ("torch", "cpu", "int8", "fp32"),
-        ("torch", "cpu", "tf32", "fp32"),
-        ("torch", "cuda", "fp16", "fp32, tf32"),
+        ("torch", "cpu", "int8", "fp32, bf16"),
+        ("torch", "cpu", "tf32", "fp32, bf16"),
+        ("torch", "cuda", "int8", "fp32, tf32, bf16, fp16"),
         ("onnxruntime", "cuda", "fp32", "tf32"),
     ],
 )

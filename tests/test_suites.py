@@ -26,6 +26,13 @@ GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b32]"
 SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-h64-l1-t24]"
 EVERY = (TORCH, ONNX, STEP, OURS, PREPARE, GATHER, SCORE)
 
+FORWARD = "bench/bench_inference.py::test_forecast[lstm-rnncore-cpu-fp32-b32]"
+STREAM = "bench/bench_streaming.py::test_next_hour[gru-rnncore-cpu-fp32-b1-h64-l1-t24]"
+IN_TURN = "bench/bench_paired.py::test_forecast_in_turn[gru-%s-cpu-fp32-b1]"
+TURNS = (IN_TURN % "torch", IN_TURN % "rnncore")
+SERVE = "bench/bench_serving.py::test_serve[gru-rnncore-cpu-fp32-b32]"
+HONEST = (*EVERY, LOOP, FORWARD, STREAM, *TURNS, SERVE)
+
 # Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
 PLANT = """
 import numpy as np
@@ -97,7 +104,7 @@ def _record(run: Run, fullname: str) -> Record:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of one or two rows of every suite."""
     folder = tmp_path_factory.mktemp("honest")
-    done, _ = _session(folder, *EVERY, LOOP)
+    done, _ = _session(folder, *HONEST, "--rnn-paired", "--rnn-server-p99-ms=1000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Report: " not in done.stdout
     assert not list(folder.glob("storage/journal/*"))
@@ -105,7 +112,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_row_of_every_suite_is_valid(honest: Run) -> None:
-    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys((*EVERY, LOOP), "valid")
+    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys(HONEST, "valid")
 
 
 def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run) -> None:
@@ -128,13 +135,18 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (SCORE, "MLAS GRU"),
         (GATHER, "ATen "),
         (PREPARE, "pandas "),
+        (FORWARD, "rnncore LSTM"),
+        (STREAM, "rnncore GRU"),
+        (TURNS[0], "ATen loop"),
+        (TURNS[1], "rnncore GRU"),
+        (SERVE, "rnncore GRU"),
     ],
 )
 def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> None:
     assert _record(honest, fullname).extra["kernel"].startswith(kernel)
 
 
-@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE])
+@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *TURNS])
 def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
     extra = _record(honest, fullname).extra
     assert extra["bound"] in ("latency", "compute", "bandwidth")
@@ -150,10 +162,10 @@ def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run)
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
-    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP):
+    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *TURNS, SERVE):
         extra = _record(honest, fullname).extra
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
-    for fullname in (TORCH, ONNX, SCORE):
+    for fullname in (TORCH, ONNX, SCORE, FORWARD, *TURNS, SERVE):
         extra = _record(honest, fullname).extra
         assert extra["smape"] == pytest.approx(extra["smape_torch_fp32"], abs=1e-4)
     assert _record(honest, GATHER).extra["parity_max_abs"] == 0
@@ -165,7 +177,7 @@ def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest:
     assert honest.session["execution_providers"] == ["CPUExecutionProvider"]
     assert honest.ceilings is not None
     shapes = {(entry["batch_size"], entry["hidden_size"], entry["gates"]) for entry in honest.ceilings["recurrent"]}
-    assert shapes == {(1, 256, 3), (32, 256, 3), (32, 256, 4), (2048, 64, 3)}
+    assert shapes == {(1, 256, 3), (32, 256, 3), (32, 256, 4), (1, 64, 3), (2048, 64, 3)}
     parts_s = honest.session["overhead"]["parts_s"]
     assert {"exports", "ceilings", "evidence of the path"} <= parts_s.keys()
     assert honest.session["overhead"]["trainings_s"] == pytest.approx(
@@ -173,6 +185,31 @@ def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest:
     )
     assert {"memory in a fresh process", "first calls and warm-up"} <= parts_s.keys()
     assert min(parts_s.values()) >= 0
+
+
+def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_carried(honest: Run) -> None:
+    record = _record(honest, STREAM)
+    assert record.extra["window_call_s"] > record.median_s
+    assert record.extra["smape"] != record.extra["smape_by_windows"]
+    assert record.extra["smape"] == pytest.approx(record.extra["smape_by_windows"], rel=0.5)
+
+
+def test_rows_in_turn_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
+    torch, ours = (_record(honest, fullname) for fullname in TURNS)
+    assert len(torch.rounds_s) == len(ours.rounds_s) >= 15
+    report = write_report([honest.path], tmp_path).with_name("report.md").read_text("utf-8")
+    table = report.split("### In turn")[1].split("\n#")[0]
+    assert "| GRU | 1 | rnncore, CPU, fp32 | rnncore GRU, " in table
+    assert "x faster (" in table
+
+
+def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(honest: Run) -> None:
+    record = _record(honest, SERVE)
+    probes = record.extra["probes"]
+    in_time = [probe["rate_per_s"] for probe in probes if probe["in_time"]]
+    assert record.extra["served_per_s"] == max(in_time)
+    assert record.extra["p99_bound_s"] == 1.0
+    assert len(record.rounds_s) == 662
 
 
 # ------------------------------------------------------------------------------------------------------ planted faults

@@ -4,23 +4,15 @@ torch runs a GRU on the CPU as some eleven small operations per hour and layer, 
 for its threads; an LSTM in training is better off, but waits at barriers too. Here each thread takes its windows through all
 hours by itself. The products are those of the BLAS that torch carries.
 
-Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a torch whose library gives out `sgemm_` and an
-OpenMP, as the wheels do. Where one is missing, `fused_kernels` says which.
+Needed is what `rnncore.forecast.compiled` needs, and a torch whose library gives out `sgemm_`, as the wheels do. Where one
+is missing, `fused_kernels` says which.
 """
 
 import contextlib
 import ctypes
-import hashlib
 import mmap
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import Unavailable
-from rnncore.files import whole_file
-
-# -march=native as the kernels are compiled where they run. Contracting to fused multiply-adds is as exact as the rest.
-_FLAGS = "-O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
+from rnncore.forecast.compiled import compiled_library
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
 _BLOCK_GATES = 128 * 1024
@@ -82,50 +71,14 @@ def fused_kernels() -> Kernels:
 def _load() -> Kernels | str:
     """Return the kernels, or why there are none."""
     try:
-        kernels = Kernels(_compiled())
-    except (OSError, AttributeError, subprocess.CalledProcessError, Unavailable) as error:
-        stderr = getattr(error, "stderr", None)
-        return f"{error}{f' ({stderr.strip()[-200:]})' if stderr else ''}"
+        kernels = Kernels(compiled_library("rnncore.forecast", "fused"))
+    except (OSError, AttributeError, Unavailable) as error:
+        return str(error)
     return _why_wrong(kernels) or kernels
 
 
 def _torch_library() -> Path:
     return Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-
-
-def _compiled() -> Path:
-    """Return the shared library for this source, compiler and CPU, compiled if it is not in the cache."""
-    if platform.system() != "Linux":
-        raise Unavailable(f"{platform.system()} is not supported")
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise Unavailable("there is no C compiler")
-    command = shlex.split(compiler)
-    version = subprocess.run([*command, "-dumpfullversion"], capture_output=True, text=True, check=True).stdout
-    source = (resources.files("rnncore.forecast") / "fused.c").read_text(encoding="utf-8")
-    identity = "\n".join([source, shlex.join(command), _FLAGS, version, _cpu_flags()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
-    library = folder / f"fused-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    if not library.is_file():
-        _compile(command, source, library)
-    return library
-
-
-def _compile(command: list[str], source: str, library: Path) -> None:
-    """Compile and link *library*, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder, whole_file(library) as temporary:
-        compiled = f"{folder}/fused.o"
-        # Linked without the compiler's own OpenMP: a second pool of threads would spin beside torch's. What torch's library
-        # does not give out is then missing at once, and not in the first call.
-        link = ["-shared", "-Wl,-z,now", compiled, "-o", str(temporary), "-nodefaultlibs", "-lm", "-lc"]
-        for arguments, given in (([*_FLAGS.split(), "-c", "-x", "c", "-", "-o", compiled], source), (link, "")):
-            subprocess.run([*command, *arguments], input=given, capture_output=True, text=True, check=True)
-
-
-def _cpu_flags() -> str:
-    """Return what the CPU can do: a home on several machines keeps a library for each."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def _why_wrong(kernels: Kernels) -> str | None:

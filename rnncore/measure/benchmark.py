@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,9 @@ _COST_TRIES = 5
 # What only a benchmark itself knows, and what stands there if it says nothing.
 _UNSAID = "the benchmark did not record it"
 _SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
+
+# What only the process that makes the calls can see.
+_SEEN_INSIDE = ("disturbed_rounds", "peak_rss_bytes", "peak_device_bytes", "joules_per_1000")
 
 
 class RnnBenchmark:
@@ -120,6 +123,37 @@ class RnnBenchmark:
         if not self.brief:
             self._record_series(stats.stats.data)
             self._record_energy(run, windows)
+        name = self._benchmark.fullname
+        if work:
+            self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
+        self._session.rows[name] = stats
+
+    def observed(
+        self, rounds_s: Sequence[float], calls: int, windows: int, group: str, why: str, work: "Work | None" = None
+    ) -> None:
+        """Record rounds that were timed elsewhere.
+
+        Args:
+            rounds_s: Mean seconds of a call in each round.
+            calls: Calls of a round.
+            windows: Windows that one call works on.
+            group: What the benchmark is listed with.
+            why: Why nothing else was watched.
+            work: Operations and bytes of one call; None where they say nothing.
+        """
+        self._benchmark.group = group
+        # Else pytest-benchmark warns that its fixture was not used.
+        self._benchmark._mode = "observed"
+        self.record(windows=windows)
+        if not self.enabled:
+            return
+        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        self.record(**dict.fromkeys(_SEEN_INSIDE), **{f"{key}_why": why for key in _SEEN_INSIDE})
+        stats = self._benchmark._make_stats(calls)
+        for seconds in rounds_s:
+            stats.update(seconds * calls)
+        self._record_rates(stats.stats.median, windows, work)
+        self._record_series(stats.stats.data)
         name = self._benchmark.fullname
         if work:
             self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)

@@ -16,7 +16,8 @@ class Case:
 
     Attributes:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
-            scoring of a trained model.
+            scoring of a trained model, `paired` a forward pass in turn with other runtimes,
+            `stream` one new hour with the state carried, `serve` queries that arrive by chance.
         cell: `gru` or `lstm`.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
@@ -28,7 +29,7 @@ class Case:
         threads: CPU threads; None for all that the process may use.
     """
 
-    phase: Literal["train", "infer", "data", "accuracy"]
+    phase: Literal["train", "infer", "data", "accuracy", "paired", "stream", "serve"]
     cell: str | None = None
     hidden_size: int | None = None
     num_layers: int | None = None

@@ -44,7 +44,7 @@ COPIED_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 # A dependent product that reaches less than this part of the free one is held up by waiting, not by arithmetic.
 LATENCY_BOUND_SHARE = 0.5
 
-_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 IR_VERSION = 9
 
 

@@ -201,6 +201,47 @@ def recover(journal: Path, out: Path | None = None) -> Recovered:
     return Recovered(path, len(told.benchmarks), tuple((entry["fullname"], entry["outcome"]) for entry in told.failed))
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a session that was cut off had finished.
+
+    Attributes:
+        path: Its journal.
+        began: When it began, ISO 8601.
+        fingerprint: Of the machine that it ran on.
+        commit: Commit of the measured tree; None outside git.
+        data: Name and digest of its data set; None if none was opened.
+        entries: Its finished benchmarks, as a run file has them.
+    """
+
+    path: Path
+    began: str
+    fingerprint: dict[str, Any]
+    commit: str | None
+    data: dict[str, str] | None
+    entries: tuple[dict[str, Any], ...]
+
+
+def finished_before(journal: Path) -> Finished:
+    """Read what a session had finished, so that another can go on from there; the journal stays.
+
+    Raises:
+        RunFileError: If the journal cannot be read, is garbled before its last line, or still grows.
+    """
+    if _is_being_written(journal):
+        raise RunFileError(f"{journal}: its session still runs. Wait for its end, or end it.")
+    told = _read(journal)
+    content = told.run_content()
+    return Finished(
+        path=journal,
+        began=content["datetime"],
+        fingerprint=dict(content["machine_info"].get("fingerprint", {})),
+        commit=content["commit_info"].get("id"),
+        data=content["rnncore"].get("data"),
+        entries=tuple(entry for entry in told.benchmarks if entry["extra_info"].get("validity") in ("valid", None)),
+    )
+
+
 @dataclass
 class _Told:
     """What the lines of a journal tell."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rnncore.errors import Unavailable
+from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure.advice import Here, comparison_advice, note_base
 from rnncore.measure.case import AXES, Case
 from rnncore.measure.session import Session
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
     from rnncore.measure.benchmark import RnnBenchmark
     from rnncore.measure.ceilings import Shape
+    from rnncore.measure.journal import Finished
     from rnncore.measure.session import Outcome
 
 SCALES = ("gate", "quick", "default", "full")
@@ -39,6 +40,9 @@ GATE_OPTIONS = {
     "benchmark_min_rounds": (5, 3),
     "benchmark_disable_gc": (False, True),
 }
+
+# What `--rnn-resume` means without a journal.
+_NEWEST = "newest"
 
 _SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
@@ -81,6 +85,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Profile each row in extra, untimed calls: where the time goes, op by op, and a trace for Perfetto. "
         "'rnncore profile RUN' prints it.",
+    )
+    group.addoption(
+        "--rnn-model",
+        metavar="MODULE:FACTORY",
+        default=None,
+        help="Measure a forecaster of your own too (bench/bench_own_model.py): FACTORY() returns a torch module that takes "
+        "windows (B, 90, 5) and gives forecasts (B, L). See bench/BRING_YOUR_OWN.md.",
+    )
+    group.addoption(
+        "--rnn-paired",
+        action="store_true",
+        help="Measure forward passes in turn too (bench/bench_paired.py): each runtime in a process of its own, stopped "
+        "while it is not its turn, so that ratios hold on a shared machine.",
+    )
+    group.addoption(
+        "--rnn-server-p99-ms",
+        metavar="MS",
+        type=_milliseconds,
+        default=50.0,
+        help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in so many "
+        "milliseconds. Default: %(default)g.",
+    )
+    group.addoption(
+        "--rnn-resume",
+        nargs="?",
+        const=_NEWEST,
+        metavar="JOURNAL",
+        help="Go on with a session that was cut off: cases that its journal holds as finished are not run again, and stand "
+        "in the new run file. Default: the newest journal of the storage.",
     )
     group.addoption(
         "--rnn-case-timeout",
@@ -133,6 +166,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = math.nan
+    if not 0 < milliseconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bound; give a number of milliseconds above 0.")
+    return milliseconds
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -153,8 +196,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
     config.addinivalue_line(
         "markers",
-        "rnn_cases(choose=FUNCTION): parametrize a benchmark over FUNCTION(scale), a list of rnncore.measure.case.Case, "
-        "through the fixture rnn_case.",
+        "rnn_cases(choose=FUNCTION, only_with=None): parametrize a benchmark over FUNCTION(scale), a list of "
+        "rnncore.measure.case.Case, through the fixture rnn_case; with only_with, where that option is given.",
     )
 
 
@@ -170,11 +213,36 @@ def _measure_briefly(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out benchmarks that have no case on the chosen device."""
-    empty = [item for item in items if item.get_closest_marker("rnn_cases") and not _has_case(item)]
-    if empty:
-        config.hook.pytest_deselected(items=empty)
-        items[:] = [item for item in items if item not in empty]
+    """Leave out benchmarks that have no case on the chosen device, and those that were finished before."""
+    left_out = {item.nodeid for item in items if item.get_closest_marker("rnn_cases") and not _has_case(item)}
+    if config.getoption("rnn_resume"):
+        earlier = config.stash[_SESSION].earlier = _finished_before(config)
+        left_out |= {str(entry["fullname"]) for entry in earlier.entries}
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
+
+
+def _finished_before(config: pytest.Config) -> "Finished":
+    """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
+    from rnncore.measure.journal import finished_before, newest_journal
+    from rnncore.measure.machine import fingerprint
+
+    asked = config.getoption("rnn_resume")
+    try:
+        found = finished_before(newest_journal(_storage_folder(config) / "journal") if asked == _NEWEST else Path(asked))
+    except RnncoreError as error:
+        raise pytest.UsageError(f"--rnn-resume: {error}") from error
+    here = fingerprint(_threads(config))
+    other = [fact for fact in sorted({*here, *found.fingerprint}) if here.get(fact) != found.fingerprint.get(fact)]
+    commit = config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")
+    other += [] if commit == found.commit else ["commit"]
+    if other:
+        raise pytest.UsageError(
+            f"--rnn-resume: {found.path} is of other {', '.join(other)}; its rows do not belong beside new ones. "
+            f"Make a run file of it with 'rnncore recover {found.path}', and start anew."
+        )
+    return found
 
 
 def _has_case(item: pytest.Item) -> bool:
@@ -187,9 +255,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     device = metafunc.config.getoption("rnn_device")
-    cases = [
-        case for case in marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if device in ("all", case.device)
-    ]
+    only_with = marker.kwargs.get("only_with")
+    wanted = only_with is None or metafunc.config.getoption(only_with)
+    every = marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if wanted else []
+    cases = [case for case in every if device in ("all", case.device)]
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
 
 
@@ -393,6 +462,11 @@ def _open_journal(config: pytest.Config) -> None:
     }
     try:
         session.journal = Journal.open(_storage_folder(config) / "journal", header)
+        if session.earlier:
+            for entry in session.earlier.entries:
+                session.journal.finished(entry)
+            # All that it held stands in the new one.
+            session.earlier.path.unlink()
     except OSError as error:
         session.why_no_journal = str(error)
 
@@ -442,7 +516,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
             session.broke_off(entry["fullname"])
             continue
         kept.append(entry)
-    output_json["benchmarks"] = kept
+    output_json["benchmarks"] = [*(session.earlier.entries if session.earlier else ()), *kept]
     output_json["rnncore"] = session.facts(_command(config), config.getoption("rnn_scale"))
     session.saved_at = output_json["datetime"]
 
@@ -467,11 +541,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what the session cost beside the timed rounds, where a journal is left, and what misleads in a comparison."""
     session = config.stash[_SESSION]
+    if session.earlier:
+        terminalreporter.write_line(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
     if session.rows:
         terminalreporter.write_line(session.overhead_text())
     if session.journal:
         terminalreporter.write_line(
-            f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished."
+            f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished, and the same "
+            "command with --rnn-resume goes on from there."
         )
     if session.why_no_journal:
         terminalreporter.write_line(f"No journal ({session.why_no_journal}): this run could not have been recovered.")

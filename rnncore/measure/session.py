@@ -11,7 +11,7 @@ from rnncore import __version__
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
-    from rnncore.measure.journal import Journal
+    from rnncore.measure.journal import Finished, Journal
 
 Outcome = Literal["error", "out of memory", "timed out"]
 
@@ -37,6 +37,7 @@ class Session:
         measures: Whether a case was begun in a session that times cases.
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
         why_no_journal: The system's reason for the latter.
+        earlier: What the session that this one goes on with had finished; None where it begins anew.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Session:
         self.measures = False
         self.journal: Journal | None = None
         self.why_no_journal: str | None = None
+        self.earlier: Finished | None = None
         self._began_s = time.perf_counter()
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
@@ -175,6 +177,7 @@ class Session:
             "version": __version__,
             "command": command,
             "scale": scale,
+            "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
             "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
             "failed": [

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rnncore.compare.runs import Record, Run
-from rnncore.report import findings, hardware, learning, tables, trust
+from rnncore.report import findings, hardware, learning, scenarios, tables, trust, turns
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
 
@@ -68,12 +68,18 @@ def _machine(run: Run) -> list[str]:
 
 def _throughput(run: Run, by_name: Mapping[str, Figure], prices: Mapping[str, float]) -> list[str]:
     infer, cost = tables.valid(run.phase("infer")), hardware.costs([run], prices)
+    paired = tables.valid(run.phase("paired"))
     parts = ["## Throughput\n"]
-    if not infer:
+    if not infer and not paired:
         return [*parts, _nothing("bench/bench_inference.py")]
-    parts += [f"One forward pass{_of_what(infer)}. Less time is better.\n", *figure(by_name, "throughput")]
+    if infer:
+        parts += [f"One forward pass{_of_what(infer)}. Less time is better.\n", *figure(by_name, "throughput")]
     for batch_size, records in findings.by_batch_size(infer):
         parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
+    if infer:
+        parts += ["### Fastest by batch size\n", scenarios.fastest_table(infer)]
+    if paired:
+        parts += ["### In turn\n", turns.NOTE, turns.turns_table(paired, infer)]
     if cost:
         parts += ["### Cost\n", hardware.COST_NOTE, hardware.cost_table(cost)]
     return parts
@@ -84,12 +90,18 @@ def _latency(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
     parts = ["## Latency\n"]
     if not records:
         return [*parts, _nothing("bench/bench_inference.py", " with percentiles of its calls")]
-    return [
+    parts = [
         *parts,
         "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
         *figure(by_name, "latency"),
         trust.tails_table(records),
+        "### Scenarios\n",
+        scenarios.SCENARIOS_NOTE,
+        scenarios.scenarios_table(tables.valid(run.phase("infer")), tables.valid(run.phase("serve"))),
     ]
+    if streams := tables.valid(run.phase("stream")):
+        parts += ["### Streaming\n", scenarios.STREAMING_NOTE, scenarios.streaming_table(streams)]
+    return parts
 
 
 def _accuracy(run: Run, by_name: Mapping[str, Figure]) -> list[str]:

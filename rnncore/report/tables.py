@@ -20,6 +20,8 @@ _YES_NO = {"True": "yes", "False": "no"}
 
 RUNTIME_NAMES = {
     "torch": "PyTorch",
+    "torch_flush": "PyTorch without subnormals",
+    "torch_compile": "torch.compile",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "rnncore": "rnncore",

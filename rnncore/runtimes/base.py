@@ -2,18 +2,19 @@
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from torch import nn
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
-from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array
 
-# A forecaster in memory (torch), or the ONNX file exported from one (the other runtimes).
-Source = Forecaster | Path
+# A forecaster in memory, of ours or any module from (B, T, F) to (B, L); or the ONNX file exported from one.
+Source = nn.Module | Path
 
 # Profiled calls: several of a short one, whose times scatter; few enough that a trace stays small.
 PROFILED_S = 0.2
@@ -97,6 +98,22 @@ class Runtime(ABC):
         self.bind(inputs)
         self.run()
         return self.output()
+
+
+@dataclass(frozen=True)
+class RuntimeKind:
+    """A runtime that can be opened by a name.
+
+    Attributes:
+        open: Opens a source on a device, in a precision, with so many CPU threads; raises `Unavailable` with what is missing
+            and what to install.
+        precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
+        reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
+    """
+
+    open: Callable[[Source, str, str, int], Runtime]
+    precisions: Mapping[str, tuple[str, ...]]
+    reads: Literal["forecaster", "onnx"]
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

@@ -1,16 +1,41 @@
-"""The one table of runtimes, and how they are opened."""
+"""The one table of runtimes, and how they are opened.
 
-from collections.abc import Callable, Iterator
+Other packages add theirs by an entry point of the group `rnncore.runtimes` that leads to a `RuntimeKind`.
+"""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from rnncore.errors import ConfigError, RnncoreError
-from rnncore.runtimes.base import Runtime, Source
+from rnncore.runtimes.base import Runtime, RuntimeKind, Source
+
+ENTRY_POINTS = "rnncore.runtimes"
 
 
 def _torch(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.torch import TorchRuntime
 
     return TorchRuntime(source, device, precision, threads)
+
+
+def _torch_flush(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import FlushingTorchRuntime
+
+    return FlushingTorchRuntime(source, device, precision, threads)
+
+
+def _torch_compile(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import CompiledTorchRuntime
+
+    return CompiledTorchRuntime(source, device, precision, threads)
+
+
+def _rnncore(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.native import NativeRuntime
+
+    return NativeRuntime(source, device, precision, threads)
 
 
 def _onnxruntime(source: Source, device: str, precision: str, threads: int) -> Runtime:
@@ -25,24 +50,54 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
     return OpenVinoRuntime(source, device, precision, threads)
 
 
-_RUNTIMES: dict[str, Callable[[Source, str, str, int], Runtime]] = {
-    "torch": _torch,
-    "onnxruntime": _onnxruntime,
-    "openvino": _openvino,
-}
-RUNTIMES = tuple(_RUNTIMES)
-
-# What each runtime computes in, on each device: the names are the values of the `precision` axis.
-# ONNX Runtime's CUDA RNN kernels let cuDNN use TF32 and give no way to forbid it.
-PRECISIONS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("torch", "cpu"): ("fp32",),
-    ("torch", "cuda"): ("fp32", "tf32"),
-    ("onnxruntime", "cpu"): ("fp32",),
-    ("onnxruntime", "cuda"): ("tf32",),
-    ("openvino", "cpu"): ("fp32",),
+# Of ONNX Runtime on CUDA: its RNN kernels let cuDNN use TF32 and give no way to forbid it.
+OWN_RUNTIMES = {
+    "torch": RuntimeKind(_torch, {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}, "forecaster"),
+    "torch_flush": RuntimeKind(_torch_flush, {"cpu": ("fp32",)}, "forecaster"),
+    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster"),
+    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster"),
+    "onnxruntime": RuntimeKind(_onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx"),
+    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx"),
 }
 
 _open: list[str] = []
+
+
+@cache
+def runtime_kinds() -> dict[str, RuntimeKind]:
+    """Return all runtimes by name: ours, then those that other packages register.
+
+    Raises:
+        ConfigError: If two have one name, or an entry point leads to something else.
+    """
+    kinds = dict(OWN_RUNTIMES)
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name in kinds:
+            raise ConfigError(f"two runtimes are named {entry.name!r}; rename the entry point {_told(entry)}.")
+        kinds[entry.name] = _registered(entry)
+    return kinds
+
+
+def _registered(entry: EntryPoint) -> RuntimeKind:
+    try:
+        kind = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the entry point {_told(entry)} cannot be loaded: {error}. Mend or uninstall it.") from error
+    if not isinstance(kind, RuntimeKind):
+        raise ConfigError(
+            f"the entry point {_told(entry)} leads to {type(kind).__name__}; it must be a rnncore.runtimes.base.RuntimeKind."
+        )
+    return kind
+
+
+def _told(entry: EntryPoint) -> str:
+    package = f" of {entry.dist.name}" if entry.dist else ""
+    return f"{entry.name} = {entry.value}{package}"
+
+
+def runtimes_on(device: str) -> list[tuple[str, str]]:
+    """Return every runtime that runs on a device with each precision that it computes in there."""
+    return [(name, precision) for name, kind in runtime_kinds().items() for precision in kind.precisions.get(device, ())]
 
 
 @contextmanager
@@ -52,10 +107,10 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
     Only one may be open at a time: the idle threads of one runtime spin and slow another's down.
 
     Args:
-        name: One of `RUNTIMES`.
-        source: The forecaster for torch, an ONNX file for the others.
+        name: A key of `runtime_kinds`.
+        source: What the runtime reads: the forecaster, or an ONNX file.
         device: `cpu` or `cuda`.
-        precision: One that `PRECISIONS` gives for the runtime on the device.
+        precision: One that the runtime computes in on the device.
         threads: CPU threads for one operation, the same for every runtime that is compared.
 
     Raises:
@@ -63,15 +118,15 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         Unavailable: If the device or a package is missing.
         RnncoreError: If another runtime is open.
     """
-    if name not in _RUNTIMES:
-        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(RUNTIMES)}.")
-    devices = [on for runtime, on in PRECISIONS if runtime == name]
-    if device not in devices:
-        raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(devices)}.")
-    allowed = PRECISIONS[name, device]
-    if precision not in allowed:
+    kinds = runtime_kinds()
+    if name not in kinds:
+        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(kinds)}.")
+    precisions = kinds[name].precisions
+    if device not in precisions:
+        raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(precisions)}.")
+    if precision not in precisions[device]:
         raise ConfigError(
-            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(allowed)}."
+            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(precisions[device])}."
         )
     if threads < 1:
         raise ConfigError(f"threads is {threads}; give a whole number of at least 1.")
@@ -79,7 +134,7 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         raise RnncoreError(
             f"runtime {_open[0]} is still open; close it before opening {name}: idle runtimes slow each other down."
         )
-    runtime = _RUNTIMES[name](source, device, precision, threads)
+    runtime = kinds[name].open(source, device, precision, threads)
     _open.append(name)
     try:
         yield runtime

@@ -1,6 +1,7 @@
 """ONNX Runtime on CPU and CUDA, with input and output bound so that no copy is timed."""
 
 import json
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -39,11 +40,12 @@ class OnnxRuntime(Runtime):
     Args:
         source: An ONNX file.
         device: `cpu` or `cuda`.
-        precision: `fp32` on the CPU; `tf32` on CUDA, where the kernels permit it to cuDNN.
+        precision: `fp32` on the CPU, or `int8`, weights beforehand and values as they come; `tf32` on CUDA, where the
+            kernels permit it to cuDNN.
         threads: CPU threads.
 
     Raises:
-        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none.
+        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none; or int8 of a GRU.
         ModelFileError: If the file is not an ONNX model.
     """
 
@@ -58,6 +60,10 @@ class OnnxRuntime(Runtime):
         if device == "cuda":
             onnxruntime.preload_dlls()  # takes CUDA and cuDNN from torch's packages
         self._path = require_onnx_file(source, "ONNX Runtime")
+        self._model: Path | bytes = self._path
+        if precision == "int8":
+            with tempfile.TemporaryDirectory() as folder:
+                self._model = _quantized(self._path, Path(folder))
         self._session = self._new_session(self._options())
         if self._session.get_providers()[0] != self._provider:
             raise Unavailable(
@@ -137,9 +143,33 @@ class OnnxRuntime(Runtime):
     def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         errors = onnxruntime.capi.onnxruntime_pybind11_state
         try:
-            return onnxruntime.InferenceSession(self._path, options, providers=[self._provider])
+            return onnxruntime.InferenceSession(self._model, options, providers=[self._provider])
         except (errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.Fail) as error:
             raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error
+
+
+def _quantized(path: Path, folder: Path) -> bytes:
+    """Return an ONNX file's model with weights in int8.
+
+    Raises:
+        Unavailable: If a recurrent layer stays in fp32: ONNX Runtime has an operator for LSTM alone.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    made = folder / "int8.onnx"
+    quiet = logging.getLogger()
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(path, made, weight_type=QuantType.QInt8)
+    finally:
+        quiet.setLevel(level)
+    model = onnx.load(made)
+    left = {node.op_type for node in model.graph.node} & {"GRU", "LSTM"}
+    if left:
+        raise Unavailable(f"ONNX Runtime has no int8 operator for {' and '.join(sorted(left))}; it has one for LSTM.")
+    return bytes(model.SerializeToString())
 
 
 def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:

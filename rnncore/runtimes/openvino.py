@@ -22,6 +22,8 @@ from rnncore.runtimes.base import (
     shapes_text,
 )
 
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
 # What OpenVINO calls the recurrent layers of a graph.
 _CELLS = {"GRUSequence": "GRU", "LSTMSequence": "LSTM"}
 
@@ -32,11 +34,11 @@ class OpenVinoRuntime(Runtime):
     Args:
         source: An ONNX file.
         device: `cpu`.
-        precision: `fp32`.
+        precision: `fp32`, or `bf16` where the CPU has instructions for it.
         threads: CPU threads.
 
     Raises:
-        Unavailable: If OpenVINO is not installed.
+        Unavailable: If OpenVINO is not installed, or bf16 is asked for and the CPU has none.
     """
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
@@ -50,9 +52,11 @@ class OpenVinoRuntime(Runtime):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             # Else the plugin computes in bf16 where the CPU has it.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         self._openvino = openvino
+        if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
         self._compiled = self._compile(self._settings)
         self._request = self._compiled.create_infer_request()
 

@@ -1,5 +1,6 @@
-"""PyTorch, run eagerly: oneDNN or ATen on the CPU, cuDNN on CUDA."""
+"""PyTorch: oneDNN or ATen on the CPU, cuDNN on CUDA; and on the CPU compiled, or with subnormal numbers as zeros."""
 
+import copy
 import json
 import tempfile
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array
@@ -19,6 +21,8 @@ from rnncore.runtimes.base import Evidence, OpTime, Runtime, Source, calls_to_pr
 # Of a trace's events: what the host ran, nested in one another, and what the GPU ran.
 _HOST_EVENTS = ("cpu_op", "user_annotation")
 _DEVICE_EVENTS = ("kernel", "gpu_memcpy", "gpu_memset")
+
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _FUSED_CELLS = {"aten::_thnn_fused_gru_cell", "aten::_thnn_fused_lstm_cell"}
 
@@ -29,52 +33,100 @@ class TorchRuntime(Runtime):
     Args:
         source: The forecaster; its weights are shared on the CPU and copied to a GPU.
         device: `cpu` or `cuda`.
-        precision: `fp32`, or `tf32` on CUDA: whether cuDNN may round the factors of products to 10 bits.
+        precision: `fp32`; `bf16`, weights and values alike; on CUDA also `fp16`, and `tf32`, where cuDNN may round the
+            factors of products to 10 bits.
         threads: CPU threads.
+
+    Raises:
+        ConfigError: If the source is not a forecaster in memory.
+        Unavailable: If bf16 is asked for on a CPU that has no instructions for it.
     """
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
-        if not isinstance(source, Forecaster):
+        if not isinstance(source, nn.Module):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
+        self._cell = source.config.cell if isinstance(source, Forecaster) else None
         self._device = resolve_device(device)
+        # Without them oneDNN gives way to loops that convert back and forth.
+        if self._device.type == "cpu" and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
         self._threads_before = torch.get_num_threads()
-        self._precision = precision
-        if self._device.type == "cpu":
+        self._precision, self._dtype = precision, _DTYPES[precision]
+        if self._device.type == "cpu" and self._dtype == torch.float32:
             self._model = source.eval()
         else:
-            self._model = Forecaster(source.config)
-            self._model.load_state_dict(source.state_dict())
-            self._model.to(self._device).eval()
-            self._model.rnn.flatten_parameters()
+            self._model = copy.deepcopy(source).to(self._device, self._dtype).eval()
+            for module in self._model.modules():
+                if isinstance(module, nn.RNNBase):
+                    module.flatten_parameters()
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._model
         self._inputs = torch.empty(0)
         self._output = torch.empty(0)
         torch.set_num_threads(threads)
 
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows to the device."""
-        self._inputs = torch.from_numpy(inputs).to(self._device)
+        self._inputs = torch.from_numpy(inputs).to(self._device, self._dtype)
 
     def run(self) -> None:
         """Forecast and wait for the device."""
         with cudnn_precision(self._precision), torch.inference_mode():
-            self._output = self._model(self._inputs)
+            self._output = self._forward(self._inputs)
         synchronize(self._device)
 
     def output(self) -> Float32Array:
         """Return the last forecasts on the host."""
-        return self._output.cpu().numpy()
+        return self._output.float().cpu().numpy()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Tell what ran by the operations that torch's profiler sees."""
-        return torch_evidence(self.run, self._model.config.cell, self._device, trace)
+        return torch_evidence(self.run, self._cell, self._device, trace)
 
     def close(self) -> None:
         """Free the model's device memory and give back the thread count that was there before."""
         torch.set_num_threads(self._threads_before)
         self._inputs = self._output = torch.empty(0)
-        del self._model
+        del self._model, self._forward
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+class FlushingTorchRuntime(TorchRuntime):
+    """The same with subnormal numbers taken for zeros, which some CPUs are a hundred times slower with.
+
+    Raises:
+        Unavailable: If the CPU cannot do it.
+    """
+
+    def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
+        super().__init__(source, device, precision, threads)
+        if not torch.set_flush_denormal(True):
+            super().close()
+            raise Unavailable("this CPU cannot take subnormal numbers for zeros.")
+
+    def close(self) -> None:
+        """Let subnormal numbers be again."""
+        torch.set_flush_denormal(False)
+        super().close()
+
+
+class CompiledTorchRuntime(TorchRuntime):
+    """The same compiled by `torch.compile`, as one graph: the layers unrolled over all hours, which takes minutes.
+
+    torch leaves recurrent layers out of what it compiles unless it is told otherwise; a model of them then runs as before
+    under a name that says more.
+    """
+
+    def bind(self, inputs: Float32Array) -> None:
+        """Copy the windows, and compile for their shape."""
+        import torch._dynamo
+
+        super().bind(inputs)
+        torch._dynamo.reset()
+        # A whole graph or an error: no break goes unseen.
+        self._forward = torch.compile(self._model, fullgraph=True, dynamic=False)
+        with torch._dynamo.config.patch(allow_rnn=True):
+            self.run()
 
 
 def torch_evidence(
@@ -132,6 +184,8 @@ def _profiled(
 
 def _recurrent_kernel(events: list[dict[str, Any]], cell: str) -> str:
     names = {event["name"] for event in events}
+    if any(name.startswith("Torch-Compiled Region") for name in names):
+        return f"torch.compile, {cell.upper()} unrolled"
     if "FusedLayer" in names:
         return f"rnncore {cell.upper()}"
     if "aten::mkldnn_rnn_layer" in names:

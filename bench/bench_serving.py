@@ -1,0 +1,64 @@
+"""The Server scenario: queries by chance, one window each; the highest rate whose 99th percentile keeps a bound."""
+
+import numpy as np
+import pytest
+
+from bench.cases import serving_cases
+from rnncore.forecast.presets import preset
+from rnncore.measure.answers import forecast_facts
+from rnncore.measure.serving import highest_rate
+from rnncore.runtimes.catalog import open_runtime
+
+SEED = 0
+
+
+@pytest.mark.rnn_cases(choose=serving_cases)
+def test_serve(request, rnn_case, rnn_benchmark, rnn_threads, windows_of, forecaster_of, source_for, right_answers):
+    model = forecaster_of(rnn_case)
+    windows = windows_of(preset("article", rnn_case.cell).windows)
+    answers = right_answers(model, windows, rnn_case.batch_size)
+    bound_s = request.config.getoption("rnn_server_p99_ms") / 1e3
+    with rnn_benchmark.part("exports"):
+        source = source_for(rnn_case.runtime, model, windows.config)
+    threads = rnn_case.threads or rnn_threads
+    with (
+        rnn_benchmark.part("serving"),
+        open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime,
+    ):
+        # From the host and back: a query's answer is of use there alone.
+        probes = highest_rate(
+            lambda count: runtime.predict(answers.inputs[:count]),
+            rnn_case.batch_size,
+            bound_s,
+            SEED,
+            **({} if rnn_benchmark.enabled else {"queries": 20}),
+        )
+        output = runtime.predict(answers.inputs)[answers.checked]
+        kernel = runtime.evidence().kernel
+    in_time = [probe for probe in probes if probe.in_time]
+    shown = in_time[-1] if in_time else probes[0]
+    rnn_benchmark.observed(
+        shown.latencies_s.tolist(), calls=1, windows=1, group="server", why="queries are timed, not calls"
+    )
+    facts = forecast_facts(
+        output, answers.float64, answers.torch_fp32, windows, answers.start[answers.checked], rnn_case.precision
+    )
+    rnn_benchmark.record(
+        **facts,
+        kernel=kernel,
+        first_call_s=None,
+        first_call_s_why="queries are timed, not calls",
+        served_per_s=shown.rate_per_s if in_time else None,
+        **({} if in_time else {"served_per_s_why": f"a lone query takes longer than {1e3 * bound_s:g} ms"}),
+        p99_bound_s=bound_s,
+        probes=[
+            {
+                "rate_per_s": probe.rate_per_s,
+                "in_time": probe.in_time,
+                "queries": len(probe.latencies_s),
+                "p99_s": float(np.quantile(probe.latencies_s, 0.99, method="higher")),
+            }
+            for probe in probes
+        ],
+    )
+    assert facts["validity"] == "valid"

@@ -1,0 +1,84 @@
+"""Forecasters as the recipes train them, shared by the suites that score: each is trained once in a session."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rnncore.forecast.device import resolve_device
+from rnncore.forecast.model import new_forecaster
+from rnncore.forecast.presets import preset
+from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+from rnncore.forecast.training import Trainer, Watch, fit
+from rnncore.measure.session import TRAININGS
+from rnncore.runtimes.catalog import open_runtime
+
+TRAINING_STEPS = {"gate": 5, "quick": 150, "default": None, "full": None}
+
+# Of the article's recipe on a CPU, which would take hours; ten minutes on two cores.
+ARTICLE_STEPS_ON_CPU = 600
+
+# Points of the curve of sMAPE over training time, the last at the end; the gate's short processes draw none, and the
+# article's model takes a minute to score on a CPU.
+CURVE_POINTS = {"gate": 0, "quick": 3, "default": 10, "full": 20}
+ARTICLE_CURVE_POINTS = 4
+
+
+@pytest.fixture(scope="session")
+def trained(request, rnn_threads, rnn_dataset, windows_of):
+    """Trained forecasters by recipe and cell, each trained once: what it took, and its sMAPE in torch."""
+    made = {}
+
+    def train(case, rnn_benchmark):
+        name, device = recipe_name(case), resolve_device("cpu")
+        if name == "article":
+            device = resolve_device(case.device)
+        key = name, case.cell, device.type
+        if key not in made:
+            recipe = recipe_of(case, rnn_dataset)
+            scale = _scale(request)
+            steps, points = TRAINING_STEPS[scale], CURVE_POINTS[scale]
+            only_checked = request.config.getoption("benchmark_disable")
+            if name == "article" and not only_checked:
+                steps, points = ARTICLE_STEPS_ON_CPU if device.type == "cpu" else None, ARTICLE_CURVE_POINTS
+            torch.set_num_threads(rnn_threads)
+            model = new_forecaster(recipe.forecaster, recipe.train.seed)
+            windows = windows_of(recipe.windows)
+            trainer = Trainer(model, windows, replace(recipe.training_on(windows), max_steps=steps), device)
+
+            def smape_on_the_way(model):
+                with rnn_benchmark.part("curves"):
+                    return scores_of("torch", model, device.type, "fp32", rnn_threads, windows).mean.smape
+
+            watch = Watch(smape_on_the_way, _evenly_spread(trainer.total_steps, 0 if only_checked else points))
+            with rnn_benchmark.part(TRAININGS):
+                result = fit(trainer, watch=watch)
+            model.cpu()
+            made[key] = model, result, scores_of("torch", model, "cpu", "fp32", rnn_threads, windows)
+        return made[key]
+
+    return train
+
+
+def _scale(request):
+    return "quick" if request.config.getoption("benchmark_disable") else request.config.getoption("rnn_scale")
+
+
+def recipe_name(case):
+    """Return the recipe that a case's model is of."""
+    return "article" if case.hidden_size == preset("article", case.cell).forecaster.hidden_size else "fast"
+
+
+def recipe_of(case, dataset):
+    """Return that recipe for a data set."""
+    return preset(recipe_name(case), case.cell, [series.name for series in dataset.series])
+
+
+def _evenly_spread(steps, points):
+    return frozenset(round(steps * point / points) for point in range(1, points + 1))
+
+
+def scores_of(runtime_name, model, device, precision, threads, windows):
+    """Score a forecaster in a runtime."""
+    with open_runtime(runtime_name, model, device, precision, threads) as runtime:
+        return score_forecasts(runtime_name, forecast_test_hours(runtime.predict, windows), windows)

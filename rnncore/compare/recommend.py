@@ -1,0 +1,181 @@
+"""Which of the measured ways to run a forecaster is the best within bounds of latency and accuracy, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnncore.compare.ranks import Ratio, compare_sides
+from rnncore.compare.runs import Record, Run
+from rnncore.errors import ConfigError
+
+# Of the interval of best against runner-up.
+ERROR = 0.01
+
+# Rounds of each side that an interval is made from, evenly spread.
+USED_ROUNDS = 40
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a choice must keep.
+
+    Attributes:
+        max_latency_s: Largest latency; None for any.
+        max_smape_loss: Largest points of sMAPE above the most accurate choice of the run; None for any, known or not.
+        batch_size: Windows per call; None for the size with most windows per second.
+        cell: `gru` or `lstm`; None for either.
+        device: `cpu` or `cuda`; None for either.
+    """
+
+    max_latency_s: float | None = None
+    max_smape_loss: float | None = None
+    batch_size: int | None = None
+    cell: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One measured way to run a forecaster.
+
+    Attributes:
+        record: Its inference row.
+        latency_s: Its 90th percentile, or where it has too few calls for one, its slowest round.
+        smape: Of the forecaster that the accuracy suite trained, run in the same way; None where it was not scored so.
+        smape_loss: Points above the most accurate choice; None where it was not scored.
+    """
+
+    record: Record
+    latency_s: float
+    smape: float | None
+    smape_loss: float | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The best choice within bounds.
+
+    Attributes:
+        best: With most windows per second.
+        runner_up: The next; None where nothing else is within the bounds.
+        lead: Time per window of the runner-up against the best, with its interval; None without a runner-up.
+        within: How many choices keep the bounds.
+        left_out: Reasons for leaving choices out, each with how many it concerns.
+    """
+
+    best: Choice
+    runner_up: Choice | None
+    lead: Ratio | None
+    within: int
+    left_out: dict[str, int]
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no doubt of who is ahead, as far as rounds of one process tell."""
+        return self.lead is None or (self.lead.low is not None and self.lead.low > 1)
+
+
+def recommend(run: Run, bounds: Bounds) -> Recommendation:
+    """Return the choice with most windows per second within the bounds.
+
+    Args:
+        run: With rows of the inference suite, and of the accuracy suite where accuracy is bounded.
+        bounds: What the choice must keep.
+
+    Raises:
+        ConfigError: If nothing in the run keeps them; it says what came nearest.
+    """
+    every = _choices(run)
+    asked = [choice for choice in every if _is_asked(choice.record, bounds)]
+    if not asked:
+        raise ConfigError(f"{run.path}: no valid inference row {_asked_text(bounds)}. Measured: {_measured_text(every)}.")
+    left_out: dict[str, int] = {}
+    kept = []
+    for choice in asked:
+        reason = _breaks(choice, bounds)
+        if reason:
+            left_out[reason] = left_out.get(reason, 0) + 1
+        else:
+            kept.append(choice)
+    if not kept:
+        raise ConfigError(f"{run.path}: nothing keeps the bounds. {_nearest_text(asked, bounds)}")
+    best, *others = sorted(kept, key=lambda choice: (-choice.record.windows_per_s, choice.record.fullname))
+    runner_up = others[0] if others else None
+    return Recommendation(best, runner_up, _lead(best.record, runner_up.record) if runner_up else None, len(kept), left_out)
+
+
+def _choices(run: Run) -> list[Choice]:
+    """Return what was rightly measured; on a GPU with the copies, which a user pays too."""
+    rows = [record for record in run.phase("infer") if record.validity == "valid"]
+    smapes = {_way(record): float(record.extra["smape"]) for record in run.phase("accuracy") if record.validity == "valid"}
+    most_accurate = min(smapes.values(), default=0.0)
+    found = []
+    for record in rows:
+        if record.extra["device"] == "cuda" and record.extra.get("clock") != "host to host":
+            continue
+        smape = smapes.get(_way(record))
+        found.append(Choice(record, _latency_s(record), smape, None if smape is None else smape - most_accurate))
+    return found
+
+
+def _way(record: Record) -> tuple[str, ...]:
+    return tuple(str(record.extra[axis]) for axis in ("cell", "runtime", "device", "precision"))
+
+
+def _latency_s(record: Record) -> float:
+    p90 = (record.extra.get("percentiles") or {}).get("p90")
+    return float(p90["s"]) if p90 else max(record.rounds_s)
+
+
+def _is_asked(record: Record, bounds: Bounds) -> bool:
+    asked = {"batch_size": bounds.batch_size, "cell": bounds.cell, "device": bounds.device}
+    return all(value is None or record.extra[axis] == value for axis, value in asked.items())
+
+
+def _breaks(choice: Choice, bounds: Bounds) -> str | None:
+    """Return which bound a choice breaks, or None."""
+    if bounds.max_latency_s is not None and choice.latency_s > bounds.max_latency_s:
+        return "slower than the bound of latency"
+    if bounds.max_smape_loss is not None:
+        if choice.smape_loss is None:
+            return "sMAPE not measured"
+        if choice.smape_loss > bounds.max_smape_loss:
+            return "sMAPE above the bound"
+    return None
+
+
+def _lead(best: Record, other: Record) -> Ratio:
+    return compare_sides(_per_window_s(best), _per_window_s(other), ERROR)
+
+
+def _per_window_s(record: Record) -> list[float]:
+    some = record.rounds_s[:: max(1, -(-len(record.rounds_s) // USED_ROUNDS))]
+    return [seconds / float(record.extra["windows"]) for seconds in some]
+
+
+def _asked_text(bounds: Bounds) -> str:
+    parts = [f"of {bounds.cell.upper()}"] if bounds.cell else []
+    parts += [f"on {bounds.device}"] if bounds.device else []
+    parts += [f"at batch {bounds.batch_size:,}"] if bounds.batch_size else []
+    return " ".join(parts) or "at all"
+
+
+def _measured_text(choices: Sequence[Choice]) -> str:
+    values = {axis: sorted({choice.record.extra[axis] for choice in choices}) for axis in ("cell", "device", "batch_size")}
+    if not choices:
+        return "nothing; run 'pytest bench/ --benchmark-autosave'"
+    return (
+        f"{', '.join(values['cell'])} on {', '.join(values['device'])} at batch {', '.join(map(str, values['batch_size']))}"
+    )
+
+
+def _nearest_text(choices: Sequence[Choice], bounds: Bounds) -> str:
+    said = []
+    if bounds.max_latency_s is not None:
+        said.append(f"The lowest latency is {1e3 * min(choice.latency_s for choice in choices):.3g} ms.")
+    if bounds.max_smape_loss is not None:
+        losses = [choice.smape_loss for choice in choices if choice.smape_loss is not None]
+        known = (
+            f"The smallest loss of sMAPE is {min(losses):.3g}." if losses else "No choice has a row of the accuracy suite."
+        )
+        said.append(known)
+    return " ".join(said)

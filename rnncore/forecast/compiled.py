@@ -1,0 +1,75 @@
+"""C kernels of our own, compiled where they run, at first use.
+
+Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a torch whose library gives out an OpenMP, as
+the wheels do.
+"""
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from rnncore.errors import Unavailable
+from rnncore.files import whole_file
+
+# -march=native as the kernels are compiled where they run. Contracting to fused multiply-adds is as exact as the rest.
+_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
+_X86_FLAGS = " -mprefer-vector-width=512"
+
+
+def compiled_library(package: str, name: str) -> Path:
+    """Return the shared library of a C source; the first call on a machine compiles it, in a second or two.
+
+    It is kept in the user's cache, for this source, compiler and CPU.
+
+    Args:
+        package: Where the source lies.
+        name: The source's name, without `.c`.
+
+    Raises:
+        Unavailable: If the system or its compiler cannot do it.
+        OSError: If the compiler or the cache cannot be reached.
+    """
+    if platform.system() != "Linux":
+        raise Unavailable(f"{platform.system()} is not supported")
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Unavailable("there is no C compiler")
+    command = shlex.split(compiler)
+    source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8")
+    flags = _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else "")
+    identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
+    library = folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not library.is_file():
+        _compile(command, flags, source, library)
+    return library
+
+
+def _compile(command: list[str], flags: str, source: str, library: Path) -> None:
+    """Compile and link *library*, whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder, whole_file(library) as temporary:
+        made = f"{folder}/kernels.o"
+        _ran([*command, *flags.split(), "-c", "-x", "c", "-", "-o", made], source)
+        # Linked without the compiler's own OpenMP: a second pool of threads would spin beside torch's. What torch's library
+        # does not give out is then missing at once, and not in the first call.
+        _ran([*command, "-shared", "-Wl,-z,now", made, "-o", str(temporary), "-nodefaultlibs", "-lm", "-lc"])
+
+
+def _ran(command: list[str], given: str = "") -> str:
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        said = f" ({ran.stderr.strip()[-200:]})" if ran.stderr.strip() else ""
+        raise Unavailable(f"{shlex.join(command)} failed with exit code {ran.returncode}{said}")
+    return ran.stdout
+
+
+def _cpu_flags() -> str:
+    """Return what the CPU can do: a home on several machines keeps a library for each."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,85 @@
+"""One runtime in a process of its own, that calls when it is told to: `python -m rnncore.measure.worker` of `turns`.
+
+It reads one word per line and answers each with one line of JSON: `round` times some calls, `output` writes the last
+forecasts beside the inputs.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from safetensors.numpy import load_file, save_file
+
+from rnncore.errors import Unavailable
+from rnncore.forecast.model import load_forecaster
+from rnncore.runtimes.base import Runtime
+from rnncore.runtimes.catalog import open_runtime, runtime_kinds
+
+FORECASTER, ONNX_FILE = "model.safetensors", "model.onnx"
+INPUTS, OUTPUT = "inputs.safetensors", "output-{}.safetensors"
+
+# The one array of such a file.
+ARRAY = "array"
+
+# Calls of a round take about so long together: the clock and the line that asks cost nothing then.
+ROUND_S = 0.02
+
+
+def main() -> None:
+    """Open what the arguments name and do what the lines of standard input say, until they end."""
+    folder, name, device, precision, threads = Path(sys.argv[1]), *sys.argv[2:6]
+    with _answers() as answers:
+        began_s = time.perf_counter()
+        reads = runtime_kinds()[name].reads
+        source = load_forecaster(folder / FORECASTER)[0] if reads == "forecaster" else folder / ONNX_FILE
+        try:
+            with open_runtime(name, source, device, precision, int(threads)) as runtime:
+                runtime.bind(load_file(folder / INPUTS)[ARRAY])
+                _serve(runtime, folder / OUTPUT.format(f"{name}-{precision}"), answers, began_s)
+        except Unavailable as error:
+            _say(answers, unavailable=str(error))
+
+
+def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> None:
+    runtime.run()
+    first_call_s = time.perf_counter() - began_s
+    kernel = runtime.evidence().kernel
+    calls = max(1, round(ROUND_S / _seconds(runtime, 1)))
+    _say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
+    for line in sys.stdin:
+        if line.strip() == "round":
+            # While others had their turn they had the caches too.
+            runtime.run()
+            _say(answers, seconds=_seconds(runtime, calls))
+        else:
+            save_file({ARRAY: runtime.output()}, output)
+            _say(answers, output=str(output))
+
+
+def _seconds(runtime: Runtime, calls: int) -> float:
+    """Return the mean seconds of some calls."""
+    began_s = time.perf_counter()
+    for _ in range(calls):
+        runtime.run()
+    return (time.perf_counter() - began_s) / calls
+
+
+@contextmanager
+def _answers() -> Iterator[TextIO]:
+    """Yield standard output, and let what libraries print there go to standard error."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        yield answers
+
+
+def _say(answers: TextIO, **facts: Any) -> None:
+    print(json.dumps(facts), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

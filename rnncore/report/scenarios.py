@@ -1,0 +1,134 @@
+"""Scenarios by the names of MLPerf Inference, and streaming: what a model is used for, rather than one call of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rnncore.compare.runs import Record
+from rnncore.report import tables
+
+# Of the most windows per second that any batch size gives.
+KNEE_SHARE = 0.9
+
+SCENARIOS_NOTE = (
+    "SingleStream: one window after another, 90th percentile of a call. Offline: all windows at hand, at the batch size "
+    "with most per second; the knee is the smallest with nine tenths of it. Server: windows that arrive by chance, one by "
+    "one, and the highest rate at which 99 of 100 are answered within the bound, the waiting included.\n"
+)
+
+STREAMING_NOTE = (
+    "One new hour for each series with the state carried, against the whole window again in the same runtime. The state of "
+    "a stream has seen more than a window's hours, so its sMAPE is another.\n"
+)
+
+
+def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
+    """Compare the ways to run each cell by scenario.
+
+    Args:
+        infer: Valid rows of the inference suite.
+        serve: Valid rows of the serving suite.
+    """
+    rows = []
+    for way in sorted({_way(record) for record in infer}):
+        of_way = _of_one_size([record for record in infer if _way(record) == way])
+        single = next((record for record in of_way if record.extra["batch_size"] == 1), None)
+        offline = max(of_way, key=lambda record: record.windows_per_s)
+        rows.append([*way, _single_text(single), _offline_text(offline), _knee_text(of_way), *_server_texts(way, serve)])
+    head = ["Cell", "Runtime", "SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32"]
+    return tables.markdown_table(head, rows, left=2)
+
+
+def fastest_table(infer: Sequence[Record]) -> str:
+    """Name the fastest way for each cell at each batch size, and the next."""
+    rows, infer = [], _of_one_size(infer)
+    for batch_size in sorted({int(record.extra["batch_size"]) for record in infer}):
+        for cell in sorted({tables.cell_name(record) for record in infer}):
+            some = [one for one in infer if one.extra["batch_size"] == batch_size and tables.cell_name(one) == cell]
+            if not some:
+                continue
+            best, *others = sorted(some, key=lambda record: (record.median_s, record.fullname))
+            scale, unit = tables.time_unit([best.median_s])
+            following = f"{tables.how(others[0])}: {tables.times(others[0].median_s / best.median_s)}" if others else "–"
+            time = f"{tables.measured(best.median_s / scale, best)} {unit}"
+            rows.append([f"{batch_size:,}", cell, tables.how(best), time, following])
+    return tables.markdown_table(["Batch", "Cell", "Fastest", "median", "the next"], rows, left=5)
+
+
+def streaming_table(records: Sequence[Record]) -> str:
+    """Compare one new hour with the whole window."""
+    rows = []
+    for record in sorted(records, key=_stream_order):
+        extra = record.extra
+        scale, unit = tables.time_unit([record.median_s])
+        window_scale, window_unit = tables.time_unit([float(extra["window_call_s"])])
+        rows.append(
+            [
+                tables.cell_name(record),
+                f"{extra['num_layers']} x {extra['hidden_size']}, {extra['lookback']} hours",
+                f"{extra['batch_size']:,}",
+                tables.RUNTIME_NAMES.get(str(extra["runtime"]), str(extra["runtime"])),
+                f"{tables.measured(record.median_s / scale, record)} {unit}",
+                f"{tables.significant(float(extra['window_call_s']) / window_scale)} {window_unit}",
+                f"{float(extra['window_call_s']) / record.median_s:.1f}x",
+                _percent(extra.get("smape")),
+                _percent(extra.get("smape_by_windows")),
+            ]
+        )
+    head = ["Cell", "Model", "Series", "Runtime", "next hour", "whole window", "saving", "sMAPE carried", "by windows"]
+    return tables.markdown_table(head, rows, left=4)
+
+
+def _of_one_size(records: Sequence[Record]) -> list[Record]:
+    """Leave out rows of other models and threads than most have: an axis that was swept."""
+
+    def size(record: Record) -> tuple[Any, ...]:
+        return tuple(record.extra.get(axis) for axis in ("hidden_size", "num_layers", "lookback", "threads"))
+
+    (usual, _), *_ = Counter(map(size, records)).most_common(1)
+    return [record for record in records if size(record) == usual]
+
+
+def _stream_order(record: Record) -> tuple[Any, ...]:
+    extra = record.extra
+    return extra["cell"], extra["hidden_size"], extra["batch_size"], extra["runtime"]
+
+
+def _percent(value: Any) -> str:
+    return "–" if value is None else f"{float(value):.3f} %"
+
+
+def _way(record: Record) -> tuple[str, str]:
+    return tables.cell_name(record), tables.how(record)
+
+
+def _single_text(record: Record | None) -> str:
+    p90 = ((record.extra.get("percentiles") or {}) if record else {}).get("p90")
+    if record is None or not p90:
+        return "–"
+    scale, unit = tables.time_unit([float(p90["s"])])
+    return f"{tables.significant(float(p90['s']) / scale)} {unit}"
+
+
+def _offline_text(record: Record) -> str:
+    return f"{tables.measured(record.windows_per_s, record)} (batch {record.extra['batch_size']:,})"
+
+
+def _knee_text(records: Sequence[Record]) -> str:
+    """Return the smallest batch size from which on more windows per call add little."""
+    most = max(record.windows_per_s for record in records)
+    knee = min(int(one.extra["batch_size"]) for one in records if one.windows_per_s >= KNEE_SHARE * most)
+    return f"batch {knee:,}" if len(records) > 2 else "–"
+
+
+def _server_texts(way: tuple[str, str], serve: Sequence[Record]) -> list[str]:
+    """Return the rates served one by one, and together."""
+    found = {record.extra["batch_size"] > 1: record for record in serve if _way(record) == way}
+    return [_served(found.get(together)) for together in (False, True)]
+
+
+def _served(record: Record | None) -> str:
+    if record is None:
+        return "–"
+    rate, bound_ms = record.extra.get("served_per_s"), 1e3 * float(record.extra["p99_bound_s"])
+    return f"none within {bound_ms:g} ms" if rate is None else f"{tables.significant(float(rate))} (p99 {bound_ms:g} ms)"

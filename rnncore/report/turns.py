@@ -1,0 +1,77 @@
+"""Rows that were measured in turn: ratios that a busy machine spares, beside those of rows measured one after another."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rnncore.compare.pairs import paired_ratio
+from rnncore.compare.runs import Record
+from rnncore.report import tables
+
+# Of the intervals of ratios.
+ERROR = 0.01
+
+NOTE = (
+    "Each runtime in a process of its own, stopped while it was not its turn; times against PyTorch in fp32 on the same "
+    "device, turn by turn, with 99 % intervals.\n"
+)
+
+
+def turns_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
+    """Compare runtimes at each batch size and cell by turns.
+
+    Args:
+        paired: Valid rows of the paired suite.
+        infer: Valid rows of the inference suite, for the ratio without turns.
+    """
+    rows = []
+    for _, group in groupby(sorted(paired, key=_order), key=_conditions):
+        records = list(group)
+        base = next((one for one in records if _is_torch(one)), None)
+        scale, unit = tables.time_unit(one.median_s for one in records)
+        for record in sorted(records, key=lambda one: one.median_s):
+            rows.append(
+                [
+                    tables.cell_name(record),
+                    f"{record.extra['batch_size']:,}",
+                    tables.how(record),
+                    str(record.extra.get("kernel") or "–"),
+                    f"{tables.measured(record.median_s / scale, record)} {unit}",
+                    "–" if base in (None, record) else _turns_text(base, record),
+                    _one_after_another(record, infer),
+                ]
+            )
+    head = ["Cell", "Batch", "Runtime", "Kernel", "median", "in turn", "one after another"]
+    return tables.markdown_table(head, rows, left=4)
+
+
+def _order(record: Record) -> tuple[str, ...]:
+    return tuple(str(part).zfill(8) for part in _conditions(record))
+
+
+def _conditions(record: Record) -> tuple[object, ...]:
+    return tuple(
+        record.extra.get(axis)
+        for axis in ("device", "batch_size", "cell", "hidden_size", "num_layers", "lookback", "threads")
+    )
+
+
+def _is_torch(record: Record) -> bool:
+    return (record.extra["runtime"], record.extra["precision"]) == ("torch", "fp32")
+
+
+def _turns_text(base: Record | None, record: Record) -> str:
+    if base is None or len(base.rounds_s) != len(record.rounds_s):
+        return "–"
+    found = paired_ratio(base.rounds_s, record.rounds_s, ERROR)
+    text = tables.times(found.estimate)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} ({tables.times(found.low)} to {tables.times(found.high)})"
+
+
+def _one_after_another(record: Record, infer: Sequence[Record]) -> str:
+    """Return the ratio to PyTorch of the same two rows in the inference suite."""
+    same = [one for one in infer if _conditions(one) == _conditions(record) and one.extra.get("clock") != "host to host"]
+    own = next((one for one in same if tables.how(one) == tables.how(record)), None)
+    base = next((one for one in same if _is_torch(one)), None)
+    return "–" if own is None or base is None or own is base else tables.times(own.median_s / base.median_s)

@@ -1,0 +1,664 @@
+/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU has
+ * tiles (AMX) in bf16.
+ *
+ * Weights are packed once: for each group of LANES units, all that its gates need lies in a row, so that one tile of windows
+ * and units takes every product of an hour in registers and goes from there straight through the gates to the state. No gate
+ * is ever written to memory.
+ *
+ * Threads form teams. Each team takes its share of the windows through all hours alone. Within a team each thread has its
+ * share of the units, whose weights stay in its core's own cache, and the team meets after every hour. With many windows a
+ * team is one thread, and nobody waits.
+ *
+ * Each layer takes some hours at a time: first the products of its inputs, which wait for nothing, then hour by hour those of
+ * its states.
+ *
+ * Row-major throughout. B windows, T hours, F features, H hidden, G gates (GRU 3, LSTM 4).
+ */
+#include <math.h>
+#include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define LANES 16
+#define GRU_ROWS 9
+#define LSTM_ROWS 6
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define LANES 8
+#define GRU_ROWS 4
+#define LSTM_ROWS 2
+#else
+#define LANES 4
+#define GRU_ROWS 8
+#define LSTM_ROWS 6
+#endif
+#define MAX_ROWS 9
+#define MAX_GATES 4
+
+/* Windows that go together, and rows whose input products are taken at once: both stay in a core's own cache. */
+#define BLOCK_WINDOWS 252
+#define BLOCK_ROWS 128
+/* Fewer windows than this keep no core busy: a team shares them. */
+#define THREAD_WINDOWS 8
+#define SPINS 4000
+/* Rows of weights that are asked for before their turn. */
+#define AHEAD 12
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+
+INLINE vec all(float x) { return x - (vec){}; }
+INLINE vec load(const float *x) {
+    vec v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
+
+/* The smaller; NaN where x is. */
+INLINE vec at_most(vec x, float most) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(all(most), x);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(all(most), x);
+#else
+    for (int l = 0; l < LANES; l++) x[l] = x[l] > most ? most : x[l];
+    return x;
+#endif
+}
+
+#if !defined(__AVX512F__)
+INLINE vec at_least(vec x, float least) {
+#if defined(__AVX2__)
+    return _mm256_max_ps(all(least), x);
+#else
+    for (int l = 0; l < LANES; l++) x[l] = x[l] < least ? least : x[l];
+    return x;
+#endif
+}
+#endif
+
+INLINE vec reciprocal(vec x) {
+#if defined(__AVX512F__)
+    vec y = _mm512_rcp14_ps(x);
+    return y + y * (1.0f - x * y); /* a step of Newton's: 14 bits become 28 */
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* 2 to the x, at most 2^126, by the polynomial of Cephes' exp2f (Moshier). */
+INLINE vec exp2_of(vec x) {
+    x = at_most(x, 126.0f);
+#if defined(__AVX512F__)
+    vec n = _mm512_roundscale_ps(x, 0);
+#else
+    const float to_whole = 12582912.0f; /* 1.5 * 2^23: the sum's last bits are the nearest whole number */
+    x = at_least(x, -126.0f);
+    vec sum = x + to_whole, n = sum - to_whole;
+#endif
+    vec r = x - n;
+    vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, n);
+#else
+    return p * (vec)(((ints)sum << 23) + (127 << 23));
+#endif
+}
+
+#define LOG2_E 1.44269504088896341f
+
+INLINE vec sigmoid_of(vec x) { return reciprocal(1.0f + exp2_of(x * -LOG2_E)); }
+
+/* Right to 1e-7 of 1, not of itself: states are sums of such. */
+INLINE vec tanh_of(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2_of(x * (2.0f * LOG2_E))); }
+
+/* sums (rows, gates) += a (rows, inner) w, with w (inner, gates), in units of LANES columns. */
+INLINE void product(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATES], const float *a, int64_t a_step, int inner,
+                    const float *w) {
+    /* Few rows have few sums, each of which would wait for its own last addition: they are split. */
+    const int parts = rows * gates <= 4 ? 4 : rows * gates <= 8 ? 2 : 1;
+    vec extra[3][MAX_ROWS][MAX_GATES];
+    #pragma GCC unroll 4
+    for (int part = 1; part < parts; part++)
+        #pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+            #pragma GCC unroll 4
+            for (int g = 0; g < gates; g++) extra[part - 1][r][g] = (vec){};
+    int k = 0;
+    for (; k + parts <= inner; k += parts) {
+        #pragma GCC unroll 4
+        for (int part = 0; part < parts; part++) {
+            vec weights[MAX_GATES];
+            #pragma GCC unroll 4
+            for (int g = 0; g < gates; g++) __builtin_prefetch(w + ((int64_t)(k + part + AHEAD) * gates + g) * LANES);
+            #pragma GCC unroll 4
+            for (int g = 0; g < gates; g++) weights[g] = load(w + ((int64_t)(k + part) * gates + g) * LANES);
+            #pragma GCC unroll 16
+            for (int r = 0; r < rows; r++) {
+                vec value = all(a[r * a_step + k + part]);
+                #pragma GCC unroll 4
+                for (int g = 0; g < gates; g++) {
+                    if (part == 0) sums[r][g] += value * weights[g];
+                    else extra[part - 1][r][g] += value * weights[g];
+                }
+            }
+        }
+    }
+    for (; k < inner; k++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) {
+            vec weight = load(w + ((int64_t)k * gates + g) * LANES);
+            #pragma GCC unroll 16
+            for (int r = 0; r < rows; r++) sums[r][g] += a[r * a_step + k] * weight;
+        }
+    #pragma GCC unroll 4
+    for (int part = 1; part < parts; part++)
+        #pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+            #pragma GCC unroll 4
+            for (int g = 0; g < gates; g++) sums[r][g] += extra[part - 1][r][g];
+}
+
+/* What a layer's inputs give to a group of units: out (rows, gates) = bias + a w. */
+INLINE void inputs_tile(const int rows, const int gates, const float *a, int64_t a_step, int inner, const float *w,
+                        const float *bias, float *out) {
+    vec sums[MAX_ROWS][MAX_GATES];
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) sums[r][g] = load(bias + g * LANES);
+    product(rows, gates, sums, a, a_step, inner, w);
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) store(out + (r * gates + g) * LANES, sums[r][g]);
+}
+
+/* An hour of a group of units. from_inputs (rows, gates); all_before (rows, inner); before, cell and after at the group. */
+INLINE void hour_tile(const int rows, const int gates, const float *from_inputs, const float *all_before, int64_t step, int inner,
+                      const float *w, const float *bias, const float *before, float *cell, float *after) {
+    vec sums[MAX_ROWS][MAX_GATES];
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++)
+            sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
+    product(rows, gates, sums, all_before, step, inner, w);
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+        if (gates == 3) {
+            vec reset = sigmoid_of(sums[r][0]), update = sigmoid_of(sums[r][1]);
+            vec new = tanh_of(load(from_inputs + (r * gates + 2) * LANES) + reset * sums[r][2]);
+            store(after + r * step, new + update * (load(before + r * step) - new));
+        } else {
+            vec input = sigmoid_of(sums[r][0]), forget = sigmoid_of(sums[r][1]);
+            vec kept = forget * load(cell + r * step) + input * tanh_of(sums[r][2]);
+            store(cell + r * step, kept);
+            store(after + r * step, sigmoid_of(sums[r][3]) * tanh_of(kept));
+        }
+    }
+}
+
+/* The same for any number of rows up to the cell's most; the compiler makes a function of each. */
+#define FOR_ROWS(rows, most, call) \
+    switch (rows) { \
+        case 1: call(1); break; \
+        case 2: call(2); break; \
+        case 3: if (most >= 3) call(3); break; \
+        case 4: if (most >= 4) call(4); break; \
+        case 5: if (most >= 5) call(5); break; \
+        case 6: if (most >= 6) call(6); break; \
+        case 7: if (most >= 7) call(7); break; \
+        case 8: if (most >= 8) call(8); break; \
+        case 9: if (most >= 9) call(9); break; \
+    }
+
+static void gru_inputs(int rows, const float *a, int64_t a_step, int inner, const float *w, const float *bias, float *out) {
+    #define CALL(n) inputs_tile(n, 3, a, a_step, inner, w, bias, out)
+    FOR_ROWS(rows, GRU_ROWS, CALL)
+    #undef CALL
+}
+
+static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, const float *w, const float *bias, float *out) {
+    #define CALL(n) inputs_tile(n, 4, a, a_step, inner, w, bias, out)
+    FOR_ROWS(rows, LSTM_ROWS, CALL)
+    #undef CALL
+}
+
+static void gru_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+                     const float *bias, const float *before, float *cell, float *after) {
+    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after)
+    FOR_ROWS(rows, GRU_ROWS, CALL)
+    #undef CALL
+}
+
+static void lstm_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+                      const float *bias, const float *before, float *cell, float *after) {
+    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after)
+    FOR_ROWS(rows, LSTM_ROWS, CALL)
+    #undef CALL
+}
+
+/* Where the threads of a team meet; a cache line of its own. */
+typedef struct {
+    atomic_int arrived, round;
+    char rest[56];
+} meeting_t;
+
+/* How the work is shared. */
+typedef struct {
+    int teams, size, groups, windows, hours; /* windows: of a block; hours: taken at a time */
+    int64_t of_thread, of_team;              /* floats */
+} plan_t;
+
+static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+static plan_t plan_of(int threads, int lstm, int B, int T, int F, int H, int L) {
+    plan_t p;
+    p.groups = (H + LANES - 1) / LANES;
+    p.teams = least(threads, B / THREAD_WINDOWS > 1 ? B / THREAD_WINDOWS : 1);
+    p.size = least(threads / p.teams, p.groups);
+    int of_team = B ? (B + p.teams - 1) / p.teams : 1;
+    int blocks = (of_team + BLOCK_WINDOWS - 1) / BLOCK_WINDOWS;
+    p.windows = (of_team + blocks - 1) / blocks;
+    p.hours = least(T, BLOCK_ROWS / p.windows > 1 ? BLOCK_ROWS / p.windows : 1);
+    int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
+    p.of_thread = lines(rows * F) + lines(rows * units * (lstm ? 4 : 3));
+    p.of_team = L * (lines((p.hours + 1) * p.windows * units) + (lstm ? lines(p.windows * units) : 0));
+    return p;
+}
+
+/* Return how many floats `forward` needs to work in, on up to so many threads: a system may give fewer than were asked for. */
+int64_t room(int threads, int lstm, int B, int T, int F, int H, int L) {
+    int64_t most = 0;
+    for (int n = 1; n <= threads; n++) {
+        plan_t p = plan_of(n, lstm, B, T, F, H, L);
+        int64_t whole = p.teams * (p.of_team + p.size * p.of_thread);
+        if (whole > most) most = whole;
+    }
+    return most + threads * (int64_t)(sizeof(meeting_t) / sizeof(float));
+}
+
+/* Return the columns of a group: how weights are to be packed. */
+int lanes(void) { return LANES; }
+
+static void meet(meeting_t *meeting, int size) {
+    if (size == 1) return;
+    int round = atomic_load_explicit(&meeting->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&meeting->arrived, 1, memory_order_acq_rel) == size - 1) {
+        atomic_store_explicit(&meeting->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&meeting->round, round + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&meeting->round, memory_order_acquire) == round; spins++) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+        if (spins > SPINS) sched_yield();
+    }
+}
+
+/* Rows of the next tile, so that all of a block have nearly as many. */
+static int tile_rows(int left, int most) {
+    int tiles = (left + most - 1) / most;
+    return (left + tiles - 1) / tiles;
+}
+
+/* A layer's packed weights, group by group: bias (4, LANES), of a GRU reset, update, new from inputs, new from states; then
+ * those of its inputs (F, G, LANES) and of its states (H, G, LANES). */
+static void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
+                        int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units, meeting_t *meeting, int size) {
+    int gates = lstm ? 4 : 3, most = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
+    int64_t of_group = (4 + (int64_t)(F + H) * gates) * LANES, of_row = gates * LANES, of_hour = windows * units;
+    for (int group = first_group; group < last_group; group++) {
+        const float *bias = weights + group * of_group, *w = bias + 4 * LANES;
+        float *out = sums + (int64_t)(group - first_group) * rows * of_row;
+        for (int row = 0, n; row < rows; row += n) {
+            n = tile_rows(rows - row, most);
+            (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, F, w, bias, out + row * of_row);
+        }
+    }
+    meet(meeting, size);
+    for (int t = 0; t < hours; t++) {
+        const float *before = states + t * of_hour;
+        float *after = states + (t + 1) * of_hour;
+        for (int group = first_group; group < last_group; group++) {
+            const float *bias = weights + group * of_group, *w = bias + (4 + (int64_t)F * gates) * LANES;
+            const float *from_inputs = sums + ((int64_t)(group - first_group) * rows + t * windows) * of_row;
+            int64_t unit = group * LANES;
+            for (int b = 0, n; b < windows; b += n) {
+                n = tile_rows(windows - b, most);
+                (lstm ? lstm_hour : gru_hour)(n, from_inputs + b * of_row, before + b * units, units, H, w, bias,
+                                              before + b * units + unit, cell ? cell + b * units + unit : 0,
+                                              after + b * units + unit);
+            }
+        }
+        meet(meeting, size);
+    }
+}
+
+/* out (windows, horizon) = head of the states of some windows. */
+static void head_of(const float *states, int64_t units, int H, const float *head, const float *bias, int horizon, int relu,
+                    int first, int last, float *out) {
+    for (int b = first; b < last; b++)
+        for (int lead = 0; lead < horizon; lead++) {
+            float sum = bias[lead];
+            #pragma omp simd reduction(+ : sum)
+            for (int j = 0; j < H; j++) {
+                float state = states[b * units + j];
+                sum += (relu && !(state > 0.0f || state != state) ? 0.0f : state) * head[(int64_t)lead * H + j];
+            }
+            out[(int64_t)b * horizon + lead] = sum;
+        }
+}
+
+/* x (B, T, F). weights: one packed block per layer. head (horizon, H). state: null, where all windows begin from zeros and what
+ * they end with is not wanted; else (layers, B, H) of a GRU or (layers, 2, B, H) of an LSTM, states before cells, read at
+ * first and written at last. work: as many floats as `room` says, on a line of 64 bytes. out (B, horizon). */
+void forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
+             int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
+    meeting_t *meetings = (meeting_t *)work;
+    memset(meetings, 0, sizeof(meeting_t) * threads);
+    work += threads * (sizeof(meeting_t) / sizeof(float));
+    #pragma omp parallel num_threads(threads)
+    {
+        plan_t p = plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+        int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
+        int64_t units = (int64_t)p.groups * LANES, of_state = (lstm ? 2 : 1) * (int64_t)B * H;
+        int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
+        int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
+        int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
+        int own_real = least(H - first_unit, own);
+        float *mine = work + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
+        float *ours = work + team * p.of_team;
+        int64_t of_layer = p.of_team / L, of_states = lines((p.hours + 1) * p.windows * units);
+        meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+        for (int first = from, windows; team < p.teams && first < to; first += windows) {
+            windows = least(p.windows, to - first);
+            for (int layer = 0; layer < L; layer++)
+                for (int b = 0; b < windows; b++) {
+                    float *h = ours + layer * of_layer + b * units + first_unit;
+                    float *c = ours + layer * of_layer + of_states + b * units + first_unit;
+                    memset(h, 0, sizeof(float) * own);
+                    if (lstm) memset(c, 0, sizeof(float) * own);
+                    if (!state) continue;
+                    const float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
+                    memcpy(h, given, sizeof(float) * own_real);
+                    if (lstm) memcpy(c, given + (int64_t)B * H, sizeof(float) * own_real);
+                }
+            for (int t = 0, hours; t < T; t += hours) {
+                hours = least(p.hours, T - t);
+                for (int hour = 0; hour < hours; hour++)
+                    for (int b = 0; b < windows; b++)
+                        memcpy(mine + ((int64_t)hour * windows + b) * F, x + ((int64_t)(first + b) * T + t + hour) * F,
+                               sizeof(float) * F);
+                const float *inputs = mine;
+                for (int layer = 0; layer < L; layer++) {
+                    float *states = ours + layer * of_layer, *cell = lstm ? states + of_states : 0;
+                    if (t)
+                        for (int b = 0; b < windows; b++)
+                            memcpy(states + b * units + first_unit,
+                                   states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
+                    layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group, last_group, sums,
+                                states, cell, units, meeting, p.size);
+                    inputs = states + windows * units;
+                }
+                /* The last hours may be fewer; what they leave lies where their number says. */
+                if (t + hours < T) continue;
+                for (int layer = 0; state && layer < L; layer++)
+                    for (int b = 0; b < windows; b++) {
+                        float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
+                        const float *h = ours + layer * of_layer + ((int64_t)hours * windows + b) * units + first_unit;
+                        const float *c = ours + layer * of_layer + of_states + b * units + first_unit;
+                        memcpy(given, h, sizeof(float) * own_real);
+                        if (lstm) memcpy(given + (int64_t)B * H, c, sizeof(float) * own_real);
+                    }
+                const float *last = ours + (L - 1) * of_layer + (int64_t)hours * windows * units;
+                head_of(last, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
+                        windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Compilers do not know that a tile load reads memory: what was written must be there by then. */
+#define WRITTEN __asm__ volatile("" ::: "memory")
+
+/* Of a tile: rows, and the bf16 values of one of its rows. */
+#define TILE 16
+#define PAIRED 32
+
+/* Return whether this process may use tiles; asks the system for them. */
+int has_tiles(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+
+static void shape_tiles(void) {
+    struct { uint8_t palette, start_row, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
+    for (int tile = 0; tile < 8; tile++) {
+        shape.row_bytes[tile] = 64;
+        shape.rows[tile] = TILE;
+    }
+    _tile_loadconfig(&shape);
+}
+
+/* Tiles 0 and up, one per gate, += a (TILE, inner) w; w by pairs of rows, as the instruction takes them. */
+INLINE void tile_products(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w) {
+    for (int k = 0; k < blocks; k++, w += gates * TILE * PAIRED) {
+        _tile_loadd(6, a + k * PAIRED, a_step * 2);
+        _tile_loadd(7, w, 64);
+        _tile_dpbf16ps(0, 6, 7);
+        _tile_loadd(5, w + TILE * PAIRED, 64);
+        _tile_dpbf16ps(1, 6, 5);
+        _tile_loadd(7, w + 2 * TILE * PAIRED, 64);
+        _tile_dpbf16ps(2, 6, 7);
+        if (gates == 4) {
+            _tile_loadd(5, w + 3 * TILE * PAIRED, 64);
+            _tile_dpbf16ps(3, 6, 5);
+        }
+    }
+}
+
+INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w, const float *bias,
+                        float *out) {
+    WRITTEN;
+    /* A step of nothing: the same row sixteen times. */
+    _tile_loadd(0, bias, 0);
+    _tile_loadd(1, bias + TILE, 0);
+    _tile_loadd(2, bias + 2 * TILE, 0);
+    if (gates == 4) _tile_loadd(3, bias + 3 * TILE, 0);
+    tile_products(gates, a, a_step, blocks, w);
+    _tile_stored(0, out, gates * 64);
+    _tile_stored(1, out + TILE, gates * 64);
+    _tile_stored(2, out + 2 * TILE, gates * 64);
+    if (gates == 4) _tile_stored(3, out + 3 * TILE, gates * 64);
+}
+
+INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
+                      const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after) {
+    float sums[MAX_GATES][TILE * TILE] __attribute__((aligned(64)));
+    WRITTEN;
+    _tile_loadd(0, from_inputs, gates * 64);
+    _tile_loadd(1, from_inputs + TILE, gates * 64);
+    if (gates == 4) {
+        _tile_loadd(2, from_inputs + 2 * TILE, gates * 64);
+        _tile_loadd(3, from_inputs + 3 * TILE, gates * 64);
+    } else {
+        _tile_loadd(2, bias + 3 * TILE, 0);
+    }
+    tile_products(gates, before, step, blocks, w);
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    if (gates == 4) _tile_stored(3, sums[3], 64);
+    for (int r = 0; r < rows; r++) {
+        const int at = r * TILE;
+        vec next;
+        if (gates == 3) {
+            vec reset = sigmoid_of(load(sums[0] + at)), update = sigmoid_of(load(sums[1] + at));
+            vec new = tanh_of(load(from_inputs + at * gates + 2 * TILE) + reset * load(sums[2] + at));
+            next = new + update * (load(state + r * units) - new);
+        } else {
+            vec input = sigmoid_of(load(sums[0] + at)), forget = sigmoid_of(load(sums[1] + at));
+            vec kept = forget * load(cell + r * units) + input * tanh_of(load(sums[2] + at));
+            store(cell + r * units, kept);
+            next = sigmoid_of(load(sums[3] + at)) * tanh_of(kept);
+        }
+        store(state + r * units, next);
+        __m256bh rounded = _mm512_cvtneps_pbh(next);
+        memcpy(after + r * step, &rounded, sizeof rounded);
+    }
+}
+
+static int64_t pairs_of(int values) { return (values + PAIRED - 1) / PAIRED; }
+
+/* As plan_of, in bf16: of a team fp32 states and cells (windows, units), and bf16 states of all hours of a chunk. */
+static plan_t tile_plan_of(int threads, int lstm, int B, int T, int F, int H, int L) {
+    plan_t p = plan_of(threads, lstm, B, T, F, H, L);
+    int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
+    int64_t whole = (rows + TILE - 1) / TILE * TILE;
+    p.of_thread = lines((rows + TILE) * pairs_of(F) * PAIRED / 2) + lines((whole + TILE) * units * (lstm ? 4 : 3));
+    p.of_team = L * (lines(((p.hours + 1) * p.windows + TILE) * pairs_of(H) * PAIRED / 2) + lines(p.windows * units) * 2);
+    return p;
+}
+
+int64_t tile_room(int threads, int lstm, int B, int T, int F, int H, int L) {
+    int64_t most = 0;
+    for (int n = 1; n <= threads; n++) {
+        plan_t p = tile_plan_of(n, lstm, B, T, F, H, L);
+        int64_t whole = p.teams * (p.of_team + p.size * p.of_thread);
+        if (whole > most) most = whole;
+    }
+    return most + threads * (int64_t)(sizeof(meeting_t) / sizeof(float));
+}
+
+/* As layer_hours. A group's packed weights: bias in fp32 (4, LANES), then tiles of those of its inputs and of its states:
+ * (pairs of 32 rows, G, 16, LANES, 2) in bf16. */
+static void tile_layer_hours(int lstm, const float *weights, const uint16_t *inputs, int F, int H, int windows, int hours,
+                             int first_group, int last_group, float *sums, uint16_t *states, float *state, float *cell,
+                             int64_t units, meeting_t *meeting, int size) {
+    int64_t gates = lstm ? 4 : 3, rows = (int64_t)windows * hours, whole = (rows + TILE - 1) / TILE * TILE;
+    int64_t f = pairs_of(F), h = pairs_of(H), of_tile = TILE * PAIRED, of_row = gates * LANES, step = h * PAIRED;
+    int64_t of_group = 4 * LANES + (f + h) * gates * of_tile / 2;
+    for (int group = first_group; group < last_group; group++) {
+        const float *bias = weights + group * of_group;
+        const uint16_t *w = (const uint16_t *)(bias + 4 * LANES);
+        float *out = sums + (group - first_group) * whole * of_row;
+        for (int64_t row = 0; row < rows; row += TILE) {
+            const uint16_t *a = inputs + row * f * PAIRED;
+            if (lstm) tile_inputs(4, a, f * PAIRED, f, w, bias, out + row * of_row);
+            else tile_inputs(3, a, f * PAIRED, f, w, bias, out + row * of_row);
+        }
+    }
+    meet(meeting, size);
+    for (int t = 0; t < hours; t++) {
+        for (int group = first_group; group < last_group; group++) {
+            const float *bias = weights + group * of_group;
+            const uint16_t *w = (const uint16_t *)(bias + 4 * LANES) + f * gates * of_tile;
+            for (int b = 0; b < windows; b += TILE) {
+                const float *from_inputs = sums + ((group - first_group) * whole + (int64_t)t * windows + b) * of_row;
+                const uint16_t *before = states + ((int64_t)t * windows + b) * step;
+                uint16_t *after = states + ((int64_t)(t + 1) * windows + b) * step + group * LANES;
+                int64_t at = b * units + group * LANES;
+                int n = least(TILE, windows - b);
+                if (lstm) tile_hour(4, n, from_inputs, before, step, h, w, bias, state + at, cell + at, units, after);
+                else tile_hour(3, n, from_inputs, before, step, h, w, bias, state + at, 0, units, after);
+            }
+        }
+        meet(meeting, size);
+    }
+}
+
+static void to_bf16(const float *x, uint16_t *out, int count) {
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        /* To nearest, ties to even; what is no number stays none. */
+        out[i] = x[i] != x[i] ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    }
+}
+
+/* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
+ * beside it. All windows begin from zeros. */
+void tile_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
+                  int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
+    (void)state;
+    meeting_t *meetings = (meeting_t *)work;
+    memset(meetings, 0, sizeof(meeting_t) * threads);
+    work += threads * (sizeof(meeting_t) / sizeof(float));
+    #pragma omp parallel num_threads(threads)
+    {
+        plan_t p = tile_plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+        int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
+        int64_t units = (int64_t)p.groups * LANES, f = pairs_of(F) * PAIRED, step = pairs_of(H) * PAIRED;
+        int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
+        int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
+        float *mine = work + p.teams * p.of_team + me * p.of_thread;
+        uint16_t *rounded = (uint16_t *)mine;
+        float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = work + team * p.of_team;
+        int64_t of_layer = p.of_team / L, of_cells = lines(p.windows * units);
+        meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+        if (team < p.teams) {
+            shape_tiles();
+            /* Columns that fill up tiles stay zeros. */
+            memset(rounded, 0, sizeof(uint16_t) * ((size_t)p.windows * p.hours + TILE) * f);
+            if (rank == 0) memset(ours, 0, sizeof(float) * p.of_team);
+            meet(meeting, p.size);
+        }
+        for (int first = from, windows; team < p.teams && first < to; first += windows) {
+            windows = least(p.windows, to - first);
+            int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
+            for (int layer = 0; layer < L; layer++)
+                for (int b = 0; b < windows; b++) {
+                    float *h = ours + layer * of_layer + b * units + first_unit;
+                    memset(h, 0, sizeof(float) * own);
+                    memset(h + of_cells, 0, sizeof(float) * own);
+                    memset((uint16_t *)(ours + layer * of_layer + 2 * of_cells) + b * step + first_unit, 0, sizeof(uint16_t) * own);
+                }
+            for (int t = 0, hours; t < T; t += hours) {
+                hours = least(p.hours, T - t);
+                for (int hour = 0; hour < hours; hour++)
+                    for (int b = 0; b < windows; b++)
+                        to_bf16(x + ((int64_t)(first + b) * T + t + hour) * F, rounded + ((int64_t)hour * windows + b) * f, F);
+                const uint16_t *inputs = rounded;
+                for (int layer = 0; layer < L; layer++) {
+                    float *h = ours + layer * of_layer;
+                    uint16_t *states = (uint16_t *)(h + 2 * of_cells);
+                    if (t)
+                        for (int b = 0; b < windows; b++)
+                            memcpy(states + b * step + first_unit,
+                                   states + ((int64_t)p.hours * windows + b) * step + first_unit, sizeof(uint16_t) * own);
+                    tile_layer_hours(lstm, weights[layer], inputs, layer ? H : F, H, windows, hours, first_group, last_group,
+                                     sums, states, h, h + of_cells, units, meeting, p.size);
+                    inputs = states + windows * step;
+                }
+                if (t + hours < T) continue;
+                head_of(ours + (L - 1) * of_layer, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
+                        windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
+                meet(meeting, p.size);
+            }
+        }
+        if (team < p.teams) _tile_release();
+    }
+}
+#else
+int has_tiles(void) { return 0; }
+#endif

@@ -1,0 +1,275 @@
+"""Tests of our forward kernel: the same numbers as float64 at every size, team and block, and refused where it is wrong."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncore.errors import ConfigError, Unavailable
+from rnncore.forecast import compiled
+from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.series import Float32Array
+from rnncore.runtimes import native
+from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.export import float64_forecast
+from tests import reference
+
+TOLERANCE = 3e-6
+
+
+def _model(config: ForecasterConfig, std: float = 0.4) -> Forecaster:
+    model = new_forecaster(config, seed=1).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        for parameter in model.parameters():
+            # Biases of the weights' size: a lost or misplaced one shows.
+            torch.nn.init.normal_(parameter, std=std)
+    return model
+
+
+def _inputs(windows: int, hours: int, features: int) -> Float32Array:
+    return np.random.default_rng(windows * 100 + hours).standard_normal((windows, hours, features), dtype=np.float32)
+
+
+def _forecast(model: Forecaster, inputs: Float32Array, threads: int) -> Float32Array:
+    with open_runtime("rnncore", model, "cpu", "fp32", threads) as runtime:
+        return runtime.predict(inputs)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    hours=st.integers(1, 12),
+    features=st.integers(1, 7),
+    hidden=st.sampled_from([1, 3, 15, 16, 17, 40]),
+    layers=st.integers(1, 3),
+    horizon=st.sampled_from([1, 5]),
+    relu=st.booleans(),
+    threads=st.integers(1, 5),
+)
+def test_forecasts_are_those_of_torch_in_float64(
+    cell: Cell, windows: int, hours: int, features: int, hidden: int, layers: int, horizon: int, relu: bool, threads: int
+) -> None:
+    config = ForecasterConfig(cell, features, hidden, layers, relu_head=relu, horizon=horizon)
+    model, inputs = _model(config), _inputs(windows, hours, features)
+    exact = float64_forecast(model, inputs)
+    found = _forecast(model, inputs, threads)
+    assert found.shape == exact.shape
+    assert np.abs(found - exact).max() <= TOLERANCE * max(1.0, np.abs(exact).max())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_forecasts_are_those_of_the_naive_reference(cell: Cell) -> None:
+    model, inputs = _model(ForecasterConfig(cell, 3, 5, 2)), _inputs(4, 6, 3)
+    weights = {name: value.double().numpy() for name, value in model.state_dict().items()}
+    exact = reference.forecast(weights, model.config, inputs.astype(np.float64))
+    np.testing.assert_allclose(_forecast(model, inputs, 2), exact, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("windows", "hours", "threads"),
+    [(1, 90, 2), (2, 200, 3), (253, 3, 1), (600, 5, 2), (1000, 2, 3)],
+    ids=["one window, in a team", "hours beyond a chunk", "two blocks", "blocks of two teams", "uneven teams"],
+)
+def test_every_way_to_share_the_work_gives_the_same(cell: Cell, windows: int, hours: int, threads: int) -> None:
+    model, inputs = _model(ForecasterConfig(cell, 5, 48, 2), std=0.15), _inputs(windows, hours, 5)
+    found = _forecast(model, inputs, threads)
+    assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("value", [-200.0, -30.0, -0.7, -1e-3, 0.0, 1e-6, 0.62, 9.0, 200.0])
+def test_gates_are_right_where_they_saturate_and_near_zero(cell: Cell, value: float) -> None:
+    model = _model(ForecasterConfig(cell, 1, 1, 1, relu_head=False))
+    for parameter in model.rnn.parameters():
+        torch.nn.init.constant_(parameter, value)
+    inputs = np.ones((3, 3, 1), dtype=np.float32)
+    np.testing.assert_allclose(_forecast(model, inputs, 1), float64_forecast(model, inputs), rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_no_number_stays_none_and_touches_no_other_window(cell: Cell) -> None:
+    model, inputs = _model(ForecasterConfig(cell, 2, 20, 2)), _inputs(30, 4, 2)
+    right = _forecast(model, inputs, 2)
+    inputs[7, 1, 0] = np.nan
+    found = _forecast(model, inputs, 2)
+    assert np.isnan(found[7]).all()
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(right, 7, axis=0))
+
+
+def test_equal_calls_give_equal_bits_and_a_bound_batch_may_change_its_size() -> None:
+    model = _model(ForecasterConfig("gru", 5, 32, 2))
+    with open_runtime("rnncore", model, "cpu", "fp32", 2) as runtime:
+        for windows in (3, 200, 0, 1):
+            inputs = _inputs(windows, 10, 5)
+            first, second = runtime.predict(inputs), runtime.predict(inputs)
+            assert first.shape == (windows, 1)
+            np.testing.assert_array_equal(first, second)
+
+
+def test_windows_of_other_features_are_refused() -> None:
+    model = _model(ForecasterConfig("gru", 5, 8, 1))
+    with (
+        open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime,
+        pytest.raises(ConfigError, match="the windows have 4 features; the model takes 5"),
+    ):
+        runtime.predict(_inputs(2, 3, 4))
+
+
+# In bf16
+
+
+def _needs_tiles() -> None:
+    if not native.forward_kernel().has_tiles:
+        pytest.skip("this CPU has no AMX")
+
+
+def _rounded(model: Forecaster, inputs: Float32Array) -> np.ndarray:
+    """Return forecasts in float64 with the factors of all products of layers rounded to bf16."""
+    import copy
+
+    rounded = copy.deepcopy(model).double()
+
+    def to_bf16(values: torch.Tensor) -> torch.Tensor:
+        return values.float().bfloat16().double()
+
+    weights = dict(rounded.rnn.named_parameters())
+    below = torch.from_numpy(inputs).double()
+    is_lstm, hidden = model.config.cell == "lstm", model.config.hidden_size
+    for layer in range(model.config.num_layers):
+        w_x, w_h = (to_bf16(weights[f"weight_{name}_l{layer}"]) for name in ("ih", "hh"))
+        b_x, b_h = (weights[f"bias_{name}_l{layer}"] for name in ("ih", "hh"))
+        state = cell = torch.zeros(len(inputs), hidden, dtype=torch.float64)
+        states = []
+        for hour in range(inputs.shape[1]):
+            from_inputs, from_state = to_bf16(below[:, hour]) @ w_x.T + b_x, to_bf16(state) @ w_h.T + b_h
+            if is_lstm:
+                i, f, g, o = (from_inputs + from_state).chunk(4, dim=1)
+                cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+                state = o.sigmoid() * cell.tanh()
+            else:
+                (r, z, n), (r_h, z_h, n_h) = from_inputs.chunk(3, dim=1), from_state.chunk(3, dim=1)
+                new = (n + (r + r_h).sigmoid() * n_h).tanh()
+                state = new + (z + z_h).sigmoid() * (state - new)
+            states.append(state)
+        below = torch.stack(states, dim=1)
+    with torch.inference_mode():
+        return np.asarray(rounded.read_out(below[:, -1]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    hours=st.integers(1, 9),
+    features=st.sampled_from([1, 5, 33]),
+    hidden=st.sampled_from([1, 16, 17, 40, 64]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+)
+def test_bf16_rounds_the_factors_of_products_and_nothing_else(
+    cell: Cell, windows: int, hours: int, features: int, hidden: int, layers: int, threads: int
+) -> None:
+    _needs_tiles()
+    model = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2)
+    inputs = _inputs(windows, hours, features)
+    with open_runtime("rnncore", model, "cpu", "bf16", threads) as runtime:
+        found = runtime.predict(inputs)
+    exact = _rounded(model, inputs)
+    # A state that lies beside the middle between two bf16 values may be rounded the other way: 2^-9 of it, through a weight.
+    assert np.abs(found - exact).max() <= 2e-3 * max(1.0, np.abs(exact).max())
+    assert np.median(np.abs(found - exact)) <= 2e-4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("windows", "hours", "threads"), [(1, 90, 2), (300, 5, 2), (1000, 2, 3)])
+def test_every_way_to_share_the_work_gives_the_same_bits_in_bf16(cell: Cell, windows: int, hours: int, threads: int) -> None:
+    _needs_tiles()
+    model, inputs = _model(ForecasterConfig(cell, 5, 48, 2), std=0.15), _inputs(windows, hours, 5)
+    found = []
+    for with_threads in (1, threads):
+        with open_runtime("rnncore", model, "cpu", "bf16", with_threads) as runtime:
+            found.append(runtime.predict(inputs))
+    np.testing.assert_array_equal(*found)
+
+
+def test_in_bf16_what_is_no_number_stays_none_and_touches_no_other_window() -> None:
+    _needs_tiles()
+    model, inputs = _model(ForecasterConfig("gru", 2, 20, 2)), _inputs(30, 4, 2)
+    with open_runtime("rnncore", model, "cpu", "bf16", 2) as runtime:
+        right = runtime.predict(inputs)
+        inputs[7, 1, 0] = np.nan
+        found = runtime.predict(inputs)
+    assert np.isnan(found[7]).all()
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(right, 7, axis=0))
+
+
+def test_bf16_without_tiles_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native.forward_kernel(), "has_tiles", False)
+    with (
+        pytest.raises(Unavailable, match=r"has no tiles for bf16 \(AMX\)"),
+        open_runtime("rnncore", _model(ForecasterConfig("gru", 2, 4, 1)), "cpu", "bf16", 1),
+    ):
+        pass
+
+
+# Compiling
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native._load.cache_clear()
+    yield tmp_path
+    native._load.cache_clear()
+
+
+def test_a_missing_compiler_makes_the_runtime_unavailable(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    model = _model(ForecasterConfig("gru", 2, 4, 1))
+    with (
+        pytest.raises(Unavailable, match=r"no forward kernel: .*No such file or directory.*\. Install GCC on Linux\."),
+        open_runtime("rnncore", model, "cpu", "fp32", 1),
+    ):
+        pass
+    assert list(empty_cache.rglob("*.so")) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "cell"),
+    [
+        ("new + update * (load(before + r * step) - new)", "new + update * (load(before + r * step) + new)", "GRU"),
+        ("forget * load(cell + r * step) + input", "input * load(cell + r * step) + forget", "LSTM"),
+    ],
+)
+def test_a_wrong_kernel_is_found_out(
+    right: str, wrong: str, cell: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_compile: Any = compiled._compile
+
+    def compile_wrongly(command: list[str], flags: str, source: str, library: Path) -> None:
+        assert right in source
+        true_compile(command, flags, source.replace(right, wrong), library)
+
+    monkeypatch.setattr(compiled, "_compile", compile_wrongly)
+    model = _model(ForecasterConfig("gru", 2, 4, 1))
+    with (
+        pytest.raises(Unavailable, match=f"its {cell} in fp32 gives other answers than torch's"),
+        open_runtime("rnncore", model, "cpu", "fp32", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("flags", ["-march=x86-64-v3", "-march=x86-64"], ids=["8 lanes", "4 lanes"])
+@pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="compiles for older x86 CPUs")
+def test_the_kernel_is_right_on_older_cpus_too(flags: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_FLAGS", compiled._FLAGS.replace("-march=native", flags))
+    for cell in CELLS:
+        model, inputs = _model(ForecasterConfig(cell, 5, 37, 2), std=0.2), _inputs(50, 20, 5)
+        found = _forecast(model, inputs, 2)
+        assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE

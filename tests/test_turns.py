@@ -1,0 +1,97 @@
+"""Tests of turns: the answers are the runtimes' own, and who is not on turn takes nothing."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from rnncore.errors import RnncoreError, Unavailable
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
+from rnncore.forecast.windows import WindowConfig
+from rnncore.measure import turns, worker
+from rnncore.measure.turns import Turns, TurnTaker, take_turns
+from rnncore.runtimes.export import export_onnx, float64_forecast
+
+WINDOWS = WindowConfig(lookback=6)
+
+
+@pytest.fixture(scope="module")
+def model() -> Forecaster:
+    return new_forecaster(ForecasterConfig("lstm", hidden_size=8), seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def inputs() -> np.ndarray:
+    return np.random.default_rng(0).random((4, 6, 5), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(model: Forecaster, inputs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("turns")
+    save_forecaster(folder / worker.FORECASTER, model, WINDOWS, training={})
+    export_onnx(model, folder / worker.ONNX_FILE, WINDOWS)
+    save_file({worker.ARRAY: inputs}, folder / worker.INPUTS)
+    return folder
+
+
+def _state_and_cpu(process_id: int) -> tuple[str, int]:
+    """Return the state of a process as Linux has it (T: stopped), and the clock ticks that it has used."""
+    after_name = Path(f"/proc/{process_id}/stat").read_text().rpartition(") ")[2].split()
+    return after_name[0], int(after_name[11]) + int(after_name[12])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_idle_threads_that_spin_take_nothing_from_the_next(folder: Path) -> None:
+    # ONNX Runtime's threads spin on for a while after a call.
+    spinning = TurnTaker(folder, ["onnxruntime", "cpu", "fp32", "2"])
+    other = TurnTaker(folder, ["torch", "cpu", "fp32", "1"])
+    try:
+        for _ in range(3):
+            spinning.ask("round")
+            before = _state_and_cpu(spinning.process.pid)
+            other.ask("round")
+            assert before[0] == "T"
+            assert _state_and_cpu(spinning.process.pid) == before
+            assert _state_and_cpu(other.process.pid)[0] == "T"
+    finally:
+        spinning.close()
+        other.close()
+
+
+def test_runtimes_take_as_many_turns_and_give_their_own_answers(folder: Path, model: Forecaster, inputs: np.ndarray) -> None:
+    asked = {name: (name, "cpu", "fp32", "1") for name in ("torch", "onnxruntime")}
+    found = take_turns(folder, asked, seconds=0.0)
+    exact = float64_forecast(model, inputs)
+    for name, of_runtime in found.items():
+        assert isinstance(of_runtime, Turns), name
+        assert len(of_runtime.rounds_s) == turns.FEWEST_TURNS
+        assert min(of_runtime.rounds_s) > 0
+        assert of_runtime.first_call_s > max(of_runtime.rounds_s)
+        assert np.abs(of_runtime.output - exact).max() < 1e-5
+    assert {name: one.kernel for name, one in found.items() if isinstance(one, Turns)} == {
+        "torch": "oneDNN LSTM",
+        "onnxruntime": "MLAS LSTM",
+    }
+
+
+def test_turns_go_on_for_the_time_that_was_asked_for(folder: Path) -> None:
+    began_s = time.perf_counter()
+    (found,) = take_turns(folder, {"torch": ("torch", "cpu", "fp32", "1")}, seconds=1.5).values()
+    assert isinstance(found, Turns)
+    assert time.perf_counter() - began_s > 1.5
+    assert len(found.rounds_s) >= turns.FEWEST_TURNS
+
+
+def test_a_runtime_that_is_unavailable_leaves_the_others_their_turns(folder: Path) -> None:
+    asked = {"torch": ("torch", "cpu", "fp32", "1"), "cuda": ("onnxruntime", "cuda", "tf32", "1")}
+    found = take_turns(folder, asked, seconds=0.0)
+    assert isinstance(found["torch"], Turns)
+    assert isinstance(found["cuda"], Unavailable)
+    assert "has no CUDA" in str(found["cuda"])
+
+
+def test_a_process_that_ends_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RnncoreError, match=r"the process of torch cpu fp32 1 ended: .*model\.safetensors: no such file"):
+        TurnTaker(tmp_path, ["torch", "cpu", "fp32", "1"])
