@@ -115,3 +115,30 @@ def test_the_gate_covers_every_suite_and_cell() -> None:
     assert covered == {(phase, cell) for phase in ("train", "infer", "accuracy") for cell in ("gru", "lstm")}
     assert cases.preparing_cases("gate")
     assert cases.gathering_cases("gate")
+
+
+def test_the_full_scale_sweeps_each_axis_by_itself() -> None:
+    usual = {"hidden_size": 256, "num_layers": 2, "lookback": 90, "threads": None}
+    seen: dict[str, set[int | None]] = {axis: set() for axis in usual}
+    for case in cases.inference_cases("full"):
+        other = [axis for axis in usual if getattr(case, axis) != usual[axis]]
+        assert len(other) <= 1
+        for axis in other:
+            seen[axis].add(getattr(case, axis))
+    assert seen["hidden_size"] == {32, 64, 128, 512, 1024}
+    assert seen["num_layers"] == {1, 3}
+    assert seen["lookback"] == {24, 48, 168, 336, 720}
+    assert 1 in seen["threads"]
+    batch_sizes = {case.batch_size for case in cases.inference_cases("full")}
+    assert batch_sizes == {2**power for power in range(14)}
+
+
+def test_quick_runs_have_the_usual_precision_alone_and_default_ones_every() -> None:
+    quick, default = (
+        {(case.runtime, case.precision) for case in cases.inference_cases(scale) if case.device == "cpu"}
+        for scale in ("quick", "default")
+    )
+    assert quick == {("torch", "fp32"), ("rnncore", "fp32"), ("onnxruntime", "fp32")}
+    assert default == quick | {
+        *(("torch", "bf16"), ("rnncore", "bf16"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("openvino", "bf16"))
+    }

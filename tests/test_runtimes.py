@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
@@ -227,15 +226,58 @@ def test_onnxruntime_names_both_kernels_when_one_layer_falls_back_to_the_cpu(sou
     assert sorted(placed.values()) == ["CPUExecutionProvider", "CUDAExecutionProvider"]
 
 
-@pytest.mark.filterwarnings("default")
-def test_onnxruntime_tells_an_int8_lstm_from_the_fp32_one(sources, tmp_path: Path) -> None:
-    path = tmp_path / "int8.onnx"
-    quantize_dynamic(sources["onnxruntime", "lstm"], path, weight_type=QuantType.QInt8, op_types_to_quantize=["LSTM"])
-    with open_runtime("onnxruntime", path, "cpu", "fp32", 1) as runtime:
-        runtime.bind(_inputs(2))
-        found = runtime.evidence()
-    assert found.kernel == "MLAS int8 LSTM"
-    assert found.ops[0].name == "DynamicQuantizeLSTM"
+@pytest.mark.parametrize(("cell", "kernel"), [("lstm", "MLAS int8 LSTM"), ("gru", "MLAS int8 products, unrolled")])
+def test_int8_is_near_fp32_at_every_batch_size_and_tells_what_ran(cell, kernel, models, sources) -> None:
+    with open_runtime("onnxruntime", sources["onnxruntime", cell], "cpu", "int8", 1) as runtime:
+        for batch_size in BATCH_SIZES:
+            inputs = _inputs(batch_size)
+            error = _difference(runtime.predict(inputs), _exact(models[cell], inputs))
+            # Weights and values of 8 bits; without rounding it would be below 1e-5, with gates exchanged above 0.3.
+            assert 1e-4 < error < 0.1
+        assert runtime.evidence().kernel == kernel
+
+
+@pytest.mark.parametrize("runtime_name", ["torch", pytest.param("openvino", marks=needs_openvino)])
+@for_both_cells
+def test_bf16_is_near_fp32(cell, runtime_name, models, sources) -> None:
+    inputs = _inputs(37)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no instructions for bf16")
+    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "bf16", 1) as runtime:
+        outputs = runtime.predict(inputs)
+    assert outputs.dtype == np.float32
+    assert 1e-5 < _difference(outputs, _exact(models[cell], inputs)) < 0.05
+
+
+@pytest.mark.parametrize("runtime_name", ["torch", pytest.param("openvino", marks=needs_openvino)])
+def test_bf16_without_instructions_for_it_is_unavailable(runtime_name, sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    if runtime_name == "openvino":
+        import openvino
+
+        monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
+    with (
+        pytest.raises(Unavailable, match="this CPU has no instructions for bf16"),
+        open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "bf16", 1),
+    ):
+        pass
+
+
+def test_subnormal_numbers_are_zeros_in_its_own_block_alone(models) -> None:
+    tiny = torch.tensor([1e-40])
+    with open_runtime("torch_flush", models["gru"], "cpu", "fp32", 1):
+        assert float(tiny * 0.5) == 0
+    assert float(tiny * 0.5) > 0
+
+
+def test_a_compiled_model_is_one_graph_and_gives_the_same(models) -> None:
+    model = new_forecaster(ForecasterConfig("gru", hidden_size=8, num_layers=1), seed=1).eval()
+    inputs = _inputs(3)[:, :4]
+    with open_runtime("torch_compile", model, "cpu", "fp32", 1) as runtime:
+        outputs = runtime.predict(inputs)
+        kernel = runtime.evidence().kernel
+    assert kernel == "torch.compile, GRU unrolled"
+    assert _difference(outputs, _exact(model, inputs)) <= TOLERANCE
 
 
 @needs_openvino

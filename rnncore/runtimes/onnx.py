@@ -1,7 +1,6 @@
 """ONNX Runtime on CPU and CUDA, with input and output bound so that no copy is timed."""
 
 import json
-import logging
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +30,9 @@ _ERRORS_ONLY = 3
 _NODE_TIME = "_kernel_time"
 
 _RECURRENT_NODES = {"GRU": "GRU", "LSTM": "LSTM", "DynamicQuantizeLSTM": "int8 LSTM"}
+
+# What a GRU in int8 is written out with.
+_UNROLLED_NODES = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 _KERNELS = {"CPUExecutionProvider": "MLAS {node}", "CUDAExecutionProvider": "cuDNN {node} in ONNX Runtime"}
 
 
@@ -45,7 +47,7 @@ class OnnxRuntime(Runtime):
         threads: CPU threads.
 
     Raises:
-        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none; or int8 of a GRU.
+        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none.
         ModelFileError: If the file is not an ONNX model.
     """
 
@@ -62,8 +64,9 @@ class OnnxRuntime(Runtime):
         self._path = require_onnx_file(source, "ONNX Runtime")
         self._model: Path | bytes = self._path
         if precision == "int8":
-            with tempfile.TemporaryDirectory() as folder:
-                self._model = _quantized(self._path, Path(folder))
+            from rnncore.runtimes.quantized import quantized
+
+            self._model = quantized(self._path)
         self._session = self._new_session(self._options())
         if self._session.get_providers()[0] != self._provider:
             raise Unavailable(
@@ -148,30 +151,6 @@ class OnnxRuntime(Runtime):
             raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error
 
 
-def _quantized(path: Path, folder: Path) -> bytes:
-    """Return an ONNX file's model with weights in int8.
-
-    Raises:
-        Unavailable: If a recurrent layer stays in fp32: ONNX Runtime has an operator for LSTM alone.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    made = folder / "int8.onnx"
-    quiet = logging.getLogger()
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        quantize_dynamic(path, made, weight_type=QuantType.QInt8)
-    finally:
-        quiet.setLevel(level)
-    model = onnx.load(made)
-    left = {node.op_type for node in model.graph.node} & {"GRU", "LSTM"}
-    if left:
-        raise Unavailable(f"ONNX Runtime has no int8 operator for {' and '.join(sorted(left))}; it has one for LSTM.")
-    return bytes(model.SerializeToString())
-
-
 def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
     """Return the node times of the last runs in a profile."""
     began_us = sorted(event["ts"] for event in events if event["name"] == "model_run")[-runs]
@@ -193,4 +172,6 @@ def _kernel(nodes: list[dict[str, Any]]) -> str:
         for event in nodes
         if event["args"]["op_name"] in _RECURRENT_NODES
     }
+    if not ran and any(event["args"]["op_name"] in _UNROLLED_NODES for event in nodes):
+        return "MLAS int8 products, unrolled"
     return " and ".join(sorted(ran)) or "no recurrent node"

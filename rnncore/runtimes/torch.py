@@ -4,6 +4,7 @@ import copy
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -125,7 +126,8 @@ class CompiledTorchRuntime(TorchRuntime):
         torch._dynamo.reset()
         # A whole graph or an error: no break goes unseen.
         self._forward = torch.compile(self._model, fullgraph=True, dynamic=False)
-        with torch._dynamo.config.patch(allow_rnn=True):
+        with torch._dynamo.config.patch(allow_rnn=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own deprecations
             self.run()
 
 
