@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnncore.compare.ranks import Ratio, compare_sides
+from rnncore.compare.ranks import Ratio, compare_rounds
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
 
 # Of the interval of best against runner-up.
 ERROR = 0.01
-
-# Rounds of each side that an interval is made from, evenly spread.
-USED_ROUNDS = 40
 
 
 @dataclass(frozen=True)
@@ -144,12 +141,11 @@ def _breaks(choice: Choice, bounds: Bounds) -> str | None:
 
 
 def _lead(best: Record, other: Record) -> Ratio:
-    return compare_sides(_per_window_s(best), _per_window_s(other), ERROR)
+    return compare_rounds(_per_window_s(best), _per_window_s(other), ERROR)
 
 
 def _per_window_s(record: Record) -> list[float]:
-    some = record.rounds_s[:: max(1, -(-len(record.rounds_s) // USED_ROUNDS))]
-    return [seconds / float(record.extra["windows"]) for seconds in some]
+    return [seconds / float(record.extra["windows"]) for seconds in record.rounds_s]
 
 
 def _asked_text(bounds: Bounds) -> str:

@@ -50,7 +50,9 @@ class Record:
 
     @property
     def windows_per_s(self) -> float:
-        """Windows per second at the median."""
+        """Windows per second at the median; of a server those that are served in time."""
+        if self.extra.get("phase") == "serve":
+            return float(self.extra.get("served_per_s") or 0.0)
         return float(self.extra["windows"]) / self.median_s
 
     @property

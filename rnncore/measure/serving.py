@@ -23,6 +23,9 @@ PROBES = 7
 # A probe in which queries wait this many times the bound has failed, and is not watched to its end.
 HOPELESS = 5.0
 
+# A probe is no shorter: at a rate that is a little too high the queue grows slowly.
+LEAST_S = 2.0
+
 # Shorter waits are spun away: a sleep ends late.
 SLEPT_S = 2e-3
 
@@ -43,7 +46,12 @@ class Probe:
 
 
 def highest_rate(
-    answer: Callable[[int], object], max_batch: int, bound_s: float, seed: int, queries: int = calls_needed(PERCENTILE)
+    answer: Callable[[int], object],
+    max_batch: int,
+    bound_s: float,
+    seed: int,
+    queries: int = calls_needed(PERCENTILE),
+    least_s: float = LEAST_S,
 ) -> list[Probe]:
     """Find the highest rate that is served in time.
 
@@ -52,7 +60,8 @@ def highest_rate(
         max_batch: Most queries that are answered together, those that have arrived by then (dynamic batching); 1 for none.
         bound_s: Of the 99th percentile of latency.
         seed: Of the arrivals.
-        queries: Of each probe.
+        queries: Fewest of each probe.
+        least_s: Least seconds in which the queries of a probe arrive.
 
     Returns:
         All probes, by rate; none is in time where even a lone query takes longer than the bound.
@@ -60,16 +69,21 @@ def highest_rate(
     one_s, all_s = _shortest_s(answer, 1), _shortest_s(answer, max_batch)
     # At a tenth of the load hardly a query waits; above what the largest batches take, the queue grows for ever.
     low, high = 0.1 / one_s, max_batch / all_s
-    probes = [_probe(answer, low, max_batch, bound_s, seed, queries)]
+
+    def probe(rate_per_s: float, number: int) -> Probe:
+        count = max(queries, round(rate_per_s * least_s))
+        return _probe(answer, rate_per_s, max_batch, bound_s, seed + number, count)
+
+    probes = [probe(low, 0)]
     if probes[0].in_time:
         for number in range(1, PROBES):
             rate = math.sqrt(low * high)
-            probes.append(_probe(answer, rate, max_batch, bound_s, seed + number, queries))
+            probes.append(probe(rate, number))
             if probes[-1].in_time:
                 low = rate
             else:
                 high = rate
-    return sorted(probes, key=lambda probe: probe.rate_per_s)
+    return sorted(probes, key=lambda one: one.rate_per_s)
 
 
 def serve(

@@ -15,8 +15,8 @@ from rnncore.report.hardware import CaseRatio, case_ratios
 from rnncore.report.learning import curve_of, learners, name_of
 from rnncore.report.tables import BASELINE_NAMES, cell_name, how, time_unit, times, valid
 
-# Okabe and Ito's palette, told apart by colour-blind readers too.
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+# Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00"]
 SCALE = 2.0
 
 # Ceilings, baselines and roofs: there to be compared with, not looked at first.
@@ -229,12 +229,17 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
     layers: list[Any] = [lines, points]
     if ceilings:
         roof = altair.Chart(altair.InlineData(ceilings)).encode(y=altair.Y("windows_per_s:Q", scale=scale))
-        layers += [
-            roof.mark_rule(strokeDash=[2, 3], color=QUIET),
-            roof.mark_text(align="left", baseline="bottom", dx=4, color=QUIET).encode(
-                x=altair.value(0), text=altair.Text("label:N")
-            ),
-        ]
+        layers.append(roof.mark_rule(strokeDash=[2, 3], color=QUIET))
+        for index, ceiling in enumerate(sorted(ceilings, key=lambda one: float(one["windows_per_s"]))):
+            # By turns at the left and from the middle: two ceilings may lie close together.
+            label = altair.Chart(altair.InlineData([ceiling])).mark_text(align="left", baseline="bottom", dx=4, color=QUIET)
+            layers.append(
+                label.encode(
+                    x=altair.value(index % 2 * WIDTH // 2),
+                    y=altair.Y("windows_per_s:Q", scale=scale),
+                    text=altair.Text("label:N"),
+                )
+            )
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 

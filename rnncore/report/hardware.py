@@ -5,16 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore.compare.ranks import compare_sides
+from rnncore.compare.ranks import compare_rounds
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
 from rnncore.report import tables
 
 # Of the intervals of ratios.
 ERROR = 0.01
-
-# Rounds of each side that an interval is made from, evenly spread.
-USED_ROUNDS = 40
 
 # Facts by which two runs are of one machine.
 MACHINE = ("cpu", "cpus", "gpu", "threads")
@@ -181,7 +178,7 @@ def machine_of(run: Run) -> list[str]:
 
 
 def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
-    found = compare_sides(_some(before.rounds_s), _some(now.rounds_s), ERROR)
+    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
     return CaseRatio(now.short_name, letter, now.median_s / before.median_s, found.low, found.high)
 
 
@@ -191,10 +188,6 @@ def _ratio_text(before: Record, now: Record) -> str:
     if found.low is None or found.high is None:
         return text
     return f"{text} ({tables.times(found.low)} to {tables.times(found.high)})"
-
-
-def _some(rounds_s: Sequence[float]) -> Sequence[float]:
-    return rounds_s[:: max(1, -(-len(rounds_s) // USED_ROUNDS))]
 
 
 def _why(first: Run, run: Run, before: Record, now: Record) -> str:

@@ -86,21 +86,21 @@ def _throughput(run: Run, by_name: Mapping[str, Figure], prices: Mapping[str, fl
 
 
 def _latency(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
-    records = [record for record in tables.valid(run.phase("infer")) if "disturbance" in record.extra]
+    infer, serve, stream = (tables.valid(run.phase(phase)) for phase in ("infer", "serve", "stream"))
+    records = [record for record in infer if "disturbance" in record.extra]
     parts = ["## Latency\n"]
-    if not records:
-        return [*parts, _nothing("bench/bench_inference.py", " with percentiles of its calls")]
-    parts = [
-        *parts,
-        "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
-        *figure(by_name, "latency"),
-        trust.tails_table(records),
-        "### Scenarios\n",
-        scenarios.SCENARIOS_NOTE,
-        scenarios.scenarios_table(tables.valid(run.phase("infer")), tables.valid(run.phase("serve"))),
-    ]
-    if streams := tables.valid(run.phase("stream")):
-        parts += ["### Streaming\n", scenarios.STREAMING_NOTE, scenarios.streaming_table(streams)]
+    if records:
+        parts += [
+            "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
+            *figure(by_name, "latency"),
+            trust.tails_table(records),
+        ]
+    else:
+        parts.append(_nothing("bench/bench_inference.py", " with percentiles of its calls"))
+    if records or serve:
+        parts += ["### Scenarios\n", scenarios.SCENARIOS_NOTE, scenarios.scenarios_table(infer, serve)]
+    if stream:
+        parts += ["### Streaming\n", scenarios.STREAMING_NOTE, scenarios.streaming_table(stream)]
     return parts
 
 

@@ -40,7 +40,7 @@ def write_report(
     """
     runs = [read_run(path) for path in paths]
     for run in runs:
-        if not any(run.phase(phase) for phase in ("train", "infer", "data", "accuracy")):
+        if not run.records:
             raise RunFileError(
                 f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'."
             )

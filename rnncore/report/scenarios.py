@@ -30,11 +30,9 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
         serve: Valid rows of the serving suite.
     """
     rows = []
-    for way in sorted({_way(record) for record in infer}):
+    for way in sorted({_way(record) for record in (*infer, *serve)}):
         of_way = _of_one_size([record for record in infer if _way(record) == way])
-        single = next((record for record in of_way if record.extra["batch_size"] == 1), None)
-        offline = max(of_way, key=lambda record: record.windows_per_s)
-        rows.append([*way, _single_text(single), _offline_text(offline), _knee_text(of_way), *_server_texts(way, serve)])
+        rows.append([*way, *_call_texts(of_way), *_server_texts(way, serve)])
     head = ["Cell", "Runtime", "SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32"]
     return tables.markdown_table(head, rows, left=2)
 
@@ -85,7 +83,7 @@ def _of_one_size(records: Sequence[Record]) -> list[Record]:
     def size(record: Record) -> tuple[Any, ...]:
         return tuple(record.extra.get(axis) for axis in ("hidden_size", "num_layers", "lookback", "threads"))
 
-    (usual, _), *_ = Counter(map(size, records)).most_common(1)
+    usual = next((common for common, _ in Counter(map(size, records)).most_common(1)), None)
     return [record for record in records if size(record) == usual]
 
 
@@ -100,6 +98,15 @@ def _percent(value: Any) -> str:
 
 def _way(record: Record) -> tuple[str, str]:
     return tables.cell_name(record), tables.how(record)
+
+
+def _call_texts(records: Sequence[Record]) -> list[str]:
+    """Return SingleStream, Offline and the knee of rows of one way."""
+    if not records:
+        return ["–"] * 3
+    single = next((record for record in records if record.extra["batch_size"] == 1), None)
+    offline = max(records, key=lambda record: record.windows_per_s)
+    return [_single_text(single), _offline_text(offline), _knee_text(records)]
 
 
 def _single_text(record: Record | None) -> str:

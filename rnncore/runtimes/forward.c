@@ -321,7 +321,8 @@ static int tile_rows(int left, int most) {
 /* A layer's packed weights, group by group: bias (4, LANES), of a GRU reset, update, new from inputs, new from states; then
  * those of its inputs (F, G, LANES) and of its states (H, G, LANES). */
 static void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
-                        int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units, meeting_t *meeting, int size) {
+                        int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units,
+                        meeting_t *meeting, int size) {
     int gates = lstm ? 4 : 3, most = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
     int64_t of_group = (4 + (int64_t)(F + H) * gates) * LANES, of_row = gates * LANES, of_hour = windows * units;
     for (int group = first_group; group < last_group; group++) {
@@ -413,8 +414,8 @@ void forward(int threads, int lstm, const float *x, const float *const *weights,
                         for (int b = 0; b < windows; b++)
                             memcpy(states + b * units + first_unit,
                                    states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
-                    layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group, last_group, sums,
-                                states, cell, units, meeting, p.size);
+                    layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group,
+                                last_group, sums, states, cell, units, meeting, p.size);
                     inputs = states + windows * units;
                 }
                 /* The last hours may be fewer; what they leave lies where their number says. */
