@@ -234,7 +234,10 @@ def test_int8_is_near_fp32_at_every_batch_size_and_tells_what_ran(cell, kernel, 
             error = _difference(runtime.predict(inputs), _exact(models[cell], inputs))
             # Weights and values of 8 bits; without rounding it would be below 1e-5, with gates exchanged above 0.3.
             assert 1e-4 < error < 0.1
-        assert runtime.evidence().kernel == kernel
+        found = runtime.evidence()
+    assert found.kernel == kernel
+    assert set(found.placement.values()) == {"CPUExecutionProvider"}
+    assert len(found.placement) <= 100
 
 
 @pytest.mark.parametrize("runtime_name", ["torch", pytest.param("openvino", marks=needs_openvino)])

@@ -92,6 +92,7 @@ class RnnBenchmark:
         work: "Work | None" = None,
         evidence: FindEvidence | None = None,
         opening_s: float = 0.0,
+        least_round_s: float = 0.0,
     ) -> None:
         """Warm up and time, with a look at memory, disturbance, energy and the path that ran.
 
@@ -102,6 +103,8 @@ class RnnBenchmark:
             work: Operations and bytes of one call; None where they say nothing.
             evidence: Tells what ran, in calls of its own; None where nothing can.
             opening_s: Seconds that opening the runtime took; counted with the first call.
+            least_round_s: Calls so short that a second has tens of thousands of them are timed together, so many that a
+                round takes this long; its percentiles are then refused.
         """
         self._benchmark.group = group
         self.record(windows=windows)
@@ -117,6 +120,7 @@ class RnnBenchmark:
             # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
             warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
             call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run, warm_up_s)
+        self._benchmark._min_time = max(self._benchmark._min_time, least_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)

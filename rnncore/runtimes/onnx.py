@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ _ERRORS_ONLY = 3
 _NODE_TIME = "_kernel_time"
 
 _RECURRENT_NODES = {"GRU": "GRU", "LSTM": "LSTM", "DynamicQuantizeLSTM": "int8 LSTM"}
+
+# Nodes of a graph that are named one by one.
+MOST_NAMED_NODES = 100
 
 # What a GRU in int8 is written out with.
 _UNROLLED_NODES = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
@@ -122,8 +126,7 @@ class OnnxRuntime(Runtime):
             if trace is not None:
                 copy_trace(made, trace)
         nodes = _nodes_of_last_runs(events, calls)
-        placement = {event["name"].removesuffix(_NODE_TIME): event["args"]["provider"] for event in nodes}
-        return Evidence(_kernel(nodes), placement, mean_times(map(_op_time, nodes), calls), wall_s)
+        return Evidence(_kernel(nodes), _placement(nodes), mean_times(map(_op_time, nodes), calls), wall_s)
 
     def _run_s(self, session: onnxruntime.InferenceSession) -> float:
         """Run the bound windows in *session* and return the seconds it took."""
@@ -155,6 +158,15 @@ def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[st
     """Return the node times of the last runs in a profile."""
     began_us = sorted(event["ts"] for event in events if event["name"] == "model_run")[-runs]
     return [event for event in events if event["name"].endswith(_NODE_TIME) and event["ts"] >= began_us]
+
+
+def _placement(nodes: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what ran each node, by its name; of a graph of thousands how many of each kind ran where."""
+    by_name = {event["name"].removesuffix(_NODE_TIME): event["args"]["provider"] for event in nodes}
+    if len(by_name) <= MOST_NAMED_NODES:
+        return by_name
+    kinds = Counter((event["args"]["op_name"], event["args"]["provider"]) for event in nodes)
+    return {f"{count} of {kind}": provider for (kind, provider), count in kinds.items()}
 
 
 def _op_time(event: dict[str, Any]) -> OpTime:
