@@ -996,6 +996,15 @@ def test_a_session_on_other_threads_is_not_resumed(broken_off, tmp_path: Path) -
     assert len(_journals(tmp_path)) == 1
 
 
+def test_a_session_on_other_data_is_not_resumed_and_loses_nothing(broken_off, tmp_path: Path) -> None:
+    broken_off("raise KeyboardInterrupt")
+    done = broken_off("pass", "--rnn-resume", "--rnn-data=synthetic")
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert "measured on other data, ZONE_hourly; give the same --rnn-data." in done.stdout + done.stderr
+    (journal,) = _journals(tmp_path)
+    assert len(read_run(recover(journal).path).records) == 2
+
+
 def test_nothing_to_resume_is_told(broken_off) -> None:
     done = broken_off("pass", "--rnn-resume")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

@@ -77,7 +77,7 @@ def test_a_training_takes_one_step_when_asked_and_ends_when_closed(without_light
         trainer = SimpleNamespace(should_stop=False)
         for step in itertools.count():
             steps.append(step)
-            after_step(trainer)
+            after_step(trainer, "the model")
             if trainer.should_stop:
                 return
 
@@ -86,6 +86,7 @@ def test_a_training_takes_one_step_when_asked_and_ends_when_closed(without_light
     training.step()
     training.step()
     assert steps == [0, 1, 2]
+    assert training.model == "the model"
     training.close()
     assert steps == [0, 1, 2]
     assert not training._thread.is_alive()
@@ -95,7 +96,7 @@ def test_a_training_takes_one_step_when_asked_and_ends_when_closed(without_light
 def test_what_a_library_raises_is_raised_where_the_step_was_asked_for(good_steps: int, without_lightning: None) -> None:
     def fit(after_step: Any) -> None:
         for _ in range(good_steps):
-            after_step(SimpleNamespace())
+            after_step(SimpleNamespace(), None)
         raise ValueError("made for a test")
 
     if good_steps == 0:
@@ -110,11 +111,26 @@ def test_what_a_library_raises_is_raised_where_the_step_was_asked_for(good_steps
 
 def test_gaps_and_repeated_hours_are_filled_for_libraries_that_demand_it(small_dataset: Dataset) -> None:
     series = small_dataset.series[0]
-    rows = np.array([*range(50), 49, *range(60, 100)])
+    rows = np.array([*range(50), 49, *range(60, 400)])
     broken = replace(series, time=series.time[rows], load_mw=series.load_mw[rows])
-    (frame,) = bench_peers._hourly_frames(Dataset("one", (broken,)))
-    assert len(frame) == 100
+    (frame,) = bench_peers.hourly_frames(Dataset("one", (broken,)))
+    assert len(frame) == 400
     assert (frame["ds"].diff().dropna() == np.timedelta64(1, "h")).all()
     scaled = frame["y"].to_numpy()
     np.testing.assert_allclose(np.diff(scaled[50:59]), np.diff(scaled[50:59])[0], rtol=1e-3)
     assert set(bench_peers.CALENDAR) <= set(frame.columns)
+
+
+def test_libraries_train_before_the_tested_hours_and_are_scaled_by_them_alone(small_dataset: Dataset) -> None:
+    first_tested = [frame.attrs["tested"] for frame in bench_peers.hourly_frames(small_dataset)]
+    known = bench_peers._training_frames(small_dataset)
+    for frame, tested in zip(known, first_tested, strict=True):
+        assert frame["ds"].max() == tested - np.timedelta64(1, "h")
+        assert float(frame["y"].mean()) == pytest.approx(0, abs=1e-6)
+        assert float(frame["y"].std(ddof=0)) == pytest.approx(1, rel=1e-6)
+    changed = [
+        replace(series, load_mw=np.where(series.time < tested, series.load_mw, 9e9))
+        for series, tested in zip(small_dataset.series, first_tested, strict=True)
+    ]
+    for frame, same in zip(known, bench_peers._training_frames(Dataset("changed", tuple(changed))), strict=True):
+        assert frame.equals(same)

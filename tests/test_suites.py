@@ -209,7 +209,8 @@ def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(hones
     in_time = [probe["rate_per_s"] for probe in probes if probe["in_time"]]
     assert record.extra["served_per_s"] == max(in_time)
     assert record.extra["p99_bound_s"] == 1.0
-    assert len(record.rounds_s) == 662
+    # Two seconds of them, or as many as a p99 needs.
+    assert len(record.rounds_s) == max(662, round(2 * record.extra["served_per_s"]))
 
 
 # ------------------------------------------------------------------------------------------------------ planted faults

@@ -298,7 +298,14 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
 
     location = request.config.getoption("rnn_data")
     dataset = open_dataset(location) if location or not _is_gate(request.config) else _gate_dataset()
-    request.config.stash[_SESSION].dataset = {"name": dataset.name, "digest": dataset.digest}
+    session = request.config.stash[_SESSION]
+    session.dataset = {"name": dataset.name, "digest": dataset.digest}
+    if session.earlier and session.earlier.data and session.earlier.data["digest"] != dataset.digest:
+        # The journal stays: it holds what was finished before.
+        pytest.exit(
+            f"--rnn-resume: the session was measured on other data, {session.earlier.data['name']}; "
+            "give the same --rnn-data."
+        )
     return dataset
 
 
