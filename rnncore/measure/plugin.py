@@ -80,6 +80,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="CPU threads for every runtime. Default: all that the process may use.",
     )
+    _add_ways_to_measure(group)
+
+
+def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
+    """Add the options that say how, where the others say what."""
     group.addoption(
         "--rnn-profile",
         action="store_true",
@@ -167,23 +172,21 @@ def _positive(text: str) -> int:
 
 
 def _milliseconds(text: str) -> float:
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        milliseconds = math.nan
-    if not 0 < milliseconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a bound; give a number of milliseconds above 0.")
-    return milliseconds
+    return _above_zero(text, "a bound; give a number of milliseconds")
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "a time limit; give a number of seconds")
+
+
+def _above_zero(text: str, what: str) -> float:
     try:
-        seconds = float(text)
+        value = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time limit; give a number of seconds above 0.")
-    return seconds
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0.")
+    return value
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -64,7 +64,9 @@ class Figure:
 def figures(run: Run) -> list[Figure]:
     """Return the figures of a run that it has something to draw for."""
     infer, accuracy = valid(run.phase("infer")), valid(run.phase("accuracy"))
-    rooflines = [record for record in valid(run.records) if _is_positive(record.extra, "gflop_per_s", "flops_per_byte")]
+    # Rows in turn are the same work as those of the inference suite, at the same places.
+    measured = [record for record in valid(run.records) if record.extra["phase"] != "paired"]
+    rooflines = [record for record in measured if _is_positive(record.extra, "gflop_per_s", "flops_per_byte")]
     smallest = min((int(record.extra["batch_size"]) for record in infer), default=0)
     single = [record for record in infer if record.extra["batch_size"] == smallest]
     panels = _joined_panels(accuracy)

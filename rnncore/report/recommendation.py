@@ -5,7 +5,7 @@ from typing import Any
 from rnncore.compare.recommend import Choice, Recommendation
 from rnncore.report import tables
 
-# What reads the file that `rnncore export` writes; what another package registers tells its own.
+# What reads the file that `rnncore export` writes; a runtime of another package is taken to read forecasters.
 _NEEDS_A_FILE = ("onnxruntime", "openvino")
 
 _CODE_OF_FORECASTER = """\
