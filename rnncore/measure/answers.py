@@ -69,56 +69,73 @@ def forecast_facts(
     }
 
 
-def gradient_parity(trainer: Trainer, start: Tensor, precision: str) -> Parity:
-    """Take one step of a training without dropout, and hold the gradient of each parameter against float64 on the CPU.
+def exact_gradients(
+    model: Forecaster, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> list[Tensor]:
+    """Return the gradient of each parameter in float64, on the CPU; one model and batch serve all who take the step.
 
     Args:
-        trainer: A training of its own, which the step changes; neither dropout nor clipping.
-        start: First rows of the batch's windows, on the device. Shape (B,).
-        precision: A key of `GRADIENT_TOLERANCE`.
-
-    Returns:
-        Error and tolerance of the parameter that is furthest off for its size.
-    """
-    inputs, targets = trainer.resident.inputs(start), trainer.resident.targets(start)
-    with cudnn_precision(precision):
-        return step_parity(trainer.model, inputs, targets, trainer.loss, lambda: trainer.train_step(start, 0), precision)
-
-
-def step_parity(
-    model: Forecaster,
-    inputs: Tensor,
-    targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    step: Callable[[], object],
-    precision: str,
-) -> Parity:
-    """Take a step, and hold the gradient of each parameter against float64 on the CPU.
-
-    Args:
-        model: The model that the step changes; without dropout.
+        model: Without dropout; it is copied.
         inputs: What the step trains on. Shape (B, T + K - 1, F).
         targets: What it learns. Shape (B, K L).
         loss: What it minimises.
-        step: Takes the step from a state of zeros and leaves the gradients in place.
-        precision: A key of `GRADIENT_TOLERANCE`.
 
-    Returns:
-        Error and tolerance of the parameter that is furthest off for its size.
+    Raises:
+        RuntimeError: If a parameter has none.
     """
     exact = Forecaster(model.config)
     exact.load_state_dict(model.state_dict())
     exact = exact.double().train()
     states = exact.rnn(inputs.double().cpu())[0][:, -(targets.shape[1] // model.config.horizon) :]
     loss(exact.read_out(states).flatten(1), targets.double().cpu()).backward()  # type: ignore[no-untyped-call]
+    return _gradients(exact)
+
+
+def gradient_parity(trainer: Trainer, start: Tensor, precision: str, exact: list[Tensor] | None = None) -> Parity:
+    """Take one step of a training without dropout, and hold the gradient of each parameter against float64 on the CPU.
+
+    Args:
+        trainer: A training of its own, which the step changes; neither dropout nor clipping.
+        start: First rows of the batch's windows, on the device. Shape (B,).
+        precision: A key of `GRADIENT_TOLERANCE`.
+        exact: What `exact_gradients` gives for this model and batch, where it is known.
+
+    Returns:
+        Error and tolerance of the parameter that is furthest off for its size.
+    """
+    if exact is None:
+        inputs, targets = trainer.resident.inputs(start), trainer.resident.targets(start)
+        exact = exact_gradients(trainer.model, inputs, targets, trainer.loss)
+    with cudnn_precision(precision):
+        return step_parity(trainer.model, exact, lambda: trainer.train_step(start, 0), precision)
+
+
+def step_parity(model: Forecaster, exact: list[Tensor], step: Callable[[], object], precision: str) -> Parity:
+    """Take a step, and hold the gradient of each parameter against float64.
+
+    Args:
+        model: The model that the step changes; without dropout.
+        exact: What `exact_gradients` gives for it and the batch.
+        step: Takes the step from a state of zeros and leaves the gradients in place.
+        precision: A key of `GRADIENT_TOLERANCE`.
+
+    Returns:
+        Error and tolerance of the parameter that is furthest off for its size.
+
+    Raises:
+        RuntimeError: If a parameter has no gradient after the step.
+    """
     step()
-    errors, sizes = [], []  # one per parameter
-    for timed, reference in zip(model.parameters(), exact.parameters(), strict=True):
-        if timed.grad is None or reference.grad is None:
-            raise RuntimeError("a parameter has no gradient after a step; this is a fault of the training.")
-        errors.append((timed.grad.double().cpu() - reference.grad).abs().max())
-        sizes.append(reference.grad.abs().max())
-    error, tolerance = torch.stack(errors), GRADIENT_TOLERANCE[precision] * torch.stack(sizes)
+    found = [gradient.double().cpu() for gradient in _gradients(model)]
+    error = torch.stack([(timed - right).abs().max() for timed, right in zip(found, exact, strict=True)])
+    tolerance = GRADIENT_TOLERANCE[precision] * torch.stack([right.abs().max() for right in exact])
     # A gradient that is all zeros has no tolerance, and an error of zero is none. torch takes NaN for the largest.
     worst = int(torch.where(error == 0, 0.0, error / tolerance).argmax())
     return Parity(float(error[worst]), float(tolerance[worst]), what="gradients")
+
+
+def _gradients(model: Forecaster) -> list[Tensor]:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if len(gradients) < len(list(model.parameters())):
+        raise RuntimeError("a parameter has no gradient after a step; this is a fault of the training.")
+    return gradients
