@@ -197,7 +197,7 @@ def disturbance(rounds_s: Sequence[float], **causes: int) -> dict[str, Any]:
         "disturbed_rounds": count,
         "disturbance": {
             "causes": {cause.replace("_", " "): number for cause, number in causes.items()},
-            "rounds": list(range(len(rounds_s) - count, len(rounds_s))),
+            "spans": [[len(rounds_s) - count, len(rounds_s) - 1]] if count else [],
             "median_undisturbed_s": quiet_s[len(quiet_s) // 2] if quiet_s else None,
             "not_looked_for": {},
             "watching_pct": 0.2,

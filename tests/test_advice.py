@@ -15,13 +15,14 @@ import pytest
 import scipy.stats  # noqa: F401
 
 from rnncore.measure import ceilings
-from rnncore.measure.advice import NOISE, Base, differences, dropped_gates, not_compared
+from rnncore.measure.advice import NOISE, Base, differences, dropped_gates, not_compared, set_aside_volatile
 from rnncore.measure.machine import fingerprint
 
 pytest_plugins = ["pytester"]
 
-# pytest-benchmark calls every base that was measured by rnncore different, and prints all that it knows of it.
+# pytest-benchmark calls a base of another machine different, and prints all that it knows of it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+DIFFERENT = "machine_info is different"
 
 FOREIGN = """
 import time
@@ -138,7 +139,7 @@ def test_nothing_is_said_where_nothing_misleads(args: tuple[str, ...], foreign: 
 
 @pytest.mark.parametrize("args", [(), ("--benchmark-compare=0001", "--benchmark-disable")], ids=["plain", "disabled"])
 def test_nothing_is_said_of_our_benchmarks_without_a_comparison(args: tuple[str, ...], ours: pytest.Pytester) -> None:
-    _change_base(ours.path, lambda content: content["machine_info"]["fingerprint"].update(cpu="Other CPU"))
+    _change_base(ours.path, lambda content: content["rnncore"]["fingerprint"].update(cpu="Other CPU"))
     assert _said(ours.runpytest_inprocess(*QUICK, *args)) == []
 
 
@@ -155,6 +156,95 @@ def test_a_session_without_pytest_benchmark_has_nothing_to_say(pytester: pytest.
     pytester.makepyfile("def test_plain():\n    pass\n")
     result = pytester.runpytest_subprocess("-p", "no:benchmark", "-p", "no:cacheprovider")
     assert (result.ret, _said(result)) == (0, [])
+
+
+# -------------------------------------------------------------------------------- pytest-benchmark's own comparison
+
+CONFTEST = f"""
+import pytest_benchmark.plugin
+from rnncore.measure import benchmark, ceilings
+
+benchmark.WARM_UP_S = 0.02
+for name, value in {SHORT_CEILINGS!r}.items():
+    setattr(ceilings, name, value)
+hz = __import__("time").time_ns()
+pytest_benchmark.plugin.get_cpu_info = lambda: dict({CPU!r}, hz_actual=[hz, 0], hz_actual_friendly=f"{{hz}} Hz")
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a session of ours saved, on a machine whose clock is another at each look."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_it.py").write_text(OURS)
+    code, screen = _run(folder, *QUICK, "--benchmark-save=base")
+    assert code == 0, screen
+    (path,) = folder.glob(".benchmarks/*/0001_base.json")
+    return path.read_text(encoding="utf-8")
+
+
+def _as_0_1_wrote(content: dict[str, Any]) -> None:
+    for fact in ("fingerprint", "conditions", "ceilings"):
+        content["machine_info"][fact] = content["rnncore"].pop(fact)
+
+
+def _other_brand(content: dict[str, Any]) -> None:
+    content["machine_info"]["cpu"]["brand_raw"] = "Other CPU"
+
+
+def _as_it_is(content: dict[str, Any]) -> None:
+    pass
+
+
+@pytest.fixture
+def compared(base: str, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """A function that runs a session that is compared with the base, changed, and returns exit code and screen."""
+
+    def run(tests: str, change: Callable[[dict[str, Any]], None], *args: str) -> tuple[int, str]:
+        (tmp_path / "conftest.py").write_text(CONFTEST)
+        (tmp_path / "test_it.py").write_text(tests)
+        (tmp_path / ".benchmarks").mkdir()
+        content = json.loads(base)
+        change(content)
+        (tmp_path / ".benchmarks" / "0001_base.json").write_text(json.dumps(content))
+        return _run(tmp_path, *COMPARE, *args)
+
+    return run
+
+
+@pytest.mark.parametrize("change", [_as_it_is, _as_0_1_wrote], ids=["of now", "of rnncore 0.1"])
+@pytest.mark.parametrize("tests", [OURS, FOREIGN], ids=["ours", "others"])
+@pytest.mark.parametrize("args", [(), ("-W", "error")], ids=["plain", "warnings are errors"])
+def test_on_the_same_machine_pytest_benchmark_finds_no_other(
+    change: Callable[[dict[str, Any]], None], tests: str, args: tuple[str, ...], compared: Callable[..., tuple[int, str]]
+) -> None:
+    code, screen = compared(tests, change, *args)
+    assert DIFFERENT not in screen
+    assert code == 0, screen
+    assert "2 passed" in screen
+
+
+@pytest.mark.parametrize("tests", [OURS, FOREIGN], ids=["ours", "others"])
+def test_another_machine_is_still_called_different(tests: str, compared: Callable[..., tuple[int, str]]) -> None:
+    _, screen = compared(tests, _other_brand)
+    assert DIFFERENT in screen
+
+
+def test_what_is_set_aside_of_a_base_is_what_changes_by_the_minute_and_bases_of_others_are_left_alone() -> None:
+    here = {"node": "a", "cpu": {"brand_raw": "A", "hz_actual": [2, 0]}}
+    facts = {"fingerprint": {"cpu": "A"}, "ceilings": None}
+    machine = {"node": "b", "cpu": {"brand_raw": "A", "hz_actual": [1, 0]}, **facts}
+    ours = {"machine_info": machine, "rnncore": {"scale": "full"}}
+    set_aside_volatile(here, ours)
+    assert ours == {
+        "machine_info": {"node": "b", "cpu": {"brand_raw": "A", "hz_actual": [2, 0]}},
+        "rnncore": {"scale": "full", **facts},
+    }
+    theirs = {"machine_info": {"cpu": {"hz_actual": [1, 0]}, "ceilings": "of a user"}}
+    before = copy.deepcopy(theirs)
+    set_aside_volatile(here, theirs)
+    assert theirs == before
 
 
 # ------------------------------------------------------------------------------------- first, and nothing else changes
@@ -218,7 +308,7 @@ def test_hardware_is_not_spoken_of_where_nothing_is_compared(foreign: pytest.Pyt
 
 def test_the_fingerprint_tells_other_hardware_and_the_command_names_both_runs(ours: pytest.Pytester) -> None:
     (here,) = {fingerprint(1)["cpu"]}
-    _change_base(ours.path, lambda content: content["machine_info"]["fingerprint"].update(cpu="Other CPU", threads=8))
+    _change_base(ours.path, lambda content: content["rnncore"]["fingerprint"].update(cpu="Other CPU", threads=8))
     assert _said(ours.runpytest_inprocess(*COMPARE, "--benchmark-autosave"), MACHINE, SETTINGS) == [
         f"The base 0001 was measured on another machine (cpu: Other CPU, here {here}): its ratios compare hardware, "
         "not code. Use 'rnncore compare 0001 0002' to see all that differs."
@@ -228,7 +318,7 @@ def test_the_fingerprint_tells_other_hardware_and_the_command_names_both_runs(ou
 def test_other_settings_are_not_called_another_machine_and_a_run_that_is_not_saved_has_no_number(
     ours: pytest.Pytester,
 ) -> None:
-    _change_base(ours.path, lambda content: content["machine_info"]["fingerprint"].update(threads=8))
+    _change_base(ours.path, lambda content: content["rnncore"]["fingerprint"].update(threads=8))
     assert _said(ours.runpytest_inprocess(*COMPARE), MACHINE, SETTINGS) == [
         "The base 0001 was measured with other settings or software (threads: 8, here 1): its ratios compare these too, "
         "not code alone. Use 'rnncore compare 0001 RUN' (RUN is this run, saved with --benchmark-autosave) to see all that "
@@ -240,7 +330,7 @@ def test_a_base_without_a_fingerprint_is_judged_by_its_cpu_and_gets_no_command_t
     ours: pytest.Pytester,
 ) -> None:
     def change(content: dict[str, Any]) -> None:
-        del content["machine_info"]["fingerprint"], content["rnncore"]
+        del content["rnncore"]
         content["machine_info"]["cpu"]["count"] = 64
 
     _change_base(ours.path, change)
@@ -250,7 +340,7 @@ def test_a_base_without_a_fingerprint_is_judged_by_its_cpu_and_gets_no_command_t
 
 
 def test_runs_outside_the_usual_storage_are_named_by_their_files(ours: pytest.Pytester) -> None:
-    _change_base(ours.path, lambda content: content["machine_info"]["fingerprint"].update(cpu="Other CPU"))
+    _change_base(ours.path, lambda content: content["rnncore"]["fingerprint"].update(cpu="Other CPU"))
     (ours.path / ".benchmarks").rename(ours.path / "kept")
     (file,) = ours.path.glob("kept/*/0001_base.json")
     result = ours.runpytest_inprocess(*COMPARE, "--benchmark-storage=kept", "--benchmark-json=head.json")

@@ -228,7 +228,7 @@ def test_a_recovered_run_file_holds_the_session_as_an_ordinary_one_does(open_jou
 
 
 def test_facts_skips_and_failures_go_into_the_session(open_journal: OpenJournal) -> None:
-    journal = open_journal(machine_info={**header()["machine_info"], "ceilings": None})
+    journal = open_journal()
     journal.facts(data={"name": "synthetic", "digest": "0"}, ceilings={"cpu": 1.0})
     journal.began("b.py::test_skipped")
     journal.skipped("b.py::test_skipped", "no CUDA device")
@@ -241,12 +241,33 @@ def test_facts_skips_and_failures_go_into_the_session(open_journal: OpenJournal)
     run, content = read_run(recovered.path), _content(recovered.path)
     session = content["rnncore"]
     assert run.data == {"name": "synthetic", "digest": "0"}
-    assert content["machine_info"] == {**header()["machine_info"], "ceilings": {"cpu": 2.0}}
+    assert content["machine_info"] == header()["machine_info"]
+    assert run.ceilings == session["ceilings"] == {"cpu": 2.0}
     assert session["overhead"] == {"wall_s": 3.0}
-    assert "ceilings" not in session
     assert run.skipped == (("b.py::test_skipped", "no CUDA device"),)
     assert recovered.failed == tuple((f"b.py::test[{name}]", name) for name in ("error", "out of memory", "timed out"))
     assert [entry["reason"] for entry in session["failed"]] == ["why"] * 3
+
+
+def test_of_a_benchmark_that_is_begun_again_the_last_attempt_alone_counts(open_journal: OpenJournal) -> None:
+    journal = open_journal()
+    wrong, right = (inference("gru", "torch", 1, seconds) for seconds in (0.5, 0.01))
+    died, skipped = inference("gru", "torch", 8, 0.02), inference("gru", "torch", 64, 0.03)
+    for entry in (wrong, died, skipped):
+        _measure(journal, entry)
+    journal.began(wrong["fullname"])
+    journal.failed(wrong["fullname"], "error", "ValueError: of the second attempt")
+    _measure(journal, right)
+    journal.began(skipped["fullname"])
+    journal.skipped(skipped["fullname"], "no more room")
+    journal.began(died["fullname"])
+    recovered = recover(journal.path)
+    run = read_run(recovered.path)
+    assert [(record.fullname, record.rounds_s) for record in run.records] == [
+        (right["fullname"], tuple(right["stats"]["data"]))
+    ]
+    assert recovered.failed == ((died["fullname"], "died"),)
+    assert [name for name, _ in run.skipped] == [skipped["fullname"]]
 
 
 def test_floats_come_back_to_the_last_bit_and_what_is_not_json_does_not_lose_a_result(open_journal: OpenJournal) -> None:

@@ -84,6 +84,17 @@ def test_a_run_gives_the_ceilings_of_its_machine_and_all_that_its_session_tells(
     assert run.session == content["rnncore"]
 
 
+def test_facts_of_the_machine_are_read_from_where_they_stand_now_and_from_where_rnncore_0_1_wrote_them(
+    tmp_path: Path,
+) -> None:
+    old, new = run_content(), run_content()
+    for fact in ("fingerprint", "conditions", "ceilings"):
+        new["rnncore"][fact] = new["machine_info"].pop(fact)
+    before, now = (read_run(make_run(tmp_path, content, name)) for content, name in ((old, "old.json"), (new, "new.json")))
+    assert now.fingerprint == before.fingerprint == old["machine_info"]["fingerprint"]
+    assert now.ceilings == before.ceilings == CEILINGS
+
+
 def test_an_old_run_has_no_ceilings_and_no_failures_and_its_benchmarks_are_read(tmp_path: Path) -> None:
     run, of_now = (read_run(make_run(tmp_path, content)) for content in (old_run_content(), None))
     assert (run.failed, run.ceilings) == ((), None)

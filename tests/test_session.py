@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from rnncore import __version__
 from rnncore.measure import ceilings
 from rnncore.measure.benchmark import RnnBenchmark
 from rnncore.measure.case import Case
-from rnncore.measure.session import TIMED, TRAININGS, Session
+from rnncore.measure.session import TIMED, TRAININGS, Row, Session
 
 CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)
 COMMAND = ["pytest", "bench/"]
@@ -41,6 +42,10 @@ class MadeJournal:
 
     def __getattr__(self, event: str) -> Callable[..., None]:
         return lambda *args, **values: self.lines.append((event, *args, *([values] if values else [])))
+
+
+def _row(name: str, **extra: Any) -> Row:
+    return Row(SimpleNamespace(extra_info=extra, as_dict=lambda include_data: {"fullname": name, "data": include_data}))
 
 
 @pytest.fixture
@@ -245,7 +250,7 @@ def test_a_finished_benchmark_is_journaled_with_its_rounds_after_the_facts_of_th
 ) -> None:
     journal = session.journal = MadeJournal()
     session.dataset = {"name": "pjm", "digest": "0123"}
-    session.rows["test_a"] = SimpleNamespace(as_dict=lambda include_data: {"fullname": "test_a", "data": include_data})
+    session.rows["test_a"] = _row("test_a")
     clock.wait(3)
     session.finished("test_a")
     (facts, values), finished = journal.lines
@@ -260,9 +265,34 @@ def test_a_finished_benchmark_is_journaled_with_its_rounds_after_the_facts_of_th
 
 def test_without_a_journal_nothing_is_lost_in_memory(session: Session) -> None:
     session.began("test_a")
+    session.rows["test_a"] = _row("test_a")
     session.finished("test_a")
     session.failed("test_b", "error", "ValueError")
     assert [entry["fullname"] for entry in session.facts(COMMAND, "quick")["failed"]] == ["test_b"]
+
+
+@pytest.mark.parametrize("ended", ["failed", "skipped", "finished"])
+def test_of_a_benchmark_that_begins_again_nothing_of_the_earlier_attempt_is_kept(ended: str, session: Session) -> None:
+    assert not session.began("test_a")
+    session.rows["test_a"] = _row("test_a")
+    {
+        "failed": lambda: session.failed("test_a", "error", "ValueError"),
+        "skipped": lambda: session.skipped("test_a", "no CUDA device"),
+        "finished": lambda: session.finished("test_a"),
+    }[ended]()
+    assert session.began("test_a")
+    facts = session.facts(COMMAND, "quick")
+    assert (session.rows, facts["failed"], facts["skipped"]) == ({}, [], [])
+    assert session.again == {"test_a"}
+
+
+def test_a_fact_that_a_benchmark_wrote_past_the_check_is_written_as_json_or_named(session: Session) -> None:
+    session.journal = MadeJournal()
+    row = session.rows["test_a"] = _row("test_a", smape=np.float32(1.5), made=object())
+    session.finished("test_a")
+    assert row.record.extra_info["smape"] == 1.5
+    assert row.record.extra_info["made"] is None
+    assert row.record.extra_info["made_why"].startswith("made is of type object")
 
 
 # ------------------------------------------------------------------------------------------ facts beside one benchmark

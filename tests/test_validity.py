@@ -309,7 +309,7 @@ def test_quiet(timed):
 def test_disturbed(timed):
     rounds_s, extra = timed(is_disturbed=True)
     assert len(rounds_s) == extra["disturbed_rounds"] == 3
-    assert extra["disturbance"]["rounds"] == [0, 1, 2]
+    assert extra["disturbance"]["spans"] == [[0, 2]]
     assert extra["disturbance"]["causes"] == {"planted": 3}
     assert extra["disturbance"]["median_undisturbed_s"] is None
     assert extra["disturbance"]["not_looked_for"] == {"other": "none here"}
@@ -349,13 +349,67 @@ def test_facts_tell_the_median_without_disturbed_rounds_and_leave_the_rounds_as_
         "disturbed_rounds": 3,
         "disturbance": {
             "causes": {"steal": 2, "switches": 2},
-            "rounds": [1, 3, 4],
+            "spans": [[1, 1], [3, 4]],
             "median_undisturbed_s": 1.5,
             "not_looked_for": {"gpu": "no driver"},
         },
     }
     assert rounds_s == [1.0, 9.0, 2.0, 9.0, 9.0]
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+# All that is done with the rounds of a row after they were timed, half of them disturbed by turns.
+MANY_ROUNDS = """
+import itertools, json
+
+from rnncore.measure.facts import make_writable
+from rnncore.measure.percentiles import percentiles
+from rnncore.measure.validity import RoundWatch, Source, disturbance_facts, steadiness
+
+COUNT = 10**6
+
+
+class EverySecond(Source):
+    cause = "every second"
+
+    def read(self):
+        return next(readings)
+
+    def disturbed(self, before, after, elapsed_s):
+        return after % 2 == 0
+
+
+readings = itertools.count()
+clock = itertools.count()
+watch = RoundWatch(lambda: float(next(clock)), [EverySecond()])
+log = watch._logs[0]
+log._share = float("inf")
+for _ in range(COUNT):
+    watch()
+    watch()
+rounds_s = [1.0 + index % 997 / 1e4 for index in range(COUNT)]
+facts = disturbance_facts(rounds_s, watch.disturbed_rounds(COUNT), {})
+facts["percentiles"] = percentiles(rounds_s)
+facts["steady"] = steadiness(rounds_s)[0]
+make_writable(facts)
+json.dumps(facts)
+print(facts["disturbed_rounds"], len(facts["disturbance"]["spans"]), facts["steady"])
+"""
+
+
+def test_a_million_rounds_half_of_them_disturbed_are_looked_through_once_and_not_once_for_each() -> None:
+    # In seconds; where each round is held against all others, in days. The limit tells the two apart on any machine.
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_ROUNDS], capture_output=True, text=True, timeout=20 * DEADLINE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["500000", "500000", "True"]
+
+
+def test_disturbed_rounds_that_follow_each_other_are_one_span() -> None:
+    facts = disturbance_facts([1.0] * 1000, {"steal": set(range(10, 900)), "clock": {5, 900, 902}}, {})
+    assert facts["disturbance"]["spans"] == [[5, 5], [10, 900], [902, 902]]
+    assert facts["disturbed_rounds"] == 893
 
 
 def test_of_rounds_that_were_all_disturbed_there_is_no_undisturbed_median() -> None:

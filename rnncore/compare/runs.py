@@ -118,12 +118,14 @@ def read_run(path: Path) -> Run:
         raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
     try:
         session = content["rnncore"]
-        ceilings = content["machine_info"].get("ceilings")
+        # rnncore 0.1 wrote the facts of the machine into `machine_info`.
+        facts = {**content["machine_info"], **session}
+        ceilings = facts.get("ceilings")
         return Run(
             path=path,
             datetime=content["datetime"],
             commit=_commit(content["commit_info"]),
-            fingerprint=dict(content["machine_info"]["fingerprint"].items()),
+            fingerprint=dict(facts["fingerprint"].items()),
             data=session["data"],
             command=tuple(session["command"]),
             skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),

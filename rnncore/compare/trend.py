@@ -374,7 +374,8 @@ def _facts(content: Any, mtime_ns: int, size: int) -> _File:
         dirty=bool(commit.get("dirty")),
         commit_time=_text_or_none(commit.get("time")),
         branch=_text_or_none(commit.get("branch")),
-        machine=_machine(content.get("machine_info") or {}),
+        # rnncore 0.1 wrote the fingerprint into `machine_info`.
+        machine=_machine({**(content.get("machine_info") or {}), **(content.get("rnncore") or {})}),
         benchmarks=tuple(str(entry["fullname"]) for entry in content["benchmarks"]),
         medians_s=tuple(_median_s(entry) for entry in content["benchmarks"]),
     )

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from rnncore.measure import harness
+
 # Facts of a fingerprint that are the machine's, those that matter most first; the others are settings or software.
 MACHINE_FACTS = (
     *("cpu", "gpu", "cpus", "memory_bytes", "system", "virtual_machine"),
@@ -34,6 +36,10 @@ _GATE = "--benchmark-compare-fail"
 _NAMED = 3
 # A virtual machine tells a little more or less memory after each start.
 _SAME_MEMORY = 0.01
+
+# What rnncore 0.1 wrote into `machine_info`, and what py-cpuinfo reads there anew each time.
+MOVED_FACTS = ("fingerprint", "conditions", "ceilings")
+_VOLATILE_CPU_FACTS = ("hz_actual", "hz_actual_friendly")
 
 _COMPARED = pytest.StashKey[list[tuple[dict[str, Any], dict[str, Any]]]]()
 
@@ -93,28 +99,49 @@ def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str
     gates = config.getoption("benchmark_compare_fail", None)
     if not gates and not config.getoption("benchmark_compare", None):
         return []
-    session: Any = getattr(config, "_benchmarksession")  # noqa: B009 (pytest-benchmark has no public name for it)
-    if session.disabled or session.skip or config.getoption("collectonly"):
+    if not harness.times(config) or config.getoption("collectonly"):
         return []
     lines = [dropped_gates(_arguments(config), [gate.field for gate in gates or ()])]
-    bases = _bases(config, session)
+    bases = _bases(config)
     if bases:
-        timed = [row.fullname for row in session.benchmarks if row]
-        command = _command(bases[-1], here, session.machine_id)
+        timed = harness.timed_names(config)
+        command = _command(bases[-1], here, harness.machine_id())
         lines.append(_other_machine(bases, timed, here, command))
         lines.append(not_compared(bases, timed, _causes(reporter), bool(gates), command))
         lines.append(_noise(bases, here))
     return [line for line in lines if line]
 
 
-def _bases(config: pytest.Config, session: Any) -> list[Base]:
+def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) -> None:
+    """Take out of a base of rnncore's what makes no other machine, so that pytest-benchmark's own comparison is of machines.
+
+    The file is left as it is. rnncore 0.1 had its facts in `machine_info`; they go to where they stand now.
+
+    Args:
+        machine_info: What pytest-benchmark knows of this machine.
+        content: Of the base; changed in place.
+    """
+    theirs, ours = content.get("machine_info"), content.get("rnncore")
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return
+    ours |= {fact: theirs.pop(fact) for fact in MOVED_FACTS if fact in theirs}
+    cpu, cpu_here = theirs.get("cpu"), machine_info.get("cpu")
+    if isinstance(cpu, dict) and isinstance(cpu_here, dict):
+        # The clock of the moment.
+        for fact in _VOLATILE_CPU_FACTS:
+            cpu.pop(fact, None)
+            cpu |= {fact: cpu_here[fact]} if fact in cpu_here else {}
+
+
+def _bases(config: pytest.Config) -> list[Base]:
     """Return the runs that pytest-benchmark compares with, oldest first."""
     bases = []
-    for path, (machine_info, content) in zip(session.compared_mapping or (), config.stash.get(_COMPARED, []), strict=False):
+    compared, noted = harness.compared_paths(config), config.stash.get(_COMPARED, [])
+    for path, (machine_info, content) in zip(compared, noted, strict=False):
         # The path of a run is relative to the storage, or what the user gave.
-        files = [Path(getattr(session.storage, "path", "."), path), Path(path)]
-        number = re.match(r"\d{4,}(?=_)", Path(path).name)
-        name = number[0] if number else Path(path).stem
+        files = [harness.storage_folder(config) / path, path]
+        number = re.match(r"\d{4,}(?=_)", path.name)
+        name = number[0] if number else path.stem
         bases.append(Base(name, next(filter(Path.is_file, files), None), content, machine_info))
     return bases
 
@@ -168,7 +195,7 @@ def _other_machine(bases: list[Base], timed: list[str], here: Here, command: str
 
 
 def _differences(base: Base, fingerprint: dict[str, Any] | None) -> tuple[list[str], list[str]]:
-    theirs = (base.content.get("machine_info") or {}).get("fingerprint")
+    theirs = (base.content.get("rnncore") or {}).get("fingerprint")
     if fingerprint and isinstance(theirs, dict):
         return differences(theirs, fingerprint)
     return differences(_cpu_facts(base.content.get("machine_info")), _cpu_facts(base.machine_info))
@@ -236,7 +263,8 @@ def not_compared(
         command: What compares the two runs; None where nothing does.
     """
     known = dict.fromkeys(name for base in bases for name in base.fullnames)
-    missing, new = [name for name in known if name not in timed], [name for name in timed if name not in known]
+    there = set(timed)
+    missing, new = [name for name in known if name not in there], [name for name in timed if name not in known]
     parts = []
     if missing:
         why = Counter(causes.get(name, "not run") for name in missing)

@@ -2,18 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnncore.measure import harness
 from rnncore.measure.case import Case
+from rnncore.measure.facts import json_value
 from rnncore.measure.memory import peak_memory
-from rnncore.measure.session import TIMED, Session
+from rnncore.measure.session import TIMED, Row, Session
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
-    from rnncore.measure.validity import RoundWatch
     from rnncore.measure.work import Work
     from rnncore.runtimes.base import Evidence
 
@@ -120,17 +121,14 @@ class RnnBenchmark:
             # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
             warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
             call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run, warm_up_s)
-        self._benchmark._min_time = max(self._benchmark._min_time, least_round_s)
+        harness.lengthen_rounds(self._benchmark, least_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)
         if not self.brief:
             self._record_series(stats.stats.data)
             self._record_energy(run, windows)
-        name = self._benchmark.fullname
-        if work:
-            self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
-        self._session.rows[name] = stats
+        self._count(stats, windows, work)
 
     def observed(
         self, rounds_s: Sequence[float], calls: int, windows: int, group: str, why: str, work: "Work | None" = None
@@ -144,35 +142,46 @@ class RnnBenchmark:
             group: What the benchmark is listed with.
             why: Why nothing else was watched.
             work: Operations and bytes of one call; None where they say nothing.
+
+        Raises:
+            ValueError: If there is no round, or one is no time.
         """
         self._benchmark.group = group
-        # Else pytest-benchmark warns that its fixture was not used.
-        self._benchmark._mode = "observed"
+        harness.mark_used(self._benchmark)
         self.record(windows=windows)
         if not self.enabled:
             return
         self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
         self.record(**dict.fromkeys(_SEEN_INSIDE), **{f"{key}_why": why for key in _SEEN_INSIDE})
-        stats = self._benchmark._make_stats(calls)
-        for seconds in rounds_s:
-            stats.update(seconds * calls)
+        stats = harness.take_rounds(self._benchmark, _times(rounds_s), calls)
         self._record_rates(stats.stats.median, windows, work)
         self._record_series(stats.stats.data)
-        name = self._benchmark.fullname
-        if work:
-            self._session.derivations[name] = lambda: self._record_rates(stats.stats.median, windows, work)
-        self._session.rows[name] = stats
+        self._count(stats, windows, work)
+
+    def _count(self, stats: Any, windows: int, work: "Work | None") -> None:
+        """Let the session know of a timed row."""
+        derive = (lambda: self._record_rates(stats.stats.median, windows, work)) if work else None
+        self._session.rows[self._benchmark.fullname] = Row(stats, derive)
 
     def record(self, **facts: object) -> None:
-        """Put facts beside the time; JSON values. A known fact replaces the reason why it was not known."""
+        """Put facts beside the time. A known fact replaces the reason why it was not known.
+
+        Args:
+            facts: `rnncore.measure.facts.ALLOWED`. Values of NumPy become JSON values; NaN and infinity become None, with
+                the reason under `<key>_why`.
+
+        Raises:
+            TypeError: If a fact is or holds what JSON cannot; nothing is recorded then.
+        """
+        values = {key: json_value(key, value) for key, value in facts.items()}
         extra = self._benchmark.extra_info
-        for key, value in facts.items():
+        for key, value in values.items():
             extra[key] = value
-            if isinstance(value, float) and not math.isfinite(value):
-                # JSON has no such number.
-                extra.update({key: None, f"{key}_why": f"it is {value}"})
-            elif value is not None:
+            if value is not None:
                 extra.pop(f"{key}_why", None)
+            elif facts[key] is not None:
+                # JSON has no such number.
+                extra[f"{key}_why"] = f"it is {facts[key]}"
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Count the time of the block under *name* in the session's overhead."""
@@ -195,15 +204,15 @@ class RnnBenchmark:
         sources, missing = open_sources(self._case.device)
         pressure_before_s, began_s = pressure_s(), time.perf_counter()
         with (
-            closing(RoundWatch(self._benchmark._timer, sources)) as watch,
-            _timed_by(self._benchmark, watch),
+            closing(RoundWatch(harness.clock_of(self._benchmark), sources)) as watch,
+            harness.read_clock(self._benchmark, watch),
             self.part("between rounds"),
             peak_memory(self._case.device, self._case.runtime) as peaks,
         ):
-            if call_s < LONG_CALL_S or self._benchmark._precision is not None or self._benchmark._warmup:
+            rounds = harness.rounds_of(self._benchmark, call_s) if call_s >= LONG_CALL_S else None
+            if rounds is None:
                 self._benchmark(run)
             else:
-                rounds = max(self._benchmark._min_rounds, math.ceil(self._benchmark._max_time / call_s))
                 self._benchmark.pedantic(run, rounds=rounds)
             disturbed = watch.disturbed_rounds(len(self._benchmark.stats.stats.data))
         stats = self._benchmark.stats
@@ -288,18 +297,13 @@ class RnnBenchmark:
         self.record(**{key: value}, **({f"{key}_why": why} if value is None or value is False else {}))
 
 
-@contextmanager
-def _timed_by(benchmark: Any, watch: "RoundWatch") -> Iterator[None]:
-    """Let pytest-benchmark read the watch for its clock; it has no public way to change a fixture's."""
-    clock = benchmark._timer
-    # It would find the clock's precision by many readings; those are no rounds, and the clock's own is known.
-    benchmark._precisions[watch] = benchmark._get_precision(clock)
-    benchmark._timer = watch
-    try:
-        yield
-    finally:
-        benchmark._timer = clock
-        del benchmark._precisions[watch]
+def _times(rounds_s: Sequence[float]) -> list[float]:
+    times_s = [float(seconds) for seconds in rounds_s]
+    wrong = [seconds for seconds in times_s if not 0 < seconds < math.inf]
+    if wrong or not times_s:
+        what = f"a round of {wrong[0]:g} s" if wrong else "no round"
+        raise ValueError(f"observed() was given {what}; give seconds above 0, one for each round.")
+    return times_s
 
 
 def _warm_up(run: Callable[[], object], least_s: float) -> float:

@@ -8,17 +8,16 @@ run file of the journal of one that did not.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_benchmark.utils import get_machine_id, safe_dumps
-
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
+from rnncore.measure.harness import dumps, machine_id
 
 FORMAT = 1
 
@@ -29,10 +28,6 @@ HEADER_KEYS = (*COPIED_KEYS, "rnncore")
 DIED_REASON = "the process ended while this benchmark ran (killed, out of memory or crashed)"
 
 _PROC = Path("/proc")
-
-# pytest-benchmark has no types for them.
-_dumps: Callable[..., str] = safe_dumps
-_machine_id: Callable[[], str] = get_machine_id
 
 
 class Journal:
@@ -103,7 +98,7 @@ class Journal:
     def facts(self, **values: Any) -> None:
         """Note facts that were not known at the start; later values replace earlier ones by key.
 
-        A key that stands in the header's `machine_info` is replaced there; the others go into the block `rnncore`.
+        They go into the block `rnncore`.
         """
         self._write(_line({"event": "facts", "values": values}))
 
@@ -146,7 +141,7 @@ class Recovered:
 
 def _line(content: dict[str, Any]) -> bytes:
     # As pytest-benchmark writes a run file: what JSON cannot take becomes a text that says so, NaN and Infinity stay.
-    return f"{_dumps(content)}\n".encode()
+    return f"{dumps(content)}\n".encode()
 
 
 def find_journals(folder: Path) -> list[Path]:
@@ -190,15 +185,16 @@ def recover(journal: Path, out: Path | None = None) -> Recovered:
         raise RunFileError(f"{journal}: its session still runs. Wait for its end, or end it, and recover again.")
     told = _read(journal)
     if not told.benchmarks:
-        ends = "; ".join(f"{entry['outcome']}: {entry['fullname']}" for entry in told.failed) or "none had begun"
+        ends = "; ".join(f"{entry['outcome']}: {name}" for name, entry in told.failed.items()) or "none had begun"
         raise RunFileError(f"{journal}: no benchmark was finished ({ends}). Delete it, or give another journal.")
     path = out or _next_run_file(journal.resolve().parent.parent, told.header)
-    write_text(path, _dumps(told.run_content(), indent=4))
+    write_text(path, dumps(told.run_content(), indent=4))
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     _sync_folder(path.parent)
     journal.unlink()
-    return Recovered(path, len(told.benchmarks), tuple((entry["fullname"], entry["outcome"]) for entry in told.failed))
+    failed = tuple((fullname, entry["outcome"]) for fullname, entry in told.failed.items())
+    return Recovered(path, len(told.benchmarks), failed)
 
 
 @dataclass(frozen=True)
@@ -235,10 +231,10 @@ def finished_before(journal: Path) -> Finished:
     return Finished(
         path=journal,
         began=content["datetime"],
-        fingerprint=dict(content["machine_info"].get("fingerprint", {})),
+        fingerprint=dict(content["rnncore"].get("fingerprint") or content["machine_info"].get("fingerprint", {})),
         commit=content["commit_info"].get("id"),
         data=content["rnncore"].get("data"),
-        entries=tuple(entry for entry in told.benchmarks if entry["extra_info"].get("validity") in ("valid", None)),
+        entries=tuple(entry for entry in told.benchmarks.values() if entry["extra_info"].get("validity") in ("valid", None)),
     )
 
 
@@ -247,9 +243,9 @@ class _Told:
     """What the lines of a journal tell."""
 
     header: dict[str, Any]
-    benchmarks: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, str]] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     running: dict[str, None] = field(default_factory=dict)
 
@@ -257,10 +253,12 @@ class _Told:
         """Add one event; return whether it is one."""
         match line:
             case {"event": "began", "fullname": str(fullname)}:
+                # Of one that is tried again, the earlier attempts do not count.
+                for ended in (self.benchmarks, self.failed, self.skipped):
+                    ended.pop(fullname, None)
                 self.running[fullname] = None
             case {"event": "finished", "entry": {"fullname": str(fullname)} as entry}:
                 # An error in the teardown comes after the first, and makes the entry invalid.
-                self.benchmarks = [earlier for earlier in self.benchmarks if earlier["fullname"] != fullname]
                 self._end(fullname, self.benchmarks, entry)
             case {"event": "failed", "fullname": str(fullname), "outcome": str(outcome), "reason": str(reason)}:
                 self._end(fullname, self.failed, {"fullname": fullname, "outcome": outcome, "reason": reason})
@@ -272,9 +270,9 @@ class _Told:
                 return False
         return True
 
-    def _end(self, fullname: str, ended: list[dict[str, Any]], how: dict[str, Any]) -> None:
+    def _end(self, fullname: str, ended: dict[str, dict[str, Any]], how: dict[str, Any]) -> None:
         self.running.pop(fullname, None)
-        ended.append(how)
+        ended[fullname] = how
 
     def end_of_process(self) -> None:
         """Count what still ran as died."""
@@ -283,16 +281,15 @@ class _Told:
 
     def run_content(self) -> dict[str, Any]:
         """Return the content of a run file."""
-        session, machine = self.header["rnncore"], self.header["machine_info"]
+        session = self.header["rnncore"]
         return {
             **{key: self.header[key] for key in COPIED_KEYS},
-            "machine_info": {**machine, **{key: value for key, value in self.facts.items() if key in machine}},
-            "benchmarks": self.benchmarks,
+            "benchmarks": list(self.benchmarks.values()),
             "rnncore": {
                 **session,
-                **{key: value for key, value in self.facts.items() if key not in machine},
-                "skipped": [*session.get("skipped", []), *self.skipped],
-                "failed": [*session.get("failed", []), *self.failed],
+                **self.facts,
+                "skipped": [*session.get("skipped", []), *self.skipped.values()],
+                "failed": [*session.get("failed", []), *self.failed.values()],
             },
         }
 
@@ -342,7 +339,7 @@ def _garbled(journal: Path, number: int, why: str) -> RunFileError:
 
 def _next_run_file(storage: Path, header: dict[str, Any]) -> Path:
     """Return the path that pytest-benchmark would have saved to, but for the word after the number."""
-    folder = storage / str(header.get("machine_id") or _machine_id())
+    folder = storage / str(header.get("machine_id") or machine_id())
     # pytest-benchmark counts on from both.
     taken = [path for place in (storage, folder) for path in place.glob("[0-9][0-9][0-9][0-9]_*.json")]
     number = max((int(path.name[:4]) for path in taken), default=0) + 1

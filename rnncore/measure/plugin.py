@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rnncore.errors import RnncoreError, Unavailable
-from rnncore.measure.advice import Here, comparison_advice, note_base
+from rnncore.measure import harness
+from rnncore.measure.advice import Here, comparison_advice, note_base, set_aside_volatile
 from rnncore.measure.case import AXES, Case
+from rnncore.measure.facts import make_writable
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
 
@@ -43,6 +46,8 @@ GATE_OPTIONS = {
 
 # What `--rnn-resume` means without a journal.
 _NEWEST = "newest"
+
+_NO_HARNESS = "rnncore's benchmarks need pytest-benchmark, which is not active here; leave out '-p no:benchmark'."
 
 _SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
@@ -211,7 +216,7 @@ def _is_gate(config: pytest.Config) -> bool:
 def _measure_briefly(config: pytest.Config) -> None:
     """Shorten the rounds of pytest-benchmark, before it reads its options; what the user gave stays."""
     for name, (usual, brief) in GATE_OPTIONS.items():
-        if getattr(config.option, name) == usual:
+        if config.getoption(name, None) == usual:
             setattr(config.option, name, brief)
 
 
@@ -226,14 +231,52 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.nodeid not in left_out]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before anything is measured, see that it can be, and that what is measured can be saved."""
+    config = session.config
+    ours = [item for item in session.items if item.get_closest_marker("rnn_cases")]
+    if not ours:
+        return
+    if harness.session_of(config) is None:
+        for item in ours:
+            item.add_marker(pytest.mark.skip(reason=_NO_HARNESS))
+        return
+    harness.check(config)
+    if harness.times(config) and not config.getoption("collectonly"):
+        for place in harness.places_to_save(config):
+            _require_writable(config, *place)
+
+
+def _require_writable(config: pytest.Config, option: str, folder: Path, file: Path | None) -> None:
+    """Refuse a file, or a folder that is to hold one, that cannot be written to; what is there stays as it is."""
+    try:
+        if file is not None and file.exists():
+            file.open("ab").close()
+            return
+        if file is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as trial:
+            trial.write(b"\n")
+    except OSError as error:
+        harness.save_nothing(config)
+        raise pytest.UsageError(
+            f"{option}: {file or folder} cannot be written to ({error.strerror}), so nothing that is measured could be "
+            f"saved. Give another {option}, or make it writable."
+        ) from error
+
+
 def _finished_before(config: pytest.Config) -> "Finished":
     """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
     from rnncore.measure.journal import finished_before, newest_journal
     from rnncore.measure.machine import fingerprint
 
+    if harness.session_of(config) is None:
+        raise pytest.UsageError(f"--rnn-resume: {_NO_HARNESS}")
     asked = config.getoption("rnn_resume")
     try:
-        found = finished_before(newest_journal(_storage_folder(config) / "journal") if asked == _NEWEST else Path(asked))
+        found = finished_before(
+            newest_journal(harness.storage_folder(config) / "journal") if asked == _NEWEST else Path(asked)
+        )
     except RnncoreError as error:
         raise pytest.UsageError(f"--rnn-resume: {error}") from error
     here = fingerprint(_threads(config))
@@ -324,6 +367,13 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     """Time calls of a case: see `rnncore.measure.benchmark.RnnBenchmark`."""
     from rnncore.measure.benchmark import RnnBenchmark
 
+    if not harness.is_own_fixture(benchmark):
+        kind = type(benchmark)
+        raise Unavailable(
+            f"the fixture 'benchmark' of this session is {kind.__module__}.{kind.__qualname__}, not pytest-benchmark's: "
+            "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
+            "session without it."
+        )
     session = request.config.stash[_SESSION]
     threads = rnn_case.threads or rnn_threads
     ceilings = None
@@ -363,16 +413,12 @@ def _recurrent_shape(case: Case) -> "Shape | None":
 def _trace_folder(config: pytest.Config) -> Path | None:
     if not config.getoption("rnn_profile"):
         return None
-    return _storage_folder(config) / "traces" / config.stash[_SESSION].name
-
-
-def _benchmark_session(config: pytest.Config) -> Any:
-    return getattr(config, "_benchmarksession")  # noqa: B009 (pytest-benchmark has no public name for it)
+    return harness.storage_folder(config) / "traces" / config.stash[_SESSION].name
 
 
 def _is_measured(item: pytest.Item) -> bool:
     """Say whether an item is a benchmark of ours, in a session that times it."""
-    return item.get_closest_marker("rnn_cases") is not None and not _benchmark_session(item.config).disabled
+    return item.get_closest_marker("rnn_cases") is not None and harness.times(item.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -382,9 +428,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     with session.part("fixtures"):
         if _is_measured(item):
             if not session.measures:
-                session.measures = True
-                _open_journal(item.config)
-            session.began(item.nodeid)
+                _begin_measuring(item.config, session)
+            if session.began(item.nodeid):
+                harness.forget(item.config, item.nodeid)
         return (yield from _guarded(item))
 
 
@@ -430,9 +476,9 @@ def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Tes
         session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
     elif error and row is None:
         session.failed(name, _outcome(error), _first_line(error))
-    elif error and row and row.extra_info.get("validity") in ("valid", None):
-        row.extra_info["validity"] = f"failed after it was timed: {_first_line(error)}"
-        row.extra_info.pop("validity_why", None)
+    elif error and row and row.record.extra_info.get("validity") in ("valid", None):
+        row.record.extra_info["validity"] = f"failed after it was timed: {_first_line(error)}"
+        row.record.extra_info.pop("validity_why", None)
     elif call.when == "call" and row is None:
         session.skipped(name, "it timed nothing")
     if row and (call.when == "call" or error):
@@ -454,24 +500,31 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _open_journal(config: pytest.Config) -> None:
-    """Begin the journal with what a run file says of machine and session."""
-    import pytest_benchmark
+def _begin_measuring(config: pytest.Config, session: Session) -> None:
+    """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost."""
+    from rnncore.measure.machine import fingerprint
 
+    def saved(path: Path | None) -> None:
+        session.saved = True
+        session.saved_path = path or session.saved_path
+
+    session.measures = True
+    session.fingerprint = fingerprint(_threads(config))
+    harness.watch_saving(config, saved, session.not_saved)
+    _open_journal(config, session)
+
+
+def _open_journal(config: pytest.Config, session: Session) -> None:
+    """Begin the journal with what a run file says of machine and session."""
     from rnncore.measure.journal import Journal
 
-    session, benchmarks = config.stash[_SESSION], _benchmark_session(config)
-    machine_info = benchmarks.get_machine_info()
     header = {
-        "machine_id": benchmarks.machine_id,
-        "machine_info": machine_info,
-        "commit_info": config.hook.pytest_benchmark_generate_commit_info(config=config),
+        **harness.session_header(config),
         "datetime": datetime.now(UTC).isoformat(),
-        "version": pytest_benchmark.__version__,
-        "rnncore": session.facts(_command(config), config.getoption("rnn_scale")),
+        "rnncore": _facts(config),
     }
     try:
-        session.journal = Journal.open(_storage_folder(config) / "journal", header)
+        session.journal = Journal.open(harness.storage_folder(config) / "journal", header)
         if session.earlier:
             for entry in session.earlier.entries:
                 session.journal.finished(entry)
@@ -481,32 +534,21 @@ def _open_journal(config: pytest.Config) -> None:
         session.why_no_journal = str(error)
 
 
-def _storage_folder(config: pytest.Config) -> Path:
-    """Return where run files lie, or would by default."""
-    return Path(getattr(_benchmark_session(config).storage, "path", ".benchmarks"))
+def _facts(config: pytest.Config) -> dict[str, Any]:
+    """Return the `rnncore` block of a run file."""
+    from rnncore.measure.machine import conditions
+
+    command = ["pytest", *config.invocation_params.args]
+    return {**config.stash[_SESSION].facts(command, config.getoption("rnn_scale")), "conditions": conditions()}
 
 
-def _command(config: pytest.Config) -> list[str]:
-    return ["pytest", *config.invocation_params.args]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Add what is stable of the machine, what is not, and its ceilings, in a session that measures cases."""
-    session = config.stash[_SESSION]
-    if session.measures:
-        from rnncore.measure.machine import conditions, fingerprint
-
-        machine_info["fingerprint"] = fingerprint(_threads(config))
-        machine_info["conditions"] = conditions()
-        machine_info["ceilings"] = session.ceiling_facts()
-
-
-@pytest.hookimpl(optionalhook=True)
+# First: what makes no other machine is set aside before pytest-benchmark looks for differences.
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_benchmark_compare_machine_info(
     config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
 ) -> None:
-    """Remember what pytest-benchmark compares this session with."""
+    """Remember what pytest-benchmark compares this session with, without the facts of a minute."""
+    set_aside_volatile(machine_info, compared_benchmark)
     note_base(config, machine_info, compared_benchmark)
 
 
@@ -517,18 +559,20 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
     if not session.measures:
         return
     session.derive_rates()
+    # By the record's own dict: a full name may have several records in a session, one for each attempt.
+    rows = {id(row.record.extra_info): row.record for row in session.rows.values()}
     kept = []
     for entry in output_json["benchmarks"]:
-        row = session.rows.get(entry["fullname"])
-        if row:
-            entry["stats"]["data"] = list(row.stats.data)
+        record = rows.get(id(entry["extra_info"]))
+        if record:
+            make_writable(entry["extra_info"])
+            entry["stats"]["data"] = list(record.stats.data)
         elif "phase" in entry["extra_info"]:
             session.broke_off(entry["fullname"])
             continue
         kept.append(entry)
     output_json["benchmarks"] = [*(session.earlier.entries if session.earlier else ()), *kept]
-    output_json["rnncore"] = session.facts(_command(config), config.getoption("rnn_scale"))
-    session.saved_at = output_json["datetime"]
+    output_json["rnncore"] = _facts(config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -538,9 +582,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     try:
         yield
         broke_off = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
-        if record.journal and (record.saved_at or not broke_off):
+        is_lost = bool(record.save_failures) and not record.saved
+        if record.journal and (record.saved or not broke_off) and not is_lost:
             record.journal.discard()
             record.journal = None
+        if record.save_failures and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     finally:
         if record.journal:
             record.journal.close()
@@ -555,9 +602,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
     if session.rows:
         terminalreporter.write_line(session.overhead_text())
-    if session.journal:
+    if session.again:
         terminalreporter.write_line(
-            f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished, and the same "
+            f"{len(session.again)} benchmarks were begun more than once; the last attempt at each counts."
+        )
+    for line in session.save_failures:
+        terminalreporter.write_line(line, red=True)
+    if session.journal:
+        ended = "Not saved" if session.save_failures else "Interrupted"
+        terminalreporter.write_line(
+            f"{ended}; 'rnncore recover {session.journal.path}' makes a run file of what was finished, and the same "
             "command with --rnn-resume goes on from there."
         )
     if session.why_no_journal:
@@ -579,16 +633,5 @@ def _here(config: pytest.Config) -> Here:
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:
-    """Return the run file that this session saved, or None."""
-    import json
-
-    saved_at = config.stash[_SESSION].saved_at
-    if saved_at is None or not (config.getoption("benchmark_autosave") or config.getoption("benchmark_save")):
-        return None
-    storage = _benchmark_session(config).storage
-    if not hasattr(storage, "query"):
-        return None
-    for path in reversed(storage.query()):
-        if json.loads(path.read_text(encoding="utf-8")).get("datetime") == saved_at:
-            return Path(path)
-    return None
+    """Return the run file of this session, in the store or where it was written instead; None if it saved none."""
+    return config.stash[_SESSION].saved_path

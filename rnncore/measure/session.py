@@ -3,11 +3,17 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnncore import __version__
+from rnncore.files import write_text
+from rnncore.measure.facts import make_writable
+from rnncore.measure.harness import dumps
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
@@ -24,16 +30,32 @@ _FIRST_PULSE_CALLS = 200
 _PULSE_SIZE = 256
 
 
+@dataclass(frozen=True)
+class Row:
+    """A timed benchmark.
+
+    Attributes:
+        record: pytest-benchmark's own record of the attempt that counts.
+        derive: Records its rates and shares of the ceilings known by then; None where it has none.
+    """
+
+    record: Any
+    derive: Callable[[], None] | None = None
+
+
 class Session:
     """The record of one session.
 
     Attributes:
         name: When it began, as part of a path.
-        rows: pytest-benchmark's own records of the timed benchmarks, by benchmark.
-        derivations: What records a row's rates and shares of the ceilings known by then, by benchmark.
+        rows: The timed benchmarks by full name: of each the last attempt alone.
+        again: Benchmarks that began more than once.
         dataset: Name and digest of the data set, once one is open.
         providers: Execution providers of ONNX Runtime that were seen at work.
-        saved_at: Datetime of the run file, once it is made.
+        fingerprint: Stable facts of the machine, once a case was begun.
+        saved: Whether what was measured lies in a run file.
+        saved_path: The run file in the store, or what was written in its place.
+        save_failures: A line for each run file that could not be written, with where else it is.
         measures: Whether a case was begun in a session that times cases.
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
         why_no_journal: The system's reason for the latter.
@@ -42,16 +64,20 @@ class Session:
 
     def __init__(self) -> None:
         self.name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
-        self.rows: dict[str, Any] = {}
-        self.derivations: dict[str, Callable[[], None]] = {}
+        self.rows: dict[str, Row] = {}
+        self.again: set[str] = set()
         self.dataset: dict[str, str] | None = None
         self.providers: set[str] = set()
-        self.saved_at: str | None = None
+        self.fingerprint: dict[str, Any] = {}
+        self.saved = False
+        self.saved_path: Path | None = None
+        self.save_failures: list[str] = []
         self.measures = False
         self.journal: Journal | None = None
         self.why_no_journal: str | None = None
         self.earlier: Finished | None = None
         self._began_s = time.perf_counter()
+        self._begun: set[str] = set()
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
         self._ceilings: CeilingBench | None = None
@@ -59,9 +85,16 @@ class Session:
         self._inner_s = [0.0]
         self._pulses_s: list[float] = []
 
-    def began(self, name: str) -> None:
-        """Note that a benchmark begins."""
+    def began(self, name: str) -> bool:
+        """Note that a benchmark begins; say whether it did before: nothing of an earlier attempt is kept."""
+        is_again = name in self._begun
+        self._begun.add(name)
+        if is_again:
+            self.again.add(name)
+            for earlier in (self.rows, self._skipped, self._failed):
+                earlier.pop(name, None)
         self._note(lambda journal: journal.began(name))
+        return is_again
 
     def skipped(self, name: str, reason: str) -> None:
         """Note why a benchmark was skipped."""
@@ -80,13 +113,16 @@ class Session:
 
     def finished(self, name: str) -> None:
         """Note that a timed benchmark, and its checks, have ended."""
-        self._note(lambda journal: journal.facts(ceilings=self.ceiling_facts(), **self._facts()))
-        self._note(lambda journal: journal.finished(self.rows[name].as_dict(include_data=True)))
+        record = self.rows[name].record
+        make_writable(record.extra_info)
+        self._note(lambda journal: journal.facts(**self._facts()))
+        self._note(lambda journal: journal.finished(record.as_dict(include_data=True)))
 
     def derive_rates(self) -> None:
         """Derive every row's rates again: the ceilings of the whole session are known now."""
-        for derive in self.derivations.values():
-            derive()
+        for row in self.rows.values():
+            if row.derive:
+                row.derive()
 
     def _note(self, write: Callable[["Journal"], None]) -> None:
         """Write to the journal; a disk that is full ends the journal, not the session."""
@@ -98,6 +134,23 @@ class Session:
             self.why_no_journal = str(error)
             self.journal.close()
             self.journal = None
+
+    def not_saved(self, content: dict[str, Any], where: str, error: OSError) -> None:
+        """Write a run file that could not be saved somewhere else, once, and keep a line that says where.
+
+        Args:
+            content: Of the run file.
+            where: Where it was to go.
+            error: Why it is not there.
+        """
+        if not self.saved_path:
+            folders = [self.journal.path.parent] if self.journal else []
+            self.saved_path = _write_to_first(
+                [*folders, Path.cwd(), Path(gettempdir())], f"rnncore_{self.name}.json", content
+            )
+            self.saved |= self.saved_path is not None
+        place = f"it lies in {self.saved_path}" if self.saved_path else "and nowhere else either"
+        self.save_failures.append(f"The run file could not be saved to {where} ({error}); {place}.")
 
     @property
     def ceilings(self) -> "CeilingBench":
@@ -177,6 +230,7 @@ class Session:
             "version": __version__,
             "command": command,
             "scale": scale,
+            "fingerprint": self.fingerprint,
             "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
             "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
@@ -191,6 +245,7 @@ class Session:
 
         steady, why = steadiness(self._pulses_s)
         return {
+            "ceilings": self.ceiling_facts(),
             "data": self.dataset,
             "execution_providers": sorted(self.providers),
             "steady": steady,
@@ -198,3 +253,13 @@ class Session:
             "pulses_s": self._pulses_s,
             "overhead": self.overhead(),
         }
+
+
+def _write_to_first(folders: list[Path], name: str, content: dict[str, Any]) -> Path | None:
+    """Write a run file to the first folder that takes it; return its path, None if none does."""
+    for folder in folders:
+        path = folder / name
+        with suppress(OSError):
+            write_text(path, dumps(content, indent=4))
+            return path
+    return None

@@ -308,17 +308,28 @@ def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]],
         disturbed: Rounds by cause.
         missing: Why a cause could not be looked for, by cause.
     """
-    flagged = sorted(set().union(*disturbed.values()))
-    quiet_s = [seconds for index, seconds in enumerate(rounds_s) if index not in set(flagged)]
+    flagged = set().union(*disturbed.values())
+    quiet_s = [seconds for index, seconds in enumerate(rounds_s) if index not in flagged]
     return {
         "disturbed_rounds": len(flagged),
         "disturbance": {
             "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
-            "rounds": flagged,
+            "spans": _spans(sorted(flagged)),
             "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
             "not_looked_for": missing,
         },
     }
+
+
+def _spans(indices: Sequence[int]) -> list[list[int]]:
+    """Return the first and last of each run of consecutive numbers: of a million rounds, far fewer than they are."""
+    spans: list[list[int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return spans
 
 
 def pressure_s() -> float | None:

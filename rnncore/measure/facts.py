@@ -1,0 +1,99 @@
+"""What may be recorded beside a time: JSON values, and how values of NumPy become such."""
+
+import math
+from typing import Any
+
+ALLOWED = (
+    "None, true and false, numbers, texts, scalars and arrays of NumPy or torch, and lists, tuples and dicts of these, "
+    "with texts for keys"
+)
+
+# Integers beyond these end readers that hold them in 64 bits.
+_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+
+
+class _Refused(Exception):  # noqa: N818 (carries what is refused, and where it lies, to the surface)
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.where = ""
+
+
+def json_value(key: str, value: object) -> Any:
+    """Return a value as JSON holds it; NaN and infinity, which JSON has not, become None.
+
+    Args:
+        key: What it is recorded as, for the error.
+        value: Any of `ALLOWED`.
+
+    Raises:
+        TypeError: If it is or holds anything else.
+    """
+    try:
+        return _json_value(value)
+    except _Refused as refused:
+        what, where = str(refused), refused.where
+    except RecursionError:
+        what, where = "holds itself", ""
+    raise TypeError(f"{key}{where} {what}, which a run file cannot hold; record {ALLOWED}.")
+
+
+def _json_value(value: object) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, int) and _LEAST_INT <= value <= _GREATEST_INT:
+        return int(value)
+    if isinstance(value, str):
+        # Half a pair of UTF-16, as names of files may have it, is no text to strict readers.
+        return str.__str__(value).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_json_key(name): _inside(name, inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_inside(index, inner) for index, inner in enumerate(value)]
+    as_python = getattr(value, "tolist", None)
+    inner = as_python() if callable(as_python) else value
+    # What NumPy has no Python value for gives itself.
+    if type(inner) is type(value):
+        raise _Refused(_shown(value))
+    return _json_value(inner)
+
+
+def _inside(place: object, value: object) -> Any:
+    try:
+        return _json_value(value)
+    except _Refused as refused:
+        refused.where = f"[{place!r}]{refused.where}"
+        raise
+
+
+def _json_key(name: object) -> str:
+    if not isinstance(name, str):
+        raise _Refused(f"has a key that {_shown(name)}")
+    return str(_json_value(name))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and not _LEAST_INT <= value <= _GREATEST_INT:
+        return f"is an integer of {value.bit_length()} bits"
+    kind = type(value)
+    return f"is of type {kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'}"
+
+
+def make_writable(facts: dict[str, Any]) -> None:
+    """Make JSON values of facts that were written past `json_value`; what cannot be is None, with the reason beside it.
+
+    Args:
+        facts: By key; changed in place, for others hold the dict too.
+    """
+    for key, value in list(facts.items()):
+        name = key if isinstance(key, str) else str(key)
+        if name is not key:
+            del facts[key]
+        try:
+            facts[name] = json_value(name, value)
+        except TypeError as error:
+            facts.update({name: None, f"{name}_why": str(error)})
+        else:
+            if facts[name] is None and value is not None:
+                facts[f"{name}_why"] = f"it is {value}"

@@ -1,0 +1,267 @@
+"""The private parts of pytest-benchmark that rnncore needs: all of them are used here, and nowhere else.
+
+pytest-benchmark has no public way to read another clock, to take rounds that were timed elsewhere, to drop the record of
+an attempt, or to say where a run was saved. `missing_parts` looks for all of them before anything is measured.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Those that all of this was tried with.
+KNOWN_VERSIONS = "5.3.0 and 5.3.1"
+
+# What each part is looked for in: a class, by the attributes that it has and those that its __init__ sets, or a module.
+_SESSION = (
+    *("autosave", "benchmarks", "compared_mapping", "disabled", "get_machine_info", "json", "machine_id", "save"),
+    *("save_json", "skip", "storage"),
+)
+_PARTS = {
+    "fixture.BenchmarkFixture": (
+        *("_get_precision", "_make_stats", "_max_time", "_min_rounds", "_min_time", "_mode", "_precision", "_precisions"),
+        *("_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
+    ),
+    "stats.Metadata": ("as_dict", "extra_info", "fullname", "has_error", "iterations", "stats", "update"),
+    "utils": ("get_machine_id", "safe_dumps"),
+}
+
+
+def session_of(config: pytest.Config) -> Any:
+    """Return pytest-benchmark's session; None where the plugin is not active."""
+    return getattr(config, "_benchmarksession", None)
+
+
+def times(config: pytest.Config) -> bool:
+    """Say whether benchmarks are timed in a session, and not skipped or called once as a check."""
+    session = session_of(config)
+    return session is not None and not session.disabled and not session.skip
+
+
+def check(config: pytest.Config) -> None:
+    """Make sure that every private part is there.
+
+    Raises:
+        pytest.UsageError: If one is not; names it.
+    """
+    missing = missing_parts(session_of(config))
+    if missing:
+        raise pytest.UsageError(
+            f"rnncore cannot measure with pytest-benchmark {version()}, which lacks {', '.join(missing)}. "
+            f"Install one that is known to work ({KNOWN_VERSIONS}), or a newer rnncore."
+        )
+
+
+def missing_parts(session: Any) -> list[str]:
+    """Return the parts that this version of pytest-benchmark lacks, by name."""
+    missing = [f"BenchmarkSession.{name}" for name in _SESSION if not hasattr(session, name)]
+    for place, names in _PARTS.items():
+        module, _, kind = place.partition(".")
+        try:
+            owner = import_module(f"pytest_benchmark.{module}")
+            owner = getattr(owner, kind) if kind else owner
+        except (ImportError, AttributeError):
+            missing.append(place)
+            continue
+        code = getattr(vars(owner).get("__init__"), "__code__", None)
+        there = {*dir(owner), *(code.co_names if code else ())}
+        missing += [f"{place}.{name}" for name in names if name not in there]
+    return missing
+
+
+def version() -> str:
+    """Return the version of pytest-benchmark."""
+    import pytest_benchmark
+
+    return str(pytest_benchmark.__version__)
+
+
+def machine_id() -> str:
+    """Return the folder of a store that this machine's run files go to."""
+    from pytest_benchmark.utils import get_machine_id
+
+    of_this_machine: Callable[[], str] = get_machine_id
+    return of_this_machine()
+
+
+def dumps(content: object, indent: int | None = None) -> str:
+    """Return JSON as pytest-benchmark writes it: what JSON cannot take becomes a text that says so."""
+    from pytest_benchmark.utils import safe_dumps
+
+    as_text: Callable[..., str] = safe_dumps
+    return as_text(content, indent=indent)
+
+
+# ---------------------------------------------------------------------------------------------------- one benchmark
+
+
+def is_own_fixture(benchmark: object) -> bool:
+    """Say whether a fixture called `benchmark` is pytest-benchmark's; another's may pretend to be by `__class__`."""
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    return issubclass(type(benchmark), BenchmarkFixture)
+
+
+def clock_of(benchmark: Any) -> Callable[[], float]:
+    """Return the clock that a fixture reads, in seconds."""
+    clock: Callable[[], float] = benchmark._timer
+    return clock
+
+
+@contextmanager
+def read_clock(benchmark: Any, clock: Callable[[], float]) -> Iterator[None]:
+    """Let a fixture read another clock, which is as precise as its own."""
+    own = benchmark._timer
+    # It would find the precision by many readings; those are no rounds, and that of its own is known.
+    benchmark._precisions[clock] = benchmark._get_precision(own)
+    benchmark._timer = clock
+    try:
+        yield
+    finally:
+        benchmark._timer = own
+        del benchmark._precisions[clock]
+
+
+def lengthen_rounds(benchmark: Any, seconds: float) -> None:
+    """Let a round of a fixture last at least so long."""
+    benchmark._min_time = max(benchmark._min_time, seconds)
+
+
+def rounds_of(benchmark: Any, call_s: float) -> int | None:
+    """Return how many rounds a call of known length needs; None where the fixture is to find that out by itself."""
+    if benchmark._precision is not None or benchmark._warmup:
+        return None
+    return max(int(benchmark._min_rounds), math.ceil(float(benchmark._max_time) / call_s))
+
+
+def take_rounds(benchmark: Any, rounds_s: Sequence[float], calls: int) -> Any:
+    """Give a fixture rounds that were timed elsewhere.
+
+    Args:
+        benchmark: The fixture.
+        rounds_s: Mean seconds of a call in each round.
+        calls: Calls of a round.
+
+    Returns:
+        The record that pytest-benchmark made of them.
+    """
+    stats = benchmark._make_stats(calls)
+    for seconds in rounds_s:
+        stats.update(seconds * calls)
+    return stats
+
+
+def mark_used(benchmark: Any) -> None:
+    """Keep pytest-benchmark from warning that a fixture was not used."""
+    benchmark._mode = "observed"
+
+
+# -------------------------------------------------------------------------------------------------------- a session
+
+
+def compared_paths(config: pytest.Config) -> list[Path]:
+    """Return the files that a session is compared with, as pytest-benchmark names them, oldest first."""
+    return [Path(path) for path in session_of(config).compared_mapping or ()]
+
+
+def timed_names(config: pytest.Config) -> list[str]:
+    """Return the full names of all benchmarks that were timed, those of others too."""
+    return [record.fullname for record in session_of(config).benchmarks if record]
+
+
+def forget(config: pytest.Config, fullname: str) -> None:
+    """Drop what pytest-benchmark has of an earlier attempt at a benchmark."""
+    records = session_of(config).benchmarks
+    # In place: every fixture of the session adds to this list.
+    records[:] = [record for record in records if record.fullname != fullname]
+
+
+def session_header(config: pytest.Config) -> dict[str, Any]:
+    """Return what a run file says of machine, commit and version."""
+    session = session_of(config)
+    return {
+        "machine_id": session.machine_id,
+        "machine_info": session.get_machine_info(),
+        "commit_info": config.hook.pytest_benchmark_generate_commit_info(config=config),
+        "version": version(),
+    }
+
+
+def storage_folder(config: pytest.Config) -> Path:
+    """Return the folder of the store, or where it would be by default."""
+    return Path(getattr(getattr(session_of(config), "storage", None), "path", ".benchmarks"))
+
+
+def places_to_save(config: pytest.Config) -> list[tuple[str, Path, Path | None]]:
+    """Return where a session will write run files to, by option: the folder, and the file where its name is known."""
+    session = session_of(config)
+    places: list[tuple[str, Path, Path | None]] = []
+    if session.json:
+        path = Path(session.json)
+        places.append(("--benchmark-json", path.parent, path))
+    if (session.save or session.autosave) and hasattr(session.storage, "path"):
+        places.append(("--benchmark-storage", Path(session.storage.path) / session.machine_id, None))
+    return places
+
+
+def save_nothing(config: pytest.Config) -> None:
+    """Let a session that is refused end without a warning that there was nothing to save."""
+    session = session_of(config)
+    session.json = session.save = session.autosave = None
+
+
+def watch_saving(
+    config: pytest.Config,
+    saved: Callable[[Path | None], None],
+    not_saved: Callable[[dict[str, Any], str, OSError], None],
+) -> None:
+    """Be told whether a run file was saved; a failure no longer ends the session.
+
+    Args:
+        config: The session's configuration.
+        saved: Called with the file in the store; with None where there is no such file: a `--benchmark-json`, or a store
+            that is not of files.
+        not_saved: Called with the content, where it was to go, and why it is not there.
+    """
+    session = session_of(config)
+    write_json, storage = session.save_json, session.storage
+    store = storage.save
+
+    def save_json(content: dict[str, Any]) -> None:
+        try:
+            write_json(content)
+        except OSError as error:
+            not_saved(content, str(session.json), error)
+        else:
+            saved(None)
+
+    def save(content: dict[str, Any], name: str) -> None:
+        before = _files(storage)
+        try:
+            store(content, name)
+        except OSError as error:
+            # A disk that is full takes a part of a file; nothing could read it.
+            for path in filter(_is_broken, _files(storage) - before):
+                path.unlink(missing_ok=True)
+            not_saved(content, str(storage), error)
+        else:
+            saved(max(_files(storage) - before, default=None))
+
+    session.save_json, storage.save = save_json, save
+
+
+def _is_broken(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _files(storage: Any) -> set[Path]:
+    return {Path(path) for path in storage.query()} if hasattr(storage, "query") else set()
