@@ -230,6 +230,7 @@ def _finished_before(config: pytest.Config) -> "Finished":
     """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
     from rnncore.measure.journal import finished_before, newest_journal
     from rnncore.measure.machine import fingerprint
+    from rnncore.runfile.machine import differences
 
     asked = config.getoption("rnn_resume")
     try:
@@ -237,7 +238,7 @@ def _finished_before(config: pytest.Config) -> "Finished":
     except RnncoreError as error:
         raise pytest.UsageError(f"--rnn-resume: {error}") from error
     here = fingerprint(_threads(config))
-    other = [fact for fact in sorted({*here, *found.fingerprint}) if here.get(fact) != found.fingerprint.get(fact)]
+    other = [one.fact for one in differences(found.fingerprint, here)]
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")
     other += [] if commit == found.commit else ["commit"]
     if other:

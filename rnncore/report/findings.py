@@ -8,7 +8,8 @@ from itertools import groupby
 
 from rnncore.compare.runs import Record, Run
 from rnncore.report import tables
-from rnncore.report.hardware import CaseRatio, case_ratios, machine_of
+from rnncore.report.hardware import CaseRatio, case_ratios
+from rnncore.runfile.machine import same_machine
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
 SAME_ANSWERS = 1e-4
@@ -68,7 +69,7 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
     for index, run in enumerate(runs[1:], 1):
         name = tables.letter(index)
         found.append(_against_first(tables.run_name(run, index), [one for one in ratios if one.run == name]))
-    if any(machine_of(run) == machine_of(runs[0]) for run in runs[1:]):
+    if any(same_machine(run.fingerprint, runs[0].fingerprint) for run in runs[1:]):
         found.append(
             "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change "
             "from it by several processes a side."

@@ -9,12 +9,10 @@ from rnncore.compare.ranks import compare_rounds
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
 from rnncore.report import tables
+from rnncore.runfile.machine import same_machine
 
 # Of the intervals of ratios.
 ERROR = 0.01
-
-# Facts by which two runs are of one machine.
-MACHINE = ("cpu", "cpus", "gpu", "threads")
 
 _WAITS = {
     "latency": "each step waits for the one before",
@@ -77,7 +75,7 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     """Return for each case and each run after the first the ratio of times and what explains it.
 
     Args:
-        runs: The runs; nothing is explained between runs of one machine.
+        runs: The runs; nothing is explained between runs of one machine on as many threads.
 
     Returns:
         Rows of benchmark, run, ratio with its interval, and why.
@@ -86,7 +84,7 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     return [
         [record.short_name, tables.letter(index), _ratio_text(before, record), _why(first, run, before, record)]
         for index, run, before, record in _pairs(runs)
-        if machine_of(run) != machine_of(first)
+        if not _same_ceilings(first, run)
     ]
 
 
@@ -172,9 +170,10 @@ def cost_table(found: Sequence[Cost]) -> str:
     return tables.markdown_table(head, rows, left=2)
 
 
-def machine_of(run: Run) -> list[str]:
-    """Return the facts by which two runs are of one machine."""
-    return [str(run.fingerprint.get(fact)) for fact in MACHINE]
+def _same_ceilings(first: Run, run: Run) -> bool:
+    """Say whether two runs had the same hardware to use."""
+    same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
+    return same_threads and same_machine(first.fingerprint, run.fingerprint)
 
 
 def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
