@@ -118,7 +118,7 @@ def record_noise(
     }
     first = runs[0]
     process_s = float(np.median(walls_s))
-    return NoiseRecord(first.fingerprint, str(first.session["scale"]), first.datetime, process_s, whole, floors)
+    return NoiseRecord(first.fingerprint, str(first.session.get("scale")), first.datetime, process_s, whole, floors)
 
 
 def floor_at(record: NoiseRecord, fullname: str, processes: int) -> Floor:

@@ -406,7 +406,9 @@ def _utc(text: str) -> str:
 def _median_s(entry: dict[str, Any]) -> float:
     """Return the median of a benchmark, or NaN where it is no time or the result is wrong."""
     median_s = entry["stats"].get("median")
-    is_time = isinstance(median_s, float | int) and math.isfinite(median_s) and median_s > 0
+    is_time = (
+        isinstance(median_s, float | int) and not isinstance(median_s, bool) and math.isfinite(median_s) and median_s > 0
+    )
     validity = (entry.get("extra_info") or {}).get("validity")
     return float(median_s) if is_time and validity in (None, "valid") else math.nan
 

@@ -67,8 +67,8 @@ def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, thousands apart, no exponent."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
     decimals = digits - 1 - _exponent(value)
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
@@ -80,6 +80,8 @@ def measured(value: float, record: Record) -> str:
         value: The median in some unit, or what follows from it, such as windows per second.
         record: Tells how well the median is known.
     """
+    if not math.isfinite(value):
+        return significant(value)
     half = value * half_interval(record.rounds_s)
     # Down to the first digit of the half interval.
     return significant(value, MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1)))
@@ -310,8 +312,9 @@ def machine_facts(run: Run) -> dict[str, str]:
 def _gpu_text(gpu: dict[str, Any] | None) -> str:
     if gpu is None:
         return "none"
-    facts = [gpu["name"], bytes_text(gpu["memory_bytes"]), f"CUDA {gpu['cuda']}", f"cuDNN {gpu['cudnn']}"]
-    return ", ".join([*facts, *([f"driver {gpu['driver']}"] if gpu.get("driver") else [])])
+    software = (("cuda", "CUDA"), ("cudnn", "cuDNN"), ("driver", "driver"))
+    known = [f"{name} {gpu[key]}" for key, name in software if gpu.get(key)]
+    return ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *known])
 
 
 def side_by_side_accuracy_table(runs: list[Run]) -> str:
