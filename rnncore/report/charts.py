@@ -110,8 +110,8 @@ def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
             "row": one.benchmark,
             "Run": one.run,
             "ratio": one.ratio,
-            "low": one.ratio if one.low is None else min(one.low, one.ratio),
-            "high": one.ratio if one.high is None else max(one.high, one.ratio),
+            "low": one.ratio if one.low is None else one.low,
+            "high": one.ratio if one.high is None else one.high,
         }
         for one in ratios
     ]

@@ -34,7 +34,7 @@ class CaseRatio:
         benchmark: Its short name.
         run: The run's letter.
         ratio: Its median over that of the first run: above 1 is slower.
-        low: Lower end of the ratio's interval; None where there are too few rounds.
+        low: Lower end of the ratio's interval, widened to hold the ratio; None where there are too few rounds.
         high: Its upper end.
     """
 
@@ -178,7 +178,11 @@ def _same_ceilings(first: Run, run: Run) -> bool:
 
 def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
     found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
-    return CaseRatio(now.short_name, letter, now.median_s / before.median_s, found.low, found.high)
+    ratio = now.median_s / before.median_s
+    # The interval is of the shift between all rounds, which is not quite that between the medians.
+    low = None if found.low is None else min(found.low, ratio)
+    high = None if found.high is None else max(found.high, ratio)
+    return CaseRatio(now.short_name, letter, ratio, low, high)
 
 
 def _ratio_text(before: Record, now: Record) -> str:

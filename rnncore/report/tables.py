@@ -69,7 +69,32 @@ def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, thousands apart, no exponent."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    decimals = digits - 1 - _exponent(value)
+    return _to_decimals(value, _decimals(value, digits))
+
+
+def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
+    """Return a value and the bounds that hold it, such that they hold it as they are written too.
+
+    Args:
+        low: Lower bound; three significant digits.
+        value: What lies between.
+        high: Upper bound; three significant digits.
+        digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
+            decimals as any of them.
+    """
+    decimals = [_decimals(low, 3), _decimals(value, digits), _decimals(high, 3)]
+    rounded = [round(one, places) for one, places in zip((low, value, high), decimals, strict=True)]
+    if sorted(rounded) != rounded:
+        decimals = [max(decimals)] * 3
+    low_text, text, high_text = (_to_decimals(*one) for one in zip((low, value, high), decimals, strict=True))
+    return low_text, text, high_text
+
+
+def _decimals(value: float, digits: int) -> int:
+    return digits - 1 - _exponent(value)
+
+
+def _to_decimals(value: float, decimals: int) -> str:
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
 
@@ -80,11 +105,13 @@ def measured(value: float, record: Record) -> str:
         value: The median in some unit, or what follows from it, such as windows per second.
         record: Tells how well the median is known.
     """
-    if not math.isfinite(value):
-        return significant(value)
+    return significant(value, _digits(value, record)) if math.isfinite(value) else str(value)
+
+
+def _digits(value: float, record: Record) -> int:
     half = value * half_interval(record.rounds_s)
     # Down to the first digit of the half interval.
-    return significant(value, MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1)))
+    return MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1))
 
 
 def half_interval(rounds_s: Sequence[float]) -> float:
@@ -195,8 +222,13 @@ def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
 
 
 def _time_cells(record: Record, scale: float) -> list[str]:
-    low, high = min(record.rounds_s) / scale, max(record.rounds_s) / scale
-    return [measured(record.median_s / scale, record), f"{significant(low)}–{significant(high)}"]
+    low, median, high = _low_median_high(record, scale)
+    return [median, f"{low}–{high}"]
+
+
+def _low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
+    median, times_s = record.median_s / scale, record.rounds_s
+    return between(min(times_s) / scale, median, max(times_s) / scale, _digits(median, record))
 
 
 def training_table(records: list[Record]) -> str:
@@ -345,6 +377,7 @@ def side_by_side_table(runs: list[Run]) -> str:
 def results_table(records: list[Record]) -> str:
     """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
     scale, unit = time_unit([statistics.median(record.median_s for record in records)])
+    spans = [_low_median_high(record, scale) for record in records]
     rows = [
         [
             record.short_name,
@@ -352,16 +385,16 @@ def results_table(records: list[Record]) -> str:
             str(record.extra.get("cell") or "–").upper(),
             how(record),
             _whole(record.extra.get("batch_size")),
-            *_time_cells(record, scale)[:1],
-            significant(min(record.rounds_s) / scale),
-            significant(max(record.rounds_s) / scale),
+            median,
+            low,
+            high,
             str(len(record.rounds_s)),
             measured(record.windows_per_s, record),
             gflop_text(record).split(" ")[0],
             _smape_text(record.extra.get("smape")),
             record.validity,
         ]
-        for record in records
+        for record, (low, median, high) in zip(records, spans, strict=True)
     ]
     head = ["Benchmark", "phase", "cell", "runtime", "batch", f"median {unit}", f"min {unit}", f"max {unit}", "rounds"]
     return markdown_table([*head, "windows/s", "GFLOP/s", "sMAPE %", "result"], rows, left=4)

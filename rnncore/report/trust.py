@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnncore.compare.runs import Record, Run
-from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit
+from rnncore.report.tables import between, bytes_text, markdown_table, significant, time_unit
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -94,7 +94,7 @@ def _percentile_text(found: dict[str, Any], name: str, scale: float) -> str:
     value = found.get(name)
     if value is None:
         return str(found.get(f"{name}_why", "–"))
-    s, low, high = (significant(value[key] / scale) for key in ("s", "low_s", "high_s"))
+    low, s, high = between(*(value[key] / scale for key in ("low_s", "s", "high_s")))
     return f"{s} ({low} to {high})"
 
 
