@@ -31,8 +31,9 @@ ARROWS = {
     "": set(),
     "errors": set(),
     "files": set(),
+    "screen": set(),
 }
-FOR_ALL = {"", "errors", "files"}
+FOR_ALL = {"", "errors", "files", "screen"}
 
 # Rooms of the reading half, and the command: a laptop without a GPU makes reports.
 WITHOUT_TORCH = (

@@ -7,6 +7,7 @@ asks for it.
 import argparse
 import math
 import os
+import sys
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -21,6 +22,7 @@ from rnncore.measure.advice import Here, comparison_advice, note_base
 from rnncore.measure.case import AXES, Case
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
+from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
@@ -552,19 +554,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what the session cost beside the timed rounds, where a journal is left, and what misleads in a comparison."""
     session = config.stash[_SESSION]
+
+    def say(line: str) -> None:
+        # Where pytest itself writes: what a sign is missing from, it would write as an escape.
+        terminalreporter.write_line(in_signs_of(sys.__stdout__, line))
+
     if session.earlier:
-        terminalreporter.write_line(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
+        say(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
     if session.rows:
-        terminalreporter.write_line(session.overhead_text())
+        say(session.overhead_text())
     if session.journal:
-        terminalreporter.write_line(
+        say(
             f"Interrupted; 'rnncore recover {session.journal.path}' makes a run file of what was finished, and the same "
             "command with --rnn-resume goes on from there."
         )
     if session.why_no_journal:
-        terminalreporter.write_line(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
+        say(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
     for line in comparison_advice(terminalreporter, _here(config)):
-        terminalreporter.write_line(line)
+        say(line)
 
 
 def _here(config: pytest.Config) -> Here:
