@@ -1,6 +1,7 @@
 """Several machines: how much faster each case is, what explains it, and what it costs."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ SECONDS_PER_HOUR = 3600.0
 FORECASTS = 1e6
 
 COST_NOTE = "Cheapest first, each choice at its batch size with most windows per second.\n"
+COST_NOTE_OF_SEVERAL = (
+    "Cheapest first, each choice at its batch size with most windows per second, of those that all runs with it measured.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -102,30 +106,38 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
 
     Args:
         runs: The runs.
-        prices: Of an hour of a run's machine, by the name of its file or its letter.
+        prices: Of an hour of a run's machine, by its name in the report, the name of its file or its letter.
 
     Returns:
         One entry per run, cell and runtime with a price or measured energy: those with a price by price, then the others by
         energy.
 
     Raises:
-        ConfigError: If a price is of no run.
+        ConfigError: If a price is of no run, or of several.
     """
-    names = [(tables.letter(index), run.path.name, run.path.stem) for index, run in enumerate(runs)]
-    known = {name for of_run in names for name in of_run}
-    if unknown := sorted(prices.keys() - known):
-        raise ConfigError(f"--price {unknown[0]}=...: no such run. Name one of {', '.join(sorted(known))}.")
+    shown = tables.run_names(runs)
+    names = [
+        {tables.letter(index), name, run.path.name, run.path.stem}
+        for index, (run, name) in enumerate(zip(runs, shown, strict=True))
+    ]
+    counts = Counter(name for of_run in names for name in of_run)
+    wrong = sorted(name for name in prices if counts[name] != 1)
+    if wrong:
+        known = ", ".join(sorted(name for name, count in counts.items() if count == 1))
+        of_what = "several runs" if counts[wrong[0]] else "no such run"
+        raise ConfigError(f"--price {wrong[0]}=...: {of_what}. Name one of {known}.")
     found = []
-    for index, (run, of_run) in enumerate(zip(runs, names, strict=True)):
-        price_per_hour = next((prices[name] for name in of_run if name in prices), None)
-        for record in _quickest_by_choice(tables.valid(run.phase("infer"))):
+    records = _of_common_sizes([tables.valid(run.phase("infer")) for run in runs])
+    for run_name, of_run, of_sizes in zip(tables.lettered_names(runs), names, records, strict=True):
+        price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
+        for record in _quickest_by_choice(of_sizes):
             joules = record.extra.get("joules_per_1000")
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
-                    run=tables.run_name(run, index),
-                    choice=f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.extra['batch_size']:,}",
+                    run=run_name,
+                    choice=f"{_choice(record)}, batch {record.extra['batch_size']:,}",
                     record=record,
                     price_per_hour=price_per_hour,
                     price=None if price_per_hour is None else _price_of_forecasts(price_per_hour, record),
@@ -139,10 +151,30 @@ def _quickest_by_choice(records: Sequence[Record]) -> list[Record]:
     """Return the record with most windows per second of each cell and runtime."""
     best: dict[str, Record] = {}
     for record in records:
-        choice = f"{tables.cell_name(record)} in {tables.how(record)}"
+        choice = _choice(record)
         if choice not in best or record.windows_per_s > best[choice].windows_per_s:
             best[choice] = record
     return list(best.values())
+
+
+def _choice(record: Record) -> str:
+    return f"{tables.cell_name(record)} in {tables.how(record)}"
+
+
+def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[Record]]:
+    """Leave out batch sizes of a choice that only some of the runs with this choice have, unless they share none."""
+    sizes: dict[str, list[set[int]]] = {}
+    for records in records_of_runs:
+        of_run: dict[str, set[int]] = {}
+        for record in records:
+            of_run.setdefault(_choice(record), set()).add(record.extra["batch_size"])
+        for choice, found in of_run.items():
+            sizes.setdefault(choice, []).append(found)
+    common = {choice: set.intersection(*found) or set.union(*found) for choice, found in sizes.items()}
+    return [
+        [record for record in records if record.extra["batch_size"] in common[_choice(record)]]
+        for records in records_of_runs
+    ]
 
 
 def _price_of_forecasts(price_per_hour: float, record: Record) -> float:

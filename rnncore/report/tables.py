@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
@@ -307,18 +307,45 @@ def machine_table(runs: list[Run]) -> str:
         values = [fact[name] for fact in facts]
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
-    names = [run_name(run, index) for index, run in enumerate(runs)] if len(runs) > 1 else [runs[0].path.name]
+    names = lettered_names(runs) if len(runs) > 1 else run_names(runs)
     return markdown_table(["Fact", *names], rows, left=1 + len(runs))
 
 
-def run_name(run: Run, index: int) -> str:
-    """Return a short name of a run among several."""
-    return f"{letter(index)}: {PurePath(run.path).name}"
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """Return short names of runs, no two alike: their files', or else their machines', or else with their folders."""
+    for names in (
+        [run.path.name for run in runs],
+        [_machine_name(run) for run in runs],
+        *([_last_parts(run.path, count) for run in runs] for count in range(2, _deepest(runs) + 1)),
+    ):
+        if len(set(names)) == len(runs):
+            return names
+    return [f"{run.path.name} ({letter(index)})" for index, run in enumerate(runs)]
+
+
+def _machine_name(run: Run) -> str:
+    """Name the CPU and the GPU of a run."""
+    known = (run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name"))
+    return ", ".join(str(name) for name in known if name) or "unknown CPU"
+
+
+def _last_parts(path: Path, count: int) -> str:
+    return PurePath(*path.absolute().parts[-count:]).as_posix()
+
+
+def _deepest(runs: Sequence[Run]) -> int:
+    return max(len(run.path.absolute().parts) for run in runs)
+
+
+def lettered_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs among several, each after its letter."""
+    return [f"{letter(index)}: {name}" for index, name in enumerate(run_names(runs))]
 
 
 def letter(index: int) -> str:
-    """Return the letter of a run among several: A is the first."""
-    return chr(ord("A") + index)
+    """Return the letter of a run among several: A is the first, and AA comes after Z."""
+    before, last = divmod(index, 26)
+    return (letter(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def machine_facts(run: Run) -> dict[str, str]:
