@@ -27,6 +27,7 @@ from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
+from rnncore.runfile import record as rules
 from rnncore.runfile.machine import differences
 
 # Processes per side for which floors are kept.
@@ -164,9 +165,11 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
 def _read_record(path: Path) -> NoiseRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        for fault in rules.NOISE("", content):
+            raise ValueError(rules.words(fault))
         floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
-        return NoiseRecord(**{**content, "fingerprint": dict(content["fingerprint"].items()), "floors": floors})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return NoiseRecord(**{**content, "floors": floors})
+    except (OSError, ValueError, TypeError) as error:
         raise RunFileError(
             f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
         ) from error

@@ -42,6 +42,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
+def _is_seconds(value: Any) -> bool:
+    return _is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
+
+
 def _one(allowed: str, holds: Callable[[Any], bool]) -> Check:
     def check(where: str, value: Any) -> Iterator[Fault]:
         if not holds(value):
@@ -130,7 +134,7 @@ COUNT = _one("a whole number that is not negative", lambda value: _is_number(val
 SIZE = _one("a whole number above 0", lambda value: _is_number(value) and type(value) is int and value > 0)
 SECONDS = _one(
     f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}",
-    lambda value: _is_number(value) and _SHORTEST_S <= value <= _LONGEST_S,
+    _is_seconds,
 )
 
 _PERCENTILE = _object({"s": SECONDS, "low_s": SECONDS, "high_s": SECONDS})
@@ -273,7 +277,31 @@ RUN: Check = _object(
 
 # Of one entry of `benchmarks` that belongs to a suite.
 ENTRY: Check = _object({"fullname": NAME, "group": _or_none(TEXT), "stats": _object({})})
-ROUNDS: Check = _list_of(SECONDS, fewest=1)
+
+
+def ROUNDS(where: str, value: Any) -> Iterator[Fault]:  # noqa: N802 (one of the checks; there may be a million rounds)
+    """Check the seconds of every round."""
+    if not isinstance(value, list) or not value:
+        yield Fault(where, value, "a list that is not empty")
+        return
+    for index, seconds in enumerate(value):
+        if not _is_seconds(seconds):
+            yield from SECONDS(f"{where}[{index}]", seconds)
+
+
+# Of a record of noise.
+NOISE: Check = _object(
+    {
+        "fingerprint": _object({}),
+        "scale": TEXT,
+        "datetime": TEXT,
+        "process_s": SECONDS,
+        "quickest_s": _object_of(_list_of(SECONDS)),
+        "floors": _object_of(
+            _list_of(_object({"processes": SIZE, "wander": NOT_NEGATIVE, "visible": _or_none(NOT_NEGATIVE)}), fewest=1)
+        ),
+    }
+)
 
 
 def another_kind(content: Any) -> str | None:
@@ -318,13 +346,16 @@ def refuse(where: str, faults: Iterator[Fault]) -> None:
     fault = next(faults, None)
     if fault is None:
         return
-    if fault.value is MISSING:
-        raise RunFileError(f"{where}: {one_line(fault.where)} is missing. {_ADVICE}")
     recorded = isinstance(fault.value, str) and fault.value.startswith(_UNSERIALIZABLE)
-    raise RunFileError(
-        f"{where}: {one_line(fault.where)} is {shown(fault.value)}, and must be {fault.allowed}. "
-        f"{_ADVICE_ON_TYPES if recorded else _ADVICE}"
-    )
+    raise RunFileError(f"{where}: {words(fault)}. {_ADVICE_ON_TYPES if recorded else _ADVICE}")
+
+
+def words(fault: Fault) -> str:
+    """Return a fault as a sentence without its full stop."""
+    where = one_line(fault.where) if fault.where else "it"
+    if fault.value is MISSING:
+        return f"{where} is missing"
+    return f"{where} is {shown(fault.value)}, and must be {fault.allowed}"
 
 
 _ADVICE = (
