@@ -59,7 +59,7 @@ def in_fresh_process(preset_name: str, cell: str, seed: int, split: str, locatio
     """Run one training in a process of its own; return what it printed and its wall time."""
     began_s = time.perf_counter()
     arguments = ["--one", preset_name, cell, str(seed), split, location, str(out)]
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, encoding="utf-8", check=True)
     return {**json.loads(done.stdout), "wall_s": time.perf_counter() - began_s}
 
 

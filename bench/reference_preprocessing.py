@@ -71,7 +71,7 @@ def measure_in_fresh_process(way: str, folder: Path) -> dict[str, float]:
     """
     began_s = time.perf_counter()
     command = [sys.executable, __file__, "--only", way, "--data", str(folder)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     return json.loads(output) | {"process_seconds": time.perf_counter() - began_s}
 
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from rnncore import __version__
 from rnncore.errors import ConfigError, RnncoreError
+from rnncore.screen import fit_screen
 
 if TYPE_CHECKING:
     from rnncore.compare.judge import Side
@@ -98,16 +99,22 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 def main() -> None:
     """Run the command; print errors as one paragraph and exit with 2. Ctrl-C ends with 130, by Typer."""
+    fit_screen()
     try:
         app()
     except RnncoreError as error:
-        typer.echo(f"rnncore: {error}", err=True)
+        _say(f"rnncore: {error}", err=True)
         sys.exit(EXIT_ERROR)
+
+
+def _say(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print a line. The stream is named, as Typer would write UTF-8 to one that is ASCII."""
+    typer.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        _say(__version__)
         raise typer.Exit
 
 
@@ -137,7 +144,7 @@ def fetch(
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         fetch_pjm(folder, mirror or PJM_URL, on_file, _DownloadBar(progress))
-    typer.echo(f"{folder}: 12 files, {counts[True]} downloaded, {counts[False]} already there")
+    _say(f"{folder}: 12 files, {counts[True]} downloaded, {counts[False]} already there")
 
 
 class _DownloadBar:
@@ -208,7 +215,7 @@ def describe(
     names = {"name": "Zone", "rows": "Rows", "duplicates": "Repeated", "missing_hours": "Missing"}
     names |= {"train_windows": "Training", "test_windows": "Test", "first_hour": "First hour", "last_hour": "Last hour"}
     _print_table([list(names.values()), *[[zone[key] for key in names] for zone in zones]])
-    typer.echo(
+    _say(
         f"{dataset.name}: {facts['train_windows']:,} training and {facts['test_windows']:,} test windows of {lookback} "
         f"hours, digest {dataset.digest[:12]}"
     )
@@ -287,7 +294,7 @@ def train(
     if as_json:
         _print_json({"out": str(path), **record})
         return
-    typer.echo(
+    _say(
         f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
         f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
     )
@@ -357,7 +364,7 @@ def evaluate(
     lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
     cells = [[row.name, f"{row.smape:.3f}", f"{row.smape_article:.3f}", f"{row.mae_mw:,.1f}"] for row in [*lines, *rows]]
     _print_table([["", "sMAPE %", "article's sMAPE %", "MAE MW"], *cells])
-    typer.echo(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
+    _say(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
 
 
 @app.command()
@@ -392,7 +399,7 @@ def forecast(
         _print_json({"model": str(model), "hours": rows})
     elif path is not None:
         write_hours(path, rows)
-        typer.echo(f"{path}: {len(rows)} hours")
+        _say(f"{path}: {len(rows)} hours")
     else:
         cells = [[row["zone"], row["time"], *map(_megawatts, list(row.values())[2:])] for row in rows]
         _print_table([["zone", "time", "MW", "low", "high"], *cells])
@@ -416,7 +423,7 @@ def export(
     forecaster, config = load_forecaster(model)
     with err.status("Exporting"):
         parity = export_onnx(forecaster, path, config, read_safetensors(model)[0].get("zones"))
-    typer.echo(f"{path}: differs from float64 by {parity.max_abs:.1e} at most (allowed {parity.tolerance:.0e})")
+    _say(f"{path}: differs from float64 by {parity.max_abs:.1e} at most (allowed {parity.tolerance:.0e})")
 
 
 @app.command()
@@ -447,8 +454,8 @@ def reproduce(
     if as_json:
         _print_json(record)
         return
-    typer.echo(reproduction_table(record))
-    typer.echo(f"Page: {page}")
+    _say(reproduction_table(record))
+    _say(f"Page: {page}")
 
 
 @app.command()
@@ -474,7 +481,7 @@ def report(
     paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
     with err.status("Drawing the report"):
         page = write_report(paths, folder, title, _prices(prices or []))
-    typer.echo(f"Report: {page}")
+    _say(f"Report: {page}")
     if show:
         webbrowser.open(page.absolute().as_uri())
 
@@ -510,7 +517,7 @@ def recommend(
     if as_json:
         _print_json(recommendation_facts(found))
         return
-    typer.echo(recommendation_text(found))
+    _say(recommendation_text(found))
 
 
 def _prices(texts: list[str]) -> dict[str, float]:
@@ -669,9 +676,9 @@ def noise(
         _print_json(facts)
         return
     lines, table = noise_table(facts)
-    typer.echo(lines)
+    _say(lines)
     _print_table(table)
-    typer.echo(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
+    _say(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
 
 
 @app.command()
@@ -720,9 +727,9 @@ def selftest(
         _print_json(facts)
     else:
         for lines, table in selftest_tables(facts):
-            typer.echo(lines)
+            _say(lines)
             _print_table(table)
-            typer.echo()
+            _say()
     err.print(f"Rates: {out}")
 
 
@@ -805,13 +812,13 @@ def _print_comparison(
         _print_json(verdict_json(comparison))
     else:
         for lines, table in verdict_tables(comparison):
-            typer.echo(lines)
+            _say(lines)
             if table:
                 _print_table(table)
-            typer.echo()
+            _say()
     if github:
         for line in github_annotations(comparison):
-            typer.echo(line, err=as_json)
+            _say(line, err=as_json)
 
 
 @app.command()
@@ -842,10 +849,10 @@ def trend(
         _print_json(trend_json(history, trends, text))
         return
     for lines, table in trend_tables(history, trends, text):
-        typer.echo(lines)
+        _say(lines)
         if table:
             _print_table(table)
-        typer.echo()
+        _say()
 
 
 @app.command()
@@ -865,10 +872,10 @@ def convert(
     read = read_run(run)
     content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
     if path is None:
-        typer.echo(tracker_text(content), nl=False)
+        _say(tracker_text(content), nl=False)
         return
     write_text(path, tracker_text(content))
-    typer.echo(f"{path}: for {tracker}")
+    _say(f"{path}: for {tracker}")
 
 
 @app.command()
@@ -890,9 +897,9 @@ def profile(
         _print_json(profile_json(base, head, text))
         return
     for lines, table in profile_tables(base, head, text, top):
-        typer.echo(lines)
+        _say(lines)
         _print_table(table)
-        typer.echo()
+        _say()
 
 
 @app.command()
@@ -909,9 +916,9 @@ def recover(
     if path is not None:
         _require_suffix(path, ".json")
     recovered = recover_run(journal or newest_journal(STORE / "journal"), path)
-    typer.echo(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
+    _say(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
     for fullname, outcome in recovered.failed:
-        typer.echo(f"{outcome}: {fullname}")
+        _say(f"{outcome}: {fullname}")
 
 
 def _dataset(data: str | None, clean: bool) -> "Dataset":
@@ -978,7 +985,7 @@ def _require_suffix(path: Path, suffix: str) -> None:
 
 
 def _print_json(facts: dict[str, Any]) -> None:
-    typer.echo(json.dumps(facts, indent=1))
+    _say(json.dumps(facts, indent=1))
 
 
 def _print_table(rows: list[list[Any]]) -> None:

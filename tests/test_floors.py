@@ -112,7 +112,9 @@ def test_a_record_is_kept_by_machine_and_scale(tmp_path: Path) -> None:
     assert read_noise(tmp_path, FINGERPRINT, "quick") is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"floors": {"a": [{"processes": 3}]}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"floors": {"a": [{"processes": 3}]}}', '{"fingerprint": {}, "scale": 3}']
+)
 def test_a_damaged_record_is_told(tmp_path: Path, text: str) -> None:
     path = write_noise(tmp_path, _record([8]))
     path.write_text(text, encoding="utf-8")

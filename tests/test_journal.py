@@ -236,14 +236,15 @@ def test_facts_skips_and_failures_go_into_the_session(open_journal: OpenJournal)
         journal.began(f"b.py::test[{outcome}]")
         journal.failed(f"b.py::test[{outcome}]", outcome, "why")
     _measure(journal, inference("lstm", "torch", 1, 0.01))
-    journal.facts(ceilings={"cpu": 2.0}, overhead={"wall_s": 3.0})
+    overhead = {"wall_s": 3.0, "timed_s": 2.0, "overhead_s": 1.0, "parts_s": {}}
+    journal.facts(ceilings={"cpu": 2.0}, overhead=overhead)
     recovered = recover(journal.path)
     run, content = read_run(recovered.path), _content(recovered.path)
     session = content["rnncore"]
     assert run.data == {"name": "synthetic", "digest": "0"}
     assert content["machine_info"] == header()["machine_info"]
     assert run.ceilings == session["ceilings"] == {"cpu": 2.0}
-    assert session["overhead"] == {"wall_s": 3.0}
+    assert session["overhead"] == overhead
     assert run.skipped == (("b.py::test_skipped", "no CUDA device"),)
     assert recovered.failed == tuple((f"b.py::test[{name}]", name) for name in ("error", "out of memory", "timed out"))
     assert [entry["reason"] for entry in session["failed"]] == ["why"] * 3
@@ -272,15 +273,22 @@ def test_of_a_benchmark_that_is_begun_again_the_last_attempt_alone_counts(open_j
 
 def test_floats_come_back_to_the_last_bit_and_what_is_not_json_does_not_lose_a_result(open_journal: OpenJournal) -> None:
     journal = open_journal()
-    rounds_s = [0.1 + 0.2, 5e-324, math.pi * 1e-7]
-    extra = {"nan": math.nan, "inf": -math.inf, "path": Path("a"), "single": np.float32(1.5), "double": np.float64(0.1)}
+    rounds_s = [0.1 + 0.2, 2**-35 / 3, math.pi * 1e-7]
+    extra = {
+        "nan": math.nan,
+        "least": 5e-324,
+        "inf": -math.inf,
+        "path": Path("a"),
+        "single": np.float32(1.5),
+        "double": np.float64(0.1),
+    }
     entry = inference("gru", "torch", 1, 0.01, **extra)
     entry["stats"]["data"] = rounds_s
     _measure(journal, entry)
     (record,) = read_run(recover(journal.path).path).records
     assert record.rounds_s == tuple(rounds_s)
     assert math.isnan(record.extra["nan"])
-    assert (record.extra["inf"], record.extra["double"]) == (-math.inf, 0.1)
+    assert (record.extra["inf"], record.extra["least"], record.extra["double"]) == (-math.inf, 5e-324, 0.1)
     # As pytest-benchmark saves them.
     assert record.extra["path"] == f"UNSERIALIZABLE[{Path('a')!r}]"
     assert record.extra["single"].startswith("UNSERIALIZABLE[")

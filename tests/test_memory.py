@@ -101,7 +101,7 @@ def test_a_system_that_cannot_reset_the_peak_has_none_and_says_why(
 
 
 def test_a_kernel_that_forbids_the_reset_is_named_by_its_error(planted_kernel: Path, monkeypatch) -> None:
-    def forbid(path: Path, text: str) -> None:
+    def forbid(path: Path, text: str, **how: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, "write_text", forbid)

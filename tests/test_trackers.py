@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 from rnncore.compare.runs import Record, Run, read_run
 from rnncore.errors import RunFileError
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
-from tests.run_files import accuracy, benchmark, inference, make_run, run_content
+from tests.run_files import benchmark, inference, make_run, run_content
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -142,22 +142,6 @@ def test_what_a_record_does_not_have_is_not_written(tmp_path: Path) -> None:
     run = _run(tmp_path, benchmark("data", "test_mine", [0.1], 8, peak_rss_bytes=None))
     assert bencher_json(run) == {"bench/bench_data.py::test_mine": {"latency": {"value": 1e8}, "throughput": {"value": 80}}}
     assert all(set(entry) == {"name", "unit", "value"} for entry in github_action_benchmark_json(run, False))
-
-
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), "640", True, [1]])
-def test_what_is_no_number_is_not_written(wrong: Any, tmp_path: Path) -> None:
-    run = _run(tmp_path, inference("gru", "torch", 1, 0.1, peak_rss_bytes=wrong, smape=wrong))
-    (metrics,) = bencher_json(run).values()
-    assert set(metrics) == {"latency", "throughput"}
-
-
-@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_benchmark_with_an_impossible_round_is_left_out(wrong: float, tmp_path: Path) -> None:
-    entry = inference("gru", "torch", 1, 0.1)
-    entry["stats"]["data"] = [0.1, wrong]
-    assert list(bencher_json(_run(tmp_path, entry, accuracy("gru", "torch", 0.5, 1.0)))) == [
-        "bench/bench_accuracy.py::test_score[gru-torch-cpu-fp32-h64-l1-t24]"
-    ]
 
 
 def test_equal_runs_give_equal_bytes_in_whatever_order_they_ran(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
+from rnncore.runfile import record as rules
+from rnncore.runfile.machine import differences
 
 # Processes per side for which floors are kept.
 KEPT_SIDES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -117,7 +119,7 @@ def record_noise(
     }
     first = runs[0]
     process_s = float(np.median(walls_s))
-    return NoiseRecord(first.fingerprint, str(first.session["scale"]), first.datetime, process_s, whole, floors)
+    return NoiseRecord(first.fingerprint, str(first.session.get("scale")), first.datetime, process_s, whole, floors)
 
 
 def floor_at(record: NoiseRecord, fullname: str, processes: int) -> Floor:
@@ -126,18 +128,13 @@ def floor_at(record: NoiseRecord, fullname: str, processes: int) -> Floor:
     return max((one for one in floors if one.processes <= processes), key=lambda one: one.processes, default=floors[0])
 
 
-def noise_path(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Path:
-    """Return where the noise of a machine is kept."""
-    # A machine's memory, as the system tells it, differs a little from boot to boot.
-    stable = {name: value for name, value in fingerprint.items() if name != "memory_bytes"}
-    text = json.dumps([stable, scale], sort_keys=True)
-    # Not .json: those are run files in a store.
-    return store / "noise" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
-
-
 def write_noise(store: Path, record: NoiseRecord) -> Path:
     """Keep the noise of a machine, in place of what was known of it; return the file."""
-    path = noise_path(store, record.fingerprint, record.scale)
+    path = next((path for path, _ in _noise_of(store, record.fingerprint, record.scale, damaged=False)), None)
+    if path is None:
+        text = json.dumps([record.fingerprint, record.scale], sort_keys=True)
+        # Not .json: those are run files in a store.
+        path = store / "noise" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
     write_text(path, json.dumps(asdict(record)) + "\n")
     return path
 
@@ -148,15 +145,34 @@ def read_noise(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Noise
     Raises:
         RunFileError: If the file is damaged.
     """
-    path = noise_path(store, fingerprint, scale)
-    if not path.is_file():
-        return None
+    found = [record for _, record in _noise_of(store, fingerprint, scale, damaged=True)]
+    return max(found, key=lambda record: record.datetime, default=None)
+
+
+def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: bool) -> Iterator[tuple[Path, NoiseRecord]]:
+    """Yield what is kept of one machine; a file that is damaged is an error, or passed over."""
+    for path in sorted((store / "noise").glob("*.jsonl")):
+        try:
+            record = _read_record(path)
+        except RunFileError:
+            if damaged:
+                raise
+            continue
+        if record.scale == scale and not differences(record.fingerprint, fingerprint):
+            yield path, record
+
+
+def _read_record(path: Path) -> NoiseRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        for fault in rules.NOISE("", content):
+            raise ValueError(rules.words(fault))
         floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
         return NoiseRecord(**{**content, "floors": floors})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFileError(f"{path}: not a record of noise ({error}). Make it again with 'rnncore noise'.") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFileError(
+            f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
+        ) from error
 
 
 def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: int) -> Thresholds:

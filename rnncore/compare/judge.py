@@ -19,6 +19,7 @@ from rnncore.compare.runs import Record, Run
 from rnncore.compare.thresholds import Bounds, Thresholds
 from rnncore.compare.verdict import MEASURES, Comparison, GroupRatio, Judgement, Measure
 from rnncore.errors import ConfigError
+from rnncore.runfile import machine
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01
@@ -28,9 +29,6 @@ ERROR_SHARES: dict[Measure, float] = {"time": 0.8, "memory": 0.1, "smape": 0.1}
 
 # A benchmark that is likely to stay the same is measured no further: with this confidence, its change is below the bound.
 FUTILITY_ERROR = 0.10
-
-# A machine's memory, as the system tells it, differs a little from boot to boot.
-SAME_MEMORY = 0.01
 
 # One measure of one benchmark.
 Key = tuple[str, Measure]
@@ -298,36 +296,20 @@ def _group_ratios(judgements: Sequence[Judgement]) -> Iterator[GroupRatio]:
 
 def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     """Yield the stable facts in which any run differs from the first."""
-    facts, seen = _facts(first), set()
+    seen: set[str] = set()
     for run in others:
-        for name, value in _facts(run).items() | {(name, "–") for name in facts.keys() - _facts(run).keys()}:
-            before = facts.get(name, "–")
-            if value != before and name not in seen and not (name == "memory_bytes" and _is_near(before, value)):
-                seen.add(name)
-                yield name, before, value
+        for found in (
+            *machine.differences(first.fingerprint, run.fingerprint),
+            *machine.differences(_subject(first), _subject(run)),
+        ):
+            if found.fact not in seen:
+                seen.add(found.fact)
+                yield found.fact, str(found.before), str(found.now)
 
 
-def _is_near(before: str, value: str) -> bool:
-    try:
-        return abs(float(value) / float(before) - 1) <= SAME_MEMORY
-    except (ValueError, ZeroDivisionError):
-        return False
-
-
-def _facts(run: Run) -> dict[str, str]:
-    """Return what must be equal for two runs to be compared as code, as text by dotted name."""
-    facts = dict(_flat("", run.fingerprint))
-    facts["data"] = str((run.data or {}).get("digest"))
-    facts["scale"] = str(run.session.get("scale"))
-    return facts
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{name}.", value)
-        elif not name.endswith("_why"):
-            yield f"{prefix}{name}", str(value)
+def _subject(run: Run) -> dict[str, Any]:
+    """Return what must be alike beside the machine for two runs to be compared as code."""
+    return {"data": (run.data or {}).get("digest"), "scale": run.session.get("scale")}
 
 
 def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Thresholds) -> Iterator[str]:

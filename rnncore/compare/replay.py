@@ -13,7 +13,7 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from rnncore.compare.judge import Side
 from rnncore.compare.looks import LOOKS, Looks, processes_per_side
 from rnncore.compare.runs import Record, Run, read_run
 from rnncore.compare.thresholds import Thresholds
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, RunFileError
 
 SEED = 0
 
@@ -134,8 +134,19 @@ def read_pool(folder: Path) -> Pool:
     plain = tuple((one, other) for one, other in ([run for run in runs if not _delay_pct(run)] for runs in whole))
     delays_pct = sorted({_delay_pct(run) for run in whole[0]} - {0.0})
     delayed = {wanted: tuple(run for runs in whole for run in runs if _delay_pct(run) == wanted) for wanted in delays_pct}
-    ended = [datetime.fromisoformat(run.datetime) for runs in whole for run in runs]
+    ended = [_moment(run) for runs in whole for run in runs]
     return Pool(plain, delayed, statistics.median((later - earlier).total_seconds() for earlier, later in pairwise(ended)))
+
+
+def _moment(run: Run) -> datetime:
+    """Return when a run was saved; a time without a zone is in UTC."""
+    try:
+        moment = datetime.fromisoformat(run.datetime)
+    except ValueError as error:
+        raise RunFileError(
+            f"{run.path}: datetime is {run.datetime!r}, and must be ISO 8601. Run 'rnncore selftest' anew."
+        ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _delay_pct(run: Run) -> float:

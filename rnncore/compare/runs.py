@@ -3,23 +3,17 @@
 import glob
 import hashlib
 import json
+import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnncore.errors import RunFileError
+from rnncore.runfile import record as rules
 
-# What a report needs beside the time, by phase.
-_ALWAYS = ("windows", "device", "runtime")
-_BY_PHASE = {
-    "infer": ("cell", "batch_size"),
-    "train": ("cell", "batch_size"),
-    "paired": ("cell", "batch_size"),
-    "stream": ("cell", "batch_size", "window_call_s"),
-    "serve": ("cell", "batch_size", "p99_bound_s"),
-    "accuracy": ("cell", "smape", "smape_article", "mae_mw", "training", "baselines_smape"),
-}
+# A text that escapes half a character, as JSON can and UTF-8 cannot.
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)
@@ -105,41 +99,44 @@ def read_run(path: Path) -> Run:
         path: A file below `.benchmarks/`, or one that `--benchmark-json` wrote.
 
     Raises:
-        RunFileError: If the file is missing, is not a run file, or lacks the raw rounds.
+        RunFileError: If the file is missing, is not a run file, or holds something else than readers rely on.
     """
     try:
         raw = path.read_bytes()
         content = json.loads(raw.decode("utf-8"))
+        if _HALF_CHARACTER.search(raw):
+            # Where halves come in pairs they are whole by now.
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RunFileError(
             f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest bench/ --benchmark-autosave'."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
-    try:
-        session = content["rnncore"]
-        # rnncore 0.1 wrote the facts of the machine into `machine_info`.
-        facts = {**content["machine_info"], **session}
-        ceilings = facts.get("ceilings")
-        return Run(
-            path=path,
-            datetime=content["datetime"],
-            commit=_commit(content["commit_info"]),
-            fingerprint=dict(facts["fingerprint"].items()),
-            data=session["data"],
-            command=tuple(session["command"]),
-            skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
-            failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
-            ceilings=dict(ceilings.items()) if ceilings is not None else None,
-            session=dict(session.items()),
-            records=tuple(_record(path, entry) for entry in content["benchmarks"] if entry["extra_info"].get("phase")),
-            digest=hashlib.sha256(raw).hexdigest(),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
+    if found := rules.another_kind(content):
         raise RunFileError(
-            f"{path}: not a run file of rnncore's suites ({error!r} is missing). "
-            "Make one with 'pytest bench/ --benchmark-autosave'."
-        ) from error
+            f"{path}: not a run file of rnncore's suites ({found}). Make one with 'pytest bench/ --benchmark-autosave'."
+        )
+    rules.refuse(str(path), rules.RUN("", content))
+    session, machine = content["rnncore"], rules.machine_facts(content)
+    return Run(
+        path=path,
+        datetime=content["datetime"],
+        commit=_commit(content["commit_info"]),
+        fingerprint=machine["fingerprint"],
+        data=session["data"],
+        command=tuple(session["command"]),
+        skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
+        failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
+        ceilings=machine.get("ceilings"),
+        session=session,
+        records=tuple(
+            _record(path, f"benchmarks[{index}]", entry)
+            for index, entry in enumerate(content["benchmarks"])
+            if entry["extra_info"].get("phase")
+        ),
+        digest=hashlib.sha256(raw).hexdigest(),
+    )
 
 
 def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
@@ -173,30 +170,26 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     return found
 
 
-def _record(path: Path, entry: dict[str, Any]) -> Record:
-    extra, rounds_s = entry["extra_info"], entry["stats"].get("data")
-    if not rounds_s:
+def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
+    rules.refuse(str(path), rules.ENTRY(where, entry))
+    extra, rounds_s, name = entry["extra_info"], entry["stats"].get("data"), rules.one_line(entry["fullname"])
+    if rounds_s is None or rounds_s == []:
         raise RunFileError(
-            f"{path}: {entry['fullname']} has no raw rounds. Save the run with the rnncore plugin active, "
-            "or with --benchmark-save-data."
+            f"{path}: {name} has no raw rounds. Save the run with the rnncore plugin active, or with --benchmark-save-data."
         )
-    if not all(isinstance(seconds, float | int) for seconds in rounds_s):
+    rules.refuse(f"{path}: {name}", rules.ROUNDS("stats.data", rounds_s))
+    rules.refuse(f"{path}: {name}", rules.faults_of_row(extra))
+    if missing := rules.missing_of_row(extra):
         raise RunFileError(
-            f"{path}: rounds of {entry['fullname']} are not numbers. The file was changed; make the run again."
-        )
-    # A row that failed may lack what comes after its times; it is not ranked.
-    by_phase = _BY_PHASE.get(extra["phase"], ()) if extra.get("validity") in ("valid", None) else ()
-    missing = [key for key in (*_ALWAYS, *by_phase) if extra.get(key) is None]
-    if missing:
-        raise RunFileError(
-            f"{path}: {entry['fullname']} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
+            f"{path}: {name} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
             "these facts with rnn_benchmark.record."
         )
-    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), extra)
+    axes = dict.fromkeys(rules.AXES)
+    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), {**axes, **extra})
 
 
 def _commit(info: dict[str, Any]) -> str | None:
     # pytest-benchmark writes these two outside git, and where there is no commit yet.
     if info.get("id") in (None, "unversioned", "unknown"):
         return None
-    return f"{info['id'][:12]}{' with uncommitted changes' if info.get('dirty') else ''}"
+    return f"{str(info['id'])[:12]}{' with uncommitted changes' if info.get('dirty') else ''}"

@@ -28,6 +28,8 @@ from scipy.special import stdtrit
 
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file
+from rnncore.runfile import machine
+from rnncore.runfile.record import machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
 
@@ -51,11 +53,13 @@ _SCHEMA = pa.schema(
         ("fullname", _TEXT),
         ("median_s", pa.float64()),
     ],
-    metadata={"rnncore-trend": "1"},
+    metadata={"rnncore-trend": "2"},
 )
 
 # Columns that are fields of `_File`.
-_FILE_COLUMNS = ("mtime_ns", "size", "fault", "datetime", "commit", "dirty", "commit_time", "branch")
+_FILE_COLUMNS = (
+    *("mtime_ns", "size", "fault", "datetime", "commit", "dirty", "commit_time", "branch", "machine", "machine_name"),
+)
 
 # Chance of a step in a history of pure noise, at most.
 _FALSE_STEP = 0.05
@@ -95,7 +99,7 @@ class Machine:
     """What a history was measured on.
 
     Attributes:
-        key: Digest of the stable facts.
+        key: Digest of its facts when it was first measured on.
         name: Names of its CPU and GPU; several machines may share them.
     """
 
@@ -220,7 +224,10 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is kept of a run file, or why it is none; a benchmark that does not count has the median NaN."""
+    """What is kept of a run file, or why it is none.
+
+    The facts of its machine are kept as JSON. A benchmark that does not count has the median NaN.
+    """
 
     mtime_ns: int
     size: int
@@ -230,7 +237,8 @@ class _File:
     dirty: bool = False
     commit_time: str | None = None
     branch: str | None = None
-    machine: Machine = Machine("", "")
+    machine: str = "{}"
+    machine_name: str = ""
     benchmarks: tuple[str, ...] = ()
     medians_s: tuple[float, ...] = ()
 
@@ -365,6 +373,7 @@ def _parse(text: bytes) -> Any:
 def _facts(content: Any, mtime_ns: int, size: int) -> _File:
     commit = content.get("commit_info") or {}
     commit_id = commit.get("id")
+    facts, names = _machine({**(content.get("machine_info") or {}), **machine_facts(content)})
     return _File(
         mtime_ns,
         size,
@@ -374,8 +383,8 @@ def _facts(content: Any, mtime_ns: int, size: int) -> _File:
         dirty=bool(commit.get("dirty")),
         commit_time=_text_or_none(commit.get("time")),
         branch=_text_or_none(commit.get("branch")),
-        # rnncore 0.1 wrote the fingerprint into `machine_info`.
-        machine=_machine({**(content.get("machine_info") or {}), **(content.get("rnncore") or {})}),
+        machine=orjson.dumps(facts, option=orjson.OPT_SORT_KEYS).decode(),
+        machine_name=", ".join(str(name) for name in names if name) or "unknown CPU",
         benchmarks=tuple(str(entry["fullname"]) for entry in content["benchmarks"]),
         medians_s=tuple(_median_s(entry) for entry in content["benchmarks"]),
     )
@@ -398,31 +407,38 @@ def _utc(text: str) -> str:
 def _median_s(entry: dict[str, Any]) -> float:
     """Return the median of a benchmark, or NaN where it is no time or the result is wrong."""
     median_s = entry["stats"].get("median")
-    is_time = isinstance(median_s, float | int) and math.isfinite(median_s) and median_s > 0
+    is_time = (
+        isinstance(median_s, float | int) and not isinstance(median_s, bool) and math.isfinite(median_s) and median_s > 0
+    )
     validity = (entry.get("extra_info") or {}).get("validity")
     return float(median_s) if is_time and validity in (None, "valid") else math.nan
 
 
-def _machine(info: dict[str, Any]) -> Machine:
+def _machine(info: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the facts of a machine, and the names of its CPU and GPU."""
     fingerprint = info.get("fingerprint")
     if isinstance(fingerprint, dict):
-        gpu = fingerprint.get("gpu") or {}
-        return _named_machine(_facts_only(fingerprint), [fingerprint.get("cpu"), gpu.get("name")])
+        facts = machine.facts(fingerprint)
+        return facts, [facts.get("cpu"), facts.get("gpu")]
     cpu = info.get("cpu") or {}
     facts = {key: cpu.get(key) for key in ("brand_raw", "count", "arch")}
     facts |= {key: info.get(key) for key in ("system", "python_version")}
-    return _named_machine(facts, [cpu.get("brand_raw") or info.get("processor") or info.get("machine")])
+    return facts, [cpu.get("brand_raw") or info.get("processor") or info.get("machine")]
 
 
-def _named_machine(facts: dict[str, Any], names: list[Any]) -> Machine:
-    digest = hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return Machine(digest[:8], ", ".join(str(name) for name in names if name) or "unknown CPU")
+def _machines(files: list[_File]) -> list[Machine]:
+    """Return the machine of each file: one for all that may be compared, called as its first was.
 
-
-def _facts_only(facts: dict[str, Any]) -> dict[str, Any]:
-    """Leave out why a fact is not there: the wording of a reason makes no other machine."""
-    kept = {name: value for name, value in facts.items() if not name.endswith("_why")}
-    return {name: _facts_only(value) if isinstance(value, dict) else value for name, value in kept.items()}
+    Args:
+        files: Oldest first.
+    """
+    parsed = {file.machine: orjson.loads(file.machine) for file in files}
+    first: dict[int, Machine] = {}
+    machines = []
+    for file, number in zip(files, machine.grouped(parsed[file.machine] for file in files), strict=True):
+        digest = hashlib.sha256(file.machine.encode()).hexdigest()
+        machines.append(first.setdefault(number, Machine(digest[:8], file.machine_name)))
+    return machines
 
 
 def _read_cache(path: Path) -> dict[str, _File]:
@@ -443,7 +459,6 @@ def _read_cache(path: Path) -> dict[str, _File]:
         there = slice(start, end if benchmarks[start] is not None else start)
         files[paths[start]] = _File(
             **{name: columns[name][start] for name in _FILE_COLUMNS},
-            machine=Machine(columns["machine"][start], columns["machine_name"][start]),
             benchmarks=tuple(benchmarks[there]),
             medians_s=tuple(medians_s[there]),
         )
@@ -483,8 +498,6 @@ def _table(files: dict[str, _File]) -> Any:
     columns = {
         "path": [path for path, _, _, _ in rows],
         **{name: [getattr(file, name) for _, file, _, _ in rows] for name in _FILE_COLUMNS},
-        "machine": [file.machine.key for _, file, _, _ in rows],
-        "machine_name": [file.machine.name for _, file, _, _ in rows],
         "fullname": [benchmark for _, _, benchmark, _ in rows],
         "median_s": [median_s for _, _, _, median_s in rows],
     }
@@ -519,24 +532,25 @@ def _history(
 
 def _series(files: dict[str, _File]) -> Iterator[Series]:
     """Yield the histories: one point for each commit, in the order of its first file."""
-    by_commit: dict[tuple[Any, ...], list[_File]] = {}
-    for path, file in sorted(files.items(), key=lambda item: (item[1].datetime, item[0])):
+    by_commit: dict[tuple[Machine, Any, Any], list[_File]] = {}
+    ordered = sorted(files.items(), key=lambda item: (item[1].datetime, item[0]))
+    for (path, file), on_machine in zip(ordered, _machines([file for _, file in ordered]), strict=True):
         # Outside git, nothing tells that two files measured the same code.
-        key = (file.machine, file.commit, file.dirty) if file.commit else (file.machine, path)
+        key = (on_machine, file.commit, file.dirty) if file.commit else (on_machine, path, None)
         by_commit.setdefault(key, []).append(file)
     points: dict[Machine, dict[str, tuple[list[Commit], list[float], list[int]]]] = {}
-    for same in by_commit.values():
+    for (on_machine, _, _), same in by_commit.items():
         first = same[0]
         commit = Commit(first.commit, first.dirty, first.commit_time, first.branch, first.datetime)
-        of_machine = points.setdefault(first.machine, {})
+        of_machine = points.setdefault(on_machine, {})
         for benchmark, times_s in _times_s(same).items():
             commits, medians_s, counts = of_machine.setdefault(benchmark, ([], [], []))
             commits.append(commit)
             medians_s.append(statistics.median(times_s))
             counts.append(len(times_s))
-    for machine, of_machine in points.items():
+    for on_machine, of_machine in points.items():
         for benchmark, (commits, medians_s, counts) in of_machine.items():
-            yield Series(benchmark, machine, tuple(commits), tuple(medians_s), tuple(counts))
+            yield Series(benchmark, on_machine, tuple(commits), tuple(medians_s), tuple(counts))
 
 
 def _times_s(files: list[_File]) -> dict[str, list[float]]:

@@ -93,7 +93,13 @@ def require_own_package(tree: Path) -> None:
         return
     code = "import rnncore; print(rnncore.__file__)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tree, env=_environment(tree), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tree,
+        env=_environment(tree),
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
     )
     found = Path(done.stdout.strip() or ".")
     if not any(found.is_relative_to(folder.resolve()) or found.is_relative_to(folder) for folder in sources):

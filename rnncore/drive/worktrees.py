@@ -113,7 +113,9 @@ def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = No
             cwd=folder,
             env=environment,
             capture_output=True,
-            text=True,
+            # As bytes of names are, whatever the locale.
+            encoding="utf-8",
+            errors="surrogateescape",
             check=False,
         )
     except FileNotFoundError:

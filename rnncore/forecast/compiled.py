@@ -62,7 +62,7 @@ def _compile(command: list[str], flags: str, source: str, library: Path) -> None
 
 
 def _ran(command: list[str], given: str = "") -> str:
-    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if ran.returncode:
         said = f" ({ran.stderr.strip()[-200:]})" if ran.stderr.strip() else ""
         raise Unavailable(f"{shlex.join(command)} failed with exit code {ran.returncode}{said}")

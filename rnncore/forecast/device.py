@@ -74,7 +74,7 @@ def default_threads() -> int:
     """Return how many CPUs this process may use: its affinity, or a container's quota where that is less."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = CPU_QUOTA.read_text().split()
+        quota, period = CPU_QUOTA.read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return usable
     return usable if quota == "max" else max(1, min(usable, int(quota) // int(period)))

@@ -3,7 +3,6 @@
 The two options stay pytest-benchmark's: nothing here changes what they compare, show or fail.
 """
 
-import math
 import os
 import re
 import shlex
@@ -16,12 +15,8 @@ from typing import Any
 import pytest
 
 from rnncore.measure import harness
-
-# Facts of a fingerprint that are the machine's, those that matter most first; the others are settings or software.
-MACHINE_FACTS = (
-    *("cpu", "gpu", "cpus", "memory_bytes", "system", "virtual_machine"),
-    *("gpu memory_bytes", "gpu compute_capability", "gpu count"),
-)
+from rnncore.runfile.machine import differences as facts_that_differ
+from rnncore.runfile.record import machine_facts
 
 # Why a benchmark has no time, by pytest's own words for how a test ended.
 CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", "error": "failed", "passed": "not timed"}
@@ -34,8 +29,6 @@ NOISE = (
 
 _GATE = "--benchmark-compare-fail"
 _NAMED = 3
-# A virtual machine tells a little more or less memory after each start.
-_SAME_MEMORY = 0.01
 
 # What rnncore 0.1 wrote into `machine_info`, and what py-cpuinfo reads there anew each time.
 MOVED_FACTS = ("fingerprint", "conditions", "ceilings")
@@ -195,10 +188,11 @@ def _other_machine(bases: list[Base], timed: list[str], here: Here, command: str
 
 
 def _differences(base: Base, fingerprint: dict[str, Any] | None) -> tuple[list[str], list[str]]:
-    theirs = (base.content.get("rnncore") or {}).get("fingerprint")
+    theirs = machine_facts(base.content).get("fingerprint")
     if fingerprint and isinstance(theirs, dict):
         return differences(theirs, fingerprint)
-    return differences(_cpu_facts(base.content.get("machine_info")), _cpu_facts(base.machine_info))
+    cpus = [_cpu_facts(info) for info in (base.content.get("machine_info"), base.machine_info)]
+    return differences(*cpus) if all(cpus) else ([], [])
 
 
 def _cpu_facts(machine_info: dict[str, Any] | None) -> dict[str, Any]:
@@ -208,43 +202,19 @@ def _cpu_facts(machine_info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def differences(base: dict[str, Any], here: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the facts that differ between two fingerprints, as text: those of the machines, and all others.
-
-    A fact that only one of them has, as those of different versions of rnncore do, is no difference.
-    """
-    theirs, ours = _facts(base), _facts(here)
-    differ = [name for name in ours if name in theirs and not _same(name, theirs[name], ours[name])]
-    differ.sort(key=lambda name: MACHINE_FACTS.index(name) if name in MACHINE_FACTS else len(MACHINE_FACTS))
+    """Return the facts that differ between two fingerprints, as text: those of the machines, and all others."""
     texts: tuple[list[str], list[str]] = ([], [])
-    for name in differ:
-        is_machine = name in MACHINE_FACTS or name.startswith("isa ")
-        shown = name.removeprefix("packages ").removesuffix("_bytes")
-        text = f"{shown}: {_text(name, theirs[name])}, here {_text(name, ours[name])}"
-        texts[0 if is_machine else 1].append(text)
+    for found in facts_that_differ(base, here):
+        shown = found.fact.removeprefix("packages.").removesuffix("_bytes").replace(".", " ")
+        text = f"{shown}: {_text(found.fact, found.before)}, here {_text(found.fact, found.now)}"
+        texts[0 if found.of_machine else 1].append(text)
     return texts
-
-
-def _facts(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Return facts by name, those inside a fact too, without the reasons for what is unknown."""
-    facts: dict[str, Any] = {}
-    for name, value in fingerprint.items():
-        parts = {"": value}
-        if isinstance(value, dict):
-            parts = {"" if part == "name" else f" {part}": inner for part, inner in value.items()}
-        facts |= {f"{name}{part}": inner for part, inner in parts.items() if not f"{name}{part}".endswith("_why")}
-    return facts
-
-
-def _same(name: str, theirs: Any, ours: Any) -> bool:
-    if name == "memory_bytes" and theirs and ours:
-        return math.isclose(theirs, ours, rel_tol=_SAME_MEMORY)
-    return bool(theirs == ours)
 
 
 def _text(name: str, value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value / 2**30:.1f} GiB" if name.endswith("_bytes") else str(value)
+    return f"{value / 2**30:.1f} GiB" if name.endswith("_bytes") and isinstance(value, int) else str(value)
 
 
 # ------------------------------------------------------------------------------------------------- what is left out

@@ -66,11 +66,11 @@ def _cpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None,
 def _packages() -> list[Path]:
     """Return the counters of whole packages: not their parts, nor a platform that counts the packages again."""
     domains = sorted(_POWERCAP.glob("intel-rapl:*"))
-    return [domain for domain in domains if (domain / "name").read_text().startswith("package")]
+    return [domain for domain in domains if (domain / "name").read_text(encoding="utf-8").startswith("package")]
 
 
 def _number(path: Path) -> int:
-    return int(path.read_text())
+    return int(path.read_text(encoding="utf-8"))
 
 
 def _counted(before: int, after: int, largest: int) -> int:

@@ -101,7 +101,7 @@ def _with_reasons(facts: dict[str, Fact]) -> dict[str, Any]:
 def _text(path: Path) -> tuple[str | None, str | None]:
     """Return what stands in a file, or why it cannot be read."""
     try:
-        return path.read_text().strip(), None
+        return path.read_text(encoding="utf-8", errors="replace").strip(), None
     except OSError as error:
         return None, f"{path} cannot be read ({error.strerror})"
 

@@ -44,7 +44,7 @@ def process_peak_rss_bytes() -> int | None:
 
     Unlike `ru_maxrss`, it does not count the process that this one was forked from. None on systems other than Linux.
     """
-    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+    lines = _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else []
     peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return peaks_kib[0] * 1024 if peaks_kib else None
 
@@ -52,7 +52,7 @@ def process_peak_rss_bytes() -> int | None:
 def _reset_process_peak() -> str | None:
     """Let the kernel count the peak anew; return why it cannot."""
     try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
     except OSError as error:
         return f"the peak cannot be reset ({error.strerror})"
     return None

@@ -7,6 +7,7 @@ asks for it.
 import argparse
 import math
 import os
+import sys
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -24,6 +25,7 @@ from rnncore.measure.case import AXES, Case
 from rnncore.measure.facts import make_writable
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
+from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
@@ -269,6 +271,7 @@ def _finished_before(config: pytest.Config) -> "Finished":
     """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
     from rnncore.measure.journal import finished_before, newest_journal
     from rnncore.measure.machine import fingerprint
+    from rnncore.runfile.machine import differences
 
     if harness.session_of(config) is None:
         raise pytest.UsageError(f"--rnn-resume: {_NO_HARNESS}")
@@ -280,7 +283,7 @@ def _finished_before(config: pytest.Config) -> "Finished":
     except RnncoreError as error:
         raise pytest.UsageError(f"--rnn-resume: {error}") from error
     here = fingerprint(_threads(config))
-    other = [fact for fact in sorted({*here, *found.fingerprint}) if here.get(fact) != found.fingerprint.get(fact)]
+    other = [one.fact for one in differences(found.fingerprint, here)]
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")
     other += [] if commit == found.commit else ["commit"]
     if other:
@@ -598,26 +601,29 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what the session cost beside the timed rounds, where a journal is left, and what misleads in a comparison."""
     session = config.stash[_SESSION]
+
+    def say(line: str) -> None:
+        # Where pytest itself writes: what a sign is missing from, it would write as an escape.
+        terminalreporter.write_line(in_signs_of(sys.__stdout__, line))
+
     if session.earlier:
-        terminalreporter.write_line(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
+        say(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
     if session.rows:
-        terminalreporter.write_line(session.overhead_text())
+        say(session.overhead_text())
     if session.again:
-        terminalreporter.write_line(
-            f"{len(session.again)} benchmarks were begun more than once; the last attempt at each counts."
-        )
+        say(f"{len(session.again)} benchmarks were begun more than once; the last attempt at each counts.")
     for line in session.save_failures:
-        terminalreporter.write_line(line, red=True)
+        terminalreporter.write_line(in_signs_of(sys.__stdout__, line), red=True)
     if session.journal:
         ended = "Not saved" if session.save_failures else "Interrupted"
-        terminalreporter.write_line(
+        say(
             f"{ended}; 'rnncore recover {session.journal.path}' makes a run file of what was finished, and the same "
             "command with --rnn-resume goes on from there."
         )
     if session.why_no_journal:
-        terminalreporter.write_line(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
+        say(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
     for line in comparison_advice(terminalreporter, _here(config)):
-        terminalreporter.write_line(line)
+        say(line)
 
 
 def _here(config: pytest.Config) -> Here:

@@ -68,6 +68,7 @@ class TurnTaker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            encoding="utf-8",
         )
         try:
             self.facts = self._answer()

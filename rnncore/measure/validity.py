@@ -166,7 +166,7 @@ class SlowClock(Source):
 
     def read(self) -> float:
         """Return the mean clock in kHz."""
-        mean_khz = statistics.fmean(float(file.read_text()) for file in self._files)
+        mean_khz = statistics.fmean(float(file.read_text(encoding="utf-8")) for file in self._files)
         self._fastest_khz = max(self._fastest_khz, mean_khz)
         return mean_khz
 
@@ -335,7 +335,7 @@ def _spans(indices: Sequence[int]) -> list[list[int]]:
 def pressure_s() -> float | None:
     """Return the seconds that tasks of this machine waited for a core, in all; the kernel renews it every 2 s."""
     try:
-        return int(PRESSURE.read_text().split("\n", 1)[0].rsplit("total=", 1)[1]) / 1e6
+        return int(PRESSURE.read_text(encoding="utf-8").split("\n", 1)[0].rsplit("total=", 1)[1]) / 1e6
     except (OSError, IndexError):
         return None
 

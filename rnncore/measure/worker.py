@@ -72,7 +72,7 @@ def _seconds(runtime: Runtime, calls: int) -> float:
 @contextmanager
 def _answers() -> Iterator[TextIO]:
     """Yield standard output, and let what libraries print there go to standard error."""
-    with os.fdopen(os.dup(1), "w") as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         yield answers
 

@@ -71,7 +71,7 @@ def figures(run: Run) -> list[Figure]:
     single = [record for record in infer if record.extra["batch_size"] == smallest]
     panels = _joined_panels(accuracy)
     learned = learners(accuracy)
-    profiled = [record for record in valid(run.records) if record.extra.get("profile")]
+    profiled = [record for record in valid(run.records) if (record.extra.get("profile") or {}).get("shares_pct")]
     made: list[tuple[str, str, Sequence[Any], Callable[[], Chart]]] = [
         ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(infer, run)),
         ("latency", f"Times of single calls at batch {smallest:,}, by row", single, lambda: latency_chart(single)),
@@ -110,8 +110,8 @@ def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
             "row": one.benchmark,
             "Run": one.run,
             "ratio": one.ratio,
-            "low": one.ratio if one.low is None else min(one.low, one.ratio),
-            "high": one.ratio if one.high is None else max(one.high, one.ratio),
+            "low": one.ratio if one.low is None else one.low,
+            "high": one.ratio if one.high is None else one.high,
         }
         for one in ratios
     ]
@@ -195,8 +195,9 @@ def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
     for record in records:
         for panel in record.extra.get("panels") or ():
             joined = by_zone.setdefault(panel["zone"], {**panel, "forecast_mw": {}})
-            for name, forecast_mw in panel["forecast_mw"].items():
-                joined["forecast_mw"].setdefault(name, forecast_mw)
+            if panel["hours"] == joined["hours"]:
+                for name, forecast_mw in panel["forecast_mw"].items():
+                    joined["forecast_mw"].setdefault(name, forecast_mw)
     return list(by_zone.values())
 
 
@@ -440,10 +441,10 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
 
 def _roofs(run: Run, measured: set[tuple[str, str]], low: float, high: float) -> list[dict[str, Any]]:
     """Return the roofs, slope and flat part, for each measured device and precision with both ceilings."""
-    ceilings = run.ceilings or {"gemm": (), "copy": ()}
+    ceilings = run.ceilings or {}
     roofs = []
-    for gemm in ceilings["gemm"]:
-        bytes_per_s = next((one["per_s"] for one in ceilings["copy"] if one["device"] == gemm["device"]), None)
+    for gemm in ceilings.get("gemm", ()):
+        bytes_per_s = next((one["per_s"] for one in ceilings.get("copy", ()) if one["device"] == gemm["device"]), None)
         if not gemm["per_s"] or not bytes_per_s or (gemm["device"], gemm["precision"]) not in measured:
             continue
         ridge = gemm["per_s"] / bytes_per_s

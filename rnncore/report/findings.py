@@ -8,7 +8,8 @@ from itertools import groupby
 
 from rnncore.compare.runs import Record, Run
 from rnncore.report import tables
-from rnncore.report.hardware import CaseRatio, case_ratios, machine_of
+from rnncore.report.hardware import CaseRatio, case_ratios
+from rnncore.runfile.machine import same_machine
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
 SAME_ANSWERS = 1e-4
@@ -64,11 +65,11 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
             {int(record.extra["batch_size"]) for run in runs for record in tables.valid(run.phase("infer"))}
         )
     ]
-    ratios = case_ratios(runs)
+    ratios, names = case_ratios(runs), tables.lettered_names(runs)
     for index, run in enumerate(runs[1:], 1):
-        name = tables.letter(index)
-        found.append(_against_first(tables.run_name(run, index), [one for one in ratios if one.run == name]))
-    if any(machine_of(run) == machine_of(runs[0]) for run in runs[1:]):
+        of_run = [one for one in ratios if one.run == tables.letter(index)]
+        found.append(_against_first(names[index], of_run) + _lacking(runs[0], run, tables.letter(index)))
+    if any(same_machine(run.fingerprint, runs[0].fingerprint) for run in runs[1:]):
         found.append(
             "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change "
             "from it by several processes a side."
@@ -77,12 +78,17 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
 
 
 def _fastest_of_several(runs: Sequence[Run], batch_size: int) -> str:
-    """Say which run has the fastest choice at one batch size, and by how much."""
-    bests = []
-    for index, run in enumerate(runs):
-        records = [one for one in tables.valid(run.phase("infer")) if one.extra["batch_size"] == batch_size]
-        if records:
-            bests.append((min(records, key=lambda record: (record.median_s, record.fullname)), tables.run_name(run, index)))
+    """Say which run has the fastest choice at one batch size, and by how much, of what no run left out."""
+    rows_of = {
+        name: [one for one in tables.valid(run.phase("infer")) if one.extra["batch_size"] == batch_size]
+        for run, name in zip(runs, tables.lettered_names(runs), strict=True)
+    }
+    with_rows = [run for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
+    shared = {name: [one for one in rows if all(_tried(run, one) for run in with_rows)] for name, rows in rows_of.items()}
+    compared = {name: rows for name, rows in shared.items() if rows}
+    if not compared:
+        return f"For {_batch_words(batch_size)}, no row is in all runs: nothing is compared."
+    bests = [(min(rows, key=lambda record: (record.median_s, record.fullname)), name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
     scale, unit = tables.time_unit([best.median_s])
@@ -93,7 +99,33 @@ def _fastest_of_several(runs: Sequence[Run], batch_size: int) -> str:
     for other, there in others[:1]:
         ratio = tables.times(other.median_s / best.median_s)
         sentence += f"; the best on {there}, {tables.cell_name(other)} in {tables.how(other)}, is {ratio}"
+    left_out = {one.fullname for name, rows in rows_of.items() for one in rows if one not in shared[name]}
+    if left_out:
+        sentence += f"; {len(left_out)} row{'s' if len(left_out) > 1 else ''} that only some runs have left out"
     return f"{sentence}."
+
+
+def _tried(run: Run, record: Record) -> bool:
+    """Say whether a run measured a row of another, or tells why it could not: what it was not asked for, it lacks."""
+    if record.extra["device"] == "cuda" and not run.fingerprint.get("gpu"):
+        return True
+    return record.fullname in _asked_for(run)
+
+
+def _asked_for(run: Run) -> set[str]:
+    measured = {one.fullname for one in run.records}
+    return measured | {name for name, _ in run.skipped} | {name for name, *_ in run.failed}
+
+
+def _lacking(first: Run, run: Run, letter: str) -> str:
+    """Say what one of two runs was not asked for and the other measured."""
+    said = []
+    for lacking, of, without, other in ((run, first, letter, "A"), (first, run, "A", letter)):
+        names = [one.short_name for one in tables.valid(of.records) if not _tried(lacking, one)]
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            said.append(f"{without} lacks {len(names)} of {other}'s rows ({names[0]}{more})")
+    return f" {'; '.join(said)}." if said else ""
 
 
 def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
@@ -112,7 +144,7 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     untold = len(ratios) - len(slower) - len(faster) - unbounded
     said += [f"{untold} within the interval of the rounds"] if untold else []
     said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
-    return f"{name} against A, of {len(ratios)} benchmarks in both: {', '.join(said)}."
+    return f"{name} against A, of {len(ratios)} benchmark{'' if len(ratios) == 1 else 's'} in both: {', '.join(said)}."
 
 
 def _effect_of_runtimes(accuracy: Sequence[Record]) -> str:

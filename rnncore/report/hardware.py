@@ -1,6 +1,7 @@
 """Several machines: how much faster each case is, what explains it, and what it costs."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,10 @@ from rnncore.compare.ranks import compare_rounds
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
 from rnncore.report import tables
+from rnncore.runfile.machine import same_machine
 
 # Of the intervals of ratios.
 ERROR = 0.01
-
-# Facts by which two runs are of one machine.
-MACHINE = ("cpu", "cpus", "gpu", "threads")
 
 _WAITS = {
     "latency": "each step waits for the one before",
@@ -26,6 +25,9 @@ SECONDS_PER_HOUR = 3600.0
 FORECASTS = 1e6
 
 COST_NOTE = "Cheapest first, each choice at its batch size with most windows per second.\n"
+COST_NOTE_OF_SEVERAL = (
+    "Cheapest first, each choice at its batch size with most windows per second, of those that all runs with it measured.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class CaseRatio:
         benchmark: Its short name.
         run: The run's letter.
         ratio: Its median over that of the first run: above 1 is slower.
-        low: Lower end of the ratio's interval; None where there are too few rounds.
+        low: Lower end of the ratio's interval, widened to hold the ratio; None where there are too few rounds.
         high: Its upper end.
     """
 
@@ -77,7 +79,7 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     """Return for each case and each run after the first the ratio of times and what explains it.
 
     Args:
-        runs: The runs; nothing is explained between runs of one machine.
+        runs: The runs; nothing is explained between runs of one machine on as many threads.
 
     Returns:
         Rows of benchmark, run, ratio with its interval, and why.
@@ -86,7 +88,7 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     return [
         [record.short_name, tables.letter(index), _ratio_text(before, record), _why(first, run, before, record)]
         for index, run, before, record in _pairs(runs)
-        if machine_of(run) != machine_of(first)
+        if not _same_ceilings(first, run)
     ]
 
 
@@ -104,30 +106,38 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
 
     Args:
         runs: The runs.
-        prices: Of an hour of a run's machine, by the name of its file or its letter.
+        prices: Of an hour of a run's machine, by its name in the report, the name of its file or its letter.
 
     Returns:
         One entry per run, cell and runtime with a price or measured energy: those with a price by price, then the others by
         energy.
 
     Raises:
-        ConfigError: If a price is of no run.
+        ConfigError: If a price is of no run, or of several.
     """
-    names = [(tables.letter(index), run.path.name, run.path.stem) for index, run in enumerate(runs)]
-    known = {name for of_run in names for name in of_run}
-    if unknown := sorted(prices.keys() - known):
-        raise ConfigError(f"--price {unknown[0]}=...: no such run. Name one of {', '.join(sorted(known))}.")
+    shown = tables.run_names(runs)
+    names = [
+        {tables.letter(index), name, run.path.name, run.path.stem}
+        for index, (run, name) in enumerate(zip(runs, shown, strict=True))
+    ]
+    counts = Counter(name for of_run in names for name in of_run)
+    wrong = sorted(name for name in prices if counts[name] != 1)
+    if wrong:
+        known = ", ".join(sorted(name for name, count in counts.items() if count == 1))
+        of_what = "several runs" if counts[wrong[0]] else "no such run"
+        raise ConfigError(f"--price {wrong[0]}=...: {of_what}. Name one of {known}.")
     found = []
-    for index, (run, of_run) in enumerate(zip(runs, names, strict=True)):
-        price_per_hour = next((prices[name] for name in of_run if name in prices), None)
-        for record in _quickest_by_choice(tables.valid(run.phase("infer"))):
+    records = _of_common_sizes([tables.valid(run.phase("infer")) for run in runs])
+    for run_name, of_run, of_sizes in zip(tables.lettered_names(runs), names, records, strict=True):
+        price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
+        for record in _quickest_by_choice(of_sizes):
             joules = record.extra.get("joules_per_1000")
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
-                    run=tables.run_name(run, index),
-                    choice=f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.extra['batch_size']:,}",
+                    run=run_name,
+                    choice=f"{_choice(record)}, batch {record.extra['batch_size']:,}",
                     record=record,
                     price_per_hour=price_per_hour,
                     price=None if price_per_hour is None else _price_of_forecasts(price_per_hour, record),
@@ -141,10 +151,30 @@ def _quickest_by_choice(records: Sequence[Record]) -> list[Record]:
     """Return the record with most windows per second of each cell and runtime."""
     best: dict[str, Record] = {}
     for record in records:
-        choice = f"{tables.cell_name(record)} in {tables.how(record)}"
+        choice = _choice(record)
         if choice not in best or record.windows_per_s > best[choice].windows_per_s:
             best[choice] = record
     return list(best.values())
+
+
+def _choice(record: Record) -> str:
+    return f"{tables.cell_name(record)} in {tables.how(record)}"
+
+
+def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[Record]]:
+    """Leave out batch sizes of a choice that only some of the runs with this choice have, unless they share none."""
+    sizes: dict[str, list[set[int]]] = {}
+    for records in records_of_runs:
+        of_run: dict[str, set[int]] = {}
+        for record in records:
+            of_run.setdefault(_choice(record), set()).add(record.extra["batch_size"])
+        for choice, found in of_run.items():
+            sizes.setdefault(choice, []).append(found)
+    common = {choice: set.intersection(*found) or set.union(*found) for choice, found in sizes.items()}
+    return [
+        [record for record in records if record.extra["batch_size"] in common[_choice(record)]]
+        for records in records_of_runs
+    ]
 
 
 def _price_of_forecasts(price_per_hour: float, record: Record) -> float:
@@ -172,14 +202,19 @@ def cost_table(found: Sequence[Cost]) -> str:
     return tables.markdown_table(head, rows, left=2)
 
 
-def machine_of(run: Run) -> list[str]:
-    """Return the facts by which two runs are of one machine."""
-    return [str(run.fingerprint.get(fact)) for fact in MACHINE]
+def _same_ceilings(first: Run, run: Run) -> bool:
+    """Say whether two runs had the same hardware to use."""
+    same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
+    return same_threads and same_machine(first.fingerprint, run.fingerprint)
 
 
 def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
     found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
-    return CaseRatio(now.short_name, letter, now.median_s / before.median_s, found.low, found.high)
+    ratio = now.median_s / before.median_s
+    # The interval is of the shift between all rounds, which is not quite that between the medians.
+    low = None if found.low is None else min(found.low, ratio)
+    high = None if found.high is None else max(found.high, ratio)
+    return CaseRatio(now.short_name, letter, ratio, low, high)
 
 
 def _ratio_text(before: Record, now: Record) -> str:

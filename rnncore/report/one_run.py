@@ -124,7 +124,7 @@ def _trainings(accuracy: list[Record]) -> str:
     """Name the recipes that were scored, with their steps and seeds."""
     trainings = [record.extra["training"] for record in accuracy]
     named = {
-        f"The `{training['preset']}` model after {training['steps']:,} steps, seed {training['seed']}"
+        f"The `{training.get('preset')}` model after {training['steps']:,} steps, seed {training.get('seed')}"
         for training in trainings
     }
     return "; ".join(sorted(named))

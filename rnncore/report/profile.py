@@ -114,10 +114,10 @@ def _kernel(record: Record) -> str:
 
 def _shares_line(profile: dict[str, Any]) -> str:
     """Return where the time of a call goes, largest share first."""
-    shares = sorted(profile["shares_pct"].items(), key=lambda share: share[1], reverse=True)
+    shares = sorted(profile.get("shares_pct", {}).items(), key=lambda share: share[1], reverse=True)
     shown = [f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT]
     note = f" ({profile['note']})" if "note" in profile else ""
-    trace = f"\nTrace: {profile['trace']}" if profile["trace"] else ""
+    trace = f"\nTrace: {profile['trace']}" if profile.get("trace") else ""
     return f"{_ms(profile['wall_s'])} ms a call: {', '.join(shown)}{note}{trace}"
 
 
@@ -128,10 +128,10 @@ def _op_table(profile: dict[str, Any], top: int) -> list[list[str]]:
             op["op"],
             _ms(op["self_s"]),
             f"{100 * op['self_s'] / whole_s:.1f}",
-            f"{op['calls']:,.0f}",
-            op["category"],
+            f"{op.get('calls', 1):,.0f}",
+            op.get("category", "–"),
             op["where"],
-            _short_shapes(op["shapes"]),
+            _short_shapes(op.get("shapes", "")),
         ]
         for op in profile["ops"][:top]
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnncore.compare.runs import Record, Run
 from rnncore.files import whole_file
+from rnncore.report.tables import run_names
 
 _TEXTS = ("phase", "cell", "device", "runtime", "precision", "kernel", "bound")
 _COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
@@ -19,7 +20,8 @@ _NUMBERS = (
 
 def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return one row per benchmark and run: names, axes, times in seconds, and what stands beside them."""
-    return [_row(run, record) for run in runs for record in run.records]
+    every = list(runs)
+    return [_row(name, run, record) for name, run in zip(run_names(every), every, strict=True) for record in run.records]
 
 
 def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
@@ -39,10 +41,10 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     return written
 
 
-def _row(run: Run, record: Record) -> dict[str, Any]:
+def _row(name_of_run: str, run: Run, record: Record) -> dict[str, Any]:
     extra = record.extra
     return {
-        "run": run.path.name,
+        "run": name_of_run,
         "datetime": run.datetime,
         "commit": run.commit,
         "benchmark": record.fullname,

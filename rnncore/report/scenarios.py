@@ -89,7 +89,7 @@ def _of_one_size(records: Sequence[Record]) -> list[Record]:
 
 def _stream_order(record: Record) -> tuple[Any, ...]:
     extra = record.extra
-    return extra["cell"], extra["hidden_size"], extra["batch_size"], extra["runtime"]
+    return extra["cell"], extra["hidden_size"] or 0, extra["batch_size"], extra["runtime"]
 
 
 def _percent(value: Any) -> str:

@@ -21,8 +21,8 @@ def figure(by_name: Mapping[str, Figure], name: str) -> list[str]:
 def not_measured(runs: list[Run]) -> list[str]:
     """List what is wrong or was skipped, skips of one reason together."""
     rows = []
-    for run in runs:
-        which = [run.path.name] if len(runs) > 1 else []
+    for run, name_of_run in zip(runs, tables.run_names(runs), strict=True):
+        which = [name_of_run] if len(runs) > 1 else []
         invalid = [record for record in run.records if record.validity != "valid"]
         rows += [[*which, record.short_name, f"invalid: {record.validity}"] for record in invalid]
         rows += [[*which, name.split("::")[-1], f"{outcome}: {reason}"] for name, outcome, reason in run.failed]

@@ -77,7 +77,7 @@ def _cost(runs: list[Run], prices: Mapping[str, float]) -> list[str]:
     rows = hardware.costs(runs, prices)
     if not rows:
         return []
-    return ["## Cost\n", hardware.COST_NOTE, hardware.cost_table(rows)]
+    return ["## Cost\n", hardware.COST_NOTE_OF_SEVERAL, hardware.cost_table(rows)]
 
 
 def _not_alike(runs: list[Run]) -> list[str]:

@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
@@ -67,9 +67,34 @@ def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, thousands apart, no exponent."""
-    if value == 0:
-        return "0"
-    decimals = digits - 1 - _exponent(value)
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    return _to_decimals(value, _decimals(value, digits))
+
+
+def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
+    """Return a value and the bounds that hold it, such that they hold it as they are written too.
+
+    Args:
+        low: Lower bound; three significant digits.
+        value: What lies between.
+        high: Upper bound; three significant digits.
+        digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
+            decimals as any of them.
+    """
+    decimals = [_decimals(low, 3), _decimals(value, digits), _decimals(high, 3)]
+    rounded = [round(one, places) for one, places in zip((low, value, high), decimals, strict=True)]
+    if sorted(rounded) != rounded:
+        decimals = [max(decimals)] * 3
+    low_text, text, high_text = (_to_decimals(*one) for one in zip((low, value, high), decimals, strict=True))
+    return low_text, text, high_text
+
+
+def _decimals(value: float, digits: int) -> int:
+    return digits - 1 - _exponent(value)
+
+
+def _to_decimals(value: float, decimals: int) -> str:
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
 
@@ -80,9 +105,13 @@ def measured(value: float, record: Record) -> str:
         value: The median in some unit, or what follows from it, such as windows per second.
         record: Tells how well the median is known.
     """
+    return significant(value, _digits(value, record)) if math.isfinite(value) else str(value)
+
+
+def _digits(value: float, record: Record) -> int:
     half = value * half_interval(record.rounds_s)
     # Down to the first digit of the half interval.
-    return significant(value, MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1)))
+    return MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1))
 
 
 def half_interval(rounds_s: Sequence[float]) -> float:
@@ -193,8 +222,13 @@ def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
 
 
 def _time_cells(record: Record, scale: float) -> list[str]:
-    low, high = min(record.rounds_s) / scale, max(record.rounds_s) / scale
-    return [measured(record.median_s / scale, record), f"{significant(low)}–{significant(high)}"]
+    low, median, high = _low_median_high(record, scale)
+    return [median, f"{low}–{high}"]
+
+
+def _low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
+    median, times_s = record.median_s / scale, record.rounds_s
+    return between(min(times_s) / scale, median, max(times_s) / scale, _digits(median, record))
 
 
 def training_table(records: list[Record]) -> str:
@@ -273,18 +307,45 @@ def machine_table(runs: list[Run]) -> str:
         values = [fact[name] for fact in facts]
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
-    names = [run_name(run, index) for index, run in enumerate(runs)] if len(runs) > 1 else [runs[0].path.name]
+    names = lettered_names(runs) if len(runs) > 1 else run_names(runs)
     return markdown_table(["Fact", *names], rows, left=1 + len(runs))
 
 
-def run_name(run: Run, index: int) -> str:
-    """Return a short name of a run among several."""
-    return f"{letter(index)}: {PurePath(run.path).name}"
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """Return short names of runs, no two alike: their files', or else their machines', or else with their folders."""
+    for names in (
+        [run.path.name for run in runs],
+        [_machine_name(run) for run in runs],
+        *([_last_parts(run.path, count) for run in runs] for count in range(2, _deepest(runs) + 1)),
+    ):
+        if len(set(names)) == len(runs):
+            return names
+    return [f"{run.path.name} ({letter(index)})" for index, run in enumerate(runs)]
+
+
+def _machine_name(run: Run) -> str:
+    """Name the CPU and the GPU of a run."""
+    known = (run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name"))
+    return ", ".join(str(name) for name in known if name) or "unknown CPU"
+
+
+def _last_parts(path: Path, count: int) -> str:
+    return PurePath(*path.absolute().parts[-count:]).as_posix()
+
+
+def _deepest(runs: Sequence[Run]) -> int:
+    return max(len(run.path.absolute().parts) for run in runs)
+
+
+def lettered_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs among several, each after its letter."""
+    return [f"{letter(index)}: {name}" for index, name in enumerate(run_names(runs))]
 
 
 def letter(index: int) -> str:
-    """Return the letter of a run among several: A is the first."""
-    return chr(ord("A") + index)
+    """Return the letter of a run among several: A is the first, and AA comes after Z."""
+    before, last = divmod(index, 26)
+    return (letter(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def machine_facts(run: Run) -> dict[str, str]:
@@ -310,8 +371,9 @@ def machine_facts(run: Run) -> dict[str, str]:
 def _gpu_text(gpu: dict[str, Any] | None) -> str:
     if gpu is None:
         return "none"
-    facts = [gpu["name"], bytes_text(gpu["memory_bytes"]), f"CUDA {gpu['cuda']}", f"cuDNN {gpu['cudnn']}"]
-    return ", ".join([*facts, *([f"driver {gpu['driver']}"] if gpu.get("driver") else [])])
+    software = (("cuda", "CUDA"), ("cudnn", "cuDNN"), ("driver", "driver"))
+    known = [f"{name} {gpu[key]}" for key, name in software if gpu.get(key)]
+    return ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *known])
 
 
 def side_by_side_accuracy_table(runs: list[Run]) -> str:
@@ -342,6 +404,7 @@ def side_by_side_table(runs: list[Run]) -> str:
 def results_table(records: list[Record]) -> str:
     """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
     scale, unit = time_unit([statistics.median(record.median_s for record in records)])
+    spans = [_low_median_high(record, scale) for record in records]
     rows = [
         [
             record.short_name,
@@ -349,16 +412,16 @@ def results_table(records: list[Record]) -> str:
             str(record.extra.get("cell") or "–").upper(),
             how(record),
             _whole(record.extra.get("batch_size")),
-            *_time_cells(record, scale)[:1],
-            significant(min(record.rounds_s) / scale),
-            significant(max(record.rounds_s) / scale),
+            median,
+            low,
+            high,
             str(len(record.rounds_s)),
             measured(record.windows_per_s, record),
             gflop_text(record).split(" ")[0],
             _smape_text(record.extra.get("smape")),
             record.validity,
         ]
-        for record in records
+        for record, (low, median, high) in zip(records, spans, strict=True)
     ]
     head = ["Benchmark", "phase", "cell", "runtime", "batch", f"median {unit}", f"min {unit}", f"max {unit}", "rounds"]
     return markdown_table([*head, "windows/s", "GFLOP/s", "sMAPE %", "result"], rows, left=4)

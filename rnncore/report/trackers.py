@@ -1,11 +1,10 @@
 """A run in the formats of services that follow benchmarks over many commits: Bencher and github-action-benchmark."""
 
 import json
-import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import RunFileError
@@ -118,8 +117,8 @@ def tracker_text(content: dict[str, Any] | list[dict[str, Any]]) -> str:
 
 
 def _usable(run: Run) -> list[Record]:
-    """Return the records with a right result and times that are numbers."""
-    records = [record for record in valid(run.records) if all(_is_number(s) and s > 0 for s in record.rounds_s)]
+    """Return the records with a right result."""
+    records = valid(run.records)
     if not records:
         raise RunFileError(
             f"{run.path}: holds no benchmark with a right result, so that there is nothing to track. "
@@ -132,15 +131,14 @@ def _measured(record: Record) -> Iterator[_Value]:
     """Yield what a record has of each measure."""
     low_s, high_s = _quartiles_s(record)
     yield _Value("latency", record.median_s, low_s, high_s)
-    windows = record.extra.get("windows")
-    if _is_number(windows):
-        spread = (None, None) if low_s is None or high_s is None else (windows / high_s, windows / low_s)
-        yield _Value("throughput", windows / record.median_s, *spread)
+    windows = record.extra["windows"]
+    spread = (None, None) if low_s is None or high_s is None else (windows / high_s, windows / low_s)
+    yield _Value("throughput", windows / record.median_s, *spread)
     memory_bytes = record.extra.get("peak_device_bytes" if record.extra.get("device") == "cuda" else "peak_rss_bytes")
-    if _is_number(memory_bytes):
+    if memory_bytes is not None:
         yield _Value("peak-memory", float(memory_bytes))
     smape = record.extra.get("smape")
-    if _is_number(smape):
+    if smape is not None:
         yield _Value("smape", float(smape))
 
 
@@ -150,7 +148,3 @@ def _quartiles_s(record: Record) -> tuple[float | None, float | None]:
         return None, None
     low_s, _, high_s = statistics.quantiles(record.rounds_s, n=4, method="inclusive")
     return low_s, high_s
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

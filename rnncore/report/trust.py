@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnncore.compare.runs import Record, Run
-from rnncore.report.tables import bytes_text, markdown_table, significant, time_unit
+from rnncore.report.tables import between, bytes_text, markdown_table, significant, time_unit
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -94,7 +94,7 @@ def _percentile_text(found: dict[str, Any], name: str, scale: float) -> str:
     value = found.get(name)
     if value is None:
         return str(found.get(f"{name}_why", "–"))
-    s, low, high = (significant(value[key] / scale) for key in ("s", "low_s", "high_s"))
+    low, s, high = between(*(value[key] / scale for key in ("low_s", "s", "high_s")))
     return f"{s} ({low} to {high})"
 
 
@@ -111,22 +111,23 @@ def ceilings_table(run: Run) -> str | None:
     if not ceilings:
         return None
     rows = []
-    for entry in ceilings["gemm"]:
+    for entry in ceilings.get("gemm", ()):
         unit = "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
         rows.append(_ceiling_row(f"square product, {entry['precision']}", entry, unit))
-    for entry in ceilings["recurrent"]:
+    for entry in ceilings.get("recurrent", ()):
         shape = f"({entry['batch_size']:,}, {entry['hidden_size']}) x ({entry['hidden_size']}, "
         shape += f"{entry['gates']} x {entry['hidden_size']})"
         rows.append(_ceiling_row(f"chain of products {shape}, {entry['precision']}", entry, "GFLOP/s"))
-    rows += [_ceiling_row("copying memory", entry, "GB/s") for entry in ceilings["copy"]]
+    rows += [_ceiling_row("copying memory", entry, "GB/s") for entry in ceilings.get("copy", ())]
     return markdown_table(["Ceiling", "on", "reached by", "best rate"], rows, left=3)
 
 
 def _ceiling_row(what: str, entry: dict[str, Any], unit: str) -> list[str]:
-    on = f"CPU, {entry['threads']} threads" if entry["device"] == "cpu" else "CUDA"
+    threads = f", {entry['threads']} threads" if entry.get("threads") else ""
+    on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
     if entry["per_s"] is None:
-        return [what, on, str(entry["per_s_why"]), "–"]
-    return [what, on, str(entry["by"]), f"{significant(entry['per_s'] / 1e9)} {unit}"]
+        return [what, on, str(entry.get("per_s_why", "–")), "–"]
+    return [what, on, str(entry.get("by", "–")), f"{significant(entry['per_s'] / 1e9)} {unit}"]
 
 
 def session_sentences(run: Run) -> str:

@@ -1,0 +1,141 @@
+"""What makes two runs comparable: the one answer to "same machine?".
+
+A virtual machine tells a few pages more or less of memory after each start; that is no difference. A fact that only one of
+two runs knows, as runs of different versions of rnncore do, is none either: what was not looked at cannot differ.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Facts of a fingerprint that are the machine's, those that matter most first, and its instructions; all others are settings
+# or software.
+MACHINE_FACTS = (
+    *("cpu", "gpu", "cpus", "memory_bytes", "system", "virtual_machine"),
+    *("gpu.memory_bytes", "gpu.compute_capability", "gpu.count"),
+)
+_INSTRUCTIONS = "isa."
+
+# How much of a machine's memory, as the system tells it, may be gone after a start.
+SAME_MEMORY = 0.01
+_MEMORY = "memory_bytes"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A fact that differs between two fingerprints.
+
+    Attributes:
+        fact: Its name, with dots where it lies inside another: `packages.torch`.
+        before: Its value in the first.
+        now: Its value in the second.
+    """
+
+    fact: str
+    before: Any
+    now: Any
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether it makes another machine, and not other settings or software on the same."""
+        return self.fact in MACHINE_FACTS or self.fact.startswith(_INSTRUCTIONS)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Return the facts that differ between two fingerprints, those of the machines first.
+
+    Args:
+        before: What one run says of its machine and software, by name; a fact may hold others.
+        now: What the other says.
+
+    Returns:
+        Nothing where the runs may be compared. Where the two have no fact in common, one difference named `fingerprint`.
+    """
+    first, second = facts(before), facts(now)
+    common = [name for name in first if name in second]
+    if not common and (first or second):
+        return (Difference("fingerprint", ", ".join(first) or None, ", ".join(second) or None),)
+    found = [Difference(name, first[name], second[name]) for name in common if not _same(name, first[name], second[name])]
+    return tuple(sorted(found, key=_rank))
+
+
+def same_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Say whether two fingerprints are of one machine, whatever its settings and software."""
+    return not any(found.of_machine or found.fact == "fingerprint" for found in differences(before, now))
+
+
+def facts(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts by name, those inside a fact too, without the reasons for what is unknown."""
+    return dict(_flat("", fingerprint))
+
+
+def grouped(fingerprints: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Put fingerprints that do not differ into groups.
+
+    Equality within a tolerance does not carry over: of three sizes of memory, the outer two may differ though neither does
+    from the middle. So each joins the newest group that it does not differ from any member of, and else begins one: no group
+    holds two that differ, there is no border of rounding to fall across, and what comes later never moves what came before.
+
+    Args:
+        fingerprints: Oldest first.
+
+    Returns:
+        For each the number of its group; groups are numbered in the order of their first members.
+    """
+    groups: list[_Group] = []
+    known: dict[Hashable, int] = {}
+    numbers = []
+    for fingerprint in fingerprints:
+        named = facts(fingerprint)
+        key = repr(sorted(named.items()))
+        if key not in known:
+            known[key] = next(
+                (number for number, group in reversed([*enumerate(groups)]) if group.holds(named)), len(groups)
+            )
+            if known[key] == len(groups):
+                groups.append(_Group(named))
+            groups[known[key]].add(named)
+        numbers.append(known[key])
+    return numbers
+
+
+class _Group:
+    """Facts of machines that do not differ: what all say, and the least and the most memory."""
+
+    def __init__(self, first: dict[str, Any]) -> None:
+        self._least, self._most = dict(first), dict(first)
+
+    def holds(self, named: dict[str, Any]) -> bool:
+        """Say whether none of the members differs."""
+        return not differences(self._least, named) and not differences(self._most, named)
+
+    def add(self, named: dict[str, Any]) -> None:
+        for name, value in named.items():
+            both = [one for one in (self._least.get(name), self._most.get(name), value) if one is not None]
+            is_memory = name.endswith(_MEMORY) and all(map(_is_number, both))
+            self._least[name], self._most[name] = (min(both), max(both)) if is_memory and both else (value, value)
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        elif not name.endswith("_why"):
+            # A GPU is called by its name, so that one that is there differs from none in one fact.
+            yield prefix[:-1] if prefix and name == "name" else f"{prefix}{name}", value
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    if name.endswith(_MEMORY) and _is_number(before) and _is_number(now):
+        return bool(abs(before - now) <= SAME_MEMORY * max(before, now))
+    return bool(before == now)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rank(difference: Difference) -> tuple[int, str]:
+    if difference.fact in MACHINE_FACTS:
+        return MACHINE_FACTS.index(difference.fact), ""
+    return len(MACHINE_FACTS) + (not difference.of_machine), ""

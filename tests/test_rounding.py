@@ -1,0 +1,115 @@
+"""Tests of rounding: what lies between two bounds lies between them as they are written, too."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncore.compare.runs import Record
+from rnncore.compare.verdict import Judgement
+from rnncore.report import hardware, tables, trust
+from rnncore.report.verdicts import ratio_text
+from tests.run_files import accuracy, data_path, inference, training
+
+SECONDS = st.floats(1e-7, 2e3)
+# Rounds that lie close together, where digits run out, and others.
+ROUNDS = st.one_of(
+    st.lists(SECONDS, min_size=1, max_size=30),
+    st.builds(
+        lambda middle, shares: [middle * (1 + share / 1000) for share in shares],
+        SECONDS,
+        st.lists(st.integers(-120, 120), min_size=1, max_size=40),
+    ),
+)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "").split(" ")[0])
+
+
+def _cells(table: str) -> list[dict[str, str]]:
+    """Return the rows of a Markdown table by heading."""
+    head, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def _holds(median: str, low: str, high: str) -> bool:
+    return _number(low) <= _number(median) <= _number(high)
+
+
+def _record(entry: dict[str, Any], rounds_s: list[float]) -> Record:
+    return Record(entry["fullname"], entry["group"], tuple(rounds_s), {"threads": 2, **entry["extra_info"]})
+
+
+TABLES = {
+    "inference": (lambda: inference("gru", "torch", 1, 0.1), tables.inference_table),
+    "training": (lambda: training("gru", 1.0), tables.training_table),
+    "accuracy": (lambda: accuracy("gru", "torch", 0.5, 1.0), tables.accuracy_table),
+    "data": (lambda: data_path()[1], tables.data_table),
+    "results": (lambda: inference("gru", "torch", 1, 0.1), tables.results_table),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@given(rounds_s=ROUNDS, others_s=ROUNDS)
+def test_a_median_lies_between_the_least_and_the_most_beside_it(
+    kind: str, rounds_s: list[float], others_s: list[float]
+) -> None:
+    make, table = TABLES[kind]
+    for row in _cells(table([_record(make(), rounds_s), _record(make(), others_s)])):
+        by_name = {re.sub(r" (s|ms|µs)$", "", name): text for name, text in row.items()}
+        median = by_name.get("median") or by_name["scoring"]
+        low, high = (by_name["min"], by_name["max"]) if "min" in by_name else by_name["min–max"].split("–")
+        assert _holds(median, low, high), (median, low, high)
+
+
+def test_the_median_of_270_beside_272_to_299_is_written_as_it_is() -> None:
+    rounds_s = [0.272, 0.2722, 0.2724, 0.299, 0.298]
+    assert tables.between(272.1, 272.4, 299.3, 2) == ("272", "272", "299")
+    (row,) = _cells(tables.inference_table([_record(inference("gru", "torch", 1, 0.1), rounds_s)]))
+    assert _holds(row["median ms"], *row["min–max ms"].split("–"))
+
+
+@given(values=st.lists(SECONDS, min_size=3, max_size=3).map(sorted), digits=st.integers(1, 4))
+def test_what_lies_between_two_bounds_is_written_between_them(values: list[float], digits: int) -> None:
+    low, value, high = tables.between(*values, digits)  # type: ignore[call-arg]
+    assert _holds(value, low, high)
+
+
+@given(values=st.lists(SECONDS, min_size=3, max_size=3).map(sorted), median_s=SECONDS)
+def test_a_percentile_lies_within_its_interval(values: list[float], median_s: float) -> None:
+    found = dict(zip(("low_s", "s", "high_s"), values, strict=True))
+    extra = {"percentiles": {"p50": found}, "device": "cpu"}
+    (row,) = _cells(trust.tails_table([Record("a::b", "g", (median_s,), extra)]))
+    shown = re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", row["p50"])
+    assert shown is not None
+    assert _holds(*shown.groups())
+
+
+def _ratio(words: str) -> float:
+    number = re.match(r"[\d.]+", words)
+    if number is None:
+        return 1.0
+    return 1 / float(number[0]) if "faster" in words else float(number[0])
+
+
+@given(before_s=ROUNDS, now_s=ROUNDS)
+def test_a_ratio_of_two_machines_lies_within_its_interval(before_s: list[float], now_s: list[float]) -> None:
+    before, now = (_record(inference("gru", "torch", 1, 0.1), rounds_s) for rounds_s in (before_s, now_s))
+    text = hardware._ratio_text(before, now)
+    shown = re.fullmatch(r"(.*) \((.*) to (.*)\)", text)
+    if shown is not None:
+        ratio, low, high = map(_ratio, shown.groups())
+        assert low <= ratio * (1 + 1e-12)
+        assert ratio <= high * (1 + 1e-12)
+
+
+@given(values=st.lists(st.floats(0.2, 5.0), min_size=3, max_size=3).map(sorted))
+def test_a_verdict_s_ratio_lies_within_its_interval(values: list[float]) -> None:
+    low, ratio, high = values
+    text = ratio_text(Judgement("a::b", "g", "time", "unclear", "", ratio=ratio, low=low, high=high))
+    shown = re.fullmatch(r"([\d.]+)x (?:slower|faster) \(([\d.]+) to ([\d.]+)\)", text)
+    if shown is not None:
+        assert _holds(shown[1], shown[2], shown[3])

@@ -1,0 +1,100 @@
+"""Tests of reports of several runs: each has a name of its own, and only what no run left out is compared."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.compare.runs import Run, read_run
+from rnncore.errors import ConfigError
+from rnncore.report.hardware import costs
+from rnncore.report.page import render, write_report
+from rnncore.report.tables import letter, run_names
+from tests.run_files import GPU, inference, make_run, run_content
+
+
+def _run(path: Path, *rows: dict[str, Any], skipped: tuple[str, ...] = (), **fingerprint: Any) -> Run:
+    content = run_content(list(rows) or [inference("gru", "torch", 1, 0.01)], **fingerprint)
+    content["rnncore"]["skipped"] = [{"fullname": name, "reason": "no such device"} for name in skipped]
+    return read_run(make_run(path.parent, content, path.name))
+
+
+def test_files_of_one_name_are_called_by_their_machines(tmp_path: Path) -> None:
+    runs = [
+        _run(tmp_path / "a" / "run.json"),
+        _run(tmp_path / "b" / "run.json", cpu="Other CPU"),
+        _run(tmp_path / "c" / "run.json", cpu="Other CPU", gpu=GPU),
+    ]
+    assert run_names(runs) == ["Made CPU (family 6, model 143)", "Other CPU", "Other CPU, Made GPU"]
+    text = render(runs)
+    assert "| Fact | A: Made CPU (family 6, model 143) | B: Other CPU | C: Other CPU, Made GPU |" in text
+    assert "B: Other CPU against A, of 1 benchmark in both" in text
+
+
+def test_files_of_one_name_and_one_machine_are_called_by_their_folders(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / folder / "made" / "run.json") for folder in ("a", "b")]
+    assert run_names(runs) == ["a/made/run.json", "b/made/run.json"]
+    assert run_names([runs[0], runs[0]]) == ["run.json (A)", "run.json (B)"]
+
+
+def test_files_of_other_names_are_called_by_these(tmp_path: Path) -> None:
+    assert run_names([_run(tmp_path / name) for name in ("0001_a.json", "0002_b.json")]) == ["0001_a.json", "0002_b.json"]
+
+
+def test_letters_go_on_after_z() -> None:
+    assert [letter(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+
+
+def test_every_row_of_the_results_tells_its_run(tmp_path: Path) -> None:
+    for folder, cpu in (("a", "One CPU"), ("b", "Other CPU")):
+        _run(tmp_path / folder / "run.json", cpu=cpu)
+    write_report([tmp_path / "a" / "run.json", tmp_path / "b" / "run.json"], tmp_path / "report")
+    with (tmp_path / "report" / "results.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["One CPU", "Other CPU"]
+
+
+def test_a_price_of_a_name_that_several_runs_have_is_refused(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / folder / "run.json", cpu=f"{folder} CPU") for folder in ("a", "b")]
+    assert {cost.price_per_hour for cost in costs(runs, {"a CPU": 1.0, "B": 2.0})} == {1.0, 2.0}
+    with pytest.raises(ConfigError, match=r"--price run\.json=\.\.\.: several runs\. Name one of A, B, a CPU, b CPU\."):
+        costs(runs, {"run.json": 1.0})
+
+
+SLOW, QUICK = inference("gru", "torch", 1, 0.0858), inference("gru", "onnxruntime", 1, 0.01)
+
+
+def test_a_run_that_only_lacks_a_row_is_not_called_slower(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / "whole.json", SLOW, QUICK), _run(tmp_path / "part.json", SLOW)]
+    for ordered in (runs, runs[::-1]):
+        verdict = render(ordered).split("## Machines and data")[0]
+        assert "8.58x" not in verdict
+        assert "; 1 row that only some runs have left out." in verdict
+    assert "B lacks 1 of A's rows (test_forecast[gru-onnxruntime-cpu-fp32-b1])." in render(runs)
+    assert "A lacks 1 of B's rows (test_forecast[gru-onnxruntime-cpu-fp32-b1])." in render(runs[::-1])
+
+
+def test_runs_without_a_row_in_common_are_not_compared(tmp_path: Path) -> None:
+    verdict = render([_run(tmp_path / "a.json", SLOW), _run(tmp_path / "b.json", QUICK)]).split("## Machines")[0]
+    assert "For one window at a time, no row is in all runs: nothing is compared." in verdict
+    assert "8.58x" not in verdict
+    assert "B lacks 1 of A's rows" in verdict
+    assert "A lacks 1 of B's rows" in verdict
+
+
+def test_what_a_machine_could_not_measure_still_counts_against_it(tmp_path: Path) -> None:
+    cuda = inference("gru", "torch", 1, 0.001, device="cuda")
+    cuda["fullname"] = cuda["fullname"].replace("-cpu-", "-cuda-")
+    with_gpu = _run(tmp_path / "gpu.json", SLOW, cuda, gpu=GPU)
+    for name, skipped in (("skipped.json", (cuda["fullname"],)), ("silent.json", ())):
+        verdict = render([_run(tmp_path / name, SLOW, skipped=skipped), with_gpu]).split("## Machines")[0]
+        assert "GRU in PyTorch, CUDA, fp32 on B: gpu.json** is fastest" in verdict
+        assert "is 85.80x slower" in verdict
+        assert "lacks" not in verdict
+
+
+def test_costs_are_held_against_each_other_at_batch_sizes_that_both_measured(tmp_path: Path) -> None:
+    small, large = inference("gru", "torch", 1, 0.01), inference("gru", "torch", 1024, 0.1)
+    runs = [_run(tmp_path / "whole.json", small, large), _run(tmp_path / "part.json", small)]
+    assert [cost.record.extra["batch_size"] for cost in costs(runs, {"A": 1.0, "B": 1.0})] == [1, 1]
+    assert [cost.record.extra["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]
