@@ -10,7 +10,6 @@ from bench.cases import stream_cases
 from bench.trained import recipe_name, recipe_of
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
-from rnncore.runtimes.base import Evidence, OpTime
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 from rnncore.runtimes.streaming import open_stream, stream_test_hours
@@ -67,16 +66,12 @@ def test_next_hour(
             at = (at + 1) % rnn_case.lookback
             stream.step(hours[at])
 
-        def evidence(trace):
-            step_s = _median_s(next_hour, WINDOW_CALLS)
-            return Evidence(stream.kernel(), {}, (OpTime("step", "cpu", 1, step_s),), step_s)
-
         rnn_benchmark(
             next_hour,
             windows=rnn_case.batch_size,
             group=f"streaming, {rnn_case.batch_size} series",
             work=forward_work(model.config, 1, rnn_case.batch_size),
-            evidence=evidence,
+            evidence=lambda trace: stream.evidence(hours[0], trace),
             least_round_s=LEAST_ROUND_S,
         )
     by_windows, carried = smapes or (None, None)

@@ -13,7 +13,7 @@ from rnncore import cli
 from rnncore.compare.profile import OpChange, difference, explain, profile_of, signed_time
 from rnncore.compare.runs import Record, read_run
 from rnncore.errors import RunFileError
-from rnncore.measure.profile import CATEGORIES
+from rnncore.runtimes.base import KINDS
 from tests.run_files import inference, make_run, run_content
 
 MS = 1e-3
@@ -36,7 +36,7 @@ def _profile(ops_ms: dict[str, float], wall_ms: float | None = None, **facts: An
         }
         for name, value in sorted(ops_ms.items(), key=lambda op: -op[1])
     ]
-    shares = {name: sum(100 * op["self_s"] / MS / whole_ms for op in ops if op["category"] == name) for name in CATEGORIES}
+    shares = {name: sum(100 * op["self_s"] / MS / whole_ms for op in ops if op["category"] == name) for name in KINDS}
     return {"wall_s": whole_ms * MS, "shares_pct": shares, "ops": ops, "trace": "traces/row.json", **facts}
 
 

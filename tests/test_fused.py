@@ -1,6 +1,8 @@
 """Tests of the fused layers: equal to torch's and to float64, dropout included, and refused where they would be wrong."""
 
+import itertools
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from torch import nn
 
 from rnncore.errors import Unavailable
 from rnncore.forecast import compiled, fused
-from rnncore.forecast.fused import FusedLayers, fused_kernels
+from rnncore.forecast.device import cpu_threads
+from rnncore.forecast.fused import FusedLayers, fused_kernels, timed_passes
+from rnncore.forecast.laps import PHASES, of_given_threads
 from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
 from tests import reference
 
@@ -114,6 +118,53 @@ def test_equal_threads_give_equal_bits(cell: Cell) -> None:
         )
 
     assert all(torch.equal(one, other) for one, other in zip(once(), once(), strict=True))
+
+
+# Where the time goes
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_timed_passes_tell_phases_and_change_no_bit(cell: Cell, dropout: float, threads: int) -> None:
+    hours, layers = 5, 2
+    module, inputs = (
+        _module(cell, 2, 8, layers, dropout),
+        torch.randn(9, hours, 2, generator=torch.Generator().manual_seed(3)),
+    )
+    fused_layers = FusedLayers(module, fused_kernels())
+
+    def once() -> list[torch.Tensor]:
+        torch.manual_seed(7)
+        states = fused_layers.states(inputs, hours)
+        return [part.clone() for part in _states_and_gradients(states, torch.ones(9, hours, 8), *module.parameters())]
+
+    with cpu_threads(threads):
+        plain = once()
+        with timed_passes() as passes:
+            began_s = time.perf_counter()
+            timed = once()
+            wall_s = time.perf_counter() - began_s
+        once()
+    assert all(torch.equal(one, other) for one, other in zip(plain, timed, strict=True))
+    assert {name: len(laps) for name, laps in passes.items()} == {"FusedLayer": layers, "FusedLayerBackward": layers}
+    for name, of_layers in passes.items():
+        drops = []
+        for laps in of_layers:
+            assert laps.shape == (threads, len(PHASES), 2)
+            assert (laps >= 0).all()
+            given = of_given_threads(laps)
+            times = dict(zip(PHASES, given[:, :, 1].astype(int).T.tolist(), strict=True))
+            for phase in ("input products", "recurrent products", "gates"):
+                assert times[phase] == [hours] * len(given), (name, phase)
+            for phase in ("head", "waiting at barriers", "copies and layout"):
+                assert times[phase] == [0] * len(given), (name, phase)
+            drops.append(times["dropout"][0])
+            assert given[:, :, 0].sum(axis=1) == pytest.approx(given[0, :, 0].sum(), rel=0.01, abs=1e-6)
+        # Nothing is dropped below the first layer; a gradient is dropped once more on its way down.
+        of_upper = 0 if not dropout else hours if name == "FusedLayer" else 2 * hours
+        assert sorted(drops) == [0, of_upper]
+    assert sum(of_given_threads(laps)[0, :, 0].sum() for laps in itertools.chain(*passes.values())) <= wall_s * 1.01
 
 
 # Dropout

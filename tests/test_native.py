@@ -1,5 +1,7 @@
 """Tests of our forward kernel: the same numbers as float64 at every size, team and block, and refused where it is wrong."""
 
+import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast import compiled
+from rnncore.forecast.laps import PHASES, of_given_threads
 from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.series import Float32Array
+from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.runtimes import native
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import float64_forecast
+from rnncore.runtimes.native import PackedForecaster
 from tests import reference
 
 TOLERANCE = 3e-6
@@ -122,6 +126,121 @@ def test_windows_of_other_features_are_refused() -> None:
         runtime.predict(_inputs(2, 3, 4))
 
 
+# Where the time goes
+
+
+def _timed(packed: PackedForecaster) -> FloatArray:
+    """Return the laps of one run. Shape (threads given, phases, 2)."""
+    return of_given_threads(packed._timed(packed.run)[2])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(0, 40),
+    hours=st.integers(1, 12),
+    hidden=st.sampled_from([1, 15, 16, 33]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+    has_state=st.booleans(),
+)
+def test_timing_the_phases_changes_no_bit_of_forecasts_and_states(
+    cell: Cell, windows: int, hours: int, hidden: int, layers: int, threads: int, has_state: bool
+) -> None:
+    packed = PackedForecaster(_model(ForecasterConfig(cell, 3, hidden, layers)), native.forward_kernel(), threads)
+    of_layer = (2, windows, hidden) if cell == "lstm" else (windows, hidden)
+    inputs, found = _inputs(windows, hours, 3), []
+    for run in (packed.run, lambda: _timed(packed)):
+        state = np.full((layers, *of_layer), 0.25, dtype=np.float32) if has_state else None
+        packed.bind(inputs, state)
+        run()
+        found.append((packed.output.tobytes(), b"" if state is None else state.tobytes()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(windows=st.integers(0, 40), hours=st.integers(1, 12), hidden=st.sampled_from([1, 16, 33]), threads=st.integers(1, 5))
+def test_every_thread_accounts_for_the_whole_call(cell: Cell, windows: int, hours: int, hidden: int, threads: int) -> None:
+    packed = PackedForecaster(_model(ForecasterConfig(cell, 3, hidden, 2)), native.forward_kernel(), threads)
+    packed.bind(_inputs(windows, hours, 3))
+    _, wall_s, laps = packed._timed(packed.run)
+    assert laps.shape == (threads, len(PHASES), 2)
+    assert (laps >= 0).all()
+    assert (laps[laps[:, :, 1] == 0] == 0).all()
+    of_threads_s = of_given_threads(laps)[:, :, 0].sum(axis=1)
+    assert len(of_threads_s) >= 1
+    np.testing.assert_allclose(of_threads_s, of_threads_s[0], rtol=0.01, atol=1e-6)
+    assert of_threads_s[0] <= wall_s * 1.01
+
+
+def _times(laps: FloatArray) -> dict[str, list[int]]:
+    """Return how often each phase ran, thread by thread."""
+    return {phase: laps[:, place, 1].astype(int).tolist() for place, phase in enumerate(PHASES)}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_that_share_units_meet_after_each_hour_of_each_layer(cell: Cell) -> None:
+    packed = PackedForecaster(_model(ForecasterConfig(cell, 5, 64, 2)), native.forward_kernel(), 2)
+    # One window has 128 hours to a chunk.
+    packed.bind(_inputs(1, 130, 5))
+    laps = _timed(packed)
+    if len(laps) < 2:
+        pytest.skip("the system gives one thread")
+    times, groups = _times(laps), 64 // native.forward_kernel().lanes
+    assert times["input products"] == [2 * 2] * 2
+    assert times["waiting at barriers"] == [2 * (130 + 2)] * 2
+    assert times["recurrent products"] == times["gates"] == [2 * 130 * groups // 2] * 2
+    assert times["waiting at start and end"] == [1, 1]
+    assert times["dropout"] == [0, 0]
+
+
+def test_a_thread_without_work_waits_through_the_whole_call() -> None:
+    packed = PackedForecaster(_model(ForecasterConfig("gru", 5, 3, 1)), native.forward_kernel(), 3)
+    packed.bind(_inputs(1, 50, 5))
+    laps = _timed(packed)
+    busy, *idle = laps[:, :, 0]
+    assert busy[PHASES.index("gates")] > 0
+    for phases_s in idle:
+        assert phases_s[:-1].sum() == 0
+        assert phases_s[-1] == pytest.approx(busy.sum(), rel=0.01, abs=1e-6)
+
+
+def test_laps_begin_anew_with_each_call_and_end_with_it() -> None:
+    packed = PackedForecaster(_model(ForecasterConfig("lstm", 5, 20, 2)), native.forward_kernel(), 1)
+    packed.bind(_inputs(9, 7, 5))
+    first = {op.name: op.calls for op in packed.evidence(packed.run).ops}
+
+    def fail() -> None:
+        packed.run()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        packed.evidence(fail)
+    plain = packed._forward, packed._arguments
+    assert {op.name: op.calls for op in packed.evidence(packed.run).ops} == first
+    assert (packed._forward, packed._arguments) == plain
+    assert packed._forward is native.forward_kernel().forwards["fp32"]
+    packed.run()
+
+
+def test_a_trace_has_the_phases_of_each_thread_on_a_track_of_its_own(tmp_path: Path) -> None:
+    packed = PackedForecaster(_model(ForecasterConfig("gru", 5, 64, 2)), native.forward_kernel(), 2)
+    packed.bind(_inputs(1, 20, 5))
+    evidence = packed.evidence(packed.run, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    bars = [event for event in events if event["ph"] == "X"]
+    assert {event["tid"] for event in bars} == set(names)
+    assert names[0] == "calls"
+    assert names[1] == "thread 1, sums by phase"
+    assert {event["name"] for event in bars if event["tid"] == 0} == {evidence.kernel}
+    assert {event["name"] for event in bars if event["tid"] > 0} == {op.name for op in evidence.ops}
+    (call, *_) = (event for event in bars if event["tid"] == 0)
+    inside = [event for event in bars if event["tid"] == 1 and event["ts"] < call["ts"] + call["dur"]]
+    assert sum(event["dur"] for event in inside) <= call["dur"] * 1.01
+    for one, other in itertools.pairwise(inside):
+        assert other["ts"] == pytest.approx(one["ts"] + one["dur"])
+
+
 # In bf16
 
 
@@ -198,6 +317,20 @@ def test_every_way_to_share_the_work_gives_the_same_bits_in_bf16(cell: Cell, win
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("windows", "threads"), [(1, 2), (100, 1), (300, 2)])
+def test_timing_the_phases_changes_no_bit_in_bf16(cell: Cell, windows: int, threads: int) -> None:
+    _needs_tiles()
+    packed = PackedForecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), native.forward_kernel(), threads, "bf16")
+    packed.bind(_inputs(windows, 9, 5))
+    packed.run()
+    plain = packed.output.copy()
+    times = _times(_timed(packed))
+    np.testing.assert_array_equal(packed.output, plain)
+    assert times["recurrent products"] == times["gates"]
+    assert min(times["gates"]) > 0
+
+
 def test_in_bf16_what_is_no_number_stays_none_and_touches_no_other_window() -> None:
     _needs_tiles()
     model, inputs = _model(ForecasterConfig("gru", 2, 20, 2)), _inputs(30, 4, 2)
@@ -271,5 +404,10 @@ def test_the_kernel_is_right_on_older_cpus_too(flags: str, empty_cache: Path, mo
     monkeypatch.setattr(compiled, "_FLAGS", compiled._FLAGS.replace("-march=native", flags))
     for cell in CELLS:
         model, inputs = _model(ForecasterConfig(cell, 5, 37, 2), std=0.2), _inputs(50, 20, 5)
-        found = _forecast(model, inputs, 2)
+        packed = PackedForecaster(model, native.forward_kernel(), 2)
+        packed.bind(inputs)
+        packed.run()
+        found = packed.output.copy()
         assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
+        assert _timed(packed)[:, PHASES.index("gates")].min() > 0
+        np.testing.assert_array_equal(packed.output, found)

@@ -10,27 +10,33 @@ import pytest
 import torch
 
 import rnncore.runtimes.torch as torch_runtime
+from rnncore.compare.runs import Record
+from rnncore.errors import ConfigError
+from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.training import Implementation, ResidentWindows, TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows
-from rnncore.measure.profile import (
-    CATEGORIES,
+from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
+from rnncore.report.charts import profile_chart
+from rnncore.runtimes.base import (
     COPIES,
     DATA,
     FUSED_LAYER,
     INPUT_GEMM,
+    KINDS,
     OPTIMISER,
     OTHER,
-    OUTSIDE_OPS,
     OVERHEAD,
     POINTWISE,
     RECURRENT_GEMM,
-    category,
-    function_evidence,
-    profile_table,
+    WAITING,
+    Evidence,
+    OpTime,
+    calls_to_profile,
+    mean_times,
+    shapes_text,
 )
-from rnncore.runtimes.base import Evidence, OpTime, calls_to_profile, mean_times, shapes_text
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.torch import torch_evidence
@@ -64,7 +70,7 @@ def _present(table: dict[str, Any]) -> set[str]:
 
 
 def _assert_adds_up(table: dict[str, Any]) -> None:
-    assert list(table["shares_pct"]) == list(CATEGORIES)
+    assert list(table["shares_pct"]) == list(KINDS)
     assert sum(table["shares_pct"].values()) == pytest.approx(100)
     assert min(table["shares_pct"].values()) >= 0
     assert json.loads(json.dumps(table)) == table
@@ -116,13 +122,77 @@ def test_a_training_step_also_has_data_and_optimiser(
     assert {OPTIMISER, DATA, POINTWISE, COPIES, OVERHEAD} <= _present(table)
     expected = {("gru", "aten"): "ATen loop", ("lstm", "aten"): "oneDNN LSTM"}
     assert found.kernel == expected.get((cell, implementation), f"rnncore {cell.upper()}")
-    if found.kernel == "ATen loop":
-        assert {RECURRENT_GEMM, INPUT_GEMM} <= _present(table)
-    else:
+    if found.kernel == "oneDNN LSTM":
         assert FUSED_LAYER in _present(table)
+    else:
+        assert {RECURRENT_GEMM, INPUT_GEMM} <= _present(table)
+        assert FUSED_LAYER not in _present(table)
     # Only the head's products have no category of their own.
     heads = {op.name for op in found.ops if category(op, BATCH, LOOKBACK) == OTHER}
     assert heads <= {"aten::addmm", "aten::mm", "aten::linear", "aten::matmul"}
+    _assert_adds_up(table)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_our_layers_in_training_tell_their_phases_layer_by_layer(cell: str, small_dataset: Dataset) -> None:
+    windows = make_windows(small_dataset, WindowConfig(lookback=LOOKBACK))
+    trainer = Trainer(_model(cell), windows, TrainConfig(batch_size=BATCH, implementation="fused"), CPU)
+    start = trainer.epoch_order(0)[:BATCH]
+    with cpu_threads(1):
+        ops = torch_evidence(lambda: trainer.train_step(start, 0), cell, CPU).ops
+    for name in ("FusedLayer", "FusedLayerBackward"):
+        for phase, kind in (("input products", INPUT_GEMM), ("recurrent products", RECURRENT_GEMM), ("gates", POINTWISE)):
+            layers = [op for op in ops if op.name == f"{name} {phase}"]
+            assert [(op.where, op.calls, category(op, BATCH, LOOKBACK)) for op in layers] == [
+                ("rnncore", LOOKBACK, kind)
+            ] * LAYERS
+            # By the shapes of its inputs it is seen which layer it is.
+            assert len({op.shapes for op in layers}) == LAYERS
+        around = [op for op in ops if op.name == name]
+        assert {category(op, BATCH, LOOKBACK) for op in around} == {OVERHEAD}
+        waits = [op for op in ops if op.name == f"{name} waiting at start and end"]
+        assert {category(op, BATCH, LOOKBACK) for op in waits} == {WAITING}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_our_kernel_tells_where_its_time_goes_by_kind(cell: str) -> None:
+    with open_runtime("rnncore", _model(cell), "cpu", "fp32", 1) as runtime:
+        runtime.bind(torch.rand(BATCH, LOOKBACK, 5).numpy())
+        found = runtime.evidence()
+    table = profile_table(found, BATCH, LOOKBACK)
+    assert {op["op"]: op["category"] for op in table["ops"] if op["op"] not in (OTHER, OUTSIDE_OPS)}.items() <= {
+        "copies and layout": COPIES,
+        "input products": INPUT_GEMM,
+        "recurrent products": RECURRENT_GEMM,
+        "gates": POINTWISE,
+        "head": OTHER,
+        "waiting at start and end": WAITING,
+    }.items()
+    assert {RECURRENT_GEMM, INPUT_GEMM, POINTWISE, COPIES, OVERHEAD} <= _present(table)
+    times = {op.name: op.calls for op in found.ops}
+    # The hours of so few windows are one chunk for each layer.
+    assert times["input products"] == LAYERS
+    assert times["recurrent products"] == times["gates"]
+    assert times["gates"] % (LAYERS * LOOKBACK) == 0
+    assert times["head"] == 1
+    shapes = {op.name: op.shapes for op in found.ops}
+    gates = HIDDEN * {"gru": 3, "lstm": 4}[cell]
+    hours = BATCH * LOOKBACK
+    assert shapes["input products"] == f"[{hours}, 5] [5, {gates}] [{hours}, {HIDDEN}] [{HIDDEN}, {gates}]"
+    assert shapes["recurrent products"] == f"[{BATCH}, {HIDDEN}] [{HIDDEN}, {gates}]"
+    _assert_adds_up(table)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_phases_of_our_kernel_make_up_most_of_a_large_call_and_never_more_than_it(cell: str) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=128, num_layers=2)
+    with open_runtime("rnncore", new_forecaster(config, seed=1).eval(), "cpu", "fp32", 2) as runtime:
+        runtime.bind(torch.rand(64, 48, 5).numpy())
+        found = runtime.evidence()
+    phases_s = sum(op.self_s for op in found.ops)
+    assert 0.5 * found.wall_s < phases_s <= found.wall_s * (1 + 1e-6)
+    table = profile_table(found, 64, 48)
+    assert "note" not in table
     _assert_adds_up(table)
 
 
@@ -252,6 +322,20 @@ def test_an_operation_has_one_category(name: str, shapes: str, calls: int, expec
     assert category(OpTime(name, "cpu", calls, 1e-3, shapes), batch_size=1, lookback=90) == expected
 
 
+def test_the_kind_that_a_runtime_names_is_believed_whatever_the_name() -> None:
+    for kind in KINDS:
+        assert category(OpTime("aten::tanh", "cpu", 1, 1e-3, kind=kind), batch_size=1, lookback=90) == kind
+    with pytest.raises(ConfigError, match=r"operation 'run' is of kind 'gemm'; allowed: recurrent GEMM, .*, other, or None"):
+        OpTime("run", "cpu", 1, 1e-3, kind="gemm")
+
+
+def test_each_kind_has_a_colour_of_its_own() -> None:
+    table = profile_table(_evidence(OpTime("aten::mm", "cpu", 1, 1.0), wall_s=1.0), BATCH, LOOKBACK)
+    chart = profile_chart([Record("a::b[c]", "inference", (1.0,), {"profile": table})]).to_dict()
+    colours = chart["encoding"]["color"]["scale"]["range"]
+    assert len(set(colours)) == len(colours) >= len(KINDS)
+
+
 def test_products_of_calls_with_several_batches_are_not_guessed() -> None:
     product = OpTime("aten::mm", "cpu", 90, 1e-3, "[32, 64] [64, 192]")
     assert category(product, batch_size=None, lookback=24) == OTHER
@@ -303,6 +387,8 @@ def test_small_operations_are_added_up() -> None:
 def test_equal_operations_of_several_calls_become_their_mean() -> None:
     ops = [OpTime("a", "cpu", 1, 1.0, "[2]"), OpTime("b", "cpu", 1, 5.0), OpTime("a", "cpu", 1, 2.0, "[2]")]
     assert mean_times(ops, calls=2) == (OpTime("b", "cpu", 0.5, 2.5), OpTime("a", "cpu", 1.0, 1.5, "[2]"))
+    waits = [OpTime("a", "cpu", 1, 1.0, kind=WAITING), OpTime("a", "cpu", 1, 2.0, kind=WAITING), OpTime("a", "cpu", 1, 1.0)]
+    assert mean_times(waits, calls=1) == (OpTime("a", "cpu", 2, 3.0, kind=WAITING), OpTime("a", "cpu", 1, 1.0))
 
 
 @pytest.mark.parametrize(("call_s", "calls"), [(1e-6, 3), (0.09, 2), (0.15, 1), (10.0, 1)])

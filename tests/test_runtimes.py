@@ -315,7 +315,7 @@ def test_evidence_counts_the_operations_of_one_call_and_leaves_the_runtime_as_it
     operation, calls = {
         "onnxruntime": (cell.upper(), LAYERS),
         "openvino": (f"{cell.upper()}Sequence", LAYERS),
-        "rnncore": ("forward", 1),
+        "rnncore": ("head", 1),
     }.get(runtime_name, (f"aten::{cell}", 1))
     assert sum(op.calls for op in found.ops if op.name == operation) == calls
 

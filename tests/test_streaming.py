@@ -1,6 +1,7 @@
 """Tests of streams: step by step the same as one long window, and scored on the hours that they were asked for."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_the_first_tested_hour_is_forecast_as_by_its_window_and_later_ones_with_
         last = windows.to_mw(zone, start[-1:], predict(since))
         np.testing.assert_allclose(found[zone.name][-1:], last, rtol=1e-5)
         assert not np.allclose(found[zone.name][-1:], by_windows[zone.name][-1:], rtol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("torch", "ATen loop"), ("rnncore", "rnncore GRU, ")])
+def test_a_stream_tells_what_a_step_runs(name: str, kernel: str, tmp_path: Path) -> None:
+    model = new_forecaster(ForecasterConfig("gru", 4, 20, 2), seed=0)
+    trace = tmp_path / "trace.json"
+    with open_stream(name, model, 3, threads=1) as stream:
+        found = stream.evidence(np.ones((3, 4), dtype=np.float32), trace)
+    assert found.kernel.startswith(kernel)
+    assert len(found.ops) > 3
+    assert "step" not in {op.name for op in found.ops}
+    assert trace.is_file()
 
 
 def test_an_unknown_stream_is_refused() -> None:

@@ -41,7 +41,7 @@ def compiled_library(package: str, name: str) -> Path:
     if compiler is None:
         raise Unavailable("there is no C compiler")
     command = shlex.split(compiler)
-    source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8")
+    source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8").replace(*_laps())
     flags = _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else "")
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
@@ -49,6 +49,11 @@ def compiled_library(package: str, name: str) -> Path:
     if not library.is_file():
         _compile(command, flags, source, library)
     return library
+
+
+def _laps() -> tuple[str, str]:
+    """Return the line that asks for the header of all kernels, and the header: they reach the compiler as one text."""
+    return '#include "laps.h"\n', (resources.files(__package__) / "laps.h").read_text(encoding="utf-8")
 
 
 def _compile(command: list[str], flags: str, source: str, library: Path) -> None:

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "laps.h"
+
 typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                         const int *, const float *, const int *, const float *, float *, const int *);
 
@@ -196,46 +198,64 @@ static void lstm_hour_back(const float *gates, float *grads, const float *before
  * bias (4 H); a GRU's third quarter is that of the new gate's recurrent part, its fourth that of its input part. h (T + 1, B,
  * H), h[0] given. gates (T, B, 4 H). cell (T + 1, B, H), cell[0] given; null for a GRU. dropped: the probability that an input
  * is dropped. hour (threads, block, 4 H): what one hour's products give, which stays in a core's own cache. scratch (threads,
- * block, F), where inputs are dropped. */
+ * block, F), where inputs are dropped. phases: null, or zeros (threads, PHASES, 2), that take the seconds of each thread in
+ * each phase (laps.h), and how often it ran. */
 void layer_forward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
                    const float *w_h, const float *bias, float *h, float *cell, float *gates, float *hour, float *scratch,
-                   float dropped, uint32_t seed, int B, int T, int F, int H, int block) {
-    int blocks = (B + block - 1) / block;
+                   float dropped, uint32_t seed, int B, int T, int F, int H, int block, double *phases) {
+    int blocks = (B + block - 1) / block, given = 0;
+    moment_t begun = phases ? moment_now() : (moment_t){0};
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int k = 0; k < blocks; k++) {
         int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
         float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
+        laps_t watch, *laps = phases ? start_laps(&watch) : 0;
+        /* Thread 0 has the first block. */
+        if (k == 0) given = omp_get_num_threads();
         for (int t = 0; t < T; t++) {
             int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
             const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
+            if (dropped > 0.0f) lap(laps, DROPOUT);
             if (cell) {
                 product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, g, 4 * H);
+                lap(laps, STATE_PRODUCTS);
                 product(sgemm, rows, 4 * H, F, x_t, step, w_x, 4 * H, 1.0f, g, 4 * H);
+                lap(laps, INPUT_PRODUCTS);
                 lstm_hour(g, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
             } else {
                 product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, g, 4 * H);
+                lap(laps, STATE_PRODUCTS);
                 product(sgemm, rows, 2 * H, F, x_t, step, w_x, 3 * H, 1.0f, g, 4 * H);
                 product(sgemm, rows, H, F, x_t, step, w_x + 2 * H, 3 * H, 0.0f, g + 3 * H, 4 * H);
+                lap(laps, INPUT_PRODUCTS);
                 gru_hour(g, gates + 4 * at, bias, h + at, h + next, rows, H);
             }
+            lap(laps, GATES);
         }
+        if (laps) keep_laps(laps, phases, thread);
     }
+    if (phases) end_laps(begun, phases, given);
 }
 
 /* grad_out: gradient of the states of the last hours, from hour first_out on: (T - first_out, B, H). grad (B, H) and grad_cell
  * (B, H; null for a GRU): zeros; spent. w_x (G H, F) and w_h (G H, H), as torch has them. grad_x (T, B, F) or null. By
  * thread, zeros: grad_w_x (threads, F, G H), grad_w_h (threads, H, G H), and grad_bias (threads, 4 H) in float64. sums
- * (threads, 4 H). hour (threads, block, 4 H) as in the forward pass. */
+ * (threads, 4 H). hour (threads, block, 4 H) and phases as in the forward pass. */
 void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
                     const float *w_h, const float *h, const float *cell, const float *gates, float *hour, float *grad,
-                    float *grad_cell, const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h, double *grad_bias,
-                    float *sums, float *scratch, float dropped, uint32_t seed, int B, int T, int F, int H, int block) {
-    int blocks = (B + block - 1) / block, G = cell ? 4 : 3;
+                    float *grad_cell, const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h,
+                    double *grad_bias, float *sums, float *scratch, float dropped, uint32_t seed, int B, int T, int F, int H,
+                    int block, double *phases) {
+    int blocks = (B + block - 1) / block, G = cell ? 4 : 3, given = 0;
+    moment_t begun = phases ? moment_now() : (moment_t){0};
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int k = 0; k < blocks; k++) {
         int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
         float *dw_x = grad_w_x + (int64_t)thread * G * H * F, *dw_h = grad_w_h + (int64_t)thread * G * H * H;
         float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
+        laps_t watch, *laps = phases ? start_laps(&watch) : 0;
+        /* Thread 0 has the first block. */
+        if (k == 0) given = omp_get_num_threads();
         double *db = grad_bias + (int64_t)thread * 4 * H;
         float *sum = sums + (int64_t)thread * 4 * H, *dh = grad + (int64_t)first * H;
         for (int t = T - 1; t >= 0; t--) {
@@ -243,19 +263,24 @@ void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window
             const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
             const float *out = t >= first_out ? grad_out + at - (int64_t)first_out * B * H : 0;
             float *dx = grad_x ? grad_x + ((int64_t)t * B + first) * F : 0;
+            if (dropped > 0.0f) lap(laps, DROPOUT);
             memset(sum, 0, sizeof(float) * 4 * H);
             if (cell) {
                 const float *c_next = cell + at + (int64_t)B * H;
                 lstm_hour_back(gates + 4 * at, g, cell + at, c_next, dh, grad_cell + (int64_t)first * H, out, sum, rows, H);
+                lap(laps, GATES);
                 product(sgemm, rows, H, 4 * H, g, 4 * H, w_h, H, 0.0f, dh, H);
                 product_sum(sgemm, H, 4 * H, rows, h + at, H, g, 4 * H, dw_h, 4 * H);
+                lap(laps, STATE_PRODUCTS);
                 product_sum(sgemm, F, 4 * H, rows, x_t, step, g, 4 * H, dw_x, 4 * H);
                 if (dx) product(sgemm, rows, F, 4 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
             } else {
                 int64_t new_gate = (int64_t)2 * H * F;
                 gru_hour_back(gates + 4 * at, g, h + at, dh, out, sum, rows, H);
+                lap(laps, GATES);
                 product(sgemm, rows, H, 3 * H, g, 4 * H, w_h, H, 1.0f, dh, H);
                 product_sum(sgemm, H, 3 * H, rows, h + at, H, g, 4 * H, dw_h, 3 * H);
+                lap(laps, STATE_PRODUCTS);
                 product_sum(sgemm, F, 2 * H, rows, x_t, step, g, 4 * H, dw_x, 3 * H);
                 product_sum(sgemm, F, H, rows, x_t, step, g + 3 * H, 4 * H, dw_x + 2 * H, 3 * H);
                 if (dx) {
@@ -263,9 +288,14 @@ void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window
                     product(sgemm, rows, F, H, g + 3 * H, 4 * H, w_x + new_gate, F, 1.0f, dx, F);
                 }
             }
-            if (dx && dropped > 0.0f)
+            lap(laps, INPUT_PRODUCTS);
+            if (dx && dropped > 0.0f) {
                 for (int b = 0; b < rows; b++) drop(dx + (int64_t)b * F, dx + (int64_t)b * F, F, seed, t, first + b, dropped);
+                lap(laps, DROPOUT);
+            }
             for (int j = 0; j < 4 * H; j++) db[j] += sum[j];
         }
+        if (laps) keep_laps(laps, phases, thread);
     }
+    if (phases) end_laps(begun, phases, given);
 }

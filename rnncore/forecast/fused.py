@@ -11,7 +11,7 @@ is missing, `fused_kernels` says which.
 import contextlib
 import ctypes
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.compiled import compiled_library
+from rnncore.forecast.laps import no_laps
+from rnncore.forecast.series import FloatArray
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
 _BLOCK_GATES = 128 * 1024
@@ -48,9 +50,9 @@ class Kernels:
         dropout: list[Any] = [ctypes.c_float, ctypes.c_uint32]
         inputs: list[Any] = [pointer, integer, pointer, long, long]
         self.forward = library.layer_forward
-        self.forward.argtypes = [*inputs, *[pointer] * 8, *dropout, *[integer] * 5]
+        self.forward.argtypes = [*inputs, *[pointer] * 8, *dropout, *[integer] * 5, pointer]
         self.backward = library.layer_backward
-        self.backward.argtypes = [*inputs, *[pointer] * 9, integer, *[pointer] * 6, *dropout, *[integer] * 5]
+        self.backward.argtypes = [*inputs, *[pointer] * 9, integer, *[pointer] * 6, *dropout, *[integer] * 5, pointer]
         for function in (self.forward, self.backward):
             function.restype = None
 
@@ -96,6 +98,35 @@ def _why_wrong(kernels: Kernels) -> str | None:
             if not (answers[0] - answers[1]).abs().max() <= _CHECKED_TO * answers[0].abs().max():
                 return f"a {kind.__name__} of theirs gives other answers than torch's"
     return None
+
+
+# Filled while passes are timed, which is rare.
+_timed_passes: dict[str, list[FloatArray]] | None = None
+
+
+@contextlib.contextmanager
+def timed_passes() -> Iterator[dict[str, list[FloatArray]]]:
+    """Time the phases of all layers' passes meanwhile, inside the kernels.
+
+    Yields:
+        The laps of each pass in the order in which they ran, by the name that torch's profiler has for it: `FusedLayer`
+        or `FusedLayerBackward`. Shape (threads, phases, 2) each, as `rnncore.forecast.laps` reads them.
+    """
+    global _timed_passes
+    before, _timed_passes = _timed_passes, {"FusedLayer": [], "FusedLayerBackward": []}
+    try:
+        yield _timed_passes
+    finally:
+        _timed_passes = before
+
+
+def _new_laps(name: str, threads: int) -> int | None:
+    """Return where the kernel is to write the laps of a pass; None, and it takes none, unless passes are timed."""
+    if _timed_passes is None:
+        return None
+    laps = no_laps(threads)
+    _timed_passes[name].append(laps)
+    return laps.ctypes.data
 
 
 class FusedLayers:
@@ -198,7 +229,7 @@ class FusedLayer(torch.autograd.Function):
         by_input, by_state = weight_ih.t().contiguous(), weight_hh.t().contiguous()
         layers.kernels.forward(
             *(layers.kernels.sgemm, threads, _at(x), *steps, _at(by_input), _at(by_state), _at(bias), _at(h), _at(cell)),
-            *(_at(gates), _at(hour), _at(scratch), dropped, seed, *sizes),
+            *(_at(gates), _at(hour), _at(scratch), dropped, seed, *sizes, _new_laps("FusedLayer", threads)),
         )
         ctx.save_for_backward(x, weight_ih, weight_hh)
         ctx.held = (layers, layers.passes, layer, h, cell, gates, hour, scratch)
@@ -225,7 +256,7 @@ class FusedLayer(torch.autograd.Function):
         layers.kernels.backward(
             *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(h), _at(cell), _at(gates)),
             *(_at(hour), _at(grad), _at(grad_cell), _at(grad_out), hours - last, _at(grad_x), _at(grad_ih), _at(grad_hh)),
-            *(_at(grad_bias), _at(sums), _at(scratch), dropped, seed, *sizes),
+            *(_at(grad_bias), _at(sums), _at(scratch), dropped, seed, *sizes, _new_laps("FusedLayerBackward", threads)),
         )
         both = grad_bias.sum(0).float()
         grad_b_ih, grad_b_hh = both, both.clone()

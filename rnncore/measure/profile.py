@@ -10,28 +10,31 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from rnncore.runtimes.base import Evidence, OpTime, mean_times
+from rnncore.runtimes.base import (
+    COPIES,
+    DATA,
+    FUSED_LAYER,
+    INPUT_GEMM,
+    KINDS,
+    OPTIMISER,
+    OTHER,
+    OVERHEAD,
+    POINTWISE,
+    RECURRENT_GEMM,
+    Evidence,
+    OpTime,
+    mean_times,
+)
 
-RECURRENT_GEMM = "recurrent GEMM"
-INPUT_GEMM = "input GEMM"
-FUSED_LAYER = "recurrent layer (fused)"
-POINTWISE = "pointwise"
-COPIES = "copies and layout"
-OPTIMISER = "optimiser"
-DATA = "data"
-OVERHEAD = "framework overhead"
-OTHER = "other"
-CATEGORIES = (RECURRENT_GEMM, INPUT_GEMM, FUSED_LAYER, POINTWISE, COPIES, OPTIMISER, DATA, OVERHEAD, OTHER)
-
-# What an operation is, by its name in torch (without "aten::" and outer underscores), ONNX or OpenVINO. A product is an
-# input or a recurrent GEMM by its shapes.
+# What an operation is where its runtime does not say so itself, by its name in torch (without "aten::" and outer
+# underscores), ONNX or OpenVINO. A product is an input or a recurrent GEMM by its shapes.
 _PRODUCT = "product"
 _OPERATIONS = {
     _PRODUCT: "addmm addmv baddbmm bmm linear matmul mm mv Gemm MatMul FusedGemm FusedMatMul MatMulInteger "
     "MatMulIntegerToFloat DynamicQuantizeMatMul FullyConnected",
     # Products and pointwise part in one kernel, or one call of cuDNN.
     FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward GRU LSTM RNN DynamicQuantizeLSTM "
-    "GRUSequence LSTMSequence RNNSequence FusedLayer FusedLayerBackward",
+    "GRUSequence LSTMSequence RNNSequence",
     POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
     "mse_loss_backward mul native_dropout native_dropout_backward neg pow randint random reciprocal relu rsub sigmoid "
     "sigmoid_backward "
@@ -86,7 +89,7 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
         lookback: Hours in a window, T.
 
     Returns:
-        `wall_s`, host seconds of one profiled call. `shares_pct`, percent by category, all categories, summing to 100.
+        `wall_s`, host seconds of one profiled call. `shares_pct`, percent by category, all of `KINDS`, summing to 100.
         `ops`, longest first: `op`, `where`, `shapes`, `category`, `calls` and `self_s`, the small ones as one op `other`.
         `trace`, None: the caller knows where it is. `note`, only where the shares need one.
     """
@@ -100,7 +103,7 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
     return {
         "wall_s": evidence.wall_s,
         "shares_pct": {
-            name: 100 * math.fsum(row["self_s"] for row in rows if row["category"] == name) / whole_s for name in CATEGORIES
+            name: 100 * math.fsum(row["self_s"] for row in rows if row["category"] == name) / whole_s for name in KINDS
         },
         "ops": _listed(rows, LISTED_PCT / 100 * evidence.wall_s),
         "trace": None,
@@ -109,13 +112,15 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
 
 
 def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
-    """Say what an operation is for.
+    """Say what an operation is for: what its runtime says, else what its name and shapes tell.
 
     Args:
         op: The operation.
         batch_size: Windows in a call, B.
         lookback: Hours in a window, T.
     """
+    if op.kind is not None:
+        return op.kind
     if op.where == PYTHON:
         return DATA
     if op.name == OUTSIDE_OPS:

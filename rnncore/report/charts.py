@@ -16,7 +16,7 @@ from rnncore.report.learning import curve_of, learners, name_of
 from rnncore.report.tables import BASELINE_NAMES, cell_name, how, time_unit, times, valid
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00"]
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
 SCALE = 2.0
 
 # Ceilings, baselines and roofs: there to be compared with, not looked at first.

@@ -16,6 +16,19 @@ from rnncore.forecast.series import Float32Array
 # A forecaster in memory, of ours or any module from (B, T, F) to (B, L); or the ONNX file exported from one.
 Source = nn.Module | Path
 
+# What an operation is for, whatever its runtime calls it.
+RECURRENT_GEMM = "recurrent GEMM"
+INPUT_GEMM = "input GEMM"
+FUSED_LAYER = "recurrent layer (fused)"
+POINTWISE = "pointwise"
+COPIES = "copies and layout"
+OPTIMISER = "optimiser"
+DATA = "data"
+OVERHEAD = "framework overhead"
+WAITING = "waiting"
+OTHER = "other"
+KINDS = (RECURRENT_GEMM, INPUT_GEMM, FUSED_LAYER, POINTWISE, COPIES, OPTIMISER, DATA, OVERHEAD, WAITING, OTHER)
+
 # Profiled calls: several of a short one, whose times scatter; few enough that a trace stays small.
 PROFILED_S = 0.2
 MAX_PROFILED_CALLS = 3
@@ -31,6 +44,10 @@ class OpTime:
         calls: Times it ran.
         self_s: Seconds in it, without the operations that it calls.
         shapes: Shapes of its inputs, as `shapes_text` writes them; empty where they are not known.
+        kind: One of `KINDS`; None leaves it to the name and the shapes.
+
+    Raises:
+        ConfigError: If the kind is another.
     """
 
     name: str
@@ -38,6 +55,11 @@ class OpTime:
     calls: float
     self_s: float
     shapes: str = ""
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is not None and self.kind not in KINDS:
+            raise ConfigError(f"operation {self.name!r} is of kind {self.kind!r}; allowed: {', '.join(KINDS)}, or None.")
 
 
 @dataclass(frozen=True)
@@ -136,7 +158,7 @@ def calls_to_profile(call_s: float) -> int:
 
 
 def mean_times(ops: Iterable[OpTime], calls: int) -> tuple[OpTime, ...]:
-    """Add up operations of equal name, place and shapes, and divide by the number of calls.
+    """Add up operations of equal name, place, shapes and kind, and divide by the number of calls.
 
     Args:
         ops: Every time that an operation ran, in all calls.
@@ -145,13 +167,14 @@ def mean_times(ops: Iterable[OpTime], calls: int) -> tuple[OpTime, ...]:
     Returns:
         One entry per operation and call, longest first.
     """
-    sums: dict[tuple[str, str, str], tuple[float, float]] = {}
+    sums: dict[tuple[str, str, str, str | None], tuple[float, float]] = {}
     for op in ops:
-        key = op.name, op.where, op.shapes
+        key = op.name, op.where, op.shapes, op.kind
         times, self_s = sums.get(key, (0.0, 0.0))
         sums[key] = times + op.calls, self_s + op.self_s
     means = [
-        OpTime(name, where, times / calls, self_s / calls, shapes) for (name, where, shapes), (times, self_s) in sums.items()
+        OpTime(name, where, times / calls, self_s / calls, shapes, kind)
+        for (name, where, shapes, kind), (times, self_s) in sums.items()
     ]
     return tuple(sorted(means, key=lambda op: op.self_s, reverse=True))
 

@@ -12,6 +12,11 @@
  * Each layer takes some hours at a time: first the products of its inputs, which wait for nothing, then hour by hour those of
  * its states.
  *
+ * Where a caller wants to know where the time goes, copies of the same functions with laps run (laps.h): one lap for the
+ * inputs' products of a chunk of hours, two for each tile of an hour, as its products and its gates share registers. The clock
+ * between the two is read when the last sum is there. That takes the tile some hundred cycles longer, which count with the
+ * phases: small tiles of small models show it.
+ *
  * Row-major throughout. B windows, T hours, F features, H hidden, G gates (GRU 3, LSTM 4).
  */
 #include <math.h>
@@ -21,18 +26,29 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "laps.h"
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define LANES 16
+#define ANY_REGISTER "+v"
 #define GRU_ROWS 9
 #define LSTM_ROWS 6
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define LANES 8
+#define ANY_REGISTER "+x"
 #define GRU_ROWS 4
 #define LSTM_ROWS 2
 #else
 #define LANES 4
+#if defined(__x86_64__)
+#define ANY_REGISTER "+x"
+#elif defined(__aarch64__)
+#define ANY_REGISTER "+w"
+#else
+#define ANY_REGISTER "+m"
+#endif
 #define GRU_ROWS 8
 #define LSTM_ROWS 6
 #endif
@@ -47,8 +63,6 @@
 #define SPINS 4000
 /* Rows of weights that are asked for before their turn. */
 #define AHEAD 12
-
-#define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -186,9 +200,17 @@ INLINE void inputs_tile(const int rows, const int gates, const float *a, int64_t
         for (int g = 0; g < gates; g++) store(out + (r * gates + g) * LANES, sums[r][g]);
 }
 
+/* Hold the compiler to the order: it may move arithmetic past a reading of the clock, but not past this. */
+INLINE void settle(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATES]) {
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) __asm__ volatile("" : ANY_REGISTER(sums[r][g]));
+}
+
 /* An hour of a group of units. from_inputs (rows, gates); all_before (rows, inner); before, cell and after at the group. */
 INLINE void hour_tile(const int rows, const int gates, const float *from_inputs, const float *all_before, int64_t step, int inner,
-                      const float *w, const float *bias, const float *before, float *cell, float *after) {
+                      const float *w, const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
     vec sums[MAX_ROWS][MAX_GATES];
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
@@ -196,6 +218,11 @@ INLINE void hour_tile(const int rows, const int gates, const float *from_inputs,
         for (int g = 0; g < gates; g++)
             sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
     product(rows, gates, sums, all_before, step, inner, w);
+    if (laps) {
+        settle(rows, gates, sums);
+        lap(laps, STATE_PRODUCTS);
+        settle(rows, gates, sums);
+    }
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         if (gates == 3) {
@@ -209,6 +236,7 @@ INLINE void hour_tile(const int rows, const int gates, const float *from_inputs,
             store(after + r * step, sigmoid_of(sums[r][3]) * tanh_of(kept));
         }
     }
+    lap(laps, GATES);
 }
 
 /* The same for any number of rows up to the cell's most; the compiler makes a function of each. */
@@ -239,14 +267,28 @@ static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, con
 
 static void gru_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
                      const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after)
+    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after, 0)
     FOR_ROWS(rows, GRU_ROWS, CALL)
     #undef CALL
 }
 
 static void lstm_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
                       const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after)
+    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after, 0)
+    FOR_ROWS(rows, LSTM_ROWS, CALL)
+    #undef CALL
+}
+
+static void gru_hour_timed(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+                           const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
+    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after, laps)
+    FOR_ROWS(rows, GRU_ROWS, CALL)
+    #undef CALL
+}
+
+static void lstm_hour_timed(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+                            const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
+    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after, laps)
     FOR_ROWS(rows, LSTM_ROWS, CALL)
     #undef CALL
 }
@@ -296,8 +338,7 @@ int64_t room(int threads, int lstm, int B, int T, int F, int H, int L) {
 /* Return the columns of a group: how weights are to be packed. */
 int lanes(void) { return LANES; }
 
-static void meet(meeting_t *meeting, int size) {
-    if (size == 1) return;
+static void wait_for_team(meeting_t *meeting, int size) {
     int round = atomic_load_explicit(&meeting->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&meeting->arrived, 1, memory_order_acq_rel) == size - 1) {
         atomic_store_explicit(&meeting->arrived, 0, memory_order_relaxed);
@@ -312,6 +353,12 @@ static void meet(meeting_t *meeting, int size) {
     }
 }
 
+INLINE void meet(meeting_t *meeting, int size, laps_t *laps) {
+    if (size == 1) return;
+    wait_for_team(meeting, size);
+    lap(laps, BARRIERS);
+}
+
 /* Rows of the next tile, so that all of a block have nearly as many. */
 static int tile_rows(int left, int most) {
     int tiles = (left + most - 1) / most;
@@ -320,9 +367,9 @@ static int tile_rows(int left, int most) {
 
 /* A layer's packed weights, group by group: bias (4, LANES), of a GRU reset, update, new from inputs, new from states; then
  * those of its inputs (F, G, LANES) and of its states (H, G, LANES). */
-static void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
+INLINE void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
                         int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units,
-                        meeting_t *meeting, int size) {
+                        meeting_t *meeting, int size, laps_t *laps) {
     int gates = lstm ? 4 : 3, most = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
     int64_t of_group = (4 + (int64_t)(F + H) * gates) * LANES, of_row = gates * LANES, of_hour = windows * units;
     for (int group = first_group; group < last_group; group++) {
@@ -333,7 +380,8 @@ static void layer_hours(int lstm, const float *weights, const float *inputs, int
             (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, F, w, bias, out + row * of_row);
         }
     }
-    meet(meeting, size);
+    lap(laps, INPUT_PRODUCTS);
+    meet(meeting, size, laps);
     for (int t = 0; t < hours; t++) {
         const float *before = states + t * of_hour;
         float *after = states + (t + 1) * of_hour;
@@ -343,12 +391,17 @@ static void layer_hours(int lstm, const float *weights, const float *inputs, int
             int64_t unit = group * LANES;
             for (int b = 0, n; b < windows; b += n) {
                 n = tile_rows(windows - b, most);
-                (lstm ? lstm_hour : gru_hour)(n, from_inputs + b * of_row, before + b * units, units, H, w, bias,
-                                              before + b * units + unit, cell ? cell + b * units + unit : 0,
-                                              after + b * units + unit);
+                const float *sums_at = from_inputs + b * of_row, *all_before = before + b * units;
+                float *cell_at = cell ? cell + b * units + unit : 0, *after_at = after + b * units + unit;
+                if (laps)
+                    (lstm ? lstm_hour_timed : gru_hour_timed)(n, sums_at, all_before, units, H, w, bias, all_before + unit,
+                                                              cell_at, after_at, laps);
+                else
+                    (lstm ? lstm_hour : gru_hour)(n, sums_at, all_before, units, H, w, bias, all_before + unit, cell_at,
+                                                  after_at);
             }
         }
-        meet(meeting, size);
+        meet(meeting, size, laps);
     }
 }
 
@@ -367,73 +420,135 @@ static void head_of(const float *states, int64_t units, int H, const float *head
         }
 }
 
+/* A call of forward, without its threads. */
+typedef struct {
+    int lstm;
+    const float *x, *const *weights, *head, *head_bias;
+    int relu, horizon;
+    float *state, *work, *out;
+    int B, T, F, H, L;
+} call_t;
+
+typedef void (*thread_t)(const call_t *call, meeting_t *meetings);
+typedef void (*timed_thread_t)(const call_t *call, meeting_t *meetings, laps_t *laps);
+
+static meeting_t *meetings_of(call_t *call, int threads) {
+    meeting_t *meetings = (meeting_t *)call->work;
+    memset(meetings, 0, sizeof(meeting_t) * threads);
+    call->work += threads * (sizeof(meeting_t) / sizeof(float));
+    return meetings;
+}
+
+static void run_threads(int threads, thread_t run, call_t call) {
+    meeting_t *meetings = meetings_of(&call, threads);
+    #pragma omp parallel num_threads(threads)
+    run(&call, meetings);
+}
+
+/* The same by threads with laps; phases as of timed_forward. */
+static void run_timed_threads(int threads, timed_thread_t run, call_t call, double *phases) {
+    moment_t begun = moment_now();
+    meeting_t *meetings = meetings_of(&call, threads);
+    int given = 0;
+    #pragma omp parallel num_threads(threads)
+    {
+        laps_t watch, *laps = start_laps(&watch);
+        run(&call, meetings, laps);
+        keep_laps(laps, phases, omp_get_thread_num());
+        if (omp_get_thread_num() == 0) given = omp_get_num_threads();
+    }
+    end_laps(begun, phases, given);
+}
+
+/* What one thread does of forward. */
+INLINE void thread_of_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+    const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
+    float *state = call->state, *work = call->work, *out = call->out;
+    int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
+    int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
+    plan_t p = plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+    int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
+    int64_t units = (int64_t)p.groups * LANES, of_state = (lstm ? 2 : 1) * (int64_t)B * H;
+    int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
+    int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
+    int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
+    int own_real = least(H - first_unit, own);
+    float *mine = work + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
+    float *ours = work + team * p.of_team;
+    int64_t of_layer = p.of_team / L, of_states = lines((p.hours + 1) * p.windows * units);
+    meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+    for (int first = from, windows; team < p.teams && first < to; first += windows) {
+        windows = least(p.windows, to - first);
+        for (int layer = 0; layer < L; layer++)
+            for (int b = 0; b < windows; b++) {
+                float *h = ours + layer * of_layer + b * units + first_unit;
+                float *c = ours + layer * of_layer + of_states + b * units + first_unit;
+                memset(h, 0, sizeof(float) * own);
+                if (lstm) memset(c, 0, sizeof(float) * own);
+                if (!state) continue;
+                const float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
+                memcpy(h, given, sizeof(float) * own_real);
+                if (lstm) memcpy(c, given + (int64_t)B * H, sizeof(float) * own_real);
+            }
+        for (int t = 0, hours; t < T; t += hours) {
+            hours = least(p.hours, T - t);
+            for (int hour = 0; hour < hours; hour++)
+                for (int b = 0; b < windows; b++)
+                    memcpy(mine + ((int64_t)hour * windows + b) * F, x + ((int64_t)(first + b) * T + t + hour) * F,
+                           sizeof(float) * F);
+            const float *inputs = mine;
+            for (int layer = 0; layer < L; layer++) {
+                float *states = ours + layer * of_layer, *cell = lstm ? states + of_states : 0;
+                if (t)
+                    for (int b = 0; b < windows; b++)
+                        memcpy(states + b * units + first_unit,
+                               states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
+                lap(laps, LAYOUT);
+                layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group,
+                            last_group, sums, states, cell, units, meeting, p.size, laps);
+                inputs = states + windows * units;
+            }
+            /* The last hours may be fewer; what they leave lies where their number says. */
+            if (t + hours < T) continue;
+            for (int layer = 0; state && layer < L; layer++)
+                for (int b = 0; b < windows; b++) {
+                    float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
+                    const float *h = ours + layer * of_layer + ((int64_t)hours * windows + b) * units + first_unit;
+                    const float *c = ours + layer * of_layer + of_states + b * units + first_unit;
+                    memcpy(given, h, sizeof(float) * own_real);
+                    if (lstm) memcpy(given + (int64_t)B * H, c, sizeof(float) * own_real);
+                }
+            lap(laps, LAYOUT);
+            const float *last = ours + (L - 1) * of_layer + (int64_t)hours * windows * units;
+            head_of(last, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
+                    windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
+            lap(laps, HEAD);
+        }
+    }
+}
+
+static void thread_forward(const call_t *call, meeting_t *meetings) { thread_of_forward(call, meetings, 0); }
+
+static void timed_thread_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+    thread_of_forward(call, meetings, laps);
+}
+
 /* x (B, T, F). weights: one packed block per layer. head (horizon, H). state: null, where all windows begin from zeros and what
  * they end with is not wanted; else (layers, B, H) of a GRU or (layers, 2, B, H) of an LSTM, states before cells, read at
  * first and written at last. work: as many floats as `room` says, on a line of 64 bytes. out (B, horizon). */
 void forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
              int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
-    meeting_t *meetings = (meeting_t *)work;
-    memset(meetings, 0, sizeof(meeting_t) * threads);
-    work += threads * (sizeof(meeting_t) / sizeof(float));
-    #pragma omp parallel num_threads(threads)
-    {
-        plan_t p = plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
-        int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
-        int64_t units = (int64_t)p.groups * LANES, of_state = (lstm ? 2 : 1) * (int64_t)B * H;
-        int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
-        int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
-        int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
-        int own_real = least(H - first_unit, own);
-        float *mine = work + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
-        float *ours = work + team * p.of_team;
-        int64_t of_layer = p.of_team / L, of_states = lines((p.hours + 1) * p.windows * units);
-        meeting_t *meeting = &meetings[team < p.teams ? team : 0];
-        for (int first = from, windows; team < p.teams && first < to; first += windows) {
-            windows = least(p.windows, to - first);
-            for (int layer = 0; layer < L; layer++)
-                for (int b = 0; b < windows; b++) {
-                    float *h = ours + layer * of_layer + b * units + first_unit;
-                    float *c = ours + layer * of_layer + of_states + b * units + first_unit;
-                    memset(h, 0, sizeof(float) * own);
-                    if (lstm) memset(c, 0, sizeof(float) * own);
-                    if (!state) continue;
-                    const float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
-                    memcpy(h, given, sizeof(float) * own_real);
-                    if (lstm) memcpy(c, given + (int64_t)B * H, sizeof(float) * own_real);
-                }
-            for (int t = 0, hours; t < T; t += hours) {
-                hours = least(p.hours, T - t);
-                for (int hour = 0; hour < hours; hour++)
-                    for (int b = 0; b < windows; b++)
-                        memcpy(mine + ((int64_t)hour * windows + b) * F, x + ((int64_t)(first + b) * T + t + hour) * F,
-                               sizeof(float) * F);
-                const float *inputs = mine;
-                for (int layer = 0; layer < L; layer++) {
-                    float *states = ours + layer * of_layer, *cell = lstm ? states + of_states : 0;
-                    if (t)
-                        for (int b = 0; b < windows; b++)
-                            memcpy(states + b * units + first_unit,
-                                   states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
-                    layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group,
-                                last_group, sums, states, cell, units, meeting, p.size);
-                    inputs = states + windows * units;
-                }
-                /* The last hours may be fewer; what they leave lies where their number says. */
-                if (t + hours < T) continue;
-                for (int layer = 0; state && layer < L; layer++)
-                    for (int b = 0; b < windows; b++) {
-                        float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
-                        const float *h = ours + layer * of_layer + ((int64_t)hours * windows + b) * units + first_unit;
-                        const float *c = ours + layer * of_layer + of_states + b * units + first_unit;
-                        memcpy(given, h, sizeof(float) * own_real);
-                        if (lstm) memcpy(given + (int64_t)B * H, c, sizeof(float) * own_real);
-                    }
-                const float *last = ours + (L - 1) * of_layer + (int64_t)hours * windows * units;
-                head_of(last, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
-                        windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
-            }
-        }
-    }
+    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
+    run_threads(threads, thread_forward, call);
+}
+
+/* The same, timed. phases: zeros (threads, PHASES, 2), that take the seconds of each thread in each phase, and how often it
+ * ran; rows of threads that the system does not give stay zeros. */
+void timed_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head,
+                   const float *head_bias, int relu, int horizon, float *state, float *work, float *out, int B, int T,
+                   int F, int H, int L, double *phases) {
+    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
+    run_timed_threads(threads, timed_thread_forward, call, phases);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
@@ -494,7 +609,8 @@ INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int 
 }
 
 INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
-                      const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after) {
+                      const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after,
+                      laps_t *laps) {
     float sums[MAX_GATES][TILE * TILE] __attribute__((aligned(64)));
     WRITTEN;
     _tile_loadd(0, from_inputs, gates * 64);
@@ -510,6 +626,7 @@ INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const
     _tile_stored(1, sums[1], 64);
     _tile_stored(2, sums[2], 64);
     if (gates == 4) _tile_stored(3, sums[3], 64);
+    lap(laps, STATE_PRODUCTS);
     for (int r = 0; r < rows; r++) {
         const int at = r * TILE;
         vec next;
@@ -527,6 +644,7 @@ INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const
         __m256bh rounded = _mm512_cvtneps_pbh(next);
         memcpy(after + r * step, &rounded, sizeof rounded);
     }
+    lap(laps, GATES);
 }
 
 static int64_t pairs_of(int values) { return (values + PAIRED - 1) / PAIRED; }
@@ -553,9 +671,9 @@ int64_t tile_room(int threads, int lstm, int B, int T, int F, int H, int L) {
 
 /* As layer_hours. A group's packed weights: bias in fp32 (4, LANES), then tiles of those of its inputs and of its states:
  * (pairs of 32 rows, G, 16, LANES, 2) in bf16. */
-static void tile_layer_hours(int lstm, const float *weights, const uint16_t *inputs, int F, int H, int windows, int hours,
+INLINE void tile_layer_hours(int lstm, const float *weights, const uint16_t *inputs, int F, int H, int windows, int hours,
                              int first_group, int last_group, float *sums, uint16_t *states, float *state, float *cell,
-                             int64_t units, meeting_t *meeting, int size) {
+                             int64_t units, meeting_t *meeting, int size, laps_t *laps) {
     int64_t gates = lstm ? 4 : 3, rows = (int64_t)windows * hours, whole = (rows + TILE - 1) / TILE * TILE;
     int64_t f = pairs_of(F), h = pairs_of(H), of_tile = TILE * PAIRED, of_row = gates * LANES, step = h * PAIRED;
     int64_t of_group = 4 * LANES + (f + h) * gates * of_tile / 2;
@@ -569,7 +687,8 @@ static void tile_layer_hours(int lstm, const float *weights, const uint16_t *inp
             else tile_inputs(3, a, f * PAIRED, f, w, bias, out + row * of_row);
         }
     }
-    meet(meeting, size);
+    lap(laps, INPUT_PRODUCTS);
+    meet(meeting, size, laps);
     for (int t = 0; t < hours; t++) {
         for (int group = first_group; group < last_group; group++) {
             const float *bias = weights + group * of_group;
@@ -580,11 +699,11 @@ static void tile_layer_hours(int lstm, const float *weights, const uint16_t *inp
                 uint16_t *after = states + ((int64_t)(t + 1) * windows + b) * step + group * LANES;
                 int64_t at = b * units + group * LANES;
                 int n = least(TILE, windows - b);
-                if (lstm) tile_hour(4, n, from_inputs, before, step, h, w, bias, state + at, cell + at, units, after);
-                else tile_hour(3, n, from_inputs, before, step, h, w, bias, state + at, 0, units, after);
+                if (lstm) tile_hour(4, n, from_inputs, before, step, h, w, bias, state + at, cell + at, units, after, laps);
+                else tile_hour(3, n, from_inputs, before, step, h, w, bias, state + at, 0, units, after, laps);
             }
         }
-        meet(meeting, size);
+        meet(meeting, size, laps);
     }
 }
 
@@ -597,68 +716,87 @@ static void to_bf16(const float *x, uint16_t *out, int count) {
     }
 }
 
+/* What one thread does of tile_forward. */
+INLINE void thread_of_tile_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+    const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
+    float *work = call->work, *out = call->out;
+    int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
+    int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
+    plan_t p = tile_plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+    int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
+    int64_t units = (int64_t)p.groups * LANES, f = pairs_of(F) * PAIRED, step = pairs_of(H) * PAIRED;
+    int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
+    int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
+    float *mine = work + p.teams * p.of_team + me * p.of_thread;
+    uint16_t *rounded = (uint16_t *)mine;
+    float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = work + team * p.of_team;
+    int64_t of_layer = p.of_team / L, of_cells = lines(p.windows * units);
+    meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+    if (team < p.teams) {
+        shape_tiles();
+        /* Columns that fill up tiles stay zeros. */
+        memset(rounded, 0, sizeof(uint16_t) * ((size_t)p.windows * p.hours + TILE) * f);
+        if (rank == 0) memset(ours, 0, sizeof(float) * p.of_team);
+        lap(laps, LAYOUT);
+        meet(meeting, p.size, laps);
+    }
+    for (int first = from, windows; team < p.teams && first < to; first += windows) {
+        windows = least(p.windows, to - first);
+        int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
+        for (int layer = 0; layer < L; layer++)
+            for (int b = 0; b < windows; b++) {
+                float *h = ours + layer * of_layer + b * units + first_unit;
+                memset(h, 0, sizeof(float) * own);
+                memset(h + of_cells, 0, sizeof(float) * own);
+                memset((uint16_t *)(ours + layer * of_layer + 2 * of_cells) + b * step + first_unit, 0, sizeof(uint16_t) * own);
+            }
+        for (int t = 0, hours; t < T; t += hours) {
+            hours = least(p.hours, T - t);
+            for (int hour = 0; hour < hours; hour++)
+                for (int b = 0; b < windows; b++)
+                    to_bf16(x + ((int64_t)(first + b) * T + t + hour) * F, rounded + ((int64_t)hour * windows + b) * f, F);
+            const uint16_t *inputs = rounded;
+            for (int layer = 0; layer < L; layer++) {
+                float *h = ours + layer * of_layer;
+                uint16_t *states = (uint16_t *)(h + 2 * of_cells);
+                if (t)
+                    for (int b = 0; b < windows; b++)
+                        memcpy(states + b * step + first_unit,
+                               states + ((int64_t)p.hours * windows + b) * step + first_unit, sizeof(uint16_t) * own);
+                lap(laps, LAYOUT);
+                tile_layer_hours(lstm, weights[layer], inputs, layer ? H : F, H, windows, hours, first_group, last_group,
+                                 sums, states, h, h + of_cells, units, meeting, p.size, laps);
+                inputs = states + windows * step;
+            }
+            if (t + hours < T) continue;
+            head_of(ours + (L - 1) * of_layer, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
+                    windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
+            lap(laps, HEAD);
+            meet(meeting, p.size, laps);
+        }
+    }
+    if (team < p.teams) _tile_release();
+}
+
+static void thread_tile_forward(const call_t *call, meeting_t *meetings) { thread_of_tile_forward(call, meetings, 0); }
+
+static void timed_thread_tile_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+    thread_of_tile_forward(call, meetings, laps);
+}
+
 /* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
  * beside it. All windows begin from zeros. */
 void tile_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
                   int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
-    (void)state;
-    meeting_t *meetings = (meeting_t *)work;
-    memset(meetings, 0, sizeof(meeting_t) * threads);
-    work += threads * (sizeof(meeting_t) / sizeof(float));
-    #pragma omp parallel num_threads(threads)
-    {
-        plan_t p = tile_plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
-        int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
-        int64_t units = (int64_t)p.groups * LANES, f = pairs_of(F) * PAIRED, step = pairs_of(H) * PAIRED;
-        int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
-        int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
-        float *mine = work + p.teams * p.of_team + me * p.of_thread;
-        uint16_t *rounded = (uint16_t *)mine;
-        float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = work + team * p.of_team;
-        int64_t of_layer = p.of_team / L, of_cells = lines(p.windows * units);
-        meeting_t *meeting = &meetings[team < p.teams ? team : 0];
-        if (team < p.teams) {
-            shape_tiles();
-            /* Columns that fill up tiles stay zeros. */
-            memset(rounded, 0, sizeof(uint16_t) * ((size_t)p.windows * p.hours + TILE) * f);
-            if (rank == 0) memset(ours, 0, sizeof(float) * p.of_team);
-            meet(meeting, p.size);
-        }
-        for (int first = from, windows; team < p.teams && first < to; first += windows) {
-            windows = least(p.windows, to - first);
-            int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
-            for (int layer = 0; layer < L; layer++)
-                for (int b = 0; b < windows; b++) {
-                    float *h = ours + layer * of_layer + b * units + first_unit;
-                    memset(h, 0, sizeof(float) * own);
-                    memset(h + of_cells, 0, sizeof(float) * own);
-                    memset((uint16_t *)(ours + layer * of_layer + 2 * of_cells) + b * step + first_unit, 0, sizeof(uint16_t) * own);
-                }
-            for (int t = 0, hours; t < T; t += hours) {
-                hours = least(p.hours, T - t);
-                for (int hour = 0; hour < hours; hour++)
-                    for (int b = 0; b < windows; b++)
-                        to_bf16(x + ((int64_t)(first + b) * T + t + hour) * F, rounded + ((int64_t)hour * windows + b) * f, F);
-                const uint16_t *inputs = rounded;
-                for (int layer = 0; layer < L; layer++) {
-                    float *h = ours + layer * of_layer;
-                    uint16_t *states = (uint16_t *)(h + 2 * of_cells);
-                    if (t)
-                        for (int b = 0; b < windows; b++)
-                            memcpy(states + b * step + first_unit,
-                                   states + ((int64_t)p.hours * windows + b) * step + first_unit, sizeof(uint16_t) * own);
-                    tile_layer_hours(lstm, weights[layer], inputs, layer ? H : F, H, windows, hours, first_group, last_group,
-                                     sums, states, h, h + of_cells, units, meeting, p.size);
-                    inputs = states + windows * step;
-                }
-                if (t + hours < T) continue;
-                head_of(ours + (L - 1) * of_layer, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
-                        windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
-                meet(meeting, p.size);
-            }
-        }
-        if (team < p.teams) _tile_release();
-    }
+    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
+    run_threads(threads, thread_tile_forward, call);
+}
+
+void tile_timed_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head,
+                        const float *head_bias, int relu, int horizon, float *state, float *work, float *out, int B, int T,
+                        int F, int H, int L, double *phases) {
+    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
+    run_timed_threads(threads, timed_thread_tile_forward, call, phases);
 }
 #else
 int has_tiles(void) { return 0; }

@@ -8,6 +8,7 @@ what the products of an hour give goes from registers through the gates to the s
 import ctypes
 import json
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import torch
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
 from rnncore.forecast.compiled import compiled_library
+from rnncore.forecast.laps import PHASES, no_laps, of_given_threads
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.series import Float32Array
-from rnncore.runtimes.base import Evidence, OpTime, Runtime, Source, calls_to_profile, shapes_text
+from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.runtimes.base import Evidence, Runtime, Source, calls_to_profile, mean_times, shapes_text
+from rnncore.runtimes.phases import phase_ops
 
 # Largest difference of the self-check's forecasts, in units of the model's output.
 _CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
@@ -29,6 +32,9 @@ _LINE_BYTES = 64
 _GATES = {"gru": 3, "lstm": 4}
 _TILE_ROWS = 32
 _VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
+
+# When a call began and how long it took, in seconds of the clock, and the laps of its threads.
+_TimedCall = tuple[float, float, FloatArray]
 
 
 class ForwardKernel:
@@ -47,13 +53,17 @@ class ForwardKernel:
         self.lanes: int = library.lanes()
         self.has_tiles = bool(library.has_tiles())
         self.rooms, self.forwards = {"fp32": library.room}, {"fp32": library.forward}
+        self.timed_forwards = {"fp32": library.timed_forward}
         if self.has_tiles:
             self.rooms["bf16"], self.forwards["bf16"] = library.tile_room, library.tile_forward
+            self.timed_forwards["bf16"] = library.tile_timed_forward
         for room in self.rooms.values():
             room.argtypes, room.restype = [integer] * 7, ctypes.c_int64
         for forward in self.forwards.values():
             forward.argtypes = [integer, integer, *[pointer] * 4, integer, integer, *[pointer] * 3, *[integer] * 5]
             forward.restype = None
+        for precision, forward in self.timed_forwards.items():
+            forward.argtypes, forward.restype = [*self.forwards[precision].argtypes, pointer], None
 
 
 class PackedForecaster:
@@ -71,6 +81,7 @@ class PackedForecaster:
         by = _VECTORS[kernel.lanes] if precision == "fp32" else "AMX"
         self.name = f"rnncore {model.config.cell.upper()}, {by}"
         self._room_needed, self._forward, self._threads = kernel.rooms[precision], kernel.forwards[precision], threads
+        self._timed_forward = kernel.timed_forwards[precision]
         pack = _packed_layer if precision == "fp32" else _tiled_layer
         self._layers = [pack(model, layer, kernel.lanes) for layer in range(model.config.num_layers)]
         self._layer_addresses = (ctypes.c_void_p * len(self._layers))(*[layer.ctypes.data for layer in self._layers])
@@ -98,7 +109,7 @@ class PackedForecaster:
         sizes = (windows, hours, features, self.config.hidden_size, self.config.num_layers)
         is_lstm = self.config.cell == "lstm"
         self._room = _aligned(self._room_needed(self._threads, is_lstm, *sizes))
-        self._arguments = (
+        self._arguments: tuple[Any, ...] = (
             *(self._threads, is_lstm, self.inputs.ctypes.data, self._layer_addresses),
             *(self._head.ctypes.data, self._head_bias.ctypes.data, self.config.relu_head, self.config.horizon),
             None if state is None else state.ctypes.data,
@@ -108,6 +119,43 @@ class PackedForecaster:
     def run(self) -> None:
         """Forecast the windows into `output`; the kernel returns when it is ready."""
         self._forward(*self._arguments)
+
+    def evidence(self, call: Callable[[], object], trace: Path | None = None) -> Evidence:
+        """Tell where the time of a call goes, by phases that are timed inside the kernel, in extra calls.
+
+        Args:
+            call: Calls `run` once.
+            trace: Where to write a Chrome trace. Without one, a single call is made.
+        """
+        calls = calls_to_profile(_seconds(call)) if trace is not None else 1
+        timed = [self._timed(call) for _ in range(calls)]
+        if trace is not None:
+            write_text(trace, json.dumps({"traceEvents": _trace_events(self.name, timed)}))
+        shapes = self._shapes()
+        ops = [op for _, _, laps in timed for op in phase_ops(laps, shapes)]
+        wall_s = sum(seconds for _, seconds, _ in timed) / calls
+        return Evidence(self.name, {self.config.cell.upper(): self.name}, mean_times(ops, calls), wall_s)
+
+    def _timed(self, call: Callable[[], object]) -> _TimedCall:
+        """Make a call in which `run` fills laps; none of an earlier call are left in them."""
+        laps, plain = no_laps(self._threads), (self._forward, self._arguments)
+        self._forward, self._arguments = self._timed_forward, (*self._arguments, laps.ctypes.data)
+        began_s = time.perf_counter()
+        try:
+            return began_s, _seconds(call), laps
+        finally:
+            self._forward, self._arguments = plain
+
+    def _shapes(self) -> dict[str, str]:
+        """Return the shapes of a phase's products: of the inputs of all hours, layer by layer, and of the states of one."""
+        windows, hours, features = self.inputs.shape
+        hidden, gates = self.config.hidden_size, _GATES[self.config.cell] * self.config.hidden_size
+        below = [features] + [hidden] * (self.config.num_layers - 1)
+        return {
+            "input products": shapes_text(shape for width in below for shape in ([windows * hours, width], [width, gates])),
+            "recurrent products": shapes_text([[windows, hidden], [hidden, gates]]),
+            "head": shapes_text([[windows, hidden], [hidden, self.config.horizon]]),
+        }
 
 
 class NativeRuntime(Runtime):
@@ -145,32 +193,44 @@ class NativeRuntime(Runtime):
         return self._packed.output.copy()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
-        """Tell that the kernel ran, as one operation: it has none inside."""
-        calls = calls_to_profile(self._run_s()) if trace is not None else 1
-        began_s = time.perf_counter()
-        times_s = [self._run_s() for _ in range(calls)]
-        if trace is not None:
-            write_text(trace, json.dumps({"traceEvents": _trace_events(self._packed.name, began_s, times_s)}))
-        wall_s = sum(times_s) / calls
-        op = OpTime("forward", "rnncore", 1, wall_s, shapes_text([list(self._packed.inputs.shape)]))
-        return Evidence(self._packed.name, {self._packed.config.cell.upper(): self._packed.name}, (op,), wall_s)
-
-    def _run_s(self) -> float:
-        began_s = time.perf_counter()
-        self.run()
-        return time.perf_counter() - began_s
+        """Tell the kernel's phases, as it times them itself."""
+        return self._packed.evidence(self.run, trace)
 
     def close(self) -> None:
         """Free the weights and the room; the threads are torch's."""
         del self._packed
 
 
-def _trace_events(name: str, began_s: float, times_s: list[float]) -> list[dict[str, Any]]:
-    events = []
-    for seconds in times_s:
-        events.append({"name": name, "ph": "X", "ts": began_s * 1e6, "dur": seconds * 1e6, "pid": 0, "tid": 0})
-        began_s += seconds
-    return events
+def _seconds(call: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    call()
+    return time.perf_counter() - began_s
+
+
+def _trace_events(name: str, timed: list[_TimedCall]) -> list[dict[str, Any]]:
+    """Return the calls on one track, and under each what every thread did, on tracks of their own.
+
+    A phase has one bar, as long as all its times together: the thousands of tiles of a call are timed, not kept.
+    """
+    events = [_track(0, "calls")]
+    for began_s, seconds, laps in timed:
+        events.append(_bar(name, 0, began_s, seconds))
+        for thread, phases in enumerate(of_given_threads(laps), start=1):
+            at_s = began_s
+            for phase, (phase_s, times) in zip(PHASES, phases.tolist(), strict=True):
+                if times:
+                    events.append({**_bar(phase, thread, at_s, phase_s), "args": {"times": times}})
+                    at_s += phase_s
+    threads = {event["tid"] for event in events if event["tid"]}
+    return [*events, *(_track(thread, f"thread {thread}, sums by phase") for thread in sorted(threads))]
+
+
+def _bar(name: str, track: int, began_s: float, seconds: float) -> dict[str, Any]:
+    return {"name": name, "ph": "X", "ts": began_s * 1e6, "dur": seconds * 1e6, "pid": 0, "tid": track}
+
+
+def _track(track: int, name: str) -> dict[str, Any]:
+    return {"name": "thread_name", "ph": "M", "pid": 0, "tid": track, "args": {"name": name}}
 
 
 def _packed_layer(model: Forecaster, layer: int, lanes: int) -> Float32Array:

@@ -7,6 +7,7 @@ takes the new hour alone. Its forecasts differ a little from a window's, as the 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.windows import Windows
+from rnncore.runtimes.base import Evidence
 from rnncore.runtimes.native import PackedForecaster, forward_kernel
+from rnncore.runtimes.torch import torch_evidence
 
 
 class Stream(ABC):
@@ -34,8 +37,13 @@ class Stream(ABC):
         """
 
     @abstractmethod
-    def kernel(self) -> str:
-        """Name what runs the recurrent layers."""
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Return what a step runs, in extra steps.
+
+        Args:
+            hour: Features of the hour. Shape (B, F), float32.
+            trace: Where to write a Chrome trace. Without one, a single step tells what ran.
+        """
 
 
 class TorchStream(Stream):
@@ -52,9 +60,9 @@ class TorchStream(Stream):
             forecasts: Float32Array = self._model.read_out(states[:, -1]).numpy()
         return forecasts
 
-    def kernel(self) -> str:
-        """Name the layers."""
-        return f"torch {self._model.config.cell.upper()}"
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Tell what a step runs by the operations that torch's profiler sees."""
+        return torch_evidence(lambda: self.step(hour), self._model.config.cell, torch.device("cpu"), trace)
 
 
 class NativeStream(Stream):
@@ -74,9 +82,9 @@ class NativeStream(Stream):
         self._packed.run()
         return self._packed.output
 
-    def kernel(self) -> str:
-        """Name the kernel."""
-        return self._packed.name
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Tell the kernel's phases, as it times them itself."""
+        return self._packed.evidence(lambda: self.step(hour), trace)
 
 
 _STREAMS: dict[str, type[TorchStream] | type[NativeStream]] = {"torch": TorchStream, "rnncore": NativeStream}

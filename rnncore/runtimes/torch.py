@@ -15,9 +15,22 @@ from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.fused import timed_passes
+from rnncore.forecast.laps import PHASES
 from rnncore.forecast.model import Forecaster
-from rnncore.forecast.series import Float32Array
-from rnncore.runtimes.base import Evidence, OpTime, Runtime, Source, calls_to_profile, copy_trace, mean_times, shapes_text
+from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.runtimes.base import (
+    OVERHEAD,
+    Evidence,
+    OpTime,
+    Runtime,
+    Source,
+    calls_to_profile,
+    copy_trace,
+    mean_times,
+    shapes_text,
+)
+from rnncore.runtimes.phases import phase_ops
 
 # Of a trace's events: what the host ran, nested in one another, and what the GPU ran.
 _HOST_EVENTS = ("cpu_op", "user_annotation")
@@ -136,7 +149,8 @@ def torch_evidence(
 ) -> Evidence:
     """Tell what a call of torch runs, by torch's profiler, in extra calls.
 
-    On the CPU an operation's time is its own time on the host. On CUDA it is that of the kernels and copies that it
+    On the CPU an operation's time is its own time on the host; that of our own layers is told by phase, as their kernels
+    time them. On CUDA it is that of the kernels and copies that it
     launched: the host's time there is spent while the GPU works.
 
     Args:
@@ -151,8 +165,9 @@ def torch_evidence(
         call()
         synchronize(device)
         calls = calls_to_profile(time.perf_counter() - began_s)
-    events, wall_s = _profiled(call, calls, device, trace)
-    ops = mean_times(_device_times(events) if device.type == "cuda" else _host_times(events), calls)
+    with timed_passes() as passes:
+        events, wall_s = _profiled(call, calls, device, trace)
+    ops = mean_times(_device_times(events) if device.type == "cuda" else _host_times(events, passes), calls)
     if cell is None:
         longest = ops[0].name.removeprefix("aten::") if ops else "without an operation"
         return Evidence(f"ATen {longest}", {}, ops, wall_s)
@@ -199,12 +214,24 @@ def _recurrent_kernel(events: list[dict[str, Any]], cell: str) -> str:
     return "ATen fused cell" if names & _FUSED_CELLS else "ATen loop"
 
 
-def _host_times(events: list[dict[str, Any]]) -> Iterator[OpTime]:
-    """Yield the own time of every operation that the host ran."""
+def _host_times(events: list[dict[str, Any]], passes: dict[str, list[FloatArray]]) -> Iterator[OpTime]:
+    """Yield the own time of every operation that the host ran, that of our layers' kernels by phase."""
+    laps = {name: iter(of_name) for name, of_name in passes.items()}
     on_host = sorted((event for event in events if event.get("cat") in _HOST_EVENTS), key=_thread)
     for _, of_thread in groupby(on_host, key=_thread):
         for event, self_us in _own_times(of_thread):
-            yield OpTime(event["name"], "cpu", 1, self_us / 1e6, _shapes(event))
+            if event["name"] in laps:
+                yield from _layer_times(event, self_us / 1e6, next(laps[event["name"]]))
+            else:
+                yield OpTime(event["name"], "cpu", 1, self_us / 1e6, _shapes(event))
+
+
+def _layer_times(event: dict[str, Any], self_s: float, laps: FloatArray) -> Iterator[OpTime]:
+    """Yield the phases of a pass of one of our layers, and what Python takes around the kernel."""
+    name, shapes = event["name"], _shapes(event)
+    phases = phase_ops(laps, dict.fromkeys(PHASES, shapes), name)
+    yield from phases
+    yield OpTime(name, "cpu", 1, max(0.0, self_s - sum(phase.self_s for phase in phases)), shapes, OVERHEAD)
 
 
 def _thread(event: dict[str, Any]) -> tuple[str, str]:
