@@ -99,7 +99,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 def main() -> None:
     """Run the command; print errors as one paragraph and exit with 2. Ctrl-C ends with 130, by Typer."""
     try:
-        app()
+        app(prog_name="rnncore")  # however it was started
     except RnncoreError as error:
         typer.echo(f"rnncore: {error}", err=True)
         sys.exit(EXIT_ERROR)
@@ -1049,7 +1049,3 @@ def _stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-if __name__ == "__main__":
-    main()
