@@ -14,7 +14,6 @@ from rnncore.measure.profile import function_evidence
 from rnncore.measure.work import copy_work
 from rnncore.runtimes.torch import torch_evidence
 
-
 # What reads a CSV file, by the engines that pandas has.
 READERS = ("pandas CParserWrapper.read", "pandas ArrowParserWrapper.read", "pandas PythonParser.read")
 

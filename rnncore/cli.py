@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,12 @@ STORE = Path(".benchmarks")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# Verbs that compute in this process: with no more threads than it may use, and none that spin beside other work.
+COMPUTING = ("train", "evaluate", "forecast", "export", "reproduce")
+
+# Verbs whose processes measure: all of them with the same threads, that wait alike.
+MEASURING = ("gate", "noise", "selftest")
 
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0
@@ -113,11 +120,22 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand in COMPUTING:
+        from rnncore.forecast.device import limited_threads, passive_waiting
+
+        os.environ.update(limited_threads() | passive_waiting())
+    elif context.invoked_subcommand in MEASURING:
+        from rnncore.measure.busy import notice, session_environment
+
+        os.environ.update(session_environment())
+        said = notice()
+        if said:
+            err.print(said, soft_wrap=True)
 
 
 @data_app.command()

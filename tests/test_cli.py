@@ -120,7 +120,7 @@ def test_every_verb_explains_itself(verb: str | tuple[str, str], rnncore: Comman
 
 @pytest.mark.parametrize("started", [["-m", "rnncore"], ["-c", "from rnncore.cli import main; main()"]])
 def test_the_command_has_one_name_however_it_was_started(started: list[str]) -> None:
-    command = [sys.executable, *started, *"data describe --nonsense".split()]
+    command = [sys.executable, *started, *["data", "describe", "--nonsense"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: rnncore data describe ")

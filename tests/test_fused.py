@@ -14,6 +14,7 @@ from torch import nn
 
 from rnncore.errors import Unavailable
 from rnncore.forecast import compiled, fused
+from rnncore.forecast.compiled import compiled_library
 from rnncore.forecast.fused import FusedLayers, fused_kernels
 from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
 from tests import reference
@@ -205,6 +206,18 @@ def test_the_kernels_are_compiled_once_and_kept(empty_cache: Path, monkeypatch: 
     fused._load.cache_clear()
     fused_kernels()
     assert library.stat().st_mtime_ns == written_ns
+
+
+@pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
+def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = set()
+    for level, cpu in {"avx2": "haswell", "default": "x86-64", "AVX2": "haswell", "of another kind": "native"}.items():
+        monkeypatch.setenv(compiled.LEVEL_ENV, level)
+        assert f"-march={cpu} " in compiled._flags()
+        libraries.add(compiled_library("rnncore.forecast", "fused"))
+    assert len(libraries) == 3
 
 
 @pytest.mark.parametrize(

@@ -265,10 +265,12 @@ def test_a_wrong_kernel_is_found_out(
         pass
 
 
-@pytest.mark.parametrize("flags", ["-march=x86-64-v3", "-march=x86-64"], ids=["8 lanes", "4 lanes"])
+@pytest.mark.parametrize("level", ["avx2", "default"])
 @pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="compiles for older x86 CPUs")
-def test_the_kernel_is_right_on_older_cpus_too(flags: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_FLAGS", compiled._FLAGS.replace("-march=native", flags))
+def test_the_kernel_is_right_at_the_lower_levels_that_torch_is_told_to_keep_to(
+    level: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(compiled.LEVEL_ENV, level)
     for cell in CELLS:
         model, inputs = _model(ForecasterConfig(cell, 5, 37, 2), std=0.2), _inputs(50, 20, 5)
         found = _forecast(model, inputs, 2)

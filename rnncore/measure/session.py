@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnncore import __version__
+from rnncore.measure.busy import waiting_facts
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
@@ -179,6 +180,7 @@ class Session:
             "scale": scale,
             "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
+            **waiting_facts(),
             "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
             "failed": [
                 {"fullname": name, "outcome": outcome, "reason": reason} for name, (outcome, reason) in self._failed.items()
