@@ -110,6 +110,7 @@ def test_a_host_is_busy_where_others_leave_fewer_cpus_than_there_are_threads(
     assert Host(cpus, threads, others_cpus, None, None).is_busy is is_busy
 
 
+@pytest.mark.clock
 def test_a_busy_loop_beside_is_seen() -> None:
     if not hasattr(os, "sched_setaffinity") or look().others_cpus is None:
         pytest.skip("this system does not tell what its CPUs do")
@@ -194,11 +195,10 @@ def test_mine(rnn_case, rnn_benchmark):
         (MINE, [], 1),
         (MINE, ["--benchmark-disable"], 0),
         (MINE, ["--rnn-scale=gate"], 0),
-        (MINE, ["--benchmark-skip"], 0),
         ("def test_foreign(benchmark):\n    benchmark(int)\n", [], 0),
         ("def test_foreign():\n    pass\n", [], 0),
     ],
-    ids=["cases", "checked alone", "gate", "skipped", "another benchmark", "a test"],
+    ids=["cases", "checked alone", "gate", "another benchmark", "a test"],
 )
 def test_only_a_session_that_measures_cases_looks_and_says_so(
     text: str, args: list[str], looks: int, host: SimpleNamespace, pytester: pytest.Pytester

@@ -591,6 +591,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"folder": folder, "output": done.stdout, "run": read_run(_run_file(folder))}
 
 
+@pytest.mark.clock
 @needs_alarm
 def test_what_has_no_result_is_listed_with_how_it_ended_and_the_first_line_of_why(ended) -> None:
     case = "gru-torch-cpu-fp32-b1-h8-l1-t4"
@@ -655,6 +656,7 @@ def test_a_benchmark_whose_evidence_fails_does_not_make_the_run_unreadable(proje
     assert not timed & listed
 
 
+@pytest.mark.clock
 @needs_alarm
 def test_a_case_that_is_timed_out_while_ceilings_are_measured_leaves_the_later_ones_their_ceilings(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
