@@ -178,11 +178,9 @@ def main() -> int:
     parser.add_argument("--ci", action="store_true", help="those that CI runs, over the test files that they can touch")
     parser.add_argument("--files", nargs="+", default=(), metavar="FILE", help="only these files, as 'cli' for test_cli.py")
     options = parser.parse_args()
-    lines, details, failed = (
-        ["| environment | ran | passed | skipped | failed | seconds |", "|---|---|---|---|---|---|"],
-        [],
-        0,
-    )
+    lines = ["| environment | ran | passed | skipped | failed | seconds |", "|---|---|---|---|---|---|"]
+    details: list[str] = []
+    failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for environment in environments(Path(folder)):
             wanted = not options.names or any(environment.name.startswith(name) for name in options.names)
