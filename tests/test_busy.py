@@ -18,6 +18,8 @@ pytest_plugins = ["pytester"]
 
 REPOSITORY = Path(__file__).parents[1]
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+
 QUIET = Host(cpus=2, threads=2, others_cpus=0.1, load_1min=0.2, pressure_pct=0.5)
 BUSY = Host(cpus=2, threads=2, others_cpus=1.04, load_1min=2.13, pressure_pct=35.2)
 
@@ -129,7 +131,7 @@ def test_a_busy_loop_beside_is_seen() -> None:
 
 def test_on_a_quiet_host_nothing_is_said_and_threads_wait_as_ever(host: SimpleNamespace) -> None:
     assert notice() is None
-    assert session_environment() == {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "300000"}
+    assert session_environment() == {**ONE_THREAD, "GOMP_SPINCOUNT": "300000"}
 
 
 def test_on_a_busy_host_threads_wait_without_spinning_and_it_is_said_in_one_line_with_what_to_do(
@@ -137,7 +139,7 @@ def test_on_a_busy_host_threads_wait_without_spinning_and_it_is_said_in_one_line
 ) -> None:
     host.host = BUSY
     chosen = session_environment()
-    assert chosen == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
+    assert chosen == {**ONE_THREAD, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     said = notice()
@@ -162,7 +164,7 @@ def test_what_was_chosen_before_stays_and_costs_no_look(
 ) -> None:
     monkeypatch.setenv(name, value)
     host.host = BUSY
-    assert session_environment() == {"OMP_NUM_THREADS": "1"}
+    assert session_environment() == ONE_THREAD
     assert waiting_facts() == {"waiting": "spinning", "host": None, "host_why": "not looked at in a short process"}
     assert host.looks == 0
 

@@ -24,6 +24,8 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 # What OpenMP, and with it torch, OpenBLAS and MKL, may start.
 _THREADS_ENV = "OMP_NUM_THREADS"
+# How many processes torch.compile may start.
+_COMPILING_ENV = "TORCHINDUCTOR_COMPILE_THREADS"
 _WAITING_ENV = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 # How often a thread that waits for others looks again before it sleeps. Where it sleeps at once, every barrier costs a
@@ -161,8 +163,8 @@ def _quota_of(folder: Path) -> float | None:
 
 
 def limited_threads() -> dict[str, str]:
-    """Return the environment in which no library starts more threads than this process may use, by `default_threads`."""
-    return {_THREADS_ENV: str(default_threads())}
+    """Return the environment in which no library starts more threads or compilers than this process may use."""
+    return dict.fromkeys((_THREADS_ENV, _COMPILING_ENV), str(default_threads()))
 
 
 def passive_waiting() -> dict[str, str]:
