@@ -44,9 +44,6 @@ EXIT_INTERRUPTED = 130
 # Verbs that compute in this process: with no more threads than it may use, and none that spin beside other work.
 COMPUTING = ("train", "evaluate", "forecast", "export", "reproduce")
 
-# Verbs whose processes measure: all of them with the same threads, that wait alike.
-MEASURING = ("gate", "noise", "selftest")
-
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0
 
@@ -129,13 +126,6 @@ def _options(
         from rnncore.forecast.device import limited_threads, passive_waiting
 
         os.environ.update(limited_threads() | passive_waiting())
-    elif context.invoked_subcommand in MEASURING:
-        from rnncore.measure.busy import notice, session_environment
-
-        os.environ.update(session_environment())
-        said = notice()
-        if said:
-            err.print(said, soft_wrap=True)
 
 
 @data_app.command()
@@ -626,6 +616,7 @@ def gate(
     from rnncore.drive.process import Suites
 
     budget_s = parse_budget(budget)
+    _choose_waiting()
     arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     with _gate_progress(budget_s) as on_progress:
@@ -671,6 +662,7 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
 
     budget_s = parse_budget(budget)
+    _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
         two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
@@ -724,6 +716,7 @@ def selftest(
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     if replay is None:
+        _choose_waiting()
         total = blocks * (2 + len(delays_pct))
         with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), _process_progress(total) as on_process:
             measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
@@ -997,6 +990,16 @@ def _require_suffix(path: Path, suffix: str) -> None:
 
 def _print_json(facts: dict[str, Any]) -> None:
     typer.echo(json.dumps(facts, indent=1))
+
+
+def _choose_waiting() -> None:
+    """Look at the host, for all processes that will measure: they wait alike; say so where it is busy."""
+    from rnncore.measure.busy import notice, session_environment
+
+    os.environ.update(session_environment())
+    said = notice()
+    if said:
+        err.print(said, soft_wrap=True)
 
 
 def _print_table(rows: list[list[Any]]) -> None:

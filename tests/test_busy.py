@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from rnncore import cli
+from rnncore.errors import ConfigError
 from rnncore.measure import busy
 from rnncore.measure.busy import Host, look, notice, session_environment, waiting_facts
 
@@ -210,6 +212,25 @@ def test_only_a_session_that_measures_cases_looks_and_says_so(
     done = pytester.runpytest_inprocess("--collect-only", *args)
     assert host.looks == looks
     assert sum(line.startswith("Busy host: ") for line in done.outlines) == looks
+
+
+def test_all_processes_of_a_gate_wait_alike_and_a_busy_host_is_told_of_once(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[dict[str, str]] = []
+
+    def run_gate(*_: object) -> None:
+        seen.append(dict(os.environ))
+        raise ConfigError("made for the test.")
+
+    host.host = BUSY
+    monkeypatch.setattr("rnncore.drive.gate.run_gate", run_gate)
+    monkeypatch.setattr(sys, "argv", ["rnncore", "gate", "--base", "HEAD"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    ((policy, looks),) = [(env["OMP_WAIT_POLICY"], env["GOMP_SPINCOUNT"]) for env in seen]
+    assert (policy, looks) == ("passive", "10000")
+    assert capsys.readouterr().err.count("Busy host: others use 1.0 of its 2 CPUs") == 1
 
 
 def test_the_suites_choose_before_torch_is_loaded() -> None:
