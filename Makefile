@@ -1,5 +1,6 @@
 # make bench   run the benchmark suites, save the run and write its report
 # make test    run the tests
+# make test-matrix   run them in other environments too (tests/matrix.py): Pythons, one core, older CPUs, no compiler, ...
 # make check   run the linter and the type checker
 # Each works by itself on a fresh machine with Python 3.11 to 3.13: it makes .venv and installs into it once.
 
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help bench test check clean
+.PHONY: help bench test test-matrix check clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -18,6 +19,10 @@ bench: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
+
+test-matrix: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[matrix]' --constraint constraints.txt
+	$(BIN)/python tests/matrix.py $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

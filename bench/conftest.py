@@ -1,5 +1,12 @@
 """What the suites share: windows of the chosen data set, forecasters, and the report at the end."""
 
+import os
+
+from rnncore.measure.busy import session_environment
+
+# Before torch is loaded, by what is imported next: how many threads there are, and how they wait on a busy host.
+os.environ.update(session_environment())
+
 import hashlib
 import json
 from collections.abc import Callable

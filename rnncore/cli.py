@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ STORE = Path(".benchmarks")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# Verbs that compute in this process: with no more threads than it may use, and none that spin beside other work.
+COMPUTING = ("train", "evaluate", "forecast", "export", "reproduce")
 
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0
@@ -101,7 +105,7 @@ def main() -> None:
     """Run the command; print errors as one paragraph and exit with 2. Ctrl-C ends with 130, by Typer."""
     fit_screen()
     try:
-        app()
+        app(prog_name="rnncore")  # however it was started
     except RnncoreError as error:
         _say(f"rnncore: {error}", err=True)
         sys.exit(EXIT_ERROR)
@@ -120,11 +124,15 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand in COMPUTING:
+        from rnncore.forecast.device import limited_threads, passive_waiting
+
+        os.environ.update(limited_threads() | passive_waiting())
 
 
 @data_app.command()
@@ -615,6 +623,7 @@ def gate(
     from rnncore.drive.process import Suites
 
     budget_s = parse_budget(budget)
+    _choose_waiting()
     arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     with _gate_progress(budget_s) as on_progress:
@@ -660,6 +669,7 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
 
     budget_s = parse_budget(budget)
+    _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
         two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
@@ -713,6 +723,7 @@ def selftest(
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     if replay is None:
+        _choose_waiting()
         total = blocks * (2 + len(delays_pct))
         with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), _process_progress(total) as on_process:
             measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
@@ -988,6 +999,16 @@ def _print_json(facts: dict[str, Any]) -> None:
     _say(json.dumps(facts, indent=1))
 
 
+def _choose_waiting() -> None:
+    """Look at the host, for all processes that will measure: they wait alike; say so where it is busy."""
+    from rnncore.measure.busy import notice, session_environment
+
+    os.environ.update(session_environment())
+    said = notice()
+    if said:
+        err.print(said, soft_wrap=True)
+
+
 def _print_table(rows: list[list[Any]]) -> None:
     """Print a table: first column and words left, numbers right; words wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -1056,7 +1077,3 @@ def _stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-if __name__ == "__main__":
-    main()

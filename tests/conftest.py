@@ -1,6 +1,11 @@
 """Fixtures that several tests share: small series, CSV files, and the real PJM files where they are."""
 
 import os
+
+# Before torch is loaded, here and in the processes that tests start: threads that wait for one another are up to a
+# hundred times slower beside other work. Tests of threads ask for theirs.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="10000")
+
 from collections.abc import Callable
 from pathlib import Path
 

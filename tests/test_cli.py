@@ -118,6 +118,14 @@ def test_every_verb_explains_itself(verb: str | tuple[str, str], rnncore: Comman
     assert "Usage: rnncore" in done.out
 
 
+@pytest.mark.parametrize("started", [["-m", "rnncore"], ["-c", "from rnncore.cli import main; main()"]])
+def test_the_command_has_one_name_however_it_was_started(started: list[str]) -> None:
+    command = [sys.executable, *started, *["data", "describe", "--nonsense"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: rnncore data describe ")
+
+
 def test_version_is_printed_alone(rnncore: Command) -> None:
     assert rnncore("--version") == Done(0, f"{__version__}\n", "")
 
@@ -338,7 +346,7 @@ def test_a_training_of_nothing_is_refused(option: str, csv: Path, tmp_path: Path
 def test_ctrl_c_ends_a_training_with_130_and_resume_finishes_it(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     path = tmp_path / "model.safetensors"
     settings = ["train", "--data", csv, "--device", "cpu", "--out", path, "--epochs", 100_000]
-    command = [sys.executable, "-m", "rnncore.cli", *map(str, settings)]
+    command = [sys.executable, "-m", "rnncore", *map(str, settings)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
     ) as process:

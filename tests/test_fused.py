@@ -16,6 +16,7 @@ from torch import nn
 
 from rnncore.errors import Unavailable
 from rnncore.forecast import compiled, fused
+from rnncore.forecast.compiled import compiled_library
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.fused import FusedLayers, fused_kernels, timed_passes
 from rnncore.forecast.laps import PHASES, of_given_threads
@@ -242,6 +243,12 @@ def test_gradients_are_those_of_the_last_pass_as_often_as_asked_and_of_an_earlie
 
 
 @pytest.fixture
+def compiler() -> None:
+    """A compiler that can make the kernels; without one the test is skipped with what is missing."""
+    fused_kernels()
+
+
+@pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fused._load.cache_clear()
@@ -256,6 +263,18 @@ def test_the_kernels_are_compiled_once_and_kept(empty_cache: Path, monkeypatch: 
     fused._load.cache_clear()
     fused_kernels()
     assert library.stat().st_mtime_ns == written_ns
+
+
+@pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
+def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
+    compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = set()
+    for level, cpu in {"avx2": "haswell", "default": "x86-64", "AVX2": "haswell", "of another kind": "native"}.items():
+        monkeypatch.setenv(compiled.LEVEL_ENV, level)
+        assert f"-march={cpu} " in compiled._flags()
+        libraries.add(compiled_library("rnncore.forecast", "fused"))
+    assert len(libraries) == 3
 
 
 @pytest.mark.parametrize(
@@ -274,7 +293,7 @@ def test_a_compiler_that_is_missing_or_fails_is_told(
     assert list(empty_cache.rglob("*.so")) == []
 
 
-def test_wrong_kernels_are_found_out(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_kernels_are_found_out(compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true_compile: Any = compiled._compile
 
     def compile_wrongly(command: list[str], flags: str, source: str, library: Path) -> None:

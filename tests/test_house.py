@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.matrix import environments
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "rnncore"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -26,6 +28,7 @@ ARROWS = {
     "compare": {"runfile"},
     "drive": {"compare", "runfile"},
     "report": {"compare", "runfile"},
+    "__main__": {"cli"},
     "cli": {"forecast", "runtimes", "measure", "compare", "drive", "report", "runfile"},
     # At the top of the package: every room may import these, and they import no room.
     "": set(),
@@ -206,3 +209,17 @@ def test_every_dependency_says_why_it_is_there() -> None:
         name for name in names if not re.search(rf'^    "{re.escape(name)}[\[><=!~][^"]*",\s+# \S', text, re.MULTILINE)
     ]
     assert without == []
+
+
+def test_the_matrix_has_every_python_that_is_supported_and_names_test_files_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MATRIX_PYTHONS", raising=False)
+    every = environments(tmp_path)
+    classifiers = "\n".join(PROJECT["classifiers"])
+    pythons = [one.name for one in every if one.name.startswith("Python ")]
+    assert pythons == [f"Python {version}" for version in re.findall(r":: (3\.\d+)", classifiers)]
+    assert all(one.missing for one in every if one.name in pythons and sys.executable != one.python)
+    touched = {name for one in every for name in one.touches}
+    assert {name for name in touched if not (REPOSITORY / f"tests/test_{name}.py").is_file()} == set()
+    assert len({one.name for one in every}) == len(every)

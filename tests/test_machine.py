@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rnncore.errors import Unavailable
+from rnncore.forecast import device
 from rnncore.measure import machine
 from rnncore.measure.gpu import Gpu, GpuState
 from rnncore.measure.machine import conditions, fingerprint
@@ -92,7 +93,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedMachine:
 
     monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
     monkeypatch.setattr(machine, "_SYS", tmp_path / "sys")
-    monkeypatch.setattr("rnncore.forecast.device.CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(device, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(device, "OWN_CGROUPS", tmp_path / "own_cgroups")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(Gpu, "open", no_gpu)
     return PlantedMachine(tmp_path)
@@ -225,15 +228,22 @@ def test_affinity_lists_the_cpus_in_order(monkeypatch: pytest.MonkeyPatch) -> No
         ("150000 100000\n", 1.5, None),
         ("400000 100000\n", 4.0, None),
         ("max 100000\n", None, "no limit"),
-        ("garbled\n", None, "cpu.max holds 'garbled'"),
+        ("garbled\n", None, "cgroup tells a limit"),
     ],
 )
 def test_the_quota_of_a_container_is_in_cpus(text: str, quota: float | None, why: str | None, planted) -> None:
-    planted.write("cpu.max", text)
+    planted.write("cgroup/cpu.max", text)
     facts = fingerprint(1)
     assert facts["cpu_quota"] == quota
     assert ("cpu_quota_why" in facts) == (why is not None)
     assert facts.get("cpu_quota_why", "").endswith(why or "")
+
+
+def test_threads_that_wait_without_spinning_are_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    passive = fingerprint(1)
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert passive == {**fingerprint(1), "waiting": "passive"}
 
 
 def test_versions_of_what_is_timed_and_what_times_are_told() -> None:

@@ -32,6 +32,8 @@ with timeout.case_timeout(0.5, lambda: print("journaled", flush=True)):
     {call}
 """
 
+pytestmark = pytest.mark.clock
+
 needs_sigalrm = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no SIGALRM")
 
 

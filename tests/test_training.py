@@ -799,6 +799,7 @@ def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:
 
 
 def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    training.fused_kernels()  # else skipped, with what is missing
     assert _trainer(windows).implementation == "fused"
     assert _trainer(windows, replace(CONFIG, implementation="aten")).implementation == "aten"
 
@@ -812,6 +813,7 @@ def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypat
 
 
 def test_a_checkpoint_of_another_implementation_is_refused(windows: Windows, tmp_path: Path) -> None:
+    training.fused_kernels()  # else skipped, with what is missing
     checkpoint = tmp_path / "run.checkpoint.safetensors"
     fit(_trainer(windows, replace(CONFIG, max_steps=2)), checkpoint)
     with pytest.raises(ModelFileError, match="was written with implementation 'fused', but 'aten' is asked for"):

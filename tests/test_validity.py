@@ -547,6 +547,7 @@ while os.getppid() == parent:
 """
 
 
+@pytest.mark.clock
 def test_processes_that_compete_for_the_core_are_seen_in_waiting_and_in_switches() -> None:
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("processes cannot be kept on one core here")

@@ -89,7 +89,7 @@ def test_the_tests_run_on_every_python_that_is_supported() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert versions == re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
     targets = [words[1] for words in _commands(path, "make ")]
-    assert targets == ["test", "check", "bench"]
+    assert targets == ["test", "test-matrix", "check", "bench"]
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     assert all(f"\n{target}: " in makefile for target in targets)
 

@@ -17,9 +17,14 @@ from pathlib import Path
 from rnncore.errors import Unavailable
 from rnncore.files import whole_file
 
-# -march=native as the kernels are compiled where they run. Contracting to fused multiply-adds is as exact as the rest.
-_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
+# Contracting to fused multiply-adds is as exact as the rest.
+_FLAGS = "-O3 -march={cpu} -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
 _X86_FLAGS = " -mprefer-vector-width=512"
+
+# What torch's own kernels are told to keep to, ours keep to as well: then the two are of one kind. Else ours are compiled
+# for the CPU at hand.
+LEVEL_ENV = "ATEN_CPU_CAPABILITY"
+_LEVELS = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}
 
 
 def compiled_library(package: str, name: str) -> Path:
@@ -42,7 +47,7 @@ def compiled_library(package: str, name: str) -> Path:
         raise Unavailable("there is no C compiler")
     command = shlex.split(compiler)
     source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8").replace(*_laps())
-    flags = _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else "")
+    flags = _flags()
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
     library = folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
@@ -54,6 +59,12 @@ def compiled_library(package: str, name: str) -> Path:
 def _laps() -> tuple[str, str]:
     """Return the line that asks for the header of all kernels, and the header: they reach the compiler as one text."""
     return '#include "laps.h"\n', (resources.files(__package__) / "laps.h").read_text(encoding="utf-8")
+
+
+def _flags() -> str:
+    if platform.machine() != "x86_64":
+        return _FLAGS.format(cpu="native")
+    return _FLAGS.format(cpu=_LEVELS.get(os.environ.get(LEVEL_ENV, "").lower(), "native")) + _X86_FLAGS
 
 
 def _compile(command: list[str], flags: str, source: str, library: Path) -> None:

@@ -1,21 +1,43 @@
-"""Where models run: one place that turns a name into a device and sets the threads."""
+"""Where models run: one place that turns a name into a device, chooses the threads, and how they wait for one another.
 
+torch is imported where it is used: what is chosen here by the environment must be there before torch is loaded.
+"""
+
+import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import torch
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from rnncore.errors import ConfigError, Unavailable
 
+if TYPE_CHECKING:
+    import torch
+
 DEVICES = ("cpu", "cuda")
 
-# Where Linux tells a container how much CPU time it gets: "max", or microseconds, per period.
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+# Where Linux keeps control groups, and in which ones this process is.
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+
+# What OpenMP, and with it torch, OpenBLAS and MKL, may start.
+_THREADS_ENV = "OMP_NUM_THREADS"
+# How many processes torch.compile may start.
+_COMPILING_ENV = "TORCHINDUCTOR_COMPILE_THREADS"
+_WAITING_ENV = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+# How often a thread that waits for others looks again before it sleeps. Where it sleeps at once, every barrier costs a
+# wake-up. Where it looks on for milliseconds, as libgomp's do when nothing is set, it holds the very core that the thread
+# it waits for could run on: beside one busy process, two threads on two cores took a hundred times longer.
+_LOOKS = "10000"
+
+# What libgomp does by itself; said, so that processes that are started from here know that it was chosen.
+_LOOKS_BY_ITSELF = "300000"
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> "torch.device":
     """Turn `cpu`, `cuda` or `auto` into a device of this machine.
 
     Args:
@@ -25,6 +47,8 @@ def resolve_device(name: str) -> torch.device:
         Unavailable: If `cuda` is asked for and there is none.
         ConfigError: If the name is another one.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in DEVICES:
@@ -45,6 +69,8 @@ def cudnn_precision(precision: str) -> Iterator[None]:
     Args:
         precision: `tf32` rounds the factors of products to 10 bits, any other name does not.
     """
+    import torch
+
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
@@ -56,6 +82,8 @@ def cudnn_precision(precision: str) -> Iterator[None]:
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Let torch use so many CPU threads inside the block."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -64,17 +92,97 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def synchronize(device: torch.device) -> None:
+def synchronize(device: "torch.device") -> None:
     """Wait until all work queued on *device* is done."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
 
 
 def default_threads() -> int:
-    """Return how many CPUs this process may use: its affinity, or a container's quota where that is less."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many CPUs this process may use: the least of its affinity, its quota and `OMP_NUM_THREADS`."""
+    allowed = [len(usable_cpus())]
+    quota, _ = cpu_quota()
+    if quota is not None:
+        allowed.append(int(quota))
+    # A list is for threads within threads; its first number is for the outer ones.
+    given = re.match(r"\s*(\d+)\s*(,|$)", os.environ.get(_THREADS_ENV, ""))
+    if given and int(given[1]):
+        allowed.append(int(given[1]))
+    return max(1, min(allowed))
+
+
+def usable_cpus() -> frozenset[int]:
+    """Return the numbers of the CPUs that this process may run on."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def cpu_quota() -> tuple[float | None, str | None]:
+    """Return of how many CPUs the process may use the time, by its control groups and all around them.
+
+    Returns:
+        The least quota in CPUs, or None; and why there is none.
+    """
+    quotas = [quota for folder in _cgroup_folders() if (quota := _quota_of(folder)) is not None]
+    least = min(quotas, default=math.inf)
+    if least < math.inf:
+        return least, None
+    return None, "no limit" if quotas else f"no control group in {CGROUPS} tells a limit"
+
+
+def _cgroup_folders() -> Iterator[Path]:
+    """Yield the folders of the groups that this process is in and of all around them, in both versions.
+
+    A container may see its own group as the root, under a path that leads nowhere there.
+    """
     try:
-        quota, period = CPU_QUOTA.read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return usable
-    return usable if quota == "max" else max(1, min(usable, int(quota) // int(period)))
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in [*lines, "0::/", "1:cpu:/"]:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = [CGROUPS / controllers, CGROUPS / "cpu"] if controllers else [CGROUPS, CGROUPS / "unified"]
+        group = PurePosixPath(path)
+        for inside in (group, *group.parents):
+            yield from (mount / inside.relative_to("/") for mount in mounts if ".." not in inside.parts)
+
+
+def _quota_of(folder: Path) -> float | None:
+    """Return the quota of one group in CPUs, in either version: infinite where it has none, None where it does not tell."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
+        return math.inf if quota.strip() in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def limited_threads() -> dict[str, str]:
+    """Return the environment in which no library starts more threads or compilers than this process may use."""
+    return dict.fromkeys((_THREADS_ENV, _COMPILING_ENV), str(default_threads()))
+
+
+def passive_waiting() -> dict[str, str]:
+    """Return the environment in which threads that wait soon leave the CPU to others; what is set already stays."""
+    policy, looks = _WAITING_ENV
+    return {policy: os.environ.get(policy, "passive"), looks: os.environ.get(looks, _LOOKS)}
+
+
+def spinning_waiting() -> dict[str, str]:
+    """Return the environment in which threads wait as libgomp lets them by itself: they spin for milliseconds."""
+    return {_WAITING_ENV[1]: _LOOKS_BY_ITSELF}
+
+
+def waiting_is_chosen() -> bool:
+    """Say whether the environment says how threads wait."""
+    return any(name in os.environ for name in _WAITING_ENV)
+
+
+def waits_passively() -> bool:
+    """Say whether threads that wait are to leave the CPU to others: as the environment tells libgomp."""
+    return os.environ.get(_WAITING_ENV[0], "").strip().lower() == "passive"

@@ -24,6 +24,7 @@ from rnncore.forecast.device import cpu_threads, synchronize
 from rnncore.forecast.series import Float32Array
 from rnncore.measure.work import Work
 from rnncore.runtimes.export import OPSET
+from rnncore.runtimes.onnx import cpu_options
 
 # All ceilings of a session are to stay below 5 s. What is left of this goes into measuring the known ones again before later
 # rows: a host that was busy at the first look is seen through.
@@ -373,8 +374,7 @@ def _graph(
 @contextmanager
 def _onnx_session(model: onnx.ModelProto, threads: int) -> Iterator[Callable[[], object]]:
     """Yield a call of the graph on random input."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options = cpu_options(threads)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     inputs = {"x": _random(*session.get_inputs()[0].shape)}
     yield lambda: session.run(None, inputs)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.errors import Unavailable
+from rnncore.forecast.device import waits_passively
 from rnncore.measure.gpu import Gpu
 
 PACKAGES = (
@@ -66,6 +67,9 @@ def fingerprint(threads: int) -> dict[str, Any]:
         "numerics": (_numerics(), None),
         "gpu": _gpu(),
     }
+    if waits_passively():
+        # Not what a session does on a quiet host: its rows are not to be held against those of one.
+        facts["waiting"] = "passive", None
     return _with_reasons(facts)
 
 
@@ -163,16 +167,10 @@ def _affinity() -> Fact:
 
 
 def _cpu_quota() -> Fact:
-    """Return how many CPUs' time the container gets."""
-    from rnncore.forecast.device import CPU_QUOTA
+    """Return how many CPUs' time the process gets."""
+    from rnncore.forecast.device import cpu_quota
 
-    text, why = _text(CPU_QUOTA)
-    if text is None:
-        return None, why
-    found = re.fullmatch(r"(\d+) (\d+)", text)
-    if found is None:
-        return None, "no limit" if text.startswith("max") else f"{CPU_QUOTA} holds {text!r}"
-    return int(found[1]) / int(found[2]), None
+    return cpu_quota()
 
 
 def _numerics() -> dict[str, Any]:

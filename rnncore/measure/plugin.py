@@ -267,6 +267,15 @@ def _require_writable(config: pytest.Config, option: str, folder: Path, file: Pa
         ) from error
 
 
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    """Say where others compute on this host, in a session that measures cases; the gate has said so before."""
+    if _is_gate(config) or not any(map(_is_measured, items)):
+        return None
+    from rnncore.measure.busy import notice
+
+    return notice()
+
+
 def _finished_before(config: pytest.Config) -> "Finished":
     """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
     from rnncore.measure.journal import finished_before, newest_journal

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rnncore import __version__
 from rnncore.files import write_text
+from rnncore.measure.busy import waiting_facts
 from rnncore.measure.facts import make_writable
 from rnncore.measure.harness import dumps
 
@@ -233,6 +234,7 @@ class Session:
             "fingerprint": self.fingerprint,
             "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
+            **waiting_facts(),
             "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
             "failed": [
                 {"fullname": name, "outcome": outcome, "reason": reason} for name, (outcome, reason) in self._failed.items()

@@ -67,7 +67,7 @@ class Evidence:
     """What ran when a runtime was called.
 
     Attributes:
-        kernel: What ran the recurrent layers, for a reader; or what took longest where there are none.
+        kernel: What ran the recurrent layers, for a reader; or what gathered the windows where there are none.
         placement: What runs each operation, by its name: all nodes of a graph, or the recurrent layers of torch.
         ops: Time by operation, longest first.
         wall_s: Host seconds of one profiled call; profiling itself makes it longer than a timed one.

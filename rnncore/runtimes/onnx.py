@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from rnncore.errors import ModelFileError, Unavailable
+from rnncore.forecast.device import waits_passively
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import (
     Evidence,
@@ -38,6 +39,16 @@ MOST_NAMED_NODES = 100
 # What a GRU in int8 is written out with.
 _UNROLLED_NODES = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 _KERNELS = {"CPUExecutionProvider": "MLAS {node}", "CUDAExecutionProvider": "cuDNN {node} in ONNX Runtime"}
+
+
+def cpu_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return the options of a session with one pool of so many CPU threads, which wait as the environment says."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if waits_passively():
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 class OnnxRuntime(Runtime):
@@ -140,9 +151,7 @@ class OnnxRuntime(Runtime):
         self._inputs = self._output = None
 
     def _options(self) -> onnxruntime.SessionOptions:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
+        options = cpu_options(self._threads)
         options.log_severity_level = _ERRORS_ONLY
         return options
 

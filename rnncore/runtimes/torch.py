@@ -38,6 +38,9 @@ _DEVICE_EVENTS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# What gathers windows by index.
+_GATHERS = {f"aten::{name}" for name in ("index", "index_select", "gather", "take", "take_along_dim")}
+
 _FUSED_CELLS = {"aten::_thnn_fused_gru_cell", "aten::_thnn_fused_lstm_cell"}
 
 
@@ -155,7 +158,7 @@ def torch_evidence(
 
     Args:
         call: A forward pass, a training step, or anything else that runs torch.
-        cell: `gru` or `lstm`; None for a call without recurrent layers, whose longest operation is then named.
+        cell: `gru` or `lstm`; None for a call without recurrent layers, of which what gathers the windows is then named.
         device: Where it runs.
         trace: Where to write a Chrome trace, whole or not at all.
     """
@@ -169,8 +172,8 @@ def torch_evidence(
         events, wall_s = _profiled(call, calls, device, trace)
     ops = mean_times(_device_times(events) if device.type == "cuda" else _host_times(events, passes), calls)
     if cell is None:
-        longest = ops[0].name.removeprefix("aten::") if ops else "without an operation"
-        return Evidence(f"ATen {longest}", {}, ops, wall_s)
+        gathers = sorted({op.name.removeprefix("aten::") for op in ops if op.name in _GATHERS})
+        return Evidence(f"ATen {' and '.join(gathers) or 'without a gather'}", {}, ops, wall_s)
     kernel = _recurrent_kernel(events, cell)
     return Evidence(kernel, {cell.upper(): kernel}, ops, wall_s)
 

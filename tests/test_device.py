@@ -1,0 +1,185 @@
+"""Tests of how many threads this process may start, and how they wait for one another."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rnncore.forecast import device
+from rnncore.forecast.device import cpu_quota, default_threads, limited_threads, passive_waiting, waits_passively
+from rnncore.forecast.series import Series
+from rnncore.runtimes.onnx import cpu_options
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Machine:
+    """Control groups in a folder, and eight CPUs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.own(None)
+
+    def own(self, text: str | None) -> None:
+        if text is None:
+            (self.folder / "own").unlink(missing_ok=True)
+        else:
+            (self.folder / "own").write_text(text)
+
+    def v2(self, group: str, text: str) -> None:
+        self._write(f"{group}/cpu.max", text)
+
+    def v1(self, group: str, quota: str, period: str = "100000") -> None:
+        self._write(f"{group}/cpu.cfs_quota_us", quota)
+        self._write(f"{group}/cpu.cfs_period_us", period)
+
+    def _write(self, path: str, text: str) -> None:
+        file = self.folder / "cgroup" / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(device, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(device, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    return Machine(tmp_path)
+
+
+def test_without_limits_every_cpu_of_the_affinity_has_a_thread(machine: Machine) -> None:
+    assert default_threads() == 8
+    assert cpu_quota() == (None, f"no control group in {device.CGROUPS} tells a limit")
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [("200000 100000", 2), ("350000 100000", 3), ("50000 100000", 1), ("max 100000", 8), ("1600000 100000", 8)],
+)
+def test_a_quota_of_version_2_limits_the_threads(machine: Machine, text: str, threads: int) -> None:
+    machine.v2("", text)
+    assert default_threads() == threads
+
+
+@pytest.mark.parametrize(("quota", "threads"), [("200000", 2), ("350000", 3), ("50000", 1), ("-1", 8), ("1600000", 8)])
+@pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
+def test_a_quota_of_version_1_limits_the_threads(machine: Machine, mount: str, quota: str, threads: int) -> None:
+    machine.own(f"9:name=systemd:/\n4:memory:/made\n2:{mount}:/\n0::/\n")
+    machine.v1(mount, quota)
+    assert default_threads() == threads
+
+
+def test_version_1_is_found_where_nothing_tells_the_own_group(machine: Machine) -> None:
+    machine.v1("cpu", "300000")
+    assert default_threads() == 3
+
+
+def test_the_least_quota_of_the_groups_around_counts_in_both_versions(machine: Machine) -> None:
+    machine.own("2:cpuacct:/other\n1:cpu:/docker/made/inner\n0::/system.slice/made.scope\n")
+    machine.v1("cpu/docker/made/inner", "600000")
+    machine.v1("cpu/docker/made", "500000")
+    machine.v1("cpu/docker/another", "100000")
+    machine.v1("cpuacct/other", "100000")
+    assert default_threads() == 5
+    machine.v2("unified/system.slice/made.scope", "max 100000")
+    machine.v2("system.slice", "400000 100000")
+    assert default_threads() == 4
+    assert cpu_quota() == (4.0, None)
+
+
+def test_a_path_that_is_the_hosts_leads_to_the_root_that_the_container_sees(machine: Machine) -> None:
+    machine.own("1:cpu:/docker/0123\n0::/../0123\n")
+    machine.v1("cpu", "200000")
+    assert default_threads() == 2
+
+
+@pytest.mark.parametrize("text", ["garbled", "", "100000 0", "max"])
+def test_a_file_that_cannot_be_read_limits_nothing(machine: Machine, text: str) -> None:
+    machine.v2("", text)
+    assert default_threads() == 8
+    assert cpu_quota()[0] is None
+
+
+def test_no_limit_is_told_from_no_answer(machine: Machine) -> None:
+    machine.v1("cpu", "-1")
+    assert cpu_quota() == (None, "no limit")
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"), [("1", 1), ("3", 3), ("5,2", 5), (" 2 ", 2), ("64", 8), ("0", 8), ("-1", 8), ("many", 8), ("", 8)]
+)
+def test_omp_num_threads_limits_the_threads(
+    machine: Machine, given: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert default_threads() == threads
+    assert limited_threads() == dict.fromkeys(("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), str(threads))
+
+
+@pytest.mark.parametrize(("policy", "passive"), [("passive", True), (" PASSIVE", True), ("active", False), ("", False)])
+def test_onnx_runtime_waits_as_libgomp_is_told_to(policy: str, passive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    assert waits_passively() is passive
+    key = "session.intra_op.allow_spinning"
+    if passive:
+        assert cpu_options(3).get_session_config_entry(key) == "0"
+    else:
+        with pytest.raises(RuntimeError, match=key):
+            cpu_options(3).get_session_config_entry(key)
+    assert (cpu_options(3).intra_op_num_threads, cpu_options(3).inter_op_num_threads) == (3, 1)
+
+
+def test_what_the_user_chose_of_waiting_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert passive_waiting() == {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"}
+
+
+# A verb in a process of its own with made control groups; at the end, how many threads each library may start.
+VERB = """
+import json, os, sys
+from pathlib import Path
+
+os.sched_getaffinity = lambda pid: set(range(8))
+from rnncore.forecast import device
+
+device.CGROUPS, device.OWN_CGROUPS = Path(sys.argv[1]), Path(sys.argv[1]) / "none"
+sys.argv[:] = ["rnncore", *sys.argv[2:]]
+from rnncore.cli import main
+
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+import threadpoolctl, torch
+
+pools = {pool["num_threads"] for pool in threadpoolctl.threadpool_info()} | {torch.get_num_threads()}
+print(json.dumps(sorted(pools)))
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("quota", "omp", "most"),
+    [("300000 100000", None, 3), ("max 100000", "1", 1)],
+    ids=["quota", "OMP_NUM_THREADS"],
+)
+def test_a_verb_that_computes_lets_no_library_start_more_threads_than_it_may_use(
+    machine: Machine, quota: str, omp: str | None, most: int, make_series: Callable[..., Series], tmp_path: Path
+) -> None:
+    machine.v2("", quota)
+    make_series(hours=1000).to_csv(tmp_path / "zone.csv")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    env |= {"OMP_NUM_THREADS": omp} if omp else {}
+    command = [sys.executable, "-c", VERB, str(device.CGROUPS), "train", "--data", str(tmp_path / "zone.csv")]
+    command += ["--preset", "fast", "--max-steps", "2", "--device", "cpu", "--out", str(tmp_path / "model.safetensors")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, pools, policy = done.stdout.splitlines()
+    assert max(json.loads(pools)) == most
+    assert policy == "passive"
