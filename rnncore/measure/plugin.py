@@ -542,6 +542,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             record.journal.discard()
             record.journal = None
     finally:
+        record.close()
         if record.journal:
             record.journal.close()
 

@@ -12,6 +12,7 @@ from rnncore import __version__
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
     from rnncore.measure.journal import Finished, Journal
+    from rnncore.measure.memory import ServingMemory
 
 Outcome = Literal["error", "out of memory", "timed out"]
 
@@ -55,6 +56,7 @@ class Session:
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
         self._ceilings: CeilingBench | None = None
+        self._memory: ServingMemory | None = None
         self._parts_s: defaultdict[str, float] = defaultdict(float)
         self._inner_s = [0.0]
         self._pulses_s: list[float] = []
@@ -107,6 +109,20 @@ class Session:
 
             self._ceilings = CeilingBench()
         return self._ceilings
+
+    @property
+    def memory(self) -> "ServingMemory":
+        """What processes need that only serve, measured as it is asked for."""
+        if self._memory is None:
+            from rnncore.measure.memory import ServingMemory
+
+            self._memory = ServingMemory()
+        return self._memory
+
+    def close(self) -> None:
+        """End the processes that were started for this session's rows."""
+        if self._memory is not None:
+            self._memory.close()
 
     def ceiling_facts(self) -> dict[str, Any] | None:
         """Return the ceilings measured so far, or None."""
