@@ -46,7 +46,7 @@ def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answ
             )
             output = runtime.output()[answers.checked]
         if rnn_benchmark.brief and case.batch_size < max(INFERENCE_BATCH_SIZES["gate"]):
-            rnn_benchmark.record(**unknown("in a short process told of the largest batch alone"))
+            rnn_benchmark.record(**unknown("in a short process measured for the largest batch alone"))
         else:
             rnn_benchmark.record_memory(source, answers.inputs.shape)
         facts = forecast_facts(

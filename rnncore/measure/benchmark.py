@@ -177,7 +177,7 @@ class RnnBenchmark:
             return
         case = self._case
         question = Served(case.runtime, case.device, str(case.precision), self._threads, shape)
-        with self.part("memory in fresh processes"):
+        with self.part("memory in a fresh process"):
             self.record(**self._session.memory.of(question, source))
 
     def record(self, **facts: object) -> None:

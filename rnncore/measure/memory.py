@@ -27,7 +27,7 @@ SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
 WHY_NOT_SERVED = {
     "train": "a step of training serves nothing",
     "data": "the data path serves no model",
-    "stream": "told of whole windows alone",
+    "stream": "measured for whole windows alone",
 }
 
 # A question that takes longer is given up; compiling takes minutes.
