@@ -61,6 +61,7 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, so
             opening_s=time.perf_counter() - began_s,
         )
         found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
+    rnn_benchmark.record_memory(source, answers.inputs.shape)
     validity = forecast_verdict(found, scores.mean.smape, reference.mean.smape, rnn_case.precision)
     rnn_benchmark.record(
         smape=scores.mean.smape,

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cases import host_to_host_cases, inference_cases
+from bench.cases import INFERENCE_BATCH_SIZES, host_to_host_cases, inference_cases
 from rnncore.forecast.presets import preset
 from rnncore.measure.answers import forecast_facts
+from rnncore.measure.memory import unknown
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
 
@@ -44,6 +45,10 @@ def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answ
                 opening_s=time.perf_counter() - began_s,
             )
             output = runtime.output()[answers.checked]
+        if rnn_benchmark.brief and case.batch_size < max(INFERENCE_BATCH_SIZES["gate"]):
+            rnn_benchmark.record(**unknown("in a short process measured for the largest batch alone"))
+        else:
+            rnn_benchmark.record_memory(source, answers.inputs.shape)
         facts = forecast_facts(
             output, answers.float64, answers.torch_fp32, windows, answers.start[answers.checked], case.precision
         )

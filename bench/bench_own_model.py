@@ -68,6 +68,7 @@ def test_own_forecast(request, rnn_case, rnn_benchmark, rnn_threads, windows_of,
             opening_s=time.perf_counter() - began_s,
         )
         output = runtime.output()
+    rnn_benchmark.record_memory(source, inputs.shape)
     with torch.inference_mode():
         found = parity(output[checked], float64_forecast(own_model, inputs[checked]), rnn_case.precision)
     verdict = forecast_verdict(found, 0.0, 0.0, rnn_case.precision)

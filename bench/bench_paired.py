@@ -62,7 +62,7 @@ def _cases_of(items):
 
 
 @pytest.mark.rnn_cases(choose=paired_cases, only_with="rnn_paired")
-def test_forecast_in_turn(rnn_case, rnn_benchmark, in_turn):
+def test_forecast_in_turn(rnn_case, rnn_benchmark, in_turn, source_for):
     with rnn_benchmark.part("turns"):
         turns, model, windows, answers = in_turn(rnn_case)
     found = turns[_way(rnn_case)]
@@ -76,6 +76,7 @@ def test_forecast_in_turn(rnn_case, rnn_benchmark, in_turn):
         why="it ran in a process of its own",
         work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
     )
+    rnn_benchmark.record_memory(source_for(rnn_case.runtime, model, windows.config), answers.inputs.shape)
     facts = forecast_facts(
         found.output[answers.checked],
         answers.float64,

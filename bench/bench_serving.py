@@ -41,6 +41,7 @@ def test_serve(request, rnn_case, rnn_benchmark, rnn_threads, windows_of, foreca
     rnn_benchmark.observed(
         shown.latencies_s.tolist(), calls=1, windows=1, group="server", why="queries are timed, not calls"
     )
+    rnn_benchmark.record_memory(source, answers.inputs.shape)
     facts = forecast_facts(
         output, answers.float64, answers.torch_fp32, windows, answers.start[answers.checked], rnn_case.precision
     )

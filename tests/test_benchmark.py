@@ -1,5 +1,6 @@
-"""Tests of planted delays: they take the part of a call that was asked for, by a clock of their own."""
+"""Tests of planted delays, by a clock of their own, and of what a row asks of a process that only serves."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from rnncore.measure import benchmark
 from rnncore.measure.benchmark import RnnBenchmark
 from rnncore.measure.case import Case
+from rnncore.measure.memory import Served, ServingMemory
 from rnncore.measure.session import Session
+from rnncore.runtimes.base import Source
 
 CALL_S = 0.010
 
@@ -31,6 +34,7 @@ class Fixture:
     """What a delay needs of pytest-benchmark's fixture."""
 
     def __init__(self) -> None:
+        self.enabled = True
         self.extra_info: dict[str, Any] = {}
 
 
@@ -59,3 +63,38 @@ def test_a_row_says_by_how_much_it_was_delayed_at_least(clock: Clock, call_s: fl
     row = RnnBenchmark(fixture, Session(), Case("infer", "gru", 8, 1, 4), 1, None, None, brief=True, delay_pct=3.0)
     row._delayed(clock.call, call_s)
     assert fixture.extra_info["injected_delay_pct"] == pytest.approx(told_pct, rel=0.02)
+
+
+class Answering(ServingMemory):
+    """What is asked of processes that only serve."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Served, Source]] = []
+
+    def of(self, question: Served, source: Source) -> dict[str, int | str | None]:
+        self.asked.append((question, source))
+        return {"peak_rss_bytes": 9, "model_rss_bytes": 2}
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp32"), ("cuda", "tf32")])
+def test_a_row_asks_for_its_own_runtime_device_precision_threads_and_batch(device: str, precision: str) -> None:
+    fixture, session, model = Fixture(), Session(), Path("model.onnx")
+    session._memory = answering = Answering()
+    case = Case("infer", "gru", 8, 1, 4, batch_size=3, device=device, runtime="onnxruntime", precision=precision)
+    row = RnnBenchmark(fixture, session, case, 2, None, None)
+    row._record_unsaid()
+    assert fixture.extra_info["peak_rss_bytes_why"] == "the benchmark did not record it"
+    row.record_memory(model, (3, 4, 5))
+    assert answering.asked == [(Served("onnxruntime", device, precision, 2, (3, 4, 5)), model)]
+    assert (fixture.extra_info["peak_rss_bytes"], fixture.extra_info["model_rss_bytes"]) == (9, 2)
+    assert not {"peak_rss_bytes_why", "model_rss_bytes_why"} & fixture.extra_info.keys()
+    assert session.overhead()["parts_s"].keys() >= {"memory in a fresh process"}
+
+
+def test_where_nothing_is_timed_no_process_is_asked() -> None:
+    fixture, session = Fixture(), Session()
+    fixture.enabled = False
+    session._memory = answering = Answering()
+    RnnBenchmark(fixture, session, Case("infer", "gru", 8, 1, 4, 3), 1, None, None).record_memory(Path("m.onnx"), (3, 4, 5))
+    assert answering.asked == []

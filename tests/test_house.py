@@ -135,6 +135,24 @@ def test_reading_and_starting_leave_torch_unloaded(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+# What a process that serves imports, and what it must not: each takes tens to hundreds of MiB, and up to seconds.
+SERVING = {
+    "rnncore.runtimes.catalog": ("torch", "pandas", "onnxruntime", "onnx"),
+    "rnncore.runtimes.onnx": ("torch", "pandas", "onnx"),
+    "rnncore.runtimes.openvino": ("torch", "pandas", "onnxruntime", "onnx"),
+    "rnncore.runtimes.native": ("pandas", "onnxruntime", "onnx"),
+    "rnncore.runtimes.torch": ("pandas", "onnxruntime", "onnx"),
+    "rnncore.measure.served": ("torch", "pandas", "onnxruntime", "onnx"),
+}
+
+
+@pytest.mark.parametrize(("module", "needless"), SERVING.items(), ids=SERVING)
+def test_serving_loads_nothing_that_it_does_not_need(module: str, needless: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([name for name in {needless} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_nothing_is_pickled() -> None:
     pickling = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     wrong = [_here(path, line) for path in FILES for name, line, _ in _imports(path) if name.split(".")[0] in pickling]

@@ -211,6 +211,15 @@ def test_memory_and_smape_are_judged_too(side: Callable[..., Side], key: str, me
     assert comparison.exit_code == 1
 
 
+def test_memory_of_files_that_tell_the_sessions_peak_is_not_judged(side: Callable[..., Side]) -> None:
+    def of_the_session(content: dict[str, Any], process: int) -> None:
+        for entry in content["benchmarks"]:
+            del entry["extra_info"]["model_rss_bytes"]
+
+    comparison = _compare(side("base", change=of_the_session), side("head", first_minute=1))
+    assert {one.measure for one in comparison.judgements} == {"time", "smape"}
+
+
 def test_many_benchmarks_of_identical_code_raise_no_more_alarms_than_one(side: Callable[..., Side]) -> None:
     """A hundred comparisons of two benchmarks: at 1 % for the family, more than five alarms are no chance."""
     alarms = 0

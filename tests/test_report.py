@@ -368,9 +368,10 @@ def test_an_old_run_file_without_the_new_facts_gives_a_report_of_what_it_has(tmp
     ours = _row(text, "### Batch of 1", "ONNX Runtime, CPU, fp32 | LSTM")
     assert (ours["Kernel"], ours["median ms"], ours["GFLOP/s (of ceiling)"]) == ("–", "1.82", "58.8")
     assert _row(text, "## Machine and data", "Governor")["old.json"] == "–"
-    # What failed was not kept then.
     verdict, now = (one.split("## Machine")[0] for one in (text, render([read_run(new)])))
-    assert verdict == now.replace("3 without a result (error), ", "")
+    (lowest_memory,) = (line for line in now.splitlines(keepends=True) if line.startswith("| Lowest memory |"))
+    # What failed was not kept then, and memory was that of the session so far.
+    assert verdict == now.replace("3 without a result (error), ", "").replace(lowest_memory, "")
     for pair in ([old, new], [new, old]):
         assert _faults(render([read_run(path) for path in pair])) == []
 
@@ -398,12 +399,26 @@ def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unkn
     text = _rendered(
         tmp_path,
         inference("gru", "torch", 1, 0.1, **known),
-        inference("lstm", "torch", 1, 0.1, **dict.fromkeys(known), peak_rss_bytes=None),
+        inference("lstm", "torch", 1, 0.1, **dict.fromkeys(known), peak_rss_bytes=None, model_rss_bytes=None),
     )
-    columns = ("of product", "of chain", "of copy", "µs per step", "error to float64", "J per 1,000 windows", "peak memory")
+    columns = ("of product", "of chain", "of copy", "µs per step", "error to float64", "J per 1,000 windows")
+    columns += ("peak memory", "model's share")
     rows = [_row(text, TRUST, f"test_forecast[{cell}-") for cell in ("gru", "lstm")]
-    assert [rows[0][name] for name in columns] == ["21 %", "84 %", "5 %", "31.5", "3.3e-09", "71.2", "640 MiB"]
-    assert [rows[1][name] for name in columns] == ["–"] * 7
+    assert [rows[0][name] for name in columns] == ["21 %", "84 %", "5 %", "31.5", "3.3e-09", "71.2", "640 MiB", "40 MiB"]
+    assert [rows[1][name] for name in columns] == ["–"] * 8
+
+
+def test_the_lowest_memory_is_that_of_a_process_with_the_models_share_beside_it(tmp_path: Path) -> None:
+    mib = 1 << 20
+    large = inference("gru", "torch", 1, 0.1, peak_rss_bytes=236 * mib, model_rss_bytes=12 * mib)
+    small = inference("lstm", "onnxruntime", 1, 0.1, peak_rss_bytes=71 * mib, model_rss_bytes=17 * mib)
+    unknown = inference("lstm", "torch", 1, 0.1, peak_rss_bytes=None, model_rss_bytes=None)
+    row = _row(_rendered(tmp_path, large, small, unknown), "## Verdict", "Lowest memory")
+    assert [*row.values()][1:] == [
+        "LSTM in ONNX Runtime, CPU, fp32, batch 1",
+        "71 MiB, 17 MiB of it the model's",
+        "GRU in PyTorch, CPU, fp32, batch 1: 236 MiB, 12 MiB of it the model's",
+    ]
 
 
 def test_the_memory_of_a_gpu_benchmark_is_that_of_the_gpu(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,29 @@ def test_the_reference_tells_windows_apart_so_that_parity_means_something(cell, 
     outputs = _exact(models[cell], _inputs(37))
     assert outputs.shape == (37, 1)
     assert np.ptp(outputs) > 1000 * TOLERANCE
+
+
+SERVER = """
+import sys
+from pathlib import Path
+import numpy as np
+from rnncore.runtimes.catalog import open_runtime
+name, path, precision = sys.argv[1:]
+with open_runtime(name, Path(path), "cpu", precision, 1) as runtime:
+    runtime.predict(np.ones((2, 90, 5), dtype=np.float32))
+print([name for name in ("torch", "pandas") if name in sys.modules])
+"""
+
+
+@for_both_cells
+@pytest.mark.parametrize(
+    ("runtime_name", "precision"),
+    [("onnxruntime", "fp32"), ("onnxruntime", "int8"), pytest.param("openvino", "fp32", marks=needs_openvino)],
+)
+def test_an_onnx_file_is_served_without_torch_and_pandas(cell, runtime_name, precision, sources) -> None:
+    command = [sys.executable, "-c", SERVER, runtime_name, str(sources[runtime_name, cell]), precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 @for_both_cells

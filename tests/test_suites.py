@@ -197,6 +197,26 @@ def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest:
     assert min(parts_s.values()) >= 0
 
 
+def test_rows_tell_the_memory_of_a_process_that_only_serves_the_same_for_the_same_model_and_batch(honest: Run) -> None:
+    if _record(honest, TORCH).process_bytes is None:
+        pytest.skip(_record(honest, TORCH).extra["peak_rss_bytes_why"])
+    for key in ("peak_rss_bytes", "model_rss_bytes"):
+        torch, onnx, ours = (_record(honest, fullname).extra[key] for fullname in (TORCH, ONNX, TURNS[1]))
+        assert _record(honest, TURNS[0]).extra[key] == torch
+        assert min(torch, onnx, ours) > 0
+        assert _record(honest, SCORE).extra[key] > 0
+        assert _record(honest, SERVE).extra[key] > 0
+        for fullname, why in (
+            (STEP, "a step of training serves nothing"),
+            (GATHER, "the data path serves no model"),
+            (STREAM, "measured for whole windows alone"),
+        ):
+            assert _record(honest, fullname).extra[f"{key}_why"] == why
+    # It holds no torch, where this session holds that and the data too.
+    assert _record(honest, ONNX).extra["peak_rss_bytes"] < 0.7 * _record(honest, TORCH).extra["peak_rss_bytes"]
+    assert _record(honest, PREPARE).extra["peak_rss_bytes"] > 0
+
+
 def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_carried(honest: Run) -> None:
     record = _record(honest, STREAM)
     assert record.extra["window_call_s"] > 0

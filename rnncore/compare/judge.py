@@ -157,7 +157,7 @@ def _values(side: Side, fullname: str, measure: Measure) -> list[float]:
 
 def _memory_bytes(record: Record) -> Any:
     of_device = record.extra.get("peak_device_bytes")
-    return record.extra.get("peak_rss_bytes") if of_device is None else of_device
+    return record.process_bytes if of_device is None else of_device
 
 
 _VALUE_OF: dict[Measure, Callable[[Record], Any]] = {

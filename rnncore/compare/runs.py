@@ -50,6 +50,14 @@ class Record:
         return float(self.extra["windows"]) / self.median_s
 
     @property
+    def process_bytes(self) -> Any:
+        """Peak memory of a fresh process that only serves; None where it is unknown.
+
+        Files without the model's share in it are from before: they tell the peak of the session up to then.
+        """
+        return self.extra.get("peak_rss_bytes") if "model_rss_bytes" in self.extra else None
+
+    @property
     def validity(self) -> str:
         """`valid`, or why the result is wrong; a benchmark that checks nothing is taken at its word."""
         return str(self.extra.get("validity") or "valid")

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import pandas as pd
 
 from rnncore.errors import DataError
 from rnncore.forecast.linear import (
@@ -80,6 +79,8 @@ class ArticleScaling:
 
     @staticmethod
     def _columns(series: Series) -> FloatArray:
+        import pandas as pd
+
         calendar = pd.DatetimeIndex(series.time)
         columns = (series.load_mw, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
@@ -210,6 +211,8 @@ def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
 
 
 def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> Float32Array:
+    import pandas as pd
+
     load_mw = series.load_mw
     change_mw = np.diff(load_mw, prepend=load_mw[:1])
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 
@@ -169,6 +168,8 @@ def _inputs(
     horizon: int,
 ) -> FloatArray:
     """Return what some rows, and the hours that follow, are forecast from. Shape (rows, P)."""
+    import pandas as pd
+
     # Three days, and the same hours a week and two weeks ago with those around.
     lags_h = np.array([*range(1, 74), *range(166 - horizon, 172), *range(336 - horizon, FIRST_ROW + 1)])
     calendar = pd.DatetimeIndex(time[rows])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from rnncore.errors import DataError
 from rnncore.files import whole_file
@@ -58,6 +57,8 @@ class Series:
 
     def to_csv(self, path: Path) -> None:
         """Write the series as a CSV file that `read_csv` reads back unchanged."""
+        import pandas as pd
+
         table = pd.DataFrame({"Datetime": pd.DatetimeIndex(self.time), f"{self.name}_MW": self.load_mw})
         with whole_file(path) as temporary:
             table.to_csv(temporary, index=False, date_format="%Y-%m-%d %H:%M:%S")
@@ -150,6 +151,9 @@ def _value_column(path: Path, raw: bytes) -> str:
 
 def _parse(path: Path, raw: bytes) -> tuple[TimeArray, FloatArray]:
     """Return times and loads in file order by the fast reader; on any doubt let the slow one name the fault."""
+    # Here, as everywhere: a process that only serves a model needs no tables, and pandas takes 60 MiB and half a second.
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

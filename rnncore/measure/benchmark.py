@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rnncore.measure import harness
 from rnncore.measure.case import Case
 from rnncore.measure.facts import json_value
-from rnncore.measure.memory import peak_memory
+from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
     from rnncore.measure.work import Work
-    from rnncore.runtimes.base import Evidence
+    from rnncore.runtimes.base import Evidence, Source
 
 # Makes evidence of what ran, and a trace where a path is given.
 FindEvidence = Callable[[Path | None], "Evidence"]
@@ -40,7 +40,7 @@ _UNSAID = "the benchmark did not record it"
 _SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
 
 # What only the process that makes the calls can see.
-_SEEN_INSIDE = ("disturbed_rounds", "peak_rss_bytes", "peak_device_bytes", "joules_per_1000")
+_SEEN_INSIDE = ("disturbed_rounds", "peak_device_bytes", "joules_per_1000")
 
 
 class RnnBenchmark:
@@ -73,6 +73,7 @@ class RnnBenchmark:
         self._benchmark = benchmark
         self._session = session
         self._case = case
+        self._threads = threads
         self._ceilings = ceilings
         self._trace_folder = trace_folder
         self.brief = brief
@@ -112,7 +113,7 @@ class RnnBenchmark:
         if not self.enabled:
             self._benchmark(run)
             return
-        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        self._record_unsaid()
         with self.part("first calls and warm-up"):
             first_call_s = _seconds(run)
         self.record(first_call_s=opening_s + first_call_s)
@@ -151,7 +152,7 @@ class RnnBenchmark:
         self.record(windows=windows)
         if not self.enabled:
             return
-        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        self._record_unsaid()
         self.record(**dict.fromkeys(_SEEN_INSIDE), **{f"{key}_why": why for key in _SEEN_INSIDE})
         stats = harness.take_rounds(self._benchmark, _times(rounds_s), calls)
         self._record_rates(stats.stats.median, windows, work)
@@ -162,6 +163,22 @@ class RnnBenchmark:
         """Let the session know of a timed row."""
         derive = (lambda: self._record_rates(stats.stats.median, windows, work)) if work else None
         self._session.rows[self._benchmark.fullname] = Row(stats, derive)
+
+    def record_memory(self, source: "Source", shape: tuple[int, int, int]) -> None:
+        """Record what a fresh process needs that only serves the case's model; nothing where nothing is timed.
+
+        Call it once the runtime is closed: its idle threads would take the time of the process.
+
+        Args:
+            source: What the runtime opens.
+            shape: Of the windows of one call: (B, T, F).
+        """
+        if not self.enabled:
+            return
+        case = self._case
+        question = Served(case.runtime, case.device, str(case.precision), self._threads, shape)
+        with self.part("memory in a fresh process"):
+            self.record(**self._session.memory.of(question, source))
 
     def record(self, **facts: object) -> None:
         """Put facts beside the time. A known fact replaces the reason why it was not known.
@@ -182,6 +199,11 @@ class RnnBenchmark:
             elif facts[key] is not None:
                 # JSON has no such number.
                 extra[f"{key}_why"] = f"it is {facts[key]}"
+
+    def _record_unsaid(self) -> None:
+        """Leave open, with the reason, what the benchmark alone knows and may still record."""
+        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        self.record(**unknown(WHY_NOT_SERVED.get(self._case.phase, _UNSAID)))
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Count the time of the block under *name* in the session's overhead."""
@@ -207,7 +229,7 @@ class RnnBenchmark:
             closing(RoundWatch(harness.clock_of(self._benchmark), sources)) as watch,
             harness.read_clock(self._benchmark, watch),
             self.part("between rounds"),
-            peak_memory(self._case.device, self._case.runtime) as peaks,
+            peak_device_memory(self._case.device, self._case.runtime) as peaks,
         ):
             rounds = harness.rounds_of(self._benchmark, call_s) if call_s >= LONG_CALL_S else None
             if rounds is None:

@@ -1,61 +1,182 @@
-"""Peak memory of a block. The kernel and torch keep the peak themselves, so watching it costs the block nothing."""
+"""Memory: what a process needs that only serves a model, and what torch holds of a GPU over some rounds.
 
+The process that measures holds torch, the data set and whatever ran before: its own peak says nothing of a model. So a
+fresh process imports what serving needs and no more (`rnncore.measure.served`), and for each question a copy of it opens the
+model and makes one call. No question sees what others left behind, in whatever order they come.
+"""
+
+import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_CLEAR_REFS = Path("/proc/self/clear_refs")
+from rnncore.errors import ProcessError
+from rnncore.measure import served
+from rnncore.measure.asked import AskedProcess
+from rnncore.runtimes.base import RuntimeKind, Source
+from rnncore.runtimes.catalog import runtime_kinds
+
 _STATUS = Path("/proc/self/status")
-_RESET_PEAK = "5"
+
+# What a row says of a process that only serves.
+SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
+
+# Why rows have no such process, by phase.
+WHY_NOT_SERVED = {
+    "train": "a step of training serves nothing",
+    "data": "the data path serves no model",
+    "stream": "measured for whole windows alone",
+}
+
+# A question that takes longer is given up; compiling takes minutes.
+LIMIT_S = 60
+
+# NumPy's threads would be there when the process copies itself, and serving needs none of them.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served, and how.
+
+    Attributes:
+        runtime: A name of `runtime_kinds`.
+        device: `cpu` or `cuda`.
+        precision: What it computes in.
+        threads: CPU threads.
+        shape: Of the windows of the one call: (B, T, F).
+    """
+
+    runtime: str
+    device: str
+    precision: str
+    threads: int
+    shape: tuple[int, int, int]
+
+
+class ServingMemory:
+    """Tells what a process needs that only serves a model; each question is measured once.
+
+    It starts one process per set of packages when it is first asked, which takes as long as their import, and asks it again.
+    """
+
+    def __init__(self) -> None:
+        self._processes: dict[tuple[str, ...], AskedProcess] = {}
+        self._found: dict[tuple[Served, Path], dict[str, int | str | None]] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def of(self, question: Served, source: Source) -> dict[str, int | str | None]:
+        """Return `peak_rss_bytes`, of the process that serves, and `model_rss_bytes`, what the model added.
+
+        Args:
+            question: What is served, and how.
+            source: What the runtime opens: an ONNX file or a forecaster of ours.
+
+        Returns:
+            Both in bytes, or None with the reason under `..._why` where the system tells no peak, the model is in no file
+            that a process could open, or the process failed.
+        """
+        if process_peak_rss_bytes() is None:
+            return unknown(f"{_STATUS} tells no peak")
+        path = self._file(source)
+        if path is None:
+            return unknown("the model is not of ours, and in no file that another process could open")
+        key = question, path
+        if key not in self._found:
+            self._found[key] = self._asked(question, path)
+        return self._found[key]
+
+    def close(self) -> None:
+        """End the processes and remove the files that were written for them."""
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _asked(self, question: Served, path: Path) -> dict[str, int | str | None]:
+        modules = _modules(runtime_kinds()[question.runtime])
+        # Back in the table once it has answered: a process that was left in the middle would answer the next in vain.
+        process, answered = self._processes.pop(modules, None) or _started(modules), False
+        try:
+            process.tell(json.dumps({**asdict(question), "path": str(path), "limit_s": LIMIT_S}))
+            facts = process.answer()
+            answered = True
+        except ProcessError as error:
+            return unknown(str(error))
+        finally:
+            if not answered:
+                process.close()
+        self._processes[modules] = process
+        if "why" in facts:
+            return unknown(f"{facts['why']}: {process.last_words()}" if facts.get("failed") else facts["why"])
+        return facts
+
+    def _file(self, source: Source) -> Path | None:
+        """Return the file of a model; forecasters of one size share one, as memory does not depend on weights."""
+        if isinstance(source, Path):
+            return source
+        from rnncore.forecast.model import Forecaster, save_forecaster
+        from rnncore.forecast.windows import WindowConfig
+
+        if not isinstance(source, Forecaster):
+            return None
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="rnncore-served-")
+        sizes = "-".join(str(value) for value in asdict(source.config).values())
+        path = Path(self._folder.name) / f"{sizes}.safetensors"
+        if not path.exists():
+            save_forecaster(path, source, WindowConfig(), training={})
+        return path
 
 
 @contextmanager
-def peak_memory(device: str, runtime: str) -> Iterator[dict[str, int | str | None]]:
-    """Yield a dict that says, once the block has ended, how much memory was held at most.
+def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | str | None]]:
+    """Yield a dict that says, once the block has ended, how much device memory was held at most.
 
     Args:
         device: `cpu` or `cuda`.
         runtime: Who runs the block; only torch counts its own device memory.
 
     Yields:
-        `peak_rss_bytes`, resident memory of the whole process, and `peak_device_bytes`; None with the reason under
-        `..._why` where the system or the runtime does not tell.
+        `peak_device_bytes`; None with the reason under `peak_device_bytes_why` where there is none or nobody counts it.
     """
     facts: dict[str, int | str | None] = {}
-    why_no_rss = _reset_process_peak()
-    why_no_device = _reset_device_peak(device, runtime)
+    why = _reset_device_peak(device, runtime)
     yield facts
-    if why_no_rss:
-        facts.update(peak_rss_bytes=None, peak_rss_bytes_why=why_no_rss)
-    else:
-        facts.update(peak_rss_bytes=process_peak_rss_bytes())
-    if facts["peak_rss_bytes"] is None:
-        facts.setdefault("peak_rss_bytes_why", f"{_STATUS} tells no peak")
-    if why_no_device:
-        facts.update(peak_device_bytes=None, peak_device_bytes_why=why_no_device)
-    else:
-        import torch
+    if why:
+        facts.update(peak_device_bytes=None, peak_device_bytes_why=why)
+        return
+    import torch
 
-        facts.update(peak_device_bytes=int(torch.cuda.max_memory_allocated()))
+    facts.update(peak_device_bytes=int(torch.cuda.max_memory_allocated()))
 
 
 def process_peak_rss_bytes() -> int | None:
-    """Return the largest resident memory of this process since it started, or since the peak was reset.
+    """Return the largest resident memory of this process since it started.
 
-    Unlike `ru_maxrss`, it does not count the process that this one was forked from. None on systems other than Linux.
+    Unlike `ru_maxrss`, it does not count the process that this one was started by. None on systems other than Linux.
     """
-    lines = _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else []
-    peaks_kib = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return peaks_kib[0] * 1024 if peaks_kib else None
+    return served.status_bytes(_STATUS, "VmHWM")
 
 
-def _reset_process_peak() -> str | None:
-    """Let the kernel count the peak anew; return why it cannot."""
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
-    except OSError as error:
-        return f"the peak cannot be reset ({error.strerror})"
-    return None
+def unknown(why: str) -> dict[str, int | str | None]:
+    """Return the facts of a row whose process is not measured, with the reason."""
+    facts: dict[str, int | str | None] = dict.fromkeys(SERVING_FACTS)
+    return {**facts, **{f"{key}_why": why for key in SERVING_FACTS}}
+
+
+def _started(modules: tuple[str, ...]) -> AskedProcess:
+    return AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
+
+
+def _modules(kind: RuntimeKind) -> tuple[str, ...]:
+    """Return what a process imports before it opens a model in a runtime."""
+    reader = ("rnncore.forecast.model",) if kind.reads == "forecaster" else ()
+    return (*kind.packages, *reader, getattr(kind.open, "__module__", type(kind.open).__module__))
 
 
 def _reset_device_peak(device: str, runtime: str) -> str | None:

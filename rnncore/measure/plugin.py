@@ -601,6 +601,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         if record.save_failures and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     finally:
+        record.close()
         if record.journal:
             record.journal.close()
 

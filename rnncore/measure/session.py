@@ -19,6 +19,7 @@ from rnncore.measure.harness import dumps
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
     from rnncore.measure.journal import Finished, Journal
+    from rnncore.measure.memory import ServingMemory
 
 Outcome = Literal["error", "out of memory", "timed out"]
 
@@ -82,6 +83,7 @@ class Session:
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
         self._ceilings: CeilingBench | None = None
+        self._memory: ServingMemory | None = None
         self._parts_s: defaultdict[str, float] = defaultdict(float)
         self._inner_s = [0.0]
         self._pulses_s: list[float] = []
@@ -161,6 +163,20 @@ class Session:
 
             self._ceilings = CeilingBench()
         return self._ceilings
+
+    @property
+    def memory(self) -> "ServingMemory":
+        """What processes need that only serve, measured as it is asked for."""
+        if self._memory is None:
+            from rnncore.measure.memory import ServingMemory
+
+            self._memory = ServingMemory()
+        return self._memory
+
+    def close(self) -> None:
+        """End the processes that were started for this session's rows."""
+        if self._memory is not None:
+            self._memory.close()
 
     def ceiling_facts(self) -> dict[str, Any] | None:
         """Return the ceilings measured so far, or None."""

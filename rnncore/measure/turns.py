@@ -5,23 +5,20 @@ slows one slows the next, and their ratio stays. A process that is stopped takes
 some runtimes, cannot slow another.
 """
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from safetensors.numpy import load_file
 
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.forecast.series import Float32Array
 from rnncore.measure import worker
+from rnncore.measure.asked import AskedProcess
 
 # So many turns bound the median of their ratios with 99 % certainty, as a test of signs does, with room for bursts.
 FEWEST_TURNS = 15
@@ -46,7 +43,7 @@ class Turns:
     rounds_s: list[float] = field(default_factory=list)
 
 
-class TurnTaker:
+class TurnTaker(AskedProcess):
     """A process that has a runtime open, and runs when it is asked.
 
     Args:
@@ -59,19 +56,9 @@ class TurnTaker:
     """
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
-        self._name = " ".join(arguments)
-        # In a file: a pipe that nobody reads would fill up and stop the process.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, str(folder), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding="utf-8",
-        )
+        super().__init__(worker.__name__, [str(folder), *arguments], " ".join(arguments))
         try:
-            self.facts = self._answer()
+            self.facts = self.answer()
             if "unavailable" in self.facts:
                 raise Unavailable(self.facts["unavailable"])
         except RnncoreError:
@@ -82,27 +69,10 @@ class TurnTaker:
     def ask(self, what: str) -> dict[str, Any]:
         """Let the process run until it has answered."""
         self.process.send_signal(signal.SIGCONT)
-        asked = cast("IO[str]", self.process.stdin)
-        asked.write(f"{what}\n")
-        asked.flush()
-        facts = self._answer()
+        self.tell(what)
+        facts = self.answer()
         self._stop()
         return facts
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
-        self._errors.close()
-
-    def _answer(self) -> dict[str, Any]:
-        line = cast("IO[str]", self.process.stdout).readline()
-        if not line:
-            self.process.wait()
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            raise RnncoreError(f"the process of {self._name} ended: {said[-1] if said else 'it said nothing'}")
-        return dict(json.loads(line))
 
     def _stop(self) -> None:
         """Stop the process, and return once it is."""

@@ -4,19 +4,16 @@ It reads one word per line and answers each with one line of JSON: `round` times
 forecasts beside the inputs.
 """
 
-import json
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from safetensors.numpy import load_file, save_file
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.model import load_forecaster
+from rnncore.measure.asked import answering, say
 from rnncore.runtimes.base import Runtime
 from rnncore.runtimes.catalog import open_runtime, runtime_kinds
 
@@ -33,7 +30,7 @@ ROUND_S = 0.02
 def main() -> None:
     """Open what the arguments name and do what the lines of standard input say, until they end."""
     folder, name, device, precision, threads = Path(sys.argv[1]), *sys.argv[2:6]
-    with _answers() as answers:
+    with answering() as answers:
         began_s = time.perf_counter()
         reads = runtime_kinds()[name].reads
         source = load_forecaster(folder / FORECASTER)[0] if reads == "forecaster" else folder / ONNX_FILE
@@ -42,7 +39,7 @@ def main() -> None:
                 runtime.bind(load_file(folder / INPUTS)[ARRAY])
                 _serve(runtime, folder / OUTPUT.format(f"{name}-{precision}"), answers, began_s)
         except Unavailable as error:
-            _say(answers, unavailable=str(error))
+            say(answers, unavailable=str(error))
 
 
 def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> None:
@@ -50,15 +47,15 @@ def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> N
     first_call_s = time.perf_counter() - began_s
     kernel = runtime.evidence().kernel
     calls = max(1, round(ROUND_S / _seconds(runtime, 1)))
-    _say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
+    say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
     for line in sys.stdin:
         if line.strip() == "round":
             # While others had their turn they had the caches too.
             runtime.run()
-            _say(answers, seconds=_seconds(runtime, calls))
+            say(answers, seconds=_seconds(runtime, calls))
         else:
             save_file({ARRAY: runtime.output()}, output)
-            _say(answers, output=str(output))
+            say(answers, output=str(output))
 
 
 def _seconds(runtime: Runtime, calls: int) -> float:
@@ -67,18 +64,6 @@ def _seconds(runtime: Runtime, calls: int) -> float:
     for _ in range(calls):
         runtime.run()
     return (time.perf_counter() - began_s) / calls
-
-
-@contextmanager
-def _answers() -> Iterator[TextIO]:
-    """Yield standard output, and let what libraries print there go to standard error."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        yield answers
-
-
-def _say(answers: TextIO, **facts: Any) -> None:
-    print(json.dumps(facts), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -194,9 +194,9 @@ def choices(run: Run) -> list[Choice]:
         _choice("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
         _choice(
             "Lowest memory",
-            [one for one in infer if _peak(one)],
-            _peak,
-            lambda one: tables.bytes_text(int(_peak(one))),
+            [one for one in infer if one.process_bytes],
+            lambda one: float(one.process_bytes),
+            _memory,
         ),
         _choice(
             "Best accuracy",
@@ -238,9 +238,10 @@ def _rate(record: Record) -> str:
     return f"{tables.measured(record.windows_per_s, record)} windows/s"
 
 
-def _peak(record: Record) -> float:
-    on_device = record.extra.get("peak_device_bytes")
-    return float((record.extra.get("peak_rss_bytes") if on_device is None else on_device) or 0)
+def _memory(record: Record) -> str:
+    """Say what a process needs that only serves this, and how much of it is the model's."""
+    share = tables.bytes_text(record.extra.get("model_rss_bytes"))
+    return f"{tables.bytes_text(record.process_bytes)}, {share} of it the model's"
 
 
 def _fastest(records: list[Record]) -> str:

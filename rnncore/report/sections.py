@@ -62,7 +62,8 @@ def how_measured(runs: list[Run]) -> list[str]:
     return [
         "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
-        "is the peak over the rounds: of the process, with what it held before, or of torch on the GPU. GFLOP/s counts "
+        "is the peak of a fresh process that only imports the runtime, opens the model and makes one such call, the model's "
+        "share what it grew by after the imports; on a GPU it is torch's peak over the rounds. GFLOP/s counts "
         "the matrix products alone. All runtimes get the same threads, and only one is open at a time. A time has as many "
         "digits as the interval of its median leaves meaning.\n",
         tables.markdown_table(["Fact", *names], rows, left=1 + len(runs)),

@@ -134,7 +134,8 @@ def _measured(record: Record) -> Iterator[_Value]:
     windows = record.extra["windows"]
     spread = (None, None) if low_s is None or high_s is None else (windows / high_s, windows / low_s)
     yield _Value("throughput", windows / record.median_s, *spread)
-    memory_bytes = record.extra.get("peak_device_bytes" if record.extra.get("device") == "cuda" else "peak_rss_bytes")
+    on_gpu = record.extra.get("device") == "cuda"
+    memory_bytes = record.extra.get("peak_device_bytes") if on_gpu else record.process_bytes
     if memory_bytes is not None:
         yield _Value("peak-memory", float(memory_bytes))
     smape = record.extra.get("smape")

@@ -27,7 +27,8 @@ def path_table(records: list[Record]) -> str:
                 _percent(extra.get("bandwidth_ceiling_pct")),
                 _number(extra.get("us_per_step")),
                 "–" if error is None else f"{error:.1e}",
-                bytes_text(extra.get("peak_device_bytes" if extra["device"] == "cuda" else "peak_rss_bytes")),
+                bytes_text(extra.get("peak_device_bytes") if extra["device"] == "cuda" else record.process_bytes),
+                bytes_text(extra.get("model_rss_bytes")),
                 _number(extra.get("joules_per_1000")),
             ]
         )
@@ -42,7 +43,7 @@ def path_table(records: list[Record]) -> str:
         "µs per step",
         "error to float64",
     ]
-    return markdown_table([*head, "peak memory", "J per 1,000 windows"], rows, left=4)
+    return markdown_table([*head, "peak memory", "model's share", "J per 1,000 windows"], rows, left=4)
 
 
 def disturbance_table(records: list[Record]) -> str:

@@ -200,7 +200,7 @@ ROW: dict[str, Check] = {
     **dict.fromkeys(
         (
             *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),
-            *("flops_per_byte", "windows_per_s", "parity_max_abs", "peak_rss_bytes", "peak_device_bytes"),
+            *("flops_per_byte", "windows_per_s", "parity_max_abs", "peak_rss_bytes", "peak_device_bytes", "model_rss_bytes"),
             *("joules_per_1000", "mae_mw", "smape_torch_fp32", "smape_by_windows", "served_per_s", "injected_delay_pct"),
         ),
         _or_none(NOT_NEGATIVE),

@@ -5,16 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
 from rnncore.forecast.series import Float32Array
 
+if TYPE_CHECKING:
+    # A server of an ONNX file needs no torch.
+    from torch import nn
+
 # A forecaster in memory, of ours or any module from (B, T, F) to (B, L); or the ONNX file exported from one.
-Source = nn.Module | Path
+Source: TypeAlias = "nn.Module | Path"
 
 # What an operation is for, whatever its runtime calls it.
 RECURRENT_GEMM = "recurrent GEMM"
@@ -131,11 +133,13 @@ class RuntimeKind:
             and what to install.
         precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
         reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
+        packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
     """
 
     open: Callable[[Source, str, str, int], Runtime]
     precisions: Mapping[str, tuple[str, ...]]
     reads: Literal["forecaster", "onnx"]
+    packages: tuple[str, ...] = ()
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

@@ -52,12 +52,16 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
 
 # Of ONNX Runtime on CUDA: its RNN kernels let cuDNN use TF32 and give no way to forbid it.
 OWN_RUNTIMES = {
-    "torch": RuntimeKind(_torch, {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}, "forecaster"),
-    "torch_flush": RuntimeKind(_torch_flush, {"cpu": ("fp32",)}, "forecaster"),
-    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster"),
-    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster"),
-    "onnxruntime": RuntimeKind(_onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx"),
-    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx"),
+    "torch": RuntimeKind(
+        _torch, {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}, "forecaster", packages=("torch",)
+    ),
+    "torch_flush": RuntimeKind(_torch_flush, {"cpu": ("fp32",)}, "forecaster", packages=("torch",)),
+    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", packages=("torch",)),
+    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",)),
+    "onnxruntime": RuntimeKind(
+        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", packages=("onnxruntime",)
+    ),
+    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", packages=("openvino",)),
 }
 
 _open: list[str] = []
@@ -118,10 +122,11 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         Unavailable: If the device or a package is missing.
         RnncoreError: If another runtime is open.
     """
-    kinds = runtime_kinds()
-    if name not in kinds:
-        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(kinds)}.")
-    precisions = kinds[name].precisions
+    # Ours needs nothing of what other packages registered: a process that serves does not load them.
+    kind = OWN_RUNTIMES.get(name) or runtime_kinds().get(name)
+    if kind is None:
+        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(runtime_kinds())}.")
+    precisions = kind.precisions
     if device not in precisions:
         raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(precisions)}.")
     if precision not in precisions[device]:
@@ -134,7 +139,7 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         raise RnncoreError(
             f"runtime {_open[0]} is still open; close it before opening {name}: idle runtimes slow each other down."
         )
-    runtime = kinds[name].open(source, device, precision, threads)
+    runtime = kind.open(source, device, precision, threads)
     _open.append(name)
     try:
         yield runtime

@@ -1,0 +1,120 @@
+"""A process that only serves: `python -m rnncore.measure.served MODULE...` of `memory`.
+
+It imports the modules, and nothing else of weight. Each line that it reads names a model; a copy of the process (a fork)
+opens it, makes one call, and answers how much memory it held at most. Copies begin where the imports ended, so that none
+sees what another left behind. No thread of ours runs before: a copy has only the thread that asked for it.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import json
+import mmap
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from rnncore.errors import RnncoreError
+from rnncore.measure.asked import answering, say
+from rnncore.runtimes.base import Source
+from rnncore.runtimes.catalog import open_runtime
+
+_MEMORY = Path("/proc/self")
+_PRESENT_BIT = np.uint64(63)
+_BYTES_PER_ENTRY = 8
+
+
+def main() -> None:
+    """Import what the arguments name and answer the lines of standard input, until they end."""
+    with answering() as answers:
+        for module in sys.argv[1:]:
+            # What is missing is told when a model is opened, with what to install.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        pages = list(_resident_file_pages())
+        for line in sys.stdin:
+            _answer_in_a_copy(json.loads(line), pages, answers)
+
+
+def status_bytes(status: Path, fact: str) -> int | None:
+    """Return a fact of a process's status file, such as `VmHWM`, the largest resident memory; None where it is not told."""
+    lines = status.read_text().splitlines() if status.exists() else []
+    found_kib = [int(line.split()[1]) for line in lines if line.startswith(f"{fact}:")]
+    return found_kib[0] * 1024 if found_kib else None
+
+
+def _answer_in_a_copy(question: dict[str, Any], pages: list[int], answers: TextIO) -> None:
+    with warnings.catch_warnings():
+        # Newer versions of Python warn of any thread. Those of a library that wait for work stay behind.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        copy = os.fork()
+    if copy == 0:
+        # Ends the copy, also inside a call that does not return.
+        signal.alarm(question["limit_s"])
+        _serve_once(question, pages, answers)
+        os._exit(0)
+    _, status = os.waitpid(copy, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        say(answers, why=f"the process took longer than {question['limit_s']} s")
+    elif code < 0:
+        say(answers, why=f"the process was ended by {signal.Signals(-code).name}")
+    elif code > 0:
+        say(answers, why=f"the process ended with exit code {code}", failed=True)
+
+
+def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> None:
+    """Open a model, make one call and answer what it took; any error ends the copy with its traceback."""
+    for address in pages:
+        ctypes.string_at(address, 1)
+    before = status_bytes(_MEMORY / "status", "VmRSS")
+    # Written, as windows of a user would be: pages of zeros that nobody wrote take no memory.
+    inputs = np.full(question["shape"], 0.5, dtype=np.float32)
+    try:
+        source = _source(Path(question["path"]))
+        with open_runtime(
+            question["runtime"], source, question["device"], question["precision"], question["threads"]
+        ) as runtime:
+            runtime.predict(inputs)
+    except RnncoreError as error:
+        say(answers, why=str(error))
+        return
+    peak = status_bytes(_MEMORY / "status", "VmHWM")
+    if peak is None or before is None:
+        say(answers, why=f"{_MEMORY / 'status'} tells no peak")
+    else:
+        say(answers, peak_rss_bytes=peak, model_rss_bytes=peak - before)
+
+
+def _source(path: Path) -> Source:
+    if path.suffix != ".safetensors":
+        return path
+    from rnncore.forecast.model import load_forecaster
+
+    return load_forecaster(path)[0]
+
+
+def _resident_file_pages() -> Iterator[int]:
+    """Yield the address of each page of a file, most of them code, that is in memory now.
+
+    A copy has none of them until it reads them, and would seem smaller than a process that imported the same.
+    """
+    with (_MEMORY / "pagemap").open("rb") as pagemap:
+        for line in (_MEMORY / "maps").read_text().splitlines():
+            span, rights, _, _, inode, *_ = line.split(maxsplit=5)
+            if inode == "0" or not rights.startswith("r"):
+                continue
+            first, end = (int(address, 16) // mmap.PAGESIZE for address in span.split("-"))
+            pagemap.seek(first * _BYTES_PER_ENTRY)
+            entries = np.frombuffer(pagemap.read((end - first) * _BYTES_PER_ENTRY), dtype=np.uint64)
+            yield from (mmap.PAGESIZE * (first + np.flatnonzero(entries >> _PRESENT_BIT))).tolist()
+
+
+if __name__ == "__main__":
+    main()
