@@ -91,6 +91,8 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of):
         evidence=lambda trace: torch_evidence(run, rnn_case.cell, device, trace),
     )
     found = check()
+    if rnn_case.runtime == "article":
+        rnn_benchmark.record(runtime_title="article's code")
     finite = bool(torch.isfinite(torch.tensor([float(loss) for loss in losses])).all())
     rnn_benchmark.record(
         parity_max_abs=found.max_abs,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.errors import RunFileError
+from rnncore.runfile.earlier import completed
 
 # What a report needs beside the time, by phase.
 _ALWAYS = ("windows", "device", "runtime")
@@ -190,7 +191,7 @@ def _record(path: Path, entry: dict[str, Any]) -> Record:
             f"{path}: {entry['fullname']} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
             "these facts with rnn_benchmark.record."
         )
-    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), extra)
+    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), completed(extra))
 
 
 def _commit(info: dict[str, Any]) -> str | None:
