@@ -156,7 +156,7 @@ def test_a_benchmark_with_an_impossible_round_is_left_out(wrong: float, tmp_path
     entry = inference("gru", "torch", 1, 0.1)
     entry["stats"]["data"] = [0.1, wrong]
     assert list(bencher_json(_run(tmp_path, entry, accuracy("gru", "torch", 0.5, 1.0)))) == [
-        "bench/bench_accuracy.py::test_score[gru-torch-cpu-fp32-h64-l1-t24]"
+        "bench/bench_accuracy.py::test_score[gru-torch-cpu-fp32-b2048-fast]"
     ]
 
 
