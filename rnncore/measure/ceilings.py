@@ -262,8 +262,6 @@ def _onnx_product_s(precision: str, size: int, threads: int) -> float:
 
 def _torch_product_s(device: str, precision: str, size: int) -> float | None:
     """Return the seconds of a square product in torch; None where it has no such product on the device."""
-    if precision not in _DTYPES:
-        return None
     on = torch.device(device)
     values = torch.from_numpy(_random(size, size))
     if precision == "int8":
