@@ -6,12 +6,13 @@ from dataclasses import asdict
 import pytest
 
 from bench.cases import accuracy_cases
-from bench.trained import recipe_name, recipe_of
+from bench.trained import recipe_of
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_panels, forecast_test_hours, score_forecasts
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.work import forward_work
+from rnncore.runfile.recipes import model_name
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
@@ -23,10 +24,6 @@ def baselines(request, rnn_dataset, windows_of):
         return {}
     windows = windows_of(preset("fast", "gru", [series.name for series in rnn_dataset.series]).windows)
     return {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}
-
-
-def _line_name(case):
-    return case.cell.upper() + (", article" if recipe_name(case) == "article" else "")
 
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
@@ -70,12 +67,11 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, so
         mae_mw=scores.mean.mae_mw,
         zones=[asdict(zone) for zone in scores.zones],
         baselines_smape=baselines,
-        panels=[] if rnn_benchmark.brief else forecast_panels(windows, {_line_name(rnn_case): forecasts}),
+        panels=[] if rnn_benchmark.brief else forecast_panels(windows, {model_name(rnn_case.axes): forecasts}),
         training={
             "steps": training.steps,
             "seconds": training.seconds,
             "seed": 0,
-            "preset": recipe_name(rnn_case),
             "curve": [asdict(point) for point in training.curve],
         },
         parity_max_abs=found.max_abs,

@@ -1,12 +1,11 @@
-"""Evaluation latency: one forward pass of the article's models on every runtime, the answers checked beside it."""
+"""Evaluation latency: one forward pass of each recipe's models on the runtimes, the answers checked beside it."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
 from bench.cases import INFERENCE_BATCH_SIZES, host_to_host_cases, inference_cases
-from rnncore.forecast.presets import preset
+from bench.trained import recipe_of
 from rnncore.measure.answers import forecast_facts
 from rnncore.measure.memory import unknown
 from rnncore.measure.work import forward_work
@@ -24,12 +23,12 @@ def test_forecast_host_to_host(rnn_case, rnn_benchmark, time_forecast):
 
 
 @pytest.fixture
-def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answers):
+def time_forecast(rnn_threads, rnn_dataset, windows_of, forecaster_of, source_for, right_answers):
     """Time a forward pass with its input and output on the device, or with both copies; then check what it gave."""
 
     def measure(case, rnn_benchmark, group, host_to_host):
         model = forecaster_of(case)
-        windows = windows_of(replace(preset("article", case.cell).windows, lookback=case.lookback))
+        windows = windows_of(recipe_of(case, rnn_dataset).windows)
         answers = right_answers(model, windows, case.batch_size)
         with rnn_benchmark.part("exports"):
             source = source_for(case.runtime, model, windows.config)
@@ -54,7 +53,9 @@ def time_forecast(rnn_threads, windows_of, forecaster_of, source_for, right_answ
         )
         if case.device == "cuda" and rnn_benchmark.fell_back_to_cpu(case.cell):
             facts["validity"] = "a recurrent layer fell back to the CPU"
-        rnn_benchmark.record(**facts, clock="host to host" if host_to_host else "device only")
+        rnn_benchmark.record(
+            **facts, features=answers.inputs.shape[2], clock="host to host" if host_to_host else "device only"
+        )
         assert facts["validity"] == "valid"
 
     return measure

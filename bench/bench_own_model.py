@@ -74,6 +74,7 @@ def test_own_forecast(request, rnn_case, rnn_benchmark, rnn_threads, windows_of,
     verdict = forecast_verdict(found, 0.0, 0.0, rnn_case.precision)
     rnn_benchmark.record(
         model=request.config.getoption("rnn_model"),
+        features=inputs.shape[2],
         parity_max_abs=found.max_abs,
         parity_tolerance=found.tolerance,
         smape_why="a model of your own is measured as it is made, not trained",

@@ -6,9 +6,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from bench.cases import paired_cases
+from bench.trained import recipe_of
 from rnncore.errors import Unavailable
 from rnncore.forecast.model import save_forecaster
-from rnncore.forecast.presets import preset
 from rnncore.measure import worker
 from rnncore.measure.answers import forecast_facts
 from rnncore.measure.case import AXES, Case
@@ -18,14 +18,14 @@ from rnncore.runtimes.catalog import runtime_kinds
 
 
 @pytest.fixture(scope="module")
-def in_turn(request, rnn_threads, windows_of, forecaster_of, source_for, right_answers, tmp_path_factory):
+def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source_for, right_answers, tmp_path_factory):
     """What the runtimes of equal cases did in their turns, measured when the first is asked for."""
     measured = {}
 
     def of(case):
         key = _but_runtime(case)
         if key not in measured:
-            model, windows = forecaster_of(case), windows_of(preset("article", case.cell).windows)
+            model, windows = forecaster_of(case), windows_of(recipe_of(case, rnn_dataset).windows)
             answers = right_answers(model, windows, case.batch_size)
             folder = tmp_path_factory.mktemp("turns")
             runtimes = [other for other in _cases_of(request.session.items) if _but_runtime(other) == key]

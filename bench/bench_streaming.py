@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.cases import stream_cases
-from bench.trained import recipe_name, recipe_of
+from bench.trained import recipe_of
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
@@ -27,7 +27,7 @@ def smape_of_streams(trained, rnn_dataset, windows_of, rnn_threads):
     made = {}
 
     def smapes(case, rnn_benchmark):
-        key = case.cell, case.runtime
+        key = case.cell, case.recipe, case.runtime
         if key not in made:
             model, _, by_windows = trained(case, rnn_benchmark)
             windows = windows_of(recipe_of(case, rnn_dataset).windows)
@@ -44,7 +44,7 @@ def smape_of_streams(trained, rnn_dataset, windows_of, rnn_threads):
 def test_next_hour(
     rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, forecaster_of, right_answers, trained, smape_of_streams
 ):
-    is_ours = recipe_name(rnn_case) != "article"
+    is_ours = rnn_case.recipe != "article"
     smapes = smape_of_streams(rnn_case, rnn_benchmark) if is_ours and not rnn_benchmark.brief else None
     model = trained(rnn_case, rnn_benchmark)[0] if is_ours else forecaster_of(rnn_case)
     windows = windows_of(recipe_of(rnn_case, rnn_dataset).windows)

@@ -132,6 +132,8 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, checked_st
         evidence=evidence,
     )
     parity = found[-1] if found else check()
+    if rnn_case.runtime == "article":
+        rnn_benchmark.record(runtime_title="article's code")
     finite = bool(torch.isfinite(torch.tensor([float(loss) for loss in losses])).all())
     rnn_benchmark.record(
         parity_max_abs=parity.max_abs,

@@ -1,5 +1,6 @@
 """The one list of sizes: which cases each suite measures at which `--rnn-scale`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncore.forecast.device import default_threads
@@ -18,6 +19,15 @@ INFERENCE_BATCH_SIZES = {
     "default": (1, 32, 1024),
     "full": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
 }
+
+# Models that a user would deploy: their recipes, and the batch sizes of a lone forecast and of many; below the full scale on
+# the usual runtimes alone.
+DEPLOYED = {"gate": (), "quick": ("fast",), "default": ("fast",), "full": ("fast", "best")}
+DEPLOYED_BATCH_SIZES = {"gate": (), "quick": (1,), "default": (1, 1024), "full": (1, 32, 1024)}
+
+# A stream's saving shows with one series and with many; what the article's model would save is left to the full scale.
+STREAMED = {"gate": ("fast",), "quick": ("fast",), "default": ("fast",), "full": ("article", "fast")}
+STREAMED_BATCH_SIZES = {**INFERENCE_BATCH_SIZES, "default": (1, 1024)}
 
 # Beside the article's model, one axis at a time, at the full scale; threads are 1, 2, 4 and so on to all.
 SWEPT = {"hidden_size": (32, 64, 128, 512, 1024), "num_layers": (1, 3), "lookback": (24, 48, 168, 336, 720)}
@@ -55,12 +65,13 @@ def _runtimes_on(device: str, scale: str) -> list[tuple[str, str]]:
     return [(name, precision) for name, precision in found if scale == "full" or name not in RARE_RUNTIMES]
 
 
-def _article_axes(cell: str) -> dict[str, int]:
-    article = preset("article", cell)
+def _axes_of(recipe: str, cell: str) -> dict[str, int | str]:
+    one = preset(recipe, cell)
     return {
-        "hidden_size": article.forecaster.hidden_size,
-        "num_layers": article.forecaster.num_layers,
-        "lookback": article.windows.lookback,
+        "recipe": recipe,
+        "hidden_size": one.forecaster.hidden_size,
+        "num_layers": one.forecaster.num_layers,
+        "lookback": one.windows.lookback,
     }
 
 
@@ -70,7 +81,7 @@ def training_cases(scale: str) -> list[Case]:
         Case(
             "train",
             cell,
-            **_article_axes(cell),
+            **_axes_of("article", cell),
             batch_size=batch_size,
             device=device,
             runtime=runtime,
@@ -90,31 +101,37 @@ def peer_cases(scale: str) -> list[Case]:
     if scale != "full":
         return []
     return [
-        Case("train", cell, **_article_axes(cell), batch_size=PEER_BATCH_SIZE, runtime=runtime)
+        Case("train", cell, **_axes_of("article", cell), batch_size=PEER_BATCH_SIZE, runtime=runtime)
         for runtime in PEERS
         for cell in CELLS
     ]
 
 
 def inference_cases(scale: str) -> list[Case]:
-    """One forward pass of the article's model on every runtime."""
-    cases = [
+    """One forward pass: of the article's model on every runtime, and of the models that a user would deploy."""
+    article = _forward_passes(("article",), INFERENCE_BATCH_SIZES[scale], scale)
+    deployed = _forward_passes(DEPLOYED[scale], DEPLOYED_BATCH_SIZES[scale], "full" if scale == "full" else "quick")
+    return article + deployed + (_swept(article) if scale == "full" else [])
+
+
+def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes_scale: str) -> list[Case]:
+    return [
         Case(
             "infer",
             cell,
-            **_article_axes(cell),
+            **_axes_of(recipe, cell),
             batch_size=batch_size,
             device=device,
             runtime=runtime,
             precision=precision,
         )
+        for recipe in recipes
         for device in DEVICES
-        for batch_size in INFERENCE_BATCH_SIZES[scale]
+        for batch_size in batch_sizes
         for cell in CELLS
-        for runtime, precision in _runtimes_on(device, scale)
+        for runtime, precision in _runtimes_on(device, runtimes_scale)
         if runtime != "torch_compile" or batch_size in COMPILED_BATCH_SIZES
     ]
-    return cases + (_swept(cases) if scale == "full" else [])
 
 
 def _swept(cases: list[Case]) -> list[Case]:
@@ -138,7 +155,16 @@ def paired_cases(scale: str) -> list[Case]:
 def own_model_cases(scale: str) -> list[Case]:
     """One forward pass of a model that is not ours, on every runtime but the kernel that knows ours alone."""
     return [
-        Case("infer", "own", batch_size=batch_size, device=device, runtime=runtime, precision=precision)
+        Case(
+            "infer",
+            "own",
+            lookback=preset("article", "gru").windows.lookback,
+            batch_size=batch_size,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            recipe="own",
+        )
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]
         for runtime, precision in _runtimes_on(device, scale)
@@ -152,32 +178,31 @@ def host_to_host_cases(scale: str) -> list[Case]:
 
 
 def accuracy_cases(scale: str) -> list[Case]:
-    """A training of the fast model, scored on every runtime; at full scale the article's too, in PyTorch."""
-    cases = []
-    for cell in CELLS:
-        fast = preset("fast", cell)
+    """A training of each model that a user would deploy, scored on every runtime; at full scale the article's in PyTorch."""
+    cases = [
+        Case(
+            "accuracy",
+            cell,
+            **_axes_of(recipe, cell),
+            batch_size=CHUNK_WINDOWS,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+        )
+        for recipe in DEPLOYED[scale] or ("fast",)
+        for cell in CELLS
+        for device in DEVICES
+        for runtime, precision in _runtimes_on(device, scale)
+        # The gate's inference rows have the other runtimes; compiling for the shape of every last batch takes too long.
+        if (scale != "gate" or runtime == "torch") and runtime != "torch_compile"
+    ]
+    if scale == "full":
+        # What the article's recipe reaches in the time; it is trained where it is scored.
         cases += [
-            Case(
-                "accuracy",
-                cell,
-                fast.forecaster.hidden_size,
-                fast.forecaster.num_layers,
-                fast.windows.lookback,
-                CHUNK_WINDOWS,
-                device=device,
-                runtime=runtime,
-                precision=precision,
-            )
+            Case("accuracy", cell, **_axes_of("article", cell), batch_size=CHUNK_WINDOWS, device=device)
+            for cell in CELLS
             for device in DEVICES
-            for runtime, precision in _runtimes_on(device, scale)
-            # The gate's inference rows have the other runtimes; compiling for the shape of every last batch takes too long.
-            if (scale != "gate" or runtime == "torch") and runtime != "torch_compile"
         ]
-        if scale == "full":
-            # What the article's recipe reaches in the time; it is trained where it is scored.
-            cases += [
-                Case("accuracy", cell, **_article_axes(cell), batch_size=CHUNK_WINDOWS, device=device) for device in DEVICES
-            ]
     return cases
 
 
@@ -186,7 +211,7 @@ def serving_cases(scale: str) -> list[Case]:
     if scale in ("gate", "default"):
         return []
     return [
-        Case("serve", cell, **_article_axes(cell), batch_size=max_batch, runtime=runtime)
+        Case("serve", cell, **_axes_of("article", cell), batch_size=max_batch, runtime=runtime)
         for cell in CELLS
         for max_batch in SERVED_TOGETHER
         for runtime in USUAL_RUNTIMES
@@ -195,21 +220,12 @@ def serving_cases(scale: str) -> list[Case]:
 
 
 def stream_cases(scale: str) -> list[Case]:
-    """One new hour for so many series, the state carried: the article's model for speed, ours for accuracy too."""
-    fast = {cell: preset("fast", cell) for cell in CELLS}
-    ours = {
-        cell: {
-            "hidden_size": one.forecaster.hidden_size,
-            "num_layers": one.forecaster.num_layers,
-            "lookback": one.windows.lookback,
-        }
-        for cell, one in fast.items()
-    }
+    """One new hour for so many series, the state carried: our model, for accuracy too, and the article's for speed."""
     return [
-        Case("stream", cell, **axes, batch_size=batch_size, runtime=runtime)
+        Case("stream", cell, **_axes_of(recipe, cell), batch_size=batch_size, runtime=runtime)
         for cell in CELLS
-        for axes in (_article_axes(cell), ours[cell])
-        for batch_size in INFERENCE_BATCH_SIZES[scale]
+        for recipe in STREAMED[scale]
+        for batch_size in STREAMED_BATCH_SIZES[scale]
         for runtime in STREAMS
     ]
 

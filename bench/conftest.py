@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.trained import trained  # noqa: F401 (a fixture, for all suites)
+from bench.trained import recipe_of, trained  # noqa: F401 (a fixture, for all suites)
 from rnncore.errors import RnncoreError
-from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.model import Forecaster, new_forecaster
 from rnncore.forecast.series import Dataset, Float32Array, FloatArray
 from rnncore.forecast.windows import RowArray, WindowConfig, Windows, make_windows
 from rnncore.measure.case import Case
@@ -44,14 +44,10 @@ def windows_of(rnn_dataset: Dataset) -> Callable[[WindowConfig], Windows]:
 
 
 @pytest.fixture(scope="session")
-def forecaster_of() -> Callable[[Case], Forecaster]:
-    """Untrained forecasters of the article's kind by case: speed does not depend on what a model has learnt."""
-
-    @cache
-    def forecaster(cell: str, hidden_size: int, num_layers: int) -> Forecaster:
-        return new_forecaster(ForecasterConfig(cell=cell, hidden_size=hidden_size, num_layers=num_layers), SEED)
-
-    return lambda case: forecaster(case.cell, case.hidden_size, case.num_layers)
+def forecaster_of(rnn_dataset: Dataset) -> Callable[[Case], Forecaster]:
+    """Untrained forecasters by case: speed does not depend on what a model has learnt."""
+    made = cache(lambda config: new_forecaster(config, SEED))
+    return lambda case: made(recipe_of(case, rnn_dataset).forecaster)
 
 
 @pytest.fixture(scope="session")

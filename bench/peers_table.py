@@ -54,7 +54,8 @@ def _train_and_score(library: str, cell: str, location: str, seconds: float, eve
     torch.manual_seed(SEED)
     dataset, article = open_dataset(location), preset("article", cell)
     size = article.forecaster
-    case = Case("train", cell, size.hidden_size, size.num_layers, article.windows.lookback, article.train.batch_size)
+    sizes = (size.hidden_size, size.num_layers, article.windows.lookback)
+    case = Case("train", cell, *sizes, article.train.batch_size, recipe="article")
     train, forecast = (_ours if library in OURS else _peer)(library, case, article, dataset)
     steps = _steps_for(train, seconds)
     print(

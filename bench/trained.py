@@ -30,16 +30,15 @@ def trained(request, rnn_threads, rnn_dataset, windows_of):
     made = {}
 
     def train(case, rnn_benchmark):
-        name, device = recipe_name(case), resolve_device("cpu")
-        if name == "article":
-            device = resolve_device(case.device)
-        key = name, case.cell, device.type
+        is_article = case.recipe == "article"
+        device = resolve_device(case.device if is_article else "cpu")
+        key = case.recipe, case.cell, device.type
         if key not in made:
             recipe = recipe_of(case, rnn_dataset)
             scale = _scale(request)
             steps, points = TRAINING_STEPS[scale], CURVE_POINTS[scale]
             only_checked = request.config.getoption("benchmark_disable")
-            if name == "article" and not only_checked:
+            if is_article and not only_checked:
                 steps, points = ARTICLE_STEPS_ON_CPU if device.type == "cpu" else None, ARTICLE_CURVE_POINTS
             torch.set_num_threads(rnn_threads)
             model = new_forecaster(recipe.forecaster, recipe.train.seed)
@@ -64,14 +63,14 @@ def _scale(request):
     return "quick" if request.config.getoption("benchmark_disable") else request.config.getoption("rnn_scale")
 
 
-def recipe_name(case):
-    """Return the recipe that a case's model is of."""
-    return "article" if case.hidden_size == preset("article", case.cell).forecaster.hidden_size else "fast"
-
-
 def recipe_of(case, dataset):
-    """Return that recipe for a data set."""
-    return preset(recipe_name(case), case.cell, [series.name for series in dataset.series])
+    """Return the recipe of a case's model for a data set, in the case's sizes."""
+    recipe = preset(case.recipe, case.cell, [series.name for series in dataset.series])
+    return replace(
+        recipe,
+        windows=replace(recipe.windows, lookback=case.lookback),
+        forecaster=replace(recipe.forecaster, hidden_size=case.hidden_size, num_layers=case.num_layers),
+    )
 
 
 def _evenly_spread(steps, points):

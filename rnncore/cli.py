@@ -498,7 +498,7 @@ def report(
 def recommend(
     name: Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")],
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Largest 90th percentile of a call's time [default: any]")
+        float | None, typer.Option(help="Largest p90 of a call's time, or median where the calls are too few [default: any]")
     ] = None,
     max_smape_loss: Annotated[
         float | None, typer.Option(help="Most points of sMAPE above the most accurate choice of the run [default: any]")

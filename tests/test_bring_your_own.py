@@ -2,14 +2,21 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rnncore.cli import app
+from rnncore.compare.recommend import Bounds, recommend
 from rnncore.compare.runs import Record, read_run
 from rnncore.errors import ConfigError
+from rnncore.forecast.synthetic import synthetic_dataset
+from rnncore.report.recommendation import recommendation_facts
 from rnncore.runtimes.own_model import load_own_model
 
 REPOSITORY = Path(__file__).parents[1]
@@ -18,13 +25,31 @@ MODEL, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
-def _rows(folder: Path, *args: str) -> tuple[list[Record], str]:
-    run_file = folder / "run.json"
+def _env(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(folder), str(REPOSITORY)])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _install(folder: Path, code: str) -> str:
+    """Do what pip does for a package with the page's runtime and entry point; return the runtime's name."""
+    (folder / "my_runtime.py").write_text(code)
+    name, value = re.findall(r'(\w+) = "(my_runtime:KIND)"', ENTRY_POINT)[0]
+    info = folder / "my_runtime-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-runtime\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[rnncore.runtimes]\n{name} = {value}\n")
+    return str(name)
+
+
+def _rows(folder: Path, *args: str, data: str = "synthetic") -> tuple[list[Record], str]:
+    run_file = folder / "runs" / "run.json"
+    run_file.parent.mkdir()
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "--rnn-scale=quick", "--rnn-device=cpu"]
-    command += ["--rnn-data=synthetic", "--rnn-threads=1", "--benchmark-max-time=0.02", "--benchmark-min-rounds=1"]
+    command += [f"--rnn-data={data}", "--rnn-threads=1", "--benchmark-max-time=0.02", "--benchmark-min-rounds=1"]
     command += [f"--benchmark-storage={folder / 'storage'}", f"--benchmark-json={run_file}", *args]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)]), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=_env(folder), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return list(read_run(run_file).records), done.stdout
 
@@ -40,16 +65,73 @@ def test_the_page_s_model_is_measured_on_every_runtime_and_right(tmp_path: Path)
         assert record.validity == "valid"
         assert record.extra["model"] == "my_model:make_forecaster"
         assert 0 < record.extra["parity_max_abs"] <= 1e-5
+    for runtime in ("torch", "onnxruntime"):
+        code = _recommended(tmp_path / "runs" / "run.json", runtime)
+        assert "my_model:make_forecaster" in code
+        assert "rnncore train" not in code
+        _run_code(tmp_path, code)
+    _tell_with_every_verb(tmp_path / "runs", profiled=False)
+
+
+def _recommended(run_file: Path, runtime: str) -> str:
+    """Return the code that is recommended where nothing but a runtime was measured."""
+    run = read_run(run_file)
+    records = tuple(record for record in run.records if record.extra["runtime"] == runtime)
+    return str(recommendation_facts(recommend(replace(run, records=records), Bounds()))["code"])
+
+
+def _run_code(folder: Path, code: str) -> None:
+    code += "print(forecasts.shape, forecasts.dtype)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=_env(folder), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, code + done.stderr
+    assert re.fullmatch(r"\(\d+, 1\) float32", done.stdout.strip())
+
+
+def _tell_with_every_verb(runs: Path, profiled: bool) -> str:
+    """Give the run to each verb that reads one; return the report."""
+    run, report = str(runs / "run.json"), runs.parent / "report"
+    verbs = [["report", run, "--out", str(report)], ["recommend", run], ["compare", run, run], ["trend", str(runs)]]
+    verbs += [["convert", run, "--to", to] for to in ("bencher", "github-bigger-is-better", "github-smaller-is-better")]
+    verbs += [["profile", run], ["profile", run, run]] if profiled else []
+    for verb in verbs:
+        done = CliRunner().invoke(app, verb)
+        # 3: a single process a side decides nothing.
+        assert done.exit_code in ((0, 3) if verb[0] == "compare" else (0,)), f"{verb}: {done.output} {done.exception}"
+    return (report / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_runtime_of_another_package_in_a_precision_of_its_own_goes_through_every_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so does one of ours beside it that reads files: the code that is recommended for each runs as it is printed."""
+    name = _install(tmp_path, RUNTIME.replace('("fp32",)', '("fp8",)'))
+    data = tmp_path / "data"
+    for series in synthetic_dataset(years=1).series[:2]:
+        data.mkdir(exist_ok=True)
+        series.to_csv(data / f"{series.name}.csv")
+    which = ["-k", f"gru and fast and ({name} or onnxruntime)", "--rnn-profile"]
+    records, _ = _rows(tmp_path, "bench/bench_inference.py", "bench/bench_accuracy.py", *which, data=str(data))
+    ways = {(one.extra["phase"], one.extra["runtime"], one.extra["precision"]) for one in records}
+    assert ways == {(phase, *way) for phase in ("infer", "accuracy") for way in ((name, "fp8"), ("onnxruntime", "fp32"))}
+    assert {record.validity for record in records} == {"valid"}
+    report = _tell_with_every_verb(tmp_path / "runs", profiled=True)
+    assert "GRU fast in NumPy, CPU, fp8" in report
+    assert "sMAPE not measured" not in CliRunner().invoke(app, ["recommend", str(tmp_path / "runs" / "run.json")]).output
+
+    monkeypatch.chdir(tmp_path)
+    for runtime in (name, "onnxruntime"):
+        code = _recommended(tmp_path / "runs" / "run.json", runtime)
+        for command in re.findall(r"# rnncore (.*)", code):
+            brief = ["--data", str(data), "--max-steps", "1"] if command.startswith("train") else []
+            done = CliRunner().invoke(app, [*shlex.split(command), *brief])
+            assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
+        _run_code(tmp_path, code)
 
 
 def test_the_page_s_runtime_stands_beside_the_others_and_is_right(tmp_path: Path) -> None:
-    (tmp_path / "my_runtime.py").write_text(RUNTIME)
-    name, value = re.findall(r'(\w+) = "(my_runtime:KIND)"', ENTRY_POINT)[0]
-    # What pip writes for a package with that entry point.
-    info = tmp_path / "my_runtime-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-runtime\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[rnncore.runtimes]\n{name} = {value}\n")
+    _install(tmp_path, RUNTIME)
     records, output = _rows(tmp_path, "bench/bench_inference.py", "-k", "numpy")
     assert {(record.extra["cell"], record.extra["runtime"]) for record in records} == {("gru", "numpy")}
     assert all(record.validity == "valid" and record.extra["kernel"] == "NumPy GRU" for record in records)

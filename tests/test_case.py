@@ -1,14 +1,18 @@
 """Tests of the cases: labels that stay, axes that fit into JSON, and the lists that the suites measure."""
 
 import json
+from collections import Counter
 from dataclasses import fields
+from typing import Literal
 
 import pytest
 
 from bench import cases
 from rnncore.forecast.model import CELLS
+from rnncore.forecast.presets import PRESETS, preset
 from rnncore.measure.case import AXES, Case
 from rnncore.measure.plugin import SCALES
+from rnncore.runfile.recipes import OWN_SIZES
 from rnncore.runtimes.catalog import runtimes_on
 
 SUITES = {
@@ -20,7 +24,8 @@ SUITES = {
 }
 MODEL_SUITES = ("training", "inference", "accuracy")
 
-ARTICLE = {"hidden_size": 256, "num_layers": 2, "lookback": 90}
+ARTICLE = {"recipe": "article", "hidden_size": 256, "num_layers": 2, "lookback": 90}
+FAST = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24}
 
 # Stored runs are found again by these names: a change here cuts every history off.
 GOLDEN_LABELS = {
@@ -28,7 +33,11 @@ GOLDEN_LABELS = {
     "lstm-onnxruntime-cuda-tf32-b1": Case(
         "infer", "lstm", **ARTICLE, batch_size=1, device="cuda", runtime="onnxruntime", precision="tf32"
     ),
-    "gru-torch-cpu-fp32-h64-l1-t24": Case("accuracy", "gru", 64, 1, 24),
+    "gru-torch-cpu-fp32-h64-l1-t24": Case("infer", "gru", 64, 1, 24),
+    "gru-torch-cpu-fp32-b2048-fast": Case("accuracy", "gru", **FAST, batch_size=2048),
+    "gru-torch-cpu-fp32-b1-fast-h32": Case("infer", "gru", **{**FAST, "hidden_size": 32}, batch_size=1),
+    "gru-torch-cpu-fp32-b32-t24": Case("infer", "gru", **{**ARTICLE, "lookback": 24}, batch_size=32),
+    "own-torch-cpu-fp32-b1": Case("infer", "own", lookback=90, batch_size=1, recipe="own"),
     "rnncore-cpu": Case("data", lookback=90, runtime="rnncore", precision=None),
     "torch-cuda-b64": Case("data", lookback=90, batch_size=64, device="cuda", precision=None),
     "gru-openvino-cpu-fp32-b8-2threads": Case("infer", "gru", **ARTICLE, batch_size=8, runtime="openvino", threads=2),
@@ -48,8 +57,15 @@ def test_labels_stay_what_stored_runs_are_named_by(label: str) -> None:
 @pytest.mark.parametrize("axis", [axis for axis in AXES if axis != "phase"])
 def test_each_axis_but_the_phase_shows_in_the_label(axis: str) -> None:
     usual = Case("infer", "gru", **ARTICLE, batch_size=8)
-    other = {"cell": "lstm", "device": "cuda", "runtime": "onnxruntime", "precision": "tf32"}.get(axis, 7)
+    other = {"cell": "lstm", "device": "cuda", "runtime": "onnxruntime", "precision": "tf32", "recipe": "best"}.get(axis, 7)
     assert Case(**{**usual.axes, axis: other}).label != usual.label
+
+
+@pytest.mark.parametrize("recipe", PRESETS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_sizes_that_a_label_leaves_out_are_those_of_the_preset(recipe: str, cell: Literal["gru", "lstm"]) -> None:
+    made = preset(recipe, cell)
+    assert OWN_SIZES[recipe] == (made.forecaster.hidden_size, made.forecaster.num_layers, made.windows.lookback)
 
 
 def test_axes_are_json_scalars_under_the_names_of_the_fields() -> None:
@@ -93,14 +109,15 @@ def test_every_listed_runtime_can_compute_in_the_listed_precision(suite: str, sc
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_default_inference_has_batches_of_1_32_and_1024_on_the_article_model(device: str) -> None:
     measured = [case for case in cases.inference_cases("default") if case.device == device]
-    assert {case.batch_size for case in measured} == {1, 32, 1024}
-    assert {(case.hidden_size, case.num_layers, case.lookback) for case in measured} == {(256, 2, 90)}
+    assert {case.batch_size for case in measured if case.recipe == "article"} == {1, 32, 1024}
+    sizes = {(case.recipe, case.hidden_size, case.num_layers, case.lookback) for case in measured}
+    assert sizes == {("article", 256, 2, 90), ("fast", 64, 1, 24)}
     assert {"torch", "onnxruntime"} <= {case.runtime for case in measured}
 
 
 def test_a_larger_scale_measures_more() -> None:
     gate, quick, default, full = (len(cases.inference_cases(scale)) for scale in SCALES)
-    assert gate == quick < default < full
+    assert gate < quick < default < full
     assert "openvino" in {case.runtime for case in cases.inference_cases("full")}
 
 
@@ -120,7 +137,7 @@ def test_the_gate_covers_every_suite_and_cell() -> None:
 def test_the_full_scale_sweeps_each_axis_by_itself() -> None:
     usual = {"hidden_size": 256, "num_layers": 2, "lookback": 90, "threads": None}
     seen: dict[str, set[int | None]] = {axis: set() for axis in usual}
-    for case in cases.inference_cases("full"):
+    for case in (case for case in cases.inference_cases("full") if case.recipe == "article"):
         other = [axis for axis in usual if getattr(case, axis) != usual[axis]]
         assert len(other) <= 1
         for axis in other:
@@ -142,3 +159,45 @@ def test_quick_runs_have_the_usual_precision_alone_and_default_ones_every() -> N
     assert default == quick | {
         *(("torch", "bf16"), ("rnncore", "bf16"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("openvino", "bf16"))
     }
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_case_of_a_model_names_its_recipe_in_its_sizes_or_those_of_the_sweep(scale: str) -> None:
+    chosen = [one for name, one in vars(cases).items() if name.endswith("_cases")]
+    models = [case for choose in chosen for case in choose(scale)]
+    assert {case.recipe for case in models if case.cell} <= {*PRESETS, "own"}
+    assert {case.recipe for case in models if case.cell is None} == {None}
+
+
+@pytest.mark.parametrize("scale", ["quick", "default", "full"])
+def test_the_models_that_are_scored_are_timed_too_on_the_usual_runtimes(scale: str) -> None:
+    """Else nothing could be recommended by speed and accuracy: both must be of one model."""
+
+    def ways(measured: list[Case]) -> set[tuple[object, ...]]:
+        return {(one.cell, one.recipe, one.runtime, one.precision) for one in measured if one.device == "cpu"}
+
+    timed = ways(cases.inference_cases(scale))
+    usual = {way for way in ways(cases.accuracy_cases(scale)) if way[2] in cases.USUAL_RUNTIMES and way[3] == "fp32"}
+    assert usual
+    assert (ways(cases.accuracy_cases(scale)) if scale == "full" else usual) <= timed
+
+
+def test_the_default_grid_has_no_more_rows_than_before_the_recipes() -> None:
+    """Rows on the CPU by the runtimes that run everywhere; each takes a second and some."""
+    precisions = {"torch": ("fp32", "bf16"), "rnncore": ("fp32",), "onnxruntime": ("fp32", "int8")}
+    counted = Counter(
+        case.phase
+        for choose in (
+            cases.training_cases,
+            cases.inference_cases,
+            cases.accuracy_cases,
+            cases.stream_cases,
+            cases.serving_cases,
+            cases.preparing_cases,
+            cases.gathering_cases,
+        )
+        for case in choose("default")
+        if case.device == "cpu" and (case.phase in ("train", "data") or case.precision in precisions.get(case.runtime, ()))
+    )
+    assert counted == {"train": 6, "infer": 30 + 12, "accuracy": 10, "stream": 8, "data": 2}
+    assert counted.total() <= 72

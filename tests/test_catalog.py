@@ -12,7 +12,8 @@ from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes import catalog
 from rnncore.runtimes.base import Evidence, Runtime, RuntimeKind, Source
-from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime, runtime_kinds, runtimes_on
+from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime, runtime_facts, runtime_kinds, runtimes_on
+from rnncore.runtimes.export import PARITY_TOLERANCE, parity
 
 NOT_A_KIND = 7
 
@@ -39,7 +40,7 @@ class Constant(Runtime):
         pass
 
 
-KIND = RuntimeKind(Constant, {"cpu": ("fp4",)}, "forecaster")
+KIND = RuntimeKind(Constant, {"cpu": ("fp4",)}, "forecaster", title="Sevens", tolerances={"fp4": 0.5})
 
 
 def _registered(monkeypatch: pytest.MonkeyPatch, *entries: EntryPoint) -> None:
@@ -76,6 +77,25 @@ def test_a_broken_entry_is_named(name: str, value: str, wording: str, monkeypatc
     _registered(monkeypatch, EntryPoint(name, value, "rnncore.runtimes"))
     with pytest.raises(ConfigError, match=wording):
         runtime_kinds()
+
+
+def test_a_row_tells_its_runtime_s_title_and_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    _registered(monkeypatch, EntryPoint("sevens", "tests.test_catalog:KIND", "rnncore.runtimes"))
+    assert runtime_facts("onnxruntime") == {"runtime_title": "ONNX Runtime", "runtime_reads": "onnx"}
+    assert runtime_facts("rnncore") == {"runtime_title": "rnncore", "runtime_reads": "forecaster"}
+    assert runtime_facts("sevens") == {"runtime_title": "Sevens", "runtime_reads": "forecaster"}
+    # What is timed may be no runtime at all, such as another library's training.
+    assert runtime_facts("darts") == {"runtime_title": "darts", "runtime_reads": None}
+
+
+def test_a_precision_of_another_package_is_held_against_its_own_tolerance_or_the_coarsest_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _registered(monkeypatch, EntryPoint("sevens", "tests.test_catalog:KIND", "rnncore.runtimes"))
+    outputs, reference = np.full((3, 1), 7, dtype=np.float32), np.full((3, 1), 6.5)
+    assert parity(outputs, reference, "fp4").tolerance == pytest.approx(0.5 * 6.5)
+    assert parity(outputs, reference, "fp8").tolerance == pytest.approx(max(PARITY_TOLERANCE.values()) * 6.5)
+    assert parity(np.full((3, 1), np.nan, dtype=np.float32), reference, "fp8").verdict != "valid"
 
 
 def test_every_runtime_of_ours_has_a_precision_on_some_device() -> None:

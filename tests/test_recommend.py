@@ -12,14 +12,17 @@ from rnncore.compare.recommend import Bounds, recommend
 from rnncore.compare.runs import Run, read_run
 from rnncore.errors import ConfigError
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
-from tests.run_files import accuracy, benchmark, inference, make_run, run_content
+from tests.run_files import ARTICLE, accuracy, benchmark, inference, make_run, run_content
+
+FAST = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24, "features": 37}
 
 
 def _inference(
     cell: str, runtime: str, precision: str, batch_size: int, rounds_s: list[float], **extra: Any
 ) -> dict[str, Any]:
     """Return an inference row with given rounds."""
-    row = inference(cell, runtime, batch_size, rounds_s[0], precision=precision, percentiles={}, **extra)
+    facts = {**FAST, "precision": precision, "percentiles": {}, **extra}
+    row = inference(cell, runtime, batch_size, rounds_s[0], **facts)
     row["fullname"] = (
         f"bench/bench_infer.py::test_forecast[{cell}-{runtime}-{row['extra_info']['device']}-{precision}-b{batch_size}]"
     )
@@ -103,13 +106,61 @@ def test_a_lead_beyond_the_rounds_scatter_is_sure_and_one_within_is_not(run: Run
     assert "cannot be told apart" in recommendation_text(unsure)
 
 
-def test_latency_is_the_90th_percentile_and_else_the_slowest_round(run: Run, tmp_path: Path) -> None:
-    assert recommend(run, Bounds(batch_size=1)).best.latency_s == max(_rounds(1e-3))
+def test_latency_is_the_90th_percentile_and_else_the_median_and_says_which(run: Run, tmp_path: Path) -> None:
+    best = recommend(run, Bounds(batch_size=1)).best
+    assert (best.latency_s, best.latency_statistic) == (1e-3, "median")
     p90 = {"p90": {"s": 1.3e-3, "low_s": 1.2e-3, "high_s": 1.4e-3}}
     row = _inference("gru", "torch", "fp32", 1, _rounds(1e-3))
     row["extra_info"]["percentiles"] = p90
     found = recommend(read_run(make_run(tmp_path / "p90", run_content([row]))), Bounds())
-    assert found.best.latency_s == 1.3e-3
+    assert (found.best.latency_s, found.best.latency_statistic) == (1.3e-3, "p90")
+    facts = recommendation_facts(found)["best"]
+    assert (facts["latency_s"], facts["latency_statistic"]) == (1.3e-3, "p90")
+    assert "median 1.00 ms per call, p90 1.30 ms" in recommendation_text(found)
+
+
+def test_one_slow_round_of_few_is_no_p90_and_throws_no_choice_out(tmp_path: Path) -> None:
+    rounds_s = [*_rounds(1e-3)[:16], 0.177]
+    path = make_run(tmp_path, run_content([_inference("gru", "torch", "fp32", 1, rounds_s)]))
+    found = recommend(read_run(path), Bounds(max_latency_s=0.01))
+    text = recommendation_text(found)
+    assert "too few single calls for a p90" in text
+    assert "177" not in text
+
+
+def test_speed_and_accuracy_are_joined_only_where_they_are_of_one_model(tmp_path: Path) -> None:
+    """The article's model timed and the fast one scored: neither says anything of the other."""
+    rows = [
+        _inference("gru", "torch", "fp32", 1, _rounds(5e-4), **ARTICLE),
+        _score("gru", "torch", "fp32", 0.667),
+    ]
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    assert found.best.smape is None
+    assert "--preset article" in recommendation_facts(found)["code"]
+    with pytest.raises(ConfigError, match="No choice has a row of the accuracy suite"):
+        recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds(max_smape_loss=1.0))
+
+
+def test_two_recipes_keep_their_own_accuracy(tmp_path: Path) -> None:
+    article = accuracy("gru", "torch", 0.5, 1.78, **ARTICLE)
+    article["fullname"] = "bench/bench_accuracy.py::test_score[gru-torch-cpu-fp32-b2048]"
+    slow = _inference("gru", "torch", "fp32", 1, _rounds(5e-3), **ARTICLE)
+    slow["fullname"] += "-article"
+    rows = [_inference("gru", "torch", "fp32", 1, _rounds(1e-4)), slow, _score("gru", "torch", "fp32", 0.667), article]
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    assert found.runner_up is not None
+    assert [(one.record.extra["recipe"], one.smape) for one in (found.best, found.runner_up)] == [
+        ("fast", 0.667),
+        ("article", 1.78),
+    ]
+
+
+def test_a_model_of_a_sweep_is_not_recommended(tmp_path: Path) -> None:
+    swept = _inference("gru", "torch", "fp32", 1, _rounds(1e-6), **{**ARTICLE, "hidden_size": 32})
+    swept["fullname"] += "-h32"
+    rows = [_inference("gru", "torch", "fp32", 1, _rounds(5e-4), **ARTICLE), swept]
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    assert (found.best.record.extra["hidden_size"], found.within) == (256, 1)
 
 
 def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
@@ -130,7 +181,7 @@ def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
     [
         (Bounds(batch_size=7), "no valid inference row at batch 7. Measured: gru, lstm on cpu at batch 1, 1024."),
         (Bounds(device="cuda"), "no valid inference row on cuda."),
-        (Bounds(batch_size=1, max_latency_s=1e-4), r"nothing keeps the bounds. The lowest latency is 1.02 ms."),
+        (Bounds(batch_size=1, max_latency_s=1e-4), r"nothing keeps the bounds. The lowest latency is 1 ms .median.."),
         (Bounds(cell="gru", max_smape_loss=0.001), r"nothing keeps the bounds. The smallest loss of sMAPE is 0.01."),
     ],
 )
@@ -148,19 +199,25 @@ def test_a_run_without_forecasts_says_how_to_make_one(tmp_path: Path) -> None:
 def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
     text = recommendation_text(recommend(run, Bounds(batch_size=1)))
     assert text.splitlines() == [
-        "Best: LSTM in ONNX Runtime, CPU, int8, batch 1: 1.00 ms per call, p90 1.02 ms, 1,000 windows/s, sMAPE 0.710 % "
-        "(0.050 above the best)",
-        "Next: LSTM in ONNX Runtime, CPU, fp32, batch 1: 2.00 ms per call, p90 2.04 ms, 500 windows/s, sMAPE 0.660 % "
-        "(0.000 above the best)",
+        "Best: LSTM fast in ONNX Runtime, CPU, int8, batch 1: median 1.00 ms per call, too few single calls for a p90, "
+        "1,000 windows/s, sMAPE 0.710 % (0.050 above the best)",
+        "Next: LSTM fast in ONNX Runtime, CPU, fp32, batch 1: median 2.00 ms per call, too few single calls for a p90, "
+        "500 windows/s, sMAPE 0.660 % (0.000 above the best)",
         "Sure: the best takes less time per window, the next 2.00x (1.96 to 2.04, 99 %); rounds of one process",
-        "sMAPE is that of the model that the accuracy suite trained, run in the same way.",
+        "sMAPE is that of the same model as the accuracy suite trained it, run in the same way.",
         "",
         "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "",
         "from rnncore.runtimes.catalog import open_runtime",
         "",
-        'model = Path("lstm.onnx")  # rnncore export lstm.safetensors --out lstm.onnx',
+        "# rnncore train --cell lstm --preset fast --out lstm-fast.safetensors",
+        "# rnncore export lstm-fast.safetensors --out lstm-fast.onnx",
+        'model = Path("lstm-fast.onnx")',
+        "inputs = np.zeros((1, 24, 37), dtype=np.float32)  # put your windows here: so many, hours, features",
         'with open_runtime("onnxruntime", model, "cpu", "int8", threads=2) as runtime:',
-        "    forecasts = runtime.predict(inputs)  # float32 of shape (1, hours, features)",
+        "    forecasts = runtime.predict(inputs)",
     ]
 
 
@@ -173,7 +230,7 @@ def test_the_command_prints_text_or_json(run: Run) -> None:
     arguments = ["recommend", str(run.path), "--batch", "1", "--max-latency-ms", "3", "--max-smape-loss", "0.01"]
     told = CliRunner().invoke(app, arguments)
     assert told.exit_code == 0
-    assert told.stdout.startswith("Best: LSTM in ONNX Runtime, CPU, fp32, batch 1: ")
+    assert told.stdout.startswith("Best: LSTM fast in ONNX Runtime, CPU, fp32, batch 1: ")
     facts = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (facts["best"]["runtime"], facts["best"]["precision"], facts["runner_up"]) == ("onnxruntime", "fp32", None)
     assert facts["sure"]

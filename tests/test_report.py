@@ -21,6 +21,7 @@ from rnncore.report.page import render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.tables import bytes_text, half_interval, markdown_table, significant, time_unit, times
 from tests.run_files import (
+    ARTICLE,
     GPU,
     SECTIONS,
     accuracy,
@@ -277,18 +278,59 @@ def test_the_interval_of_a_median_narrows_with_the_rounds() -> None:
 def test_the_change_of_smape_by_a_runtime_is_told(tmp_path: Path) -> None:
     same = accuracy("gru", "torch", 0.5, 1.0)
     worse = accuracy("gru", "onnxruntime", 0.4, 1.02, smape_torch_fp32=1.0)
-    assert "A runtime changes the sMAPE by +0.020 at most: GRU in ONNX Runtime, CPU, fp32." in _rendered(
+    assert "A runtime changes the sMAPE by +0.020 at most: GRU fast in ONNX Runtime, CPU, fp32." in _rendered(
         tmp_path, same, worse
     )
     assert "No runtime changes the sMAPE of a model in its third decimal." in _rendered(tmp_path, same)
 
 
+def _of_fast(runtime: str, batch_size: int, median_s: float) -> dict[str, Any]:
+    row = inference("gru", runtime, batch_size, median_s, recipe="fast", hidden_size=64, num_layers=1, lookback=24)
+    row["fullname"] = row["fullname"].replace("]", "-fast]")
+    return row
+
+
+def test_two_recipes_are_told_apart_by_name_and_never_held_against_each_other(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", 1, 10e-3), inference("gru", "onnxruntime", 1, 3e-3)]
+    rows += [_of_fast("torch", 1, 1e-3), _of_fast("onnxruntime", 1, 5e-4)]
+    run = read_run(make_run(tmp_path, run_content(rows)))
+    text = render([run], figures(run))
+    verdict = _section(text, "## Verdict")
+    assert "by models of the recipe article, **GRU in ONNX Runtime, CPU, fp32** is fastest" in verdict
+    assert "by models of the recipe fast, **GRU fast in ONNX Runtime, CPU, fp32** is fastest" in verdict
+    assert "2.00x faster than GRU fast in PyTorch" in verdict
+    assert "| 1 | GRU | ONNX Runtime, CPU, fp32 | 3.0 ms | PyTorch, CPU, fp32: 3.33x slower |" in text
+    assert "| 1 | GRU fast | ONNX Runtime, CPU, fp32 | 500" in text
+    assert "### Batch of 1\n" in text
+    assert "### Batch of 1, fast\n" in text
+    for figure in figures(run):
+        if figure.name in ("throughput", "latency"):
+            assert "GRU fast" in json.dumps(figure.spec)
+
+
+def test_the_front_of_speed_and_accuracy_names_each_recipe(tmp_path: Path) -> None:
+    article = accuracy("gru", "torch", 5.0, 1.78, **ARTICLE)
+    article["fullname"] += "-article"
+    run = read_run(make_run(tmp_path, run_content([accuracy("gru", "torch", 0.5, 0.667), article])))
+    (chart,) = (figure for figure in figures(run) if figure.name == "accuracy")
+    assert "GRU fast, PyTorch, CPU, fp32" in json.dumps(chart.spec)
+    assert '"GRU, PyTorch, CPU, fp32"' in json.dumps(chart.spec)
+    text = render([run], figures(run))
+    assert "The `article` model after" in text
+    assert "The `fast` model after" in text
+
+
+def test_the_smape_of_a_model_that_was_never_trained_stands_in_no_table(tmp_path: Path) -> None:
+    text = _rendered(tmp_path, _of_fast("torch", 1, 1e-3))
+    assert "69.5" not in _section(text, "## All results")
+
+
 def test_time_to_a_target_is_that_of_the_first_point_at_or_below_it(tmp_path: Path) -> None:
     points = [(10, 1.5, 0.4, 2.1), (20, 3.0, 0.2, 1.08), (30, 4.5, 0.1, 1.09), (40, 6.25, 0.1, 0.95)]
     curve = [dict(zip(("step", "seconds", "loss", "score"), point, strict=True)) for point in points]
-    training = {"steps": 40, "seconds": 6.25, "seed": 0, "preset": "fast", "curve": curve}
+    training = {"steps": 40, "seconds": 6.25, "seed": 0, "curve": curve}
     row = _row(
-        _rendered(tmp_path, accuracy("gru", "torch", 0.5, 0.95, training=training)), "### Time to a target", "GRU, fast"
+        _rendered(tmp_path, accuracy("gru", "torch", 0.5, 0.95, training=training)), "### Time to a target", "GRU fast"
     )
     assert (row["s to 1.5 %"], row["s to 1.12 %"], row["s to 1.08 %"]) == ("3.00", "3.00", "3.00")
     assert (row["s to 1 %"], row["s to 0.9 %"]) == ("6.25", "–")
@@ -513,7 +555,7 @@ def test_two_runs_are_put_side_by_side_with_ratios_in_words(tmp_path: Path) -> N
 def test_a_benchmark_that_one_run_lacks_has_a_dash_and_no_ratio(tmp_path: Path) -> None:
     rows = _section(render([read_run(path) for path in _two_runs(tmp_path)]), "## Times").splitlines()
     assert "| test_train_step[gru-torch-cpu-fp32-b1024] | 2.0 s | – | – |" in rows
-    assert "| test_score[gru-torch-cpu-fp32-h64-l1-t24] | – | 500.0 ms | – |" in rows
+    assert "| test_score[gru-torch-cpu-fp32-b2048-fast] | – | 500.0 ms | – |" in rows
 
 
 def test_facts_that_differ_between_machines_are_bold_and_the_others_are_not(tmp_path: Path) -> None:

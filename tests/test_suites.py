@@ -25,11 +25,11 @@ OURS = "bench/bench_training.py::test_train_step[lstm-rnncore-cpu-fp32-b32]"
 LOOP = "bench/bench_training.py::test_train_step[gru-article-cpu-fp32-b32]"
 PREPARE = "bench/bench_data.py::test_prepare[rnncore-cpu]"
 GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b32]"
-SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-h64-l1-t24]"
+SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-fast]"
 EVERY = (TORCH, ONNX, STEP, OURS, PREPARE, GATHER, SCORE)
 
 FORWARD = "bench/bench_inference.py::test_forecast[lstm-rnncore-cpu-fp32-b32]"
-STREAM = "bench/bench_streaming.py::test_next_hour[gru-rnncore-cpu-fp32-b1-h64-l1-t24]"
+STREAM = "bench/bench_streaming.py::test_next_hour[gru-rnncore-cpu-fp32-b1-fast]"
 IN_TURN = "bench/bench_paired.py::test_forecast_in_turn[gru-%s-cpu-fp32-b1]"
 TURNS = (IN_TURN % "torch", IN_TURN % "rnncore")
 SERVE = "bench/bench_serving.py::test_serve[gru-rnncore-cpu-fp32-b32]"

@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from rnncore.compare.ranks import Ratio, compare_rounds
 from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
+from rnncore.runfile.recipes import SIZES, other_sizes
 
 # Of the interval of best against runner-up.
 ERROR = 0.01
+
+# Speed and accuracy are of one model, run in one way, where all of these agree.
+_ONE_WAY = ("cell", "recipe", *SIZES, "runtime", "device", "precision")
+
+Statistic = Literal["p90", "median"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Bounds:
     """What a choice must keep.
 
     Attributes:
-        max_latency_s: Largest latency; None for any.
+        max_latency_s: Largest latency, by the statistic that a choice has; None for any.
         max_smape_loss: Largest points of sMAPE above the most accurate choice of the run; None for any, known or not.
         batch_size: Windows per call; None for the size with most windows per second.
         cell: `gru` or `lstm`; None for either.
@@ -36,13 +43,15 @@ class Choice:
 
     Attributes:
         record: Its inference row.
-        latency_s: Its 90th percentile, or where it has too few calls for one, its slowest round.
-        smape: Of the forecaster that the accuracy suite trained, run in the same way; None where it was not scored so.
+        latency_s: Its 90th percentile, or where it has too few single calls for one, its median.
+        latency_statistic: Which of the two it is.
+        smape: Of the same model as the accuracy suite trained it, run in the same way; None where it was not scored so.
         smape_loss: Points above the most accurate choice; None where it was not scored.
     """
 
     record: Record
     latency_s: float
+    latency_statistic: Statistic
     smape: float | None
     smape_loss: float | None
 
@@ -101,8 +110,11 @@ def recommend(run: Run, bounds: Bounds) -> Recommendation:
 
 
 def _choices(run: Run) -> list[Choice]:
-    """Return what was rightly measured; on a GPU with the copies, which a user pays too."""
-    rows = [record for record in run.phase("infer") if record.validity == "valid"]
+    """Return what was rightly measured; on a GPU with the copies, which a user pays too.
+
+    Models of a sweep are left out: no recipe trains them.
+    """
+    rows = [record for record in run.phase("infer") if record.validity == "valid" and not _is_swept(record)]
     smapes = {_way(record): float(record.extra["smape"]) for record in run.phase("accuracy") if record.validity == "valid"}
     most_accurate = min(smapes.values(), default=0.0)
     found = []
@@ -110,17 +122,21 @@ def _choices(run: Run) -> list[Choice]:
         if record.extra["device"] == "cuda" and record.extra.get("clock") != "host to host":
             continue
         smape = smapes.get(_way(record))
-        found.append(Choice(record, _latency_s(record), smape, None if smape is None else smape - most_accurate))
+        found.append(Choice(record, *_latency(record), smape, None if smape is None else smape - most_accurate))
     return found
 
 
-def _way(record: Record) -> tuple[str, ...]:
-    return tuple(str(record.extra[axis]) for axis in ("cell", "runtime", "device", "precision"))
+def _way(record: Record) -> tuple[Any, ...]:
+    return tuple(record.extra.get(axis) for axis in _ONE_WAY)
 
 
-def _latency_s(record: Record) -> float:
+def _is_swept(record: Record) -> bool:
+    return bool(record.extra["recipe"] and other_sizes(record.extra))
+
+
+def _latency(record: Record) -> tuple[float, Statistic]:
     p90 = (record.extra.get("percentiles") or {}).get("p90")
-    return float(p90["s"]) if p90 else max(record.rounds_s)
+    return (float(p90["s"]), "p90") if p90 else (record.median_s, "median")
 
 
 def _is_asked(record: Record, bounds: Bounds) -> bool:
@@ -167,7 +183,8 @@ def _measured_text(choices: Sequence[Choice]) -> str:
 def _nearest_text(choices: Sequence[Choice], bounds: Bounds) -> str:
     said = []
     if bounds.max_latency_s is not None:
-        said.append(f"The lowest latency is {1e3 * min(choice.latency_s for choice in choices):.3g} ms.")
+        lowest = min(choices, key=lambda choice: choice.latency_s)
+        said.append(f"The lowest latency is {1e3 * lowest.latency_s:.3g} ms ({lowest.latency_statistic}).")
     if bounds.max_smape_loss is not None:
         losses = [choice.smape_loss for choice in choices if choice.smape_loss is not None]
         known = (

@@ -11,6 +11,7 @@ from typing import Any
 
 from rnncore.errors import RunFileError
 from rnncore.runfile import record as rules
+from rnncore.runfile.earlier import completed
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -193,7 +194,7 @@ def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
             "these facts with rnn_benchmark.record."
         )
     axes = dict.fromkeys(rules.AXES)
-    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), {**axes, **extra})
+    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), completed({**axes, **extra}))
 
 
 def _commit(info: dict[str, Any]) -> str | None:

@@ -70,6 +70,8 @@ class RnnBenchmark:
         brief: bool = False,
         delay_pct: float = 0.0,
     ) -> None:
+        from rnncore.runtimes.catalog import runtime_facts
+
         self._benchmark = benchmark
         self._session = session
         self._case = case
@@ -79,7 +81,7 @@ class RnnBenchmark:
         self.brief = brief
         self._delay_pct = delay_pct
         # Axes first, so that a benchmark that fails half-way can still be told apart.
-        self.record(**{**case.axes, "threads": threads})
+        self.record(**{**case.axes, "threads": threads}, **runtime_facts(case.runtime))
 
     @property
     def enabled(self) -> bool:

@@ -3,11 +3,9 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-Axis = str | int | None
+from rnncore.runfile.recipes import recipe_mark, size_marks
 
-# What a label leaves out: the article's model, and all threads that the process may use.
-_USUAL = {"hidden_size": 256, "num_layers": 2, "lookback": 90}
-_LETTER = {"hidden_size": "h", "num_layers": "l", "lookback": "t"}
+Axis = str | int | None
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Case:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
             scoring of a trained model, `paired` a forward pass in turn with other runtimes,
             `stream` one new hour with the state carried, `serve` queries that arrive by chance.
-        cell: `gru` or `lstm`.
+        cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
         lookback: Hours in a window, T.
@@ -27,6 +25,7 @@ class Case:
         runtime: What runs the model, or the data path.
         precision: What it computes in.
         threads: CPU threads; None for all that the process may use.
+        recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
     """
 
     phase: Literal["train", "infer", "data", "accuracy", "paired", "stream", "serve"]
@@ -39,6 +38,7 @@ class Case:
     runtime: str = "torch"
     precision: str | None = "fp32"
     threads: int | None = None
+    recipe: str | None = None
 
     @property
     def axes(self) -> dict[str, Axis]:
@@ -47,13 +47,13 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Return a name that is short, and the same on every machine."""
+        """Return a name that is short, and the same on every machine.
+
+        It leaves out what is usual: the article's recipe, a recipe's own sizes, all threads that the process may use.
+        """
         parts = [self.cell, self.runtime, self.device, self.precision]
         parts += [f"b{self.batch_size}"] if self.batch_size else []
-        for axis, letter in _LETTER.items():
-            value = getattr(self, axis)
-            if value not in (None, _USUAL[axis]):
-                parts.append(f"{letter}{value}")
+        parts += [*recipe_mark(self.axes), *size_marks(self.axes)]
         parts += [f"{self.threads}threads"] if self.threads else []
         return "-".join(part for part in parts if part)
 

@@ -332,9 +332,10 @@ def rnn_case(
     runtime: str,
     precision: str | None,
     threads: int | None,
+    recipe: str | None,
 ) -> Case:
     """The case of a benchmark that is marked `rnn_cases`."""
-    return Case(phase, cell, hidden_size, num_layers, lookback, batch_size, device, runtime, precision, threads)
+    return Case(phase, cell, hidden_size, num_layers, lookback, batch_size, device, runtime, precision, threads, recipe)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from rnncore.compare.runs import Record, Run
 from rnncore.compare.trend import Trend
 from rnncore.files import whole_file, write_text
 from rnncore.report.hardware import CaseRatio, case_ratios
-from rnncore.report.learning import curve_of, learners, name_of
-from rnncore.report.tables import BASELINE_NAMES, cell_name, how, time_unit, times, valid
+from rnncore.report.learning import curve_of, learners
+from rnncore.report.tables import BASELINE_NAMES, cell_name, how, of_usual_size, time_unit, times, valid
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
@@ -67,13 +67,15 @@ def figures(run: Run) -> list[Figure]:
     # Rows in turn are the same work as those of the inference suite, at the same places.
     measured = [record for record in valid(run.records) if record.extra["phase"] != "paired"]
     rooflines = [record for record in measured if _is_positive(record.extra, "gflop_per_s", "flops_per_byte")]
+    # A swept size or thread count is a point of its own, not one of a line.
+    usual = of_usual_size(infer) or infer
     smallest = min((int(record.extra["batch_size"]) for record in infer), default=0)
     single = [record for record in infer if record.extra["batch_size"] == smallest]
     panels = _joined_panels(accuracy)
     learned = learners(accuracy)
     profiled = [record for record in valid(run.records) if (record.extra.get("profile") or {}).get("shares_pct")]
     made: list[tuple[str, str, Sequence[Any], Callable[[], Chart]]] = [
-        ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(infer, run)),
+        ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(usual, run)),
         ("latency", f"Times of single calls at batch {smallest:,}, by row", single, lambda: latency_chart(single)),
         (
             "accuracy",
@@ -165,7 +167,7 @@ def loss_chart(records: Sequence[Record]) -> Chart:
 
 
 def _curve_values(records: Sequence[Record]) -> list[dict[str, Any]]:
-    return [{**point, "Training": name_of(record)} for record in records for point in curve_of(record)]
+    return [{**point, "Training": cell_name(record)} for record in records for point in curve_of(record)]
 
 
 def _curve_chart(values: list[dict[str, Any]], y: altair.Y, tooltip: altair.Tooltip) -> list[Any]:
@@ -202,7 +204,7 @@ def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
 
 
 def throughput_chart(records: list[Record], run: Run) -> Chart:
-    """Draw windows per second against batch size, one line per cell and runtime, under the ceiling of square products.
+    """Draw windows per second against batch size, one line per model and runtime, under the ceiling of square products.
 
     Args:
         records: Records of the phase `infer`.
@@ -213,7 +215,7 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
             "batch": int(record.extra["batch_size"]),
             "windows_per_s": record.windows_per_s,
             "runtime": how(record),
-            "cell": cell_name(record),
+            "model": cell_name(record),
         }
         for record in records
     ]
@@ -225,10 +227,10 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
         x=altair.X("batch:Q", scale=altair.Scale(type="log", base=2), title="Windows per call (batch size)"),
         y=y,
         color=altair.Color("runtime:N", scale=altair.Scale(range=PALETTE), title="Runtime"),
-        tooltip=["runtime:N", "cell:N", "batch:Q", altair.Tooltip("windows_per_s:Q", format=",.4~g", title="windows/s")],
+        tooltip=["runtime:N", "model:N", "batch:Q", altair.Tooltip("windows_per_s:Q", format=",.4~g", title="windows/s")],
     )
-    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("cell:N", title="Cell"))
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=altair.Shape("cell:N", legend=None))
+    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("model:N", title="Model"))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=altair.Shape("model:N", legend=None))
     layers: list[Any] = [lines, points]
     if ceilings:
         roof = altair.Chart(altair.InlineData(ceilings)).encode(y=altair.Y("windows_per_s:Q", scale=scale))
@@ -406,7 +408,8 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
             "row": record.short_name,
             "flops_per_byte": float(record.extra["flops_per_byte"]),
             "gflop_per_s": float(record.extra["gflop_per_s"]),
-            "kind": f"{cell_name(record)}, {record.extra['phase']}",
+            "model": cell_name(record),
+            "phase": str(record.extra["phase"]),
         }
         for record in records
     ]
@@ -431,8 +434,8 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
         points.encode(
             x=x,
             y=y,
-            color=altair.Color("kind:N", scale=altair.Scale(range=PALETTE), title="Cell and phase"),
-            shape=altair.Shape("kind:N", title="Cell and phase"),
+            color=altair.Color("model:N", scale=altair.Scale(range=PALETTE), title="Model"),
+            shape=altair.Shape("phase:N", title="Phase"),
             tooltip=["row:N", *(altair.Tooltip(f"{name}:Q", format=".4~g") for name in ("gflop_per_s", "flops_per_byte"))],
         )
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -37,7 +37,12 @@ class Choice:
 
 def sentences(run: Run) -> list[str]:
     """Return the verdict as plain sentences, with Markdown's stars around the winners."""
-    found = [_fastest(records) for _, records in by_batch_size(tables.valid(run.phase("infer")))]
+    by_recipe = tables.by_recipe(tables.valid(run.phase("infer")))
+    found = [
+        _fastest(records, _recipe_words(recipe, by_recipe))
+        for recipe, of_recipe in by_recipe.items()
+        for _, records in by_batch_size(of_recipe)
+    ]
     if train := tables.valid(run.phase("train")):
         fastest = max(train, key=lambda record: record.windows_per_s)
         found.append(
@@ -59,11 +64,11 @@ def sentences(run: Run) -> list[str]:
 
 def sentences_of_several(runs: Sequence[Run]) -> list[str]:
     """Return the verdict on several runs as plain sentences."""
+    by_recipe = tables.by_recipe(record for run in runs for record in tables.valid(run.phase("infer")))
     found = [
-        _fastest_of_several(runs, batch_size)
-        for batch_size in sorted(
-            {int(record.extra["batch_size"]) for run in runs for record in tables.valid(run.phase("infer"))}
-        )
+        _fastest_of_several(runs, recipe, batch_size, _recipe_words(recipe, by_recipe))
+        for recipe, of_recipe in by_recipe.items()
+        for batch_size, _ in by_batch_size(of_recipe)
     ]
     ratios, names = case_ratios(runs), tables.lettered_names(runs)
     for index, run in enumerate(runs[1:], 1):
@@ -77,23 +82,25 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
     return found
 
 
-def _fastest_of_several(runs: Sequence[Run], batch_size: int) -> str:
-    """Say which run has the fastest choice at one batch size, and by how much, of what no run left out."""
+def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int, of_recipe: str) -> str:
+    """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
+    asked = recipe, batch_size
     rows_of = {
-        name: [one for one in tables.valid(run.phase("infer")) if one.extra["batch_size"] == batch_size]
+        name: [one for one in tables.valid(run.phase("infer")) if (one.extra["recipe"], one.extra["batch_size"]) == asked]
         for run, name in zip(runs, tables.lettered_names(runs), strict=True)
     }
     with_rows = [run for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
     shared = {name: [one for one in rows if all(_tried(run, one) for run in with_rows)] for name, rows in rows_of.items()}
     compared = {name: rows for name, rows in shared.items() if rows}
     if not compared:
-        return f"For {_batch_words(batch_size)}, no row is in all runs: nothing is compared."
+        return f"For {_batch_words(batch_size)}{of_recipe}, no row is in all runs: nothing is compared."
     bests = [(min(rows, key=lambda record: (record.median_s, record.fullname)), name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
     scale, unit = tables.time_unit([best.median_s])
     sentence = (
-        f"For {_batch_words(batch_size)}, **{tables.cell_name(best)} in {tables.how(best)} on {where}** is fastest: "
+        f"For {_batch_words(batch_size)}{of_recipe}, **{tables.cell_name(best)} in {tables.how(best)} on {where}** is "
+        "fastest: "
         f"{tables.measured(best.median_s / scale, best)} {unit} per call"
     )
     for other, there in others[:1]:
@@ -244,20 +251,26 @@ def _memory(record: Record) -> str:
     return f"{tables.bytes_text(record.process_bytes)}, {share} of it the model's"
 
 
-def _fastest(records: list[Record]) -> str:
-    """Say which is the fastest of one batch size, by how much, and whether its answers are right."""
+def _recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
+    """Say which models a sentence is about, where there are several recipes: they are fast for what they are."""
+    return f" by models of the recipe {recipe or 'unknown'}" if len(among) > 1 else ""
+
+
+def _fastest(records: list[Record], of_recipe: str) -> str:
+    """Say which is the fastest of one recipe and batch size, by how much, and whether its answers are right."""
     best, *others = sorted(records, key=lambda record: record.median_s)
     batch_size = int(best.extra["batch_size"])
     scale, unit = tables.time_unit([best.median_s])
     sentence = (
-        f"For {_batch_words(batch_size)}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
+        f"For {_batch_words(batch_size)}{of_recipe}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
         f"{tables.measured(best.median_s / scale, best)} {unit} per call, "
         f"{tables.measured(best.windows_per_s, best)} windows/s"
     )
     base = tables.base_of(records)
     if base and base is not best:
         ratio = tables.times(best.median_s / base.median_s)
-        sentence += f", {'as fast as' if ratio == 'equal' else f'{ratio} than'} GRU in {tables.how(base)}"
+        than = "as fast as" if ratio == "equal" else f"{ratio} than"
+        sentence += f", {than} {tables.cell_name(base)} in {tables.how(base)}"
     if others and others[0] is not base:
         sentence += f"; the next, {tables.cell_name(others[0])} in {tables.how(others[0])}, is " + tables.times(
             others[0].median_s / best.median_s

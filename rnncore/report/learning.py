@@ -18,21 +18,16 @@ SHOWN_LEVELS = 6
 
 def learners(records: Iterable[Record]) -> list[Record]:
     """Return one record of each training that has a curve: several runtimes score the same model."""
-    found: dict[tuple[Any, ...], Record] = {}
+    found: dict[str, Record] = {}
     for record in records:
         if curve_of(record):
-            found.setdefault((record.extra["cell"], record.extra["training"].get("preset")), record)
+            found.setdefault(tables.cell_name(record), record)
     return list(found.values())
 
 
 def curve_of(record: Record) -> list[dict[str, Any]]:
     """Return the points of a record's training: `step`, `seconds`, `loss` and `score`, the sMAPE in percent."""
     return list(record.extra["training"].get("curve") or ())
-
-
-def name_of(record: Record) -> str:
-    """Name the training of a record."""
-    return f"{tables.cell_name(record)}, {record.extra['training'].get('preset') or 'preset unknown'}"
 
 
 def seconds_to(record: Record, smape_pct: float) -> float | None:
@@ -58,7 +53,7 @@ def time_to_target_table(records: Sequence[Record]) -> str:
         reached = [seconds_to(record, level) for _, level in levels]
         rows.append(
             [
-                name_of(record),
+                tables.cell_name(record),
                 *["–" if seconds is None else tables.significant(seconds) for seconds in reached],
                 f"{float(last['score']):.3f}",
                 tables.significant(float(last["seconds"])),

@@ -6,6 +6,7 @@ from rnncore.compare.runs import Record, Run
 from rnncore.report import findings, hardware, learning, scenarios, tables, trust, turns
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
+from rnncore.runfile.recipes import ARTICLE
 
 # What fills an empty section, by suite.
 _NOTHING = "No valid row of `{suite}` is in this run{why}.\n"
@@ -74,8 +75,10 @@ def _throughput(run: Run, by_name: Mapping[str, Figure], prices: Mapping[str, fl
         return [*parts, _nothing("bench/bench_inference.py")]
     if infer:
         parts += [f"One forward pass{_of_what(infer)}. Less time is better.\n", *figure(by_name, "throughput")]
-    for batch_size, records in findings.by_batch_size(infer):
-        parts += [f"### Batch of {batch_size:,}\n", tables.inference_table(records)]
+    for recipe, of_recipe in tables.by_recipe(infer).items():
+        for batch_size, records in findings.by_batch_size(of_recipe):
+            mark = "" if recipe in (None, ARTICLE) else f", {recipe}"
+            parts += [f"### Batch of {batch_size:,}{tables.escape(mark)}\n", tables.inference_table(records)]
     if infer:
         parts += ["### Fastest by batch size\n", scenarios.fastest_table(infer)]
     if paired:
@@ -122,10 +125,10 @@ def _accuracy(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
 
 def _trainings(accuracy: list[Record]) -> str:
     """Name the recipes that were scored, with their steps and seeds."""
-    trainings = [record.extra["training"] for record in accuracy]
+    trainings = [(record.extra["recipe"], record.extra["training"]) for record in accuracy]
     named = {
-        f"The `{training.get('preset')}` model after {training['steps']:,} steps, seed {training.get('seed')}"
-        for training in trainings
+        f"The `{recipe}` model after {training['steps']:,} steps, seed {training.get('seed')}"
+        for recipe, training in trainings
     }
     return "; ".join(sorted(named))
 

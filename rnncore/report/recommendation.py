@@ -4,28 +4,27 @@ from typing import Any
 
 from rnncore.compare.recommend import Choice, Recommendation
 from rnncore.report import tables
+from rnncore.runfile.recipes import OWN_SIZES, SIZES
 
-# What reads the file that `rnncore export` writes; a runtime of another package is taken to read forecasters.
-_NEEDS_A_FILE = ("onnxruntime", "openvino")
+_AXES = ("cell", "recipe", *SIZES, "runtime", "device", "precision", "batch_size", "threads")
 
-_CODE_OF_FORECASTER = """\
+_CODE = """\
 from pathlib import Path
-from rnncore.forecast.model import load_forecaster
-from rnncore.runtimes.catalog import open_runtime
 
-model, windows = load_forecaster(Path("{cell}.safetensors"))  # rnncore train --cell {cell} --out {cell}.safetensors
+import numpy as np
+
+{imports}
+
+{model}
+inputs = np.zeros({shape}, dtype=np.float32)  # put your windows here: so many, hours, features
 with open_runtime("{runtime}", model, "{device}", "{precision}", threads={threads}) as runtime:
-    forecasts = runtime.predict(inputs)  # float32 of shape ({batch_size}, hours, features)
+    forecasts = runtime.predict(inputs)
 """
 
-_CODE_OF_FILE = """\
-from pathlib import Path
-from rnncore.runtimes.catalog import open_runtime
-
-model = Path("{cell}.onnx")  # rnncore export {cell}.safetensors --out {cell}.onnx
-with open_runtime("{runtime}", model, "{device}", "{precision}", threads={threads}) as runtime:
-    forecasts = runtime.predict(inputs)  # float32 of shape ({batch_size}, hours, features)
-"""
+_OPEN = "from rnncore.runtimes.catalog import open_runtime"
+_LOAD = "from rnncore.forecast.model import load_forecaster"
+_MAKE = "from rnncore.runtimes.own_model import load_own_model"
+_EXPORT = "from rnncore.runtimes.export import export_module"
 
 
 def recommendation_text(found: Recommendation) -> str:
@@ -39,7 +38,7 @@ def recommendation_text(found: Recommendation) -> str:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(found.left_out.items()))
         lines.append(f"Left out: {reasons}")
     if found.best.smape is not None:
-        lines.append("sMAPE is that of the model that the accuracy suite trained, run in the same way.")
+        lines.append("sMAPE is that of the same model as the accuracy suite trained it, run in the same way.")
     return "\n".join([*lines, "", _code(found.best).rstrip()])
 
 
@@ -62,13 +61,18 @@ def _told(choice: Choice) -> str:
     scale, unit = tables.time_unit([record.median_s])
     said = (
         f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.extra['batch_size']:,}: "
-        f"{tables.measured(record.median_s / scale, record)} {unit} per call, "
-        f"p90 {tables.significant(choice.latency_s / scale)} {unit}, "
+        f"median {tables.measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
         f"{tables.measured(record.windows_per_s, record)} windows/s"
     )
     if choice.smape is None or choice.smape_loss is None:
         return f"{said}, sMAPE not measured"
     return f"{said}, sMAPE {choice.smape:.3f} % ({choice.smape_loss:.3f} above the best)"
+
+
+def _tail(choice: Choice, scale: float, unit: str) -> str:
+    if choice.latency_statistic == "median":
+        return "too few single calls for a p90"
+    return f"p90 {tables.significant(choice.latency_s / scale)} {unit}"
 
 
 def _how_sure(found: Recommendation) -> str:
@@ -83,12 +87,12 @@ def _how_sure(found: Recommendation) -> str:
 
 def _facts(choice: Choice) -> dict[str, Any]:
     extra = choice.record.extra
-    axes = ("cell", "runtime", "device", "precision", "batch_size", "threads")
     return {
-        **{axis: extra[axis] for axis in axes},
+        **{axis: extra.get(axis) for axis in _AXES},
         "benchmark": choice.record.fullname,
         "median_s": choice.record.median_s,
         "latency_s": choice.latency_s,
+        "latency_statistic": choice.latency_statistic,
         "windows_per_s": choice.record.windows_per_s,
         "smape": choice.smape,
         "smape_loss": choice.smape_loss,
@@ -96,5 +100,39 @@ def _facts(choice: Choice) -> dict[str, Any]:
 
 
 def _code(choice: Choice) -> str:
-    code = _CODE_OF_FILE if choice.record.extra["runtime"] in _NEEDS_A_FILE else _CODE_OF_FORECASTER
-    return code.format(**choice.record.extra)
+    """Return code that makes or names the choice's own model, and runs it in the choice's own way."""
+    extra = choice.record.extra
+    if extra["runtime_reads"] is None:
+        return f"# {extra['runtime']} is none of rnncore's runtimes: see how {choice.record.fullname} runs it.\n"
+    make = _own_model if extra["recipe"] == "own" else _trained_model
+    imports, model, shape = make(extra)
+    return _CODE.format(**{**extra, "imports": "\n".join(sorted([*imports, _OPEN])), "model": model, "shape": shape})
+
+
+def _trained_model(extra: dict[str, Any]) -> tuple[list[str], str, str]:
+    """Return the imports, the lines that give the model, and the shape of its windows: of a preset's model."""
+    cell, recipe = extra["cell"], extra["recipe"]
+    stem = f"{cell}-{recipe}" if recipe else str(cell)
+    train = f"rnncore train --cell {cell} --preset {recipe} --out {stem}.safetensors"
+    if recipe not in OWN_SIZES:
+        train = f"{stem}.safetensors is a model of your own: the row names no preset that trains it"
+    if extra["runtime_reads"] == "forecaster":
+        lines = f'# {train}\nmodel, windows = load_forecaster(Path("{stem}.safetensors"))'
+        return [_LOAD], lines, f"({extra['batch_size']}, windows.lookback, model.config.input_size)"
+    lines = f'# {train}\n# rnncore export {stem}.safetensors --out {stem}.onnx\nmodel = Path("{stem}.onnx")'
+    return [], lines, _shape(extra)
+
+
+def _own_model(extra: dict[str, Any]) -> tuple[list[str], str, str]:
+    """Return the same of a model that `--rnn-model` named."""
+    shape = _shape(extra)
+    made = f'load_own_model("{extra.get("model")}", Path.cwd())'
+    if extra["runtime_reads"] == "forecaster":
+        return [_MAKE], f"model = {made}", shape
+    sizes = f"lookback={extra['lookback']}, features={extra['features']}"
+    lines = f'model = Path("own.onnx")\nexport_module({made}, model, {sizes})'
+    return [_MAKE, _EXPORT], lines, shape
+
+
+def _shape(extra: dict[str, Any]) -> str:
+    return f"({extra['batch_size']}, {extra.get('lookback') or 'hours'}, {extra.get('features') or 'features'})"

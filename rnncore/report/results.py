@@ -9,7 +9,7 @@ from rnncore.compare.runs import Record, Run
 from rnncore.files import whole_file
 from rnncore.report.tables import run_names
 
-_TEXTS = ("phase", "cell", "device", "runtime", "precision", "kernel", "bound")
+_TEXTS = ("phase", "cell", "recipe", "device", "runtime", "precision", "kernel", "bound")
 _COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
 _NUMBERS = (
     *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),

@@ -1,6 +1,5 @@
 """Scenarios by the names of MLPerf Inference, and streaming: what a model is used for, rather than one call of it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +28,9 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
         infer: Valid rows of the inference suite.
         serve: Valid rows of the serving suite.
     """
-    rows = []
+    rows, infer = [], tables.of_usual_size(infer)
     for way in sorted({_way(record) for record in (*infer, *serve)}):
-        of_way = _of_one_size([record for record in infer if _way(record) == way])
+        of_way = [record for record in infer if _way(record) == way]
         rows.append([*way, *_call_texts(of_way), *_server_texts(way, serve)])
     head = ["Cell", "Runtime", "SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32"]
     return tables.markdown_table(head, rows, left=2)
@@ -39,7 +38,7 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
 
 def fastest_table(infer: Sequence[Record]) -> str:
     """Name the fastest way for each cell at each batch size, and the next."""
-    rows, infer = [], _of_one_size(infer)
+    rows, infer = [], tables.of_usual_size(infer)
     for batch_size in sorted({int(record.extra["batch_size"]) for record in infer}):
         for cell in sorted({tables.cell_name(record) for record in infer}):
             some = [one for one in infer if one.extra["batch_size"] == batch_size and tables.cell_name(one) == cell]
@@ -65,7 +64,7 @@ def streaming_table(records: Sequence[Record]) -> str:
                 tables.cell_name(record),
                 f"{extra['num_layers']} x {extra['hidden_size']}, {extra['lookback']} hours",
                 f"{extra['batch_size']:,}",
-                tables.RUNTIME_NAMES.get(str(extra["runtime"]), str(extra["runtime"])),
+                str(extra["runtime_title"]),
                 f"{tables.measured(record.median_s / scale, record)} {unit}",
                 f"{tables.significant(float(extra['window_call_s']) / window_scale)} {window_unit}",
                 f"{float(extra['window_call_s']) / record.median_s:.1f}x",
@@ -77,19 +76,9 @@ def streaming_table(records: Sequence[Record]) -> str:
     return tables.markdown_table(head, rows, left=4)
 
 
-def _of_one_size(records: Sequence[Record]) -> list[Record]:
-    """Leave out rows of other models and threads than most have: an axis that was swept."""
-
-    def size(record: Record) -> tuple[Any, ...]:
-        return tuple(record.extra.get(axis) for axis in ("hidden_size", "num_layers", "lookback", "threads"))
-
-    usual = next((common for common, _ in Counter(map(size, records)).most_common(1)), None)
-    return [record for record in records if size(record) == usual]
-
-
 def _stream_order(record: Record) -> tuple[Any, ...]:
     extra = record.extra
-    return extra["cell"], extra["hidden_size"] or 0, extra["batch_size"], extra["runtime"]
+    return tables.cell_name(record), extra["batch_size"], extra["runtime"]
 
 
 def _percent(value: Any) -> str:

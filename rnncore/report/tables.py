@@ -3,12 +3,14 @@
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
 from rnncore.compare.runs import Record, Run
+from rnncore.runfile.recipes import ARTICLE, SIZES, model_name, other_sizes
 
 # Of the standard normal distribution, two-sided.
 NORMAL_95 = 1.96
@@ -16,17 +18,11 @@ NORMAL_95 = 1.96
 # Significant digits of a figure whose interval leaves meaning to more.
 MOST_DIGITS = 4
 
+# Phases whose models are trained before they are measured.
+SCORED = ("accuracy", "stream")
+
 _YES_NO = {"True": "yes", "False": "no"}
 
-RUNTIME_NAMES = {
-    "torch": "PyTorch",
-    "torch_flush": "PyTorch without subnormals",
-    "torch_compile": "torch.compile",
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "rnncore": "rnncore",
-    "article": "article's code",
-}
 BASELINE_NAMES = {
     "persistence": "Persistence, y[t-1]",
     "seasonal_naive_24": "Same hour yesterday",
@@ -153,21 +149,35 @@ def gflop_text(record: Record) -> str:
 def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
     extra = record.extra
-    name = RUNTIME_NAMES.get(str(extra["runtime"]), str(extra["runtime"]))
-    parts = [name, {"cpu": "CPU", "cuda": "CUDA"}.get(extra["device"], str(extra["device"]))]
+    parts = [str(extra["runtime_title"]), {"cpu": "CPU", "cuda": "CUDA"}.get(extra["device"], str(extra["device"]))]
     parts += [str(extra["precision"])] if extra["precision"] else []
     parts += ["with copies"] if extra.get("clock") == "host to host" else []
     return ", ".join(parts)
 
 
 def cell_name(record: Record) -> str:
-    """Return GRU or LSTM."""
-    return str(record.extra["cell"]).upper()
+    """Name the model of a record by its cell, with its recipe where that is not the article's: GRU, GRU fast."""
+    return model_name(record.extra)
 
 
 def valid(records: Iterable[Record]) -> list[Record]:
     """Leave out records whose result is wrong."""
     return [record for record in records if record.validity == "valid"]
+
+
+def by_recipe(records: Iterable[Record]) -> dict[str | None, list[Record]]:
+    """Return records by the recipe of their model: the article's first, the others as they come."""
+    found: dict[str | None, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.extra["recipe"] != ARTICLE):
+        found.setdefault(record.extra["recipe"], []).append(record)
+    return found
+
+
+def of_usual_size(records: Iterable[Record]) -> list[Record]:
+    """Leave out models and threads that a sweep added: other sizes than the recipe's own, other threads than most have."""
+    found = [record for record in records if record.extra["recipe"] is None or not other_sizes(record.extra)]
+    threads = Counter(record.extra.get("threads") for record in found).most_common(1)
+    return [record for record in found if record.extra.get("threads") == threads[0][0]]
 
 
 def inference_table(records: list[Record]) -> str:
@@ -210,7 +220,7 @@ def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
     """Return the GRU record beside an LSTM record."""
     if record.extra["cell"] != "lstm":
         return None
-    axes = ("runtime", "device", "precision", "batch_size", "hidden_size", "num_layers", "lookback", "threads", "clock")
+    axes = ("recipe", "runtime", "device", "precision", "batch_size", *SIZES, "threads", "clock")
     return next(
         (
             other
@@ -418,7 +428,8 @@ def results_table(records: list[Record]) -> str:
             str(len(record.rounds_s)),
             measured(record.windows_per_s, record),
             gflop_text(record).split(" ")[0],
-            _smape_text(record.extra.get("smape")),
+            # Of rows that time a forecast it is that of a model that was never trained.
+            _smape_text(record.extra.get("smape") if record.extra.get("phase") in SCORED else None),
             record.validity,
         ]
         for record, (low, median, high) in zip(records, spans, strict=True)

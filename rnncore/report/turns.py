@@ -51,7 +51,7 @@ def _order(record: Record) -> tuple[str, ...]:
 def _conditions(record: Record) -> tuple[object, ...]:
     return tuple(
         record.extra.get(axis)
-        for axis in ("device", "batch_size", "cell", "hidden_size", "num_layers", "lookback", "threads")
+        for axis in ("device", "batch_size", "cell", "recipe", "hidden_size", "num_layers", "lookback", "threads")
     )
 
 

@@ -179,6 +179,10 @@ ROW: dict[str, Check] = {
     "batch_size": _or_none(SIZE),
     "threads": _or_none(SIZE),
     "clock": _or_none(TEXT),
+    "recipe": _or_none(TEXT),
+    "features": _or_none(SIZE),
+    "runtime_title": _or_none(TEXT),
+    "runtime_reads": _or_none(TEXT),
     # Facts: what was seen.
     "windows": POSITIVE,
     "validity": _or_none(TEXT),

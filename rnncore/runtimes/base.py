@@ -3,7 +3,7 @@
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -133,13 +133,18 @@ class RuntimeKind:
             and what to install.
         precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
         reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
+        title: What reports call it; its name where there is none.
         packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
+        tolerances: Of precisions that rnncore does not know, the largest error against float64 that rounding explains, per
+            largest output.
     """
 
     open: Callable[[Source, str, str, int], Runtime]
     precisions: Mapping[str, tuple[str, ...]]
     reads: Literal["forecaster", "onnx"]
+    title: str = ""
     packages: tuple[str, ...] = ()
+    tolerances: Mapping[str, float] = field(default_factory=dict)
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

@@ -53,15 +53,21 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
 # Of ONNX Runtime on CUDA: its RNN kernels let cuDNN use TF32 and give no way to forbid it.
 OWN_RUNTIMES = {
     "torch": RuntimeKind(
-        _torch, {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}, "forecaster", packages=("torch",)
+        _torch,
+        {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")},
+        "forecaster",
+        "PyTorch",
+        packages=("torch",),
     ),
-    "torch_flush": RuntimeKind(_torch_flush, {"cpu": ("fp32",)}, "forecaster", packages=("torch",)),
-    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", packages=("torch",)),
+    "torch_flush": RuntimeKind(
+        _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
+    ),
+    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
     "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",)),
     "onnxruntime": RuntimeKind(
-        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", packages=("onnxruntime",)
+        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
     ),
-    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", packages=("openvino",)),
+    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }
 
 _open: list[str] = []
@@ -102,6 +108,24 @@ def _told(entry: EntryPoint) -> str:
 def runtimes_on(device: str) -> list[tuple[str, str]]:
     """Return every runtime that runs on a device with each precision that it computes in there."""
     return [(name, precision) for name, kind in runtime_kinds().items() for precision in kind.precisions.get(device, ())]
+
+
+def runtime_facts(name: str) -> dict[str, str | None]:
+    """Return what a row says of its runtime, so that whoever reads it need not know the runtime.
+
+    Args:
+        name: A key of `runtime_kinds`, or what else runs a case; of that only the name is known.
+    """
+    kind = runtime_kinds().get(name)
+    if kind is None:
+        return {"runtime_title": name, "runtime_reads": None}
+    return {"runtime_title": kind.title or name, "runtime_reads": kind.reads}
+
+
+def declared_tolerance(precision: str) -> float | None:
+    """Return the tolerance that a runtime of another package declares for a precision; the largest of several."""
+    declared = [kind.tolerances[precision] for kind in runtime_kinds().values() if precision in kind.tolerances]
+    return max(declared, default=None)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from rnncore.files import whole_file
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.windows import WindowConfig
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import declared_tolerance, open_runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -231,10 +231,12 @@ def parity(outputs: Float32Array, reference: FloatArray, precision: str) -> Pari
     Args:
         outputs: What a runtime gave. Shape (B, 1).
         reference: What `float64_forecast` gives for the same windows. Shape (B, 1).
-        precision: A key of `PARITY_TOLERANCE`.
+        precision: A key of `PARITY_TOLERANCE`, or one of another package's: its runtime declares the tolerance, else it is
+            the largest of ours, which still tells another model.
     """
     largest = max(1.0, float(np.abs(reference).max()))
-    return Parity(float(np.abs(outputs - reference).max()), PARITY_TOLERANCE[precision] * largest)
+    tolerance = PARITY_TOLERANCE.get(precision) or declared_tolerance(precision) or max(PARITY_TOLERANCE.values())
+    return Parity(float(np.abs(outputs - reference).max()), tolerance * largest)
 
 
 def _require_parity(path: Path, model: nn.Module, lookback: int, features: int) -> Parity:

@@ -1,0 +1,54 @@
+"""What run files of version 0.1 did not say of a row, worked out once where they are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnncore.runfile.recipes import ARTICLE, OWN_SIZES, SIZES
+
+# The runtimes of 0.1: what they are called, and what they open. The article's code is none.
+_RUNTIMES = {
+    "torch": ("PyTorch", "forecaster"),
+    "torch_flush": ("PyTorch without subnormals", "forecaster"),
+    "torch_compile": ("torch.compile", "forecaster"),
+    "rnncore": ("rnncore", "forecaster"),
+    "onnxruntime": ("ONNX Runtime", "onnx"),
+    "openvino": ("OpenVINO", "onnx"),
+    "article": ("article's code", None),
+}
+
+# A model of a user's own took the article's windows.
+_ARTICLE_HOURS, _ARTICLE_FEATURES = 90, 5
+
+
+def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's facts with the recipe, the runtime's title and what it reads, and the shape of the model's windows.
+
+    What a row says itself stays as it is.
+    """
+    runtime, made = extra.get("runtime"), {"recipe": _recipe(extra), **extra}
+    title, reads = _RUNTIMES.get(str(runtime), (runtime, None))
+    made = {"runtime_title": title, "runtime_reads": reads, **made}
+    if made["recipe"] in (ARTICLE, "own"):
+        made = {"features": _ARTICLE_FEATURES, **made}
+    if made["recipe"] == "own" and made.get("lookback") is None:
+        made["lookback"] = _ARTICLE_HOURS
+    return made
+
+
+def _recipe(extra: Mapping[str, Any]) -> str | None:
+    """Return which model a row is of; None where nothing tells, as for the data path."""
+    training = extra.get("training")
+    if isinstance(training, Mapping) and training.get("preset"):
+        return str(training["preset"])
+    if extra.get("cell") == "own":
+        return "own"
+    if extra.get("cell") is None:
+        return None
+    # A sweep changed one size of the article's model at a time.
+    alike = {name: _alike(extra, name) for name in (ARTICLE, "fast")}
+    nearest = max(alike, key=lambda name: alike[name])
+    return nearest if alike[nearest] >= len(SIZES) - 1 else None
+
+
+def _alike(extra: Mapping[str, Any], recipe: str) -> int:
+    return sum(extra.get(size) == own for size, own in zip(SIZES, OWN_SIZES[recipe], strict=True))

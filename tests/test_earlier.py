@@ -1,0 +1,64 @@
+"""Tests of what is worked out for run files of version 0.1: which model a row is of, and what its runtime is called."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.compare.recommend import Bounds, recommend
+from rnncore.compare.runs import read_run
+from rnncore.runfile.earlier import completed
+from rnncore.runfile.recipes import model_name
+from rnncore.runtimes.catalog import OWN_RUNTIMES, runtime_facts
+
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
+
+
+def _row(hidden_size: int | None, num_layers: int | None, lookback: int | None, **extra: Any) -> dict[str, Any]:
+    sizes = {"hidden_size": hidden_size, "num_layers": num_layers, "lookback": lookback}
+    return {"phase": "infer", "cell": "gru", "runtime": "torch", **sizes, **extra}
+
+
+@pytest.mark.parametrize(
+    ("row", "recipe", "name"),
+    [
+        (_row(256, 2, 90), "article", "GRU"),
+        (_row(32, 2, 90), "article", "GRU h32"),
+        (_row(256, 2, 720), "article", "GRU t720"),
+        (_row(64, 1, 24), "fast", "GRU fast"),
+        (_row(256, 2, 90, training={"preset": "article"}), "article", "GRU"),
+        (_row(64, 1, 24, training={"preset": "fast"}), "fast", "GRU fast"),
+        (_row(None, None, None, cell="own"), "own", "OWN"),
+        (_row(None, None, 90, cell=None, phase="data"), None, "–"),
+        (_row(8, 1, 4), None, "GRU"),
+        # What says so itself is taken at its word.
+        (_row(256, 2, 90, recipe=None), None, "GRU"),
+        (_row(256, 2, 90, recipe="mine"), "mine", "GRU mine"),
+    ],
+)
+def test_a_row_is_of_the_recipe_that_its_training_or_its_sizes_tell(
+    row: dict[str, Any], recipe: str | None, name: str
+) -> None:
+    assert completed(row)["recipe"] == recipe
+    assert model_name(completed(row)) == name
+
+
+@pytest.mark.parametrize("runtime", OWN_RUNTIMES)
+def test_the_runtimes_of_then_are_called_what_they_are_called_now(runtime: str) -> None:
+    facts = completed(_row(256, 2, 90, runtime=runtime))
+    assert {key: facts[key] for key in ("runtime_title", "runtime_reads")} == runtime_facts(runtime)
+
+
+def test_an_unknown_runtime_keeps_its_name_and_what_it_says_of_itself() -> None:
+    assert completed(_row(256, 2, 90, runtime="mine"))["runtime_title"] == "mine"
+    assert completed(_row(256, 2, 90, runtime="mine", runtime_title="Mine"))["runtime_title"] == "Mine"
+
+
+def test_the_published_run_joins_no_speed_of_one_model_with_the_accuracy_of_another() -> None:
+    run = read_run(PUBLISHED)
+    assert {(record.extra["phase"], record.extra["recipe"]) for record in run.records} == {
+        *(("infer", "article"), ("paired", "article"), ("train", "article")),
+        *(("stream", "article"), ("stream", "fast"), ("accuracy", "fast"), ("data", None)),
+    }
+    found = recommend(run, Bounds(batch_size=1))
+    assert found.best.smape is None
