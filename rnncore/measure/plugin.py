@@ -604,7 +604,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(session.overhead_text())
     if session.again:
         terminalreporter.write_line(
-            f"{len(session.again)} benchmarks were begun more than once; the last attempt at each counts."
+            f"Begun more than once: {len(session.again)} benchmarks; the last attempt at each counts."
         )
     for line in session.save_failures:
         terminalreporter.write_line(line, red=True)
