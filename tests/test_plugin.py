@@ -881,7 +881,7 @@ def test_of_a_benchmark_that_is_run_again_after_a_failure_the_last_attempt_alone
     assert entries["gru"]["extra_info"]["validity"] == "valid"
     assert entries["lstm"]["extra_info"]["validity"] == "failed after it was timed: AssertionError: wrong at last"
     assert content["rnncore"]["failed"] == []
-    content["result"].stdout.fnmatch_lines(["2 benchmarks were begun more than once; the last attempt at each counts."])
+    content["result"].stdout.fnmatch_lines(["Begun more than once: 2 benchmarks; the last attempt at each counts."])
     run = read_run(_run_file(project.path))
     assert run.records[0].validity == "valid"
 

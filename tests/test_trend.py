@@ -349,6 +349,15 @@ def test_plain_files_of_pytest_benchmark_are_read_whatever_the_node_is_called(tm
     assert new.machine.key != old.machine.key
 
 
+def test_a_machine_is_the_same_where_its_fingerprint_stands_now_and_where_rnncore_0_1_wrote_it(tmp_path: Path) -> None:
+    _save(tmp_path, 0, 1.0)
+    content = run_content([inference("gru", "torch", 32, 2.0)])
+    content["rnncore"]["fingerprint"] = content["machine_info"].pop("fingerprint")
+    _save(tmp_path, 1, 2.0, content)
+    (series,) = read_history(tmp_path).series
+    assert len(series.commits) == 2
+
+
 def test_a_file_that_tells_neither_machine_nor_commit_is_read(tmp_path: Path) -> None:
     content = {key: value for key, value in _plain(1.0).items() if key != "machine_info"}
     path = tmp_path / "bare.json"

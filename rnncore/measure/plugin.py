@@ -622,7 +622,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if session.rows:
         say(session.overhead_text())
     if session.again:
-        say(f"{len(session.again)} benchmarks were begun more than once; the last attempt at each counts.")
+        say(f"Begun more than once: {len(session.again)} benchmarks; the last attempt at each counts.")
     for line in session.save_failures:
         terminalreporter.write_line(in_signs_of(sys.__stdout__, line), red=True)
     if session.journal:
