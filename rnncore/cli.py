@@ -235,6 +235,7 @@ def train(
     data: DataOption = None,
     path: Annotated[Path | None, typer.Option("--out", help="Model file [default: models/CELL-PRESET.safetensors]")] = None,
     horizon: Annotated[int, typer.Option(help="Hours to forecast from each window, 1 to 24.")] = 1,
+    lookback: Annotated[int | None, typer.Option(help="Hours in a window [default: the preset's]")] = None,
     seed: SeedOption = 0,
     epochs: EpochsOption = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
@@ -273,7 +274,8 @@ def train(
     require_writable(checkpoint)
     dataset = _dataset(data, clean)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
-    windows = make_windows(dataset, replace(recipe.windows, split=split, drop_gaps=clean))
+    hours = recipe.windows.lookback if lookback is None else lookback
+    windows = make_windows(dataset, replace(recipe.windows, lookback=hours, split=split, drop_gaps=clean))
     train_as = recipe.training_on(windows)
     config = replace(
         train_as,

@@ -389,6 +389,15 @@ def test_a_clipped_training_is_resumed_with_the_same_norm_alone(csv: Path, tmp_p
     assert rnncore(*settings, 2, "--clip-norm", 0.5, "--resume").code == 0
 
 
+def test_the_shorter_lookback_that_is_advised_can_be_given(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    short, model = tmp_path / "short.csv", tmp_path / "model.safetensors"
+    short.write_text("".join(csv.read_text().splitlines(keepends=True)[:401]))
+    settings = ("train", "--data", short, "--horizon", 24, "--max-steps", 1, "--out", model)
+    assert "Give a longer series or a shorter lookback." in rnncore(*settings).said
+    assert rnncore(*settings, "--lookback", 2).code == 0
+    assert load_forecaster(model)[1].lookback == 2
+
+
 def test_a_lower_learning_rate_is_trained_with(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     path = tmp_path / "model.safetensors"
     assert rnncore("train", "--data", csv, "--max-steps", 1, "--out", path, "--learning-rate", 1e-4).code == 0

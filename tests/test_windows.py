@@ -432,11 +432,13 @@ def test_a_lone_zone_too_short_for_a_split_by_date_is_not_to_be_left_out(make_se
         make_windows(dataset, WindowConfig(split="date"))
 
 
-def test_a_load_that_repeats_exactly_is_told_from_one_that_does_not_vary(make_series: Callable[..., Series]) -> None:
-    dataset = Dataset("daily", (make_series("DAILY", load_mw=np.tile(np.arange(24.0), 40)),))
-    wording = r"DAILY: what simple rules leave of the load.* does not vary.*train with the preset 'article'"
+def test_a_load_that_rules_explain_is_told_from_one_that_does_not_vary(make_series: Callable[..., Series]) -> None:
+    load_mw = np.zeros(960)
+    load_mw[10] = 1
+    dataset = Dataset("spike", (make_series("SPIKE", load_mw=load_mw),))
+    wording = r"SPIKE: what simple rules leave of the load.* does not vary.*train with the preset 'article'"
     with pytest.raises(DataError, match=wording):
-        make_windows(dataset, WindowConfig(features="lagged", lookback=24))
+        make_windows(dataset, WindowConfig(features="linear", lookback=24))
     assert len(make_windows(dataset, WindowConfig()).train_start)
 
 

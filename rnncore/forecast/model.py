@@ -212,7 +212,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _no_model_at(path: Path) -> ModelFileError:
+    if path.suffix == ".safetensors" and not path.is_dir():
+        return ModelFileError(f"{path}: no such file. Make one with 'rnncore train --out {path}'.")
     what = "a folder, not a file" if path.is_dir() else "no such file"
-    if path.suffix != ".safetensors":
-        return ModelFileError(f"{path}: {what}. Give a .safetensors file of 'rnncore train'.")
-    return ModelFileError(f"{path}: {what}. Make one with 'rnncore train --out {path}'.")
+    return ModelFileError(f"{path}: {what}. Give a .safetensors file of 'rnncore train'.")
