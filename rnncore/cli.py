@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rnncore import __version__
-from rnncore.errors import ConfigError, RnncoreError
+from rnncore.errors import ConfigError, DataError, RnncoreError
+from rnncore.files import require_writable
 from rnncore.screen import fit_screen
 
 if TYPE_CHECKING:
@@ -249,9 +250,19 @@ def train(
     data: DataOption = None,
     path: Annotated[Path | None, typer.Option("--out", help="Model file [default: models/CELL-PRESET.safetensors]")] = None,
     horizon: Annotated[int, typer.Option(help="Hours to forecast from each window, 1 to 24.")] = 1,
+    lookback: Annotated[int | None, typer.Option(help="Hours in a window [default: the preset's]")] = None,
     seed: SeedOption = 0,
     epochs: EpochsOption = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's, or its top where the preset has a schedule [default: the preset's]")
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            "--clip-norm", metavar="NORM", help="Largest norm of a step's gradient; 0 clips none [default: the preset's]"
+        ),
+    ] = None,
     max_steps: MaxStepsOption = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop after so much training time; the schedule does not follow.")
@@ -273,27 +284,33 @@ def train(
     from rnncore.forecast.windows import make_windows
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
-    _require_suffix(path, ".safetensors")
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    _require_output(path, ".safetensors")
+    require_writable(checkpoint)
     dataset = _dataset(data, clean)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
-    windows = make_windows(dataset, replace(recipe.windows, split=split, drop_gaps=clean))
+    hours = recipe.windows.lookback if lookback is None else lookback
+    windows = make_windows(dataset, replace(recipe.windows, lookback=hours, split=split, drop_gaps=clean))
     train_as = recipe.training_on(windows)
     config = replace(
         train_as,
         seed=seed,
         epochs=train_as.epochs if epochs is None else epochs,
         batch_size=train_as.batch_size if batch_size is None else batch_size,
+        learning_rate=train_as.learning_rate if learning_rate is None else learning_rate,
+        clip_norm=train_as.clip_norm if clip_norm is None else _clip_norm(clip_norm),
         max_steps=max_steps,
         max_seconds=max_seconds,
     )
     model = new_forecaster(recipe.forecaster, seed)
     trainer = Trainer(model, windows, config, resolve_device(device))
-    result = _fit(trainer, path.with_suffix(".checkpoint.safetensors"), resume, cell.upper())
+    result = _fit(trainer, checkpoint, resume, cell.upper())
     record = {
         "preset": preset,
         "precision": TRAINING_PRECISION,
         "data": dataset.name,
         "digest": dataset.digest,
+        "config": asdict(config),
         **asdict(result),
     }
     with err.status("Looking at tested hours, for bounds"):
@@ -306,6 +323,13 @@ def train(
         f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
         f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
     )
+
+
+def _clip_norm(asked: float) -> float | None:
+    """Return what a training takes for --clip-norm: 0 stands for no clipping."""
+    if not 0 <= asked < math.inf:
+        raise ConfigError(f"--clip-norm is {asked:g}; give a finite number above 0, or 0 to clip nothing.")
+    return asked or None
 
 
 def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "TrainResult":
@@ -354,6 +378,8 @@ def evaluate(
     dataset = _dataset(data, clean or config.drop_gaps)
     scalings = {name: zone.scaling for name, zone in zones.items()}
     windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps), scalings)
+    if not len(windows.test_start):
+        raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
     scores = _score_model(model, runtime, device, windows) if model else None
     rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
     facts: dict[str, Any] = {
@@ -391,7 +417,7 @@ def forecast(
     from rnncore.forecast.forecasting import hourly_rows, next_hours, write_hours
 
     if path is not None:
-        _require_suffix(path, ".csv")
+        _require_output(path, ".csv")
     config, zones = _model_facts(model)
     dataset = _dataset(str(data), clean=True)
     with _opened(model, runtime, device) as opened:
@@ -427,7 +453,7 @@ def export(
     from rnncore.runtimes.export import export_onnx
 
     path = path or model.with_suffix(".onnx")
-    _require_suffix(path, ".onnx")
+    _require_output(path, ".onnx")
     forecaster, config = load_forecaster(model)
     with err.status("Exporting"):
         parity = export_onnx(forecaster, path, config, read_safetensors(model)[0].get("zones"))
@@ -732,7 +758,7 @@ def selftest(
     with _process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
         scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
     facts = selftest_json(pool, scores, budget_s, processes_per_side(budget_s, pool.process_s))
-    write_text(out / "selftest.json", json.dumps(facts, indent=1) + "\n")
+    write_text(out / "selftest.json", _json_text(facts))
     write_text(out / "selftest.md", selftest_markdown(facts))
     if as_json:
         _print_json(facts)
@@ -788,7 +814,7 @@ def _write_comparison(comparison: "Comparison", folder: Path) -> None:
     from rnncore.files import write_text
     from rnncore.report.verdicts import verdict_json, verdict_junit, verdict_markdown
 
-    write_text(folder / "verdict.json", json.dumps(verdict_json(comparison), indent=1) + "\n")
+    write_text(folder / "verdict.json", _json_text(verdict_json(comparison)))
     write_text(folder / "verdict.md", verdict_markdown(comparison))
     write_text(folder / "junit.xml", verdict_junit(comparison))
 
@@ -925,7 +951,7 @@ def recover(
     from rnncore.measure.journal import recover as recover_run
 
     if path is not None:
-        _require_suffix(path, ".json")
+        _require_output(path, ".json")
     recovered = recover_run(journal or newest_journal(STORE / "journal"), path)
     _say(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
     for fullname, outcome in recovered.failed:
@@ -965,10 +991,14 @@ def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
 
 
 def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
+    from rnncore.forecast.forecasting import require_finite_forecast
     from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
 
     with _opened(model, runtime_name, device_name) as runtime, err.status("Scoring"):
-        return score_forecasts(str(model), forecast_test_hours(runtime.predict, windows), windows)
+        forecasts = forecast_test_hours(runtime.predict, windows)
+    for zone, forecast_mw in forecasts.items():
+        require_finite_forecast(zone, forecast_mw)
+    return score_forecasts(str(model), forecasts, windows)
 
 
 @contextmanager
@@ -982,7 +1012,7 @@ def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterato
     name = runtime_name or ("onnxruntime" if is_onnx else "torch")
     kind = runtime_kinds().get(name)
     if kind and kind.reads == "onnx" and not is_onnx:
-        raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and score that.")
+        raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and give that.")
     source = model if is_onnx else load_forecaster(model)[0]
     device = resolve_device(device_name).type
     precision = kind.precisions.get(device, ("fp32",))[0] if kind else "fp32"
@@ -990,13 +1020,27 @@ def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterato
         yield runtime
 
 
-def _require_suffix(path: Path, suffix: str) -> None:
+def _require_output(path: Path, suffix: str) -> None:
     if path.suffix != suffix:
         raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
+    require_writable(path)
 
 
 def _print_json(facts: dict[str, Any]) -> None:
-    _say(json.dumps(facts, indent=1))
+    _say(_json_text(facts).removesuffix("\n"))
+
+
+def _json_text(facts: Any) -> str:
+    """Return facts as JSON that every reader takes: it has no NaN and no infinity, so these are null."""
+    return json.dumps(_finite(facts), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _choose_waiting() -> None:

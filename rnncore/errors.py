@@ -3,6 +3,7 @@
     RnncoreError
     ├── DataError        a series cannot be read, split or scaled; names file and line where there is one
     ├── ConfigError      an option or a combination of options is not allowed
+    ├── OutputError      a file cannot be written
     ├── ModelFileError   a model or checkpoint file cannot be read or does not fit
     ├── ExportError      an exported graph is not the model it was made from
     ├── RunFileError     a run file cannot be read
@@ -23,6 +24,10 @@ class DataError(RnncoreError, ValueError):
 
 class ConfigError(RnncoreError, ValueError):
     """An option or a combination of options is not allowed."""
+
+
+class OutputError(RnncoreError, OSError):
+    """A file cannot be written."""
 
 
 class ModelFileError(RnncoreError, ValueError):

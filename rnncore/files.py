@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rnncore.errors import OutputError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -19,17 +21,48 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Yields:
         The path to write to.
+
+    Raises:
+        OutputError: If the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OutputError:
+        raise  # of a file that the block writes
+    except OSError as error:
+        raise _cannot_be_written(path, error.strerror or str(error)) from error
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a path that cannot be written, before any work is spent on what it should hold; nothing is made.
+
+    Raises:
+        OutputError: If *path* is a folder, or what should be its folder is none or is read-only.
+    """
+    try:
+        is_folder = path.is_dir()
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+    except OSError as error:  # such as a name that is too long
+        raise _cannot_be_written(path, error.strerror or str(error)) from error
+    if is_folder:
+        raise _cannot_be_written(path, "it is a folder")
+    if not above.is_dir():
+        raise _cannot_be_written(path, f"{above} is a file")
+    if not os.access(above, os.W_OK):
+        raise _cannot_be_written(path, f"{above} is read-only")
+
+
+def _cannot_be_written(path: Path, why: str) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({why}). Make room for it, or give another path.")
 
 
 def write_text(path: Path, text: str) -> None:

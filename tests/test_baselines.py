@@ -122,6 +122,11 @@ def test_too_little_history_is_told_with_what_is_there_and_what_is_needed(
         _forecast(name, windows, zone=1)
 
 
+def test_what_the_most_demanding_baseline_needs_is_told_at_once(make_series: Callable[..., Series]) -> None:
+    with pytest.raises(DataError, match=r"SHORT: .* the baselines need 3840.*\(--no-baselines\)"):
+        baseline_scores(_windows(make_series("SHORT", hours=150)))
+
+
 def test_a_zone_without_tested_hours_is_left_out(make_series: Callable[..., Series]) -> None:
     windows = _windows(
         make_series("LONG", hours=5000), make_series("ENDS", hours=200), config=WindowConfig(lookback=5, split="date")

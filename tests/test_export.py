@@ -2,20 +2,31 @@
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from rnncore.errors import ExportError, ModelFileError, RnncoreError
 from rnncore.forecast.model import CELLS, METADATA_KEY, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import OPSET, Parity, check_graph, export_onnx, float64_forecast, onnx_facts, parity
+from rnncore.runtimes.export import (
+    OPSET,
+    Parity,
+    check_graph,
+    export_module,
+    export_onnx,
+    float64_forecast,
+    onnx_facts,
+    parity,
+)
+from rnncore.runtimes.quantized import quantized
 
 # Not the defaults, so that a round trip shows every field.
 WINDOWS = WindowConfig(features="lagged", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
@@ -119,9 +130,59 @@ def test_a_gru_of_the_other_variant_is_refused(fault, exported) -> None:
         del node.attribute[index]
     else:
         node.attribute[index].i = 0
-    wording = rf"node {node.name} has linear_before_reset=0: the other GRU variant.*Use onnxscript >= 0\.7\.1"
-    with pytest.raises(ExportError, match=wording):
+    with pytest.raises(ExportError, match=f"node {node.name} has linear_before_reset=0: the other GRU variant"):
         check_graph(graph, exported["gru"].model.config)
+
+
+@pytest.mark.parametrize(
+    ("installed", "advice"),
+    [
+        ("0.7.0", r"Use onnxscript >= 0\.7\.1; here is 0\.7\.0\."),
+        ("0.7.1", r"Use other versions of torch and onnxscript than .* and 0\.7\.1\."),
+        ("0.10.0.dev3", r"Use other versions of torch and onnxscript than .* and 0\.10\.0\.dev3\."),
+    ],
+)
+def test_a_newer_onnxscript_is_advised_where_it_is_older(installed, advice, exported, monkeypatch) -> None:
+    monkeypatch.setattr(export, "version", {"torch": torch.__version__, "onnxscript": installed}.get)
+    with pytest.raises(ExportError, match=advice):
+        check_graph(exported["gru"].graph, replace(exported["gru"].model.config, num_layers=3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_of_weights_that_are_no_numbers_is_not_exported(value, exported, tmp_path) -> None:
+    model = copy.deepcopy(exported["gru"].model)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0[0, 0] = value
+    path = tmp_path / "model.onnx"
+    for make in (lambda: export_onnx(model, path, WINDOWS), lambda: export_module(model, path, WINDOWS.lookback, 3)):
+        with pytest.raises(
+            ExportError, match=r"1 of \d+ weights in rnn\.weight_hh_l0 are NaN or infinite\. Train"
+        ) as caught:
+            make()
+        assert "onnxscript" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@for_both_cells
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_file_of_weights_that_are_no_numbers_is_refused(cell, value, exported, tmp_path) -> None:
+    # ONNX Runtime makes plausible numbers of a NaN; rounded to int8 it would be a number too.
+    graph = exported[cell].graph
+    name = exported[cell].layers(graph)[0].input[2]
+    (tensor,) = (one for one in graph.graph.initializer if one.name == name)
+    weights = numpy_helper.to_array(tensor).copy()
+    weights.flat[0] = value
+    tensor.CopyFrom(numpy_helper.from_array(weights, name))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph.SerializeToString())
+    for read in (onnx_facts, quantized):
+        with pytest.raises(ModelFileError, match=r"model\.onnx: 1 of \d+ weights in .* are NaN or infinite"):
+            read(path)
+
+
+def test_a_folder_is_no_onnx_file(tmp_path) -> None:
+    with pytest.raises(ModelFileError, match=r"cannot be read \(.*\)\. Give an ONNX file of 'rnncore export'"):
+        onnx_facts(tmp_path)
 
 
 @for_both_cells
@@ -232,11 +293,13 @@ def test_the_window_configuration_of_another_programs_file_is_refused(facts, exp
         onnx_facts(path)
 
 
-@pytest.mark.parametrize("content", [b"not a model", b""])
-def test_the_window_configuration_of_a_corrupt_file_is_refused(content, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("content", "wording"), [(b"not a model", "not a whole ONNX file"), (b"", r"not written by .*it has no metadata")]
+)
+def test_the_window_configuration_of_a_corrupt_file_is_refused(content, wording, tmp_path) -> None:
     path = tmp_path / "corrupt.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"corrupt\.onnx: not written by 'rnncore export'"):
+    with pytest.raises(ModelFileError, match=rf"corrupt\.onnx: {wording}"):
         onnx_facts(path)
 
 

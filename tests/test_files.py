@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.files import whole_file, write_text
+from rnncore.errors import OutputError
+from rnncore.files import require_writable, whole_file, write_text
 
 
 @pytest.fixture
@@ -53,6 +54,31 @@ def test_an_exception_leaves_the_earlier_file_untouched(tmp_path: Path) -> None:
         _break_off(path, RuntimeError("cut"))
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _in_the_way(tmp_path: Path) -> list[Path]:
+    """Return paths that cannot be written: a folder, and a path below a file."""
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "file").write_text("whole")
+    return [tmp_path / "folder.txt", tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt", tmp_path / ("a" * 300)]
+
+
+def test_a_path_that_cannot_be_written_is_named_before_and_while_it_is_written(tmp_path: Path) -> None:
+    for path in _in_the_way(tmp_path):
+        for write in (require_writable, lambda path: write_text(path, "x")):
+            with pytest.raises(
+                OutputError, match=r": cannot be written \(.+\)\. Make room for it, or give another"
+            ) as caught:
+                write(path)
+            assert str(caught.value).startswith(str(path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.txt"]
+
+
+def test_asking_whether_a_path_can_be_written_makes_nothing(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder" / "a.txt")
+    (tmp_path / "old.txt").write_text("whole")
+    require_writable(tmp_path / "old.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
 
 
 def test_ctrl_c_within_the_block_leaves_the_earlier_file_alone(tmp_path: Path) -> None:

@@ -125,10 +125,34 @@ def test_a_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(w
     def without(row: int) -> Series:
         return replace(series, time=np.delete(series.time, row), load_mw=np.delete(series.load_mw, row))
 
-    with pytest.raises(DataError, match=r"A: the hours after 2017-07-.* do not follow it, but a forecast needs the last"):
+    with pytest.raises(DataError, match=r"A: hours are missing after 2017-07-.*, but a forecast needs the last"):
         next_hours(_sum_of_inputs, [without(1400)], CONFIG, known)
     (found,) = next_hours(_sum_of_inputs, [without(1000)], CONFIG, known)
     assert len(found.load_mw) == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_is_refused(value: float, windows: Windows, dataset: Dataset) -> None:
+    def predict(inputs: np.ndarray) -> np.ndarray:
+        return np.full((len(inputs), 3), value, dtype=np.float32)
+
+    with pytest.raises(DataError, match=r"A: 3 of 3 forecasts are NaN or infinite"):
+        next_hours(predict, dataset.series[:1], CONFIG, known_zones(_sum_of_inputs, windows))
+
+
+def test_the_lower_bound_of_a_load_below_zero_lies_below_it(windows: Windows, dataset: Dataset) -> None:
+    known = known_zones(_sum_of_inputs, windows)["A"]
+    zone = replace(known, low=(-0.1,) * 3, high=(0.2,) * 3)
+    (found,) = next_hours(lambda inputs: np.full((len(inputs), 3), -1e4), dataset.series[:1], CONFIG, {"A": zone})
+    assert (found.load_mw < 0).all()
+    assert (found.low_mw < found.load_mw).all()
+    assert (found.load_mw < found.high_mw).all()
+
+
+def test_forecasts_of_zero_leave_no_bounds(windows: Windows) -> None:
+    level = replace(windows, offset_mw=np.zeros_like(windows.offset_mw))
+    known = known_zones(lambda inputs: np.zeros((len(inputs), CONFIG.horizon), dtype=np.float32), level)
+    assert [(zone.low, zone.high) for zone in known.values()] == [(None, None)] * len(known)
 
 
 def test_hours_are_written_as_a_csv_that_can_be_read(windows: Windows, dataset: Dataset, tmp_path: Path) -> None:

@@ -181,8 +181,23 @@ def test_a_missing_model_file_is_named_with_the_command_that_makes_one(tmp_path:
 
 
 def test_a_folder_is_not_a_model_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="no such file"):
+    with pytest.raises(ModelFileError, match=r"a folder, not a file\. Give a \.safetensors file"):
         load_forecaster(tmp_path)
+
+
+def test_the_command_that_makes_a_model_is_named_where_it_would_take_the_file_name_alone(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"gone\.onnx: no such file\. Give a \.safetensors file of 'rnncore train'\."):
+        load_forecaster(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused_with_their_name(value: float, tmp_path: Path) -> None:
+    path, model = tmp_path / "model.safetensors", Forecaster(SMALL)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0[0, 0] = value
+    save_forecaster(path, model, WINDOWS, {})
+    with pytest.raises(ModelFileError, match=r"1 of \d+ weights in rnn\.weight_hh_l0 are NaN or infinite.*Train the model"):
+        load_forecaster(path)
 
 
 def _write_safetensors(path: Path, facts: dict[str, Any] | None, config: ForecasterConfig = SMALL) -> Path:
@@ -196,7 +211,7 @@ def test_a_file_that_is_no_safetensors_file_is_refused(content: bytes, tmp_path:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(
-        ModelFileError, match=r"model\.safetensors: not a file that rnncore wrote\. Give a \.safetensors file"
+        ModelFileError, match=r"model\.safetensors: not a whole \.safetensors file .*Give a \.safetensors file"
     ):
         load_forecaster(path)
 
@@ -205,7 +220,7 @@ def test_a_truncated_model_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_forecaster(path, Forecaster(SMALL), WINDOWS, {})
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ModelFileError, match="not a file that rnncore wrote"):
+    with pytest.raises(ModelFileError, match=r"not a whole \.safetensors file .* was cut or is damaged"):
         load_forecaster(path)
 
 
@@ -214,9 +229,10 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> Non
         load_forecaster(_write_safetensors(tmp_path / "model.safetensors", facts=None))
 
 
-def test_metadata_that_is_not_json_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_metadata_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_file(dict(Forecaster(SMALL).state_dict()), path, metadata={METADATA_KEY: "{"})
+    save_file(dict(Forecaster(SMALL).state_dict()), path, metadata={METADATA_KEY: text})
     with pytest.raises(ModelFileError, match="not a file that rnncore wrote"):
         load_forecaster(path)
 

@@ -1,5 +1,6 @@
 """Tests of reading hourly series: nothing is lost, and every bad file is named with its line and what to do."""
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -195,7 +196,7 @@ def _refusal(path: Path) -> str:
     [
         (_day(line_1="Datetime"), 1, "1 columns (Datetime)", "one file per zone"),
         (_day(line_1="Datetime,A_MW,B_MW"), 1, "3 columns (Datetime, A_MW, B_MW)", "one file per zone"),
-        (_day().replace(",", ";"), 1, "1 columns (Datetime;AEP_MW)", "one file per zone"),
+        (_day().replace(",", ";"), 1, "columns apart by ';'", "commas between columns"),
         (_day().removeprefix(HEADER), 1, "data where the header belongs", "such as 'Datetime,AEP_MW'"),
         ("\n" + _day(), 1, "no header", "such as 'Datetime,AEP_MW'"),
         ("", 1, "no header", "such as 'Datetime,AEP_MW'"),
@@ -280,6 +281,43 @@ def test_a_file_that_is_bad_as_a_whole_is_named_with_its_fault_and_the_remedy(
 def test_text_that_the_csv_reader_chokes_on_is_a_data_error(content: str, write_csv: Callable[..., Path]) -> None:
     path = write_csv(content)
     assert _refusal(path).startswith(str(path))
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_named(write_csv: Callable[..., Path]) -> None:
+    assert "carriage returns alone. Save the file with line feeds" in _refusal(write_csv(_day().replace("\n", "\r")))
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_apart_by_another_mark_are_named(mark: str, write_csv: Callable[..., Path]) -> None:
+    text = _refusal(write_csv(_day().replace(",", mark)))
+    assert f", line 1: columns apart by {mark!r}" in text
+    assert "commas between columns, and decimal points" in text
+
+
+def test_a_quoted_header_may_hold_a_comma(write_csv: Callable[..., Path]) -> None:
+    assert read_csv(write_csv(_day(line_1='"Time","Load, MW"'))).name == "Load, MW"
+
+
+def test_a_compressed_file_is_to_be_unpacked(write_csv: Callable[..., Path]) -> None:
+    assert "compressed by gzip. Unpack it first" in _refusal(write_csv(gzip.compress(_day().encode())))
+
+
+def test_times_with_slashes_are_read_and_do_not_hide_the_line_of_a_fault(write_csv: Callable[..., Path]) -> None:
+    slashed = _day().replace("-", "/")
+    assert read_csv(write_csv(slashed)).time.tolist() == read_csv(write_csv(_day())).time.tolist()
+    rows = slashed.splitlines()
+    rows[6] = rows[6].split(",")[0] + ","
+    assert ", line 7: the value is empty" in _refusal(write_csv("\n".join(rows) + "\n"))
+    assert ", line 1: data where the header belongs" in _refusal(write_csv(slashed.split("\n", 1)[1]))
+
+
+def test_a_single_row_is_not_taken_for_a_constant_load(write_csv: Callable[..., Path]) -> None:
+    assert "a single row" in _refusal(write_csv(_csv([(DAY[0], 7)])))
+
+
+def test_a_number_beyond_every_load_is_named_with_its_line(write_csv: Callable[..., Path]) -> None:
+    text = _refusal(write_csv(_day(line_6=f"{DAY[4]},-1e300")))
+    assert ", line 6: '-1e300' is beyond 1e+18, and no load" in text
 
 
 @pytest.mark.parametrize("text", ["now", "today"])

@@ -1,7 +1,9 @@
 """Tests of training: one step against a loop by hand, and runs that are equal to the bit however they were cut."""
 
+import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from rnncore.errors import ConfigError, ModelFileError, Unavailable
+from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
 from rnncore.forecast import training
 from rnncore.forecast.device import cudnn_precision
-from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, new_forecaster, save_forecaster
+from rnncore.forecast.model import (
+    METADATA_KEY,
+    Cell,
+    Forecaster,
+    ForecasterConfig,
+    load_forecaster,
+    new_forecaster,
+    read_safetensors,
+    save_forecaster,
+)
+from rnncore.forecast.presets import preset
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.training import (
     Implementation,
@@ -509,7 +522,7 @@ def test_a_missing_or_broken_checkpoint_is_refused(windows: Windows, tmp_path: P
     broken = tmp_path / "broken.safetensors"
     fit(_trainer(windows), broken, should_stop=_stop_after(1))
     broken.write_bytes(broken.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match=r"broken\.safetensors: not a file that rnncore wrote"):
+    with pytest.raises(ModelFileError, match=r"broken\.safetensors: not a whole \.safetensors file"):
         fit(_trainer(windows), broken, resume=True)
 
 
@@ -592,9 +605,87 @@ def test_a_batch_larger_than_the_training_windows_is_refused(windows: Windows) -
     assert _trainer(windows, replace(CONFIG, batch_size=count)).steps_per_epoch == 1
     with pytest.raises(
         ConfigError,
-        match=f"batch_size is {count + 1}, but there are {count} training windows.*smaller batch size or a longer",
+        match=f"batch_size is {count + 1}, but there are {count} training windows.* of at most {count}, or",
     ):
         _trainer(windows, replace(CONFIG, batch_size=count + 1))
+
+
+def _spoil(checkpoint: Path, facts: Callable[[dict[str, Any]], Any], tensors: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what a checkpoint holds."""
+    told, held = read_safetensors(checkpoint)
+    facts(told), tensors(held)
+    save_file(held, checkpoint, metadata={METADATA_KEY: json.dumps(told)})
+
+
+@pytest.mark.parametrize(
+    ("facts", "tensors", "why"),
+    [
+        (lambda facts: facts.pop("step"), len, "'step' is missing"),
+        (lambda facts: facts.update(epochs=3), len, "not iterable"),
+        (len, lambda tensors: tensors.pop("rng.cpu"), "'rng.cpu' is missing"),
+        (len, lambda tensors: tensors.pop("model.rnn.weight_hh_l0"), "Missing key"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(
+    facts: Any, tensors: Any, why: str, windows: Windows, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows), checkpoint, should_stop=_stop_after(1))
+    _spoil(checkpoint, facts, tensors)
+    wording = r"run\.checkpoint\.safetensors: not a checkpoint of this version"
+    with pytest.raises(ModelFileError, match=wording) as caught:
+        fit(_trainer(windows), checkpoint, resume=True)
+    assert why in str(caught.value)
+    assert str(caught.value).endswith("Leave out --resume to start anew.")
+
+
+def test_a_checkpoint_is_not_taken_for_a_model(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows), checkpoint, should_stop=_stop_after(1))
+    with pytest.raises(ModelFileError, match=r"the checkpoint of a training, not a model.*--resume"):
+        load_forecaster(checkpoint)
+
+
+def test_other_data_are_named_before_what_is_chosen_by_them(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows), checkpoint, should_stop=_stop_after(1))
+    other = _trainer(replace(windows, dataset_digest="another"), replace(CONFIG, batch_size=2))
+    with pytest.raises(
+        ModelFileError, match=r"was written with digest .* but 'another' is asked for\. These are other data"
+    ):
+        fit(other, checkpoint, resume=True)
+
+
+def test_a_training_that_diverges_is_refused_and_keeps_its_last_good_checkpoint(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    trainer = _trainer(windows)
+    fit(trainer, checkpoint, should_stop=_stop_after(2))
+    before = checkpoint.read_bytes()
+    diverging = _trainer(windows)
+
+    def spoil(progress: Progress) -> None:
+        if progress.step == 4:
+            diverging.model.head.bias.data.fill_(math.nan)
+
+    wording = (
+        r"the training diverged: after step \d+ its weights are not finite, with learning_rate .* Give a lower learning"
+    )
+    with pytest.raises(ConfigError, match=wording):
+        fit(diverging, checkpoint, resume=True, on_step=spoil)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_loss_that_overflows_is_refused(windows: Windows) -> None:
+    huge = replace(windows, target=np.full_like(windows.target, 1e30))
+    with pytest.raises(ConfigError, match="the training diverged: after step 2 its loss is not finite"):
+        fit(_trainer(huge, replace(CONFIG, max_steps=2)))
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "clip_norm", "max_seconds"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_setting_that_is_no_finite_number_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}; give a number above 0"):
+        TrainConfig(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -791,6 +882,31 @@ def test_equal_seeds_give_equal_bits(implementation: Implementation, gaps: Windo
     one, other = (_trainer(gaps, config) for _ in range(2))
     fit(one), fit(other)
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["fast", "best"])
+@pytest.mark.parametrize("horizon", [1, 24])
+@pytest.mark.parametrize("more_rows", [0, 1, 20, 150, 300])
+def test_a_series_of_as_many_rows_as_are_asked_for_can_be_trained_on(
+    name: str, horizon: int, more_rows: int, make_series: Callable[..., Series]
+) -> None:
+    recipe = preset(name, "gru", ["A"], horizon)
+    with pytest.raises(DataError, match="at least") as caught:
+        make_windows(Dataset("short", (make_series("A", hours=300),)), recipe.windows)
+    needed = int(re.search(r"at least (\d+) rows are needed", str(caught.value))[1])
+    windows = make_windows(Dataset("short", (make_series("A", hours=needed + more_rows),)), recipe.windows)
+    config = recipe.training_on(windows)
+    trainer = Trainer(new_forecaster(recipe.forecaster, 0), windows, config, CPU)
+    assert trainer.total_steps >= 300
+    assert fit(Trainer(trainer.model, windows, replace(config, max_steps=1), CPU)).steps == 1
+
+
+def test_a_series_that_gives_whole_windows_of_targets_is_trained_on_as_the_recipe_says(
+    make_series: Callable[..., Series],
+) -> None:
+    recipe = preset("fast", "gru", ["A"])
+    windows = make_windows(Dataset("long", (make_series("A", hours=1000),)), recipe.windows)
+    assert recipe.training_on(windows).targets_per_window == recipe.train.targets_per_window == 168
 
 
 def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:

@@ -392,9 +392,7 @@ def test_a_series_that_is_too_short_is_told_exactly_how_many_rows_are_needed(
     def make(hours: int) -> Windows:
         return make_windows(Dataset("one", (make_series("AEP", hours=hours),)), config)
 
-    with pytest.raises(
-        DataError, match=r"AEP: 60 rows give \d+ training and 0 test.*Give a longer series or a shorter lookback"
-    ) as caught:
+    with pytest.raises(DataError, match=r"AEP: 60 rows give \d+ training and 0 test.*Give a longer series") as caught:
         make(60)
     needed = int(re.search(r"at least (\d+) rows are needed", str(caught.value))[1])
     windows = make(needed)
@@ -404,12 +402,54 @@ def test_a_series_that_is_too_short_is_told_exactly_how_many_rows_are_needed(
         make(needed - 1)
 
 
+@pytest.mark.parametrize(("rows", "helps"), [(60, False), (99, False), (120, True), (150, True)])
+def test_a_shorter_lookback_is_advised_where_it_helps_alone(
+    rows: int, helps: bool, make_series: Callable[..., Series]
+) -> None:
+    dataset = Dataset("one", (make_series("AEP", hours=rows),))
+    with pytest.raises(DataError, match=r"0 (training|test)") as caught:
+        make_windows(dataset, WindowConfig(lookback=170))
+    assert ("or a shorter lookback" in str(caught.value)) is helps
+    if helps:
+        assert len(make_windows(dataset, WindowConfig(lookback=5)).test_start)
+
+
+def test_gaps_are_named_where_they_and_not_the_length_leave_no_window(make_series: Callable[..., Series]) -> None:
+    whole = make_series("AEP", hours=1000)
+    kept = np.arange(1000) % 20 > 0
+    series = replace(whole, time=whole.time[kept], load_mw=whole.load_mw[kept])
+    config = WindowConfig(lookback=24, drop_gaps=True)
+    wording = r"AEP: 950 rows give 0 training.* takes 25 hours without a gap\. Fill gaps, or keep the windows across them"
+    with pytest.raises(DataError, match=wording):
+        make_windows(Dataset("one", (series,)), config)
+    assert len(make_windows(Dataset("one", (whole,)), config).train_start)
+    assert len(make_windows(Dataset("one", (series,)), replace(config, drop_gaps=False)).train_start)
+
+
+def test_a_lone_zone_too_short_for_a_split_by_date_is_not_to_be_left_out(make_series: Callable[..., Series]) -> None:
+    dataset = Dataset("one", (make_series("AEP", hours=60),))
+    with pytest.raises(DataError, match=r"AEP: no window ends before the first tested hour.*Give a longer series\.$"):
+        make_windows(dataset, WindowConfig(split="date"))
+
+
+def test_a_load_that_rules_explain_is_told_from_one_that_does_not_vary(make_series: Callable[..., Series]) -> None:
+    load_mw = np.zeros(960)
+    load_mw[10] = 1
+    dataset = Dataset("spike", (make_series("SPIKE", load_mw=load_mw),))
+    wording = r"SPIKE: what simple rules leave of the load.* does not vary.*train with the preset 'article'"
+    with pytest.raises(DataError, match=wording):
+        make_windows(dataset, WindowConfig(features="linear", lookback=24))
+    assert len(make_windows(dataset, WindowConfig()).train_start)
+
+
 def test_a_zone_whose_training_part_does_not_vary_is_named(make_series: Callable[..., Series]) -> None:
     load_mw = np.full(400, 100.0)
     load_mw[-1] = 200
     dataset = Dataset("flat", (make_series("FLAT", load_mw=load_mw),))
     for config in (replace(ARTICLE, scale_on="train"), LAGGED):
-        with pytest.raises(DataError, match=r"FLAT: the training part does not vary and cannot be scaled\. Give"):
+        with pytest.raises(
+            DataError, match=r"FLAT: the load does not vary in the training part.* Give a longer series, or one"
+        ):
             make_windows(dataset, config)
 
 

@@ -18,6 +18,9 @@ from rnncore.forecast.windows import RowArray, Windows, ZoneWindows
 AR_LAGS = 90
 PER_HOUR_LAGS = 73
 
+# Hours that the regressions need: for each hour of the day two rows per coefficient.
+PER_HOUR_HISTORY = DAY_H * 2 * (PER_HOUR_LAGS + 7)
+
 # Far below the squared loads it is added to: only keeps the normal equations solvable when inputs repeat.
 RIDGE_MW2 = 1e-6
 
@@ -34,10 +37,13 @@ def baseline_scores(windows: Windows) -> list[Scores]:
     Raises:
         DataError: If a zone has too few rows before its tested hours.
     """
+    for zone in _tested_zones(windows):
+        # The most that any of them needs: a series that is made longer must not be refused again by the next.
+        _require_history(zone, _tested_rows(windows, zone), PER_HOUR_HISTORY)
     return [
         score_forecasts(
             name,
-            {zone.name: forecast(windows, zone) for zone in windows.zones if zone.test.stop > zone.test.start},
+            {zone.name: forecast(windows, zone) for zone in _tested_zones(windows)},
             windows,
         )
         for name, forecast in BASELINES.items()
@@ -69,7 +75,7 @@ def _autoregression(windows: Windows, zone: ZoneWindows) -> FloatArray:
 def _per_hour_regressions(windows: Windows, zone: ZoneWindows) -> FloatArray:
     """Forecast by 24 least-squares models, one per hour of the day, on the last 73 loads and the weekday."""
     tested = _tested_rows(windows, zone)
-    _require_history(zone, tested, DAY_H * 2 * (PER_HOUR_LAGS + 7))
+    _require_history(zone, tested, PER_HOUR_HISTORY)
     fitted = np.arange(zone.rows.start + PER_HOUR_LAGS, tested[0] - windows.config.horizon + 1)
     hour, weekday = _hour_and_weekday(windows)
     forecast_mw = np.empty((len(tested), windows.config.horizon))
@@ -101,6 +107,10 @@ def _leads(windows: Windows, rows: RowArray) -> FloatArray:
     return leads_mw
 
 
+def _tested_zones(windows: Windows) -> list[ZoneWindows]:
+    return [zone for zone in windows.zones if zone.test.stop > zone.test.start]
+
+
 def _tested_rows(windows: Windows, zone: ZoneWindows) -> RowArray:
     return windows.target_rows(windows.test_start[zone.test])
 
@@ -110,7 +120,7 @@ def _require_history(zone: ZoneWindows, tested: RowArray, needed: int) -> None:
     if have < needed:
         raise DataError(
             f"{zone.name}: {have} hours lie before the first tested hour, but the baselines need {needed}. "
-            "Give a longer series, or score without baselines."
+            "Give a longer series, or score a model without them (--no-baselines)."
         )
 
 

@@ -64,7 +64,7 @@ class ArticleScaling:
         """Fit the ranges on some rows."""
         columns = cls._columns(series)[fit]
         low, span = columns.min(axis=0), np.ptp(columns, axis=0)
-        _require_varied(series, float(span[0]))
+        _require_varied(series, float(span[0]), _LOAD)
         return cls(low, np.where(span == 0, 1.0, span), horizon)
 
     @property
@@ -115,7 +115,7 @@ class LaggedScaling:
         """Fit the scales on some rows."""
         rows = slice(fit.stop - horizon + 1)
         rest_mw = leads_mw(series.load_mw[fit], horizon) - daily_change_mw(series.load_mw[fit], horizon)[:-1]
-        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[rows].std())), horizon)
+        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[rows].std()), _REST), horizon)
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
@@ -148,7 +148,9 @@ class LinearScaling:
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit scales and regressions on some rows."""
         regressions = fit_hourly_regressions(series, fit, horizon)
-        return cls(*_load_scales(series, fit), _require_varied(series, regressions.missed_mw), regressions.coefficients)
+        return cls(
+            *_load_scales(series, fit), _require_varied(series, regressions.missed_mw, _REST), regressions.coefficients
+        )
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
@@ -205,8 +207,8 @@ def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
     change_mw = np.diff(load_mw, prepend=load_mw[:1])
     return (
         float(load_mw.mean()),
-        _require_varied(series, float(load_mw.std())),
-        _require_varied(series, float(change_mw.std())),
+        _require_varied(series, float(load_mw.std()), _LOAD),
+        _require_varied(series, float(change_mw.std()), "its hourly change"),
     )
 
 
@@ -229,9 +231,15 @@ def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> F
     return np.stack(channels, axis=1).astype(np.float32)
 
 
-def _require_varied(series: Series, scale_mw: float) -> float:
+# What a scale is taken of.
+_LOAD, _REST = "the load", "what simple rules leave of the load, which is what is learnt,"
+
+
+def _require_varied(series: Series, scale_mw: float, what: str) -> float:
     if scale_mw > 0:
         return scale_mw
+    way_out = "train with the preset 'article', which learns the load itself" if what == _REST else "one that varies"
     raise DataError(
-        f"{series.name}: the training part does not vary and cannot be scaled. Give a longer series, or one that varies."
+        f"{series.name}: {what} does not vary in the training part, so that nothing can be scaled by it. Give a longer "
+        f"series, or {way_out}."
     )

@@ -29,7 +29,8 @@ class KnownZone:
 
     Attributes:
         scaling: How its loads become inputs, and outputs MW.
-        low: By lead, how far below a forecast the load may lie, as a share of the forecast; None where no hours were tested.
+        low: By lead, how far below a forecast the load may lie, as a share of the forecast; None where no hours were tested,
+            or forecasts of 0 leave no share.
         high: The same above.
     """
 
@@ -73,9 +74,11 @@ def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
         if len(start):
             chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
             forecast_mw = windows.to_mw(zone, start, np.concatenate([predict(windows.inputs(chunk)) for chunk in chunks]))
-            missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
-            ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)
-            low, high = (tuple(map(float, end)) for end in ends)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
+                ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)
+            if np.isfinite(ends).all():
+                low, high = (tuple(map(float, end)) for end in ends)
         known[zone.name] = KnownZone(zone.scaling, low, high)
     return known
 
@@ -122,7 +125,7 @@ def next_hours(
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If a series is too short, or its last hours are not consecutive.
+        DataError: If a series is too short, its last hours are not consecutive, or a forecast is NaN or infinite.
     """
     for one in series:
         _require_recent_hours(one, config)
@@ -139,12 +142,32 @@ def next_hours(
     ):
         output = predict(features[None, -config.lookback :])[0].astype(np.float64)
         load_mw, known = own.offset_mw[-1] + scaling.scale_mw * output, zones.get(one.name)
+        require_finite_forecast(one.name, load_mw)
         low = high = None
         if known and known.low and known.high:
-            low, high = (load_mw * (1 + np.array(end)) for end in (known.low, known.high))
+            # Of a load below 0 the larger share is the lower bound.
+            low, high = np.sort([load_mw * (1 + np.array(end)) for end in (known.low, known.high)], axis=0)
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
         found.append(NextHours(one.name, time, load_mw, low, high, known is not None))
     return found
+
+
+def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
+    """Refuse forecasts that are no numbers.
+
+    Args:
+        zone: What they are of.
+        forecast_mw: Forecasts. Shape (L,) or (N, L).
+
+    Raises:
+        DataError: If one is NaN or infinite.
+    """
+    bad = int(np.count_nonzero(~np.isfinite(forecast_mw)))
+    if bad:
+        raise DataError(
+            f"{zone}: {bad} of {forecast_mw.size} forecasts are NaN or infinite: the model's arithmetic overflows on these "
+            "loads. Compare their size with those that it was trained on, or train it again."
+        )
 
 
 def _require_recent_hours(series: Series, config: WindowConfig) -> None:
@@ -156,8 +179,8 @@ def _require_recent_hours(series: Series, config: WindowConfig) -> None:
     if len(gaps):
         at = series.time[rows - needed + int(gaps[-1])]
         raise DataError(
-            f"{series.name}: the hours after {str(at).replace('T', ' ')} do not follow it, but a forecast needs the last "
-            f"{needed} hours one after another. Fill the gap, for example with the hours of the day before."
+            f"{series.name}: hours are missing after {str(at).replace('T', ' ')}, but a forecast needs the last {needed} "
+            "hours one after another. Fill the gap, for example with the hours of the day before."
         )
 
 

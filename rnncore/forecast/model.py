@@ -1,6 +1,7 @@
 """The forecaster: a GRU or LSTM over one window and a linear head on its last step."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,9 @@ CELLS: tuple[Cell, ...] = ("gru", "lstm")
 _RNN: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 METADATA_KEY = "rnncore"
+
+# What the facts of a checkpoint have, and those of a model do not.
+CHECKPOINT_KEY = "identity"
 
 
 @dataclass(frozen=True)
@@ -142,16 +146,42 @@ def load_forecaster(path: Path) -> tuple[Forecaster, WindowConfig]:
         The forecaster on the CPU, in evaluation mode, and its window configuration.
 
     Raises:
-        ModelFileError: If the file is missing, is not such a file, or its weights do not fit.
+        ModelFileError: If the file is missing, is not such a file, or its weights do not fit or are not finite.
     """
     facts, tensors = read_safetensors(path)
+    if CHECKPOINT_KEY in facts:
+        raise ModelFileError(
+            f"{path}: the checkpoint of a training, not a model. The model lies beside it once the training is done; to "
+            "finish it, run the same 'rnncore train' with --resume."
+        )
     try:
         model = Forecaster(ForecasterConfig(**facts["forecaster"]))
         windows = WindowConfig(**facts["windows"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ConfigError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a forecaster of this version ({error}). Train it again.") from error
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ModelFileError(f"{path}: not a forecaster of this version ({why}). Train it again.") from error
+    require_finite_weights(path, tensors)
     return model.eval(), windows
+
+
+def require_finite_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a file with a weight that is NaN or infinite: some runtimes make plausible numbers of one.
+
+    Args:
+        path: The file.
+        weights: Its weights by name.
+
+    Raises:
+        ModelFileError: If one is not finite.
+    """
+    for name, weight in weights.items():
+        bad = int((~torch.isfinite(weight)).sum())
+        if bad:
+            raise ModelFileError(
+                f"{path}: {bad} of {weight.numel()} weights in {name} are NaN or infinite, so that no forecast of it means "
+                "anything. Train the model again, with a lower learning rate if it was the training that diverged."
+            )
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -161,14 +191,28 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ModelFileError: If the file is missing or rnncore did not write it.
     """
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such file. Make one with 'rnncore train --out {path}'.")
+        raise _no_model_at(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         facts = json.loads(metadata[METADATA_KEY])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        if not isinstance(facts, dict):
+            raise TypeError(f"{METADATA_KEY} is {facts!r}")
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path}: not a whole .safetensors file ({error}): it is of another kind, was cut or is damaged. Give a "
+            ".safetensors file of 'rnncore train'."
+        ) from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ModelFileError(
             f"{path}: not a file that rnncore wrote. Give a .safetensors file of 'rnncore train'."
         ) from error
     return facts, tensors
+
+
+def _no_model_at(path: Path) -> ModelFileError:
+    if path.suffix == ".safetensors" and not path.is_dir():
+        return ModelFileError(f"{path}: no such file. Make one with 'rnncore train --out {path}'.")
+    what = "a folder, not a file" if path.is_dir() else "no such file"
+    return ModelFileError(f"{path}: {what}. Give a .safetensors file of 'rnncore train'.")

@@ -26,14 +26,25 @@ class Preset:
     def training_on(self, windows: Windows) -> TrainConfig:
         """Return how to train on some windows: short series get smaller batches and more passes, for enough steps.
 
+        Where no stretch of hours is long enough for the targets of one window, windows have fewer.
+
         A recipe whose windows have one target each, as the article's, stays as it is.
         """
         if self.train.targets_per_window == 1:
             return self.train
-        count = training_windows(windows, self.train.targets_per_window)
+        targets = self._targets_on(windows)
+        count = training_windows(windows, targets)
         batch_size = min(self.train.batch_size, max(1, count // LEAST_STEPS_PER_EPOCH))
-        epochs = math.ceil(LEAST_STEPS / max(1, count // batch_size))
-        return replace(self.train, batch_size=batch_size, epochs=max(self.train.epochs, epochs))
+        epochs = max(self.train.epochs, math.ceil(LEAST_STEPS / (count // batch_size)))
+        return replace(self.train, targets_per_window=targets, batch_size=batch_size, epochs=epochs)
+
+    def _targets_on(self, windows: Windows) -> int:
+        """Return the recipe's targets per window, or where they do not fit, as many as leave windows enough."""
+        most = self.train.targets_per_window
+        if training_windows(windows, most) > 0:
+            return most
+        fewer = range(most - 1, 0, -1)
+        return next((targets for targets in fewer if training_windows(windows, targets) >= LEAST_STEPS_PER_EPOCH), 1)
 
 
 def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -> Preset:

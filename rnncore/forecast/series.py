@@ -21,6 +21,12 @@ TimeArray = npt.NDArray[np.datetime64]
 
 HOUR = np.timedelta64(1, "h")
 
+# Far above any load in any unit; beyond it squares of loads overflow.
+MAX_LOAD_MW = 1e18
+
+# How a file that gzip wrote begins.
+GZIP = b"\x1f\x8b"
+
 
 @dataclass(frozen=True)
 class Series:
@@ -118,6 +124,8 @@ def read_csv(path: Path) -> Series:
     order = np.argsort(time, kind="stable")
     time, load_mw = time[order], load_mw[order]
     _require_hourly(path, time)
+    if len(load_mw) == 1:
+        raise DataError(f"{path}: a single row, of which nothing can be learnt or forecast. Give a longer series.")
     if load_mw.min() == load_mw.max():
         raise DataError(
             f"{path}: column '{value_column}' is {load_mw[0]:g} in every row and cannot be scaled. "
@@ -127,13 +135,23 @@ def read_csv(path: Path) -> Series:
 
 
 def _value_column(path: Path, raw: bytes) -> str:
+    if raw.startswith(GZIP):
+        raise DataError(f"{path}: compressed by gzip. Unpack it first.")
     try:
         header = raw.split(b"\n", 1)[0].decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line 1: not UTF-8 text. Save the file as UTF-8 CSV.") from error
     if not header:
         raise DataError(f"{path}, line 1: no header. Start the file with a line such as 'Datetime,AEP_MW'.")
-    columns = [name.strip().strip('"') for name in header.split(",")]
+    if "\r" in header:
+        raise DataError(f"{path}: lines end in carriage returns alone. Save the file with line feeds.")
+    columns = [name.strip() for name in next(csv.reader([header]))]
+    other = next((mark for mark in (";", "\t") if len(header.split(mark)) > len(columns)), None)
+    if other:
+        raise DataError(
+            f"{path}, line 1: columns apart by {other!r} ('{header}'). Write the file with commas between columns, and "
+            "decimal points."
+        )
     if len(columns) != 2:
         raise DataError(
             f"{path}, line 1: {len(columns)} columns ({', '.join(columns)}), but a time column and one value column are "
@@ -177,7 +195,7 @@ def _parse(path: Path, raw: bytes) -> tuple[TimeArray, FloatArray]:
     if not isinstance(frame["time"].dtype, (np.dtype, pd.DatetimeTZDtype)) or frame["time"].dtype.kind != "M":
         raise _first_fault(path, raw)
     load_mw = frame["load"].to_numpy()
-    if frame["time"].isna().any() or not np.isfinite(load_mw).all():
+    if frame["time"].isna().any() or not (np.abs(load_mw) <= MAX_LOAD_MW).all():
         raise _first_fault(path, raw)
     # A file whose stamps all carry one offset is in local time of that offset.
     time = frame["time"].dt.tz_localize(None).to_numpy().astype("datetime64[s]")
@@ -221,7 +239,7 @@ def _as_time(text: str) -> datetime | None:
     if not text.strip()[:1].isdigit():
         return None
     try:
-        return datetime.fromisoformat(text.strip())
+        return datetime.fromisoformat(text.strip().replace("/", "-"))  # the table reader takes slashes too
     except ValueError:
         return None
 
@@ -233,7 +251,9 @@ def _number_fault(text: str) -> str | None:
         value = float(text.replace("_", "?"))  # Python reads 1_000, the table reader does not
     except ValueError:
         return f"'{text}' is not a number"
-    return None if math.isfinite(value) else f"'{text}' is not finite"
+    if not math.isfinite(value):
+        return f"'{text}' is not finite"
+    return None if abs(value) <= MAX_LOAD_MW else f"'{text}' is beyond {MAX_LOAD_MW:g}, and no load"
 
 
 def _require_hourly(path: Path, time: TimeArray) -> None:

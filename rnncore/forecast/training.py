@@ -18,7 +18,7 @@ from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.files import whole_file
 from rnncore.forecast.device import cudnn_precision, synchronize
 from rnncore.forecast.fused import FusedLayers, fused_kernels
-from rnncore.forecast.model import METADATA_KEY, Forecaster, read_safetensors
+from rnncore.forecast.model import CHECKPOINT_KEY, METADATA_KEY, Forecaster, read_safetensors
 from rnncore.forecast.windows import RowArray, Windows
 
 logger = logging.getLogger("rnncore.training")
@@ -80,8 +80,9 @@ class TrainConfig:
             raise ConfigError(f"implementation is {self.implementation!r}; allowed: {', '.join(IMPLEMENTATIONS)}.")
         for name in ("batch_size", "targets_per_window", "epochs", "learning_rate", "clip_norm", "max_steps", "max_seconds"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} is {value}; give a number above 0.")
+            # Written so that NaN is refused too.
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; give a number above 0{' that is finite' if value > 0 else ''}.")
         if not 0 <= self.seed < MAX_SEED:
             raise ConfigError(f"seed is {self.seed}; give a whole number from 0 to {MAX_SEED - 1:,}.")
         if self.schedule not in ("constant", "one_cycle"):
@@ -221,9 +222,10 @@ class Trainer:
         count = self._places.fewest
         if count < config.batch_size:
             of = f" of {config.targets_per_window} targets" if config.targets_per_window > 1 else ""
+            way_out = f"a batch size of at most {count}" if count else "fewer targets per window"
             raise ConfigError(
-                f"batch_size is {config.batch_size}, but there are {count} training windows{of}. "
-                "Give a smaller batch size or a longer series."
+                f"batch_size is {config.batch_size}, but there are {count} training windows{of}. Give {way_out}, or a "
+                "longer series."
             )
         self.model = model.to(device).train()
         self.config = config
@@ -393,7 +395,9 @@ def fit(
         What was done.
 
     Raises:
-        ModelFileError: If *resume* is asked for and *checkpoint* is missing or belongs to another training.
+        ModelFileError: If *resume* is asked for and *checkpoint* is missing, damaged or belongs to another training.
+        ConfigError: If the training diverges: its loss or its weights are no longer finite. An earlier checkpoint stays.
+        OutputError: If *checkpoint* cannot be written.
     """
     trainer.model.train()
     torch.manual_seed(trainer.config.seed)
@@ -414,6 +418,7 @@ def fit(
     with cudnn_precision(TRAINING_PRECISION):
         while ended_by is None and len(position.epochs) < trainer.config.epochs:
             ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
+    _require_finite(trainer, position)
     if checkpoint is not None:
         _write_checkpoint(checkpoint, trainer, position)
     trainer.model.eval()
@@ -524,11 +529,13 @@ def _train_epoch(
         if checkpoint is not None and is_due and position.epoch_steps < trainer.steps_per_epoch:
             synchronize(trainer.device)
             clock.lap()
+            _require_finite(trainer, position)
             _write_checkpoint(checkpoint, trainer, position)
             clock.checkpoint_s = time.perf_counter()
         clock.skip()
     synchronize(trainer.device)
     clock.lap()
+    _require_finite(trainer, position)
     epoch = _epoch_so_far(position)
     logger.info("epoch %d/%d: mean loss %.6f, %.1f s", epoch.number, trainer.config.epochs, epoch.loss, epoch.seconds)
     position.epochs.append(epoch)
@@ -538,6 +545,20 @@ def _train_epoch(
         _write_checkpoint(checkpoint, trainer, position)
         clock.checkpoint_s = time.perf_counter()
     return ended_by
+
+
+def _require_finite(trainer: Trainer, position: _Position) -> None:
+    """Refuse to go on with a loss or weights that are NaN or infinite: they stay so."""
+    weights_are = all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
+    if weights_are and math.isfinite(float(position.loss_sum)):
+        return
+    what = "its loss is" if weights_are else "its weights are"
+    clipped = f"clip_norm {trainer.config.clip_norm:g}" if trainer.config.clip_norm is not None else "no clip_norm"
+    raise ConfigError(
+        f"the training diverged: after step {position.step:,} {what} not finite, with learning_rate "
+        f"{trainer.config.learning_rate:g} and {clipped}. Give a lower learning rate (--learning-rate), or clip the "
+        "gradients (--clip-norm 1)."
+    )
 
 
 def _spent(config: TrainConfig, position: _Position) -> Literal["max_steps", "max_seconds"] | None:
@@ -571,10 +592,11 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to be gone on from; the limits may differ."""
     # The implementations round differently.
     config = replace(trainer.config, max_steps=None, max_seconds=None, implementation=trainer.implementation)
+    # The windows first: of other data, sizes that a recipe chooses by them differ too.
     return {
+        "windows": trainer.windows_identity,
         "forecaster": asdict(trainer.model.config),
         "train": asdict(config),
-        "windows": trainer.windows_identity,
     }
 
 
@@ -586,7 +608,7 @@ def _write_checkpoint(path: Path, trainer: Trainer, position: _Position) -> None
     if trainer.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(trainer.device)
     facts = {
-        "identity": _identity(trainer),
+        CHECKPOINT_KEY: _identity(trainer),
         "step": position.step,
         "schedule_steps": trainer.schedule_steps,
         "epoch_steps": position.epoch_steps,
@@ -605,9 +627,22 @@ def _read_checkpoint(path: Path, trainer: Trainer) -> _Position:
     if not path.is_file():
         raise ModelFileError(f"{path}: no checkpoint to go on from. Leave out --resume to start anew.")
     facts, tensors = read_safetensors(path)
-    if "identity" not in facts:
+    if CHECKPOINT_KEY not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
-    _require_same_training(path, facts["identity"], _identity(trainer))
+    _require_same_training(path, facts[CHECKPOINT_KEY], _identity(trainer))
+    try:
+        position = _restored(facts, tensors, trainer)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ModelFileError(
+            f"{path}: not a checkpoint of this version ({why}). Leave out --resume to start anew."
+        ) from error
+    _require_finite(trainer, position)
+    return position
+
+
+def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Trainer) -> _Position:
+    """Put a checkpoint into the trainer, and return where its training stood."""
     trainer.model.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     )
@@ -631,12 +666,20 @@ def _read_checkpoint(path: Path, trainer: Trainer) -> _Position:
     )
 
 
+# Where it is no setting that differs.
+_WAYS_TO_RESUME = {
+    "digest": "These are other data, or cleaned otherwise: resume with the same",
+    "implementation": "Resume on the same device, and where a C compiler is found as before",
+}
+
+
 def _require_same_training(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     for part, values in asked.items():
         for name, value in values.items():
             before = saved.get(part, {}).get(name)
             if before != value:
+                way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
                 raise ModelFileError(
-                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. Resume with the same "
-                    "settings (only the limits may differ), or start anew without --resume."
+                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. {way_out}, or start anew "
+                    "without --resume."
                 )

@@ -7,7 +7,7 @@ gather by `s`; nothing of size windows x lookback is ever held.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -184,9 +184,13 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
     row = train_count = test_count = 0
     for series, tested in zip(dataset.series, first_tested, strict=True):
         if tested == 0:
-            raise _no_training_window(series)
+            raise _no_training_window(series, len(dataset.series) == 1)
         kind = SCALINGS[config.features]
         train, test = _split(series, config, kind.first_row, tested)
+        if config.split == "article" and (len(train) == 0 or len(test) == 0):
+            raise _too_few_rows(series, config, kind.first_row, len(train), len(test))
+        if len(train) == 0:
+            raise _no_training_window(series, len(dataset.series) == 1)
         scaling = (scalings or {}).get(series.name) or kind.fit(series, _fit_rows(config, series, tested), config.horizon)
         described = scaling.describe(series)
         zones.append(
@@ -299,24 +303,26 @@ def _split(series: Series, config: WindowConfig, first_row: int, first_tested: i
         # Faults before each row: equal at both ends of a window, and of the lags before it, where there is none between.
         faults = np.concatenate([[0], np.cumsum(np.diff(series.time) != HOUR)])
         start = start[faults[start + reach] == faults[start - first_row]]
-    train, test = start[start + reach < first_tested], start[start + config.lookback >= first_tested]
-    if config.split == "article" and (len(train) == 0 or len(test) == 0):
-        needed = _rows_needed(config, first_row)
-        raise DataError(
-            f"{series.name}: {rows} rows give {len(train)} training and {len(test)} test windows of {config.lookback} "
-            f"hours; at least {needed} rows{' without a gap' if config.drop_gaps else ''} are needed. "
-            "Give a longer series or a shorter lookback."
+    return start[start + reach < first_tested], start[start + config.lookback >= first_tested]
+
+
+def _too_few_rows(series: Series, config: WindowConfig, first_row: int, train: int, test: int) -> DataError:
+    rows, needed = len(series.time), _rows_needed(config, first_row)
+    found = f"{series.name}: {rows} rows give {train} training and {test} test windows of {config.lookback} hours"
+    if rows >= needed:
+        reach = first_row + config.lookback + config.horizon
+        return DataError(
+            f"{found}: a window, with the hours that it looks back on and forecasts, takes {reach} hours without a gap. "
+            "Fill gaps, or keep the windows across them (without --clean)."
         )
-    if len(train) == 0:
-        raise _no_training_window(series)
-    return train, test
+    # Windows of one hour, where they would do: some other lookback is then short enough.
+    shorter = " or a shorter lookback" if rows >= _rows_needed(replace(config, lookback=1), first_row) else ""
+    return DataError(f"{found}; at least {needed} rows are needed. Give a longer series{shorter}.")
 
 
-def _no_training_window(series: Series) -> DataError:
-    return DataError(
-        f"{series.name}: no window ends before the first tested hour of the date split. Leave the zone out, or use "
-        "the article split."
-    )
+def _no_training_window(series: Series, is_alone: bool) -> DataError:
+    way_out = "Give a longer series" if is_alone else "Leave the zone out, or use the article split"
+    return DataError(f"{series.name}: no window ends before the first tested hour of the date split. {way_out}.")
 
 
 def _rows_needed(config: WindowConfig, first_row: int) -> int:

@@ -5,8 +5,10 @@ import copy
 import io
 import json
 import logging
+import re
 import warnings
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from torch import nn
 
 from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
-from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
+from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig, require_finite_weights
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.catalog import declared_tolerance, open_runtime
@@ -29,6 +31,10 @@ OPSET = 18
 FOLD_UP_TO_BYTES = 1 << 30
 TRACED_HOURS = 4
 CHECKED_BATCH = 37
+
+# Versions before export GRU with its reset gate in the wrong place.
+RIGHT_ONNXSCRIPT = (0, 7, 1)
+
 INPUT_NAME, OUTPUT_NAME = "inputs", "forecast"
 
 # Largest difference of scaled outputs that is rounding. fp32: what two layers and 90 steps, and ONNX Runtime's rational
@@ -74,11 +80,12 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig, zones: dic
         How far the file's outputs in ONNX Runtime are from the float64 reference.
 
     Raises:
-        ExportError: If the exported graph is not this model; nothing is written then.
+        ExportError: If the model's weights are not finite, or the exported graph is not this model; nothing is written then.
         RnncoreError: If a runtime is open, as the check opens one.
     """
     import onnx
 
+    _require_finite_weights(model)
     graph = _exported_forecaster(model, windows.lookback)
     facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "zones": zones or {}}
     graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
@@ -102,13 +109,22 @@ def export_module(model: nn.Module, path: Path, lookback: int, features: int) ->
         How far the file's outputs in ONNX Runtime are from the module's in float64.
 
     Raises:
-        ExportError: If torch cannot export it, or the file is not the same model; nothing is written then.
+        ExportError: If its weights are not finite, torch cannot export it, or the file is not the same model; nothing is
+            written then.
         RnncoreError: If a runtime is open, as the check opens one.
     """
+    _require_finite_weights(model)
     graph = _exported(model, torch.zeros(2, lookback, features))
     with whole_file(path) as temporary:
         temporary.write_bytes(graph.SerializeToString())
         return _require_parity(temporary, model, lookback, features)
+
+
+def _require_finite_weights(model: nn.Module) -> None:
+    for name, weight in model.named_parameters():
+        bad = int((~torch.isfinite(weight)).sum())
+        if bad:
+            raise ExportError(f"{bad} of {weight.numel()} weights in {name} are NaN or infinite. Train the model again.")
 
 
 def _exported_forecaster(model: Forecaster, lookback: int) -> "onnx.ModelProto":
@@ -143,7 +159,7 @@ def _exported(model: nn.Module, example: torch.Tensor) -> "onnx.ModelProto":
     finally:
         quiet.setLevel(level)
     if program is None:
-        raise ExportError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
+        raise ExportError(f"torch.onnx.export gave no program. {_other_exporter()}")
     import onnxscript.optimizer
 
     # The exporter folds small constants only; reordered gate weights are large, and must be constants too.
@@ -168,7 +184,7 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
     if len(layers) != config.num_layers:
         raise ExportError(
             f"the exported graph has {len(layers)} {operator} nodes, but the model has {config.num_layers} layers. "
-            "Use onnxscript >= 0.7.1."
+            f"{_other_exporter()}"
         )
     initializers = {tensor.name for tensor in graph.graph.initializer}
     for node in layers:
@@ -176,37 +192,64 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
         if config.cell == "gru" and attributes.get("linear_before_reset", 0) != 1:
             raise ExportError(
                 f"node {node.name} has linear_before_reset=0: the other GRU variant, with silently wrong results. "
-                "Use onnxscript >= 0.7.1."
+                f"{_other_exporter()}"
             )
         loose = [name for name in node.input[1:4] if name not in initializers]
         if loose:
             raise ExportError(
                 f"node {node.name} computes its weights ({', '.join(loose)}) at run time instead of storing them, which "
-                "keeps runtimes from packing them. Use onnxscript >= 0.7.1."
+                f"keeps runtimes from packing them. {_other_exporter()}"
             )
     batch = graph.graph.input[0].type.tensor_type.shape.dim[0]
     if not batch.dim_param:
-        raise ExportError(f"the exported graph takes batches of {batch.dim_value} only. Use onnxscript >= 0.7.1.")
+        raise ExportError(f"the exported graph takes batches of {batch.dim_value} only. {_other_exporter()}")
+
+
+def _other_exporter() -> str:
+    """Say what to do about an exporter that made another model: older versions of onnxscript are known to."""
+    installed = version("onnxscript")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < RIGHT_ONNXSCRIPT:
+        return f"Use onnxscript >= {'.'.join(map(str, RIGHT_ONNXSCRIPT))}; here is {installed}."
+    return f"Use other versions of torch and onnxscript than {version('torch')} and {installed}."
 
 
 def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
     """Read from an ONNX file how its windows are made, and what it tells of its zones.
 
     Raises:
-        ModelFileError: If the file is missing or `rnncore export` did not write it.
+        ModelFileError: If the file is missing, `rnncore export` did not write it, or a weight in it is not finite.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
         graph = onnx.load(path)
-        facts = {entry.key: entry.value for entry in graph.metadata_props}[METADATA_KEY]
+        facts = {entry.key: entry.value for entry in graph.metadata_props}.get(METADATA_KEY)
+        if facts is None:
+            raise ValueError(f"it has no metadata of the name {METADATA_KEY}")
         told = json.loads(facts)
-        return WindowConfig(**told["windows"]), dict(told.get("zones", {}))
+        config, zones = WindowConfig(**told["windows"]), dict(told.get("zones", {}))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
-    except (KeyError, TypeError, ValueError, DecodeError) as error:
-        raise ModelFileError(f"{path}: not written by 'rnncore export' ({error}). Export it again.") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}). Give an ONNX file of 'rnncore export'.") from error
+    except DecodeError as error:
+        raise ModelFileError(
+            f"{path}: not a whole ONNX file ({error}): it is of another kind, was cut or is damaged. Give an ONNX file of "
+            "'rnncore export'."
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ModelFileError(f"{path}: not written by 'rnncore export' of this version ({why}). Export it again.") from error
+    require_finite_weights(path, onnx_weights(graph))
+    return config, zones
+
+
+def onnx_weights(graph: "onnx.ModelProto") -> dict[str, torch.Tensor]:
+    """Return the weights of an ONNX file by name."""
+    from onnx import numpy_helper
+
+    return {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.graph.initializer}
 
 
 def float64_forecast(model: nn.Module, inputs: Float32Array) -> FloatArray:
@@ -247,5 +290,5 @@ def _require_parity(path: Path, model: nn.Module, lookback: int, features: int) 
     with open_runtime("onnxruntime", path, "cpu", "fp32", 1) as runtime:
         found = parity(runtime.predict(inputs), float64_forecast(model, inputs), "fp32")
     if found.verdict != "valid":
-        raise ExportError(f"the exported file is not the model: {found.verdict}. Use onnxscript >= 0.7.1.")
+        raise ExportError(f"the exported file is not the model: {found.verdict}. {_other_exporter()}")
     return found

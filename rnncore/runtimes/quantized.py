@@ -9,7 +9,9 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from rnncore.forecast.model import require_finite_weights
 from rnncore.forecast.series import Float32Array
+from rnncore.runtimes.export import onnx_weights
 
 LARGEST_INT8 = 127
 
@@ -22,8 +24,12 @@ def quantized(path: Path) -> bytes:
 
     Args:
         path: What `rnncore export` wrote, with one GRU or LSTM node per layer.
+
+    Raises:
+        ModelFileError: If a weight is not finite: rounded, it would be some number.
     """
     model = onnx.load(path)
+    require_finite_weights(path, onnx_weights(model))
     if any(node.op_type == "GRU" for node in model.graph.node):
         return bytes(_unrolled(model).SerializeToString())
     quiet = logging.getLogger()
