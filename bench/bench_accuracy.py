@@ -56,6 +56,8 @@ def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, so
             work=forward_work(model.config, rnn_case.lookback, len(windows.test_start), passes),
             evidence=evidence,
             opening_s=time.perf_counter() - began_s,
+            part=lambda: runtime.predict(answers.inputs),
+            parts=passes,
         )
         found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
     rnn_benchmark.record_memory(source, answers.inputs.shape)

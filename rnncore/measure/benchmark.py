@@ -25,9 +25,6 @@ FindEvidence = Callable[[Path | None], "Evidence"]
 WARM_UP_S = 0.2
 BRIEF_WARM_UP_S = 0.03
 
-# A profiled call of this length stands for the warm-up.
-LONG_ENOUGH_S = 1.0
-
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
 LONG_CALL_S = 0.05
 
@@ -97,6 +94,8 @@ class RnnBenchmark:
         evidence: FindEvidence | None = None,
         opening_s: float = 0.0,
         least_round_s: float = 0.0,
+        part: Callable[[], object] | None = None,
+        parts: int = 1,
     ) -> None:
         """Warm up and time, with a look at memory, disturbance, energy and the path that ran.
 
@@ -109,6 +108,9 @@ class RnnBenchmark:
             opening_s: Seconds that opening the runtime took; counted with the first call.
             least_round_s: Calls so short that a second has tens of thousands of them are timed together, so many that a
                 round takes this long; its percentiles are then refused.
+            part: What a long call does again and again, such as one batch of all that it scores: it is the first call and
+                the warm-up then, which a whole call would only repeat. None where a call has no parts.
+            parts: How often one call does it.
         """
         self._benchmark.group = group
         self.record(windows=windows)
@@ -117,13 +119,11 @@ class RnnBenchmark:
             return
         self._record_unsaid()
         with self.part("first calls and warm-up"):
-            first_call_s = _seconds(run)
+            first_call_s = _seconds(part or run)
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
-            # A profiled call is a warm one too, and where it is long, near enough to what a round will take.
-            warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
-            call_s = profiled_s if profiled_s >= LONG_ENOUGH_S else _warm_up(run, warm_up_s)
+            call_s = parts * self._warmed_up(part or run, min(first_call_s, profiled_s))
         harness.lengthen_rounds(self._benchmark, least_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
@@ -132,6 +132,25 @@ class RnnBenchmark:
             self._record_series(stats.stats.data)
             self._record_energy(run, windows)
         self._count(stats, windows, work)
+
+    def _warmed_up(self, call: Callable[[], object], called_s: float) -> float:
+        """Call until caches have settled; return about how many seconds a call takes.
+
+        Args:
+            call: What to call.
+            called_s: Seconds that the first call and the profiled one took at least; where that is as long as the warm-up
+                itself, they were it.
+        """
+        warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
+        return called_s if called_s >= warm_up_s else _warm_up(call, warm_up_s)
+
+    def known_median_s(self, case: Case) -> float | None:
+        """Return the median of a right row of this session; None where it has none of that case."""
+        for row in self._session.rows.values():
+            extra = row.record.extra_info
+            if {**case.axes, "threads": self._threads}.items() <= extra.items() and extra.get("validity") == "valid":
+                return float(row.record.stats.median)
+        return None
 
     def observed(
         self, rounds_s: Sequence[float], calls: int, windows: int, group: str, why: str, work: "Work | None" = None
