@@ -265,6 +265,24 @@ def test_the_kernels_are_compiled_once_and_kept(empty_cache: Path, monkeypatch: 
     assert library.stat().st_mtime_ns == written_ns
 
 
+def _no_home(*_: object) -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", ["file", "read-only", "none"])
+def test_without_a_home_that_can_be_written_the_kernels_are_made_for_the_process(
+    home: str, compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    (empty_cache / "file").write_text("not a folder")
+    monkeypatch.setenv("HOME", str({"file": empty_cache / "file", "read-only": Path("/proc"), "none": ""}[home]))
+    if home == "none":
+        monkeypatch.setattr(Path, "home", _no_home)
+    fused_kernels()
+    assert [path.name for path in empty_cache.iterdir()] == ["file"]
+    assert compiled_library("rnncore.forecast", "fused").parent == compiled._process_folder()
+
+
 @pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
 def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
     compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch

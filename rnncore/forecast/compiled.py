@@ -4,6 +4,7 @@ Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a t
 the wheels do.
 """
 
+import atexit
 import hashlib
 import os
 import platform
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -30,7 +32,7 @@ _LEVELS = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}
 def compiled_library(package: str, name: str) -> Path:
     """Return the shared library of a C source; the first call on a machine compiles it, in a second or two.
 
-    It is kept in the user's cache, for this source, compiler and CPU.
+    It is kept in the user's cache, for this source, compiler and CPU; where that cannot be written, as long as the process.
 
     Args:
         package: Where the source lies.
@@ -38,7 +40,7 @@ def compiled_library(package: str, name: str) -> Path:
 
     Raises:
         Unavailable: If the system or its compiler cannot do it.
-        OSError: If the compiler or the cache cannot be reached.
+        OSError: If the compiler cannot be reached.
     """
     if platform.system() != "Linux":
         raise Unavailable(f"{platform.system()} is not supported")
@@ -49,8 +51,7 @@ def compiled_library(package: str, name: str) -> Path:
     source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8").replace(*_laps())
     flags = _flags()
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
-    library = folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    library = _cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.is_file():
         _compile(command, flags, source, library)
     return library
@@ -59,6 +60,25 @@ def compiled_library(package: str, name: str) -> Path:
 def _laps() -> tuple[str, str]:
     """Return the line that asks for the header of all kernels, and the header: they reach the compiler as one text."""
     return '#include "laps.h"\n', (resources.files(__package__) / "laps.h").read_text(encoding="utf-8")
+
+
+def _cache_folder() -> Path:
+    """Return the user's cache, or where none can be made or written a folder of this process."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A try tells more than permissions: a file system may be read-only as a whole.
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # the latter where a user has no home
+        return _process_folder()
+
+
+@cache
+def _process_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="rnncore-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _flags() -> str:
