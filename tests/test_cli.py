@@ -133,6 +133,8 @@ def test_version_is_printed_alone(rnncore: Command) -> None:
         ["report"],
         ["profile"],
         ["profile", "run.json", "--top", "0"],
+        ["trend", ".", "--threshold", "0.4"],
+        ["trend", ".", "--threshold", "101"],
         ["recover", "a.jsonl", "b.jsonl"],
         ["train", "--seed", "x"],
     ],
@@ -643,6 +645,13 @@ def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Pa
     asked = ("--budget", "230s", "--gates", 10, "--json", "--out", "again")
     again = rnncore("selftest", "--replay", folder / "processes", *asked)
     assert again.json == done.json
+
+
+@pytest.mark.parametrize("percents", [0, -5, "nan", "inf"])
+def test_a_slowdown_that_is_none_is_refused_before_anything_is_measured(rnncore: Command, percents: object) -> None:
+    done = rnncore("noise", "--wanted", percents)
+    assert (done.code, done.out) == (2, "")
+    assert f"--wanted is {percents}; give percents above 0, such as 5." in done.said
 
 
 @pytest.mark.parametrize("delays", ["", "a", "0", "-3", "3,3", "nan", "inf"])
