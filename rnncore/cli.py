@@ -463,8 +463,9 @@ def reproduce(
     """
     from rnncore.forecast.datasets import open_dataset
     from rnncore.measure.reproduction import reproduce as run
-    from rnncore.report.reproduction import reproduction_table, write_reproduction
+    from rnncore.report.reproduction import RECORD_NAME, reproduction_table, write_reproduction
 
+    require_writable(folder / RECORD_NAME)
     dataset = open_dataset(data)
     err.print(f"Data: {dataset.name}")
     with _training_progress() as on_step:

@@ -323,6 +323,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "verb", [["reproduce", "--data", "synthetic"], ["data", "fetch", "--mirror", "http://127.0.0.1:9/"]]
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(verb: list[str], tmp_path: Path, rnncore: Command) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = rnncore(*verb, "--out", tmp_path / "file" / "folder")
+    assert (done.code, done.out) == (2, "")
+    assert f"cannot be written ({tmp_path / 'file'} is a file)" in done.said
+
+
 @pytest.fixture(scope="module")
 def broken(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model with one weight that is no number, as a diverged training leaves it."""
