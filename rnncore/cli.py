@@ -478,8 +478,9 @@ def reproduce(
     """
     from rnncore.forecast.datasets import open_dataset
     from rnncore.measure.reproduction import reproduce as run
-    from rnncore.report.reproduction import reproduction_table, write_reproduction
+    from rnncore.report.reproduction import RECORD_NAME, reproduction_table, write_reproduction
 
+    require_writable(folder / RECORD_NAME)
     dataset = open_dataset(data)
     err.print(f"Data: {dataset.name}")
     with _training_progress() as on_step:
@@ -695,6 +696,8 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
 
     budget_s = parse_budget(budget)
+    if not 0 < wanted_pct < math.inf:
+        raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
     _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
@@ -862,7 +865,9 @@ def _print_comparison(
 def trend(
     store: Annotated[Path, typer.Argument(help="Folder of run files.")] = STORE,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
-    practical_pct: Annotated[float, typer.Option("--threshold", metavar="PERCENT", help="Smallest step that counts.")] = 2.0,
+    practical_pct: Annotated[
+        float, typer.Option("--threshold", metavar="PERCENT", min=0.5, max=100, help="Smallest step that counts.")
+    ] = 2.0,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Write a page too: a small chart of each benchmark, its steps and commits.")
     ] = None,

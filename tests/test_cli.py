@@ -141,6 +141,8 @@ def test_version_is_printed_alone(rnncore: Command) -> None:
         ["report"],
         ["profile"],
         ["profile", "run.json", "--top", "0"],
+        ["trend", ".", "--threshold", "0.4"],
+        ["trend", ".", "--threshold", "101"],
         ["recover", "a.jsonl", "b.jsonl"],
         ["train", "--seed", "x"],
     ],
@@ -327,6 +329,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     assert (done.code, done.out) == (2, "")
     assert f"{out}: cannot be written" in done.said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "verb", [["reproduce", "--data", "synthetic"], ["data", "fetch", "--mirror", "http://127.0.0.1:9/"]]
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(verb: list[str], tmp_path: Path, rnncore: Command) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = rnncore(*verb, "--out", tmp_path / "file" / "folder")
+    assert (done.code, done.out) == (2, "")
+    assert f"cannot be written ({tmp_path / 'file'} is a file)" in done.said
 
 
 @pytest.fixture(scope="module")
@@ -651,6 +663,13 @@ def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Pa
     asked = ("--budget", "230s", "--gates", 10, "--json", "--out", "again")
     again = rnncore("selftest", "--replay", folder / "processes", *asked)
     assert again.json == done.json
+
+
+@pytest.mark.parametrize("percents", [0, -5, "nan", "inf"])
+def test_a_slowdown_that_is_none_is_refused_before_anything_is_measured(rnncore: Command, percents: object) -> None:
+    done = rnncore("noise", "--wanted", percents)
+    assert (done.code, done.out) == (2, "")
+    assert f"--wanted is {percents}; give percents above 0, such as 5." in done.said
 
 
 @pytest.mark.parametrize("delays", ["", "a", "0", "-3", "3,3", "nan", "inf"])

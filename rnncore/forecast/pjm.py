@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.errors import DataError
+from rnncore.files import require_writable
 
 PJM_FOLDER = Path("data/pjm")
 
@@ -53,7 +54,8 @@ def fetch_pjm(
         progress_bar: A tqdm-like object that pooch moves as bytes arrive; None shows nothing.
 
     Raises:
-        DataError: If a file cannot be downloaded, has another digest, or cannot be written.
+        DataError: If a file cannot be downloaded or has another digest.
+        OutputError: If a file cannot be written.
     """
     import pooch
 
@@ -66,6 +68,7 @@ def fetch_pjm(
             present = folder / name
             downloaded = not (present.is_file() and hashlib.sha256(present.read_bytes()).hexdigest() == digest)
             if downloaded:
+                require_writable(present)
                 _fetch_file(url + name, folder, name, digest, progress_bar)
             on_file(name, downloaded)
     finally:
