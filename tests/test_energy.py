@@ -144,10 +144,10 @@ def test_counters_that_cannot_be_read_say_why_and_nothing_is_called(
     plant(powercap, "intel-rapl:0", "package-0")
     read = Path.read_text
 
-    def refuse(path: Path) -> str:
+    def refuse(path: Path, **how: str) -> str:
         if path.name == "energy_uj":
             raise error
-        return read(path)
+        return read(path, **how)
 
     monkeypatch.setattr(Path, "read_text", refuse)
     call = Call()

@@ -11,6 +11,7 @@ from rnncore.compare.runs import Record
 from rnncore.compare.verdict import Judgement
 from rnncore.report import hardware, tables, trust
 from rnncore.report.verdicts import ratio_text
+from rnncore.runfile.earlier import completed
 from tests.run_files import accuracy, data_path, inference, training
 
 SECONDS = st.floats(1e-7, 2e3)
@@ -40,7 +41,7 @@ def _holds(median: str, low: str, high: str) -> bool:
 
 
 def _record(entry: dict[str, Any], rounds_s: list[float]) -> Record:
-    return Record(entry["fullname"], entry["group"], tuple(rounds_s), {"threads": 2, **entry["extra_info"]})
+    return Record(entry["fullname"], entry["group"], tuple(rounds_s), completed({"threads": 2, **entry["extra_info"]}))
 
 
 TABLES = {

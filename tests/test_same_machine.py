@@ -15,7 +15,7 @@ from rnncore.compare.judge import Side, judge
 from rnncore.compare.runs import read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.trend import read_history
-from rnncore.measure import advice, machine, plugin
+from rnncore.measure import advice, harness, machine, plugin
 from rnncore.measure.journal import Finished
 from rnncore.report import hardware
 from rnncore.runfile.machine import differences, grouped, same_machine
@@ -94,6 +94,7 @@ def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkey
     monkeypatch.setattr("rnncore.measure.journal.finished_before", lambda path: found)
     monkeypatch.setattr(machine, "fingerprint", lambda threads: now)
     monkeypatch.setattr(plugin, "_threads", lambda config: 2)
+    monkeypatch.setattr(harness, "session_of", lambda config: object())
     try:
         plugin._finished_before(_Config())  # type: ignore[arg-type]
     except pytest.UsageError as error:

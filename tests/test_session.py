@@ -16,6 +16,7 @@ from rnncore.measure import ceilings
 from rnncore.measure.benchmark import RnnBenchmark
 from rnncore.measure.case import Case
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
+from rnncore.runtimes.catalog import runtime_facts
 
 CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)
 COMMAND = ["pytest", "bench/"]
@@ -315,7 +316,7 @@ def rnn_benchmark(extra: dict[str, Any]) -> RnnBenchmark:
 
 
 def test_the_axes_are_there_before_anything_is_timed(rnn_benchmark: RnnBenchmark, extra: dict[str, Any]) -> None:
-    assert extra == {**CASE.axes, "threads": 3}
+    assert extra == {**CASE.axes, "threads": 3, **runtime_facts(CASE.runtime)}
 
 
 def test_a_known_fact_takes_the_place_of_the_reason_why_it_was_not(
@@ -333,7 +334,7 @@ def test_a_disabled_benchmark_calls_once_and_says_only_what_it_is(
     calls: list[None] = []
     rnn_benchmark(lambda: calls.append(None), windows=5, group="made", evidence=lambda trace: pytest.fail("was asked"))
     assert len(calls) == 1
-    assert extra == {**CASE.axes, "threads": 3, "windows": 5}
+    assert extra == {**CASE.axes, "threads": 3, **runtime_facts(CASE.runtime), "windows": 5}
     assert not rnn_benchmark.enabled
 
 

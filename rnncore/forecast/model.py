@@ -1,7 +1,6 @@
 """The forecaster: a GRU or LSTM over one window and a linear head on its last step."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
+from rnncore.forecast.weights import require_finite_weights
 from rnncore.forecast.windows import WindowConfig
 
 Cell = Literal["gru", "lstm"]
@@ -161,27 +161,8 @@ def load_forecaster(path: Path) -> tuple[Forecaster, WindowConfig]:
     except (KeyError, TypeError, ConfigError, RuntimeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ModelFileError(f"{path}: not a forecaster of this version ({why}). Train it again.") from error
-    require_finite_weights(path, tensors)
+    require_finite_weights(path, {name: tensor.numpy() for name, tensor in tensors.items()})
     return model.eval(), windows
-
-
-def require_finite_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse a file with a weight that is NaN or infinite: some runtimes make plausible numbers of one.
-
-    Args:
-        path: The file.
-        weights: Its weights by name.
-
-    Raises:
-        ModelFileError: If one is not finite.
-    """
-    for name, weight in weights.items():
-        bad = int((~torch.isfinite(weight)).sum())
-        if bad:
-            raise ModelFileError(
-                f"{path}: {bad} of {weight.numel()} weights in {name} are NaN or infinite, so that no forecast of it means "
-                "anything. Train the model again, with a lower learning rate if it was the training that diverged."
-            )
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

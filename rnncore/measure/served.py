@@ -44,7 +44,7 @@ def main() -> None:
 
 def status_bytes(status: Path, fact: str) -> int | None:
     """Return a fact of a process's status file, such as `VmHWM`, the largest resident memory; None where it is not told."""
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
     found_kib = [int(line.split()[1]) for line in lines if line.startswith(f"{fact}:")]
     return found_kib[0] * 1024 if found_kib else None
 
@@ -106,7 +106,7 @@ def _resident_file_pages() -> Iterator[int]:
     A copy has none of them until it reads them, and would seem smaller than a process that imported the same.
     """
     with (_MEMORY / "pagemap").open("rb") as pagemap:
-        for line in (_MEMORY / "maps").read_text().splitlines():
+        for line in (_MEMORY / "maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             span, rights, _, _, inode, *_ = line.split(maxsplit=5)
             if inode == "0" or not rights.startswith("r"):
                 continue

@@ -413,7 +413,7 @@ def side_by_side_table(runs: list[Run]) -> str:
 
 def results_table(records: list[Record]) -> str:
     """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
-    scale, unit = time_unit([statistics.median(record.median_s for record in records)])
+    scale, unit = time_unit([statistics.median(record.median_s for record in records)]) if records else TIME_UNITS[-1]
     spans = [_low_median_high(record, scale) for record in records]
     rows = [
         [

@@ -183,6 +183,7 @@ ROW: dict[str, Check] = {
     "features": _or_none(SIZE),
     "runtime_title": _or_none(TEXT),
     "runtime_reads": _or_none(TEXT),
+    "model": _or_none(TEXT),
     # Facts: what was seen.
     "windows": POSITIVE,
     "validity": _or_none(TEXT),

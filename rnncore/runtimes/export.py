@@ -18,8 +18,9 @@ from torch import nn
 
 from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
-from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig, require_finite_weights
+from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.forecast.weights import onnx_weights, require_finite_weights
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.catalog import declared_tolerance, open_runtime
 
@@ -243,13 +244,6 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
         raise ModelFileError(f"{path}: not written by 'rnncore export' of this version ({why}). Export it again.") from error
     require_finite_weights(path, onnx_weights(graph))
     return config, zones
-
-
-def onnx_weights(graph: "onnx.ModelProto") -> dict[str, torch.Tensor]:
-    """Return the weights of an ONNX file by name."""
-    from onnx import numpy_helper
-
-    return {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.graph.initializer}
 
 
 def float64_forecast(model: nn.Module, inputs: Float32Array) -> FloatArray:
