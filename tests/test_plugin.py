@@ -740,7 +740,7 @@ def test_a_native_call_that_does_not_return_ends_the_session_and_is_recovered_as
     _assert_finished(run)
     ((name, outcome, why),) = run.failed
     assert (name, outcome) == (BROKEN, "timed out")
-    assert why == "took longer than 3 s, in a native call that did not return"
+    assert why == "took longer than 6 s, in a native call that did not return"
 
 
 # After the first call, the warm-up and the calibration.
