@@ -28,11 +28,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 
 # Test files by what an environment changes for them.
-KERNELS = ("fused", "native", "training", "streaming", "profile", "runtimes", "catalog", "turns", "serving", "suites")
-NUMBERS = (*KERNELS, "model", "export", "scoring", "linear", "forecasting", "answers", "baselines", "reference_loop")
-WRITERS = ("fused", "native", "export", "journal", "plugin", "files", "cli", "pjm", "session", "bring_your_own")
-TEXTS = ("cli", "report", "page", "trend", "verdicts_report", "recommend", "plugin", "advice", "compare_profile", "series")
-TEXTS += ("gate", "noise", "trackers", "journal", "files", "house", "workflows", "reference_loop")
+KERNELS = ("fused", "native", "streaming", "profile", "runtimes", "catalog")
+NUMBERS = (*KERNELS, "model", "export", "scoring", "linear", "answers", "baselines", "reference_loop")
+WRITERS = ("fused", "native", "export", "journal", "harness", "files", "cli", "session")
+TEXTS = ("cli", "report", "trend", "verdicts_report", "recommend", "screen", "compare_profile", "series")
+TEXTS += ("gate", "noise", "trackers", "journal", "files", "house", "workflows")
 
 
 @dataclass(frozen=True)
