@@ -126,7 +126,14 @@ def run(environment: Environment, files: tuple[str, ...], folder: Path) -> Ran:
     told = folder / "junit.xml"
     told.unlink(missing_ok=True)
     cache = folder / "cache"
-    changes = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(REPOSITORY), **environment.changes}
+    # What torch.compile made at one level it takes for its own at another, where it gives wrong answers or fails.
+    compiled = folder / "compiled" / environment.name.replace(" ", "-")
+    changes = {
+        "XDG_CACHE_HOME": str(cache),
+        "TORCHINDUCTOR_CACHE_DIR": str(compiled),
+        "PYTHONPATH": str(REPOSITORY),
+        **environment.changes,
+    }
     env = {**os.environ, **{name: value for name, value in changes.items() if value is not None}}
     for name in (name for name, value in changes.items() if value is None):
         env.pop(name, None)
