@@ -16,6 +16,7 @@ from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from rnncore.measure.answers import (
     GRADIENT_TOLERANCE,
     SMAPE_TOLERANCE_PCT,
+    exact_gradients,
     forecast_facts,
     forecast_verdict,
     gradient_parity,
@@ -220,6 +221,17 @@ def test_a_gradient_that_is_no_number_is_not_valid(cell: Cell, name: str, window
     trainer = _trainer(windows, cell)
     _spoil(trainer, name, lambda gradient: torch.full_like(gradient, torch.nan))
     assert gradient_parity(trainer, _batch(trainer), "fp32").verdict != "valid"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_that_are_known_are_those_of_the_model_and_batch(cell: Cell, windows: Windows) -> None:
+    trainer = _trainer(windows, cell)
+    start = _batch(trainer)
+    inputs, targets = trainer.resident.inputs(start), trainer.resident.targets(start)
+    exact = exact_gradients(trainer.model, inputs, targets, trainer.loss)
+    other = exact_gradients(_trainer(windows, cell).model, inputs.flip(0), targets, trainer.loss)
+    assert gradient_parity(trainer, start, "fp32", exact).verdict == "valid"
+    assert gradient_parity(_trainer(windows, cell), start, "fp32", other).verdict != "valid"
 
 
 @pytest.mark.parametrize("name", [name for name in _names("gru") if name.startswith("rnn.")])

@@ -1,6 +1,8 @@
-"""Tests of planted delays, by a clock of their own, and of what a row asks of a process that only serves."""
+"""Tests of warm-up and planted delays, by a clock of their own, and of what a row knows of others and asks of processes."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from rnncore.measure import benchmark
 from rnncore.measure.benchmark import RnnBenchmark
 from rnncore.measure.case import Case
 from rnncore.measure.memory import Served, ServingMemory
-from rnncore.measure.session import Session
+from rnncore.measure.session import Row, Session
 from rnncore.runtimes.base import Source
 
 CALL_S = 0.010
@@ -63,6 +65,60 @@ def test_a_row_says_by_how_much_it_was_delayed_at_least(clock: Clock, call_s: fl
     row = RnnBenchmark(fixture, Session(), Case("infer", "gru", 8, 1, 4), 1, None, None, brief=True, delay_pct=3.0)
     row._delayed(clock.call, call_s)
     assert fixture.extra_info["injected_delay_pct"] == pytest.approx(told_pct, rel=0.02)
+
+
+def test_a_call_of_parts_is_opened_and_warmed_up_by_one_of_them(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed, parts = [], []
+    monkeypatch.setattr(RnnBenchmark, "_time", lambda self, run, call_s: timed.append((run, call_s)))
+    fixture = SimpleNamespace(enabled=True, extra_info={}, fullname="b.py::test", _min_time=0.0)
+    fixture.stats = SimpleNamespace(stats=SimpleNamespace(median=0.07, data=[0.07]), iterations=1)
+
+    def run() -> None:
+        pytest.fail("the whole call was made before the rounds")
+
+    def part() -> None:
+        clock.call()
+        parts.append(None)
+
+    row = RnnBenchmark(fixture, Session(), Case("accuracy", "gru", 8, 1, 4, 3), 1, None, None, brief=True)
+    row(run, windows=1, group="made", part=part, parts=7)
+    assert timed == [(run, pytest.approx(7 * CALL_S, rel=1e-2))]
+    assert fixture.extra_info["first_call_s"] == pytest.approx(CALL_S, rel=1e-2)
+    assert len(parts) == 1 + round(benchmark.BRIEF_WARM_UP_S / CALL_S)
+
+
+@pytest.mark.parametrize(("called_s", "calls"), [(0.0, 20), (0.199, 20), (0.2, 0), (3.0, 0)])
+def test_a_row_is_warmed_up_unless_its_first_calls_took_as_long(clock: Clock, called_s: float, calls: int) -> None:
+    row = RnnBenchmark(Fixture(), Session(), Case("infer", "gru", 8, 1, 4, 3), 1, None, None)
+    before_s = clock.now_s
+    call_s = row._warmed_up(clock.call, called_s)
+    assert clock.now_s - before_s == pytest.approx(calls * CALL_S, rel=1e-2)
+    assert call_s == pytest.approx(CALL_S if calls else called_s, rel=1e-2)
+
+
+INFER = Case("infer", "gru", 8, 1, 4, 3, recipe="fast")
+
+
+@pytest.mark.parametrize(
+    ("case", "threads", "validity", "median_s"),
+    [
+        (INFER, 2, "valid", 0.5),
+        (replace(INFER, batch_size=4), 2, "valid", None),
+        (replace(INFER, recipe="article"), 2, "valid", None),
+        (replace(INFER, runtime="rnncore"), 2, "valid", None),
+        (INFER, 1, "valid", None),
+        (INFER, 2, "outputs differ", None),
+        (INFER, 2, None, None),
+    ],
+)
+def test_the_median_of_another_row_is_that_of_the_very_case_and_right(
+    case: Case, threads: int, validity: str | None, median_s: float | None
+) -> None:
+    session = Session()
+    extra = {**INFER.axes, "threads": 2, "validity": validity}
+    session.rows["b.py::test"] = Row(SimpleNamespace(extra_info=extra, stats=SimpleNamespace(median=0.5)))
+    row = RnnBenchmark(Fixture(), session, replace(INFER, phase="stream"), threads, None, None)
+    assert row.known_median_s(case) == median_s
 
 
 class Answering(ServingMemory):
