@@ -294,6 +294,29 @@ def test_the_window_configuration_of_another_programs_file_is_refused(facts, exp
 
 
 @pytest.mark.parametrize(
+    ("part", "changed", "wording"),
+    [
+        (
+            "windows",
+            {"lookback": 24},
+            r"its input has the shape \(batch, 7, 3\), and its metadata tells of \(batch, 24, 3\)",
+        ),
+        ("forecaster", {"input_size": 9}, r"its input has .* \(batch, 7, 3\), and its metadata tells of \(batch, 7, 9\)"),
+        ("windows", {"horizon": 24}, r"its output has the shape \(batch, 1\), and its metadata tells of \(batch, 24\)"),
+    ],
+)
+def test_metadata_that_tell_of_another_graph_are_refused(part, changed, wording, exported, tmp_path) -> None:
+    graph = exported["gru"].graph
+    told = json.loads(graph.metadata_props[0].value)
+    told[part] |= changed
+    graph.metadata_props[0].value = json.dumps(told)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelFileError, match=rf"other\.onnx: not written by .*{wording}.*Export it again"):
+        onnx_facts(path)
+
+
+@pytest.mark.parametrize(
     ("content", "wording"), [(b"not a model", "not a whole ONNX file"), (b"", r"not written by .*it has no metadata")]
 )
 def test_the_window_configuration_of_a_corrupt_file_is_refused(content, wording, tmp_path) -> None:

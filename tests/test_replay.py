@@ -141,6 +141,11 @@ def test_a_folder_without_a_block_is_told(tmp_path: Path) -> None:
         read_pool(tmp_path)
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none: no such folder\. Give the folder 'processes'"):
+        read_pool(tmp_path / "none")
+
+
 def test_asv_is_given_at_most_so_many_rounds_of_a_process() -> None:
     from rnncore.compare.replay import _all_rounds_s
 

@@ -122,8 +122,10 @@ def read_pool(folder: Path) -> Pool:
 
     Raises:
         RunFileError: If a file cannot be read.
-        ConfigError: If the folder holds no whole block.
+        ConfigError: If there is no such folder, or it holds no whole block.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder. Give the folder 'processes' that 'rnncore selftest' wrote.")
     blocks: dict[str, list[Run]] = {}
     for path in sorted(folder.glob("[0-9]*-[0-9]*.json")):
         blocks.setdefault(path.stem.split("-")[0], []).append(read_run(path))

@@ -39,15 +39,16 @@ def compiled_library(package: str, name: str) -> Path:
         name: The source's name, without `.c`.
 
     Raises:
-        Unavailable: If the system or its compiler cannot do it.
-        OSError: If the compiler cannot be reached.
+        Unavailable: If the system or its compiler cannot do it; says what to do, without the last full stop.
+        OSError: If a file cannot be written or the compiler cannot be run.
     """
     if platform.system() != "Linux":
-        raise Unavailable(f"{platform.system()} is not supported")
+        raise Unavailable(f"they are compiled on Linux alone, and this is {platform.system()}. Use Linux")
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise Unavailable("there is no C compiler")
-    command = shlex.split(compiler)
+    command = shlex.split(compiler) if compiler else []
+    if not command or not shutil.which(command[0]):
+        where = f"of the name {compiler} (CC)" if compiler else "(gcc or cc)"
+        raise Unavailable(f"there is no C compiler {where}. Install GCC, or name another compiler by CC")
     source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8").replace(*_laps())
     flags = _flags()
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
@@ -101,7 +102,10 @@ def _ran(command: list[str], given: str = "") -> str:
     ran = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if ran.returncode:
         said = f" ({ran.stderr.strip()[-200:]})" if ran.stderr.strip() else ""
-        raise Unavailable(f"{shlex.join(command)} failed with exit code {ran.returncode}{said}")
+        raise Unavailable(
+            f"{shlex.join(command)} failed with exit code {ran.returncode}{said}. Mend what it says, or name another "
+            "compiler by CC"
+        )
     return ran.stdout
 
 

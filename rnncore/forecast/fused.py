@@ -65,7 +65,7 @@ def fused_kernels() -> Kernels:
     """
     found = _load()
     if isinstance(found, str):
-        raise Unavailable(f"no fused kernels: {found}. Install GCC on Linux, or train with the implementation 'aten'.")
+        raise Unavailable(f"no fused kernels: {found}. Or train with the implementation 'aten'.")
     return found
 
 

@@ -55,6 +55,9 @@ _SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
 _STDERR = pytest.StashKey[int]()
 
+# An item's fixture of pytest-benchmark.
+_BENCHMARK = pytest.StashKey[Any]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--rnn-` options."""
@@ -387,6 +390,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
             "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
             "session without it."
         )
+    request.node.stash[_BENCHMARK] = benchmark
     session = request.config.stash[_SESSION]
     threads = rnn_case.threads or rnn_threads
     ceilings = None
@@ -460,6 +464,9 @@ def _guarded(item: pytest.Item) -> Generator[None, object, object]:
         with case_timeout(limit_s, lambda: _stuck(item), item.config.stash[_STDERR]):
             return (yield)
     except Unavailable as error:
+        # The skip says more than pytest-benchmark's warning that a fixture was not used.
+        if benchmark := item.stash.get(_BENCHMARK, None):
+            harness.mark_used(benchmark)
         pytest.skip(str(error))
 
 

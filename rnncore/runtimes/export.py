@@ -230,6 +230,7 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
             raise ValueError(f"it has no metadata of the name {METADATA_KEY}")
         told = json.loads(facts)
         config, zones = WindowConfig(**told["windows"]), dict(told.get("zones", {}))
+        _require_shapes(graph, told["forecaster"], config)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
     except OSError as error:
@@ -244,6 +245,26 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
         raise ModelFileError(f"{path}: not written by 'rnncore export' of this version ({why}). Export it again.") from error
     require_finite_weights(path, onnx_weights(graph))
     return config, zones
+
+
+def _require_shapes(graph: Any, forecaster: dict[str, Any], config: WindowConfig) -> None:
+    """Make sure that a graph takes the windows, and gives the hours, that its metadata tells of.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    told = {"input": [config.lookback, forecaster["input_size"]], "output": [config.horizon]}
+    for side, sizes in told.items():
+        values = getattr(graph.graph, side)
+        found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
+        if found != sizes:
+            raise ValueError(
+                f"its {side} has the shape (batch, {_sizes(found)}), and its metadata tells of (batch, {_sizes(sizes)})"
+            )
+
+
+def _sizes(sizes: list[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def float64_forecast(model: nn.Module, inputs: Float32Array) -> FloatArray:

@@ -297,7 +297,7 @@ def forward_kernel() -> ForwardKernel:
     """
     found = _load()
     if isinstance(found, str):
-        raise Unavailable(f"no forward kernel: {found}. Install GCC on Linux.")
+        raise Unavailable(f"no forward kernel: {found}. Or use another runtime.")
     return found
 
 
