@@ -56,6 +56,35 @@ USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 RARE_RUNTIMES = ("torch_compile", "torch_flush")
 COMPILED_BATCH_SIZES = (1, 1024)
 
+# What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
+# batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX; see reports/LOG.md.
+ROW_S = {
+    ("accuracy", "fast", CHUNK_WINDOWS): 8.5,
+    ("data", None, None): 7.5,
+    ("data", None, 1024): 1.2,
+    ("infer", "article", 1): 1.9,
+    ("infer", "article", 32): 1.6,
+    ("infer", "article", 1024): 4.5,
+    ("infer", "fast", 1): 1.4,
+    ("infer", "fast", 1024): 1.3,
+    ("stream", "fast", 1): 2.0,
+    ("stream", "fast", 1024): 1.3,
+    ("train", "article", 1024): 14.0,
+}
+SHARED_S = 17.0
+
+# What a default run may take by that count; a suite that is added takes its seconds from another.
+MOST_DEFAULT_S = 340.0
+
+
+def planned_s(cases: Sequence[Case]) -> float:
+    """Return how many seconds a default run of these CPU cases takes on the machine that `ROW_S` was measured on.
+
+    Raises:
+        KeyError: If nobody has measured a row of this phase, recipe and batch size.
+    """
+    return SHARED_S + sum(ROW_S[case.phase, case.recipe, case.batch_size] for case in cases)
+
 
 def _runtimes_on(device: str, scale: str) -> list[tuple[str, str]]:
     found = runtimes_on(device)
@@ -207,16 +236,17 @@ def accuracy_cases(scale: str) -> list[Case]:
 
 
 def serving_cases(scale: str) -> list[Case]:
-    """Queries by chance; the batch size is the most that are answered together. Each takes up to a minute."""
+    """Queries by chance; the batch size is the most that are answered together. Each takes up to a minute: quick has one."""
     if scale in ("gate", "default"):
         return []
-    return [
+    rows = [
         Case("serve", cell, **_axes_of("article", cell), batch_size=max_batch, runtime=runtime)
         for cell in CELLS
         for max_batch in SERVED_TOGETHER
         for runtime in USUAL_RUNTIMES
-        if scale == "full" or runtime == "rnncore"
     ]
+    together = [row for row in rows if row.runtime == "rnncore" and row.batch_size > 1]
+    return rows if scale == "full" else together[:1]
 
 
 def stream_cases(scale: str) -> list[Case]:

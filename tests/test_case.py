@@ -1,8 +1,10 @@
 """Tests of the cases: labels that stay, axes that fit into JSON, and the lists that the suites measure."""
 
+import importlib
 import json
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -182,22 +184,34 @@ def test_the_models_that_are_scored_are_timed_too_on_the_usual_runtimes(scale: s
     assert (ways(cases.accuracy_cases(scale)) if scale == "full" else usual) <= timed
 
 
-def test_the_default_grid_has_no_more_rows_than_before_the_recipes() -> None:
-    """Rows on the CPU by the runtimes that run everywhere; each takes a second and some."""
-    precisions = {"torch": ("fp32", "bf16"), "rnncore": ("fp32",), "onnxruntime": ("fp32", "int8")}
-    counted = Counter(
-        case.phase
-        for choose in (
-            cases.training_cases,
-            cases.inference_cases,
-            cases.accuracy_cases,
-            cases.stream_cases,
-            cases.serving_cases,
-            cases.preparing_cases,
-            cases.gathering_cases,
-        )
-        for case in choose("default")
-        if case.device == "cpu" and (case.phase in ("train", "data") or case.precision in precisions.get(case.runtime, ()))
-    )
-    assert counted == {"train": 6, "infer": 30 + 12, "accuracy": 10, "stream": 8, "data": 2}
-    assert counted.total() <= 72
+def _suites() -> list[tuple[str, Callable[[str], list[Case]]]]:
+    """Return every suite of `bench/` that runs without being asked for, and how its cases are chosen."""
+    suites = []
+    for path in sorted(Path(cases.__file__).parent.glob("bench_*.py")):
+        module = importlib.import_module(f"bench.{path.stem}")
+        for name, test in vars(module).items():
+            for mark in getattr(test, "pytestmark", ()):
+                if mark.name == "rnn_cases" and "only_with" not in mark.kwargs:
+                    suites.append((f"{path.name}::{name}", mark.kwargs["choose"]))
+    return suites
+
+
+def test_a_default_run_stays_within_its_planned_seconds() -> None:
+    """On a CPU, by the runtimes that the project installs: whoever adds a suite says what it costs, and pays for it."""
+    assert len(_suites()) >= 8
+    measured = [
+        case for _, choose in _suites() for case in choose("default") if case.device == "cpu" and case.runtime != "openvino"
+    ]
+    assert 60 < len(measured) < 80
+    assert 0.9 * cases.MOST_DEFAULT_S < cases.planned_s(measured) <= cases.MOST_DEFAULT_S
+
+
+def test_a_row_that_nobody_has_measured_has_no_planned_seconds() -> None:
+    with pytest.raises(KeyError, match="serve"):
+        cases.planned_s([Case("serve", "gru", batch_size=1)])
+
+
+def test_quick_runs_serve_one_row_alone() -> None:
+    (row,) = cases.serving_cases("quick")
+    assert (row.runtime, row.batch_size) == ("rnncore", 32)
+    assert len(cases.serving_cases("full")) == 12
