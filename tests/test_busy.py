@@ -141,7 +141,7 @@ def test_on_a_busy_host_threads_wait_without_spinning_and_it_is_said_in_one_line
 ) -> None:
     host.host = BUSY
     chosen = session_environment()
-    assert chosen == {**ONE_THREAD, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
+    assert chosen == {**ONE_THREAD, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "100"}
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     said = notice()
@@ -157,7 +157,7 @@ def test_on_a_busy_host_threads_wait_without_spinning_and_it_is_said_in_one_line
 
 def test_where_torch_was_loaded_before_it_is_said_what_to_start_with(host: SimpleNamespace) -> None:
     host.host = BUSY
-    assert "start again with OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000" in str(notice())
+    assert "start again with OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=100" in str(notice())
 
 
 @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "active"), ("GOMP_SPINCOUNT", "300000")])
@@ -229,7 +229,7 @@ def test_all_processes_of_a_gate_wait_alike_and_a_busy_host_is_told_of_once(
     with pytest.raises(SystemExit):
         cli.main()
     ((policy, looks),) = [(env["OMP_WAIT_POLICY"], env["GOMP_SPINCOUNT"]) for env in seen]
-    assert (policy, looks) == ("passive", "10000")
+    assert (policy, looks) == ("passive", "100")
     assert capsys.readouterr().err.count("Busy host: others use 1.0 of its 2 CPUs") == 1
 
 

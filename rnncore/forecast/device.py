@@ -31,7 +31,7 @@ _WAITING_ENV = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 # How often a thread that waits for others looks again before it sleeps. Where it sleeps at once, every barrier costs a
 # wake-up. Where it looks on for milliseconds, as libgomp's do when nothing is set, it holds the very core that the thread
 # it waits for could run on: beside one busy process, two threads on two cores took a hundred times longer.
-_LOOKS = "10000"
+_LOOKS = "100"
 
 # What libgomp does by itself; said, so that processes that are started from here know that it was chosen.
 _LOOKS_BY_ITSELF = "300000"

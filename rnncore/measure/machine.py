@@ -58,7 +58,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         "memory_bytes": (_memory_bytes(), "the system does not tell"),
         "system": (f"{platform.system()} {platform.machine()}", None),
         "python": (platform.python_version(), None),
-        "packages": ({name: _version(name) for name in PACKAGES}, None),
+        "packages": ({**{name: _version(name) for name in PACKAGES}, "torch": _torch_version()}, None),
         "isa": (_isa(cpuinfo), unread or f"{_PROC}/cpuinfo lists no instructions"),
         "governor": _text(_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "affinity": _affinity(),
@@ -139,6 +139,13 @@ def _memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _torch_version() -> str:
+    """Return torch's version with its build, `+cpu` or `+cu130`, which the package's metadata may leave out."""
+    import torch
+
+    return str(torch.__version__)
 
 
 def _version(package: str) -> str | None:
