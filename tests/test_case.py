@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -204,6 +205,19 @@ def test_a_default_run_stays_within_its_planned_seconds() -> None:
     ]
     assert 60 < len(measured) < 80
     assert 0.9 * cases.MOST_DEFAULT_S < cases.planned_s(measured) <= cases.MOST_DEFAULT_S
+
+
+def test_the_default_grid_has_no_more_rows_than_before_the_recipes() -> None:
+    """Rows on the CPU by the runtimes that run everywhere; each takes a second and some."""
+    precisions = {"torch": ("fp32", "bf16"), "rnncore": ("fp32",), "onnxruntime": ("fp32", "int8")}
+    counted = Counter(
+        case.phase
+        for _, choose in _suites()
+        for case in choose("default")
+        if case.device == "cpu" and (case.phase in ("train", "data") or case.precision in precisions.get(case.runtime, ()))
+    )
+    assert counted == {"train": 6, "infer": 30 + 12, "accuracy": 10, "stream": 8, "data": 2}
+    assert counted.total() <= 72
 
 
 def test_a_row_that_nobody_has_measured_has_no_planned_seconds() -> None:
