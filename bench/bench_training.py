@@ -124,8 +124,8 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, checked_st
             return torch_evidence(run, rnn_case.cell, device, trace)
         # The checked step runs the same layers in a moment; only where the time goes depends on the batch.
         seen = torch_evidence(lambda: found.append(check()), rnn_case.cell, device)
-        # On a CPU a whole batch takes longer by its windows, so that its first call was its warm-up. A GPU takes few windows in
-        # the time of many: there the checked step says nothing of a whole one.
+        # On a CPU a whole batch takes longer by its windows, so that its first call was its warm-up. A GPU takes few windows
+        # in the time of many: there the checked step says nothing of a whole one.
         times = rnn_case.batch_size / len(checked.start) if device.type == "cpu" else 1.0
         return replace(seen, wall_s=times * seen.wall_s)
 

@@ -57,8 +57,8 @@ RARE_RUNTIMES = ("torch_compile", "torch_flush")
 COMPILED_BATCH_SIZES = (1, 1024)
 
 # What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
-# batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX (reports/LOG.md); a training row was
-# measured at 16.3 s, with a second untimed call that it no longer makes.
+# batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX (reports/LOG.md); a training
+# row was measured at 16.3 s, with a second untimed call that it no longer makes.
 ROW_S = {
     ("accuracy", "fast", CHUNK_WINDOWS): 8.5,
     ("data", None, None): 7.5,
