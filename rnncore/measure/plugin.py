@@ -55,9 +55,6 @@ _SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
 _STDERR = pytest.StashKey[int]()
 
-# An item's fixture of pytest-benchmark.
-_BENCHMARK = pytest.StashKey[Any]()
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--rnn-` options."""
@@ -390,7 +387,6 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
             "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
             "session without it."
         )
-    request.node.stash[_BENCHMARK] = benchmark
     session = request.config.stash[_SESSION]
     threads = rnn_case.threads or rnn_threads
     ceilings = None
@@ -398,7 +394,12 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
 
-        resolve_device(rnn_case.device)
+        try:
+            resolve_device(rnn_case.device)
+        except Unavailable:
+            # Of a test that is skipped before it begins, pytest-benchmark warns that its fixture was not used.
+            harness.mark_used(benchmark)
+            raise
         # Before the benchmark opens a runtime: its idle threads would take time from these.
         with session.part("ceilings"):
             session.take_pulse(threads)
@@ -464,9 +465,6 @@ def _guarded(item: pytest.Item) -> Generator[None, object, object]:
         with case_timeout(limit_s, lambda: _stuck(item), item.config.stash[_STDERR]):
             return (yield)
     except Unavailable as error:
-        # The skip says more than pytest-benchmark's warning that a fixture was not used.
-        if benchmark := item.stash.get(_BENCHMARK, None):
-            harness.mark_used(benchmark)
         pytest.skip(str(error))
 
 
