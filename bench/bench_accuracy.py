@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from itertools import cycle
 
 import pytest
 
@@ -9,7 +10,13 @@ from bench.cases import accuracy_cases
 from bench.trained import recipe_of
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.presets import preset
-from rnncore.forecast.scoring import CHUNK_WINDOWS, forecast_panels, forecast_test_hours, score_forecasts
+from rnncore.forecast.scoring import (
+    CHUNK_WINDOWS,
+    chunks_of_test_hours,
+    forecast_panels,
+    forecasts_by_zone,
+    score_forecasts,
+)
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.work import forward_work
 from rnncore.runfile.recipes import model_name
@@ -27,39 +34,44 @@ def baselines(request, rnn_dataset, windows_of):
 
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)
-def test_score(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, source_for, right_answers, trained, baselines):
+def test_score_batch(
+    rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, source_for, right_answers, trained, baselines
+):
     windows = windows_of(recipe_of(rnn_case, rnn_dataset).windows)
     model, training, reference = trained(rnn_case, rnn_benchmark)
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
     answers = right_answers(model, windows, CHUNK_WINDOWS)
-    forecasts = scores = None
+    chunks = chunks_of_test_hours(windows)
+    # A round is a batch of tested hours, the next each time; the last, which is smaller, is timed only where it is alone.
+    timed = cycle(range(max(1, len(windows.test_start) // CHUNK_WINDOWS)))
+    outputs = {}
     began_s = time.perf_counter()
     with open_runtime(
         rnn_case.runtime, source, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
     ) as runtime:
 
-        def run():
-            nonlocal forecasts, scores
-            forecasts = forecast_test_hours(runtime.predict, windows)
-            scores = score_forecasts(rnn_case.label, forecasts, windows)
+        def forecast(chunk):
+            outputs[chunk] = runtime.predict(windows.inputs(chunks[chunk]))
 
         def evidence(trace):
             runtime.bind(answers.inputs)
             return runtime.evidence(trace)
 
-        passes = sum(-(-(zone.test.stop - zone.test.start) // CHUNK_WINDOWS) for zone in windows.zones)
         rnn_benchmark(
-            run,
-            windows=len(windows.test_start),
+            lambda: forecast(next(timed)),
+            windows=len(chunks[0]),
             group="accuracy",
-            work=forward_work(model.config, rnn_case.lookback, len(windows.test_start), passes),
+            work=forward_work(model.config, rnn_case.lookback, len(chunks[0])),
             evidence=evidence,
             opening_s=time.perf_counter() - began_s,
-            part=lambda: runtime.predict(answers.inputs),
-            parts=passes,
         )
+        with rnn_benchmark.part("tested hours left over"):
+            for chunk in set(range(len(chunks))).difference(outputs):
+                forecast(chunk)
         found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
+    forecasts = forecasts_by_zone([outputs[chunk] for chunk in range(len(chunks))], windows)
+    scores = score_forecasts(rnn_case.label, forecasts, windows)
     rnn_benchmark.record_memory(source, answers.inputs.shape)
     validity = forecast_verdict(found, scores.mean.smape, reference.mean.smape, rnn_case.precision)
     rnn_benchmark.record(

@@ -126,11 +126,10 @@ def run(environment: Environment, files: tuple[str, ...], folder: Path) -> Ran:
     told = folder / "junit.xml"
     told.unlink(missing_ok=True)
     cache = folder / "cache"
-    # What torch.compile made at one level it takes for its own at another, where it gives wrong answers or fails.
-    compiled = folder / "compiled" / environment.name.replace(" ", "-")
     changes = {
         "XDG_CACHE_HOME": str(cache),
-        "TORCHINDUCTOR_CACHE_DIR": str(compiled),
+        # One for all: what torch.compile keeps of one CPU level must not be taken for that of another.
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled"),
         "PYTHONPATH": str(REPOSITORY),
         **environment.changes,
     }

@@ -67,26 +67,6 @@ def test_a_row_says_by_how_much_it_was_delayed_at_least(clock: Clock, call_s: fl
     assert fixture.extra_info["injected_delay_pct"] == pytest.approx(told_pct, rel=0.02)
 
 
-def test_a_call_of_parts_is_opened_and_warmed_up_by_one_of_them(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed, parts = [], []
-    monkeypatch.setattr(RnnBenchmark, "_time", lambda self, run, call_s: timed.append((run, call_s)))
-    fixture = SimpleNamespace(enabled=True, extra_info={}, fullname="b.py::test", _min_time=0.0)
-    fixture.stats = SimpleNamespace(stats=SimpleNamespace(median=0.07, data=[0.07]), iterations=1)
-
-    def run() -> None:
-        pytest.fail("the whole call was made before the rounds")
-
-    def part() -> None:
-        clock.call()
-        parts.append(None)
-
-    row = RnnBenchmark(fixture, Session(), Case("accuracy", "gru", 8, 1, 4, 3), 1, None, None, brief=True)
-    row(run, windows=1, group="made", part=part, parts=7)
-    assert timed == [(run, pytest.approx(7 * CALL_S, rel=1e-2))]
-    assert fixture.extra_info["first_call_s"] == pytest.approx(CALL_S, rel=1e-2)
-    assert len(parts) == 1 + round(benchmark.BRIEF_WARM_UP_S / CALL_S)
-
-
 @pytest.mark.parametrize(("called_s", "calls"), [(0.0, 20), (0.199, 20), (0.2, 0), (3.0, 0)])
 def test_a_row_is_warmed_up_unless_its_first_calls_took_as_long(clock: Clock, called_s: float, calls: int) -> None:
     row = RnnBenchmark(Fixture(), Session(), Case("infer", "gru", 8, 1, 4, 3), 1, None, None)

@@ -80,13 +80,20 @@ def test_an_interrupt_ends_the_process(tree: Path, tmp_path: Path) -> None:
         from rnncore.drive.process import Suites, run_process
         run_process(Path({str(tree)!r}), Suites(), Path({str(tmp_path / "a.json")!r}))
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(driver)], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(driver)], stderr=subprocess.DEVNULL, preexec_fn=_heed_interrupts
+    ) as process:
         deadline_s = time.monotonic() + 60
         while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline_s:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         process.wait(30)
     assert _has_ended(int(pid.read_text()))
+
+
+def _heed_interrupts() -> None:
+    """Undo that a shell lets what it starts in the background ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _has_ended(pid: int) -> bool:

@@ -308,6 +308,25 @@ def test_a_compiled_model_is_one_graph_and_gives_the_same(models) -> None:
     assert _difference(outputs, _exact(model, inputs)) <= TOLERANCE
 
 
+def test_what_is_compiled_is_kept_under_the_level_of_the_cpu(models, monkeypatch) -> None:
+    keys = []
+
+    def compile_(model, **_):
+        def forward(inputs):
+            keys.append(torch.compiler.config.cache_key_tag)
+            return model(inputs)
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    for level in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda level=level: level)
+        with open_runtime("torch_compile", models["gru"], "cpu", "fp32", 1) as runtime:
+            runtime.bind(_inputs(1))
+    assert len(set(keys)) == len(keys) == 2
+    assert torch.compiler.config.cache_key_tag not in keys
+
+
 @needs_openvino
 @for_both_cells
 def test_openvino_names_a_kernel_for_each_layer(cell, sources) -> None:

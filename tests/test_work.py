@@ -104,17 +104,6 @@ def test_operations_that_wait_are_the_products_of_states_there_and_back(cell: Ce
     assert training.recurrent_flops < training.flops
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_pass_reads_the_weights_and_waits_for_its_steps_anew_but_multiplies_no_more(cell: Cell) -> None:
-    config = ForecasterConfig(cell=cell, hidden_size=12, num_layers=2)
-    weight_bytes = 4 * sum(weight.numel() for weight in Forecaster(config).parameters())
-    once, thrice = (forward_work(config, SMALL_LOOKBACK, 30, passes=passes) for passes in (1, 3))
-    assert thrice.bytes - once.bytes == 2 * weight_bytes
-    assert thrice.dependent_steps == 3 * once.dependent_steps == 3 * (SMALL_LOOKBACK + 1)
-    assert thrice.flops == once.flops
-    assert thrice.recurrent_flops == once.recurrent_flops
-
-
 def test_a_copy_reads_and_writes_each_value_once_and_multiplies_nothing() -> None:
     assert copy_work(1000) == Work(flops=0, bytes=2 * 4 * 1000, dependent_steps=0, recurrent_flops=0)
     assert copy_work(1000, value_bytes=8).bytes == 2 * 8 * 1000

@@ -1,6 +1,6 @@
 """Scores of forecasts: sMAPE by the right formula, the article's, and the mean absolute error in MW."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,30 @@ def mean_score(name: str, zones: list[Score]) -> Scores:
     )
 
 
+def chunks_of_test_hours(windows: Windows) -> list[RowArray]:
+    """Return the first rows of all test windows, in order, so many together as one call of a predictor takes. Shapes (B,)."""
+    count = len(windows.test_start)
+    return [windows.test_start[at : at + CHUNK_WINDOWS] for at in range(0, count, CHUNK_WINDOWS)]
+
+
+def forecasts_by_zone(outputs: Sequence[Float32Array], windows: Windows) -> dict[str, FloatArray]:
+    """Return what a model forecasts for the tested hours.
+
+    Args:
+        outputs: What it gave for each of `chunks_of_test_hours`. Shapes (B, L).
+        windows: The windows.
+
+    Returns:
+        Forecasts in MW by zone, in order of time; zones without tested hours are left out. Shapes (N, L).
+    """
+    output = np.concatenate(outputs)
+    return {
+        zone.name: windows.to_mw(zone, windows.test_start[zone.test], output[zone.test])
+        for zone in windows.zones
+        if zone.test.start < zone.test.stop
+    }
+
+
 def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatArray]:
     """Forecast every tested hour, in chunks.
 
@@ -116,17 +140,9 @@ def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatAr
         windows: The windows.
 
     Returns:
-        Forecasts in MW by zone, in order of time; zones without tested hours are left out. Shapes (N, L).
+        As `forecasts_by_zone`.
     """
-    forecasts = {}
-    for zone in windows.zones:
-        start = windows.test_start[zone.test]
-        if len(start) == 0:
-            continue
-        chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
-        output = np.concatenate([predict(windows.inputs(chunk)) for chunk in chunks])
-        forecasts[zone.name] = windows.to_mw(zone, start, output)
-    return forecasts
+    return forecasts_by_zone([predict(windows.inputs(chunk)) for chunk in chunks_of_test_hours(windows)], windows)
 
 
 def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Windows) -> Scores:

@@ -94,8 +94,6 @@ class RnnBenchmark:
         evidence: FindEvidence | None = None,
         opening_s: float = 0.0,
         least_round_s: float = 0.0,
-        part: Callable[[], object] | None = None,
-        parts: int = 1,
     ) -> None:
         """Warm up and time, with a look at memory, disturbance, energy and the path that ran.
 
@@ -108,9 +106,6 @@ class RnnBenchmark:
             opening_s: Seconds that opening the runtime took; counted with the first call.
             least_round_s: Calls so short that a second has tens of thousands of them are timed together, so many that a
                 round takes this long; its percentiles are then refused.
-            part: What a long call does again and again, such as one batch of all that it scores: it is the first call and
-                the warm-up then, which a whole call would only repeat. None where a call has no parts.
-            parts: How often one call does it.
         """
         self._benchmark.group = group
         self.record(windows=windows)
@@ -119,11 +114,11 @@ class RnnBenchmark:
             return
         self._record_unsaid()
         with self.part("first calls and warm-up"):
-            first_call_s = _seconds(part or run)
+            first_call_s = _seconds(run)
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
-            call_s = parts * self._warmed_up(part or run, min(first_call_s, profiled_s))
+            call_s = self._warmed_up(run, min(first_call_s, profiled_s))
         harness.lengthen_rounds(self._benchmark, least_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats

@@ -46,22 +46,21 @@ class Work:
         return self.flops / self.bytes
 
 
-def forward_work(config: ForecasterConfig, lookback: int, windows: int, passes: int = 1) -> Work:
+def forward_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
     """Return the work of forecasting, in 4-byte values.
 
     Args:
         config: Size and kind of the forecaster.
         lookback: Hours in a window, T.
-        windows: Windows in all, B.
-        passes: Forward passes that they are spread over; each reads the weights again and waits for its own steps.
+        windows: Windows in the pass, B.
     """
     gates, hidden, inputs = GATES[config.cell], config.hidden_size, _layer_inputs(config)
     per_hour = sum(2 * gates * hidden * (size + hidden) for size in inputs)
     values = windows * lookback * (_FORWARD[config.cell] * hidden * config.num_layers + sum(inputs))
     return Work(
         flops=windows * (lookback * per_hour + 2 * hidden * config.horizon),
-        bytes=VALUE_BYTES * (values + passes * _weights(config)),
-        dependent_steps=passes * (lookback + config.num_layers - 1),
+        bytes=VALUE_BYTES * (values + _weights(config)),
+        dependent_steps=lookback + config.num_layers - 1,
         recurrent_flops=windows * lookback * config.num_layers * 2 * gates * hidden**2,
     )
 

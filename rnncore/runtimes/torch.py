@@ -137,12 +137,19 @@ class CompiledTorchRuntime(TorchRuntime):
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows, and compile for their shape."""
         import torch._dynamo
+        import torch.compiler.config
 
         super().bind(inputs)
         torch._dynamo.reset()
         # A whole graph or an error: no break goes unseen.
         self._forward = torch.compile(self._model, fullgraph=True, dynamic=False)
-        with torch._dynamo.config.patch(allow_rnn=True), warnings.catch_warnings():
+        # What it compiled before torch finds by a key that leaves the CPU's level out: code for another gives wrong numbers.
+        level = f"{torch.compiler.config.cache_key_tag} {torch.backends.cpu.get_cpu_capability()}"
+        with (
+            torch._dynamo.config.patch(allow_rnn=True),
+            torch.compiler.config.patch(cache_key_tag=level),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # the compiler's own deprecations
             self.run()
 
