@@ -109,7 +109,7 @@ def mean_score(name: str, zones: list[Score]) -> Scores:
 
 
 def chunks_of_test_hours(windows: Windows) -> list[RowArray]:
-    """Return the first rows of all test windows, in order, so many together as one call of a predictor takes. Shapes (B,)."""
+    """Return the first rows of all test windows, in order, as many at a time as one call forecasts. Shapes (B,)."""
     count = len(windows.test_start)
     return [windows.test_start[at : at + CHUNK_WINDOWS] for at in range(0, count, CHUNK_WINDOWS)]
 
