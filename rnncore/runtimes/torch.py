@@ -147,7 +147,7 @@ class CompiledTorchRuntime(TorchRuntime):
         level = f"{torch.compiler.config.cache_key_tag} {torch.backends.cpu.get_cpu_capability()}"
         with (
             torch._dynamo.config.patch(allow_rnn=True),
-            torch.compiler.config.patch(cache_key_tag=level),
+            torch.compiler.config.patch(cache_key_tag=level),  # type: ignore[attr-defined]
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # the compiler's own deprecations
