@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.article.preprocessing import PREPARE, measure_in_fresh_process
 from bench.cases import gathering_cases, preparing_cases
-from bench.reference_preprocessing import PREPARE, measure_in_fresh_process
 from rnncore.forecast.device import resolve_device, synchronize
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.training import ResidentWindows

@@ -11,9 +11,9 @@ from rnncore.errors import Unavailable
 from rnncore.forecast.model import save_forecaster
 from rnncore.measure import worker
 from rnncore.measure.answers import forecast_facts
-from rnncore.measure.case import AXES, Case
 from rnncore.measure.turns import take_turns
 from rnncore.measure.work import forward_work
+from rnncore.runfile.case import AXES, Case
 from rnncore.runtimes.catalog import runtime_kinds
 
 

@@ -13,7 +13,7 @@ from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
-from rnncore.runtimes.streaming import open_stream, stream_test_hours
+from rnncore.runtimes.stream import open_stream, stream_test_hours
 
 # Calls of the whole window, which the saving is told against.
 WINDOW_CALLS = 5

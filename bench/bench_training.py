@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.article.loop import ReferenceLoop
 from bench.cases import training_cases
-from bench.reference_loop import ReferenceLoop
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset

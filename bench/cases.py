@@ -7,9 +7,9 @@ from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 from rnncore.runtimes.catalog import OWN_RUNTIMES, runtimes_on
-from rnncore.runtimes.streaming import STREAMS
+from rnncore.runtimes.stream import STREAMS
 
 DEVICES = ("cpu", "cuda")
 

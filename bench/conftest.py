@@ -23,8 +23,8 @@ from rnncore.errors import RnncoreError
 from rnncore.forecast.model import Forecaster, new_forecaster
 from rnncore.forecast.series import Dataset, Float32Array, FloatArray
 from rnncore.forecast.windows import RowArray, WindowConfig, Windows, make_windows
-from rnncore.measure.case import Case
 from rnncore.measure.plugin import saved_run_file
+from rnncore.runfile.case import Case
 from rnncore.runtimes import export
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime, runtime_kinds

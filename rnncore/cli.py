@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rnncore.compare.judge import Side
     from rnncore.compare.verdict import Comparison
     from rnncore.drive.gate import Progress as GateProgress
-    from rnncore.forecast.forecasting import KnownZone
     from rnncore.forecast.model import Forecaster
+    from rnncore.forecast.next_hours import KnownZone
     from rnncore.forecast.series import Dataset
     from rnncore.forecast.training import Progress as TrainingProgress
     from rnncore.forecast.training import Trainer, TrainResult
@@ -414,7 +414,7 @@ def forecast(
 
     Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
     """
-    from rnncore.forecast.forecasting import hourly_rows, next_hours, write_hours
+    from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
 
     if path is not None:
         _require_output(path, ".csv")
@@ -510,8 +510,8 @@ def report(
     """Write the report of one run, or of several side by side: a page, the same as Markdown, figures, CSV and Parquet."""
     import webbrowser
 
-    from rnncore.compare.runs import find_runs
     from rnncore.report.page import write_report
+    from rnncore.runfile.read import find_runs
 
     paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
     with err.status("Drawing the report"):
@@ -536,10 +536,10 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Name the fastest measured way to run a forecaster within bounds, the next, how sure that is, and the code."""
-    from rnncore.compare.recommend import Bounds
-    from rnncore.compare.recommend import recommend as choose
-    from rnncore.compare.runs import find_runs, read_run
+    from rnncore.compare.choices import Bounds
+    from rnncore.compare.choices import recommend as choose
     from rnncore.report.recommendation import recommendation_facts, recommendation_text
+    from rnncore.runfile.read import find_runs, read_run
 
     for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
         if value is not None and not 0 <= value < math.inf:
@@ -824,7 +824,7 @@ def _write_comparison(comparison: "Comparison", folder: Path) -> None:
 
 def _side(name: str, more: list[str] | None) -> "Side":
     from rnncore.compare.judge import Side
-    from rnncore.compare.runs import find_runs, read_run
+    from rnncore.runfile.read import find_runs, read_run
 
     names = [name, *(more or [])]
     paths = dict.fromkeys(path for one in names for path in find_runs(one))
@@ -877,7 +877,7 @@ def trend(
 
     A step is called once two points in a row confirm it.
     """
-    from rnncore.compare.trend import find_trends, read_history
+    from rnncore.compare.history import find_trends, read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -907,9 +907,9 @@ def convert(
     path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
 ) -> None:
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
-    from rnncore.compare.runs import read_run
     from rnncore.files import write_text
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
+    from rnncore.runfile.read import read_run
 
     read = read_run(run)
     content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
@@ -931,8 +931,8 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Show where the time of each benchmark goes, or between two runs, which operations grew."""
-    from rnncore.compare.runs import read_run
     from rnncore.report.profile import profile_json, profile_tables
+    from rnncore.runfile.read import read_run
 
     base, head = read_run(run), None if other is None else read_run(other)
     if as_json:
@@ -952,8 +952,8 @@ def recover(
     path: Annotated[Path | None, typer.Option("--out", help="Run file [default: the next number in .benchmarks/]")] = None,
 ) -> None:
     """Make a run file of what a session had finished when it was killed or crashed."""
-    from rnncore.measure.journal import newest_journal
-    from rnncore.measure.journal import recover as recover_run
+    from rnncore.runfile.journal import newest_journal
+    from rnncore.runfile.journal import recover as recover_run
 
     if path is not None:
         _require_output(path, ".json")
@@ -975,8 +975,8 @@ def _dataset(data: str | None, clean: bool) -> "Dataset":
 
 def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
     """Return how the windows of a model file are made, and what it knows of its zones."""
-    from rnncore.forecast.forecasting import zones_from_facts
     from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.forecast.next_hours import zones_from_facts
     from rnncore.runtimes.export import onnx_facts
 
     if model.suffix == ".onnx":
@@ -988,7 +988,7 @@ def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
 
 def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
     from rnncore.forecast.device import default_threads
-    from rnncore.forecast.forecasting import known_zones, zone_facts
+    from rnncore.forecast.next_hours import known_zones, zone_facts
     from rnncore.runtimes.catalog import open_runtime
 
     with open_runtime("torch", model.cpu(), "cpu", "fp32", default_threads()) as runtime:
@@ -996,7 +996,7 @@ def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
 
 
 def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
-    from rnncore.forecast.forecasting import require_finite_forecast
+    from rnncore.forecast.next_hours import require_finite_forecast
     from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
 
     with _opened(model, runtime_name, device_name) as runtime, err.status("Scoring"):

@@ -16,7 +16,7 @@ import scipy.stats  # noqa: F401
 
 from rnncore.measure import ceilings
 from rnncore.measure.advice import NOISE, Base, differences, dropped_gates, not_compared, set_aside_volatile
-from rnncore.measure.machine import fingerprint
+from rnncore.measure.fingerprint import fingerprint
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +39,7 @@ def test_two(benchmark):
 OURS = """
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 
 @pytest.mark.rnn_cases(choose=lambda scale: [Case("infer", cell, 8, 1, 4, batch_size=1) for cell in ("gru", "lstm")])
@@ -80,7 +80,7 @@ def ours(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     """A project with benchmarks of rnncore and their base 0001."""
     for name, value in SHORT_CEILINGS.items():
         monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.benchmark.WARM_UP_S", 0.02)
+    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: dict(CPU))
     pytester.makepyfile(test_it=OURS)
     pytester.runpytest_inprocess(*QUICK, "--benchmark-save=base").assert_outcomes(passed=2)
@@ -162,7 +162,8 @@ def test_a_session_without_pytest_benchmark_has_nothing_to_say(pytester: pytest.
 
 CONFTEST = f"""
 import pytest_benchmark.plugin
-from rnncore.measure import benchmark, ceilings
+from rnncore.measure import ceilings
+from rnncore.measure import row as benchmark
 
 benchmark.WARM_UP_S = 0.02
 for name, value in {SHORT_CEILINGS!r}.items():

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rnncore.measure import benchmark
-from rnncore.measure.benchmark import RnnBenchmark
-from rnncore.measure.case import Case
+from rnncore.measure import row as benchmark
 from rnncore.measure.memory import Served, ServingMemory
+from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import Row, Session
+from rnncore.runfile.case import Case
 from rnncore.runtimes.base import Source
 
 CALL_S = 0.010

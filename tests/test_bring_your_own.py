@@ -12,15 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from rnncore.cli import app
-from rnncore.compare.recommend import Bounds, recommend
-from rnncore.compare.runs import Record, read_run
+from rnncore.compare.choices import Bounds, recommend
 from rnncore.errors import ConfigError
 from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.report.recommendation import recommendation_facts
+from rnncore.runfile.read import Record, read_run
 from rnncore.runtimes.own_model import load_own_model
 
 REPOSITORY = Path(__file__).parents[1]
-PAGE = (REPOSITORY / "bench" / "BRING_YOUR_OWN.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 MODEL, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 

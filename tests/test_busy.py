@@ -184,7 +184,7 @@ def test_a_process_that_was_started_by_one_that_chose_does_not_choose_again(
 MINE = """
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 
 @pytest.mark.rnn_cases(choose=lambda scale: [Case("infer", "gru", 8, 1, 4, batch_size=1)])

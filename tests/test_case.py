@@ -13,8 +13,8 @@ import pytest
 from bench import cases
 from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import PRESETS, preset
-from rnncore.measure.case import AXES, Case
 from rnncore.measure.plugin import SCALES
+from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.recipes import OWN_SIZES
 from rnncore.runtimes.catalog import runtimes_on
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from rnncore.compare.recommend import Bounds, recommend
-from rnncore.compare.runs import read_run
+from rnncore.compare.choices import Bounds, recommend
 from rnncore.runfile.earlier import completed
+from rnncore.runfile.read import read_run
 from rnncore.runfile.recipes import model_name
 from rnncore.runtimes.catalog import OWN_RUNTIMES, runtime_facts
 

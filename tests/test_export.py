@@ -26,7 +26,7 @@ from rnncore.runtimes.export import (
     onnx_facts,
     parity,
 )
-from rnncore.runtimes.quantized import quantized
+from rnncore.runtimes.int8 import quantized
 
 # Not the defaults, so that a round trip shows every field.
 WINDOWS = WindowConfig(features="lagged", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from rnncore.measure.benchmark import RnnBenchmark
-from rnncore.measure.case import Case
 from rnncore.measure.facts import make_writable
+from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import Session
+from rnncore.runfile.case import Case
 
 
 class Level(IntEnum):

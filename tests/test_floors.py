@@ -11,9 +11,9 @@ import pytest
 
 from rnncore.compare.floors import Floor, NoiseRecord, above_noise, floor_at, read_noise, record_noise, write_noise
 from rnncore.compare.ranks import compare_sides
-from rnncore.compare.runs import Record, Run
 from rnncore.compare.thresholds import Bounds, Thresholds
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.runfile.read import Record, Run
 
 QUIET, NOISY = "bench/a.py::test_quiet[x]", "bench/a.py::test_noisy[x]"
 FINGERPRINT = {"cpu": "Made CPU", "threads": 2, "memory_bytes": 25_000_000_000}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnncore.errors import DataError, ModelFileError
-from rnncore.forecast.forecasting import (
+from rnncore.forecast.next_hours import (
     BOUND_HOURS,
     hourly_rows,
     known_zones,

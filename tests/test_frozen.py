@@ -46,7 +46,14 @@ READ = {
 
 def _environment() -> dict[str, str]:
     """Return an environment in which text is as wide, as plain and for as many cores everywhere."""
-    fixed = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "2", "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+    fixed = {
+        "COLUMNS": "100",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "OMP_NUM_THREADS": "2",
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+    }
     taken = ("RNNCORE_DATA", "FORCE_COLOR", "GITHUB_ACTIONS", "PYTEST_ADDOPTS")
     return {**{name: value for name, value in os.environ.items() if name not in taken}, **fixed}
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnncore.errors import Unavailable
-from rnncore.forecast import compiled, fused
-from rnncore.forecast.compiled import compiled_library
 from rnncore.forecast.device import cpu_threads
-from rnncore.forecast.fused import FusedLayers, fused_kernels, timed_passes
-from rnncore.forecast.laps import PHASES, of_given_threads
 from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
+from rnncore.kernels import layers as fused
+from rnncore.kernels import library as compiled
+from rnncore.kernels.laps import PHASES, of_given_threads
+from rnncore.kernels.layers import FusedLayers, fused_kernels, timed_passes
+from rnncore.kernels.library import compiled_library
 from tests import reference
 
 KINDS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -280,7 +281,7 @@ def test_without_a_home_that_can_be_written_the_kernels_are_made_for_the_process
         monkeypatch.setattr(Path, "home", _no_home)
     fused_kernels()
     assert [path.name for path in empty_cache.iterdir()] == ["file"]
-    assert compiled_library("rnncore.forecast", "fused").parent == compiled._process_folder()
+    assert compiled_library("train").parent == compiled._process_folder()
 
 
 @pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
@@ -291,7 +292,7 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
     for level, cpu in {"avx2": "haswell", "default": "x86-64", "AVX2": "haswell", "of another kind": "native"}.items():
         monkeypatch.setenv(compiled.LEVEL_ENV, level)
         assert f"-march={cpu} " in compiled._flags()
-        libraries.add(compiled_library("rnncore.forecast", "fused"))
+        libraries.add(compiled_library("train"))
     assert len(libraries) == 3
 
 

@@ -12,7 +12,6 @@ import pytest
 from rnncore.compare import looks
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.compare.looks import LOOKS, processes_per_side
-from rnncore.compare.runs import read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
@@ -20,6 +19,7 @@ from rnncore.drive.gate import Progress, measure_in_turn, parse_budget
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
+from rnncore.runfile.read import read_run
 from tests.run_files import inference, make_run, run_content
 
 PROCESS_S = 7.0

@@ -12,9 +12,9 @@ import pytest
 # Imported here, so that a session that pytester runs inside this process does not load it a second time.
 import scipy.stats  # noqa: F401
 
-from rnncore.compare.runs import read_run
 from rnncore.measure import ceilings, harness
-from rnncore.measure.journal import newest_journal, recover
+from rnncore.runfile.journal import newest_journal, recover
+from rnncore.runfile.read import read_run
 from tests.test_plugin import FOREIGN, PROJECT, QUICK, SHORT_CEILINGS
 
 pytest_plugins = ["pytester"]
@@ -34,7 +34,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makepyfile(test_mine=PROJECT)
     for name, value in SHORT_CEILINGS.items():
         monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.benchmark.WARM_UP_S", 0.02)
+    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
     return pytester
 
@@ -77,7 +77,6 @@ def test_every_private_part_is_there_in_the_version_that_is_installed(pytester: 
     [
         ("pytest_benchmark.fixture.BenchmarkFixture", "_make_stats", "fixture.BenchmarkFixture._make_stats"),
         ("pytest_benchmark.fixture.BenchmarkFixture", "_precisions", "fixture.BenchmarkFixture._precisions"),
-        ("pytest_benchmark.utils", "safe_dumps", "utils.safe_dumps"),
         ("pytest_benchmark.session.BenchmarkSession", "save_json", "BenchmarkSession.save_json"),
     ],
 )
@@ -315,7 +314,7 @@ def test_a_run_that_can_be_written_nowhere_keeps_its_journal_and_says_so(
     )
     monkeypatch.undo()
     # The session ran in this process.
-    monkeypatch.setattr("rnncore.measure.journal._is_being_written", lambda journal: False)
+    monkeypatch.setattr("rnncore.runfile.journal._is_being_written", lambda journal: False)
     assert recover(newest_journal(project.path / ".benchmarks" / "journal")).finished == 4
 
 

@@ -22,8 +22,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Room to rooms that it may import.
 ARROWS = {
     "runfile": set(),
-    "forecast": set(),
-    "runtimes": {"forecast"},
+    "kernels": set(),
+    "forecast": {"kernels"},
+    "runtimes": {"forecast", "kernels"},
     "measure": {"runtimes", "forecast", "runfile"},
     "compare": {"runfile"},
     "drive": {"compare", "runfile"},
@@ -41,7 +42,7 @@ FOR_ALL = {"", "errors", "files", "screen"}
 # Rooms of the reading half, and the command: a laptop without a GPU makes reports.
 WITHOUT_TORCH = (
     *("rnncore.report.page", "rnncore.report.reproduction", "rnncore.report.verdicts", "rnncore.report.trackers"),
-    *("rnncore.report.trend", "rnncore.compare.runs", "rnncore.compare.ranks", "rnncore.compare.trend"),
+    *("rnncore.report.trend", "rnncore.runfile.read", "rnncore.compare.ranks", "rnncore.compare.history"),
     *("rnncore.drive.process", "rnncore.cli"),
 )
 

@@ -16,9 +16,9 @@ import pytest
 from pytest_benchmark.utils import get_machine_id
 
 from rnncore import cli
-from rnncore.compare.runs import read_run
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.measure.journal import Journal, Recovered, find_journals, newest_journal, recover
+from rnncore.runfile.journal import Journal, Recovered, find_journals, newest_journal, recover
+from rnncore.runfile.read import read_run
 from tests.run_files import inference, run_content, training
 
 REPOSITORY = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ HUNG = "bench/bench_training.py::test_train_step[gru-hung]"
 WRITE_AND_HANG = """
 import sys, time
 from pathlib import Path
-from rnncore.measure.journal import Journal
+from rnncore.runfile.journal import Journal
 from tests.run_files import inference
 from tests.test_journal import HUNG, header
 
@@ -45,7 +45,7 @@ WRITE_AND_STICK = """
 import hashlib, sys
 from pathlib import Path
 from rnncore.measure import timeout
-from rnncore.measure.journal import Journal
+from rnncore.runfile.journal import Journal
 from tests.run_files import inference
 from tests.test_journal import HUNG, header
 
@@ -368,7 +368,7 @@ def test_the_journal_goes_when_the_run_file_is_there_and_not_before(
     journal = open_journal()
     _measure(journal, inference("gru", "torch", 1, 0.01))
     with monkeypatch.context() as patch:
-        patch.setattr("rnncore.measure.journal.write_text", no_space)
+        patch.setattr("rnncore.runfile.journal.write_text", no_space)
         with pytest.raises(OSError, match="No space left"):
             recover(journal.path)
     assert journal.path.exists()
@@ -501,7 +501,7 @@ def test_the_command_refuses_a_name_that_is_not_json(command: Command, open_jour
 
 def test_the_journal_is_read_without_heavy_packages() -> None:
     code = (
-        "import sys, rnncore.measure.journal, rnncore.measure.timeout\n"
+        "import sys, rnncore.runfile.journal, rnncore.measure.timeout\n"
         "print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)

@@ -12,10 +12,10 @@ import pytest
 
 from rnncore.compare.judge import FAMILY_ERROR, Side, judge, settled
 from rnncore.compare.ranks import compare_sides
-from rnncore.compare.runs import Run, find_runs, read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.runfile.read import Run, find_runs, read_run
 from tests.run_files import inference, make_run, run_content
 
 NAMES = ("gru", "lstm")

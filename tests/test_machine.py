@@ -14,9 +14,9 @@ import torch
 
 from rnncore.errors import Unavailable
 from rnncore.forecast import device
-from rnncore.measure import machine
+from rnncore.measure import fingerprint as machine
+from rnncore.measure.fingerprint import conditions, fingerprint
 from rnncore.measure.gpu import Gpu, GpuState
-from rnncore.measure.machine import conditions, fingerprint
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -278,7 +278,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 HELD = []
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast import compiled
-from rnncore.forecast.laps import PHASES, of_given_threads
 from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels import library as compiled
+from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.runtimes import native
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import float64_forecast

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from rnncore.compare.runs import read_run
 from rnncore.errors import ConfigError
 from rnncore.report.charts import figures, figures_of_several, pareto_front
 from rnncore.report.hardware import case_ratios
 from rnncore.report.html import page_html
 from rnncore.report.page import render, write_report
 from rnncore.report.tables import markdown_table
+from rnncore.runfile.read import read_run
 from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> ![x](https://example.org/x.png) [y](javascript:x) ../../x"

@@ -16,11 +16,11 @@ import pytest
 import scipy.stats  # noqa: F401
 import torch
 
-from rnncore.compare.runs import Run, read_run
 from rnncore.measure import ceilings
-from rnncore.measure.case import AXES, Case
-from rnncore.measure.journal import newest_journal, recover
-from rnncore.measure.machine import fingerprint
+from rnncore.measure.fingerprint import fingerprint
+from rnncore.runfile.case import AXES, Case
+from rnncore.runfile.journal import newest_journal, recover
+from rnncore.runfile.read import Run, read_run
 from tests.run_files import FACTS
 
 pytest_plugins = ["pytester"]
@@ -29,7 +29,7 @@ PROJECT = """
 import pytest
 
 from rnncore.errors import Unavailable
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 
 def choose(scale):
@@ -64,7 +64,7 @@ import time
 import pytest
 
 from rnncore.errors import Unavailable
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 from rnncore.measure.work import Work
 from rnncore.runtimes.base import Evidence, OpTime
 
@@ -141,7 +141,7 @@ import time
 
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 
 def one(cell):
@@ -243,7 +243,7 @@ import hashlib, os, signal, time
 
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 
 def choose(scale):
@@ -274,7 +274,8 @@ SHORT_CEILINGS = {
 CONFTEST = f"""
 import pytest_benchmark.plugin
 import scipy.stats
-from rnncore.measure import benchmark, ceilings, timeout
+from rnncore.measure import ceilings, timeout
+from rnncore.measure import row as benchmark
 
 benchmark.WARM_UP_S = 0.02
 timeout.GRACE_S = 0.3
@@ -321,7 +322,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makepyfile(test_mine=PROJECT)
     for name, value in SHORT_CEILINGS.items():
         monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.benchmark.WARM_UP_S", 0.02)
+    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
     return pytester
 
@@ -797,7 +798,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_session_does_not_stop_it(
         if len(synced) > 4:
             raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("rnncore.measure.journal.os.fsync", full_after_some)
+    monkeypatch.setattr("rnncore.runfile.journal.os.fsync", full_after_some)
     project.runpytest_inprocess(*QUICK, "--benchmark-autosave", "--rnn-device=cpu").assert_outcomes(passed=4)
     assert len(read_run(_run_file(project.path)).records) == 4
 
@@ -823,7 +824,7 @@ import time
 
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 attempts = {"gru": 0, "lstm": 0}
 
@@ -965,7 +966,7 @@ def test_a_fact_that_a_benchmark_wrote_past_record_is_named_in_the_run_file_and_
 PROFILED = """
 import pytest
 
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 from rnncore.runtimes.base import Evidence, OpTime
 
 

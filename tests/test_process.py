@@ -14,7 +14,7 @@ from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.errors import ConfigError, ProcessError
 
 SUITE = """
-    from rnncore.measure.case import Case
+    from rnncore.runfile.case import Case
     import pytest
 
     def one(scale):

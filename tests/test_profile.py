@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import rnncore.runtimes.torch as torch_runtime
-from rnncore.compare.runs import Record
 from rnncore.errors import ConfigError
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
@@ -19,6 +18,7 @@ from rnncore.forecast.training import Implementation, ResidentWindows, TrainConf
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
 from rnncore.report.charts import profile_chart
+from rnncore.runfile.read import Record
 from rnncore.runtimes.base import (
     COPIES,
     DATA,

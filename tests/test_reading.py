@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnncore.compare.choices import Bounds, recommend
+from rnncore.compare.history import find_trends, read_history
 from rnncore.compare.judge import Side, judge
-from rnncore.compare.recommend import Bounds, recommend
-from rnncore.compare.runs import Run, read_run
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.trend import find_trends, read_history
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.charts import figures, figures_of_several
 from rnncore.report.page import render, write_report
@@ -27,6 +26,7 @@ from rnncore.report.results import result_rows
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
 from rnncore.report.verdicts import github_annotations, verdict_json, verdict_junit, verdict_markdown, verdict_tables
+from rnncore.runfile.read import Run, read_run
 from rnncore.runfile.record import ROW
 from tests.run_files import benchmark, inference, make_run, run_content
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rnncore.cli import app
-from rnncore.compare.recommend import Bounds, recommend
-from rnncore.compare.runs import Run, read_run
+from rnncore.compare.choices import Bounds, recommend
 from rnncore.errors import ConfigError
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
+from rnncore.runfile.read import Run, read_run
 from tests.run_files import ARTICLE, accuracy, benchmark, inference, make_run, run_content
 
 FAST = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24, "features": 37}

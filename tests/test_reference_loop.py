@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bench import bench_peers
+from bench.article.loop import ReferenceLoop
 from bench.bench_peers import SteppedTraining
-from bench.reference_loop import ReferenceLoop
 from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows

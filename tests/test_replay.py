@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rnncore.compare.replay import ASV_ROUNDS, Pool, Rate, Score, read_pool, score_rules
-from rnncore.compare.runs import Record, Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError
+from rnncore.runfile.read import Record, Run
 from tests.run_files import inference, make_run, run_content
 
 NAMES = ("a.py::test_one", "a.py::test_two")

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rnncore.compare.runs import read_run
 from rnncore.errors import RunFileError
 from rnncore.report.charts import figures
 from rnncore.report.page import render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.tables import bytes_text, half_interval, markdown_table, significant, time_unit, times
+from rnncore.runfile.read import read_run
 from tests.run_files import (
     ARTICLE,
     GPU,

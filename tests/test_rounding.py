@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncore.compare.runs import Record
 from rnncore.compare.verdict import Judgement
 from rnncore.report import hardware, tables, trust
 from rnncore.report.verdicts import ratio_text
 from rnncore.runfile.earlier import completed
+from rnncore.runfile.read import Record
 from tests.run_files import accuracy, data_path, inference, training
 
 SECONDS = st.floats(1e-7, 2e3)

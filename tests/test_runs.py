@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rnncore.compare.runs import read_run
 from rnncore.errors import RunFileError
+from rnncore.runfile.read import read_run
 from tests.run_files import CEILINGS, CPU, accuracy, inference, make_run, old_run_content, run_content
 
 FOREIGN = {

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.compare.floors import Floor, NoiseRecord, read_noise, write_noise
+from rnncore.compare.history import read_history
 from rnncore.compare.judge import Side, judge
-from rnncore.compare.runs import read_run
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.trend import read_history
-from rnncore.measure import advice, harness, machine, plugin
-from rnncore.measure.journal import Finished
+from rnncore.measure import advice, harness, plugin
+from rnncore.measure import fingerprint as machine
 from rnncore.report import hardware
+from rnncore.runfile.journal import Finished
 from rnncore.runfile.machine import differences, grouped, same_machine
+from rnncore.runfile.read import read_run
 from tests.run_files import make_run, run_content
 
 GPU = {"name": "G", "memory_bytes": 80 * 2**30, "compute_capability": "9.0", "count": 1, "driver": "570"}
@@ -91,7 +92,7 @@ def _by_hardware(before: dict[str, Any], now: dict[str, Any], folder: Path, monk
 
 def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     found = Finished(folder / "journal.jsonl", "2026-11-24", before, "c0ffee", None, ())
-    monkeypatch.setattr("rnncore.measure.journal.finished_before", lambda path: found)
+    monkeypatch.setattr("rnncore.runfile.journal.finished_before", lambda path: found)
     monkeypatch.setattr(machine, "fingerprint", lambda threads: now)
     monkeypatch.setattr(plugin, "_threads", lambda config: 2)
     monkeypatch.setattr(harness, "session_of", lambda config: object())

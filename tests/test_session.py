@@ -13,9 +13,9 @@ import torch
 
 from rnncore import __version__
 from rnncore.measure import ceilings
-from rnncore.measure.benchmark import RnnBenchmark
-from rnncore.measure.case import Case
+from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
+from rnncore.runfile.case import Case
 from rnncore.runtimes.catalog import runtime_facts
 
 CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)

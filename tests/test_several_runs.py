@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from rnncore.compare.runs import Run, read_run
 from rnncore.errors import ConfigError
 from rnncore.report.hardware import costs
 from rnncore.report.page import render, write_report
 from rnncore.report.tables import letter, run_names
+from rnncore.runfile.read import Run, read_run
 from tests.run_files import GPU, inference, make_run, run_content
 
 

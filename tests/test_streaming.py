@@ -13,7 +13,7 @@ from rnncore.forecast.scoring import forecast_test_hours
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.runtimes.export import float64_forecast
-from rnncore.runtimes.streaming import STREAMS, open_stream, stream_test_hours
+from rnncore.runtimes.stream import STREAMS, open_stream, stream_test_hours
 
 
 @pytest.mark.parametrize("cell", CELLS)

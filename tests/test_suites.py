@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rnncore.compare.runs import Record, Run, read_run
-from rnncore.forecast.fused import fused_kernels
+from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import write_report
+from rnncore.runfile.read import Record, Run, read_run
 from rnncore.runtimes.native import forward_kernel
 from tests.run_files import FACTS
 
@@ -41,9 +41,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bench import reference_preprocessing
+from bench.article import preprocessing as reference_preprocessing
 from rnncore.forecast.training import ResidentWindows, Trainer
-from rnncore.measure import benchmark, ceilings
+from rnncore.measure import ceilings
+from rnncore.measure import row as benchmark
 from rnncore.runtimes import export
 
 # Real ceilings and warm-up take seconds, and stand in the session without faults.

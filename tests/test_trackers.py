@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from rnncore.compare.runs import Record, Run, read_run
 from rnncore.errors import RunFileError
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
+from rnncore.runfile.read import Record, Run, read_run
 from tests.run_files import benchmark, inference, make_run, run_content
 
 GOLDEN = Path(__file__).parent / "golden"

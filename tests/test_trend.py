@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rnncore.compare.trend import (
+from rnncore.compare.history import (
     CACHE_NAME,
     Commit,
     History,

@@ -21,9 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import Unavailable
-from rnncore.measure import validity
-from rnncore.measure.gpu import Gpu, GpuState
-from rnncore.measure.validity import (
+from rnncore.measure import disturbance as validity
+from rnncore.measure.disturbance import (
     DISTURBED_SHARE,
     DISTURBED_SWITCHES,
     READING_SHARE,
@@ -39,6 +38,7 @@ from rnncore.measure.validity import (
     pressure_s,
     steadiness,
 )
+from rnncore.measure.gpu import Gpu, GpuState
 
 # Only for what never comes.
 DEADLINE_S = 120
@@ -251,9 +251,9 @@ import time
 
 import pytest
 
-from rnncore.measure import validity
-from rnncore.measure.benchmark import RnnBenchmark
-from rnncore.measure.case import Case
+from rnncore.measure import disturbance as validity
+from rnncore.measure.row import RnnBenchmark
+from rnncore.runfile.case import Case
 from rnncore.measure.session import Session
 
 
@@ -362,10 +362,10 @@ def test_facts_tell_the_median_without_disturbed_rounds_and_leave_the_rounds_as_
 MANY_ROUNDS = """
 import itertools, json
 
-from rnncore.measure import validity
+from rnncore.measure import disturbance as validity
 from rnncore.measure.facts import make_writable
 from rnncore.measure.percentiles import percentiles
-from rnncore.measure.validity import RoundWatch, Source, disturbance_facts, steadiness
+from rnncore.measure.disturbance import RoundWatch, Source, disturbance_facts, steadiness
 
 COUNT = 10**6
 

@@ -23,12 +23,12 @@ import numpy.typing as npt
 from rnncore.compare.judge import ERROR_SHARES, FAMILY_ERROR
 from rnncore.compare.looks import LOOKS, TURNS
 from rnncore.compare.ranks import compare_sides
-from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.runfile import record as rules
 from rnncore.runfile.machine import differences
+from rnncore.runfile.read import Run
 
 # Processes per side for which floors are kept.
 KEPT_SIDES = (6, 8, 12, 16, 24, 32, 48, 64, 96)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnncore.compare.ranks import compare_sides, processes_needed
-from rnncore.compare.runs import Record, Run
 from rnncore.compare.thresholds import Bounds, Thresholds
 from rnncore.compare.verdict import MEASURES, Comparison, GroupRatio, Judgement, Measure
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
+from rnncore.runfile.read import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore.compare.runs import Record, Run
 from rnncore.errors import RunFileError
+from rnncore.runfile.read import Record, Run
 
 # A sentence names operations until they explain this part of the change, but no more than so many.
 _EXPLAINED = 0.8

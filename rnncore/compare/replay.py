@@ -21,9 +21,9 @@ from scipy.stats import beta, mannwhitneyu
 
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import LOOKS, Looks, processes_per_side
-from rnncore.compare.runs import Record, Run, read_run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.runfile.read import Record, Run, read_run
 
 SEED = 0
 

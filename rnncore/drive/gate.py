@@ -12,12 +12,12 @@ from rnncore.compare.floors import above_noise, read_noise
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import TURNS, Looks, processes_per_side
 from rnncore.compare.profile import difference, explain
-from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
+from rnncore.runfile.read import Run
 
 
 @dataclass(frozen=True)

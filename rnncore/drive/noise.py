@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rnncore.compare.runs import Run
 from rnncore.drive.process import Suites, run_process
+from rnncore.runfile.read import Run
 
 SEED = 0
 

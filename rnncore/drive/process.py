@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnncore.compare.runs import Run, read_run
 from rnncore.errors import ConfigError, ProcessError, RunFileError
+from rnncore.runfile.read import Run, read_run
 
 # Lines of a failed process's output that its error shows.
 _SHOWN_LINES = 15

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.files import whole_file
 from rnncore.forecast.device import cudnn_precision, synchronize
-from rnncore.forecast.fused import FusedLayers, fused_kernels
 from rnncore.forecast.model import CHECKPOINT_KEY, METADATA_KEY, Forecaster, read_safetensors
 from rnncore.forecast.windows import RowArray, Windows
+from rnncore.kernels.layers import FusedLayers, fused_kernels
 
 logger = logging.getLogger("rnncore.training")
 

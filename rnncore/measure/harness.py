@@ -28,7 +28,7 @@ _PARTS = {
         *("_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
     ),
     "stats.Metadata": ("as_dict", "extra_info", "fullname", "has_error", "iterations", "stats", "update"),
-    "utils": ("get_machine_id", "safe_dumps"),
+    "utils": ("get_machine_id",),
 }
 
 
@@ -87,14 +87,6 @@ def machine_id() -> str:
 
     of_this_machine: Callable[[], str] = get_machine_id
     return of_this_machine()
-
-
-def dumps(content: object, indent: int | None = None) -> str:
-    """Return JSON as pytest-benchmark writes it: what JSON cannot take becomes a text that says so."""
-    from pytest_benchmark.utils import safe_dumps
-
-    as_text: Callable[..., str] = safe_dumps
-    return as_text(content, indent=indent)
 
 
 # ---------------------------------------------------------------------------------------------------- one benchmark

@@ -21,18 +21,18 @@ import pytest
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure import harness
 from rnncore.measure.advice import Here, comparison_advice, note_base, set_aside_volatile
-from rnncore.measure.case import AXES, Case
 from rnncore.measure.facts import make_writable
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
+from rnncore.runfile.case import AXES, Case
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
-    from rnncore.measure.benchmark import RnnBenchmark
     from rnncore.measure.ceilings import Shape
-    from rnncore.measure.journal import Finished
+    from rnncore.measure.row import RnnBenchmark
     from rnncore.measure.session import Outcome
+    from rnncore.runfile.journal import Finished
 
 SCALES = ("gate", "quick", "default", "full")
 
@@ -103,7 +103,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
         metavar="MODULE:FACTORY",
         default=None,
         help="Measure a forecaster of your own too (bench/bench_own_model.py): FACTORY() returns a torch module that takes "
-        "windows (B, 90, 5) and gives forecasts (B, L). See bench/BRING_YOUR_OWN.md.",
+        "windows (B, 90, 5) and gives forecasts (B, L). See docs/bring-your-own.md.",
     )
     group.addoption(
         "--rnn-paired",
@@ -207,7 +207,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "rnn_cases(choose=FUNCTION, only_with=None): parametrize a benchmark over FUNCTION(scale), a list of "
-        "rnncore.measure.case.Case, through the fixture rnn_case; with only_with, where that option is given.",
+        "rnncore.runfile.case.Case, through the fixture rnn_case; with only_with, where that option is given.",
     )
 
 
@@ -278,8 +278,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 def _finished_before(config: pytest.Config) -> "Finished":
     """Return what the session that is resumed had finished; refuse it where the rows would not belong together."""
-    from rnncore.measure.journal import finished_before, newest_journal
-    from rnncore.measure.machine import fingerprint
+    from rnncore.measure.fingerprint import fingerprint
+    from rnncore.runfile.journal import finished_before, newest_journal
     from rnncore.runfile.machine import differences
 
     if harness.session_of(config) is None:
@@ -377,8 +377,8 @@ def _gate_dataset() -> "Dataset":
 
 @pytest.fixture
 def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case, rnn_threads: int) -> "RnnBenchmark":
-    """Time calls of a case: see `rnncore.measure.benchmark.RnnBenchmark`."""
-    from rnncore.measure.benchmark import RnnBenchmark
+    """Time calls of a case: see `rnncore.measure.row.RnnBenchmark`."""
+    from rnncore.measure.row import RnnBenchmark
 
     if not harness.is_own_fixture(benchmark):
         kind = type(benchmark)
@@ -520,7 +520,7 @@ def _first_line(error: BaseException) -> str:
 
 def _begin_measuring(config: pytest.Config, session: Session) -> None:
     """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost."""
-    from rnncore.measure.machine import fingerprint
+    from rnncore.measure.fingerprint import fingerprint
 
     def saved(path: Path | None) -> None:
         session.saved = True
@@ -534,7 +534,7 @@ def _begin_measuring(config: pytest.Config, session: Session) -> None:
 
 def _open_journal(config: pytest.Config, session: Session) -> None:
     """Begin the journal with what a run file says of machine and session."""
-    from rnncore.measure.journal import Journal
+    from rnncore.runfile.journal import Journal
 
     header = {
         **harness.session_header(config),
@@ -554,7 +554,7 @@ def _open_journal(config: pytest.Config, session: Session) -> None:
 
 def _facts(config: pytest.Config) -> dict[str, Any]:
     """Return the `rnncore` block of a run file."""
-    from rnncore.measure.machine import conditions
+    from rnncore.measure.fingerprint import conditions
 
     command = ["pytest", *config.invocation_params.args]
     return {**config.stash[_SESSION].facts(command, config.getoption("rnn_scale")), "conditions": conditions()}
@@ -644,7 +644,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _here(config: pytest.Config) -> Here:
     def fingerprint() -> dict[str, Any]:
-        from rnncore.measure.machine import fingerprint
+        from rnncore.measure.fingerprint import fingerprint
 
         return fingerprint(_threads(config))
 

@@ -15,7 +15,7 @@ from rnncore.forecast.scoring import forecast_panels, forecast_test_hours, score
 from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.training import TRAINING_PRECISION, Progress, Trainer, TrainResult, fit
 from rnncore.forecast.windows import Windows, make_windows
-from rnncore.measure.machine import fingerprint
+from rnncore.measure.fingerprint import fingerprint
 from rnncore.runtimes.catalog import open_runtime
 
 # What the article prints, in seconds of process CPU time on a machine it does not name, and its sMAPE in percent, which

@@ -14,12 +14,12 @@ from rnncore import __version__
 from rnncore.files import write_text
 from rnncore.measure.busy import waiting_facts
 from rnncore.measure.facts import make_writable
-from rnncore.measure.harness import dumps
+from rnncore.runfile.journal import dumps
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
-    from rnncore.measure.journal import Finished, Journal
     from rnncore.measure.memory import ServingMemory
+    from rnncore.runfile.journal import Finished, Journal
 
 Outcome = Literal["error", "out of memory", "timed out"]
 
@@ -259,7 +259,7 @@ class Session:
 
     def _facts(self) -> dict[str, Any]:
         """Return what changes as the session goes on."""
-        from rnncore.measure.validity import steadiness
+        from rnncore.measure.disturbance import steadiness
 
         steady, why = steadiness(self._pulses_s)
         return {

@@ -8,12 +8,12 @@ from typing import Any
 import altair
 import vl_convert
 
-from rnncore.compare.runs import Record, Run
-from rnncore.compare.trend import Trend
+from rnncore.compare.history import Trend
 from rnncore.files import whole_file, write_text
 from rnncore.report.hardware import CaseRatio, case_ratios
 from rnncore.report.learning import curve_of, learners
 from rnncore.report.tables import BASELINE_NAMES, cell_name, how, of_usual_size, time_unit, times, valid
+from rnncore.runfile.read import Record, Run
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rnncore.compare.runs import Record, Run
 from rnncore.report import tables
 from rnncore.report.hardware import CaseRatio, case_ratios
 from rnncore.runfile.machine import same_machine
+from rnncore.runfile.read import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
 SAME_ANSWERS = 1e-4

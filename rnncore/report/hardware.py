@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncore.compare.ranks import compare_rounds
-from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
 from rnncore.report import tables
 from rnncore.runfile.machine import same_machine
+from rnncore.runfile.read import Record, Run
 
 # Of the intervals of ratios.
 ERROR = 0.01

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rnncore.compare.runs import Record
 from rnncore.report import tables
+from rnncore.runfile.read import Record
 
 # The article's GRU and LSTM by the right formula, and round figures around them.
 LEVELS_PCT = (2.0, 1.5, 1.12, 1.08, 1.0, 0.9, 0.85, 0.8, 0.76, 0.7, 0.65)

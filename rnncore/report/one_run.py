@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from rnncore.compare.runs import Record, Run
 from rnncore.report import findings, hardware, learning, scenarios, tables, trust, turns
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
+from rnncore.runfile.read import Record, Run
 from rnncore.runfile.recipes import ARTICLE
 
 # What fills an empty section, by suite.

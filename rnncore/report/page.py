@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnncore.compare.runs import Run, read_run
 from rnncore.errors import RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.charts import Figure, figures, figures_of_several, write_figure
@@ -12,6 +11,7 @@ from rnncore.report.one_run import one_run
 from rnncore.report.results import result_rows, write_results
 from rnncore.report.sections import raw_name
 from rnncore.report.several_runs import several_runs
+from rnncore.runfile.read import Run, read_run
 
 REPORT_NAME = "report.md"
 PAGE_NAME = "index.html"

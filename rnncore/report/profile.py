@@ -13,9 +13,9 @@ from rnncore.compare.profile import (
     profiled_records,
     signed_time,
 )
-from rnncore.compare.runs import Record, Run
 from rnncore.errors import RunFileError
 from rnncore.report.tables import significant
+from rnncore.runfile.read import Record, Run
 
 # Lines to print, and the table under them, its first row the heading.
 TextTable = tuple[str, list[list[str]]]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rnncore.compare.recommend import Choice, Recommendation
+from rnncore.compare.choices import Choice, Recommendation
 from rnncore.report import tables
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 

@@ -5,9 +5,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from rnncore.compare.runs import Record, Run
 from rnncore.files import whole_file
 from rnncore.report.tables import run_names
+from rnncore.runfile.read import Record, Run
 
 _TEXTS = ("phase", "cell", "recipe", "device", "runtime", "precision", "kernel", "bound")
 _COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")

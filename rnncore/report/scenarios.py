@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.compare.runs import Record
 from rnncore.report import tables
+from rnncore.runfile.read import Record
 
 # Of the most windows per second that any batch size gives.
 KNEE_SHARE = 0.9

@@ -3,9 +3,9 @@
 import shlex
 from collections.abc import Mapping
 
-from rnncore.compare.runs import Run
 from rnncore.report import tables
 from rnncore.report.charts import Figure
+from rnncore.runfile.read import Run
 
 
 def raw_name(index: int, runs: int) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from rnncore.compare.judge import Side, judge
-from rnncore.compare.runs import Run
 from rnncore.compare.thresholds import Thresholds
 from rnncore.report import findings, hardware, tables
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
 from rnncore.report.verdicts import judgement_table
+from rnncore.runfile.read import Run
 
 
 def several_runs(runs: list[Run], drawn: Sequence[Figure], title: str, prices: Mapping[str, float]) -> str:

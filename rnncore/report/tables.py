@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
-from rnncore.compare.runs import Record, Run
+from rnncore.runfile.read import Record, Run
 from rnncore.runfile.recipes import ARTICLE, SIZES, model_name, other_sizes
 
 # Of the standard normal distribution, two-sided.

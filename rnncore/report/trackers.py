@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rnncore.compare.runs import Record, Run
 from rnncore.errors import RunFileError
 from rnncore.report.tables import valid
+from rnncore.runfile.read import Record, Run
 
 Kind = Literal["latency", "throughput", "peak-memory", "smape"]
 

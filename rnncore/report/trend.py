@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rnncore.compare.trend import Commit, History, Machine, Step, Trend, steps_of
+from rnncore.compare.history import Commit, History, Machine, Step, Trend, steps_of
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.charts import trend_figures, write_figure

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rnncore.compare.runs import Record, Run
 from rnncore.report.tables import between, bytes_text, markdown_table, significant, time_unit
+from rnncore.runfile.read import Record, Run
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rnncore.compare.pairs import paired_ratio
-from rnncore.compare.runs import Record
 from rnncore.report import tables
+from rnncore.runfile.read import Record
 
 # Of the intervals of ratios.
 ERROR = 0.01

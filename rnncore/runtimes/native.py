@@ -18,10 +18,10 @@ import torch
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
-from rnncore.forecast.compiled import compiled_library
-from rnncore.forecast.laps import PHASES, no_laps, of_given_threads
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels.laps import PHASES, no_laps, of_given_threads
+from rnncore.kernels.library import compiled_library
 from rnncore.runtimes.base import Evidence, Runtime, Source, calls_to_profile, mean_times, shapes_text
 from rnncore.runtimes.phases import phase_ops
 
@@ -305,7 +305,7 @@ def forward_kernel() -> ForwardKernel:
 def _load() -> ForwardKernel | str:
     """Return the kernel, or why there is none."""
     try:
-        kernel = ForwardKernel(compiled_library("rnncore.runtimes", "forward"))
+        kernel = ForwardKernel(compiled_library("forward"))
     except (OSError, Unavailable) as error:
         return str(error)
     return _why_wrong(kernel) or kernel

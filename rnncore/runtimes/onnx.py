@@ -79,7 +79,7 @@ class OnnxRuntime(Runtime):
         self._path = require_onnx_file(source, "ONNX Runtime")
         self._model: Path | bytes = self._path
         if precision == "int8":
-            from rnncore.runtimes.quantized import quantized
+            from rnncore.runtimes.int8 import quantized
 
             self._model = quantized(self._path)
         self._session = self._new_session(self._options())

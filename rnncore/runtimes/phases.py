@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from rnncore.forecast.laps import PHASES, phase_times
 from rnncore.forecast.series import FloatArray
+from rnncore.kernels.laps import PHASES, phase_times
 from rnncore.runtimes.base import COPIES, INPUT_GEMM, OTHER, POINTWISE, RECURRENT_GEMM, WAITING, OpTime
 
 _KINDS = dict(zip(PHASES, (COPIES, INPUT_GEMM, RECURRENT_GEMM, POINTWISE, POINTWISE, OTHER, WAITING, WAITING), strict=True))

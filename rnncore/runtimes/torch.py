@@ -15,10 +15,10 @@ from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
-from rnncore.forecast.fused import timed_passes
-from rnncore.forecast.laps import PHASES
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels.laps import PHASES
+from rnncore.kernels.layers import timed_passes
 from rnncore.runtimes.base import (
     OVERHEAD,
     Evidence,

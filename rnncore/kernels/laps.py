@@ -1,8 +1,10 @@
 """Where the time of a kernel's call goes, by phase: what `laps.h` tells, in Python."""
 
 import numpy as np
+import numpy.typing as npt
 
-from rnncore.forecast.series import FloatArray
+# Seconds and times by thread and phase. Shape (threads, phases, 2).
+Laps = npt.NDArray[np.float64]
 
 # As laps.h has them.
 PHASES = (
@@ -17,17 +19,17 @@ PHASES = (
 )
 
 
-def no_laps(threads: int) -> FloatArray:
+def no_laps(threads: int) -> Laps:
     """Return room for what a kernel tells: seconds and times by thread and phase. Shape (threads, phases, 2)."""
     return np.zeros((threads, len(PHASES), 2))
 
 
-def of_given_threads(laps: FloatArray) -> FloatArray:
+def of_given_threads(laps: Laps) -> Laps:
     """Return the rows of the threads that ran: a system may give fewer than were asked for."""
     return laps[laps[:, :, 1].any(axis=1)]
 
 
-def phase_times(laps: FloatArray) -> list[tuple[str, float, float]]:
+def phase_times(laps: Laps) -> list[tuple[str, float, float]]:
     """Return the phases that ran: name, how often on all threads together, and seconds.
 
     The seconds are the mean of all threads: those of all phases add up to the time of the call.

@@ -13,7 +13,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* As PHASES of rnncore.forecast.laps has them. */
+/* As PHASES of rnncore.kernels.laps has them. */
 enum { LAYOUT, INPUT_PRODUCTS, STATE_PRODUCTS, GATES, DROPOUT, HEAD, BARRIERS, ENDS, PHASES };
 
 typedef struct {

@@ -1,10 +1,10 @@
-"""GRU and LSTM layers for training on a CPU, by kernels of our own: `fused.c`, compiled at first use.
+"""GRU and LSTM layers for training on a CPU, by kernels of our own: `train.c`, compiled at first use.
 
 torch runs a GRU on the CPU as some eleven small operations per hour and layer, each over the whole batch and each a barrier
 for its threads; an LSTM in training is better off, but waits at barriers too. Here each thread takes its windows through all
 hours by itself. The products are those of the BLAS that torch carries.
 
-Needed is what `rnncore.forecast.compiled` needs, and a torch whose library gives out `sgemm_`, as the wheels do. Where one
+Needed is what `rnncore.kernels.library` needs, and a torch whose library gives out `sgemm_`, as the wheels do. Where one
 is missing, `fused_kernels` says which.
 """
 
@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import Unavailable
-from rnncore.forecast.compiled import compiled_library
-from rnncore.forecast.laps import no_laps
-from rnncore.forecast.series import FloatArray
+from rnncore.kernels.laps import Laps, no_laps
+from rnncore.kernels.library import compiled_library
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
 _BLOCK_GATES = 128 * 1024
@@ -73,7 +72,7 @@ def fused_kernels() -> Kernels:
 def _load() -> Kernels | str:
     """Return the kernels, or why there are none."""
     try:
-        kernels = Kernels(compiled_library("rnncore.forecast", "fused"))
+        kernels = Kernels(compiled_library("train"))
     except (OSError, AttributeError, Unavailable) as error:
         return str(error)
     return _why_wrong(kernels) or kernels
@@ -101,16 +100,16 @@ def _why_wrong(kernels: Kernels) -> str | None:
 
 
 # Filled while passes are timed, which is rare.
-_timed_passes: dict[str, list[FloatArray]] | None = None
+_timed_passes: dict[str, list[Laps]] | None = None
 
 
 @contextlib.contextmanager
-def timed_passes() -> Iterator[dict[str, list[FloatArray]]]:
+def timed_passes() -> Iterator[dict[str, list[Laps]]]:
     """Time the phases of all layers' passes meanwhile, inside the kernels.
 
     Yields:
         The laps of each pass in the order in which they ran, by the name that torch's profiler has for it: `FusedLayer`
-        or `FusedLayerBackward`. Shape (threads, phases, 2) each, as `rnncore.forecast.laps` reads them.
+        or `FusedLayerBackward`. Shape (threads, phases, 2) each, as `rnncore.kernels.laps` reads them.
     """
     global _timed_passes
     before, _timed_passes = _timed_passes, {"FusedLayer": [], "FusedLayerBackward": []}

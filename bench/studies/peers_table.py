@@ -1,6 +1,6 @@
 """SMAPE of the article's model after equal wall time of training by each library: ours, the article's loop, and the peers.
 
-    python bench/peers_table.py [--data PATH] [--seconds 60] [--every 8]
+    python bench/studies/peers_table.py [--data PATH] [--seconds 60] [--every 8]
 
 Each training is a fresh process and begins to count with its second step. All are scored on the same tested hours, every
 eighth of each zone: by their own network and their own scaling, from the last 90 hours.
@@ -15,8 +15,8 @@ import warnings
 import numpy as np
 import torch
 
+from bench.article.loop import ReferenceLoop
 from bench.bench_peers import CALENDAR, PEERS, SteppedTraining, hourly_frames
-from bench.reference_loop import ReferenceLoop
 from rnncore.forecast.datasets import open_dataset
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import CELLS, new_forecaster
@@ -24,7 +24,7 @@ from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import smape_pct
 from rnncore.forecast.training import Trainer
 from rnncore.forecast.windows import make_windows
-from rnncore.measure.case import Case
+from rnncore.runfile.case import Case
 
 OURS = ("rnncore", "article")
 SEED, SCORED_TOGETHER = 0, 2048
@@ -44,7 +44,7 @@ def main() -> None:
     print("| library | cell | steps | windows | sMAPE % |\n| --- | --- | --: | --: | --: |", flush=True)
     for cell in CELLS:
         for library in (*OURS, *PEERS):
-            own = [sys.executable, "-m", "bench.peers_table", "--one", library, cell]
+            own = [sys.executable, "-m", "bench.studies.peers_table", "--one", library, cell]
             given = ["--data", options.data, "--seconds", str(options.seconds), "--every", str(options.every)]
             subprocess.run([*own, *given], check=True)
 

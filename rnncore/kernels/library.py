@@ -29,14 +29,13 @@ LEVEL_ENV = "ATEN_CPU_CAPABILITY"
 _LEVELS = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}
 
 
-def compiled_library(package: str, name: str) -> Path:
+def compiled_library(name: str) -> Path:
     """Return the shared library of a C source; the first call on a machine compiles it, in a second or two.
 
     It is kept in the user's cache, for this source, compiler and CPU; where that cannot be written, as long as the process.
 
     Args:
-        package: Where the source lies.
-        name: The source's name, without `.c`.
+        name: Of the source beside this file, without `.c`.
 
     Raises:
         Unavailable: If the system or its compiler cannot do it; says what to do, without the last full stop.
@@ -49,7 +48,7 @@ def compiled_library(package: str, name: str) -> Path:
     if not command or not shutil.which(command[0]):
         where = f"of the name {compiler} (CC)" if compiler else "(gcc or cc)"
         raise Unavailable(f"there is no C compiler {where}. Install GCC, or name another compiler by CC")
-    source = (resources.files(package) / f"{name}.c").read_text(encoding="utf-8").replace(*_laps())
+    source = _source(f"{name}.c").replace('#include "laps.h"\n', _source("laps.h"))
     flags = _flags()
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
     library = _cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
@@ -58,9 +57,9 @@ def compiled_library(package: str, name: str) -> Path:
     return library
 
 
-def _laps() -> tuple[str, str]:
-    """Return the line that asks for the header of all kernels, and the header: they reach the compiler as one text."""
-    return '#include "laps.h"\n', (resources.files(__package__) / "laps.h").read_text(encoding="utf-8")
+def _source(name: str) -> str:
+    """Return a source; it and the header of all kernels reach the compiler as one text."""
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _cache_folder() -> Path:

@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
-from rnncore.measure.harness import dumps, machine_id
 
 FORMAT = 1
 
 # What `recover` copies into the run file as it stands, and the block that the events are added to.
 COPIED_KEYS = ("machine_info", "commit_info", "datetime", "version")
-HEADER_KEYS = (*COPIED_KEYS, "rnncore")
+HEADER_KEYS = (*COPIED_KEYS, "machine_id", "rnncore")
 
 DIED_REASON = "the process ended while this benchmark ran (killed, out of memory or crashed)"
 
@@ -51,7 +50,7 @@ class Journal:
 
         Args:
             folder: Where to; made if missing. `recover` takes its parent for the storage of pytest-benchmark.
-            header: `HEADER_KEYS` as in a run file, and optionally `machine_id`, the folder that run files go to.
+            header: `HEADER_KEYS` as in a run file; `machine_id` is the folder that run files go to.
 
         Raises:
             ValueError: If a key of the header is missing.
@@ -139,8 +138,12 @@ class Recovered:
     failed: tuple[tuple[str, str], ...]
 
 
+def dumps(content: object, indent: int | None = None) -> str:
+    """Return JSON as pytest-benchmark writes it: NaN stays, and what JSON cannot hold becomes a text that says so."""
+    return json.dumps(content, default=lambda value: f"UNSERIALIZABLE[{value!r}]", indent=indent)
+
+
 def _line(content: dict[str, Any]) -> bytes:
-    # As pytest-benchmark writes a run file: what JSON cannot take becomes a text that says so, NaN and Infinity stay.
     return f"{dumps(content)}\n".encode()
 
 
@@ -339,7 +342,7 @@ def _garbled(journal: Path, number: int, why: str) -> RunFileError:
 
 def _next_run_file(storage: Path, header: dict[str, Any]) -> Path:
     """Return the path that pytest-benchmark would have saved to, but for the word after the number."""
-    folder = storage / str(header.get("machine_id") or machine_id())
+    folder = storage / str(header["machine_id"])
     # pytest-benchmark counts on from both.
     taken = [path for place in (storage, folder) for path in place.glob("[0-9][0-9][0-9][0-9]_*.json")]
     number = max((int(path.name[:4]) for path in taken), default=0) + 1

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncore.measure import harness
-from rnncore.measure.case import Case
 from rnncore.measure.facts import json_value
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
+from rnncore.runfile.case import Case
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
@@ -237,7 +237,7 @@ class RnnBenchmark:
             run: The call.
             call_s: About how long it takes.
         """
-        from rnncore.measure.validity import RoundWatch, disturbance_facts, open_sources, pressure_s
+        from rnncore.measure.disturbance import RoundWatch, disturbance_facts, open_sources, pressure_s
 
         sources, missing = open_sources(self._case.device)
         pressure_before_s, began_s = pressure_s(), time.perf_counter()
@@ -291,8 +291,8 @@ class RnnBenchmark:
         self._record_or_why("bound", ceilings.bound(work), unmeasured)
 
     def _record_series(self, rounds_s: list[float]) -> None:
+        from rnncore.measure.disturbance import steadiness
         from rnncore.measure.percentiles import PERCENTILES, percentiles
-        from rnncore.measure.validity import steadiness
 
         self._record_or_why("steady", *steadiness(rounds_s))
         iterations = self._benchmark.stats.iterations

@@ -1,6 +1,6 @@
 """The article's way from files to windows, and a fair comparison with ours.
 
-    python bench/reference_preprocessing.py [--data PATH] [--repeats N]
+    python bench/article/preprocessing.py [--data PATH] [--repeats N]
 
 runs both, each time in a fresh process, in turn, and prints seconds and peak memory. The article's way is written from its
 description: four row-wise applies for the calendar, scikit-learn's MinMaxScaler, and a Python loop that copies every

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rnncore.compare.ranks import Ratio, compare_rounds
-from rnncore.compare.runs import Record, Run
 from rnncore.errors import ConfigError
+from rnncore.runfile.read import Record, Run
 from rnncore.runfile.recipes import SIZES, other_sizes
 
 # Of the interval of best against runner-up.

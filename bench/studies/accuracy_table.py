@@ -1,6 +1,6 @@
 """SMAPE and wall time of the presets: both cells, several seeds, both splits, and the mean of all models' forecasts.
 
-    python bench/accuracy_table.py [--data PATH] [--presets fast best] [--seeds 5] [--splits article date]
+    python bench/studies/accuracy_table.py [--data PATH] [--presets fast best] [--seeds 5] [--splits article date]
 
 Each training is a fresh process, one after another, timed from its start to its score: imports, files, windows, training and
 scoring. Seeds change initial weights and the order of windows. Last come forecasts averaged over all models of a preset.
