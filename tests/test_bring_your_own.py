@@ -16,7 +16,8 @@ from rnncore.compare.choices import Bounds, recommend
 from rnncore.errors import ConfigError
 from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.report.recommendation import recommendation_facts
-from rnncore.runfile.read import Record, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record
 from rnncore.runtimes.own_model import load_own_model
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,13 +59,13 @@ def test_the_page_s_model_is_measured_on_every_runtime_and_right(tmp_path: Path)
     (tmp_path / "my_model.py").write_text(MODEL)
     assert "pytest bench/bench_own_model.py --rnn-model my_model:make_forecaster" in PAGE
     records, _ = _rows(tmp_path, "bench/bench_own_model.py", "--rnn-model", "my_model:make_forecaster")
-    assert {(record.extra["runtime"], record.extra["batch_size"]) for record in records} == {
+    assert {(record.facts["runtime"], record.facts["batch_size"]) for record in records} == {
         (runtime, batch_size) for runtime in ("torch", "onnxruntime") for batch_size in (1, 32)
     }
     for record in records:
         assert record.validity == "valid"
-        assert record.extra["model"] == "my_model:make_forecaster"
-        assert 0 < record.extra["parity_max_abs"] <= 1e-5
+        assert record.facts["model"] == "my_model:make_forecaster"
+        assert 0 < record.facts["parity_max_abs"] <= 1e-5
     for runtime in ("torch", "onnxruntime"):
         code = _recommended(tmp_path / "runs" / "run.json", runtime)
         assert "my_model:make_forecaster" in code
@@ -76,7 +77,7 @@ def test_the_page_s_model_is_measured_on_every_runtime_and_right(tmp_path: Path)
 def _recommended(run_file: Path, runtime: str) -> str:
     """Return the code that is recommended where nothing but a runtime was measured."""
     run = read_run(run_file)
-    records = tuple(record for record in run.records if record.extra["runtime"] == runtime)
+    records = tuple(record for record in run.records if record.facts["runtime"] == runtime)
     return str(recommendation_facts(recommend(replace(run, records=records), Bounds()))["code"])
 
 
@@ -113,7 +114,7 @@ def test_a_runtime_of_another_package_in_a_precision_of_its_own_goes_through_eve
         series.to_csv(data / f"{series.name}.csv")
     which = ["-k", f"gru and fast and ({name} or onnxruntime)", "--rnn-profile"]
     records, _ = _rows(tmp_path, "bench/bench_inference.py", "bench/bench_accuracy.py", *which, data=str(data))
-    ways = {(one.extra["phase"], one.extra["runtime"], one.extra["precision"]) for one in records}
+    ways = {(one.facts["phase"], one.facts["runtime"], one.facts["precision"]) for one in records}
     assert ways == {(phase, *way) for phase in ("infer", "accuracy") for way in ((name, "fp8"), ("onnxruntime", "fp32"))}
     assert {record.validity for record in records} == {"valid"}
     report = _tell_with_every_verb(tmp_path / "runs", profiled=True)
@@ -133,8 +134,8 @@ def test_a_runtime_of_another_package_in_a_precision_of_its_own_goes_through_eve
 def test_the_page_s_runtime_stands_beside_the_others_and_is_right(tmp_path: Path) -> None:
     _install(tmp_path, RUNTIME)
     records, output = _rows(tmp_path, "bench/bench_inference.py", "-k", "numpy")
-    assert {(record.extra["cell"], record.extra["runtime"]) for record in records} == {("gru", "numpy")}
-    assert all(record.validity == "valid" and record.extra["kernel"] == "NumPy GRU" for record in records)
+    assert {(record.facts["cell"], record.facts["runtime"]) for record in records} == {("gru", "numpy")}
+    assert all(record.validity == "valid" and record.facts["kernel"] == "NumPy GRU" for record in records)
     assert "this runtime has no LSTM." in output
 
 

@@ -12,7 +12,8 @@ import pytest
 from rnncore import cli
 from rnncore.compare.profile import OpChange, difference, explain, profile_of, signed_time
 from rnncore.errors import RunFileError
-from rnncore.runfile.read import Record, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record
 from rnncore.runtimes.base import KINDS
 from tests.run_files import inference, make_run, run_content
 

@@ -56,7 +56,7 @@ def test_an_unknown_runtime_keeps_its_name_and_what_it_says_of_itself() -> None:
 
 def test_the_published_run_joins_no_speed_of_one_model_with_the_accuracy_of_another() -> None:
     run = read_run(PUBLISHED)
-    assert {(record.extra["phase"], record.extra["recipe"]) for record in run.records} == {
+    assert {(record.facts["phase"], record.facts["recipe"]) for record in run.records} == {
         *(("infer", "article"), ("paired", "article"), ("train", "article")),
         *(("stream", "article"), ("stream", "fast"), ("accuracy", "fast"), ("data", None)),
     }

@@ -13,7 +13,7 @@ from rnncore.compare.floors import Floor, NoiseRecord, above_noise, floor_at, re
 from rnncore.compare.ranks import compare_sides
 from rnncore.compare.thresholds import Bounds, Thresholds
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 QUIET, NOISY = "bench/a.py::test_quiet[x]", "bench/a.py::test_noisy[x]"
 FINGERPRINT = {"cpu": "Made CPU", "threads": 2, "memory_bytes": 25_000_000_000}

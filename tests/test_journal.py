@@ -196,7 +196,7 @@ def test_a_killed_process_loses_nothing_finished_and_what_it_died_of_is_named(fo
     assert recovered.path.name == "0001_recovered_20261122_181817.json"
     assert (recovered.finished, recovered.failed) == (2, ((HUNG, "died"),))
     run = read_run(recovered.path)
-    assert [record.extra["batch_size"] for record in run.records] == [1, 8]
+    assert [record.facts["batch_size"] for record in run.records] == [1, 8]
     assert run.records[0].rounds_s == tuple(inference("gru", "torch", 1, 0.01)["stats"]["data"])
     assert _content(recovered.path)["rnncore"]["failed"] == [
         {
@@ -287,11 +287,11 @@ def test_floats_come_back_to_the_last_bit_and_what_is_not_json_does_not_lose_a_r
     _measure(journal, entry)
     (record,) = read_run(recover(journal.path).path).records
     assert record.rounds_s == tuple(rounds_s)
-    assert math.isnan(record.extra["nan"])
-    assert (record.extra["inf"], record.extra["least"], record.extra["double"]) == (-math.inf, 5e-324, 0.1)
+    assert math.isnan(record.facts["nan"])
+    assert (record.facts["inf"], record.facts["least"], record.facts["double"]) == (-math.inf, 5e-324, 0.1)
     # As pytest-benchmark saves them.
-    assert record.extra["path"] == f"UNSERIALIZABLE[{Path('a')!r}]"
-    assert record.extra["single"].startswith("UNSERIALIZABLE[")
+    assert record.facts["path"] == f"UNSERIALIZABLE[{Path('a')!r}]"
+    assert record.facts["single"].startswith("UNSERIALIZABLE[")
 
 
 @pytest.mark.parametrize("tail", [b'{"event": "finished", "ent', b"\0\0\0\0\n", b"\xff\xfe{"])

@@ -15,7 +15,8 @@ from rnncore.compare.ranks import compare_sides
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.runfile.read import Run, find_runs, read_run
+from rnncore.runfile.read import find_runs, read_run
+from rnncore.runfile.record import Run
 from tests.run_files import inference, make_run, run_content
 
 NAMES = ("gru", "lstm")

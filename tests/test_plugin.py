@@ -20,7 +20,8 @@ from rnncore.measure import ceilings
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.journal import newest_journal, recover
-from rnncore.runfile.read import Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 from tests.run_files import FACTS
 
 pytest_plugins = ["pytester"]
@@ -639,7 +640,7 @@ def test_a_benchmark_that_fails_after_it_was_timed_without_a_reason_of_its_own_i
 
 def test_a_row_that_is_invalid_does_not_say_that_nothing_was_recorded(ended) -> None:
     for record in ended["run"].records:
-        assert (record.extra["validity"] is None) == ("validity_why" in record.extra), record.short_name
+        assert (record.facts["validity"] is None) == ("validity_why" in record.extra), record.short_name
 
 
 def test_a_session_with_failed_benchmarks_that_ends_in_order_leaves_no_journal(ended) -> None:
@@ -678,7 +679,7 @@ def test_a_case_that_is_timed_out_while_ceilings_are_measured_leaves_the_later_o
     run = read_run(_run_file(project.path))
     assert [outcome for _, outcome, _ in run.failed] == ["timed out"]
     assert len(run.records) == 3
-    assert [record.extra.get("bound_why") for record in run.records] == [None] * 3
+    assert [record.facts.get("bound_why") for record in run.records] == [None] * 3
 
 
 # --------------------------------------------------------------------------------------------------- broken-off runs
@@ -918,7 +919,7 @@ def test_a_process_that_dies_in_a_later_attempt_leaves_no_row_of_an_earlier_one_
     project.runpytest_subprocess(*QUICK, "--reruns=2")
     recovered = recover(newest_journal(project.path / ".benchmarks" / "journal"))
     run = read_run(recovered.path)
-    assert [(record.extra["cell"], record.extra["attempt"]) for record in run.records] == [("gru", 3)]
+    assert [(record.facts["cell"], record.facts["attempt"]) for record in run.records] == [("gru", 3)]
     assert [outcome for _, outcome in recovered.failed] == ["died"]
 
 
@@ -957,8 +958,8 @@ def test_a_fact_that_a_benchmark_wrote_past_record_is_named_in_the_run_file_and_
     project.runpytest_inprocess(*QUICK, "--rnn-device=cpu", "--benchmark-autosave").assert_outcomes(passed=4)
     assert "UNSERIALIZABLE" not in _run_file(project.path).read_text(encoding="utf-8")
     for record in read_run(_run_file(project.path)).records:
-        assert record.extra["smape"] == 1.5
-        assert record.extra["made_why"].startswith("made is of type object, which a run file cannot hold")
+        assert record.facts["smape"] == 1.5
+        assert record.facts["made_why"].startswith("made is of type object, which a run file cannot hold")
 
 
 # ----------------------------------------------------------------------------------------------------------- profiles
@@ -987,7 +988,7 @@ def test_a_profiled_session_tells_where_the_time_went_and_where_the_trace_is(pro
     project.makepyfile(test_mine=PROFILED)
     project.runpytest_inprocess(*QUICK, "--benchmark-autosave", "--rnn-profile").assert_outcomes(passed=2)
     run = read_run(_run_file(project.path))
-    traced, untraced = (record.extra["profile"] for record in run.records)
+    traced, untraced = (record.facts["profile"] for record in run.records)
     for table in (traced, untraced):
         assert table["wall_s"] == 0.005
         assert table["shares_pct"]["pointwise"] == pytest.approx(60)

@@ -39,7 +39,7 @@ def test_a_process_gives_a_run_file_of_the_suites(tree: Path, tmp_path: Path) ->
     process = run_process(tree, Suites(), tmp_path / "out" / "a.json", ["--rnn-delay=50:*test_made*"])
     (record,) = process.run.records
     assert record.fullname.startswith("bench/test_made.py::test_made[gru")
-    assert record.extra["injected_delay_pct"] == 50
+    assert record.facts["injected_delay_pct"] == 50
     assert process.run.session["scale"] == "gate"
     assert process.run.ceilings is None
     assert process.wall_s > 0

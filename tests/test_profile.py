@@ -18,7 +18,7 @@ from rnncore.forecast.training import Implementation, ResidentWindows, TrainConf
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
 from rnncore.report.charts import profile_chart
-from rnncore.runfile.read import Record
+from rnncore.runfile.record import Record
 from rnncore.runtimes.base import (
     COPIES,
     DATA,

@@ -26,8 +26,8 @@ from rnncore.report.results import result_rows
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
 from rnncore.report.verdicts import github_annotations, verdict_json, verdict_junit, verdict_markdown, verdict_tables
-from rnncore.runfile.read import Run, read_run
-from rnncore.runfile.record import ROW
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import ROW, Run
 from tests.run_files import benchmark, inference, make_run, run_content
 
 PUBLISHED = sorted((Path(__file__).parents[1] / "reports/published").glob("*/run.json"))
@@ -275,7 +275,7 @@ def test_a_row_whose_answers_were_not_finite_is_read_and_shown(tmp_path: Path) -
 def test_keys_of_a_user_are_left_alone(tmp_path: Path) -> None:
     row = inference("gru", "torch", 1, 0.1, mine={"a": [math.nan]}, also=True)
     (record,) = read_run(make_run(tmp_path, run_content([row]))).records
-    assert record.extra["also"] is True
+    assert record.facts["also"] is True
 
 
 def test_every_fact_that_a_reader_asks_a_row_for_is_in_the_table() -> None:

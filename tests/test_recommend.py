@@ -11,7 +11,8 @@ from rnncore.cli import app
 from rnncore.compare.choices import Bounds, recommend
 from rnncore.errors import ConfigError
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
-from rnncore.runfile.read import Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 from tests.run_files import ARTICLE, accuracy, benchmark, inference, make_run, run_content
 
 FAST = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24, "features": 37}
@@ -149,7 +150,7 @@ def test_two_recipes_keep_their_own_accuracy(tmp_path: Path) -> None:
     rows = [_inference("gru", "torch", "fp32", 1, _rounds(1e-4)), slow, _score("gru", "torch", "fp32", 0.667), article]
     found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
     assert found.runner_up is not None
-    assert [(one.record.extra["recipe"], one.smape) for one in (found.best, found.runner_up)] == [
+    assert [(one.record.facts["recipe"], one.smape) for one in (found.best, found.runner_up)] == [
         ("fast", 0.667),
         ("article", 1.78),
     ]
@@ -160,7 +161,7 @@ def test_a_model_of_a_sweep_is_not_recommended(tmp_path: Path) -> None:
     swept["fullname"] += "-h32"
     rows = [_inference("gru", "torch", "fp32", 1, _rounds(5e-4), **ARTICLE), swept]
     found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
-    assert (found.best.record.extra["hidden_size"], found.within) == (256, 1)
+    assert (found.best.record.facts["hidden_size"], found.within) == (256, 1)
 
 
 def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
     ]
     rows[1]["fullname"] += "-host"
     found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
-    assert found.best.record.extra["device"] == "cpu"
+    assert found.best.record.facts["device"] == "cpu"
     assert found.runner_up is not None
     assert found.runner_up.record.median_s == pytest.approx(3e-3)
 

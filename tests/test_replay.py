@@ -10,7 +10,7 @@ import pytest
 from rnncore.compare.replay import ASV_ROUNDS, Pool, Rate, Score, read_pool, score_rules
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 from tests.run_files import inference, make_run, run_content
 
 NAMES = ("a.py::test_one", "a.py::test_two")
@@ -88,7 +88,7 @@ def test_calls_too_quick_for_the_delay_are_no_targets() -> None:
 def _with_delay(run: Run, fullname: str, delay_pct: float) -> Run:
     for record in run.records:
         if record.fullname == fullname:
-            record.extra["injected_delay_pct"] = delay_pct
+            record.facts["injected_delay_pct"] = delay_pct
     return run
 
 

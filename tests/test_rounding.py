@@ -11,7 +11,7 @@ from rnncore.compare.verdict import Judgement
 from rnncore.report import hardware, tables, trust
 from rnncore.report.verdicts import ratio_text
 from rnncore.runfile.earlier import completed
-from rnncore.runfile.read import Record
+from rnncore.runfile.record import Record
 from tests.run_files import accuracy, data_path, inference, training
 
 SECONDS = st.floats(1e-7, 2e3)

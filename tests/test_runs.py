@@ -49,7 +49,7 @@ def test_a_record_gives_the_median_of_its_rounds_and_windows_per_second_from_it(
     assert record.windows_per_s == pytest.approx(32 / 0.03)
     assert record.fullname == "bench/bench_infer.py::test_forecast[gru-torch-cpu-fp32-b32]"
     assert record.group == "infer"
-    assert (record.extra["cell"], record.extra["batch_size"]) == ("gru", 32)
+    assert (record.facts["cell"], record.facts["batch_size"]) == ("gru", 32)
 
 
 def test_a_record_is_valid_unless_the_file_says_why_not(tmp_path: Path) -> None:

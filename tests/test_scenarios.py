@@ -7,7 +7,8 @@ import pytest
 
 from rnncore.report.page import write_report
 from rnncore.report.scenarios import fastest_table, scenarios_table, streaming_table
-from rnncore.runfile.read import Record, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record
 from tests.run_files import benchmark, inference, make_run, run_content
 
 SERVER = {"cell": "gru", "batch_size": 32, "p99_bound_s": 0.05, "validity": "valid"}

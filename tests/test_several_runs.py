@@ -10,7 +10,8 @@ from rnncore.errors import ConfigError
 from rnncore.report.hardware import costs
 from rnncore.report.page import render, write_report
 from rnncore.report.tables import letter, run_names
-from rnncore.runfile.read import Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 from tests.run_files import GPU, inference, make_run, run_content
 
 
@@ -96,5 +97,5 @@ def test_what_a_machine_could_not_measure_still_counts_against_it(tmp_path: Path
 def test_costs_are_held_against_each_other_at_batch_sizes_that_both_measured(tmp_path: Path) -> None:
     small, large = inference("gru", "torch", 1, 0.01), inference("gru", "torch", 1024, 0.1)
     runs = [_run(tmp_path / "whole.json", small, large), _run(tmp_path / "part.json", small)]
-    assert [cost.record.extra["batch_size"] for cost in costs(runs, {"A": 1.0, "B": 1.0})] == [1, 1]
-    assert [cost.record.extra["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]
+    assert [cost.record.facts["batch_size"] for cost in costs(runs, {"A": 1.0, "B": 1.0})] == [1, 1]
+    assert [cost.record.facts["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]

@@ -12,7 +12,8 @@ import pytest
 
 from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import write_report
-from rnncore.runfile.read import Record, Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record, Run
 from rnncore.runtimes.native import forward_kernel
 from tests.run_files import FACTS
 
@@ -126,16 +127,16 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_row_of_every_suite_is_valid(honest: Run) -> None:
     if len(honest.records) < len(HONEST):
         _need_kernels()
-    assert {record.fullname: record.extra["validity"] for record in honest.records} == dict.fromkeys(HONEST, "valid")
+    assert {record.fullname: record.facts["validity"] for record in honest.records} == dict.fromkeys(HONEST, "valid")
 
 
 def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run) -> None:
     for record in honest.records:
         for key in FACTS:
             assert key in record.extra, f"{record.short_name} is silent on {key}"
-            unknown = record.extra[key] is None or record.extra[key] is False
-            assert unknown == bool(record.extra.get(f"{key}_why")), f"{key} of {record.short_name}"
-            assert record.extra.get(f"{key}_why") != "the benchmark did not record it", f"{key} of {record.short_name}"
+            unknown = record.facts[key] is None or record.facts[key] is False
+            assert unknown == bool(record.facts.get(f"{key}_why")), f"{key} of {record.short_name}"
+            assert record.facts.get(f"{key}_why") != "the benchmark did not record it", f"{key} of {record.short_name}"
 
 
 @pytest.mark.parametrize(
@@ -220,9 +221,9 @@ def test_rows_tell_the_memory_of_a_process_that_only_serves_the_same_for_the_sam
 
 def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_carried(honest: Run) -> None:
     record = _record(honest, STREAM)
-    assert record.extra["window_call_s"] > 0
-    assert record.extra["smape"] != record.extra["smape_by_windows"]
-    assert record.extra["smape"] == pytest.approx(record.extra["smape_by_windows"], rel=0.5)
+    assert record.facts["window_call_s"] > 0
+    assert record.facts["smape"] != record.facts["smape_by_windows"]
+    assert record.facts["smape"] == pytest.approx(record.facts["smape_by_windows"], rel=0.5)
 
 
 def test_rows_in_turn_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
@@ -236,12 +237,12 @@ def test_rows_in_turn_have_as_many_rounds_and_a_table_of_their_own(honest: Run, 
 
 def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(honest: Run) -> None:
     record = _record(honest, SERVE)
-    probes = record.extra["probes"]
+    probes = record.facts["probes"]
     in_time = [probe["rate_per_s"] for probe in probes if probe["in_time"]]
-    assert record.extra["served_per_s"] == max(in_time)
-    assert record.extra["p99_bound_s"] == 1.0
+    assert record.facts["served_per_s"] == max(in_time)
+    assert record.facts["p99_bound_s"] == 1.0
     # Two seconds of them, or as many as a p99 needs.
-    assert len(record.rounds_s) == max(662, round(2 * record.extra["served_per_s"]))
+    assert len(record.rounds_s) == max(662, round(2 * record.facts["served_per_s"]))
 
 
 # ------------------------------------------------------------------------------------------------------ planted faults
@@ -276,7 +277,7 @@ def test_a_wrong_answer_stays_in_the_run_with_its_time_and_why_it_is_wrong(fulln
     record = _record(planted["run"], fullname)
     assert record.validity.startswith(why)
     assert record.median_s > 0
-    assert record.extra["windows_per_s"] > 0
+    assert record.facts["windows_per_s"] > 0
 
 
 def test_a_row_without_a_fault_beside_wrong_ones_stays_valid(planted) -> None:

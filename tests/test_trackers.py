@@ -12,7 +12,8 @@ from jsonschema import Draft7Validator
 
 from rnncore.errors import RunFileError
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
-from rnncore.runfile.read import Record, Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record, Run
 from tests.run_files import benchmark, inference, make_run, run_content
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from rnncore.compare.ranks import Ratio, compare_rounds
 from rnncore.errors import ConfigError
-from rnncore.runfile.read import Record, Run
-from rnncore.runfile.recipes import SIZES, other_sizes
+from rnncore.runfile.recipes import SIZES
+from rnncore.runfile.record import Record, Run
 
 # Of the interval of best against runner-up.
 ERROR = 0.01
@@ -115,11 +115,11 @@ def _choices(run: Run) -> list[Choice]:
     Models of a sweep are left out: no recipe trains them.
     """
     rows = [record for record in run.phase("infer") if record.validity == "valid" and not _is_swept(record)]
-    smapes = {_way(record): float(record.extra["smape"]) for record in run.phase("accuracy") if record.validity == "valid"}
+    smapes = {_way(record): float(record.smape) for record in run.phase("accuracy") if record.validity == "valid"}
     most_accurate = min(smapes.values(), default=0.0)
     found = []
     for record in rows:
-        if record.extra["device"] == "cuda" and record.extra.get("clock") != "host to host":
+        if record.device == "cuda" and record.clock != "host to host":
             continue
         smape = smapes.get(_way(record))
         found.append(Choice(record, *_latency(record), smape, None if smape is None else smape - most_accurate))
@@ -127,21 +127,21 @@ def _choices(run: Run) -> list[Choice]:
 
 
 def _way(record: Record) -> tuple[Any, ...]:
-    return tuple(record.extra.get(axis) for axis in _ONE_WAY)
+    return record.axes(_ONE_WAY)
 
 
 def _is_swept(record: Record) -> bool:
-    return bool(record.extra["recipe"] and other_sizes(record.extra))
+    return bool(record.recipe) and not record.is_own_size
 
 
 def _latency(record: Record) -> tuple[float, Statistic]:
-    p90 = (record.extra.get("percentiles") or {}).get("p90")
+    p90 = (record.percentiles or {}).get("p90")
     return (float(p90["s"]), "p90") if p90 else (record.median_s, "median")
 
 
 def _is_asked(record: Record, bounds: Bounds) -> bool:
-    asked = {"batch_size": bounds.batch_size, "cell": bounds.cell, "device": bounds.device}
-    return all(value is None or record.extra[axis] == value for axis, value in asked.items())
+    asked = ((bounds.batch_size, record.batch_size), (bounds.cell, record.cell), (bounds.device, record.device))
+    return all(wanted in (None, has) for wanted, has in asked)
 
 
 def _breaks(choice: Choice, bounds: Bounds) -> str | None:
@@ -161,7 +161,7 @@ def _lead(best: Record, other: Record) -> Ratio:
 
 
 def _per_window_s(record: Record) -> list[float]:
-    return [seconds / float(record.extra["windows"]) for seconds in record.rounds_s]
+    return [seconds / float(record.windows) for seconds in record.rounds_s]
 
 
 def _asked_text(bounds: Bounds) -> str:
@@ -172,12 +172,12 @@ def _asked_text(bounds: Bounds) -> str:
 
 
 def _measured_text(choices: Sequence[Choice]) -> str:
-    values = {axis: sorted({choice.record.extra[axis] for choice in choices}) for axis in ("cell", "device", "batch_size")}
+    records = [choice.record for choice in choices]
+    cells, devices = sorted({record.cell for record in records}), sorted({record.device for record in records})
     if not choices:
         return "nothing; run 'pytest bench/ --benchmark-autosave'"
-    return (
-        f"{', '.join(values['cell'])} on {', '.join(values['device'])} at batch {', '.join(map(str, values['batch_size']))}"
-    )
+    batch_sizes = sorted({record.batch_size for record in records})
+    return f"{', '.join(cells)} on {', '.join(devices)} at batch {', '.join(map(str, batch_sizes))}"
 
 
 def _nearest_text(choices: Sequence[Choice], bounds: Bounds) -> str:

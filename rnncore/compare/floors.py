@@ -26,9 +26,10 @@ from rnncore.compare.ranks import compare_sides
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
-from rnncore.runfile import record as rules
+from rnncore.runfile.checks import words
 from rnncore.runfile.machine import differences
-from rnncore.runfile.read import Run
+from rnncore.runfile.record import Run
+from rnncore.runfile.schema import NOISE
 
 # Processes per side for which floors are kept.
 KEPT_SIDES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -165,8 +166,8 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
 def _read_record(path: Path) -> NoiseRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        for fault in rules.NOISE("", content):
-            raise ValueError(rules.words(fault))
+        for fault in NOISE("", content):
+            raise ValueError(words(fault))
         floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
         return NoiseRecord(**{**content, "floors": floors})
     except (OSError, ValueError, TypeError) as error:

@@ -29,7 +29,7 @@ from scipy.special import stdtrit
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
-from rnncore.runfile.record import machine_facts
+from rnncore.runfile.schema import machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
 

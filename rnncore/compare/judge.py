@@ -19,7 +19,7 @@ from rnncore.compare.thresholds import Bounds, Thresholds
 from rnncore.compare.verdict import MEASURES, Comparison, GroupRatio, Judgement, Measure
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01
@@ -156,14 +156,14 @@ def _values(side: Side, fullname: str, measure: Measure) -> list[float]:
 
 
 def _memory_bytes(record: Record) -> Any:
-    of_device = record.extra.get("peak_device_bytes")
+    of_device = record.peak_device_bytes
     return record.process_bytes if of_device is None else of_device
 
 
 _VALUE_OF: dict[Measure, Callable[[Record], Any]] = {
     "time": lambda record: min(record.rounds_s),
     "memory": _memory_bytes,
-    "smape": lambda record: record.extra.get("smape"),
+    "smape": lambda record: record.smape,
 }
 
 
@@ -333,7 +333,7 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
 
 
 def _delay(record: Record) -> Any:
-    return record.extra.get("injected_delay_pct")
+    return record.injected_delay_pct
 
 
 def _in_turn(base: Side, head: Side) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncore.errors import RunFileError
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # A sentence names operations until they explain this part of the change, but no more than so many.
 _EXPLAINED = 0.8
@@ -61,7 +61,7 @@ def profile_of(record: Record) -> dict[str, Any]:
     Raises:
         RunFileError: If it has none.
     """
-    profile: dict[str, Any] | None = record.extra.get("profile")
+    profile: dict[str, Any] | None = record.profile
     if profile is None:
         raise RunFileError(
             f"{record.fullname} has no profile. Measure it with 'pytest bench/ --benchmark-autosave --rnn-profile'."
@@ -75,7 +75,7 @@ def profiled_records(run: Run) -> list[Record]:
     Raises:
         RunFileError: If there is none.
     """
-    records = [record for record in run.records if record.extra.get("profile")]
+    records = [record for record in run.records if record.profile]
     if not records:
         raise RunFileError(
             f"{run.path}: holds no profiles. Make a run that has them with "

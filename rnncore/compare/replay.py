@@ -23,7 +23,8 @@ from rnncore.compare.judge import Side
 from rnncore.compare.looks import LOOKS, Looks, processes_per_side
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.runfile.read import Record, Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record, Run
 
 SEED = 0
 
@@ -157,7 +158,7 @@ def _delay_pct(run: Run) -> float:
 
 
 def _delay_of(record: Record) -> float:
-    return float(record.extra.get("injected_delay_pct") or 0.0)
+    return float(record.injected_delay_pct or 0.0)
 
 
 def score_rules(

@@ -17,7 +17,7 @@ from rnncore.compare.verdict import Comparison
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
-from rnncore.runfile.read import Run
+from rnncore.runfile.record import Run
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Sui
     grown = {
         name: explain(difference(base[name], head[name]))
         for name in slower & base.keys() & head.keys()
-        if base[name].extra.get("profile") and head[name].extra.get("profile")
+        if base[name].profile and head[name].profile
     }
     return replace(
         comparison,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnncore.drive.process import Suites, run_process
-from rnncore.runfile.read import Run
+from rnncore.runfile.record import Run
 
 SEED = 0
 

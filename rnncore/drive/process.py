@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnncore.errors import ConfigError, ProcessError, RunFileError
-from rnncore.runfile.read import Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 
 # Lines of a failed process's output that its error shows.
 _SHOWN_LINES = 15

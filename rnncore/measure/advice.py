@@ -16,7 +16,7 @@ import pytest
 
 from rnncore.measure import harness
 from rnncore.runfile.machine import differences as facts_that_differ
-from rnncore.runfile.record import machine_facts
+from rnncore.runfile.schema import machine_facts
 
 # Why a benchmark has no time, by pytest's own words for how a test ended.
 CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", "error": "failed", "passed": "not timed"}

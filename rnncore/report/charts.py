@@ -13,7 +13,7 @@ from rnncore.files import whole_file, write_text
 from rnncore.report.hardware import CaseRatio, case_ratios
 from rnncore.report.learning import curve_of, learners
 from rnncore.report.tables import BASELINE_NAMES, cell_name, how, of_usual_size, time_unit, times, valid
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
@@ -65,15 +65,15 @@ def figures(run: Run) -> list[Figure]:
     """Return the figures of a run that it has something to draw for."""
     infer, accuracy = valid(run.phase("infer")), valid(run.phase("accuracy"))
     # Rows in turn are the same work as those of the inference suite, at the same places.
-    measured = [record for record in valid(run.records) if record.extra["phase"] != "paired"]
-    rooflines = [record for record in measured if _is_positive(record.extra, "gflop_per_s", "flops_per_byte")]
+    measured = [record for record in valid(run.records) if record.phase != "paired"]
+    rooflines = [record for record in measured if record.gflop_per_s and record.flops_per_byte]
     # A swept size or thread count is a point of its own, not one of a line.
     usual = of_usual_size(infer) or infer
-    smallest = min((int(record.extra["batch_size"]) for record in infer), default=0)
-    single = [record for record in infer if record.extra["batch_size"] == smallest]
+    smallest = min((int(record.batch_size) for record in infer), default=0)
+    single = [record for record in infer if record.batch_size == smallest]
     panels = _joined_panels(accuracy)
     learned = learners(accuracy)
-    profiled = [record for record in valid(run.records) if (record.extra.get("profile") or {}).get("shares_pct")]
+    profiled = [record for record in valid(run.records) if (record.profile or {}).get("shares_pct")]
     made: list[tuple[str, str, Sequence[Any], Callable[[], Chart]]] = [
         ("throughput", "Windows per second by batch size, cell and runtime", infer, lambda: throughput_chart(usual, run)),
         ("latency", f"Times of single calls at batch {smallest:,}, by row", single, lambda: latency_chart(single)),
@@ -186,7 +186,7 @@ def _drawn_baselines(record: Record, worst_smape: float) -> list[dict[str, Any]]
     """Return the baselines that do not squeeze the models together."""
     return [
         {"name": BASELINE_NAMES.get(name, name), "smape": float(smape)}
-        for name, smape in record.extra["baselines_smape"].items()
+        for name, smape in record.baselines_smape.items()
         if float(smape) <= SHOWN_BASELINES * worst_smape
     ]
 
@@ -195,7 +195,7 @@ def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
     """Return the panels of all cells zone by zone; of a cell that several runtimes scored, the first."""
     by_zone: dict[str, dict[str, Any]] = {}
     for record in records:
-        for panel in record.extra.get("panels") or ():
+        for panel in record.panels or ():
             joined = by_zone.setdefault(panel["zone"], {**panel, "forecast_mw": {}})
             if panel["hours"] == joined["hours"]:
                 for name, forecast_mw in panel["forecast_mw"].items():
@@ -212,7 +212,7 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
     """
     values = [
         {
-            "batch": int(record.extra["batch_size"]),
+            "batch": int(record.batch_size),
             "windows_per_s": record.windows_per_s,
             "runtime": how(record),
             "model": cell_name(record),
@@ -260,13 +260,12 @@ def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
 
 
 def _flops_per_window(record: Record) -> float | None:
-    rate = record.extra.get("gflop_per_s")
-    return None if not _is_positive(record.extra, "gflop_per_s") else float(rate or 0) * 1e9 / record.windows_per_s
+    return record.gflop_per_s * 1e9 / record.windows_per_s if record.gflop_per_s else None
 
 
 def _gemm_per_s(run: Run, record: Record) -> float | None:
     for entry in (run.ceilings or {}).get("gemm", ()):
-        if all(entry[axis] == record.extra[axis] for axis in ("device", "precision")) and entry["per_s"]:
+        if (entry["device"], entry["precision"]) == (record.device, record.precision) and entry["per_s"]:
             return float(entry["per_s"])
     return None
 
@@ -287,7 +286,7 @@ def latency_chart(records: list[Record]) -> Chart:
     marks = [
         {"row": name, "ms": 1e3 * float(found["s"]), "what": what}
         for name, record in zip(names, fastest, strict=True)
-        for what, found in (record.extra.get("percentiles") or {}).items()
+        for what, found in (record.percentiles or {}).items()
         if isinstance(found, dict)
     ]
     y = altair.Y("row:N", sort=names, title=None, axis=altair.Axis(labelLimit=260))
@@ -313,17 +312,17 @@ def accuracy_chart(records: list[Record]) -> Chart:
     Args:
         records: Records of the phase `accuracy`.
     """
-    front = pareto_front([(record.windows_per_s, float(record.extra["smape"])) for record in records])
+    front = pareto_front([(record.windows_per_s, float(record.smape)) for record in records])
     values = [
         {
             "row": f"{cell_name(record)}, {how(record)}",
             "windows_per_s": record.windows_per_s,
-            "smape": float(record.extra["smape"]),
+            "smape": float(record.smape),
             "front": index in front,
         }
         for index, record in enumerate(records)
     ]
-    worst = max(float(record.extra["smape"]) for record in records)
+    worst = max(float(record.smape) for record in records)
     lines = _drawn_baselines(records[0], worst)
     points = (
         altair.Chart(altair.InlineData(values))
@@ -375,7 +374,7 @@ def profile_chart(records: list[Record]) -> Chart:
     values = [
         {"row": record.short_name, "kind": kind, "pct": float(pct), "place": place}
         for record in records[:SHOWN_ROWS]
-        for place, (kind, pct) in enumerate(record.extra["profile"]["shares_pct"].items())
+        for place, (kind, pct) in enumerate(record.profile["shares_pct"].items())
     ]
     bars: Chart = (
         altair.Chart(altair.InlineData(values))
@@ -406,19 +405,19 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     values = [
         {
             "row": record.short_name,
-            "flops_per_byte": float(record.extra["flops_per_byte"]),
-            "gflop_per_s": float(record.extra["gflop_per_s"]),
+            "flops_per_byte": float(record.flops_per_byte),
+            "gflop_per_s": float(record.gflop_per_s),
             "model": cell_name(record),
-            "phase": str(record.extra["phase"]),
+            "phase": str(record.phase),
         }
         for record in records
     ]
-    intensities = [float(record.extra["flops_per_byte"]) for record in records]
+    intensities = [float(record.flops_per_byte) for record in records]
     low, high = min(intensities), max(intensities)
     x = altair.X("flops_per_byte:Q", scale=altair.Scale(type="log", nice=False), title="Operations per byte")
     y = altair.Y("gflop_per_s:Q", scale=altair.Scale(type="log", nice=False), title="GFLOP/s")
     layers: list[Any] = []
-    measured = {(record.extra["device"], record.extra["precision"]) for record in records}
+    measured = {(record.device, record.precision) for record in records}
     if roofs := _roofs(run, measured, low / 2, high * 2):
         names = list(dict.fromkeys(one["roof"] for one in roofs))
         roof = altair.Chart(altair.InlineData(roofs)).mark_line(color=QUIET, strokeDash=[2, 3])
@@ -462,11 +461,6 @@ def _evenly(values: list[float], most: int) -> list[float]:
     if len(values) <= most:
         return values
     return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
-
-
-def _is_positive(facts: dict[str, Any], *names: str) -> bool:
-    values = [facts.get(name) for name in names]
-    return all(isinstance(value, int | float) and value > 0 for value in values)
 
 
 def forecast_panel(panels: list[dict[str, Any]]) -> Chart:

@@ -9,7 +9,7 @@ from itertools import groupby
 from rnncore.report import tables
 from rnncore.report.hardware import CaseRatio, case_ratios
 from rnncore.runfile.machine import same_machine
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
 SAME_ANSWERS = 1e-4
@@ -46,14 +46,14 @@ def sentences(run: Run) -> list[str]:
     if train := tables.valid(run.phase("train")):
         fastest = max(train, key=lambda record: record.windows_per_s)
         found.append(
-            f"**{tables.cell_name(fastest)}** trains fastest: {_rate(fastest)} at batch {fastest.extra['batch_size']:,} in "
+            f"**{tables.cell_name(fastest)}** trains fastest: {_rate(fastest)} at batch {fastest.batch_size:,} in "
             f"{tables.how(fastest)}."
         )
     if accuracy := tables.valid(run.phase("accuracy")):
-        best = min(accuracy, key=lambda record: float(record.extra["smape"]))
-        name, smape = min(best.extra["baselines_smape"].items(), key=lambda item: float(item[1]))
+        best = min(accuracy, key=lambda record: float(record.smape))
+        name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
         found.append(
-            f"Most accurate: **{tables.cell_name(best)}**, sMAPE {best.extra['smape']:.3f} %; "
+            f"Most accurate: **{tables.cell_name(best)}**, sMAPE {best.smape:.3f} %; "
             f"the best baseline, {tables.BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
         )
         found.append(_effect_of_runtimes(accuracy))
@@ -86,7 +86,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
     asked = recipe, batch_size
     rows_of = {
-        name: [one for one in tables.valid(run.phase("infer")) if (one.extra["recipe"], one.extra["batch_size"]) == asked]
+        name: [one for one in tables.valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
         for run, name in zip(runs, tables.lettered_names(runs), strict=True)
     }
     with_rows = [run for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
@@ -114,7 +114,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
 
 def _tried(run: Run, record: Record) -> bool:
     """Say whether a run measured a row of another, or tells why it could not: what it was not asked for, it lacks."""
-    if record.extra["device"] == "cuda" and not run.fingerprint.get("gpu"):
+    if record.device == "cuda" and not run.fingerprint.get("gpu"):
         return True
     return record.fullname in _asked_for(run)
 
@@ -156,11 +156,11 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
 
 def _effect_of_runtimes(accuracy: Sequence[Record]) -> str:
     """Say what the runtimes and precisions cost in accuracy, against PyTorch in fp32."""
-    known = [one for one in accuracy if isinstance(one.extra.get("smape_torch_fp32"), float)]
+    known = [one for one in accuracy if isinstance(one.smape_torch_fp32, float)]
     if not known:
         return "What a runtime costs in accuracy was not measured: the rows lack PyTorch's sMAPE."
-    worst = max(known, key=lambda one: abs(one.extra["smape"] - one.extra["smape_torch_fp32"]))
-    change = float(worst.extra["smape"] - worst.extra["smape_torch_fp32"])
+    worst = max(known, key=lambda one: abs(one.smape - one.smape_torch_fp32))
+    change = float(worst.smape - worst.smape_torch_fp32)
     if abs(change) < SAME_SMAPE:
         return "No runtime changes the sMAPE of a model in its third decimal."
     return f"A runtime changes the sMAPE by {change:+.3f} at most: {tables.cell_name(worst)} in {tables.how(worst)}."
@@ -188,8 +188,8 @@ def _brief(reason: str) -> str:
 def choices(run: Run) -> list[Choice]:
     """Return the best choice for each goal that something was measured for."""
     infer = tables.valid(run.phase("infer"))
-    smallest = min((int(record.extra["batch_size"]) for record in infer), default=0)
-    latency = [record for record in infer if record.extra["batch_size"] == smallest]
+    smallest = min((int(record.batch_size) for record in infer), default=0)
+    latency = [record for record in infer if record.batch_size == smallest]
     scale, unit = tables.time_unit([record.median_s for record in latency] or [1.0])
     found = [
         _choice(
@@ -208,8 +208,8 @@ def choices(run: Run) -> list[Choice]:
         _choice(
             "Best accuracy",
             tables.valid(run.phase("accuracy")),
-            lambda one: float(one.extra["smape"]),
-            lambda one: f"sMAPE {one.extra['smape']:.3f} %",
+            lambda one: float(one.smape),
+            lambda one: f"sMAPE {one.smape:.3f} %",
         ),
         _choice("Fastest training", tables.valid(run.phase("train")), lambda one: -one.windows_per_s, _rate),
     ]
@@ -220,7 +220,7 @@ def by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
     """Return records by batch size, smallest first."""
 
     def batch_size(record: Record) -> int:
-        return int(record.extra["batch_size"])
+        return int(record.batch_size)
 
     return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
 
@@ -236,8 +236,8 @@ def _choice(
 
 
 def _name(record: Record) -> str:
-    batch_size = record.extra.get("batch_size")
-    batch = f", batch {batch_size:,}" if isinstance(batch_size, int) and record.extra["phase"] != "accuracy" else ""
+    batch_size = record.batch_size
+    batch = f", batch {batch_size:,}" if isinstance(batch_size, int) and record.phase != "accuracy" else ""
     return f"{tables.cell_name(record)} in {tables.how(record)}{batch}"
 
 
@@ -247,7 +247,7 @@ def _rate(record: Record) -> str:
 
 def _memory(record: Record) -> str:
     """Say what a process needs that only serves this, and how much of it is the model's."""
-    share = tables.bytes_text(record.extra.get("model_rss_bytes"))
+    share = tables.bytes_text(record.model_rss_bytes)
     return f"{tables.bytes_text(record.process_bytes)}, {share} of it the model's"
 
 
@@ -259,7 +259,7 @@ def _recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
 def _fastest(records: list[Record], of_recipe: str) -> str:
     """Say which is the fastest of one recipe and batch size, by how much, and whether its answers are right."""
     best, *others = sorted(records, key=lambda record: record.median_s)
-    batch_size = int(best.extra["batch_size"])
+    batch_size = int(best.batch_size)
     scale, unit = tables.time_unit([best.median_s])
     sentence = (
         f"For {_batch_words(batch_size)}{of_recipe}, **{tables.cell_name(best)} in {tables.how(best)}** is fastest: "
@@ -283,7 +283,7 @@ def _batch_words(batch_size: int) -> str:
 
 
 def _answers(record: Record) -> str:
-    error = record.extra.get("parity_max_abs")
+    error = record.parity_max_abs
     if not isinstance(error, float):
         return ""
     return f"; its answers lie within {error:.0e} of float64" if error <= SAME_ANSWERS else f"; they are off by {error:.0e}"

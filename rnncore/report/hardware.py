@@ -10,7 +10,7 @@ from rnncore.compare.ranks import compare_rounds
 from rnncore.errors import ConfigError
 from rnncore.report import tables
 from rnncore.runfile.machine import same_machine
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # Of the intervals of ratios.
 ERROR = 0.01
@@ -131,13 +131,13 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
     for run_name, of_run, of_sizes in zip(tables.lettered_names(runs), names, records, strict=True):
         price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
         for record in _quickest_by_choice(of_sizes):
-            joules = record.extra.get("joules_per_1000")
+            joules = record.joules_per_1000
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
                     run=run_name,
-                    choice=f"{_choice(record)}, batch {record.extra['batch_size']:,}",
+                    choice=f"{_choice(record)}, batch {record.batch_size:,}",
                     record=record,
                     price_per_hour=price_per_hour,
                     price=None if price_per_hour is None else _price_of_forecasts(price_per_hour, record),
@@ -167,14 +167,11 @@ def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[R
     for records in records_of_runs:
         of_run: dict[str, set[int]] = {}
         for record in records:
-            of_run.setdefault(_choice(record), set()).add(record.extra["batch_size"])
+            of_run.setdefault(_choice(record), set()).add(record.batch_size)
         for choice, found in of_run.items():
             sizes.setdefault(choice, []).append(found)
     common = {choice: set.intersection(*found) or set.union(*found) for choice, found in sizes.items()}
-    return [
-        [record for record in records if record.extra["batch_size"] in common[_choice(record)]]
-        for records in records_of_runs
-    ]
+    return [[record for record in records if record.batch_size in common[_choice(record)]] for records in records_of_runs]
 
 
 def _price_of_forecasts(price_per_hour: float, record: Record) -> float:
@@ -232,9 +229,9 @@ def _why(first: Run, run: Run, before: Record, now: Record) -> str:
         rates = [_rate(one, record, kind) for one, record in ((first, before), (run, now))]
         if rates[0] and rates[1]:
             known.append(f"{what} {tables.times(rates[0] / rates[1])}")
-    held = _WAITS.get(str(now.extra.get("bound")))
+    held = _WAITS.get(str(now.bound))
     if held:
-        joined = ", but" if now.extra.get("bound") == "latency" and known else ";"
+        joined = ", but" if now.bound == "latency" and known else ";"
         return f"{'; '.join(known)}{joined} {held}" if known else held
     return "; ".join(known) or "–"
 
@@ -242,6 +239,6 @@ def _why(first: Run, run: Run, before: Record, now: Record) -> str:
 def _rate(run: Run, record: Record, kind: str) -> float | None:
     entries: Sequence[dict[str, Any]] = (run.ceilings or {}).get(kind, ())
     for entry in entries:
-        if entry["device"] == record.extra["device"] and (kind != "gemm" or entry["precision"] == record.extra["precision"]):
+        if entry["device"] == record.device and (kind != "gemm" or entry["precision"] == record.precision):
             return None if not entry["per_s"] else float(entry["per_s"])
     return None

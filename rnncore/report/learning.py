@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rnncore.report import tables
-from rnncore.runfile.read import Record
+from rnncore.runfile.record import Record
 
 # The article's GRU and LSTM by the right formula, and round figures around them.
 LEVELS_PCT = (2.0, 1.5, 1.12, 1.08, 1.0, 0.9, 0.85, 0.8, 0.76, 0.7, 0.65)
@@ -27,7 +27,7 @@ def learners(records: Iterable[Record]) -> list[Record]:
 
 def curve_of(record: Record) -> list[dict[str, Any]]:
     """Return the points of a record's training: `step`, `seconds`, `loss` and `score`, the sMAPE in percent."""
-    return list(record.extra["training"].get("curve") or ())
+    return list(record.training.get("curve") or ())
 
 
 def seconds_to(record: Record, smape_pct: float) -> float | None:
@@ -66,7 +66,7 @@ def time_to_target_table(records: Sequence[Record]) -> str:
 def _levels(records: Sequence[Record]) -> list[tuple[str, float]]:
     """Return names and sMAPE of the levels worth a column, the easiest first."""
     levels = {f"{level:g} %": level for level in LEVELS_PCT}
-    for name, smape_pct in records[0].extra["baselines_smape"].items():
+    for name, smape_pct in records[0].baselines_smape.items():
         if name in LEVEL_BASELINES:
             levels[f"{LEVEL_BASELINES[name]} {float(smape_pct):.3f} %"] = float(smape_pct)
     ordered = sorted(levels.items(), key=lambda level: -level[1])

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from rnncore.report import findings, hardware, learning, scenarios, tables, trust, turns
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
-from rnncore.runfile.read import Record, Run
 from rnncore.runfile.recipes import ARTICLE
+from rnncore.runfile.record import Record, Run
 
 # What fills an empty section, by suite.
 _NOTHING = "No valid row of `{suite}` is in this run{why}.\n"
@@ -90,7 +90,7 @@ def _throughput(run: Run, by_name: Mapping[str, Figure], prices: Mapping[str, fl
 
 def _latency(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
     infer, serve, stream = (tables.valid(run.phase(phase)) for phase in ("infer", "serve", "stream"))
-    records = [record for record in infer if "disturbance" in record.extra]
+    records = [record for record in infer if record.disturbance is not None]
     parts = ["## Latency\n"]
     if records:
         parts += [
@@ -119,13 +119,13 @@ def _accuracy(run: Run, by_name: Mapping[str, Figure]) -> list[str]:
         ),
         *figure(by_name, "accuracy"),
         tables.accuracy_table(accuracy),
-        tables.baseline_table(accuracy[0].extra["baselines_smape"]),
+        tables.baseline_table(accuracy[0].baselines_smape),
     ]
 
 
 def _trainings(accuracy: list[Record]) -> str:
     """Name the recipes that were scored, with their steps and seeds."""
-    trainings = [(record.extra["recipe"], record.extra["training"]) for record in accuracy]
+    trainings = [(record.recipe, record.training) for record in accuracy]
     named = {
         f"The `{recipe}` model after {training['steps']:,} steps, seed {training.get('seed')}"
         for recipe, training in trainings
@@ -181,7 +181,7 @@ def _forecasts(by_name: Mapping[str, Figure]) -> list[str]:
 
 def _trust(run: Run) -> list[str]:
     """Tell what the figures rest on."""
-    records = [record for record in run.records if "disturbance" in record.extra]
+    records = [record for record in run.records if record.disturbance is not None]
     parts = ["## What the figures rest on\n"]
     if not records:
         return [*parts, "The run file is of a version that did not look for disturbances.\n"]
@@ -204,7 +204,7 @@ def _trust(run: Run) -> list[str]:
 
 def _of_what(records: list[Record]) -> str:
     """Say of which size the models are, where all are of one."""
-    sizes = {tuple(record.extra.get(axis) for axis in ("hidden_size", "num_layers", "lookback")) for record in records}
+    sizes = {(record.hidden_size, record.num_layers, record.lookback) for record in records}
     if len(sizes) != 1 or None in next(iter(sizes)):
         return ""
     hidden_size, num_layers, lookback = map(str, next(iter(sizes)))

@@ -11,7 +11,8 @@ from rnncore.report.one_run import one_run
 from rnncore.report.results import result_rows, write_results
 from rnncore.report.sections import raw_name
 from rnncore.report.several_runs import several_runs
-from rnncore.runfile.read import Run, read_run
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 
 REPORT_NAME = "report.md"
 PAGE_NAME = "index.html"

@@ -15,7 +15,7 @@ from rnncore.compare.profile import (
 )
 from rnncore.errors import RunFileError
 from rnncore.report.tables import significant
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 # Lines to print, and the table under them, its first row the heading.
 TextTable = tuple[str, list[list[str]]]
@@ -62,7 +62,7 @@ def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
     """
     if other is None:
         rows = [
-            {"fullname": record.fullname, "kernel": record.extra.get("kernel"), "profile": profile_of(record)}
+            {"fullname": record.fullname, "kernel": record.kernel, "profile": profile_of(record)}
             for record in _named(profiled_records(run), text)
         ]
         return {"run": str(run.path), "benchmarks": rows}
@@ -74,8 +74,8 @@ def _change_json(before: Record, now: Record) -> dict[str, Any]:
     change = difference(before, now)
     return {
         "fullname": now.fullname,
-        "base_kernel": before.extra.get("kernel"),
-        "head_kernel": now.extra.get("kernel"),
+        "base_kernel": before.kernel,
+        "head_kernel": now.kernel,
         "base_s": change.base_s,
         "head_s": change.head_s,
         "change_s": change.change_s,
@@ -109,7 +109,7 @@ def _heading_of_both(before: Record, now: Record) -> str:
 
 
 def _kernel(record: Record) -> str:
-    return record.extra.get("kernel") or "kernel not recorded"
+    return record.kernel or "kernel not recorded"
 
 
 def _shares_line(profile: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from rnncore.compare.choices import Choice, Recommendation
 from rnncore.report import tables
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
+from rnncore.runfile.record import Record
 
 _AXES = ("cell", "recipe", *SIZES, "runtime", "device", "precision", "batch_size", "threads")
 
@@ -17,7 +18,7 @@ import numpy as np
 
 {model}
 inputs = np.zeros({shape}, dtype=np.float32)  # put your windows here: so many, hours, features
-with open_runtime("{runtime}", model, "{device}", "{precision}", threads={threads}) as runtime:
+with open_runtime("{record.runtime}", model, "{record.device}", "{record.precision}", threads={record.threads}) as runtime:
     forecasts = runtime.predict(inputs)
 """
 
@@ -60,7 +61,7 @@ def _told(choice: Choice) -> str:
     record = choice.record
     scale, unit = tables.time_unit([record.median_s])
     said = (
-        f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.extra['batch_size']:,}: "
+        f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.batch_size:,}: "
         f"median {tables.measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
         f"{tables.measured(record.windows_per_s, record)} windows/s"
     )
@@ -86,9 +87,8 @@ def _how_sure(found: Recommendation) -> str:
 
 
 def _facts(choice: Choice) -> dict[str, Any]:
-    extra = choice.record.extra
     return {
-        **{axis: extra.get(axis) for axis in _AXES},
+        **dict(zip(_AXES, choice.record.axes(_AXES), strict=True)),
         "benchmark": choice.record.fullname,
         "median_s": choice.record.median_s,
         "latency_s": choice.latency_s,
@@ -101,38 +101,36 @@ def _facts(choice: Choice) -> dict[str, Any]:
 
 def _code(choice: Choice) -> str:
     """Return code that makes or names the choice's own model, and runs it in the choice's own way."""
-    extra = choice.record.extra
-    if extra["runtime_reads"] is None:
-        return f"# {extra['runtime']} is none of rnncore's runtimes: see how {choice.record.fullname} runs it.\n"
-    make = _own_model if extra["recipe"] == "own" else _trained_model
-    imports, model, shape = make(extra)
-    return _CODE.format(**{**extra, "imports": "\n".join(sorted([*imports, _OPEN])), "model": model, "shape": shape})
+    record = choice.record
+    if record.runtime_reads is None:
+        return f"# {record.runtime} is none of rnncore's runtimes: see how {record.fullname} runs it.\n"
+    imports, model, shape = (_own_model if record.recipe == "own" else _trained_model)(record)
+    return _CODE.format(record=record, imports="\n".join(sorted([*imports, _OPEN])), model=model, shape=shape)
 
 
-def _trained_model(extra: dict[str, Any]) -> tuple[list[str], str, str]:
+def _trained_model(record: Record) -> tuple[list[str], str, str]:
     """Return the imports, the lines that give the model, and the shape of its windows: of a preset's model."""
-    cell, recipe = extra["cell"], extra["recipe"]
-    stem = f"{cell}-{recipe}" if recipe else str(cell)
+    cell, recipe = record.cell, record.recipe
+    stem = f"{cell}-{recipe}" if recipe else cell
     train = f"rnncore train --cell {cell} --preset {recipe} --out {stem}.safetensors"
     if recipe not in OWN_SIZES:
         train = f"{stem}.safetensors is a model of your own: the row names no preset that trains it"
-    if extra["runtime_reads"] == "forecaster":
+    if record.runtime_reads == "forecaster":
         lines = f'# {train}\nmodel, windows = load_forecaster(Path("{stem}.safetensors"))'
-        return [_LOAD], lines, f"({extra['batch_size']}, windows.lookback, model.config.input_size)"
+        return [_LOAD], lines, f"({record.batch_size}, windows.lookback, model.config.input_size)"
     lines = f'# {train}\n# rnncore export {stem}.safetensors --out {stem}.onnx\nmodel = Path("{stem}.onnx")'
-    return [], lines, _shape(extra)
+    return [], lines, _shape(record)
 
 
-def _own_model(extra: dict[str, Any]) -> tuple[list[str], str, str]:
+def _own_model(record: Record) -> tuple[list[str], str, str]:
     """Return the same of a model that `--rnn-model` named."""
-    shape = _shape(extra)
-    made = f'load_own_model("{extra.get("model")}", Path.cwd())'
-    if extra["runtime_reads"] == "forecaster":
-        return [_MAKE], f"model = {made}", shape
-    sizes = f"lookback={extra['lookback']}, features={extra['features']}"
+    made = f'load_own_model("{record.model}", Path.cwd())'
+    if record.runtime_reads == "forecaster":
+        return [_MAKE], f"model = {made}", _shape(record)
+    sizes = f"lookback={record.lookback}, features={record.features}"
     lines = f'model = Path("own.onnx")\nexport_module({made}, model, {sizes})'
-    return [_MAKE, _EXPORT], lines, shape
+    return [_MAKE, _EXPORT], lines, _shape(record)
 
 
-def _shape(extra: dict[str, Any]) -> str:
-    return f"({extra['batch_size']}, {extra.get('lookback') or 'hours'}, {extra.get('features') or 'features'})"
+def _shape(record: Record) -> str:
+    return f"({record.batch_size}, {record.lookback or 'hours'}, {record.features or 'features'})"

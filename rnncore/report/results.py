@@ -7,7 +7,7 @@ from typing import Any
 
 from rnncore.files import whole_file
 from rnncore.report.tables import run_names
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 _TEXTS = ("phase", "cell", "recipe", "device", "runtime", "precision", "kernel", "bound")
 _COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
@@ -42,21 +42,20 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
 
 
 def _row(name_of_run: str, run: Run, record: Record) -> dict[str, Any]:
-    extra = record.extra
     return {
         "run": name_of_run,
         "datetime": run.datetime,
         "commit": run.commit,
         "benchmark": record.fullname,
         "group": record.group,
-        **{name: _text(extra.get(name)) for name in _TEXTS},
-        **{name: _count(extra.get(name)) for name in _COUNTS},
+        **{name: _text(getattr(record, name)) for name in _TEXTS},
+        **{name: _count(getattr(record, name)) for name in _COUNTS},
         "rounds": len(record.rounds_s),
         "median_s": record.median_s,
         "min_s": min(record.rounds_s),
         "max_s": max(record.rounds_s),
         "windows_per_s": record.windows_per_s,
-        **{name: _number(extra.get(name)) for name in _NUMBERS},
+        **{name: _number(getattr(record, name)) for name in _NUMBERS},
         "validity": record.validity,
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncore.report import tables
-from rnncore.runfile.read import Record
+from rnncore.runfile.record import Record
 
 # Of the most windows per second that any batch size gives.
 KNEE_SHARE = 0.9
@@ -39,9 +39,9 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
 def fastest_table(infer: Sequence[Record]) -> str:
     """Name the fastest way for each cell at each batch size, and the next."""
     rows, infer = [], tables.of_usual_size(infer)
-    for batch_size in sorted({int(record.extra["batch_size"]) for record in infer}):
+    for batch_size in sorted({int(record.batch_size) for record in infer}):
         for cell in sorted({tables.cell_name(record) for record in infer}):
-            some = [one for one in infer if one.extra["batch_size"] == batch_size and tables.cell_name(one) == cell]
+            some = [one for one in infer if one.batch_size == batch_size and tables.cell_name(one) == cell]
             if not some:
                 continue
             best, *others = sorted(some, key=lambda record: (record.median_s, record.fullname))
@@ -56,20 +56,19 @@ def streaming_table(records: Sequence[Record]) -> str:
     """Compare one new hour with the whole window."""
     rows = []
     for record in sorted(records, key=_stream_order):
-        extra = record.extra
         scale, unit = tables.time_unit([record.median_s])
-        window_scale, window_unit = tables.time_unit([float(extra["window_call_s"])])
+        window_scale, window_unit = tables.time_unit([float(record.window_call_s)])
         rows.append(
             [
                 tables.cell_name(record),
-                f"{extra['num_layers']} x {extra['hidden_size']}, {extra['lookback']} hours",
-                f"{extra['batch_size']:,}",
-                str(extra["runtime_title"]),
+                f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
+                f"{record.batch_size:,}",
+                str(record.runtime_title),
                 f"{tables.measured(record.median_s / scale, record)} {unit}",
-                f"{tables.significant(float(extra['window_call_s']) / window_scale)} {window_unit}",
-                f"{float(extra['window_call_s']) / record.median_s:.1f}x",
-                _percent(extra.get("smape")),
-                _percent(extra.get("smape_by_windows")),
+                f"{tables.significant(float(record.window_call_s) / window_scale)} {window_unit}",
+                f"{float(record.window_call_s) / record.median_s:.1f}x",
+                _percent(record.smape),
+                _percent(record.smape_by_windows),
             ]
         )
     head = ["Cell", "Model", "Series", "Runtime", "next hour", "whole window", "saving", "sMAPE carried", "by windows"]
@@ -77,8 +76,7 @@ def streaming_table(records: Sequence[Record]) -> str:
 
 
 def _stream_order(record: Record) -> tuple[Any, ...]:
-    extra = record.extra
-    return tables.cell_name(record), extra["batch_size"], extra["runtime"]
+    return tables.cell_name(record), record.batch_size, record.runtime
 
 
 def _percent(value: Any) -> str:
@@ -93,13 +91,13 @@ def _call_texts(records: Sequence[Record]) -> list[str]:
     """Return SingleStream, Offline and the knee of rows of one way."""
     if not records:
         return ["–"] * 3
-    single = next((record for record in records if record.extra["batch_size"] == 1), None)
+    single = next((record for record in records if record.batch_size == 1), None)
     offline = max(records, key=lambda record: record.windows_per_s)
     return [_single_text(single), _offline_text(offline), _knee_text(records)]
 
 
 def _single_text(record: Record | None) -> str:
-    p90 = ((record.extra.get("percentiles") or {}) if record else {}).get("p90")
+    p90 = ((record.percentiles or {}) if record else {}).get("p90")
     if record is None or not p90:
         return "–"
     scale, unit = tables.time_unit([float(p90["s"])])
@@ -107,24 +105,24 @@ def _single_text(record: Record | None) -> str:
 
 
 def _offline_text(record: Record) -> str:
-    return f"{tables.measured(record.windows_per_s, record)} (batch {record.extra['batch_size']:,})"
+    return f"{tables.measured(record.windows_per_s, record)} (batch {record.batch_size:,})"
 
 
 def _knee_text(records: Sequence[Record]) -> str:
     """Return the smallest batch size from which on more windows per call add little."""
     most = max(record.windows_per_s for record in records)
-    knee = min(int(one.extra["batch_size"]) for one in records if one.windows_per_s >= KNEE_SHARE * most)
+    knee = min(int(one.batch_size) for one in records if one.windows_per_s >= KNEE_SHARE * most)
     return f"batch {knee:,}" if len(records) > 2 else "–"
 
 
 def _server_texts(way: tuple[str, str], serve: Sequence[Record]) -> list[str]:
     """Return the rates served one by one, and together."""
-    found = {record.extra["batch_size"] > 1: record for record in serve if _way(record) == way}
+    found = {record.batch_size > 1: record for record in serve if _way(record) == way}
     return [_served(found.get(together)) for together in (False, True)]
 
 
 def _served(record: Record | None) -> str:
     if record is None:
         return "–"
-    rate, bound_ms = record.extra.get("served_per_s"), 1e3 * float(record.extra["p99_bound_s"])
+    rate, bound_ms = record.served_per_s, 1e3 * float(record.p99_bound_s)
     return f"none within {bound_ms:g} ms" if rate is None else f"{tables.significant(float(rate))} (p99 {bound_ms:g} ms)"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rnncore.report import tables
 from rnncore.report.charts import Figure
-from rnncore.runfile.read import Run
+from rnncore.runfile.record import Run
 
 
 def raw_name(index: int, runs: int) -> str:

@@ -8,7 +8,7 @@ from rnncore.report import findings, hardware, tables
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
 from rnncore.report.verdicts import judgement_table
-from rnncore.runfile.read import Run
+from rnncore.runfile.record import Run
 
 
 def several_runs(runs: list[Run], drawn: Sequence[Figure], title: str, prices: Mapping[str, float]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from rnncore.compare.profile import TIME_UNITS
-from rnncore.runfile.read import Record, Run
-from rnncore.runfile.recipes import ARTICLE, SIZES, model_name, other_sizes
+from rnncore.runfile.recipes import ARTICLE, SIZES
+from rnncore.runfile.record import Record, Run
 
 # Of the standard normal distribution, two-sided.
 NORMAL_95 = 1.96
@@ -140,7 +140,7 @@ def bytes_text(count: int | None) -> str:
 
 def gflop_text(record: Record) -> str:
     """Return what a record reaches of floating-point operations, and of the machine's best, or a dash."""
-    rate, share_pct = record.extra.get("gflop_per_s"), record.extra.get("gemm_ceiling_pct")
+    rate, share_pct = record.gflop_per_s, record.gemm_ceiling_pct
     if rate is None:
         return "–"
     return measured(float(rate), record) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
@@ -148,36 +148,35 @@ def gflop_text(record: Record) -> str:
 
 def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
-    extra = record.extra
-    parts = [str(extra["runtime_title"]), {"cpu": "CPU", "cuda": "CUDA"}.get(extra["device"], str(extra["device"]))]
-    parts += [str(extra["precision"])] if extra["precision"] else []
-    parts += ["with copies"] if extra.get("clock") == "host to host" else []
+    parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
+    parts += [str(record.precision)] if record.precision else []
+    parts += ["with copies"] if record.clock == "host to host" else []
     return ", ".join(parts)
 
 
 def cell_name(record: Record) -> str:
     """Name the model of a record by its cell, with its recipe where that is not the article's: GRU, GRU fast."""
-    return model_name(record.extra)
+    return record.model_name
 
 
 def valid(records: Iterable[Record]) -> list[Record]:
     """Leave out records whose result is wrong."""
-    return [record for record in records if record.validity == "valid"]
+    return [record for record in records if record.is_valid]
 
 
 def by_recipe(records: Iterable[Record]) -> dict[str | None, list[Record]]:
     """Return records by the recipe of their model: the article's first, the others as they come."""
     found: dict[str | None, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.extra["recipe"] != ARTICLE):
-        found.setdefault(record.extra["recipe"], []).append(record)
+    for record in sorted(records, key=lambda record: record.recipe != ARTICLE):
+        found.setdefault(record.recipe, []).append(record)
     return found
 
 
 def of_usual_size(records: Iterable[Record]) -> list[Record]:
     """Leave out models and threads that a sweep added: other sizes than the recipe's own, other threads than most have."""
-    found = [record for record in records if record.extra["recipe"] is None or not other_sizes(record.extra)]
-    threads = Counter(record.extra.get("threads") for record in found).most_common(1)
-    return [record for record in found if record.extra.get("threads") == threads[0][0]]
+    found = [record for record in records if record.recipe is None or record.is_own_size]
+    threads = Counter(record.threads for record in found).most_common(1)
+    return [record for record in found if record.threads == threads[0][0]]
 
 
 def inference_table(records: list[Record]) -> str:
@@ -191,7 +190,7 @@ def inference_table(records: list[Record]) -> str:
             [
                 how(record),
                 cell_name(record),
-                str(record.extra.get("kernel") or "–"),
+                str(record.kernel or "–"),
                 *_time_cells(record, scale),
                 measured(record.windows_per_s, record),
                 gflop_text(record),
@@ -207,26 +206,21 @@ def inference_table(records: list[Record]) -> str:
 def base_of(records: Iterable[Record]) -> Record | None:
     """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that."""
     bases = [record for record in records if _is_base(record)]
-    return min(bases, key=lambda record: record.extra["device"] != "cpu", default=None)
+    return min(bases, key=lambda record: record.device != "cpu", default=None)
 
 
 def _is_base(record: Record) -> bool:
-    extra = record.extra
-    kind = (extra["runtime"], extra["cell"], extra["precision"], extra.get("clock", "device only"))
+    kind = (record.runtime, record.cell, record.precision, record.clock or "device only")
     return kind == ("torch", "gru", "fp32", "device only")
 
 
 def _same_but_cell(record: Record, records: list[Record]) -> Record | None:
     """Return the GRU record beside an LSTM record."""
-    if record.extra["cell"] != "lstm":
+    if record.cell != "lstm":
         return None
     axes = ("recipe", "runtime", "device", "precision", "batch_size", *SIZES, "threads", "clock")
     return next(
-        (
-            other
-            for other in records
-            if other.extra["cell"] == "gru" and all(other.extra.get(axis) == record.extra.get(axis) for axis in axes)
-        ),
+        (other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)),
         None,
     )
 
@@ -251,8 +245,8 @@ def training_table(records: list[Record]) -> str:
             [
                 how(record),
                 cell_name(record),
-                str(record.extra.get("kernel") or "–"),
-                f"{record.extra['batch_size']:,}",
+                str(record.kernel or "–"),
+                f"{record.batch_size:,}",
                 *_time_cells(record, scale),
                 measured(record.windows_per_s, record),
                 gflop_text(record),
@@ -270,10 +264,10 @@ def accuracy_table(records: list[Record]) -> str:
         [
             how(record),
             cell_name(record),
-            f"{record.extra['smape']:.3f}",
-            f"{record.extra['smape_article']:.3f}",
-            significant(record.extra["mae_mw"]),
-            f"{record.extra['training']['seconds']:.1f}",
+            f"{record.smape:.3f}",
+            f"{record.smape_article:.3f}",
+            significant(record.mae_mw),
+            f"{record.training['seconds']:.1f}",
             *_time_cells(record, scale),
             measured(record.windows_per_s, record),
         ]
@@ -294,7 +288,7 @@ def data_table(records: list[Record]) -> str:
     rows = []
     for record in records:
         scale, unit = time_unit([record.median_s])
-        batch_size = record.extra["batch_size"]
+        batch_size = record.batch_size
         what = f"one batch of {batch_size:,}" if batch_size else "files to ready windows"
         median, spread = _time_cells(record, scale)
         rows.append(
@@ -388,7 +382,7 @@ def _gpu_text(gpu: dict[str, Any] | None) -> str:
 
 def side_by_side_accuracy_table(runs: list[Run]) -> str:
     """Put the sMAPE of each scored model in each run side by side."""
-    scores = [{record.short_name: f"{record.extra['smape']:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
+    scores = [{record.short_name: f"{record.smape:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
     names = dict.fromkeys(name for by_name in scores for name in by_name)
     letters = [letter(index) for index in range(len(runs))]
     return markdown_table(["Benchmark", *letters], [[name, *[of.get(name, "–") for of in scores]] for name in names])
@@ -418,10 +412,10 @@ def results_table(records: list[Record]) -> str:
     rows = [
         [
             record.short_name,
-            str(record.extra.get("phase") or "–"),
-            str(record.extra.get("cell") or "–").upper(),
+            str(record.phase or "–"),
+            str(record.cell or "–").upper(),
             how(record),
-            _whole(record.extra.get("batch_size")),
+            _whole(record.batch_size),
             median,
             low,
             high,
@@ -429,7 +423,7 @@ def results_table(records: list[Record]) -> str:
             measured(record.windows_per_s, record),
             gflop_text(record).split(" ")[0],
             # Of rows that time a forecast it is that of a model that was never trained.
-            _smape_text(record.extra.get("smape") if record.extra.get("phase") in SCORED else None),
+            _smape_text(record.smape if record.phase in SCORED else None),
             record.validity,
         ]
         for record, (low, median, high) in zip(records, spans, strict=True)

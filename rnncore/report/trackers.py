@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rnncore.errors import RunFileError
 from rnncore.report.tables import valid
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 Kind = Literal["latency", "throughput", "peak-memory", "smape"]
 
@@ -131,14 +131,14 @@ def _measured(record: Record) -> Iterator[_Value]:
     """Yield what a record has of each measure."""
     low_s, high_s = _quartiles_s(record)
     yield _Value("latency", record.median_s, low_s, high_s)
-    windows = record.extra["windows"]
+    windows = record.windows
     spread = (None, None) if low_s is None or high_s is None else (windows / high_s, windows / low_s)
     yield _Value("throughput", windows / record.median_s, *spread)
-    on_gpu = record.extra.get("device") == "cuda"
-    memory_bytes = record.extra.get("peak_device_bytes") if on_gpu else record.process_bytes
+    on_gpu = record.device == "cuda"
+    memory_bytes = record.peak_device_bytes if on_gpu else record.process_bytes
     if memory_bytes is not None:
         yield _Value("peak-memory", float(memory_bytes))
-    smape = record.extra.get("smape")
+    smape = record.smape
     if smape is not None:
         yield _Value("smape", float(smape))
 

@@ -1,9 +1,10 @@
 """What the figures rest on: the path that ran, the hardware's limit, disturbances, tails, and the cost of measuring."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnncore.report.tables import between, bytes_text, markdown_table, significant, time_unit
-from rnncore.runfile.read import Record, Run
+from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -14,22 +15,21 @@ def path_table(records: list[Record]) -> str:
     """Show by benchmark what ran, what holds it back, how much of the ceilings it reaches, and how right it is."""
     rows = []
     for record in records:
-        extra = record.extra
-        error = extra.get("parity_max_abs")
+        error = record.parity_max_abs
         rows.append(
             [
                 record.short_name,
                 "valid" if record.validity == "valid" else "**invalid**",
-                str(extra.get("kernel") or "–"),
-                _BOUNDS.get(str(extra.get("bound")), "–"),
-                _percent(extra.get("gemm_ceiling_pct")),
-                _percent(extra.get("recurrent_ceiling_pct")),
-                _percent(extra.get("bandwidth_ceiling_pct")),
-                _number(extra.get("us_per_step")),
+                str(record.kernel or "–"),
+                _BOUNDS.get(str(record.bound), "–"),
+                _percent(record.gemm_ceiling_pct),
+                _percent(record.recurrent_ceiling_pct),
+                _percent(record.bandwidth_ceiling_pct),
+                _number(record.us_per_step),
                 "–" if error is None else f"{error:.1e}",
-                bytes_text(extra.get("peak_device_bytes") if extra["device"] == "cuda" else record.process_bytes),
-                bytes_text(extra.get("model_rss_bytes")),
-                _number(extra.get("joules_per_1000")),
+                bytes_text(record.peak_device_bytes if record.device == "cuda" else record.process_bytes),
+                bytes_text(record.model_rss_bytes),
+                _number(record.joules_per_1000),
             ]
         )
     head = [
@@ -50,22 +50,21 @@ def disturbance_table(records: list[Record]) -> str:
     """Show by benchmark how many rounds were disturbed, both medians, and whether the halves agree."""
     rows = []
     for record in records:
-        extra = record.extra
         scale, unit = time_unit([record.median_s])
-        disturbance = extra.get("disturbance") or {}
+        disturbance = record.disturbance or {}
         quiet_s = disturbance.get("median_undisturbed_s")
         causes = [f"{count} × {cause}" for cause, count in (disturbance.get("causes") or {}).items()]
-        first_call_s = extra.get("first_call_s")
+        first_call_s = record.first_call_s
         rows.append(
             [
                 record.short_name,
                 ", ".join(causes) or "–",
                 str(len(record.rounds_s)),
-                str(extra.get("disturbed_rounds", "–")),
+                "–" if record.disturbed_rounds is None else str(record.disturbed_rounds),
                 f"{significant(record.median_s / scale)} {unit}",
                 "–" if quiet_s is None else f"{significant(quiet_s / scale)} {unit}",
                 "–" if first_call_s is None else f"{significant(first_call_s / scale)} {unit}",
-                steady_text(extra),
+                steady_text(record.steady, record.why("steady")),
             ]
         )
     head = [
@@ -85,13 +84,13 @@ def tails_table(records: list[Record]) -> str:
     """Show the percentiles of single calls with their intervals, or why there is none."""
     rows = []
     for record in records:
-        found = record.extra.get("percentiles") or {}
+        found = record.percentiles or {}
         scale, unit = time_unit([record.median_s])
         rows.append([record.short_name, unit, *[_percentile_text(found, name, scale) for name in PERCENTILES]])
     return markdown_table(["Benchmark", "unit", *PERCENTILES], rows, left=2)
 
 
-def _percentile_text(found: dict[str, Any], name: str, scale: float) -> str:
+def _percentile_text(found: Mapping[str, Any], name: str, scale: float) -> str:
     value = found.get(name)
     if value is None:
         return str(found.get(f"{name}_why", "–"))
@@ -99,11 +98,11 @@ def _percentile_text(found: dict[str, Any], name: str, scale: float) -> str:
     return f"{s} ({low} to {high})"
 
 
-def steady_text(facts: dict[str, Any]) -> str:
-    """Say whether a series was steady: `yes`, `not steady: how`, or `–`."""
-    if facts.get("steady") is None:
+def steady_text(steady: bool | None, why: str | None) -> str:
+    """Say whether a series was steady: `yes`, `not steady: why`, or `–`."""
+    if steady is None:
         return "–"
-    return "yes" if facts["steady"] else f"not steady: {facts.get('steady_why')}"
+    return "yes" if steady else f"not steady: {why}"
 
 
 def ceilings_table(run: Run) -> str | None:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rnncore.compare.pairs import paired_ratio
 from rnncore.report import tables
-from rnncore.runfile.read import Record
+from rnncore.runfile.record import Record
 
 # Of the intervals of ratios.
 ERROR = 0.01
@@ -32,9 +32,9 @@ def turns_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
             rows.append(
                 [
                     tables.cell_name(record),
-                    f"{record.extra['batch_size']:,}",
+                    f"{record.batch_size:,}",
                     tables.how(record),
-                    str(record.extra.get("kernel") or "–"),
+                    str(record.kernel or "–"),
                     f"{tables.measured(record.median_s / scale, record)} {unit}",
                     "–" if base in (None, record) else _turns_text(base, record),
                     _one_after_another(record, infer),
@@ -49,14 +49,11 @@ def _order(record: Record) -> tuple[str, ...]:
 
 
 def _conditions(record: Record) -> tuple[object, ...]:
-    return tuple(
-        record.extra.get(axis)
-        for axis in ("device", "batch_size", "cell", "recipe", "hidden_size", "num_layers", "lookback", "threads")
-    )
+    return record.axes(("device", "batch_size", "cell", "recipe", "hidden_size", "num_layers", "lookback", "threads"))
 
 
 def _is_torch(record: Record) -> bool:
-    return (record.extra["runtime"], record.extra["precision"]) == ("torch", "fp32")
+    return (record.runtime, record.precision) == ("torch", "fp32")
 
 
 def _turns_text(base: Record | None, record: Record) -> str:
@@ -71,7 +68,7 @@ def _turns_text(base: Record | None, record: Record) -> str:
 
 def _one_after_another(record: Record, infer: Sequence[Record]) -> str:
     """Return the ratio to PyTorch of the same two rows in the inference suite."""
-    same = [one for one in infer if _conditions(one) == _conditions(record) and one.extra.get("clock") != "host to host"]
+    same = [one for one in infer if _conditions(one) == _conditions(record) and one.clock != "host to host"]
     own = next((one for one in same if tables.how(one) == tables.how(record)), None)
     base = next((one for one in same if _is_torch(one)), None)
     return "–" if own is None or base is None or own is base else tables.times(own.median_s / base.median_s)

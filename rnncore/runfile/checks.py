@@ -1,0 +1,180 @@
+"""Checks of values from a file: what may stand there, and one line that says what does instead.
+
+A check yields the faults of a value. Small ones are joined to those of lists and objects.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from rnncore.errors import RunFileError
+
+
+class Fault(NamedTuple):
+    """A value that is not what readers rely on.
+
+    Attributes:
+        where: Its key, with those it lies in: `training.curve[2].loss`.
+        value: What stands there; `MISSING` where nothing does.
+        allowed: What may stand there, in words.
+    """
+
+    where: str
+    value: Any
+    allowed: str
+
+
+MISSING = object()
+
+# What yields the faults of a value; keys within it are joined to the first argument.
+Check = Callable[[str, Any], Iterator[Fault]]
+
+# Beyond what any clock, memory or rate reaches, and within what arithmetic on it keeps finite.
+_LARGEST = 1e18
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e9
+_SHOWN = 60
+
+_UNSERIALIZABLE = "UNSERIALIZABLE["
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number that arithmetic keeps finite; no NaN, no infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+
+
+def is_seconds(value: Any) -> bool:
+    """Say whether a value is a time that a clock can tell, in seconds."""
+    return is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
+
+
+def one(allowed: str, holds: Callable[[Any], bool]) -> Check:
+    """Return the check of a single value: what is allowed, in words, and whether it holds."""
+
+    def check(where: str, value: Any) -> Iterator[Fault]:
+        if not holds(value):
+            yield Fault(where, value, allowed)
+
+    return check
+
+
+def or_none(check: Check) -> Check:
+    """Return the check of a value that may be null."""
+
+    def checked(where: str, value: Any) -> Iterator[Fault]:
+        if value is not None:
+            for fault in check(where, value):
+                yield fault._replace(allowed=f"{fault.allowed}, or null") if fault.where == where else fault
+
+    return checked
+
+
+def list_of(check: Check, fewest: int = 0) -> Check:
+    """Return the check of a list: of each item, and of how many there are at least."""
+
+    def checked(where: str, value: Any) -> Iterator[Fault]:
+        if not isinstance(value, list) or len(value) < fewest:
+            yield Fault(where, value, f"a list{' that is not empty' if fewest else ''}")
+            return
+        for index, one in enumerate(value):
+            yield from check(f"{where}[{index}]", one)
+
+    return checked
+
+
+def object_of(check: Check, fewest: int = 0) -> Check:
+    """Return the check of an object with keys of any name."""
+
+    def checked(where: str, value: Any) -> Iterator[Fault]:
+        if not isinstance(value, Mapping) or len(value) < fewest:
+            yield Fault(where, value, f"an object{' that is not empty' if fewest else ''}")
+            return
+        for name, one in value.items():
+            if not name.endswith("_why"):
+                yield from check(joined(where, name), one)
+
+    return checked
+
+
+def object_with(needed: Mapping[str, Check], **others: Check) -> Check:
+    """Return the check of an object that must have some keys and may have others."""
+
+    def checked(where: str, value: Any) -> Iterator[Fault]:
+        if not isinstance(value, Mapping):
+            yield Fault(where, value, "an object")
+            return
+        for name, check in needed.items():
+            if name in value:
+                yield from check(joined(where, name), value[name])
+            else:
+                yield Fault(joined(where, name), MISSING, "there")
+        for name, check in others.items():
+            if name in value:
+                yield from check(joined(where, name), value[name])
+
+    return checked
+
+
+def joined(where: str, name: str) -> str:
+    """Return the place of a key in a place: `training` and `curve` give `training.curve`."""
+    return f"{where}.{name}" if where else name
+
+
+ANY = one("anything", lambda value: True)
+TEXT = one("a text", lambda value: isinstance(value, str))
+NAME = one("a text that is not empty", lambda value: isinstance(value, str) and value != "")
+COMMIT = one("a text or a whole number", lambda value: isinstance(value, str | int) and not isinstance(value, bool))
+YES_NO = one("true or false", lambda value: isinstance(value, bool))
+NUMBER = one("a number", is_number)
+NOT_NEGATIVE = one("a number that is not negative", lambda value: is_number(value) and value >= 0)
+POSITIVE = one("a number above 0", lambda value: is_number(value) and value > 0)
+COUNT = one("a whole number that is not negative", lambda value: is_number(value) and type(value) is int and value >= 0)
+SIZE = one("a whole number above 0", lambda value: is_number(value) and type(value) is int and value > 0)
+SECONDS = one(
+    f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}",
+    is_seconds,
+)
+
+
+def refuse(where: str, faults: Iterator[Fault]) -> None:
+    """Raise for the first fault, in one line.
+
+    Args:
+        where: File, and benchmark where there is one.
+        faults: What is wrong there.
+
+    Raises:
+        RunFileError: If anything is.
+    """
+    fault = next(faults, None)
+    if fault is None:
+        return
+    recorded = isinstance(fault.value, str) and fault.value.startswith(_UNSERIALIZABLE)
+    raise RunFileError(f"{where}: {words(fault)}. {_ADVICE_ON_TYPES if recorded else _ADVICE}")
+
+
+def words(fault: Fault) -> str:
+    """Return a fault as a sentence without its full stop."""
+    where = one_line(fault.where) if fault.where else "it"
+    if fault.value is MISSING:
+        return f"{where} is missing"
+    return f"{where} is {shown(fault.value)}, and must be {fault.allowed}"
+
+
+_ADVICE = (
+    "Make the run again with 'pytest bench/ --benchmark-autosave', or record what is allowed with rnn_benchmark.record."
+)
+_ADVICE_ON_TYPES = "JSON cannot hold what was recorded: record float(x), int(x) or str(x), and make the run again."
+
+
+def shown(value: Any) -> str:
+    """Return a value as short text on one line."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return f"an object of {len(value)} keys"
+    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def one_line(text: str) -> str:
+    """Return a name from a file as one line."""
+    return " ".join(text.split()) if text.split() else repr(text)

@@ -1,0 +1,122 @@
+"""What a run file may hold beside its benchmarks, and the record of a machine's noise."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rnncore.runfile.checks import (
+    COMMIT,
+    NAME,
+    NOT_NEGATIVE,
+    NUMBER,
+    POSITIVE,
+    SECONDS,
+    SIZE,
+    TEXT,
+    YES_NO,
+    Check,
+    Fault,
+    is_seconds,
+    list_of,
+    object_of,
+    object_with,
+    or_none,
+    shown,
+)
+
+_RATE = {"device": TEXT, "per_s": or_none(POSITIVE)}
+
+# Of the machine and the session on it. They stand in the block `rnncore`; version 0.1 wrote them into `machine_info`.
+MACHINE: dict[str, Check] = {
+    "fingerprint": object_with(
+        {},
+        cpu=or_none(TEXT),
+        cpus=or_none(SIZE),
+        threads=or_none(SIZE),
+        memory_bytes=or_none(NOT_NEGATIVE),
+        packages=object_of(or_none(TEXT)),
+        isa=or_none(object_of(or_none(YES_NO))),
+        gpu=or_none(object_with({"name": TEXT}, memory_bytes=or_none(NOT_NEGATIVE))),
+    ),
+    "ceilings": or_none(
+        object_with(
+            {},
+            gemm=list_of(object_with({**_RATE, "precision": TEXT})),
+            recurrent=list_of(
+                object_with({**_RATE, "precision": TEXT, "batch_size": SIZE, "hidden_size": SIZE, "gates": SIZE})
+            ),
+            copy=list_of(object_with(_RATE)),
+        )
+    ),
+}
+
+# Of the whole file, its benchmarks aside.
+RUN: Check = object_with(
+    {
+        "datetime": TEXT,
+        "machine_info": object_with({}, **MACHINE),
+        "commit_info": object_with({}, id=or_none(COMMIT)),
+        "benchmarks": list_of(object_with({"extra_info": object_with({})})),
+        "rnncore": object_with(
+            {
+                "data": or_none(object_with({"name": TEXT, "digest": TEXT})),
+                "command": list_of(TEXT),
+                "skipped": list_of(object_with({"fullname": TEXT, "reason": TEXT})),
+            },
+            failed=list_of(object_with({"fullname": TEXT, "outcome": TEXT, "reason": TEXT})),
+            scale=or_none(TEXT),
+            version=or_none(TEXT),
+            steady=or_none(YES_NO),
+            overhead=or_none(
+                object_with(
+                    {"wall_s": NOT_NEGATIVE, "timed_s": NOT_NEGATIVE, "overhead_s": NUMBER, "parts_s": object_of(NUMBER)},
+                    trainings_s=NOT_NEGATIVE,
+                )
+            ),
+            **MACHINE,
+        ),
+    }
+)
+
+# Of one entry of `benchmarks` that belongs to a suite.
+ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({})})
+
+
+def ROUNDS(where: str, value: Any) -> Iterator[Fault]:  # noqa: N802 (one of the checks; there may be a million rounds)
+    """Check the seconds of every round."""
+    if not isinstance(value, list) or not value:
+        yield Fault(where, value, "a list that is not empty")
+        return
+    for index, seconds in enumerate(value):
+        if not is_seconds(seconds):
+            yield from SECONDS(f"{where}[{index}]", seconds)
+
+
+# Of a record of noise.
+NOISE: Check = object_with(
+    {
+        "fingerprint": object_with({}),
+        "scale": TEXT,
+        "datetime": TEXT,
+        "process_s": SECONDS,
+        "quickest_s": object_of(list_of(SECONDS)),
+        "floors": object_of(
+            list_of(object_with({"processes": SIZE, "wander": NOT_NEGATIVE, "visible": or_none(NOT_NEGATIVE)}), fewest=1)
+        ),
+    }
+)
+
+
+def another_kind(content: Any) -> str | None:
+    """Return why JSON is no run file of rnncore's suites at all; None where it may be one."""
+    if not isinstance(content, dict):
+        return f"it holds {shown(content)}, not an object"
+    lacking = [name for name in ("benchmarks", "machine_info", "commit_info", "datetime", "rnncore") if name not in content]
+    if not lacking and "fingerprint" not in machine_facts(content):
+        lacking = ["the machine's fingerprint"]
+    return f"it lacks {', '.join(lacking)}" if lacking else None
+
+
+def machine_facts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the keys of `MACHINE` that a run file has, wherever its version wrote them."""
+    blocks = [content.get(name) for name in ("machine_info", "rnncore")]
+    return {key: value for block in blocks if isinstance(block, dict) for key, value in block.items() if key in MACHINE}
