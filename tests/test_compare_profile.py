@@ -233,7 +233,7 @@ def test_json_has_every_operation_of_a_run(base: Path, rnncore: Command) -> None
     assert gru == {
         "fullname": "bench/bench_infer.py::test_forecast[gru-torch-cpu-fp32-b32]",
         "kernel": "ATen loop",
-        "profile": read_run(base).records[0].extra["profile"],
+        "profile": read_run(base).records[0].facts["profile"],
     }
     assert lstm["kernel"] == "oneDNN LSTM"
 

@@ -314,7 +314,7 @@ def _journals(folder: Path) -> list[Path]:
 def _row(run: Run, name: str) -> dict[str, Any]:
     """Return what a run says of the benchmark whose name begins so."""
     (record,) = (record for record in run.records if record.short_name.startswith(f"{name}["))
-    return record.extra
+    return record.facts
 
 
 @pytest.fixture
@@ -640,7 +640,7 @@ def test_a_benchmark_that_fails_after_it_was_timed_without_a_reason_of_its_own_i
 
 def test_a_row_that_is_invalid_does_not_say_that_nothing_was_recorded(ended) -> None:
     for record in ended["run"].records:
-        assert (record.facts["validity"] is None) == ("validity_why" in record.extra), record.short_name
+        assert (record.facts["validity"] is None) == ("validity_why" in record.facts), record.short_name
 
 
 def test_a_session_with_failed_benchmarks_that_ends_in_order_leaves_no_journal(ended) -> None:

@@ -133,7 +133,7 @@ def test_every_row_of_every_suite_is_valid(honest: Run) -> None:
 def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run) -> None:
     for record in honest.records:
         for key in FACTS:
-            assert key in record.extra, f"{record.short_name} is silent on {key}"
+            assert key in record.facts, f"{record.short_name} is silent on {key}"
             unknown = record.facts[key] is None or record.facts[key] is False
             assert unknown == bool(record.facts.get(f"{key}_why")), f"{key} of {record.short_name}"
             assert record.facts.get(f"{key}_why") != "the benchmark did not record it", f"{key} of {record.short_name}"
@@ -158,30 +158,30 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
     ],
 )
 def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> None:
-    assert _record(honest, fullname).extra["kernel"].startswith(kernel)
+    assert _record(honest, fullname).facts["kernel"].startswith(kernel)
 
 
 @pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *TURNS])
 def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
-    extra = _record(honest, fullname).extra
+    extra = _record(honest, fullname).facts
     assert extra["bound"] in ("latency", "compute", "bandwidth")
     for key in ("gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "gflop_per_s", "us_per_step"):
         assert extra[key] > 0
 
 
 def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run) -> None:
-    assert _record(honest, GATHER).extra["bound"] == "bandwidth"
-    assert _record(honest, PREPARE).extra["bound_why"] == "bound by reading text"
+    assert _record(honest, GATHER).facts["bound"] == "bandwidth"
+    assert _record(honest, PREPARE).facts["bound_why"] == "bound by reading text"
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
     for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *TURNS, SERVE):
-        extra = _record(honest, fullname).extra
+        extra = _record(honest, fullname).facts
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
     for fullname in (TORCH, ONNX, SCORE, FORWARD, *TURNS, SERVE):
-        extra = _record(honest, fullname).extra
+        extra = _record(honest, fullname).facts
         assert extra["smape"] == pytest.approx(extra["smape_torch_fp32"], abs=1e-4)
-    assert _record(honest, GATHER).extra["parity_max_abs"] == 0
+    assert _record(honest, GATHER).facts["parity_max_abs"] == 0
 
 
 def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest: Run) -> None:
@@ -194,29 +194,29 @@ def test_the_run_tells_data_providers_ceilings_and_what_the_session_cost(honest:
     assert shapes == {(1, 256, 3), (32, 256, 3), (32, 256, 4), (1, 64, 3), (2048, 64, 3)}
     parts_s = honest.session["overhead"]["parts_s"]
     assert {"exports", "ceilings", "evidence of the path"} <= parts_s.keys()
-    assert honest.session["overhead"]["trainings_s"] >= _record(honest, SCORE).extra["training"]["seconds"]
+    assert honest.session["overhead"]["trainings_s"] >= _record(honest, SCORE).facts["training"]["seconds"]
     assert {"memory in a fresh process", "first calls and warm-up"} <= parts_s.keys()
     assert min(parts_s.values()) >= 0
 
 
 def test_rows_tell_the_memory_of_a_process_that_only_serves_the_same_for_the_same_model_and_batch(honest: Run) -> None:
     if _record(honest, TORCH).process_bytes is None:
-        pytest.skip(_record(honest, TORCH).extra["peak_rss_bytes_why"])
+        pytest.skip(_record(honest, TORCH).facts["peak_rss_bytes_why"])
     for key in ("peak_rss_bytes", "model_rss_bytes"):
-        torch, onnx, ours = (_record(honest, fullname).extra[key] for fullname in (TORCH, ONNX, TURNS[1]))
-        assert _record(honest, TURNS[0]).extra[key] == torch
+        torch, onnx, ours = (_record(honest, fullname).facts[key] for fullname in (TORCH, ONNX, TURNS[1]))
+        assert _record(honest, TURNS[0]).facts[key] == torch
         assert min(torch, onnx, ours) > 0
-        assert _record(honest, SCORE).extra[key] > 0
-        assert _record(honest, SERVE).extra[key] > 0
+        assert _record(honest, SCORE).facts[key] > 0
+        assert _record(honest, SERVE).facts[key] > 0
         for fullname, why in (
             (STEP, "a step of training serves nothing"),
             (GATHER, "the data path serves no model"),
             (STREAM, "measured for whole windows alone"),
         ):
-            assert _record(honest, fullname).extra[f"{key}_why"] == why
+            assert _record(honest, fullname).facts[f"{key}_why"] == why
     # It holds no torch, where this session holds that and the data too.
-    assert _record(honest, ONNX).extra["peak_rss_bytes"] < 0.7 * _record(honest, TORCH).extra["peak_rss_bytes"]
-    assert _record(honest, PREPARE).extra["peak_rss_bytes"] > 0
+    assert _record(honest, ONNX).facts["peak_rss_bytes"] < 0.7 * _record(honest, TORCH).facts["peak_rss_bytes"]
+    assert _record(honest, PREPARE).facts["peak_rss_bytes"] > 0
 
 
 def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_carried(honest: Run) -> None:
