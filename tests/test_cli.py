@@ -361,7 +361,7 @@ def test_a_model_whose_weights_are_no_numbers_is_refused(verb: str, broken: Path
 
 
 def test_json_has_neither_nan_nor_infinity(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._print_json({"nan": math.nan, "rows": [{"low": -math.inf, "counts": (1, 2.5)}], "text": "NaN", "no": None})
+    screen.print_json({"nan": math.nan, "rows": [{"low": -math.inf, "counts": (1, 2.5)}], "text": "NaN", "no": None})
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found == {"nan": None, "rows": [{"low": None, "counts": [1, 2.5]}], "text": "NaN", "no": None}
 
@@ -603,7 +603,7 @@ def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path
     fullname = run.records[0].fullname
     scale = str(run.session["scale"])
     floors = {fullname: (Floor(8, 0.06, None), Floor(32, 0.03, None))}
-    write_noise(cli.STORE, NoiseRecord(run.fingerprint, scale, "2026-11-24T09:00:00", 7.0, {fullname: [0.005]}, floors))
+    write_noise(options.STORE, NoiseRecord(run.fingerprint, scale, "2026-11-24T09:00:00", 7.0, {fullname: [0.005]}, floors))
     lifted = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
     assert lifted.code == 0
     assert "This machine's noise" in lifted.out

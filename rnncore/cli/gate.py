@@ -1,0 +1,277 @@
+"""Verbs of verdicts: compare, gate, noise, selftest."""
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
+from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, process_progress, say
+from rnncore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rnncore.compare.judge import Side
+    from rnncore.compare.verdict import Comparison
+
+
+# One paragraph per code: Typer joins the lines of a paragraph.
+EXIT_CODES_HELP = (
+    "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
+    "0  nothing slower\n\n"
+    "1  slower, or an invalid result\n\n"
+    "2  wrong usage, or an unreadable file\n\n"
+    "3  unclear: cannot tell\n\n"
+    "4  incomparable: other hardware, software or data\n\n"
+    "5  benchmarks missing"
+)
+
+
+def compare(
+    base: Annotated[str, typer.Argument(help="Run file, folder or glob of them, or number of a saved run, such as 0007.")],
+    head: Annotated[str, typer.Argument(help="The same of what is judged.")],
+    more_base: Annotated[
+        list[str] | None, typer.Option("--base", help="A further process of the base; may be given more than once.")
+    ] = None,
+    more_head: Annotated[
+        list[str] | None, typer.Option("--head", help="A further process of the head; may be given more than once.")
+    ] = None,
+    as_json: VerdictJsonOption = False,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    github: GithubOption = False,
+) -> None:
+    """Say for each benchmark whether the head is slower, faster, the same, or cannot be told.
+
+    A verdict of slower needs several processes per side; 'rnncore gate' measures them. Thresholds are read from
+    [tool.rnncore.thresholds] in ./pyproject.toml.
+    """
+    from rnncore.compare.floors import above_noise, read_noise
+    from rnncore.compare.judge import judge
+    from rnncore.compare.thresholds import read_thresholds
+
+    sides = _side(base, more_base), _side(head, more_head)
+    first, fewest = sides[0].runs[0], min(len(side.runs) for side in sides)
+    noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
+    comparison = judge(*sides, above_noise(read_thresholds(Path()), noise, fewest))
+    _print_comparison(comparison, as_json, markdown, junit, github)
+    raise typer.Exit(comparison.exit_code)
+
+
+def gate(
+    base: Annotated[str, typer.Option("--base", metavar="REV", help="Revision that the head is held against.")],
+    head: Annotated[
+        str, typer.Option("--head", metavar="REV", help="Revision, or 'worktree': this folder with its uncommitted changes.")
+    ] = "worktree",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
+    text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
+    scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for verdicts and run files.")] = Path("reports/gate"),
+    as_json: VerdictJsonOption = False,
+    markdown: MarkdownOption = None,
+    junit: JunitOption = None,
+    github: GithubOption = False,
+) -> None:
+    """Tell whether a change made anything slower: both revisions, measured in turn on this machine.
+
+    Both lie in git worktrees of their own; your files stay as they are. Thresholds are the head's, from
+    [tool.rnncore.thresholds] in ./pyproject.toml.
+    """
+    from datetime import UTC, datetime
+
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget, run_gate
+    from rnncore.drive.process import Suites
+
+    budget_s = parse_budget(budget)
+    _choose_waiting()
+    arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
+    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    with gate_progress(budget_s) as on_progress:
+        comparison = run_gate(
+            Path(),
+            base,
+            head,
+            Suites(arguments=arguments),
+            budget_s,
+            read_thresholds(Path()),
+            STORE,
+            out / "processes",
+            on_progress,
+        )
+    _write_comparison(comparison, out)
+    _print_comparison(comparison, as_json, markdown, junit, github)
+    err.print(f"Verdicts and run files: {out}")
+    raise typer.Exit(comparison.exit_code)
+
+
+def noise(
+    processes: Annotated[int, typer.Option(min=8, help="How many to run; more tell more.")] = 40,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose sight is told.")] = "10m",
+    wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
+    scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this machine's noise: identical code, again and again. The gate uses it from then on.
+
+    Tells for each benchmark the smallest slowdown that a gate of the budget sees, and the processes that a wanted one needs.
+    """
+    import statistics
+    import tempfile
+
+    from rnncore.compare.floors import KEPT_SIDES, record_noise, write_noise
+    from rnncore.compare.looks import processes_per_side
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget
+    from rnncore.drive.noise import measure_noise
+    from rnncore.drive.process import Suites
+    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.report.noise import noise_json, noise_table
+
+    budget_s = parse_budget(budget)
+    if not 0 < wanted_pct < math.inf:
+        raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
+    _choose_waiting()
+    suites = Suites(arguments=(f"--rnn-scale={scale}",))
+    with (
+        two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
+        tempfile.TemporaryDirectory() as folder,
+        process_progress(processes) as on_process,
+    ):
+        runs, walls_s = measure_noise(tree.path, suites, processes, Path(folder), on_process)
+    per_side = processes_per_side(budget_s, statistics.median(walls_s))
+    with err.status("Drawing gates"):
+        record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIDES, per_side})
+    path = write_noise(STORE, record)
+    facts = noise_json(record, budget_s, per_side, wanted_pct / 100)
+    if as_json:
+        print_json(facts)
+        return
+    lines, table = noise_table(facts)
+    say(lines)
+    print_table(table)
+    say(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
+
+
+def selftest(
+    blocks: Annotated[int, typer.Option(min=4, help="Blocks of two plain processes and one of each delay.")] = 50,
+    delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5,10,20",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
+    gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Use the processes of an earlier self-test; run none.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for rates and run files.")] = Path("reports/selftest"),
+    as_json: JsonOption = False,
+) -> None:
+    """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
+
+    Beside it stands what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes seven to ten
+    seconds a process on 2 cores: 50 blocks of six are about 40 minutes.
+    """
+    from datetime import UTC, datetime
+
+    from rnncore.compare.looks import processes_per_side
+    from rnncore.compare.replay import read_pool, score_rules
+    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.gate import parse_budget
+    from rnncore.drive.noise import measure_pool
+    from rnncore.drive.process import Suites
+    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.files import write_text
+    from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
+
+    budget_s, delays_pct = parse_budget(budget), _delays(delays)
+    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    if replay is None:
+        _choose_waiting()
+        total = blocks * (2 + len(delays_pct))
+        with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), process_progress(total) as on_process:
+            measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
+        err.print(f"Processes: {out / 'processes'}")
+    pool = read_pool(replay or out / "processes")
+    with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
+        scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
+    facts = selftest_json(pool, scores, budget_s, processes_per_side(budget_s, pool.process_s))
+    write_text(out / "selftest.json", json_text(facts))
+    write_text(out / "selftest.md", selftest_markdown(facts))
+    if as_json:
+        print_json(facts)
+    else:
+        for lines, table in selftest_tables(facts):
+            say(lines)
+            print_table(table)
+            say()
+    err.print(f"Rates: {out}")
+
+
+def _delays(text: str) -> list[float]:
+    try:
+        delays_pct = [float(part) for part in text.split(",")]
+    except ValueError:
+        delays_pct = []
+    if not delays_pct or not all(0 < one < math.inf for one in delays_pct) or len(set(delays_pct)) < len(delays_pct):
+        raise ConfigError(f"--delays is {text!r}; give percents above 0, each once, such as 3,5,10.")
+    return delays_pct
+
+
+def _write_comparison(comparison: "Comparison", folder: Path) -> None:
+    from rnncore.files import write_text
+    from rnncore.report.verdicts import verdict_json, verdict_junit, verdict_markdown
+
+    write_text(folder / "verdict.json", json_text(verdict_json(comparison)))
+    write_text(folder / "verdict.md", verdict_markdown(comparison))
+    write_text(folder / "junit.xml", verdict_junit(comparison))
+
+
+def _side(name: str, more: list[str] | None) -> "Side":
+    from rnncore.compare.judge import Side
+    from rnncore.runfile.read import find_runs, read_run
+
+    names = [name, *(more or [])]
+    paths = dict.fromkeys(path for one in names for path in find_runs(one))
+    runs = sorted((read_run(path) for path in paths), key=lambda run: run.datetime)
+    return Side(", ".join(names), tuple(runs))
+
+
+def _print_comparison(
+    comparison: "Comparison", as_json: bool, markdown: Path | None, junit: Path | None, github: bool
+) -> None:
+    from rnncore.files import write_text
+    from rnncore.report.verdicts import (
+        github_annotations,
+        verdict_json,
+        verdict_junit,
+        verdict_markdown,
+        verdict_tables,
+    )
+
+    if markdown is not None:
+        write_text(markdown, verdict_markdown(comparison))
+    if junit is not None:
+        write_text(junit, verdict_junit(comparison))
+    if as_json:
+        print_json(verdict_json(comparison))
+    else:
+        for lines, table in verdict_tables(comparison):
+            say(lines)
+            if table:
+                print_table(table)
+            say()
+    if github:
+        for line in github_annotations(comparison):
+            say(line, err=as_json)
+
+
+def _choose_waiting() -> None:
+    """Look at the host, for all processes that will measure: they wait alike; say so where it is busy."""
+    from rnncore.measure.busy import notice, session_environment
+
+    os.environ.update(session_environment())
+    said = notice()
+    if said:
+        err.print(said, soft_wrap=True)

@@ -1,0 +1,336 @@
+"""Verbs of models: train, evaluate, forecast, export, reproduce."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rnncore.cli.data import opened_dataset
+from rnncore.cli.options import (
+    EXIT_INTERRUPTED,
+    CellOption,
+    CleanOption,
+    DataOption,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    MaxStepsOption,
+    RuntimeOption,
+    SeedOption,
+    SplitOption,
+    require_output,
+)
+from rnncore.cli.screen import err, print_json, print_table, say, stop_on_ctrl_c, training_progress
+from rnncore.errors import ConfigError, DataError
+from rnncore.files import require_writable
+
+if TYPE_CHECKING:
+    from rnncore.forecast.model import Forecaster
+    from rnncore.forecast.next_hours import KnownZone
+    from rnncore.forecast.training import Trainer, TrainResult
+    from rnncore.forecast.windows import WindowConfig, Windows
+    from rnncore.runtimes.base import Runtime
+
+
+def train(
+    cell: CellOption = "gru",
+    preset: Annotated[
+        Literal["article", "fast", "best"],
+        typer.Option(help="article: the reference, to the letter; fast: our recipe; best: the same, larger and longer."),
+    ] = "fast",
+    data: DataOption = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Model file [default: models/CELL-PRESET.safetensors]")] = None,
+    horizon: Annotated[int, typer.Option(help="Hours to forecast from each window, 1 to 24.")] = 1,
+    lookback: Annotated[int | None, typer.Option(help="Hours in a window [default: the preset's]")] = None,
+    seed: SeedOption = 0,
+    epochs: EpochsOption = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows per step [default: the preset's]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's, or its top where the preset has a schedule [default: the preset's]")
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            "--clip-norm", metavar="NORM", help="Largest norm of a step's gradient; 0 clips none [default: the preset's]"
+        ),
+    ] = None,
+    max_steps: MaxStepsOption = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Stop after so much training time; the schedule does not follow.")
+    ] = None,
+    split: SplitOption = "article",
+    clean: CleanOption = False,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a forecaster and write it to a .safetensors file.
+
+    A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
+    """
+    from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.model import new_forecaster, save_forecaster
+    from rnncore.forecast.presets import preset as recipe_of
+    from rnncore.forecast.training import TRAINING_PRECISION, Trainer
+    from rnncore.forecast.windows import make_windows
+
+    path = path or Path("models") / f"{cell}-{preset}.safetensors"
+    checkpoint = path.with_suffix(".checkpoint.safetensors")
+    require_output(path, ".safetensors")
+    require_writable(checkpoint)
+    dataset = opened_dataset(data, clean)
+    recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
+    hours = recipe.windows.lookback if lookback is None else lookback
+    windows = make_windows(dataset, replace(recipe.windows, lookback=hours, split=split, drop_gaps=clean))
+    train_as = recipe.training_on(windows)
+    config = replace(
+        train_as,
+        seed=seed,
+        epochs=train_as.epochs if epochs is None else epochs,
+        batch_size=train_as.batch_size if batch_size is None else batch_size,
+        learning_rate=train_as.learning_rate if learning_rate is None else learning_rate,
+        clip_norm=train_as.clip_norm if clip_norm is None else _clip_norm(clip_norm),
+        max_steps=max_steps,
+        max_seconds=max_seconds,
+    )
+    model = new_forecaster(recipe.forecaster, seed)
+    trainer = Trainer(model, windows, config, resolve_device(device))
+    result = _fit(trainer, checkpoint, resume, cell.upper())
+    record = {
+        "preset": preset,
+        "precision": TRAINING_PRECISION,
+        "data": dataset.name,
+        "digest": dataset.digest,
+        "config": asdict(config),
+        **asdict(result),
+    }
+    with err.status("Looking at tested hours, for bounds"):
+        zones = _zones_of(model, windows)
+    save_forecaster(path, model, windows.config, record, zones)
+    if as_json:
+        print_json({"out": str(path), **record})
+        return
+    say(
+        f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
+        f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
+    )
+
+
+def _clip_norm(asked: float) -> float | None:
+    """Return what a training takes for --clip-norm: 0 stands for no clipping."""
+    if not 0 <= asked < math.inf:
+        raise ConfigError(f"--clip-norm is {asked:g}; give a finite number above 0, or 0 to clip nothing.")
+    return asked or None
+
+
+def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "TrainResult":
+    """Train with a checkpoint; if Ctrl-C stops it, say how to go on and leave."""
+    import torch
+
+    from rnncore.forecast.device import default_threads
+    from rnncore.forecast.training import fit
+
+    if checkpoint.exists() and not resume:
+        err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
+    torch.set_num_threads(default_threads())
+    with training_progress(name) as on_step, stop_on_ctrl_c() as should_stop:
+        result = fit(trainer, checkpoint, resume, on_step, should_stop)
+    if result.ended_by == "stopped":
+        err.print(f"Stopped after {result.steps:,} steps. To go on, run the same command with --resume.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    return result
+
+
+def evaluate(
+    model: Annotated[
+        Path | None, typer.Argument(help="A .safetensors or .onnx file; none scores the baselines alone.")
+    ] = None,
+    data: DataOption = None,
+    runtime: RuntimeOption = None,
+    device: DeviceOption = "cpu",
+    split: SplitOption = "article",
+    clean: CleanOption = False,
+    baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model, and simple baselines, on the tested hours.
+
+    The windows are those that the model was trained with; --split and --clean are for baselines alone.
+    """
+    from rnncore.forecast.baselines import baseline_scores
+    from rnncore.forecast.windows import WindowConfig, make_windows
+
+    if model is not None and (split != "article" or clean):
+        raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
+    if model is None and not baselines:
+        raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
+    config, zones = _model_facts(model) if model else (WindowConfig(split=split), {})
+    dataset = opened_dataset(data, clean or config.drop_gaps)
+    scalings = {name: zone.scaling for name, zone in zones.items()}
+    windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps), scalings)
+    if not len(windows.test_start):
+        raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
+    scores = _score_model(model, runtime, device, windows) if model else None
+    rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
+    facts: dict[str, Any] = {
+        "model": str(model) if model else None,
+        "data": {"name": dataset.name, "digest": dataset.digest},
+        "test_windows": len(windows.test_start),
+        "smape": scores.mean.smape if scores else None,
+        "smape_article": scores.mean.smape_article if scores else None,
+        "mae_mw": scores.mean.mae_mw if scores else None,
+        "zones": [asdict(zone) for zone in scores.zones] if scores else [],
+        "baselines": [asdict(row) for row in rows],
+    }
+    if as_json:
+        print_json(facts)
+        return
+    lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
+    cells = [[row.name, f"{row.smape:.3f}", f"{row.smape_article:.3f}", f"{row.mae_mw:,.1f}"] for row in [*lines, *rows]]
+    print_table([["", "sMAPE %", "article's sMAPE %", "MAE MW"], *cells])
+    say(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
+
+
+def forecast(
+    model: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file.")],
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file, or a folder of them, up to the present hour.")],
+    path: Annotated[Path | None, typer.Option("--out", help="CSV file to write to [default: a table here]")] = None,
+    runtime: RuntimeOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
+
+    Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
+    """
+    from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
+
+    if path is not None:
+        require_output(path, ".csv")
+    config, zones = _model_facts(model)
+    dataset = opened_dataset(str(data), clean=True)
+    with _opened(model, runtime, device) as opened:
+        forecasts = next_hours(opened.predict, dataset.series, config, zones)
+    for one in forecasts:
+        if not one.is_known:
+            err.print(
+                f"{one.zone}: the model was not trained on this zone: its scales are those of the file, without bounds.",
+                soft_wrap=True,
+            )
+    rows = hourly_rows(forecasts)
+    if as_json:
+        print_json({"model": str(model), "hours": rows})
+    elif path is not None:
+        write_hours(path, rows)
+        say(f"{path}: {len(rows)} hours")
+    else:
+        cells = [[row["zone"], row["time"], *map(_megawatts, list(row.values())[2:])] for row in rows]
+        print_table([["zone", "time", "MW", "low", "high"], *cells])
+
+
+def _megawatts(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A .safetensors file of 'rnncore train'.")],
+    path: Annotated[Path | None, typer.Option("--out", help="ONNX file [default: beside the model]")] = None,
+) -> None:
+    """Export a model to ONNX, and check that the file is the same model."""
+    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.runtimes.export import export_onnx
+
+    path = path or model.with_suffix(".onnx")
+    require_output(path, ".onnx")
+    forecaster, config = load_forecaster(model)
+    with err.status("Exporting"):
+        parity = export_onnx(forecaster, path, config, read_safetensors(model)[0].get("zones"))
+    say(f"{path}: differs from float64 by {parity.max_abs:.1e} at most (allowed {parity.tolerance:.0e})")
+
+
+def reproduce(
+    data: DataOption = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for table, figure and record.")] = Path(
+        "reports/reproduction"
+    ),
+    seed: SeedOption = 0,
+    epochs: EpochsOption = None,
+    max_steps: MaxStepsOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Run the article's whole comparison: both cells on the same data, its figures beside ours.
+
+    Five epochs take hours on a CPU; --max-steps shortens them, and the page says so.
+    """
+    from rnncore.forecast.datasets import open_dataset
+    from rnncore.measure.reproduction import reproduce as run
+    from rnncore.report.reproduction import RECORD_NAME, reproduction_table, write_reproduction
+
+    require_writable(folder / RECORD_NAME)
+    dataset = open_dataset(data)
+    err.print(f"Data: {dataset.name}")
+    with training_progress() as on_step:
+        record = run(dataset, device, seed, epochs, max_steps, lambda cell, progress: on_step(progress, cell.upper()))
+    page = write_reproduction(record, folder)
+    if as_json:
+        print_json(record)
+        return
+    say(reproduction_table(record))
+    say(f"Page: {page}")
+
+
+def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
+    """Return how the windows of a model file are made, and what it knows of its zones."""
+    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.forecast.next_hours import zones_from_facts
+    from rnncore.runtimes.export import onnx_facts
+
+    if model.suffix == ".onnx":
+        config, facts = onnx_facts(model)
+    else:
+        config, facts = load_forecaster(model)[1], read_safetensors(model)[0].get("zones", {})
+    return config, zones_from_facts(str(model), config.features, facts)
+
+
+def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
+    from rnncore.forecast.device import default_threads
+    from rnncore.forecast.next_hours import known_zones, zone_facts
+    from rnncore.runtimes.catalog import open_runtime
+
+    with open_runtime("torch", model.cpu(), "cpu", "fp32", default_threads()) as runtime:
+        return zone_facts(known_zones(runtime.predict, windows))
+
+
+def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
+    from rnncore.forecast.next_hours import require_finite_forecast
+    from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+
+    with _opened(model, runtime_name, device_name) as runtime, err.status("Scoring"):
+        forecasts = forecast_test_hours(runtime.predict, windows)
+    for zone, forecast_mw in forecasts.items():
+        require_finite_forecast(zone, forecast_mw)
+    return score_forecasts(str(model), forecasts, windows)
+
+
+@contextmanager
+def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterator[Runtime]":
+    """Open a model file in a runtime that can run it."""
+    from rnncore.forecast.device import default_threads, resolve_device
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.runtimes.catalog import open_runtime, runtime_kinds
+
+    is_onnx = model.suffix == ".onnx"
+    name = runtime_name or ("onnxruntime" if is_onnx else "torch")
+    kind = runtime_kinds().get(name)
+    if kind and kind.reads == "onnx" and not is_onnx:
+        raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and give that.")
+    source = model if is_onnx else load_forecaster(model)[0]
+    device = resolve_device(device_name).type
+    precision = kind.precisions.get(device, ("fp32",))[0] if kind else "fp32"
+    with open_runtime(name, source, device, precision, default_threads()) as runtime:
+        yield runtime

@@ -1,0 +1,67 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rnncore.errors import ConfigError
+from rnncore.files import require_writable
+
+# Where pytest-benchmark keeps runs, and rnncore what it knows of machines.
+STORE = Path(".benchmarks")
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="CSV file, folder of CSV files, or 'synthetic'. Default: $RNNCORE_DATA, else data/pjm if fetched, else "
+        "synthetic.",
+    ),
+]
+CellOption = Annotated[Literal["gru", "lstm"], typer.Option("--cell", help="Recurrent cell.")]
+CleanOption = Annotated[
+    bool, typer.Option("--clean", help="Merge rows of equal stamp to their mean and drop windows that straddle a gap.")
+]
+SplitOption = Annotated[
+    Literal["article", "date"],
+    typer.Option("--split", help="Test the last tenth of each zone (article), or all hours after one date (date)."),
+]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to run.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of initial weights, shuffling and dropout.")]
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", help="Passes over the training windows [default: the preset's]")
+]
+MaxStepsOption = Annotated[
+    int | None, typer.Option("--max-steps", help="Stop after so many steps; the schedule spans them.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the model: torch, rnncore, onnxruntime, openvino, or one that another package registers [default: "
+        "torch, or onnxruntime for an .onnx file]",
+    ),
+]
+VerdictJsonOption = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", help="Write them as Markdown too, for a pull request or job summary.")
+]
+JunitOption = Annotated[Path | None, typer.Option("--junit", help="Write them as JUnit XML too: slower is a failed case.")]
+GithubOption = Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions too.")]
+
+
+def require_output(path: Path, suffix: str) -> None:
+    """Make sure, before any work, that a file of this suffix can be written.
+
+    Raises:
+        ConfigError: If not.
+    """
+    if path.suffix != suffix:
+        raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
+    require_writable(path)

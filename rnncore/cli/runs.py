@@ -1,0 +1,187 @@
+"""Verbs that read run files: report, recommend, trend, convert, profile, recover."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rnncore.cli.options import STORE, JsonOption, require_output
+from rnncore.cli.screen import err, print_json, print_table, say
+from rnncore.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run files, folders or globs of them, or numbers of saved runs, like 0007."),
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("reports/latest"),
+    title: Annotated[str | None, typer.Option(help="Of the page [default: what was compared]")] = None,
+    prices: Annotated[
+        list[str] | None,
+        typer.Option("--price", metavar="NAME=PRICE", help="Per hour of a run's machine; NAME is its file or its letter."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write the report of one run, or of several side by side: a page, the same as Markdown, figures, CSV and Parquet."""
+    import webbrowser
+
+    from rnncore.report.page import write_report
+    from rnncore.runfile.read import find_runs
+
+    paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
+    with err.status("Drawing the report"):
+        page = write_report(paths, folder, title, _prices(prices or []))
+    say(f"Report: {page}")
+    if show:
+        webbrowser.open(page.absolute().as_uri())
+
+
+def recommend(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")],
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Largest p90 of a call's time, or median where the calls are too few [default: any]")
+    ] = None,
+    max_smape_loss: Annotated[
+        float | None, typer.Option(help="Most points of sMAPE above the most accurate choice of the run [default: any]")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows per call [default: those with most windows per second]")] = None,
+    cell: Annotated[Literal["gru", "lstm"] | None, typer.Option(help="Recurrent cell [default: either]")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where to run [default: either]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the fastest measured way to run a forecaster within bounds, the next, how sure that is, and the code."""
+    from rnncore.compare.choices import Bounds
+    from rnncore.compare.choices import recommend as choose
+    from rnncore.report.recommendation import recommendation_facts, recommendation_text
+    from rnncore.runfile.read import find_runs, read_run
+
+    for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
+        if value is not None and not 0 <= value < math.inf:
+            raise ConfigError(f"{option} is {value}; give a number of at least 0.")
+    paths = find_runs(name)
+    if len(paths) > 1:
+        raise ConfigError(f"{name} stands for {len(paths)} runs; a recommendation is made from one. Name it.")
+    max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
+    found = choose(read_run(paths[0]), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    if as_json:
+        print_json(recommendation_facts(found))
+        return
+    say(recommendation_text(found))
+
+
+def _prices(texts: list[str]) -> dict[str, float]:
+    prices = {}
+    for text in texts:
+        name, _, amount = text.rpartition("=")
+        try:
+            price = float(amount)
+        except ValueError:
+            price = math.nan
+        if not name or not 0 <= price < math.inf:
+            raise ConfigError(f"--price is {text!r}; give the name or letter of a run and a price per hour, such as A=1.80.")
+        prices[name] = price
+    return prices
+
+
+def trend(
+    store: Annotated[Path, typer.Argument(help="Folder of run files.")] = STORE,
+    text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
+    practical_pct: Annotated[
+        float, typer.Option("--threshold", metavar="PERCENT", min=0.5, max=100, help="Smallest step that counts.")
+    ] = 2.0,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Write a page too: a small chart of each benchmark, its steps and commits.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the history of each benchmark on each machine, and the commits at which its speed changed.
+
+    A step is called once two points in a row confirm it.
+    """
+    from rnncore.compare.history import find_trends, read_history
+    from rnncore.report.trend import trend_json, trend_tables, write_trend_page
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("Reading run files", total=None)
+        history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
+    trends = find_trends(history, practical_pct / 100)
+    if folder is not None:
+        err.print(f"Page: {write_trend_page(history, trends, folder, text)}")
+    if as_json:
+        print_json(trend_json(history, trends, text))
+        return
+    for lines, table in trend_tables(history, trends, text):
+        say(lines)
+        if table:
+            print_table(table)
+        say()
+
+
+def convert(
+    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave'.")],
+    tracker: Annotated[
+        Literal["bencher", "github-smaller-is-better", "github-bigger-is-better"],
+        typer.Option("--to", help="Bencher Metric Format, or one of the two lists of github-action-benchmark."),
+    ],
+    path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
+) -> None:
+    """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
+    from rnncore.files import write_text
+    from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
+    from rnncore.runfile.read import read_run
+
+    read = read_run(run)
+    content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
+    if path is None:
+        say(tracker_text(content), nl=False)
+        return
+    write_text(path, tracker_text(content))
+    say(f"{path}: for {tracker}")
+
+
+def profile(
+    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave --rnn-profile'.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="A later run: show what changed from the first to it, operation by operation.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Operations per benchmark; --json has all.")] = 10,
+    text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the time of each benchmark goes, or between two runs, which operations grew."""
+    from rnncore.report.profile import profile_json, profile_tables
+    from rnncore.runfile.read import read_run
+
+    base, head = read_run(run), None if other is None else read_run(other)
+    if as_json:
+        print_json(profile_json(base, head, text))
+        return
+    for lines, table in profile_tables(base, head, text, top):
+        say(lines)
+        print_table(table)
+        say()
+
+
+def recover(
+    journal: Annotated[
+        Path | None, typer.Argument(help="A .jsonl file [default: the newest in .benchmarks/journal/]")
+    ] = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Run file [default: the next number in .benchmarks/]")] = None,
+) -> None:
+    """Make a run file of what a session had finished when it was killed or crashed."""
+    from rnncore.runfile.journal import newest_journal
+    from rnncore.runfile.journal import recover as recover_run
+
+    if path is not None:
+        require_output(path, ".json")
+    recovered = recover_run(journal or newest_journal(STORE / "journal"), path)
+    say(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
+    for fullname, outcome in recovered.failed:
+        say(f"{outcome}: {fullname}")

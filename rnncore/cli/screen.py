@@ -1,0 +1,165 @@
+"""What verbs show: lines, tables, JSON, progress."""
+
+import json
+import logging
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rnncore.drive.gate import Progress as GateProgress
+    from rnncore.forecast.training import Progress as TrainingProgress
+
+# Where a gate's progress is no bar, it is a line this often.
+GATE_LINE_EVERY_S = 60.0
+
+
+# Columns of words: a table's other columns but the first hold numbers.
+WORDS = ("verdict", "head against base", "why")
+
+
+# The longest verdict.
+WORD_WIDTH = len("incomparable")
+
+
+# Piped output has no width of its own; a table must not be cut there.
+PIPED_WIDTH = 200
+
+
+# Results go to standard output, everything else to standard error, so that --json can be piped.
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print a line. The stream is named, as Typer would write UTF-8 to one that is ASCII."""
+    typer.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """Print facts as JSON."""
+    say(json_text(facts).removesuffix("\n"))
+
+
+def json_text(facts: Any) -> str:
+    """Return facts as JSON that every reader takes: it has no NaN and no infinity, so these are null."""
+    return json.dumps(_finite(facts), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_table(rows: list[list[Any]]) -> None:
+    """Print a table: first column and words left, numbers right; words wrap."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(rows[0]):
+        words = str(name) in WORDS
+        # On a narrow screen names fold and words wrap, so that numbers and verdicts stay whole.
+        table.add_column(
+            str(name),
+            justify="left" if index == 0 or words else "right",
+            no_wrap=not words and index > 0,
+            overflow="fold",
+            min_width=WORD_WIDTH if words else None,
+        )
+    for row in rows[1:]:
+        # As Text: brackets of a test's name are no markup.
+        table.add_row(*[Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row])
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
+
+
+@contextmanager
+def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[int], None]]":
+    """Show how many of all processes have ended, and the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(f"Running {noun}", total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
+    """Show processes, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("Warming up", total=budget_s)
+        said_at_s = budget_s
+
+        def on_progress(now: "GateProgress") -> None:
+            nonlocal said_at_s
+            counts = (
+                f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
+            )
+            line = f"{now.processes} processes, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            progress.update(task, description=line, completed=budget_s - now.left_s)
+            if not err.is_terminal and said_at_s - now.left_s >= GATE_LINE_EVERY_S:
+                said_at_s = now.left_s
+                err.print(line)
+
+        yield on_progress
+
+
+@contextmanager
+def training_progress(name: str = "") -> "Iterator[Callable[..., None]]":
+    """Show a bar with rate and time left on a terminal, and log lines everywhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}, {task.fields[rate]:,.0f} windows/s,"),
+        TimeRemainingColumn(),
+    )
+    logger = logging.getLogger("rnncore.training")
+    handler = RichHandler(console=err, show_path=False, show_level=False)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+            task = progress.add_task(name, total=1, rate=0.0)
+
+            def on_step(now: "TrainingProgress", description: str = name) -> None:
+                progress.update(
+                    task, description=description, completed=now.step, total=now.total_steps, rate=now.windows_per_s
+                )
+
+            yield on_step
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
+    """Let the first Ctrl-C end the training after the step it is in; the second interrupts at once."""
+    asked = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        err.print("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
