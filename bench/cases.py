@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import default_threads
-from rnncore.forecast.model import CELLS
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import Case

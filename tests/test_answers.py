@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.training import TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows

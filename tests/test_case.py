@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from bench import cases
-from rnncore.forecast.model import CELLS
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.presets import PRESETS, preset
 from rnncore.measure.plugin import SCALES
 from rnncore.runfile.case import AXES, Case

@@ -18,9 +18,11 @@ import pandas as pd
 import pytest
 
 from rnncore import __version__, cli
+from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.drive.process import Process
-from rnncore.forecast.model import CELLS, Cell, load_forecaster, read_safetensors, save_forecaster
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import load_forecaster, read_safetensors, save_forecaster
 from rnncore.forecast.presets import Preset, preset
 from rnncore.runfile.read import read_run
 from tests.run_files import inference, make_run, run_content

@@ -12,7 +12,8 @@ import torch
 from onnx import numpy_helper
 
 from rnncore.errors import ExportError, ModelFileError, RnncoreError
-from rnncore.forecast.model import CELLS, METADATA_KEY, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS
+from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
 from rnncore.runtimes.catalog import open_runtime

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnncore.errors import Unavailable
+from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import cpu_threads
-from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
+from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import layers as fused
 from rnncore.kernels import library as compiled
 from rnncore.kernels.laps import PHASES, of_given_threads

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels import library as compiled
 from rnncore.kernels.laps import PHASES, of_given_threads

@@ -11,8 +11,9 @@ import torch
 
 import rnncore.runtimes.torch as torch_runtime
 from rnncore.errors import ConfigError
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import cpu_threads
-from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.training import Implementation, ResidentWindows, TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows

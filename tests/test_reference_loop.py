@@ -12,7 +12,8 @@ import torch
 from bench import bench_peers
 from bench.article.loop import ReferenceLoop
 from bench.bench_peers import SteppedTraining
-from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 

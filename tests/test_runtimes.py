@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
-from rnncore.forecast.model import CELLS, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes.base import Source

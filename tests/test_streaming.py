@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rnncore.errors import ConfigError
-from rnncore.forecast.model import CELLS, Cell, ForecasterConfig, new_forecaster
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.scoring import forecast_test_hours
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.windows import WindowConfig, make_windows

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnncore.forecast.model import CELLS, Cell, Forecaster, ForecasterConfig
+from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.model import Forecaster, ForecasterConfig
 from rnncore.measure.work import Work, _weights, copy_work, forward_work, training_work
 
 ARTICLE_LOOKBACK = 90

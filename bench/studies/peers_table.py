@@ -17,9 +17,10 @@ import torch
 
 from bench.article.loop import ReferenceLoop
 from bench.bench_peers import CALENDAR, PEERS, SteppedTraining, hourly_frames
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.datasets import open_dataset
 from rnncore.forecast.device import default_threads
-from rnncore.forecast.model import CELLS, new_forecaster
+from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import smape_pct
 from rnncore.forecast.training import Trainer

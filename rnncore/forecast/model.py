@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,13 +12,9 @@ from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
+from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.weights import require_finite_weights
 from rnncore.forecast.windows import WindowConfig
-
-Cell = Literal["gru", "lstm"]
-CELLS: tuple[Cell, ...] = ("gru", "lstm")
-
-_RNN: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 METADATA_KEY = "rnncore"
 
@@ -75,7 +71,7 @@ class Forecaster(nn.Module):
     def __init__(self, config: ForecasterConfig) -> None:
         super().__init__()
         self.config = config
-        self.rnn = _RNN[config.cell](
+        self.rnn = getattr(nn, CELLS[config.cell].operator)(
             input_size=config.input_size,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,

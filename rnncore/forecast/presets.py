@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rnncore.errors import ConfigError
+from rnncore.forecast.cells import Cell
 from rnncore.forecast.features import NUM_FEATURES, NUM_TOLD
 from rnncore.forecast.linear import DAY_H, WEEK_H
-from rnncore.forecast.model import Cell, ForecasterConfig
+from rnncore.forecast.model import ForecasterConfig
 from rnncore.forecast.training import TrainConfig, training_windows
 from rnncore.forecast.windows import WindowConfig, Windows
 

@@ -420,12 +420,13 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
 
 
 def _recurrent_shape(case: Case) -> "Shape | None":
+    from rnncore.forecast.cells import CELLS
     from rnncore.measure.ceilings import Shape
-    from rnncore.measure.work import GATES
 
-    if case.cell not in GATES or case.hidden_size is None or case.batch_size is None:
+    kind = next((kind for cell, kind in CELLS.items() if cell == case.cell), None)
+    if kind is None or case.hidden_size is None or case.batch_size is None:
         return None
-    return Shape(case.batch_size, case.hidden_size, GATES[case.cell])
+    return Shape(case.batch_size, case.hidden_size, kind.gates)
 
 
 def _trace_folder(config: pytest.Config) -> Path | None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from rnncore.forecast.baselines import baseline_scores
+from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import default_threads, resolve_device
-from rnncore.forecast.model import CELLS, Cell, new_forecaster
+from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_panels, forecast_test_hours, score_forecasts
 from rnncore.forecast.series import Dataset, FloatArray

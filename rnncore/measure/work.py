@@ -8,18 +8,10 @@ G gates (GRU 3, LSTM 4), I inputs of a layer; the other shape letters are those 
 
 from dataclasses import dataclass
 
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import ForecasterConfig
 
-GATES = {"gru": 3, "lstm": 4}
 VALUE_BYTES = 4
-
-# Values of H per window, hour and layer. Forward: the gates' input products written and read, 2 G, and the states, GRU h,
-# LSTM h and c. Training also keeps the gates for the way back (GRU: and the reset product), and the way back moves the
-# states' and gates' gradients beside them; for the first layer less, as its inputs need no gradient.
-_FORWARD = {"gru": 7, "lstm": 10}
-_KEPT = {"gru": 4, "lstm": 4}
-_BACKWARD_FIRST = {"gru": 17, "lstm": 20}
-_BACKWARD_NEXT = {"gru": 20, "lstm": 24}
 
 
 @dataclass(frozen=True)
@@ -54,9 +46,10 @@ def forward_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
         lookback: Hours in a window, T.
         windows: Windows in the pass, B.
     """
-    gates, hidden, inputs = GATES[config.cell], config.hidden_size, _layer_inputs(config)
+    cell, hidden, inputs = CELLS[config.cell], config.hidden_size, _layer_inputs(config)
+    gates = cell.gates
     per_hour = sum(2 * gates * hidden * (size + hidden) for size in inputs)
-    values = windows * lookback * (_FORWARD[config.cell] * hidden * config.num_layers + sum(inputs))
+    values = windows * lookback * (cell.moved_forward * hidden * config.num_layers + sum(inputs))
     return Work(
         flops=windows * (lookback * per_hour + 2 * hidden * config.horizon),
         bytes=VALUE_BYTES * (values + _weights(config)),
@@ -73,14 +66,15 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
         lookback: Hours in a window, T.
         windows: Windows in the step, B.
     """
-    gates, hidden = GATES[config.cell], config.hidden_size
+    cell, hidden = CELLS[config.cell], config.hidden_size
+    gates = cell.gates
     first, *others = _layer_inputs(config)
     forward = forward_work(config, lookback, windows)
     # Gradients of the state and of both weight matrices; of the inputs from the second layer on.
     per_hour = 2 * gates * hidden * (2 * hidden + first)
     per_hour += sum(2 * gates * hidden * (2 * hidden + 2 * size) for size in others)
-    kept = _KEPT[config.cell] * hidden * config.num_layers
-    back = _BACKWARD_FIRST[config.cell] * hidden + sum(_BACKWARD_NEXT[config.cell] * hidden + 2 * size for size in others)
+    kept = cell.kept * hidden * config.num_layers
+    back = cell.moved_back_first * hidden + sum(cell.moved_back_next * hidden + 2 * size for size in others)
     # Adam reads weight, gradient and two moments, and writes all but the gradient.
     optimiser = 7 * _weights(config)
     return Work(
@@ -102,5 +96,5 @@ def _layer_inputs(config: ForecasterConfig) -> list[int]:
 
 def _weights(config: ForecasterConfig) -> int:
     """Return how many weights a forecaster has; each gate has two biases, as in torch."""
-    gates, hidden = GATES[config.cell], config.hidden_size
+    gates, hidden = CELLS[config.cell].gates, config.hidden_size
     return sum(gates * hidden * (size + hidden + 2) for size in _layer_inputs(config)) + (hidden + 1) * config.horizon

@@ -18,6 +18,7 @@ from torch import nn
 
 from rnncore.errors import ExportError, ModelFileError
 from rnncore.files import whole_file
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.weights import onnx_weights, require_finite_weights
@@ -180,7 +181,7 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
         ExportError: If a layer is missing, a GRU is of the other variant, weights are not initializers, or the batch
             size is fixed.
     """
-    operator = config.cell.upper()
+    operator = CELLS[config.cell].operator
     layers = [node for node in graph.graph.node if node.op_type == operator]
     if len(layers) != config.num_layers:
         raise ExportError(
@@ -190,11 +191,9 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
     initializers = {tensor.name for tensor in graph.graph.initializer}
     for node in layers:
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
-        if config.cell == "gru" and attributes.get("linear_before_reset", 0) != 1:
-            raise ExportError(
-                f"node {node.name} has linear_before_reset=0: the other GRU variant, with silently wrong results. "
-                f"{_other_exporter()}"
-            )
+        for name, (needed, otherwise) in CELLS[config.cell].required.items():
+            if attributes.get(name, 0) != needed:
+                raise ExportError(f"node {node.name} has {name}={attributes.get(name, 0)}: {otherwise}. {_other_exporter()}")
         loose = [name for name in node.input[1:4] if name not in initializers]
         if loose:
             raise ExportError(

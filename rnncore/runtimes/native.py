@@ -18,6 +18,7 @@ import torch
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES, no_laps, of_given_threads
@@ -29,7 +30,6 @@ from rnncore.runtimes.phases import phase_ops
 _CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
 
 _LINE_BYTES = 64
-_GATES = {"gru": 3, "lstm": 4}
 _TILE_ROWS = 32
 _VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
@@ -149,7 +149,7 @@ class PackedForecaster:
     def _shapes(self) -> dict[str, str]:
         """Return the shapes of a phase's products: of the inputs of all hours, layer by layer, and of the states of one."""
         windows, hours, features = self.inputs.shape
-        hidden, gates = self.config.hidden_size, _GATES[self.config.cell] * self.config.hidden_size
+        hidden, gates = self.config.hidden_size, CELLS[self.config.cell].gates * self.config.hidden_size
         below = [features] + [hidden] * (self.config.num_layers - 1)
         return {
             "input products": shapes_text(shape for width in below for shape in ([windows * hours, width], [width, gates])),
@@ -259,7 +259,7 @@ def _grouped_layer(model: Forecaster, layer: int, lanes: int) -> list[Float32Arr
     by_input, by_state, bias_input, bias_state = (
         getattr(model.rnn, f"{name}_l{layer}").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    gates, hidden = _GATES[model.config.cell], model.config.hidden_size
+    gates, hidden = CELLS[model.config.cell].gates, model.config.hidden_size
     groups = -(-hidden // lanes)
 
     def grouped(rows: Float32Array, count: int) -> Float32Array:
@@ -313,7 +313,7 @@ def _load() -> ForwardKernel | str:
 
 def _why_wrong(kernel: ForwardKernel) -> str | None:
     """Hold a small forecaster of both cells against torch; return what is wrong."""
-    for cell in ("gru", "lstm"):
+    for cell in CELLS:
         model = new_forecaster(ForecasterConfig(cell=cell, input_size=3, hidden_size=20), seed=0).eval()
         inputs = np.random.default_rng(0).standard_normal((13, 5, 3), dtype=np.float32)
         with torch.inference_mode():

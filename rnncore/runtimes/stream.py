@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from rnncore.errors import ConfigError
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
@@ -71,8 +72,8 @@ class NativeStream(Stream):
     def __init__(self, model: Forecaster, series: int) -> None:
         self._packed = PackedForecaster(model, forward_kernel(), torch.get_num_threads())
         config = model.config
-        of_layer = (2, series, config.hidden_size) if config.cell == "lstm" else (series, config.hidden_size)
-        self._state = np.zeros((config.num_layers, *of_layer), dtype=np.float32)
+        states = CELLS[config.cell].states
+        self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
         self._hour = np.zeros((series, 1, config.input_size), dtype=np.float32)
         self._packed.bind(self._hour, self._state)
 
