@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from rnncore.compare.floors import Floor, NoiseRecord, above_noise, floor_at, read_noise, record_noise, write_noise
+from rnncore.compare.measures import Bounds
 from rnncore.compare.ranks import compare_sides
-from rnncore.compare.thresholds import Bounds, Thresholds
+from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.record import Record, Run
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.compare.thresholds import Bounds, Thresholds, read_thresholds
+from rnncore.compare.measures import Bounds
+from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.errors import ConfigError
 
 GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b16]"

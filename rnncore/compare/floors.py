@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnncore.compare.judge import ERROR_SHARES, FAMILY_ERROR
+from rnncore.compare.judge import FAMILY_ERROR
 from rnncore.compare.looks import LOOKS, TURNS
+from rnncore.compare.measures import MEASURES, TIME
 from rnncore.compare.ranks import compare_sides
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
@@ -113,7 +114,7 @@ def record_noise(
         raise ConfigError("no benchmark was measured in all processes. Run 'pytest bench/ --rnn-scale gate' to see why.")
     floors = {
         name: tuple(
-            _floor(np.asarray(quickest), processes, thresholds.bounds(name, "time").change, len(whole))
+            _floor(np.asarray(quickest), processes, thresholds.bounds(name, TIME).change, len(whole))
             for processes in sorted(sides)
         )
         for name, quickest in whole.items()
@@ -192,7 +193,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
     lifted: dict[str, float] = {}
     refused: list[str] = []
     for fullname in record.floors:
-        bounds, smallest = thresholds.bounds(fullname, "time"), floor_at(record, fullname, processes).wander
+        bounds, smallest = thresholds.bounds(fullname, TIME), floor_at(record, fullname, processes).wander
         if bounds.change >= smallest:
             continue
         if bounds.chosen:
@@ -237,7 +238,7 @@ def _floor(values: npt.NDArray[np.float64], processes: int, change: float, membe
         change: How large a change must be to be called.
         members: Benchmarks that are tested together.
     """
-    error = FAMILY_ERROR * LAST_LOOK * ERROR_SHARES["time"] / members
+    error = FAMILY_ERROR * LAST_LOOK * MEASURES[TIME].error_share / members
     rng = np.random.default_rng(SEED)
     wander, needed = [], []
     for _ in range(DRAWN_GATES):

@@ -10,22 +10,20 @@ Source:
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Bounds, Measure
 from rnncore.compare.ranks import compare_sides, processes_needed
-from rnncore.compare.thresholds import Bounds, Thresholds
-from rnncore.compare.verdict import MEASURES, Comparison, GroupRatio, Judgement, Measure
+from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
 from rnncore.runfile.record import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01
-
-# What each measure may use of it. Time has most: the others hardly vary, and need little.
-ERROR_SHARES: dict[Measure, float] = {"time": 0.8, "memory": 0.1, "smape": 0.1}
 
 # A benchmark that is likely to stay the same is measured no further: with this confidence, its change is below the bound.
 FUTILITY_ERROR = 0.10
@@ -141,30 +139,18 @@ def _fullnames(base: Side, head: Side) -> list[str]:
 
 
 def _keys(base: Side, head: Side, fullname: str) -> Iterator[Key]:
-    yield fullname, "time"
+    yield fullname, TIME
     if base.failures(fullname) or head.failures(fullname):
         return
-    for measure in ("memory", "smape"):
+    for measure in BESIDE_TIME:
         if _values(base, fullname, measure) and _values(head, fullname, measure):
             yield fullname, measure
 
 
 def _values(side: Side, fullname: str, measure: Measure) -> list[float]:
     """Return one value per process, for those that have one."""
-    values = (_VALUE_OF[measure](record) for record in side.records(fullname))
+    values = (MEASURES[measure].value(record) for record in side.records(fullname))
     return [float(value) for value in values if value]
-
-
-def _memory_bytes(record: Record) -> Any:
-    of_device = record.peak_device_bytes
-    return record.process_bytes if of_device is None else of_device
-
-
-_VALUE_OF: dict[Measure, Callable[[Record], Any]] = {
-    "time": lambda record: min(record.rounds_s),
-    "memory": _memory_bytes,
-    "smape": lambda record: record.smape,
-}
 
 
 def _measured(
@@ -202,7 +188,7 @@ def _measured(
 
 def _near(bounds: Bounds, measure: Measure) -> float:
     """Return within which change an interval need not be narrowed: of time it is shown, and how narrow it is counts."""
-    return 0.0 if measure == "time" else bounds.same
+    return 0.0 if measure == TIME else bounds.same
 
 
 def _counted(failures: Sequence[str], side: Side) -> str:
@@ -234,7 +220,7 @@ def _decide(
         if key in decided or judgement.ratio is None:
             yield judgement
             continue
-        error = family_error * ERROR_SHARES[judgement.measure]
+        error = family_error * MEASURES[judgement.measure].error_share
         judgement = replace(judgement, p_value=adjusted[key])
         yield _with_verdict(judgement, thresholds.bounds(*key), error, members[judgement.measure])
 
@@ -288,7 +274,7 @@ def _as_incomparable(judgement: Judgement, differences: Sequence[tuple[str, str,
 def _group_ratios(judgements: Sequence[Judgement]) -> Iterator[GroupRatio]:
     by_group: dict[str, list[float]] = {}
     for judgement in judgements:
-        if judgement.measure == "time" and judgement.ratio is not None:
+        if judgement.measure == TIME and judgement.ratio is not None:
             by_group.setdefault(judgement.group, []).append(math.log(judgement.ratio))
     for group, logs in by_group.items():
         yield GroupRatio(group, math.exp(sum(logs) / len(logs)), len(logs))

@@ -21,6 +21,7 @@ from scipy.stats import beta, mannwhitneyu
 
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import LOOKS, Looks, processes_per_side
+from rnncore.compare.measures import TIME
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.read import read_run
@@ -257,7 +258,7 @@ def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds)
         if not looks.undecided:
             break
     slower = [one for one in found.judgements if one.verdict == "slower"]
-    names = (one.fullname if one.measure == "time" else f"{one.fullname} ({one.measure})" for one in slower)
+    names = (one.fullname if one.measure == TIME else f"{one.fullname} ({one.measure})" for one in slower)
     return Call(frozenset(names), any(one.verdict == "unclear" for one in found.judgements))
 
 

@@ -13,44 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rnncore.compare.verdict import MEASURES, Measure
+from rnncore.compare.measures import MEASURES, TIME, Bounds, Measure
 from rnncore.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """When a ratio counts.
-
-    Attributes:
-        change: A ratio further from 1 than this is a change, such as 0.02.
-        same: An interval that lies within this of 1 is no change, such as 0.05.
-        chosen: Whether the project set *change* itself.
-    """
-
-    change: float
-    same: float
-    chosen: bool = False
-
-    def is_more(self, ratio: float) -> bool:
-        """Say whether a ratio is beyond the bound on the slow side."""
-        return ratio >= 1 + self.change
-
-    def is_less(self, ratio: float) -> bool:
-        """Say whether it is beyond the bound on the fast side: 1.02 one way is 1 / 1.02 the other."""
-        return ratio <= 1 / (1 + self.change)
-
-    def hold_same(self, low: float, high: float) -> bool:
-        """Say whether a whole interval is no change."""
-        return 1 / (1 + self.same) <= low and high <= 1 + self.same
-
-
-DEFAULTS: dict[Measure, Bounds] = {
-    "time": Bounds(0.02, 0.05),
-    # Allocators round up, and libraries keep what they once took.
-    "memory": Bounds(0.05, 0.10),
-    # Of the same seed, data and machine: sums in another order change the last digits of a weight, and little else.
-    "smape": Bounds(0.005, 0.01),
-}
 
 
 @dataclass(frozen=True)
@@ -76,9 +40,9 @@ class Thresholds:
         for pattern, percents in self.rules:
             if fnmatchcase(fullname, pattern):
                 found.update(percents)
-        usual = DEFAULTS[measure]
+        usual = MEASURES[measure].bounds
         change, same = f"{measure}_pct", f"same_{measure}_pct"
-        smallest = self.floors.get(fullname, 0.0) if measure == "time" else 0.0
+        smallest = self.floors.get(fullname, 0.0) if measure == TIME else 0.0
         beyond = found[change] / 100 if change in found else max(usual.change, smallest)
         bounds = Bounds(
             beyond,

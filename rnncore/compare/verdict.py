@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Measure = Literal["time", "memory", "smape"]
-Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
+from rnncore.compare.measures import Measure
 
-MEASURES: tuple[Measure, ...] = ("time", "memory", "smape")
+Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
 
 EXIT_OK = 0
 EXIT_SLOWER = 1

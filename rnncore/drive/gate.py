@@ -11,6 +11,7 @@ from pathlib import Path
 from rnncore.compare.floors import above_noise, read_noise
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import TURNS, Looks, processes_per_side
+from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
@@ -151,7 +152,7 @@ def parse_budget(text: str) -> float:
 
 def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> Comparison:
     """Name the operations that grew in each benchmark that became slower, from one profiled process of each side."""
-    slower = {one.fullname for one in comparison.judgements if one.verdict == "slower" and one.measure == "time"}
+    slower = {one.fullname for one in comparison.judgements if one.verdict == "slower" and one.measure == TIME}
     if not slower:
         return comparison
     profiled = replace(suites, paths=tuple(sorted(slower)))
@@ -175,6 +176,6 @@ def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Sui
     return replace(
         comparison,
         judgements=tuple(
-            replace(one, grown=grown.get(one.fullname)) if one.measure == "time" else one for one in comparison.judgements
+            replace(one, grown=grown.get(one.fullname)) if one.measure == TIME else one for one in comparison.judgements
         ),
     )

@@ -9,25 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from rnncore.compare.verdict import Comparison, Judgement, Measure, Verdict
+from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure
+from rnncore.compare.verdict import Comparison, Judgement, Verdict
 from rnncore.report.tables import markdown_table, paragraph, significant, time_unit, times
 
 # Lines to print, and the table under them, its first row the heading; no rows where the lines are all.
 TextTable = tuple[str, list[list[str]]]
 
 GRAVEST_FIRST: tuple[Verdict, ...] = ("slower", "invalid", "missing", "incomparable", "unclear", "faster", "new", "same")
-
-MEASURE_NAMES: dict[Measure, str] = {"time": "time", "memory": "peak memory", "smape": "sMAPE"}
-
-# What is judged beside time, and the unit of its values in JSON.
-_BESIDE_TIME: tuple[tuple[Measure, str], ...] = (("memory", "bytes"), ("smape", "pct"))
-
-# What more and less of a measure are called; more is never better.
-_MORE_AND_LESS: dict[Measure, tuple[str, str]] = {
-    "time": ("slower", "faster"),
-    "memory": ("larger", "smaller"),
-    "smape": ("higher", "lower"),
-}
 
 # Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00; the bounds of `times`.
 _EQUAL = (0.995, 1.005)
@@ -79,7 +68,7 @@ class _Outcome:
         """The verdict, with the measure it is of unless that is time."""
         judgement = self.deciding[0]
         word = verdict_word(judgement)
-        return word if judgement.measure == "time" else f"{word} in {MEASURE_NAMES[judgement.measure]}"
+        return word if judgement.measure == TIME else f"{word} in {MEASURES[judgement.measure].title}"
 
     @property
     def reason(self) -> str:
@@ -120,7 +109,7 @@ def _counts(comparison: Comparison) -> str:
 
 def verdict_word(judgement: Judgement) -> str:
     """Return the verdict for people: of memory and sMAPE `worse` and `better` in place of `slower` and `faster`."""
-    if judgement.measure == "time":
+    if judgement.measure == TIME:
         return judgement.verdict
     return {"slower": "worse", "faster": "better"}.get(judgement.verdict, judgement.verdict)
 
@@ -140,8 +129,8 @@ def _is_ratio(value: float | None) -> TypeGuard[float]:
 
 
 def _ratio_words(ratio: float, measure: Measure) -> str:
-    more, less = _MORE_AND_LESS[measure]
-    return times(ratio).replace("slower", more).replace("faster", less)
+    kind = MEASURES[measure]
+    return times(ratio).replace("slower", kind.more).replace("faster", kind.less)
 
 
 def _interval_words(ratio: float, low: float, high: float, measure: Measure) -> str:
@@ -162,7 +151,7 @@ def _side(ratio: float) -> int:
 
 
 def _reason_with_measure(judgement: Judgement) -> str:
-    of = "" if judgement.measure == "time" else f"{MEASURE_NAMES[judgement.measure]}: "
+    of = "" if judgement.measure == TIME else f"{MEASURES[judgement.measure].title}: "
     return f"{of}{judgement.reason}"
 
 
@@ -188,10 +177,9 @@ def _one_line(text: str) -> str:
 
 def _scale(judgements: Iterable[Judgement], measure: Measure) -> tuple[float, str]:
     """Return the scale and name of the one unit for values of a measure."""
-    if measure == "memory":
-        return 2.0**20, "MiB"
-    if measure == "smape":
-        return 1.0, "%"
+    unit = MEASURES[measure].unit
+    if unit is not None:
+        return unit
     values = [value for judgement in judgements for value in (judgement.base, judgement.head) if _is_ratio(value)]
     return time_unit(values) if values else (1.0, "s")
 
@@ -199,7 +187,8 @@ def _scale(judgements: Iterable[Judgement], measure: Measure) -> tuple[float, st
 def _value(value: float | None, scale: float, measure: Measure) -> str:
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.3f}" if measure == "smape" else significant(value / scale, 4 if measure == "memory" else 3)
+    digits = MEASURES[measure].digits
+    return f"{value / scale:.3f}" if digits is None else significant(value / scale, digits)
 
 
 # -------------------------------------------------------------------------------------------------------------- screen
@@ -215,8 +204,8 @@ def verdict_tables(comparison: Comparison) -> Iterator[TextTable]:
         Lines, and the rows of the table under them, the first row its heading; rows may be empty.
     """
     notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, _rates(comparison)]
-    yield "\n".join(map(_one_line, notes)), _judgement_rows(comparison, "time")
-    for measure, _ in _BESIDE_TIME:
+    yield "\n".join(map(_one_line, notes)), _judgement_rows(comparison, TIME)
+    for measure in BESIDE_TIME:
         if line := _measure_line(comparison, measure):
             yield line, _judgement_rows(comparison, measure)
     if comparison.groups:
@@ -229,7 +218,7 @@ def verdict_tables(comparison: Comparison) -> Iterator[TextTable]:
 def _judgement_rows(comparison: Comparison, measure: Measure) -> list[list[str]]:
     """Return the judgements on a measure in one unit; other measures than time only where they are not the same."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
-    shown = _gravest_first(judgement for judgement in judgements if measure == "time" or judgement.verdict != "same")
+    shown = _gravest_first(judgement for judgement in judgements if measure == TIME or judgement.verdict != "same")
     if not shown:
         return []
     scale, unit = _scale(shown, measure)
@@ -252,8 +241,9 @@ def _measure_line(comparison: Comparison, measure: Measure) -> str:
     """Return how many benchmarks have which verdict on a measure; nothing where it was not judged."""
     judged = _gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
     counts = Counter(map(verdict_word, judged))
-    name = MEASURE_NAMES[measure]
-    return f"{name[0].upper() if measure == 'memory' else name[0]}{name[1:]}: {_listed(counts)}" if counts else ""
+    name = MEASURES[measure].title
+    # sMAPE is written so at the start of a line too.
+    return f"{name if name[1].isupper() else name.capitalize()}: {_listed(counts)}" if counts else ""
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -273,7 +263,7 @@ def _percent(share: float) -> str:
 
 def _group_rows(comparison: Comparison) -> list[list[str]]:
     rows = [
-        [_one_line(group.group), f"{group.count:,}", _ratio_words(group.ratio, "time") if _is_ratio(group.ratio) else "–"]
+        [_one_line(group.group), f"{group.count:,}", _ratio_words(group.ratio, TIME) if _is_ratio(group.ratio) else "–"]
         for group in comparison.groups
     ]
     return [["Group", "benchmarks", "head against base"], *rows]
@@ -312,24 +302,24 @@ def verdict_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _outcome_json(outcome: _Outcome) -> dict[str, Any]:
-    time, first = outcome.of("time"), outcome.judgements[0]
+    time, first = outcome.of(TIME), outcome.judgements[0]
     entry: dict[str, Any] = {
         "fullname": first.fullname,
         "group": first.group,
         "verdict": outcome.verdict,
         "reason": outcome.reason,
-        **_numbers_json(time, "s"),
+        **_numbers_json(time, MEASURES[TIME].json_unit),
         "grown": time.grown if time else None,
     }
     if time:
         entry["time"] = {"verdict": time.verdict, "reason": time.reason}
-    for measure, unit in _BESIDE_TIME:
+    for measure in BESIDE_TIME:
         judgement = outcome.of(measure)
         if judgement:
             entry[measure] = {
                 "verdict": judgement.verdict,
                 "reason": judgement.reason,
-                **_numbers_json(judgement, unit),
+                **_numbers_json(judgement, MEASURES[measure].json_unit),
             }
     return entry
 
@@ -403,7 +393,7 @@ def _judgement_table(judgements: Sequence[Judgement]) -> str:
         rows.append(
             [
                 _inert(_file_and_test(judgement.fullname)[1]),
-                MEASURE_NAMES[judgement.measure],
+                MEASURES[judgement.measure].title,
                 verdict_word(judgement) if judgement.verdict == "same" else f"**{verdict_word(judgement)}**",
                 _inert(_reason(judgement)),
                 ratio_text(judgement),
@@ -416,7 +406,7 @@ def _judgement_table(judgements: Sequence[Judgement]) -> str:
 
 
 def _same_summary(same: Sequence[Judgement]) -> str:
-    counts = Counter(MEASURE_NAMES[judgement.measure] for judgement in same)
+    counts = Counter(MEASURES[judgement.measure].title for judgement in same)
     return f"The same: {', '.join(f'{measure} of {count:,}' for measure, count in counts.items())}"
 
 
@@ -481,7 +471,7 @@ def verdict_junit(comparison: Comparison) -> str:
 
 def _add_case(suite: ElementTree.Element, judgement: Judgement) -> None:
     file, test = _file_and_test(judgement.fullname)
-    of = "" if judgement.measure == "time" else f", {MEASURE_NAMES[judgement.measure]}"
+    of = "" if judgement.measure == TIME else f", {MEASURES[judgement.measure].title}"
     facts = {
         "classname": _xml_text(file.removesuffix(".py").replace("/", ".") or "benchmarks"),
         "name": _xml_text(f"{test}{of}"),
@@ -516,7 +506,7 @@ def _numbers_and_reason(judgement: Judgement) -> str:
 
 
 def _head_s(judgement: Judgement) -> float:
-    return (_finite(judgement.head) or 0.0) if judgement.measure == "time" else 0.0
+    return (_finite(judgement.head) or 0.0) if judgement.measure == TIME else 0.0
 
 
 def _junit_seconds(seconds: float) -> str:
@@ -552,7 +542,7 @@ def github_annotations(comparison: Comparison) -> list[str]:
 
 def _annotation(level: str, judgement: Judgement) -> str:
     file, test = _file_and_test(judgement.fullname)
-    of = "" if judgement.measure == "time" else f" in {MEASURE_NAMES[judgement.measure]}"
+    of = "" if judgement.measure == TIME else f" in {MEASURES[judgement.measure].title}"
     title = _command_property(_encodable(f"{verdict_word(judgement)}{of}: {test}"))
     place = f"file={_command_property(_encodable(file))}," if file else ""
     return f"::{level} {place}title={title}::{_command_data(_encodable(_numbers_and_reason(judgement)))}"
