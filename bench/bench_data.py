@@ -8,7 +8,7 @@ from bench.article.preprocessing import PREPARE, measure_in_fresh_process
 from bench.cases import gathering_cases, preparing_cases
 from rnncore.forecast.device import resolve_device, synchronize
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.training import ResidentWindows
+from rnncore.forecast.trainer import ResidentWindows
 from rnncore.forecast.windows import WindowConfig
 from rnncore.measure.profile import function_evidence
 from rnncore.measure.work import copy_work

@@ -13,7 +13,7 @@ from bench.cases import training_cases
 from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
-from rnncore.forecast.training import Trainer
+from rnncore.forecast.trainer import Trainer
 from rnncore.measure.answers import exact_gradients, gradient_parity, step_parity
 from rnncore.measure.work import training_work
 from rnncore.runtimes.torch import torch_evidence

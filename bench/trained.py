@@ -7,10 +7,11 @@ import torch
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.device import resolve_device
+from rnncore.forecast.fit import Watch, fit
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
-from rnncore.forecast.training import Trainer, Watch, fit
+from rnncore.forecast.trainer import Trainer
 from rnncore.measure.session import TRAININGS
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.native import forward_kernel

@@ -12,7 +12,7 @@ import torch
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.training import TrainConfig, Trainer
+from rnncore.forecast.trainer import TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from rnncore.measure.answers import (
     GRADIENT_TOLERANCE,

@@ -15,7 +15,7 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.training import Implementation, ResidentWindows, TrainConfig, Trainer
+from rnncore.forecast.trainer import Implementation, ResidentWindows, TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
 from rnncore.report.charts import profile_chart

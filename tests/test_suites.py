@@ -43,7 +43,7 @@ import onnx
 from onnx import numpy_helper
 
 from bench.article import preprocessing as reference_preprocessing
-from rnncore.forecast.training import ResidentWindows, Trainer
+from rnncore.forecast.trainer import ResidentWindows, Trainer
 from rnncore.measure import ceilings
 from rnncore.measure import row as benchmark
 from rnncore.runtimes import export

@@ -17,8 +17,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
-from rnncore.forecast import training
+from rnncore.forecast import fit as fit_module
+from rnncore.forecast import trainer as trainer_module
+from rnncore.forecast.checkpoint import Position
 from rnncore.forecast.device import cudnn_precision
+from rnncore.forecast.fit import Progress, TrainResult, Watch, fit
 from rnncore.forecast.model import (
     METADATA_KEY,
     Cell,
@@ -31,16 +34,7 @@ from rnncore.forecast.model import (
 )
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import Dataset, Series
-from rnncore.forecast.training import (
-    Implementation,
-    Progress,
-    TrainConfig,
-    Trainer,
-    TrainResult,
-    Watch,
-    fit,
-    learning_rate_at,
-)
+from rnncore.forecast.trainer import Implementation, TrainConfig, Trainer, learning_rate_at
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 CPU = torch.device("cpu")
@@ -317,7 +311,7 @@ def test_the_same_trainer_may_go_on_from_its_checkpoint(windows: Windows, tmp_pa
 
 
 def test_writing_checkpoints_changes_no_bit(windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY_S", 0.0)
     plain, kept = _trainer(windows), _trainer(windows)
     fit(plain)
     fit(kept, tmp_path / "run.checkpoint.safetensors")
@@ -351,13 +345,13 @@ def test_a_run_that_ended_by_its_limit_goes_on_under_a_larger_one(windows: Windo
 def _checkpoint_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that fills with the steps done at each write of a checkpoint."""
     steps: list[int] = []
-    write = training._write_checkpoint
+    write = fit_module.write_checkpoint
 
     def spy(path: Path, trainer: Trainer, position: Any) -> None:
         steps.append(position.step)
         write(path, trainer, position)
 
-    monkeypatch.setattr(training, "_write_checkpoint", spy)
+    monkeypatch.setattr(fit_module, "write_checkpoint", spy)
     return steps
 
 
@@ -373,14 +367,14 @@ def test_no_checkpoint_is_written_between_the_last_step_of_an_epoch_and_its_coun
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    write = training._write_checkpoint
+    write = fit_module.write_checkpoint
 
-    def remember(path: Path, trainer: Trainer, position: training._Position) -> None:
+    def remember(path: Path, trainer: Trainer, position: Position) -> None:
         seen.append(position.epoch_steps)
         write(path, trainer, position)
 
-    monkeypatch.setattr(training, "_write_checkpoint", remember)
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(fit_module, "write_checkpoint", remember)
+    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY_S", 0.0)
     fit(_trainer(windows), tmp_path / "run.checkpoint.safetensors")
     assert set(seen) == set(range(STEPS_PER_EPOCH))
 
@@ -416,7 +410,7 @@ def test_a_checkpoint_is_written_when_its_time_has_come(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = _checkpoint_writes(monkeypatch)
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY_S", 0.0)
     fit(_trainer(windows, replace(CONFIG, max_steps=5)), tmp_path / "run.checkpoint.safetensors")
     assert {1, 2, 3, 4, 5} == set(steps)
 
@@ -749,7 +743,7 @@ def test_progress_of_a_resumed_run_goes_on_from_its_step_and_never_passes_the_to
 def test_a_log_line_comes_every_so_many_steps_and_at_the_end_of_an_epoch(
     windows: Windows, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "LOG_EVERY_STEPS", 4)
+    monkeypatch.setattr(fit_module, "LOG_EVERY_STEPS", 4)
     with caplog.at_level(logging.INFO, logger="rnncore.training"):
         fit(_trainer(windows, replace(CONFIG, epochs=2)))
     texts = [record.getMessage() for record in caplog.records if record.name == "rnncore.training"]
@@ -915,21 +909,21 @@ def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:
 
 
 def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    training.fused_kernels()  # else skipped, with what is missing
+    trainer_module.fused_kernels()  # else skipped, with what is missing
     assert _trainer(windows).implementation == "fused"
     assert _trainer(windows, replace(CONFIG, implementation="aten")).implementation == "aten"
 
     def missing() -> None:
         raise Unavailable("no fused kernels: made for a test.")
 
-    monkeypatch.setattr(training, "fused_kernels", missing)
+    monkeypatch.setattr(trainer_module, "fused_kernels", missing)
     assert _trainer(windows).implementation == "aten"
     with pytest.raises(Unavailable, match="made for a test"):
         _trainer(windows, replace(CONFIG, implementation="fused"))
 
 
 def test_a_checkpoint_of_another_implementation_is_refused(windows: Windows, tmp_path: Path) -> None:
-    training.fused_kernels()  # else skipped, with what is missing
+    trainer_module.fused_kernels()  # else skipped, with what is missing
     checkpoint = tmp_path / "run.checkpoint.safetensors"
     fit(_trainer(windows, replace(CONFIG, max_steps=2)), checkpoint)
     with pytest.raises(ModelFileError, match="was written with implementation 'fused', but 'aten' is asked for"):

@@ -26,10 +26,11 @@ def train_and_score(preset_name: str, cell: str, seed: int, split: str, location
 
     from rnncore.forecast.datasets import open_dataset
     from rnncore.forecast.device import default_threads, resolve_device
+    from rnncore.forecast.fit import fit
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset
     from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
-    from rnncore.forecast.training import Trainer, fit
+    from rnncore.forecast.trainer import Trainer
     from rnncore.forecast.windows import make_windows
     from rnncore.runtimes.catalog import open_runtime
 

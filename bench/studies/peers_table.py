@@ -23,7 +23,7 @@ from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import smape_pct
-from rnncore.forecast.training import Trainer
+from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import make_windows
 from rnncore.runfile.case import Case
 

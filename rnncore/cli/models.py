@@ -29,9 +29,10 @@ from rnncore.errors import ConfigError, DataError
 from rnncore.files import require_writable
 
 if TYPE_CHECKING:
+    from rnncore.forecast.fit import TrainResult
     from rnncore.forecast.model import Forecaster
     from rnncore.forecast.next_hours import KnownZone
-    from rnncore.forecast.training import Trainer, TrainResult
+    from rnncore.forecast.trainer import Trainer
     from rnncore.forecast.windows import WindowConfig, Windows
     from rnncore.runtimes.base import Runtime
 
@@ -73,9 +74,10 @@ def train(
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
     """
     from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.fit import TRAINING_PRECISION
     from rnncore.forecast.model import new_forecaster, save_forecaster
     from rnncore.forecast.presets import preset as recipe_of
-    from rnncore.forecast.training import TRAINING_PRECISION, Trainer
+    from rnncore.forecast.trainer import Trainer
     from rnncore.forecast.windows import make_windows
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
@@ -132,7 +134,7 @@ def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "Trai
     import torch
 
     from rnncore.forecast.device import default_threads
-    from rnncore.forecast.training import fit
+    from rnncore.forecast.fit import fit
 
     if checkpoint.exists() and not resume:
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)

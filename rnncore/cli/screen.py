@@ -19,7 +19,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from rnncore.drive.gate import Progress as GateProgress
-    from rnncore.forecast.training import Progress as TrainingProgress
+    from rnncore.forecast.fit import Progress as TrainingProgress
 
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0

@@ -9,7 +9,7 @@ from rnncore.forecast.cells import Cell
 from rnncore.forecast.features import NUM_FEATURES, NUM_TOLD
 from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.model import ForecasterConfig
-from rnncore.forecast.training import TrainConfig, training_windows
+from rnncore.forecast.trainer import TrainConfig, training_windows
 from rnncore.forecast.windows import WindowConfig, Windows
 
 # Fewer would leave a recipe without a schedule to speak of.

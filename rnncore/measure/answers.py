@@ -10,7 +10,7 @@ from rnncore.forecast.device import cudnn_precision
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.scoring import smape_of_windows_pct
 from rnncore.forecast.series import Float32Array, FloatArray
-from rnncore.forecast.training import Trainer
+from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import RowArray, Windows
 from rnncore.runtimes.export import Parity, parity
 

@@ -10,11 +10,12 @@ import torch
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import default_threads, resolve_device
+from rnncore.forecast.fit import TRAINING_PRECISION, Progress, TrainResult, fit
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_panels, forecast_test_hours, score_forecasts
 from rnncore.forecast.series import Dataset, FloatArray
-from rnncore.forecast.training import TRAINING_PRECISION, Progress, Trainer, TrainResult, fit
+from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import Windows, make_windows
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runtimes.catalog import open_runtime
