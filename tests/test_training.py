@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
+from rnncore.forecast import checkpoint as checkpoint_module
 from rnncore.forecast import fit as fit_module
 from rnncore.forecast import trainer as trainer_module
 from rnncore.forecast.checkpoint import Position
@@ -433,7 +434,7 @@ def test_a_failing_write_leaves_the_earlier_checkpoint_untouched(
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", full_disk)
+        patch.setattr(checkpoint_module, "save_file", full_disk)
         with pytest.raises(OSError, match="no space left"):
             fit(_trainer(windows), checkpoint, resume=True, should_stop=_stop_after(3))
     assert checkpoint.read_bytes() == before
