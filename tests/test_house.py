@@ -41,13 +41,13 @@ FOR_ALL = {"", "errors", "files", "screen"}
 
 # Rooms of the reading half, and the command: a laptop without a GPU makes reports.
 WITHOUT_TORCH = (
-    *("rnncore.report.page", "rnncore.report.reproduction", "rnncore.report.verdicts", "rnncore.report.trackers"),
+    *("rnncore.report.page", "rnncore.report.reproduction", "rnncore.report.verdict.text", "rnncore.report.verdict.github", "rnncore.report.trackers"),
     *("rnncore.report.trend", "rnncore.runfile.read", "rnncore.compare.ranks", "rnncore.compare.history"),
     *("rnncore.drive.process", "rnncore.cli"),
 )
 
 TOP = {"bench", "rnncore", "data", "tests", "reports"}
-TOP |= {"pyproject.toml", "README.md", "Makefile", "constraints.txt", "LICENSE", "CHANGELOG.md"}
+TOP |= {"docs", "pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "LICENSE", "CHANGELOG.md"}
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

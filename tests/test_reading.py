@@ -25,7 +25,11 @@ from rnncore.report.recommendation import recommendation_facts, recommendation_t
 from rnncore.report.results import result_rows
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
-from rnncore.report.verdicts import github_annotations, verdict_json, verdict_junit, verdict_markdown, verdict_tables
+from rnncore.report.verdict.github import github_annotations
+from rnncore.report.verdict.json import verdict_json
+from rnncore.report.verdict.junit import verdict_junit
+from rnncore.report.verdict.markdown import verdict_markdown
+from rnncore.report.verdict.text import verdict_tables
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import ROW, Run
 from tests.run_files import benchmark, inference, make_run, run_content

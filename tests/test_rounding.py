@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rnncore.compare.verdict import Judgement
 from rnncore.report import hardware, tables, trust
-from rnncore.report.verdicts import ratio_text
+from rnncore.report.verdict.words import ratio_text
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.record import Record
 from tests.run_files import accuracy, data_path, inference, training

@@ -15,15 +15,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
-from rnncore.report.verdicts import (
-    github_annotations,
-    ratio_text,
-    verdict_json,
-    verdict_junit,
-    verdict_markdown,
-    verdict_tables,
-    whole_verdict,
-)
+from rnncore.report.verdict.github import github_annotations
+from rnncore.report.verdict.json import verdict_json
+from rnncore.report.verdict.junit import verdict_junit
+from rnncore.report.verdict.markdown import verdict_markdown
+from rnncore.report.verdict.text import verdict_tables
+from rnncore.report.verdict.words import ratio_text, whole_verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 MIB = 2**20

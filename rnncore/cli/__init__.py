@@ -59,11 +59,21 @@ def _options(
         os.environ.update(limited_threads() | passive_waiting())
 
 
-for _verb in (data.fetch, data.describe):
-    data_app.command()(_verb)
-for _verb in (models.train, models.evaluate, models.forecast, models.export, models.reproduce, runs.report, runs.recommend):
-    app.command()(_verb)
-for _verb in (gate.compare, gate.gate):
-    app.command(epilog=gate.EXIT_CODES_HELP)(_verb)
-for _verb in (gate.noise, gate.selftest, runs.trend, runs.convert, runs.profile, runs.recover):
-    app.command()(_verb)
+data_app.command()(data.fetch)
+data_app.command()(data.describe)
+
+app.command()(models.train)
+app.command()(models.evaluate)
+app.command()(models.forecast)
+app.command()(models.export)
+app.command()(models.reproduce)
+app.command()(runs.report)
+app.command()(runs.recommend)
+app.command(epilog=gate.EXIT_CODES_HELP)(gate.compare)
+app.command(epilog=gate.EXIT_CODES_HELP)(gate.gate)
+app.command()(gate.noise)
+app.command()(gate.selftest)
+app.command()(runs.trend)
+app.command()(runs.convert)
+app.command()(runs.profile)
+app.command()(runs.recover)

@@ -221,7 +221,9 @@ def _delays(text: str) -> list[float]:
 
 def _write_comparison(comparison: "Comparison", folder: Path) -> None:
     from rnncore.files import write_text
-    from rnncore.report.verdicts import verdict_json, verdict_junit, verdict_markdown
+    from rnncore.report.verdict.json import verdict_json
+    from rnncore.report.verdict.junit import verdict_junit
+    from rnncore.report.verdict.markdown import verdict_markdown
 
     write_text(folder / "verdict.json", json_text(verdict_json(comparison)))
     write_text(folder / "verdict.md", verdict_markdown(comparison))
@@ -242,13 +244,11 @@ def _print_comparison(
     comparison: "Comparison", as_json: bool, markdown: Path | None, junit: Path | None, github: bool
 ) -> None:
     from rnncore.files import write_text
-    from rnncore.report.verdicts import (
-        github_annotations,
-        verdict_json,
-        verdict_junit,
-        verdict_markdown,
-        verdict_tables,
-    )
+    from rnncore.report.verdict.github import github_annotations
+    from rnncore.report.verdict.json import verdict_json
+    from rnncore.report.verdict.junit import verdict_junit
+    from rnncore.report.verdict.markdown import verdict_markdown
+    from rnncore.report.verdict.text import verdict_tables
 
     if markdown is not None:
         write_text(markdown, verdict_markdown(comparison))

@@ -65,7 +65,7 @@ class MeasureKind:
     digits: int | None
 
 
-def _memory_bytes(record: Record) -> float | None:
+def _memory_bytes(record: Record) -> int | None:
     return record.process_bytes if record.peak_device_bytes is None else record.peak_device_bytes
 
 

@@ -1,5 +1,6 @@
 """What profiles of two runs tell: the operations that grew, in words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,13 @@ class ProfileDifference:
         return self.head_s - self.base_s
 
 
-def profile_of(record: Record) -> dict[str, Any]:
+def profile_of(record: Record) -> Mapping[str, Any]:
     """Return the profile of a record, as `rnncore.measure.profile.profile_table` made it.
 
     Raises:
         RunFileError: If it has none.
     """
-    profile: dict[str, Any] | None = record.profile
+    profile = record.profile
     if profile is None:
         raise RunFileError(
             f"{record.fullname} has no profile. Measure it with 'pytest bench/ --benchmark-autosave --rnn-profile'."
@@ -118,7 +119,7 @@ def difference(base: Record, head: Record) -> ProfileDifference:
     return ProfileDifference(profiles[0]["wall_s"], profiles[1]["wall_s"], tuple(changes))
 
 
-def _seconds_by_op(profile: dict[str, Any]) -> dict[tuple[str, str], float]:
+def _seconds_by_op(profile: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     seconds: dict[tuple[str, str], float] = {}
     for op in profile["ops"]:
         key = op["op"], op["where"]

@@ -374,7 +374,7 @@ def profile_chart(records: list[Record]) -> Chart:
     values = [
         {"row": record.short_name, "kind": kind, "pct": float(pct), "place": place}
         for record in records[:SHOWN_ROWS]
-        for place, (kind, pct) in enumerate(record.profile["shares_pct"].items())
+        for place, (kind, pct) in enumerate((record.profile or {})["shares_pct"].items())
     ]
     bars: Chart = (
         altair.Chart(altair.InlineData(values))
@@ -405,14 +405,14 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     values = [
         {
             "row": record.short_name,
-            "flops_per_byte": float(record.flops_per_byte),
-            "gflop_per_s": float(record.gflop_per_s),
+            "flops_per_byte": record.flops_per_byte,
+            "gflop_per_s": record.gflop_per_s,
             "model": cell_name(record),
             "phase": str(record.phase),
         }
         for record in records
     ]
-    intensities = [float(record.flops_per_byte) for record in records]
+    intensities = [record.flops_per_byte for record in records if record.flops_per_byte]
     low, high = min(intensities), max(intensities)
     x = altair.X("flops_per_byte:Q", scale=altair.Scale(type="log", nice=False), title="Operations per byte")
     y = altair.Y("gflop_per_s:Q", scale=altair.Scale(type="log", nice=False), title="GFLOP/s")
@@ -441,7 +441,7 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _roofs(run: Run, measured: set[tuple[str, str]], low: float, high: float) -> list[dict[str, Any]]:
+def _roofs(run: Run, measured: set[tuple[str, str | None]], low: float, high: float) -> list[dict[str, Any]]:
     """Return the roofs, slope and flat part, for each measured device and precision with both ceilings."""
     ceilings = run.ceilings or {}
     roofs = []

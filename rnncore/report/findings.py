@@ -1,5 +1,6 @@
 """What a run says in plain sentences: what is fastest, and the best choice for each goal."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -156,11 +157,10 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
 
 def _effect_of_runtimes(accuracy: Sequence[Record]) -> str:
     """Say what the runtimes and precisions cost in accuracy, against PyTorch in fp32."""
-    known = [one for one in accuracy if isinstance(one.smape_torch_fp32, float)]
+    known = [(one, one.smape - one.smape_torch_fp32) for one in accuracy if one.smape_torch_fp32 is not None]
     if not known:
         return "What a runtime costs in accuracy was not measured: the rows lack PyTorch's sMAPE."
-    worst = max(known, key=lambda one: abs(one.smape - one.smape_torch_fp32))
-    change = float(worst.smape - worst.smape_torch_fp32)
+    worst, change = max(known, key=lambda one: abs(one[1]))
     if abs(change) < SAME_SMAPE:
         return "No runtime changes the sMAPE of a model in its third decimal."
     return f"A runtime changes the sMAPE by {change:+.3f} at most: {tables.cell_name(worst)} in {tables.how(worst)}."
@@ -202,7 +202,7 @@ def choices(run: Run) -> list[Choice]:
         _choice(
             "Lowest memory",
             [one for one in infer if one.process_bytes],
-            lambda one: float(one.process_bytes),
+            lambda one: one.process_bytes or math.inf,
             _memory,
         ),
         _choice(

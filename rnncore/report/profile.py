@@ -1,6 +1,6 @@
 """Profiles of a run, or the difference of two, as text and as JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -112,7 +112,7 @@ def _kernel(record: Record) -> str:
     return record.kernel or "kernel not recorded"
 
 
-def _shares_line(profile: dict[str, Any]) -> str:
+def _shares_line(profile: Mapping[str, Any]) -> str:
     """Return where the time of a call goes, largest share first."""
     shares = sorted(profile.get("shares_pct", {}).items(), key=lambda share: share[1], reverse=True)
     shown = [f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT]
@@ -121,7 +121,7 @@ def _shares_line(profile: dict[str, Any]) -> str:
     return f"{_ms(profile['wall_s'])} ms a call: {', '.join(shown)}{note}{trace}"
 
 
-def _op_table(profile: dict[str, Any], top: int) -> list[list[str]]:
+def _op_table(profile: Mapping[str, Any], top: int) -> list[list[str]]:
     whole_s = max(profile["wall_s"], sum(op["self_s"] for op in profile["ops"]))
     rows = [
         [

@@ -7,7 +7,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.report import findings, hardware, tables
 from rnncore.report.charts import Figure
 from rnncore.report.sections import figure, how_measured, not_measured
-from rnncore.report.verdicts import judgement_table
+from rnncore.report.verdict.markdown import judgement_table
 from rnncore.runfile.record import Run
 
 

@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -277,7 +277,7 @@ def accuracy_table(records: list[Record]) -> str:
     return markdown_table([*head, f"min–max {unit}", "windows/s"], rows, left=2)
 
 
-def baseline_table(smape_pct: dict[str, float]) -> str:
+def baseline_table(smape_pct: Mapping[str, float]) -> str:
     """Show what simple rules score on the same hours."""
     rows = [[BASELINE_NAMES.get(name, name), f"{value:.3f}"] for name, value in smape_pct.items()]
     return markdown_table(["Baseline", "sMAPE %"], rows)

@@ -167,9 +167,9 @@ class Record:
     profile = Fact[Mapping[str, Any] | None](or_none(_PROFILE))
 
     # Memory.
-    peak_rss_bytes = Fact[float | None](or_none(NOT_NEGATIVE))
-    model_rss_bytes = Fact[float | None](or_none(NOT_NEGATIVE))
-    peak_device_bytes = Fact[float | None](or_none(NOT_NEGATIVE))
+    peak_rss_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
+    model_rss_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
+    peak_device_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
 
     # Whether the answers are right, and how good the forecasts.
     parity_max_abs = Fact[float | None](or_none(NOT_NEGATIVE))
@@ -201,7 +201,7 @@ class Record:
         return float(self.served_per_s or 0.0) if self.phase == "serve" else self.windows / self.median_s
 
     @property
-    def process_bytes(self) -> float | None:
+    def process_bytes(self) -> int | None:
         """Peak memory of a fresh process that only serves; None where it is unknown.
 
         Files without the model's share in it are from before: they tell the peak of the session up to then.

@@ -1,0 +1,197 @@
+"""What a verdict is called, its ratio and its values in words: one wording for screen, Markdown, JUnit and GitHub."""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from rnncore.compare.measures import MEASURES, TIME, Measure
+from rnncore.compare.verdict import Comparison, Judgement, Verdict
+from rnncore.report.tables import significant, time_unit, times
+
+GRAVEST_FIRST: tuple[Verdict, ...] = ("slower", "invalid", "missing", "incomparable", "unclear", "faster", "new", "same")
+
+# Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00; the bounds of `times`.
+_EQUAL = (0.995, 1.005)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All judgements of one benchmark."""
+
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def fullname(self) -> str:
+        """Its name, the same on every machine."""
+        return self.judgements[0].fullname
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest."""
+        return min((judgement.verdict for judgement in self.judgements), key=GRAVEST_FIRST.index)
+
+    @property
+    def deciding(self) -> list[Judgement]:
+        """The judgements that have the gravest verdict."""
+        return [judgement for judgement in self.judgements if judgement.verdict == self.verdict]
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the measure it is of unless that is time."""
+        judgement = self.deciding[0]
+        word = verdict_word(judgement)
+        return word if judgement.measure == TIME else f"{word} in {MEASURES[judgement.measure].title}"
+
+    @property
+    def reason(self) -> str:
+        """Why, of each measure that decides; only of the first where all is the same."""
+        deciding = self.deciding[:1] if self.verdict == "same" else self.deciding
+        return "; ".join(reason_with_measure(judgement) for judgement in deciding)
+
+    def of(self, measure: Measure) -> Judgement | None:
+        """Return the judgement on a measure; None where it was not judged."""
+        return next((judgement for judgement in self.judgements if judgement.measure == measure), None)
+
+
+def outcomes_of(comparison: Comparison) -> list[Outcome]:
+    """Return the judgements of each benchmark together, in the order of the suites."""
+    by_name: dict[str, list[Judgement]] = {}
+    for judgement in comparison.judgements:
+        by_name.setdefault(judgement.fullname, []).append(judgement)
+    return [Outcome(tuple(judgements)) for judgements in by_name.values()]
+
+
+def gravest_first(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Sort judgements so that what must be looked at comes first."""
+    return sorted(judgements, key=lambda judgement: GRAVEST_FIRST.index(judgement.verdict))
+
+
+def whole_verdict(comparison: Comparison) -> str:
+    """Return the whole verdict as a line: `2 of 14 slower, 1 unclear, 11 same: slower (exit code 1)`."""
+    return f"{counts_of(comparison)}: {comparison.verdict} (exit code {comparison.exit_code})"
+
+
+def counts_of(comparison: Comparison) -> str:
+    """Count benchmarks by what holds for them: `2 of 14 slower, 1 unclear, 11 same`."""
+    outcomes = sorted(outcomes_of(comparison), key=lambda outcome: GRAVEST_FIRST.index(outcome.verdict))
+    if not outcomes:
+        return "no benchmark was compared"
+    first, *others = Counter(outcome.words for outcome in outcomes).items()
+    return ", ".join([f"{first[1]} of {len(outcomes)} {first[0]}", *[f"{count} {words}" for words, count in others]])
+
+
+def verdict_word(judgement: Judgement) -> str:
+    """Return the verdict for people: of memory and sMAPE `worse` and `better` in place of `slower` and `faster`."""
+    if judgement.measure == TIME:
+        return judgement.verdict
+    return {"slower": "worse", "faster": "better"}.get(judgement.verdict, judgement.verdict)
+
+
+def ratio_text(judgement: Judgement) -> str:
+    """Return the ratio in words with its interval: `1.33x slower (1.21 to 1.46)`, `equal (1.02x faster to 1.03x slower)`."""
+    if not is_ratio(judgement.ratio):
+        return "–"
+    words = ratio_words(judgement.ratio, judgement.measure)
+    if not (is_ratio(judgement.low) and is_ratio(judgement.high)):
+        return words
+    return f"{words} ({_interval_words(judgement.ratio, judgement.low, judgement.high, judgement.measure)})"
+
+
+def is_ratio(value: float | None) -> TypeGuard[float]:
+    """Say whether a value can be shown as a ratio."""
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def ratio_words(ratio: float, measure: Measure) -> str:
+    """Say how much more or less of a measure there is."""
+    kind = MEASURES[measure]
+    return times(ratio).replace("slower", kind.more).replace("faster", kind.less)
+
+
+def _interval_words(ratio: float, low: float, high: float, measure: Measure) -> str:
+    """Name the ends by number alone where they lie on the ratio's side of 1, else each in words."""
+    side, sides = _side(ratio), (_side(low), _side(high))
+    if side > 0 and min(sides) >= 0:
+        return f"{max(low, 1):.2f} to {high:.2f}"
+    if side < 0 and max(sides) <= 0:
+        return f"{1 / min(high, 1):.2f} to {1 / low:.2f}"
+    if sides == (0, 0):
+        return "to within 0.5 %"
+    ends = [ratio_words(end, measure) for end, of in ((low, sides[0]), (high, sides[1])) if of]
+    return " to ".join(ends) if len(ends) == len(sides) else f"up to {ends[0]}"
+
+
+def _side(ratio: float) -> int:
+    return (ratio > _EQUAL[1]) - (ratio < _EQUAL[0])
+
+
+def reason_with_measure(judgement: Judgement) -> str:
+    """Return why, with the measure it is of unless that is time."""
+    of = "" if judgement.measure == TIME else f"{MEASURES[judgement.measure].title}: "
+    return f"{of}{judgement.reason}"
+
+
+def reason_of(judgement: Judgement) -> str:
+    """Return why, and what grew where it is known."""
+    return judgement.reason if judgement.grown is None else f"{judgement.reason}; grew: {judgement.grown}"
+
+
+def processes_of(judgement: Judgement) -> str:
+    """Return the processes of both sides."""
+    return f"{judgement.base_processes}, {judgement.head_processes}"
+
+
+def file_and_test(fullname: str) -> tuple[str, str]:
+    """Split a full name after its file; a parameter of the test may hold `::` too."""
+    file, found, test = fullname.partition("::")
+    return (file, test) if found else ("", fullname)
+
+
+def one_line(text: str) -> str:
+    """Return text that stays on its line and moves no cursor: no line breaks, control characters or lone surrogates."""
+    text = re.sub(r"\s+", " ", text)
+    return "".join(character for character in text if unicodedata.category(character) not in ("Cc", "Cs"))
+
+
+def scale_of(judgements: Iterable[Judgement], measure: Measure) -> tuple[float, str]:
+    """Return the scale and name of the one unit for values of a measure."""
+    unit = MEASURES[measure].unit
+    if unit is not None:
+        return unit
+    values = [value for judgement in judgements for value in (judgement.base, judgement.head) if is_ratio(value)]
+    return time_unit(values) if values else (1.0, "s")
+
+
+def value_text(value: float | None, scale: float, measure: Measure) -> str:
+    """Return a value in the unit of its measure."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    digits = MEASURES[measure].digits
+    return f"{value / scale:.3f}" if digits is None else significant(value / scale, digits)
+
+
+def listed(counts: Counter[str]) -> str:
+    """Write counts as a list: `2 slower, 1 same`."""
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def rates_of(comparison: Comparison) -> str:
+    """Say how sure intervals and verdicts are."""
+    return (
+        f"Intervals are of {percent(comparison.confidence)}; the chance of any false slower or faster is at most "
+        f"{percent(comparison.family_error)}"
+    )
+
+
+def percent(share: float) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.4g} %"
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number that JSON has; None for NaN and infinity."""
+    return value if value is not None and math.isfinite(value) else None
