@@ -41,7 +41,13 @@ FOR_ALL = {"", "errors", "files", "screen"}
 
 # Rooms of the reading half, and the command: a laptop without a GPU makes reports.
 WITHOUT_TORCH = (
-    *("rnncore.report.page", "rnncore.report.reproduction", "rnncore.report.verdict.text", "rnncore.report.verdict.github", "rnncore.report.trackers"),
+    *(
+        "rnncore.report.page",
+        "rnncore.report.reproduction",
+        "rnncore.report.verdict.text",
+        "rnncore.report.verdict.github",
+        "rnncore.report.trackers",
+    ),
     *("rnncore.report.trend", "rnncore.runfile.read", "rnncore.compare.ranks", "rnncore.compare.history"),
     *("rnncore.drive.process", "rnncore.cli"),
 )
