@@ -12,11 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from rnncore.errors import ConfigError
-from rnncore.report.charts import figures, figures_of_several, pareto_front
-from rnncore.report.hardware import case_ratios
 from rnncore.report.html import page_html
-from rnncore.report.page import render, write_report
-from rnncore.report.tables import markdown_table
+from rnncore.report.page import figures, render, write_report
+from rnncore.report.sections.accuracy import pareto_front
+from rnncore.report.sections.ratios import case_ratios, ratio_figures
+from rnncore.report.table import markdown_table
 from rnncore.runfile.read import read_run
 from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
@@ -164,7 +164,7 @@ def test_points_that_another_beats_in_both_are_not_on_the_front() -> None:
 
 def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)])))
-    (throughput,) = [figure for figure in figures(run) if figure.name == "throughput"]
+    (throughput,) = [figure for figure in figures([run]) if figure.name == "throughput"]
     rules = [layer for layer in throughput.spec["layer"] if layer["mark"]["type"] == "rule"]
     (ceiling,) = throughput.spec["datasets"][rules[0]["data"]["name"]]
     assert ceiling["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
@@ -172,7 +172,7 @@ def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_
 
 def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path, run_content([accuracy("gru", "torch", 0.5, 1.0)])))
-    (drawn,) = [figure for figure in figures(run) if figure.name == "accuracy"]
+    (drawn,) = [figure for figure in figures([run]) if figure.name == "accuracy"]
     names = [value["name"] for value in drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]]
     assert names == ["AR(90), least squares", "24 per-hour regressions"]
 
@@ -224,7 +224,7 @@ def test_roofs_are_those_of_the_precisions_that_were_measured(tmp_path: Path) ->
     bf16 = {"device": "cpu", "precision": "bf16", "threads": 2, "per_s": 1e12, "by": "made"}
     ceilings = content["machine_info"]["ceilings"]
     content["machine_info"]["ceilings"] = {**ceilings, "gemm": [ceilings["gemm"][0], bf16]}
-    (drawn,) = [one for one in figures(read_run(make_run(tmp_path, content))) if one.name == "roofline"]
+    (drawn,) = [one for one in figures([read_run(make_run(tmp_path, content))]) if one.name == "roofline"]
     roofs = drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]
     assert {roof["roof"] for roof in roofs} == {"cpu, fp32"}
     assert max(roof["gflop_per_s"] for roof in roofs) <= 178
@@ -267,7 +267,7 @@ def test_the_page_of_several_runs_draws_their_ratios(tmp_path: Path) -> None:
     page = write_report(paths, tmp_path / "out")
     shown = [attributes["data-figure"] for attributes in Page(page.read_text(encoding="utf-8")).of("figure")]
     assert shown == ["ratios"]
-    (drawn,) = figures_of_several([read_run(path) for path in paths])
+    (drawn,) = ratio_figures([read_run(path) for path in paths])
     points = drawn.spec["datasets"][drawn.spec["layer"][1]["data"]["name"]]
     ratios = {one["row"]: one["ratio"] for one in points}
     assert ratios == pytest.approx(

@@ -18,7 +18,7 @@ from rnncore.forecast.series import Dataset
 from rnncore.forecast.trainer import Implementation, ResidentWindows, TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
-from rnncore.report.charts import profile_chart
+from rnncore.report.sections.profile import profile_chart
 from rnncore.runfile.record import Record
 from rnncore.runtimes.base import (
     COPIES,

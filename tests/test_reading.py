@@ -18,11 +18,11 @@ from rnncore.compare.history import find_trends, read_history
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.report.charts import figures, figures_of_several
-from rnncore.report.page import render, write_report
+from rnncore.report.page import figures, render, write_report
 from rnncore.report.profile import profile_json, profile_tables
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
 from rnncore.report.results import result_rows
+from rnncore.report.sections.ratios import ratio_figures
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
 from rnncore.report.verdict.github import github_annotations
@@ -113,8 +113,8 @@ VALUES = st.one_of(
 def _use(run: Run, folder: Path) -> None:
     """Make everything of a run that a verb would, its pictures aside."""
     base = read_run(make_run(folder / "base", CONTENT))
-    render([run], figures(run))
-    render([base, run], figures_of_several([base, run]))
+    render([run], figures([run]))
+    render([base, run], ratio_figures([base, run]))
     result_rows([run])
     comparison = judge(Side("base", (base,)), Side("head", (run,)), Thresholds())
     for write in (verdict_json, verdict_markdown, verdict_junit, verdict_tables, github_annotations):

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnncore.errors import RunFileError
-from rnncore.report.charts import figures
-from rnncore.report.page import render, write_report
+from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
-from rnncore.report.tables import bytes_text, half_interval, markdown_table, significant, time_unit, times
+from rnncore.report.table import markdown_table
+from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
 from rnncore.runfile.read import read_run
 from tests.run_files import (
     ARTICLE,
@@ -166,7 +166,7 @@ def _faults(text: str) -> list[str]:
 
 def test_the_report_of_a_run_is_the_golden_text(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path))
-    _require_golden("report.md", render([run], figures(run)), tmp_path)
+    _require_golden("report.md", render([run], figures([run])), tmp_path)
 
 
 def test_equal_runs_give_equal_bytes_and_an_equal_picture(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_two_recipes_are_told_apart_by_name_and_never_held_against_each_other(tm
     rows = [inference("gru", "torch", 1, 10e-3), inference("gru", "onnxruntime", 1, 3e-3)]
     rows += [_of_fast("torch", 1, 1e-3), _of_fast("onnxruntime", 1, 5e-4)]
     run = read_run(make_run(tmp_path, run_content(rows)))
-    text = render([run], figures(run))
+    text = render([run], figures([run]))
     verdict = _section(text, "## Verdict")
     assert "by models of the recipe article, **GRU in ONNX Runtime, CPU, fp32** is fastest" in verdict
     assert "by models of the recipe fast, **GRU fast in ONNX Runtime, CPU, fp32** is fastest" in verdict
@@ -303,7 +303,7 @@ def test_two_recipes_are_told_apart_by_name_and_never_held_against_each_other(tm
     assert "| 1 | GRU fast | ONNX Runtime, CPU, fp32 | 500" in text
     assert "### Batch of 1\n" in text
     assert "### Batch of 1, fast\n" in text
-    for figure in figures(run):
+    for figure in figures([run]):
         if figure.name in ("throughput", "latency"):
             assert "GRU fast" in json.dumps(figure.spec)
 
@@ -312,10 +312,10 @@ def test_the_front_of_speed_and_accuracy_names_each_recipe(tmp_path: Path) -> No
     article = accuracy("gru", "torch", 5.0, 1.78, **ARTICLE)
     article["fullname"] += "-article"
     run = read_run(make_run(tmp_path, run_content([accuracy("gru", "torch", 0.5, 0.667), article])))
-    (chart,) = (figure for figure in figures(run) if figure.name == "accuracy")
+    (chart,) = (figure for figure in figures([run]) if figure.name == "accuracy")
     assert "GRU fast, PyTorch, CPU, fp32" in json.dumps(chart.spec)
     assert '"GRU, PyTorch, CPU, fp32"' in json.dumps(chart.spec)
-    text = render([run], figures(run))
+    text = render([run], figures([run]))
     assert "The `article` model after" in text
     assert "The `fast` model after" in text
 
@@ -598,7 +598,7 @@ def test_no_text_of_a_run_file_breaks_a_row_or_reaches_the_page_as_html(tmp_path
         if path[-1] == "phase":
             continue
         run = read_run(make_run(tmp_path, _with_text(content, path, EVIL)))
-        found = _faults(render([run], figures(run))) + _faults(render([run, other])) + _faults(render([other, run]))
+        found = _faults(render([run], figures([run]))) + _faults(render([run, other])) + _faults(render([other, run]))
         if found:
             faults["/".join(map(str, path))] = found[0]
     assert faults == {}

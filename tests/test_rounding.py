@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.compare.verdict import Judgement
-from rnncore.report import hardware, tables, trust
+from rnncore.report.sections.accuracy import accuracy_table
+from rnncore.report.sections.latency import tails_table
+from rnncore.report.sections.ratios import _ratio_text
+from rnncore.report.sections.results import results_table
+from rnncore.report.sections.throughput import inference_table
+from rnncore.report.sections.training import data_table, training_table
 from rnncore.report.verdict.words import ratio_text
+from rnncore.report.words import between
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.record import Record
 from tests.run_files import accuracy, data_path, inference, training
@@ -45,11 +51,11 @@ def _record(entry: dict[str, Any], rounds_s: list[float]) -> Record:
 
 
 TABLES = {
-    "inference": (lambda: inference("gru", "torch", 1, 0.1), tables.inference_table),
-    "training": (lambda: training("gru", 1.0), tables.training_table),
-    "accuracy": (lambda: accuracy("gru", "torch", 0.5, 1.0), tables.accuracy_table),
-    "data": (lambda: data_path()[1], tables.data_table),
-    "results": (lambda: inference("gru", "torch", 1, 0.1), tables.results_table),
+    "inference": (lambda: inference("gru", "torch", 1, 0.1), inference_table),
+    "training": (lambda: training("gru", 1.0), training_table),
+    "accuracy": (lambda: accuracy("gru", "torch", 0.5, 1.0), accuracy_table),
+    "data": (lambda: data_path()[1], data_table),
+    "results": (lambda: inference("gru", "torch", 1, 0.1), results_table),
 }
 
 
@@ -68,14 +74,14 @@ def test_a_median_lies_between_the_least_and_the_most_beside_it(
 
 def test_the_median_of_270_beside_272_to_299_is_written_as_it_is() -> None:
     rounds_s = [0.272, 0.2722, 0.2724, 0.299, 0.298]
-    assert tables.between(272.1, 272.4, 299.3, 2) == ("272", "272", "299")
-    (row,) = _cells(tables.inference_table([_record(inference("gru", "torch", 1, 0.1), rounds_s)]))
+    assert between(272.1, 272.4, 299.3, 2) == ("272", "272", "299")
+    (row,) = _cells(inference_table([_record(inference("gru", "torch", 1, 0.1), rounds_s)]))
     assert _holds(row["median ms"], *row["min–max ms"].split("–"))
 
 
 @given(values=st.lists(SECONDS, min_size=3, max_size=3).map(sorted), digits=st.integers(1, 4))
 def test_what_lies_between_two_bounds_is_written_between_them(values: list[float], digits: int) -> None:
-    low, value, high = tables.between(*values, digits)  # type: ignore[call-arg]
+    low, value, high = between(*values, digits)  # type: ignore[call-arg]
     assert _holds(value, low, high)
 
 
@@ -83,7 +89,7 @@ def test_what_lies_between_two_bounds_is_written_between_them(values: list[float
 def test_a_percentile_lies_within_its_interval(values: list[float], median_s: float) -> None:
     found = dict(zip(("low_s", "s", "high_s"), values, strict=True))
     extra = {"percentiles": {"p50": found}, "device": "cpu"}
-    (row,) = _cells(trust.tails_table([Record("a::b", "g", (median_s,), extra)]))
+    (row,) = _cells(tails_table([Record("a::b", "g", (median_s,), extra)]))
     shown = re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", row["p50"])
     assert shown is not None
     assert _holds(*shown.groups())
@@ -99,7 +105,7 @@ def _ratio(words: str) -> float:
 @given(before_s=ROUNDS, now_s=ROUNDS)
 def test_a_ratio_of_two_machines_lies_within_its_interval(before_s: list[float], now_s: list[float]) -> None:
     before, now = (_record(inference("gru", "torch", 1, 0.1), rounds_s) for rounds_s in (before_s, now_s))
-    text = hardware._ratio_text(before, now)
+    text = _ratio_text(before, now)
     shown = re.fullmatch(r"(.*) \((.*) to (.*)\)", text)
     if shown is not None:
         ratio, low, high = map(_ratio, shown.groups())

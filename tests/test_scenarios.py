@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from rnncore.report.page import write_report
-from rnncore.report.scenarios import fastest_table, scenarios_table, streaming_table
+from rnncore.report.sections.scenarios import scenarios_table, streaming_table
+from rnncore.report.sections.throughput import fastest_table
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record
 from tests.run_files import benchmark, inference, make_run, run_content

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rnncore.errors import ConfigError
-from rnncore.report.hardware import costs
 from rnncore.report.page import render, write_report
-from rnncore.report.tables import letter, run_names
+from rnncore.report.sections.cost import costs
+from rnncore.report.words import letter, run_names
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from tests.run_files import GPU, inference, make_run, run_content

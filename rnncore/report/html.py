@@ -19,7 +19,7 @@ import vl_convert
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from rnncore.report.charts import Figure
+from rnncore.report.figure import Figure
 
 # A paragraph that is one of our pictures.
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([a-z0-9-]+)\.png\)")

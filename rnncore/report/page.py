@@ -5,12 +5,13 @@ from pathlib import Path
 
 from rnncore.errors import RunFileError
 from rnncore.files import whole_file, write_text
-from rnncore.report.charts import Figure, figures, figures_of_several, write_figure
+from rnncore.report.figure import Figure, write_figure
 from rnncore.report.html import page_html
-from rnncore.report.one_run import one_run
 from rnncore.report.results import result_rows, write_results
-from rnncore.report.sections import raw_name
-from rnncore.report.several_runs import several_runs
+from rnncore.report.section import Section, Shown
+from rnncore.report.sections import OF_ONE_RUN, OF_SEVERAL
+from rnncore.report.sections.method import raw_name
+from rnncore.report.table import escape
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
@@ -45,7 +46,7 @@ def write_report(
             raise RunFileError(
                 f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'."
             )
-    drawn = figures(runs[0]) if len(runs) == 1 else figures_of_several(runs)
+    drawn = figures(runs)
     text = render(runs, drawn, title, prices)
     # All are read before one is written: a run file may be the copy beside an earlier report.
     raw = {raw_name(index, len(paths)): path.read_bytes() for index, path in enumerate(paths)}
@@ -60,8 +61,13 @@ def write_report(
     return page
 
 
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Return the figures that the runs of a page have something to draw for."""
+    return [figure for section in _sections(runs) for figure in section.figures(runs)]
+
+
 def render(
-    runs: list[Run],
+    runs: Sequence[Run],
     drawn: Sequence[Figure] = (),
     title: str | None = None,
     prices: Mapping[str, float] | None = None,
@@ -69,14 +75,19 @@ def render(
     """Return the report of one or several runs as Markdown; equal text for equal runs.
 
     Args:
-        runs: The runs.
+        runs: The runs; the first is what the others are held against.
         drawn: Figures that lie beside it.
         title: Its title; None for one that says what was compared.
-        prices: Of an hour of a run's machine.
+        prices: Of an hour of a run's machine, by the name of its file or its letter.
 
     Raises:
         ConfigError: If a price is of no run.
     """
-    if len(runs) == 1:
-        return one_run(runs[0], drawn, title or TITLE, prices or {})
-    return several_runs(runs, drawn, title or TITLE_OF_SEVERAL, prices or {})
+    shown = Shown({figure.name: figure for figure in drawn}, prices or {})
+    heading = title or (TITLE if len(runs) == 1 else TITLE_OF_SEVERAL)
+    lines = [line for section in _sections(runs) for line in section.lines(runs, shown)]
+    return "\n".join([f"# {escape(heading)}\n", *lines])
+
+
+def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:
+    return OF_ONE_RUN if len(runs) == 1 else OF_SEVERAL

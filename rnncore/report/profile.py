@@ -14,7 +14,7 @@ from rnncore.compare.profile import (
     signed_time,
 )
 from rnncore.errors import RunFileError
-from rnncore.report.tables import significant
+from rnncore.report.words import significant
 from rnncore.runfile.record import Record, Run
 
 # Lines to print, and the table under them, its first row the heading.

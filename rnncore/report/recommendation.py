@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnncore.compare.choices import Choice, Recommendation
-from rnncore.report import tables
+from rnncore.report.words import cell_name, how, measured, significant, time_unit
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 from rnncore.runfile.record import Record
 
@@ -59,11 +59,11 @@ def recommendation_facts(found: Recommendation) -> dict[str, Any]:
 
 def _told(choice: Choice) -> str:
     record = choice.record
-    scale, unit = tables.time_unit([record.median_s])
+    scale, unit = time_unit([record.median_s])
     said = (
-        f"{tables.cell_name(record)} in {tables.how(record)}, batch {record.batch_size:,}: "
-        f"median {tables.measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
-        f"{tables.measured(record.windows_per_s, record)} windows/s"
+        f"{cell_name(record)} in {how(record)}, batch {record.batch_size:,}: "
+        f"median {measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
+        f"{measured(record.windows_per_s, record)} windows/s"
     )
     if choice.smape is None or choice.smape_loss is None:
         return f"{said}, sMAPE not measured"
@@ -73,7 +73,7 @@ def _told(choice: Choice) -> str:
 def _tail(choice: Choice, scale: float, unit: str) -> str:
     if choice.latency_statistic == "median":
         return "too few single calls for a p90"
-    return f"p90 {tables.significant(choice.latency_s / scale)} {unit}"
+    return f"p90 {significant(choice.latency_s / scale)} {unit}"
 
 
 def _how_sure(found: Recommendation) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.files import write_text
-from rnncore.report.charts import forecast_panel, write_chart
-from rnncore.report.tables import BASELINE_NAMES, markdown_table, paragraph, significant
+from rnncore.report.figure import write_chart
+from rnncore.report.sections.forecasts import forecast_panel
+from rnncore.report.table import markdown_table, paragraph
+from rnncore.report.words import BASELINE_NAMES, significant
 
 RECORD_NAME, REPORT_NAME, CHART_NAME = "reproduction.json", "reproduction.md", "forecasts.png"
 

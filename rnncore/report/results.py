@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.files import whole_file
-from rnncore.report.tables import run_names
+from rnncore.report.words import run_names
 from rnncore.runfile.record import Record, Run
 
 _TEXTS = ("phase", "cell", "recipe", "device", "runtime", "precision", "kernel", "bound")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rnncore.errors import RunFileError
-from rnncore.report.tables import valid
+from rnncore.report.rows import valid
 from rnncore.runfile.record import Record, Run
 
 Kind = Literal["latency", "throughput", "peak-memory", "smape"]

@@ -10,9 +10,11 @@ from typing import Any
 from rnncore.compare.history import Commit, History, Machine, Step, Trend, steps_of
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
-from rnncore.report.charts import trend_figures, write_figure
+from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
-from rnncore.report.tables import escape, markdown_table, paragraph, significant, time_unit, times
+from rnncore.report.table import escape, markdown_table, paragraph
+from rnncore.report.trend_figures import trend_figures
+from rnncore.report.words import significant, time_unit, times
 
 # Lines to print, and the table under them, its first row the heading; a table may be empty.
 TextTable = tuple[str, list[list[str]]]

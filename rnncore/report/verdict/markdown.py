@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rnncore.compare.measures import MEASURES
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.report.tables import markdown_table, paragraph
+from rnncore.report.table import markdown_table, paragraph
 from rnncore.report.verdict.text import difference_rows, group_rows
 from rnncore.report.verdict.words import (
     counts_of,

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from rnncore.compare.measures import MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison, Judgement, Verdict
-from rnncore.report.tables import significant, time_unit, times
+from rnncore.report.words import significant, time_unit, times
 
 GRAVEST_FIRST: tuple[Verdict, ...] = ("slower", "invalid", "missing", "incomparable", "unclear", "faster", "new", "same")
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.report import tables
+from rnncore.report.rows import of_usual_size
+from rnncore.report.table import markdown_table
+from rnncore.report.words import cell_name, how, measured, significant, time_unit
 from rnncore.runfile.record import Record
 
 # Of the most windows per second that any batch size gives.
@@ -28,55 +30,39 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
         infer: Valid rows of the inference suite.
         serve: Valid rows of the serving suite.
     """
-    rows, infer = [], tables.of_usual_size(infer)
+    rows, infer = [], of_usual_size(infer)
     for way in sorted({_way(record) for record in (*infer, *serve)}):
         of_way = [record for record in infer if _way(record) == way]
         rows.append([*way, *_call_texts(of_way), *_server_texts(way, serve)])
     head = ["Cell", "Runtime", "SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32"]
-    return tables.markdown_table(head, rows, left=2)
-
-
-def fastest_table(infer: Sequence[Record]) -> str:
-    """Name the fastest way for each cell at each batch size, and the next."""
-    rows, infer = [], tables.of_usual_size(infer)
-    for batch_size in sorted({int(record.batch_size) for record in infer}):
-        for cell in sorted({tables.cell_name(record) for record in infer}):
-            some = [one for one in infer if one.batch_size == batch_size and tables.cell_name(one) == cell]
-            if not some:
-                continue
-            best, *others = sorted(some, key=lambda record: (record.median_s, record.fullname))
-            scale, unit = tables.time_unit([best.median_s])
-            following = f"{tables.how(others[0])}: {tables.times(others[0].median_s / best.median_s)}" if others else "–"
-            time = f"{tables.measured(best.median_s / scale, best)} {unit}"
-            rows.append([f"{batch_size:,}", cell, tables.how(best), time, following])
-    return tables.markdown_table(["Batch", "Cell", "Fastest", "median", "the next"], rows, left=5)
+    return markdown_table(head, rows, left=2)
 
 
 def streaming_table(records: Sequence[Record]) -> str:
     """Compare one new hour with the whole window."""
     rows = []
     for record in sorted(records, key=_stream_order):
-        scale, unit = tables.time_unit([record.median_s])
-        window_scale, window_unit = tables.time_unit([float(record.window_call_s)])
+        scale, unit = time_unit([record.median_s])
+        window_scale, window_unit = time_unit([float(record.window_call_s)])
         rows.append(
             [
-                tables.cell_name(record),
+                cell_name(record),
                 f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
                 f"{record.batch_size:,}",
                 str(record.runtime_title),
-                f"{tables.measured(record.median_s / scale, record)} {unit}",
-                f"{tables.significant(float(record.window_call_s) / window_scale)} {window_unit}",
+                f"{measured(record.median_s / scale, record)} {unit}",
+                f"{significant(float(record.window_call_s) / window_scale)} {window_unit}",
                 f"{float(record.window_call_s) / record.median_s:.1f}x",
                 _percent(record.smape),
                 _percent(record.smape_by_windows),
             ]
         )
     head = ["Cell", "Model", "Series", "Runtime", "next hour", "whole window", "saving", "sMAPE carried", "by windows"]
-    return tables.markdown_table(head, rows, left=4)
+    return markdown_table(head, rows, left=4)
 
 
 def _stream_order(record: Record) -> tuple[Any, ...]:
-    return tables.cell_name(record), record.batch_size, record.runtime
+    return cell_name(record), record.batch_size, record.runtime
 
 
 def _percent(value: Any) -> str:
@@ -84,7 +70,7 @@ def _percent(value: Any) -> str:
 
 
 def _way(record: Record) -> tuple[str, str]:
-    return tables.cell_name(record), tables.how(record)
+    return cell_name(record), how(record)
 
 
 def _call_texts(records: Sequence[Record]) -> list[str]:
@@ -100,12 +86,12 @@ def _single_text(record: Record | None) -> str:
     p90 = ((record.percentiles or {}) if record else {}).get("p90")
     if record is None or not p90:
         return "–"
-    scale, unit = tables.time_unit([float(p90["s"])])
-    return f"{tables.significant(float(p90['s']) / scale)} {unit}"
+    scale, unit = time_unit([float(p90["s"])])
+    return f"{significant(float(p90['s']) / scale)} {unit}"
 
 
 def _offline_text(record: Record) -> str:
-    return f"{tables.measured(record.windows_per_s, record)} (batch {record.batch_size:,})"
+    return f"{measured(record.windows_per_s, record)} (batch {record.batch_size:,})"
 
 
 def _knee_text(records: Sequence[Record]) -> str:
@@ -125,4 +111,4 @@ def _served(record: Record | None) -> str:
     if record is None:
         return "–"
     rate, bound_ms = record.served_per_s, 1e3 * float(record.p99_bound_s)
-    return f"none within {bound_ms:g} ms" if rate is None else f"{tables.significant(float(rate))} (p99 {bound_ms:g} ms)"
+    return f"none within {bound_ms:g} ms" if rate is None else f"{significant(float(rate))} (p99 {bound_ms:g} ms)"

@@ -1,10 +1,11 @@
-"""Rows that were measured in turn: ratios that a busy machine spares, beside those of rows measured one after another."""
+"""Rows measured interleaved: ratios that a busy machine spares, beside those of rows measured one after another."""
 
 from collections.abc import Sequence
 from itertools import groupby
 
 from rnncore.compare.pairs import paired_ratio
-from rnncore.report import tables
+from rnncore.report.table import markdown_table
+from rnncore.report.words import cell_name, how, measured, time_unit, times
 from rnncore.runfile.record import Record
 
 # Of the intervals of ratios.
@@ -16,7 +17,7 @@ NOTE = (
 )
 
 
-def turns_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
+def interleaved_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
     """Compare runtimes at each batch size and cell by turns.
 
     Args:
@@ -27,21 +28,21 @@ def turns_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
     for _, group in groupby(sorted(paired, key=_order), key=_conditions):
         records = list(group)
         base = next((one for one in records if _is_torch(one)), None)
-        scale, unit = tables.time_unit(one.median_s for one in records)
+        scale, unit = time_unit(one.median_s for one in records)
         for record in sorted(records, key=lambda one: one.median_s):
             rows.append(
                 [
-                    tables.cell_name(record),
+                    cell_name(record),
                     f"{record.batch_size:,}",
-                    tables.how(record),
+                    how(record),
                     str(record.kernel or "–"),
-                    f"{tables.measured(record.median_s / scale, record)} {unit}",
+                    f"{measured(record.median_s / scale, record)} {unit}",
                     "–" if base in (None, record) else _turns_text(base, record),
                     _one_after_another(record, infer),
                 ]
             )
     head = ["Cell", "Batch", "Runtime", "Kernel", "median", "in turn", "one after another"]
-    return tables.markdown_table(head, rows, left=4)
+    return markdown_table(head, rows, left=4)
 
 
 def _order(record: Record) -> tuple[str, ...]:
@@ -60,15 +61,15 @@ def _turns_text(base: Record | None, record: Record) -> str:
     if base is None or len(base.rounds_s) != len(record.rounds_s):
         return "–"
     found = paired_ratio(base.rounds_s, record.rounds_s, ERROR)
-    text = tables.times(found.estimate)
+    text = times(found.estimate)
     if found.low is None or found.high is None:
         return text
-    return f"{text} ({tables.times(found.low)} to {tables.times(found.high)})"
+    return f"{text} ({times(found.low)} to {times(found.high)})"
 
 
 def _one_after_another(record: Record, infer: Sequence[Record]) -> str:
     """Return the ratio to PyTorch of the same two rows in the inference suite."""
     same = [one for one in infer if _conditions(one) == _conditions(record) and one.clock != "host to host"]
-    own = next((one for one in same if tables.how(one) == tables.how(record)), None)
+    own = next((one for one in same if how(one) == how(record)), None)
     base = next((one for one in same if _is_torch(one)), None)
-    return "–" if own is None or base is None or own is base else tables.times(own.median_s / base.median_s)
+    return "–" if own is None or base is None or own is base else times(own.median_s / base.median_s)

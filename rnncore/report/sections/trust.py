@@ -1,12 +1,11 @@
-"""What the figures rest on: the path that ran, the hardware's limit, disturbances, tails, and the cost of measuring."""
+"""What the figures rest on: what ran, what held it back, what disturbed it."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from rnncore.report.tables import between, bytes_text, markdown_table, significant, time_unit
+from rnncore.report.section import Section, Shown
+from rnncore.report.table import markdown_table, paragraph
+from rnncore.report.words import bytes_text, significant, time_unit
 from rnncore.runfile.record import Record, Run
-
-PERCENTILES = ("p50", "p90", "p95", "p99")
 
 _BOUNDS = {"compute": "arithmetic", "bandwidth": "memory bandwidth", "latency": "waiting for the step before"}
 
@@ -80,54 +79,11 @@ def disturbance_table(records: list[Record]) -> str:
     return markdown_table(head, rows, left=2)
 
 
-def tails_table(records: list[Record]) -> str:
-    """Show the percentiles of single calls with their intervals, or why there is none."""
-    rows = []
-    for record in records:
-        found = record.percentiles or {}
-        scale, unit = time_unit([record.median_s])
-        rows.append([record.short_name, unit, *[_percentile_text(found, name, scale) for name in PERCENTILES]])
-    return markdown_table(["Benchmark", "unit", *PERCENTILES], rows, left=2)
-
-
-def _percentile_text(found: Mapping[str, Any], name: str, scale: float) -> str:
-    value = found.get(name)
-    if value is None:
-        return str(found.get(f"{name}_why", "–"))
-    low, s, high = between(*(value[key] / scale for key in ("low_s", "s", "high_s")))
-    return f"{s} ({low} to {high})"
-
-
 def steady_text(steady: bool | None, why: str | None) -> str:
     """Say whether a series was steady: `yes`, `not steady: why`, or `–`."""
     if steady is None:
         return "–"
     return "yes" if steady else f"not steady: {why}"
-
-
-def ceilings_table(run: Run) -> str | None:
-    """Show the ceilings that the session measured; None where it has none."""
-    ceilings = run.ceilings
-    if not ceilings:
-        return None
-    rows = []
-    for entry in ceilings.get("gemm", ()):
-        unit = "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
-        rows.append(_ceiling_row(f"square product, {entry['precision']}", entry, unit))
-    for entry in ceilings.get("recurrent", ()):
-        shape = f"({entry['batch_size']:,}, {entry['hidden_size']}) x ({entry['hidden_size']}, "
-        shape += f"{entry['gates']} x {entry['hidden_size']})"
-        rows.append(_ceiling_row(f"chain of products {shape}, {entry['precision']}", entry, "GFLOP/s"))
-    rows += [_ceiling_row("copying memory", entry, "GB/s") for entry in ceilings.get("copy", ())]
-    return markdown_table(["Ceiling", "on", "reached by", "best rate"], rows, left=3)
-
-
-def _ceiling_row(what: str, entry: dict[str, Any], unit: str) -> list[str]:
-    threads = f", {entry['threads']} threads" if entry.get("threads") else ""
-    on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
-    if entry["per_s"] is None:
-        return [what, on, str(entry.get("per_s_why", "–")), "–"]
-    return [what, on, str(entry.get("by", "–")), f"{significant(entry['per_s'] / 1e9)} {unit}"]
 
 
 def session_sentences(run: Run) -> str:
@@ -157,3 +113,30 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else significant(value)
+
+
+def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Tell what the figures rest on."""
+    run = runs[0]
+    records = [record for record in run.records if record.disturbance is not None]
+    parts = ["## What the figures rest on\n"]
+    if not records:
+        return [*parts, "The run file is of a version that did not look for disturbances.\n"]
+    parts += [
+        paragraph(
+            "The kernel is what a profile of an extra call saw. Shares are of the best square product, of the recurrent "
+            "products chained one after another with the others at full rate, and of copying memory."
+        ),
+        path_table(records),
+        paragraph(
+            "A round is disturbed where others took more than 2 % of its time, made its threads leave their cores often, or "
+            "slowed a clock; it is counted and kept. The first call, with the opening of the runtime, is in no other figure."
+        ),
+        disturbance_table(records),
+    ]
+    if sentences := session_sentences(run):
+        parts.append(paragraph(sentences))
+    return parts
+
+
+SECTION = Section(_lines)

@@ -1,0 +1,82 @@
+"""Which rows a table shows, in which order, and against which."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+
+from rnncore.report.table import escape
+from rnncore.report.words import between, digits
+from rnncore.runfile.recipes import ARTICLE, SIZES
+from rnncore.runfile.record import Record
+
+
+def valid(records: Iterable[Record]) -> list[Record]:
+    """Leave out records whose result is wrong."""
+    return [record for record in records if record.is_valid]
+
+
+def by_recipe(records: Iterable[Record]) -> dict[str | None, list[Record]]:
+    """Return records by the recipe of their model: the article's first, the others as they come."""
+    found: dict[str | None, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.recipe != ARTICLE):
+        found.setdefault(record.recipe, []).append(record)
+    return found
+
+
+def of_usual_size(records: Iterable[Record]) -> list[Record]:
+    """Leave out models and threads that a sweep added: other sizes than the recipe's own, other threads than most have."""
+    found = [record for record in records if record.recipe is None or record.is_own_size]
+    threads = Counter(record.threads for record in found).most_common(1)
+    return [record for record in found if record.threads == threads[0][0]]
+
+
+def base_of(records: Iterable[Record]) -> Record | None:
+    """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that."""
+    bases = [record for record in records if _is_base(record)]
+    return min(bases, key=lambda record: record.device != "cpu", default=None)
+
+
+def _is_base(record: Record) -> bool:
+    kind = (record.runtime, record.cell, record.precision, record.clock or "device only")
+    return kind == ("torch", "gru", "fp32", "device only")
+
+
+def same_but_cell(record: Record, records: list[Record]) -> Record | None:
+    """Return the GRU record beside an LSTM record."""
+    if record.cell != "lstm":
+        return None
+    axes = ("recipe", "runtime", "device", "precision", "batch_size", *SIZES, "threads", "clock")
+    return next(
+        (other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)),
+        None,
+    )
+
+
+def time_cells(record: Record, scale: float) -> list[str]:
+    """Return the cells of the median and of the span of the rounds."""
+    low, median, high = low_median_high(record, scale)
+    return [median, f"{low}–{high}"]
+
+
+def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
+    """Return the quickest round, the median and the slowest, in the digits of the median."""
+    median, times_s = record.median_s / scale, record.rounds_s
+    return between(min(times_s) / scale, median, max(times_s) / scale, digits(median, record))
+
+
+def by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:
+    """Return records by batch size, smallest first."""
+
+    def batch_size(record: Record) -> int:
+        return int(record.batch_size)
+
+    return [(size, list(group)) for size, group in groupby(sorted(records, key=batch_size), key=batch_size)]
+
+
+def of_what(records: list[Record]) -> str:
+    """Say of which size the models are, where all are of one."""
+    sizes = {(record.hidden_size, record.num_layers, record.lookback) for record in records}
+    if len(sizes) != 1 or None in next(iter(sizes)):
+        return ""
+    hidden_size, num_layers, lookback = map(str, next(iter(sizes)))
+    return escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")

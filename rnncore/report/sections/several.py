@@ -1,0 +1,196 @@
+"""What only a page of several runs has: verdict, what changed, times side by side, why."""
+
+from collections.abc import Sequence
+
+from rnncore.compare.judge import Side, judge
+from rnncore.compare.thresholds import Thresholds
+from rnncore.report.rows import by_batch_size, by_recipe, valid
+from rnncore.report.section import Section, Shown
+from rnncore.report.sections.cost import COST_NOTE_OF_SEVERAL, cost_table, costs
+from rnncore.report.sections.ratios import CaseRatio, case_ratios, explained_rows, ratio_figures
+from rnncore.report.sections.verdict import batch_words, recipe_words
+from rnncore.report.table import escape, markdown_table, paragraph
+from rnncore.report.verdict.markdown import judgement_table
+from rnncore.report.words import cell_name, how, letter, lettered_names, measured, time_unit, times
+from rnncore.runfile.machine import same_machine
+from rnncore.runfile.record import Record, Run
+
+
+def sentences_of_several(runs: Sequence[Run]) -> list[str]:
+    """Return the verdict on several runs as plain sentences."""
+    of_recipe = by_recipe(record for run in runs for record in valid(run.phase("infer")))
+    found = [
+        _fastest_of_several(runs, recipe, batch_size, recipe_words(recipe, of_recipe))
+        for recipe, records_of in of_recipe.items()
+        for batch_size, _ in by_batch_size(records_of)
+    ]
+    ratios, names = case_ratios(runs), lettered_names(runs)
+    for index, run in enumerate(runs[1:], 1):
+        of_run = [one for one in ratios if one.run == letter(index)]
+        found.append(_against_first(names[index], of_run) + _lacking(runs[0], run, letter(index)))
+    if any(same_machine(run.fingerprint, runs[0].fingerprint) for run in runs[1:]):
+        found.append(
+            "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change "
+            "from it by several processes a side."
+        )
+    return found
+
+
+def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int, of_recipe: str) -> str:
+    """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
+    asked = recipe, batch_size
+    rows_of = {
+        name: [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
+        for run, name in zip(runs, lettered_names(runs), strict=True)
+    }
+    with_rows = [run for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
+    shared = {name: [one for one in rows if all(_tried(run, one) for run in with_rows)] for name, rows in rows_of.items()}
+    compared = {name: rows for name, rows in shared.items() if rows}
+    if not compared:
+        return f"For {batch_words(batch_size)}{of_recipe}, no row is in all runs: nothing is compared."
+    bests = [(min(rows, key=lambda record: (record.median_s, record.fullname)), name) for name, rows in compared.items()]
+    bests.sort(key=lambda best: (best[0].median_s, best[1]))
+    (best, where), *others = bests
+    scale, unit = time_unit([best.median_s])
+    sentence = (
+        f"For {batch_words(batch_size)}{of_recipe}, **{cell_name(best)} in {how(best)} on {where}** is "
+        "fastest: "
+        f"{measured(best.median_s / scale, best)} {unit} per call"
+    )
+    for other, there in others[:1]:
+        ratio = times(other.median_s / best.median_s)
+        sentence += f"; the best on {there}, {cell_name(other)} in {how(other)}, is {ratio}"
+    left_out = {one.fullname for name, rows in rows_of.items() for one in rows if one not in shared[name]}
+    if left_out:
+        sentence += f"; {len(left_out)} row{'s' if len(left_out) > 1 else ''} that only some runs have left out"
+    return f"{sentence}."
+
+
+def _tried(run: Run, record: Record) -> bool:
+    """Say whether a run measured a row of another, or tells why it could not: what it was not asked for, it lacks."""
+    if record.device == "cuda" and not run.fingerprint.get("gpu"):
+        return True
+    return record.fullname in _asked_for(run)
+
+
+def _asked_for(run: Run) -> set[str]:
+    measured = {one.fullname for one in run.records}
+    return measured | {name for name, _ in run.skipped} | {name for name, *_ in run.failed}
+
+
+def _lacking(first: Run, run: Run, letter: str) -> str:
+    """Say what one of two runs was not asked for and the other measured."""
+    said = []
+    for lacking, of, without, other in ((run, first, letter, "A"), (first, run, "A", letter)):
+        names = [one.short_name for one in valid(of.records) if not _tried(lacking, one)]
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            said.append(f"{without} lacks {len(names)} of {other}'s rows ({names[0]}{more})")
+    return f" {'; '.join(said)}." if said else ""
+
+
+def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
+    """Count what is faster and slower than in the first run, beyond the intervals."""
+    if not ratios:
+        return f"{name} has no benchmark in common with A."
+    slower = [one for one in ratios if one.low is not None and one.high is not None and one.low > 1]
+    faster = [one for one in ratios if one.low is not None and one.high is not None and one.high < 1]
+    said = []
+    for what, some in (("faster", faster), ("slower", slower)):
+        if some:
+            span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
+            reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
+            said.append(f"{len(some)} {what} ({reach})")
+    unbounded = sum(one.low is None or one.high is None for one in ratios)
+    untold = len(ratios) - len(slower) - len(faster) - unbounded
+    said += [f"{untold} within the interval of the rounds"] if untold else []
+    said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
+    return f"{name} against A, of {len(ratios)} benchmark{'' if len(ratios) == 1 else 's'} in both: {', '.join(said)}."
+
+
+def _verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
+    said = sentences_of_several(runs)
+    return ["## Verdict\n", "\n".join(f"- {escape(sentence)}" for sentence in said) + "\n"]
+
+
+def _what_changed(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return verdicts where two runs are of one machine, software and data."""
+    if len(runs) != 2:
+        return []
+    comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
+    if comparison.differences:
+        return []
+    return ["## What changed\n", *map(paragraph, comparison.notes), judgement_table(comparison)]
+
+
+def _not_alike(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Warn of what makes ratios say less than they seem to."""
+    digests = {run.data["digest"] if run.data else None for run in runs}
+    threads = {run.fingerprint.get("threads") for run in runs}
+    warnings = ["The data differ: sMAPE and the data path cannot be compared."] if len(digests) > 1 else []
+    warnings += ["The threads differ: ratios on the CPU hold both."] if len(threads) > 1 else []
+    return [f"**{' '.join(warnings)}**\n"] if warnings else []
+
+
+def _accuracies(runs: Sequence[Run], shown: Shown) -> list[str]:
+    if not any(valid(run.phase("accuracy")) for run in runs):
+        return []
+    return ["## Accuracy\n", "sMAPE in percent.\n", side_by_side_accuracy_table(runs)]
+
+
+def _why(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Say of each case what explains the ratio, where the runs are of different machines."""
+    rows = explained_rows(runs)
+    if not rows:
+        return []
+    return [
+        "### Why\n",
+        "Ratios of the medians, between the ratios that hold them with 99 % certainty within these two processes.\n",
+        markdown_table(["Benchmark", "Run", "Ratio to A", "Why"], rows, left=4),
+    ]
+
+
+def _cost(runs: Sequence[Run], shown: Shown) -> list[str]:
+    rows = costs(runs, shown.prices)
+    if not rows:
+        return []
+    return ["## Cost\n", COST_NOTE_OF_SEVERAL, cost_table(rows)]
+
+
+def side_by_side_accuracy_table(runs: Sequence[Run]) -> str:
+    """Put the sMAPE of each scored model in each run side by side."""
+    scores = [{record.short_name: f"{record.smape:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
+    names = dict.fromkeys(name for by_name in scores for name in by_name)
+    letters = [letter(index) for index in range(len(runs))]
+    return markdown_table(["Benchmark", *letters], [[name, *[of.get(name, "–") for of in scores]] for name in names])
+
+
+def side_by_side_table(runs: Sequence[Run]) -> str:
+    """Put every benchmark's time in each run side by side, with the ratio to the first run."""
+    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    names = list(dict.fromkeys(name for records in by_name for name in records))
+    rows = []
+    for name in names:
+        here = [records.get(name) for records in by_name]
+        scale, unit = time_unit(record.median_s for record in here if record)
+        cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else "–" for record in here]
+        first = here[0]
+        ratios = [times(record.median_s / first.median_s) if record and first else "–" for record in here[1:]]
+        rows.append([name.split("::")[-1], *cells, *ratios])
+    letters = [letter(index) for index in range(len(runs))]
+    head = ["Benchmark", *letters, *[f"{name} against A" for name in letters[1:]]]
+    return markdown_table(head, rows)
+
+
+def _times(runs: Sequence[Run], shown: Shown) -> list[str]:
+    return [
+        "## Times\n",
+        "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
+        "be noise between processes.\n",
+        *shown.figure("ratios"),
+        side_by_side_table(runs),
+    ]
+
+
+VERDICT, NOT_ALIKE, COST, CHANGED = Section(_verdict), Section(_not_alike), Section(_cost), Section(_what_changed)
+TIMES, WHY, ACCURACIES = Section(_times, ratio_figures), Section(_why), Section(_accuracies)

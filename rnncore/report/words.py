@@ -1,0 +1,169 @@
+"""Units, digits and names: one wording for tables, sentences and charts."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from rnncore.compare.profile import TIME_UNITS
+from rnncore.runfile.record import Record, Run
+
+# Significant digits of a figure whose interval leaves meaning to more.
+MOST_DIGITS = 4
+
+BASELINE_NAMES = {
+    "persistence": "Persistence, y[t-1]",
+    "seasonal_naive_24": "Same hour yesterday",
+    "seasonal_naive_168": "Same hour a week ago",
+    "ar_90": "AR(90), least squares",
+    "per_hour_regressions": "24 per-hour regressions",
+}
+
+
+def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
+    """Return the scale and name of the unit in which the smallest of the times reads as at least 1."""
+    smallest = min(seconds)
+    for scale, name in TIME_UNITS:
+        if smallest >= scale:
+            return scale, name
+    return TIME_UNITS[-1]
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, thousands apart, no exponent."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    return _to_decimals(value, _decimals(value, digits))
+
+
+def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
+    """Return a value and the bounds that hold it, such that they hold it as they are written too.
+
+    Args:
+        low: Lower bound; three significant digits.
+        value: What lies between.
+        high: Upper bound; three significant digits.
+        digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
+            decimals as any of them.
+    """
+    decimals = [_decimals(low, 3), _decimals(value, digits), _decimals(high, 3)]
+    rounded = [round(one, places) for one, places in zip((low, value, high), decimals, strict=True)]
+    if sorted(rounded) != rounded:
+        decimals = [max(decimals)] * 3
+    low_text, text, high_text = (_to_decimals(*one) for one in zip((low, value, high), decimals, strict=True))
+    return low_text, text, high_text
+
+
+def _decimals(value: float, digits: int) -> int:
+    return digits - 1 - _exponent(value)
+
+
+def _to_decimals(value: float, decimals: int) -> str:
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+# Of the standard normal distribution, two-sided.
+NORMAL_95 = 1.96
+
+
+def measured(value: float, record: Record) -> str:
+    """Return a figure that goes with a record's median, with as many digits as the median's interval leaves meaning.
+
+    Args:
+        value: The median in some unit, or what follows from it, such as windows per second.
+        record: Tells how well the median is known.
+    """
+    return significant(value, digits(value, record)) if math.isfinite(value) else str(value)
+
+
+def digits(value: float, record: Record) -> int:
+    """Return how many digits the interval of a record's median leaves meaning."""
+    half = value * half_interval(record.rounds_s)
+    # Down to the first digit of the half interval.
+    return MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1))
+
+
+def half_interval(rounds_s: Sequence[float]) -> float:
+    """Return half the 95 % interval of the median of some rounds, as a share of it.
+
+    Source:
+        Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., section 3.2: order statistics as confidence
+        limits of a quantile, by the normal approximation to the binomial.
+    """
+    ordered, count = sorted(rounds_s), len(rounds_s)
+    first = max(0, int(count / 2 - NORMAL_95 * math.sqrt(count) / 2))
+    return (ordered[count - 1 - first] - ordered[first]) / 2 / statistics.median(ordered)
+
+
+def _exponent(value: float) -> int:
+    return int(f"{abs(value):e}".split("e")[1])
+
+
+def times(ratio: float) -> str:
+    """Return a ratio in words: `1.33x slower`, `1.20x faster` or `equal`."""
+    if 0.995 <= ratio <= 1.005:
+        return "equal"
+    return f"{ratio:.2f}x slower" if ratio > 1 else f"{1 / ratio:.2f}x faster"
+
+
+def bytes_text(count: int | None) -> str:
+    """Return a number of bytes in MiB, or a dash."""
+    return "–" if count is None else f"{count / 2**20:,.0f} MiB"
+
+
+def gflop_text(record: Record) -> str:
+    """Return what a record reaches of floating-point operations, and of the machine's best, or a dash."""
+    rate, share_pct = record.gflop_per_s, record.gemm_ceiling_pct
+    if rate is None:
+        return "–"
+    return measured(float(rate), record) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
+
+
+def how(record: Record) -> str:
+    """Name the runtime, device and precision of a record."""
+    parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
+    parts += [str(record.precision)] if record.precision else []
+    parts += ["with copies"] if record.clock == "host to host" else []
+    return ", ".join(parts)
+
+
+def cell_name(record: Record) -> str:
+    """Name the model of a record by its cell, with its recipe where that is not the article's: GRU, GRU fast."""
+    return record.model_name
+
+
+def letter(index: int) -> str:
+    """Return the letter of a run among several: A is the first, and AA comes after Z."""
+    before, last = divmod(index, 26)
+    return (letter(before - 1) if before else "") + chr(ord("A") + last)
+
+
+def lettered_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs among several, each after its letter."""
+    return [f"{letter(index)}: {name}" for index, name in enumerate(run_names(runs))]
+
+
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """Return short names of runs, no two alike: their files', or else their machines', or else with their folders."""
+    for names in (
+        [run.path.name for run in runs],
+        [_machine_name(run) for run in runs],
+        *([_last_parts(run.path, count) for run in runs] for count in range(2, _deepest(runs) + 1)),
+    ):
+        if len(set(names)) == len(runs):
+            return names
+    return [f"{run.path.name} ({letter(index)})" for index, run in enumerate(runs)]
+
+
+def _machine_name(run: Run) -> str:
+    """Name the CPU and the GPU of a run."""
+    known = (run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name"))
+    return ", ".join(str(name) for name in known if name) or "unknown CPU"
+
+
+def _last_parts(path: Path, count: int) -> str:
+    return PurePath(*path.absolute().parts[-count:]).as_posix()
+
+
+def _deepest(runs: Sequence[Run]) -> int:
+    return max(len(run.path.absolute().parts) for run in runs)
