@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnncore.compare.change_points import find_trends
 from rnncore.compare.choices import Bounds, recommend
-from rnncore.compare.history import find_trends, read_history
+from rnncore.compare.history import read_history
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError

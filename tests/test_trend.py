@@ -19,18 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rnncore.compare.history import (
-    CACHE_NAME,
-    Commit,
-    History,
-    Machine,
-    Series,
-    Trend,
-    change_points,
-    find_trends,
-    read_history,
-    steps_of,
-)
+from rnncore.compare.change_points import Trend, change_points, find_trends, steps_of
+from rnncore.compare.history import CACHE_NAME, Commit, History, Machine, Series, read_history
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 from tests.run_files import GPU, inference, run_content

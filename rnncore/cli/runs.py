@@ -104,7 +104,8 @@ def trend(
 
     A step is called once two points in a row confirm it.
     """
-    from rnncore.compare.history import find_trends, read_history
+    from rnncore.compare.change_points import find_trends
+    from rnncore.compare.history import read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

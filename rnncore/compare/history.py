@@ -1,4 +1,4 @@
-"""The history of every benchmark over thousands of run files, and where its time changed for good.
+"""Stores of run files as histories: each benchmark on each machine, over thousands of run files.
 
 A history belongs to one benchmark on one machine, so that a slower machine is never taken for slower code. Any file of
 pytest-benchmark will do: what is read is its median, its commit and its machine.
@@ -9,24 +9,17 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
-from ruptures import KernelCPD
-from scipy.special import stdtrit
 
-from rnncore.errors import ConfigError, RunFileError
+from rnncore.errors import RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
 from rnncore.runfile.schema import machine_facts
@@ -60,38 +53,6 @@ _SCHEMA = pa.schema(
 _FILE_COLUMNS = (
     *("mtime_ns", "size", "fault", "datetime", "commit", "dirty", "commit_time", "branch", "machine", "machine_name"),
 )
-
-# Chance of a step in a history of pure noise, at most.
-_FALSE_STEP = 0.05
-
-# How far apart points are whose differences measure the noise: slow noise hides from neighbours.
-_LAGS = (1, 2, 3)
-
-# Standard deviation of normal noise, per median of the absolute differences of two points.
-_PER_MEDIAN_DIFFERENCE = 1.4826 / math.sqrt(2)
-
-# Independent points that a median of differences is worth, per point.
-_WORTH = 1 / 3
-
-# What one point can add to the cost at most, in penalties: two points make a step, one never does.
-_ONE_POINT = 2 / 3
-
-# Standard errors by which neighbours must be more alike than points three apart before the noise is taken for slow.
-_SLOW_ERRORS = 5.0
-
-# Noise that is taken for granted, per practical size: rounded times seem to have none.
-_LEAST_NOISE = 0.1
-
-# Standard deviations from its neighbours' median at which a point is cut off before candidates are sought.
-_CUT = 3.0
-
-_FEWEST_POINTS = 6
-
-# PELT's time grows with the square of the points where nothing changes.
-_BLOCK = 256
-
-# The report's words tell ratios to half a percent.
-_PRACTICAL_LIMITS = (0.005, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,60 +129,6 @@ class History:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A lasting change of a benchmark's time.
-
-    Attributes:
-        benchmark: File and test id.
-        machine: The machine.
-        last_before: Last commit before the change.
-        first_with: First commit with it.
-        before_s: Median of the level before, seconds.
-        after_s: Median of the level after, seconds.
-        points_before: Points on the level before.
-        points_after: Points on the level after, up to the next step.
-    """
-
-    benchmark: str
-    machine: Machine
-    last_before: Commit
-    first_with: Commit
-    before_s: float
-    after_s: float
-    points_before: int
-    points_after: int
-
-    @property
-    def ratio(self) -> float:
-        """Time after, per time before."""
-        return self.after_s / self.before_s
-
-    @property
-    def direction(self) -> str:
-        """`slower` or `faster`."""
-        return "slower" if self.ratio > 1 else "faster"
-
-
-@dataclass(frozen=True)
-class Trend:
-    """A history and its steps.
-
-    Attributes:
-        series: The history.
-        steps: Its steps, oldest first.
-        level_s: Median of the points since the last step, seconds.
-        not_called: Newest point's time per the level's, if it would be a step were it not alone; else None.
-        enough: Whether there are enough points for a step to be found at all.
-    """
-
-    series: Series
-    steps: tuple[Step, ...]
-    level_s: float
-    not_called: float | None
-    enough: bool
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
     """What is kept of a run file, or why it is none.
@@ -274,61 +181,6 @@ def read_history(store: Path, on_progress: Callable[[int, int], None] | None = N
             on_progress(done, len(todo))
     notes = _write_cache(store / CACHE_NAME, known) if todo or len(known) != len(cached) else ()
     return _history(store, known, len(todo), unreadable, notes)
-
-
-def find_trends(history: History, practical: float = 0.02) -> tuple[Trend, ...]:
-    """Find the steps of every history.
-
-    Args:
-        history: The histories.
-        practical: Smallest change that counts, as a share of the time: 0.02 is 2 %.
-
-    Raises:
-        ConfigError: If *practical* is not from 0.005 to 1.
-    """
-    low, high = _PRACTICAL_LIMITS
-    if not low <= practical <= high:
-        raise ConfigError(f"practical is {practical}, and must lie from {low} to {high}. 0.02 counts changes from 2 %.")
-    return tuple(_trend(series, practical) for series in history.series)
-
-
-def steps_of(trends: Iterable[Trend]) -> list[Step]:
-    """Return the steps of all histories, newest first."""
-    steps = [step for trend in trends for step in trend.steps]
-    return sorted(steps, key=lambda step: (step.first_with.datetime, step.ratio), reverse=True)
-
-
-def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> list[int]:
-    """Return where a series of times changes its level for good.
-
-    PELT on the squared error of the logarithms, in units of the noise and with single outliers cut off, gives
-    candidates. Those stay whose removal, alone or together with a neighbour, would raise a *bounded* squared error by
-    more than the penalty. A point can add two thirds of a penalty at most, so that two alike at the end are a step, one
-    never is, and a passing bump needs four. The noise is a median of absolute differences, which steps and outliers
-    hardly move; where neighbours are more alike than points three apart, it is widened to the noise that a level of such
-    points has. The penalty is the squared Student quantile at 0.05 / (2n): it bounds the chance of a step in n points of
-    independent noise by Bonferroni, grows with 2 log n as the BIC does, and allows for a noise that was estimated from
-    few points. Noise that wanders over many points and by more than *practical* is not told from steps.
-
-    Args:
-        values_s: Positive times in order, seconds. Shape (n,).
-        practical: Smallest change that counts, as a share of the time.
-
-    Returns:
-        Index of the first point of each new level, in order.
-
-    Source:
-        Killick, Fearnhead and Eckley (2012), Optimal Detection of Changepoints With a Linear Computational Cost,
-        section 3, for PELT. Fearnhead and Rigaill (2019), Changepoint Detection in the Presence of Outliers, for the
-        bounded (biweight) loss and how its bound and the penalty set the length of a bump that counts. Yao (1988),
-        Estimating the number of change-points via Schwarz' criterion, for the penalty. Hampel (1974), The Influence
-        Curve and Its Role in Robust Estimation, for the median of absolute deviations.
-    """
-    if len(values_s) < _FEWEST_POINTS:
-        return []
-    scaled, penalty = _scaled(values_s, practical)
-    edges = _without_weak_edges(scaled, [0, *_candidates(scaled, penalty), len(scaled)], penalty)
-    return _without_small_steps(np.log(values_s), edges, practical)[1:-1]
 
 
 def _stamps(store: Path) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -561,119 +413,3 @@ def _times_s(files: list[_File]) -> dict[str, list[float]]:
             if not math.isnan(median_s):
                 found.setdefault(benchmark, []).append(median_s)
     return found
-
-
-def _trend(series: Series, practical: float) -> Trend:
-    values_s = np.array(series.medians_s)
-    edges = [0, *change_points(values_s, practical), len(values_s)]
-    levels_s = [float(np.median(values_s[start:end])) for start, end in pairwise(edges)]
-    steps = tuple(
-        Step(
-            benchmark=series.benchmark,
-            machine=series.machine,
-            last_before=series.commits[edges[index] - 1],
-            first_with=series.commits[edges[index]],
-            before_s=levels_s[index - 1],
-            after_s=levels_s[index],
-            points_before=edges[index] - edges[index - 1],
-            points_after=edges[index + 1] - edges[index],
-        )
-        for index in range(1, len(edges) - 1)
-    )
-    enough = len(values_s) >= _FEWEST_POINTS
-    return Trend(series, steps, levels_s[-1], _not_called(values_s, edges[-2], practical) if enough else None, enough)
-
-
-def _not_called(values_s: NDArray[np.float64], level_start: int, practical: float) -> float | None:
-    """Return the last point's time per that of the points before it, if two such points would be a step."""
-    if len(values_s) - level_start < 3:
-        return None
-    scaled, penalty = _scaled(values_s, practical)
-    distance = scaled[-1] - np.median(scaled[level_start:-1])
-    ratio = float(values_s[-1] / np.median(values_s[level_start:-1]))
-    return ratio if 2 * distance**2 > penalty and abs(math.log(ratio)) >= math.log1p(practical) else None
-
-
-def _scaled(values_s: NDArray[np.float64], practical: float) -> tuple[NDArray[np.float64], float]:
-    """Return the logarithms in units of their noise, and the penalty of a step in those units squared."""
-    logs = np.log(values_s)
-    noise = max(_LEAST_NOISE * practical, _noise(logs))
-    quantile = float(stdtrit(_WORTH * len(logs), 1 - _FALSE_STEP / (2 * len(logs))))
-    return logs / noise, quantile**2
-
-
-def _noise(logs: NDArray[np.float64]) -> float:
-    """Return the standard deviation of independent noise that would move a level as much as the noise of these points.
-
-    Source:
-        A first-order autoregression with correlation r has the long-run variance (1 + r) / (1 - r) times its own, and
-        neighbours whose differences have the variance 2 (1 - r) times its own; Box and Jenkins (1970), section 3.2.
-    """
-    by_lag = [_PER_MEDIAN_DIFFERENCE * float(np.median(np.abs(logs[lag:] - logs[:-lag]))) for lag in _LAGS]
-    noise = max(by_lag)
-    if by_lag[0] == 0:
-        return noise
-    alike = min(1.0, (by_lag[0] / noise) ** 2 * (1 + _SLOW_ERRORS / math.sqrt(len(logs))))
-    return noise * math.sqrt((2 - alike) / alike)
-
-
-def _candidates(scaled: NDArray[np.float64], penalty: float) -> list[int]:
-    """Return where the level may change, from blocks that overlap by half."""
-    tamed = _without_outliers(scaled)
-    starts = range(0, max(len(tamed) - _BLOCK, 0) + _BLOCK // 2, _BLOCK // 2)
-    found = set()
-    for start in starts:
-        block = tamed[start : start + _BLOCK, np.newaxis]
-        ends = KernelCPD(kernel="linear", min_size=2).fit(block).predict(pen=penalty)
-        found |= {start + int(end) for end in ends[:-1]}
-    return sorted(found)
-
-
-def _without_outliers(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut points off that lie far from the median of five around them, of three at the ends."""
-    level = np.empty_like(scaled)
-    level[2:-2] = np.median(sliding_window_view(scaled, 5), axis=1)
-    level[:2], level[-2:] = np.median(scaled[:3]), np.median(scaled[-3:])
-    return np.clip(scaled, level - _CUT, level + _CUT)
-
-
-def _without_weak_edges(scaled: NDArray[np.float64], edges: list[int], penalty: float) -> list[int]:
-    """Remove edges, one or two neighbours at a time, as long as that lowers bounded error and penalties together."""
-
-    @cache
-    def cost(start: int, end: int) -> float:
-        return _bounded_error(scaled[start:end], _ONE_POINT * penalty)
-
-    def saved(first: int, count: int) -> float:
-        """Return by how much the total falls without so many edges."""
-        kept = sum(cost(edges[index], edges[index + 1]) for index in range(first - 1, first + count))
-        return count * penalty + kept - cost(edges[first - 1], edges[first + count])
-
-    while len(edges) > 2:
-        choices = [(first, count) for count in (1, 2) for first in range(1, len(edges) - count)]
-        first, count = max(choices, key=lambda choice: saved(*choice))
-        if saved(first, count) <= 0:
-            break
-        edges = edges[:first] + edges[first + count :]
-    return edges
-
-
-def _bounded_error(values: NDArray[np.float64], bound: float) -> float:
-    """Return the sum of squared distances from the best level, no point counting for more than *bound*."""
-    level = np.median(values)
-    for _ in range(3):
-        near = values[(values - level) ** 2 < bound]
-        level = near.mean() if len(near) else level
-    return float(np.minimum((values - level) ** 2, bound).sum())
-
-
-def _without_small_steps(logs: NDArray[np.float64], edges: list[int], practical: float) -> list[int]:
-    """Remove the smallest step until each is large enough, so that several small ones in a row still add up."""
-    while len(edges) > 2:
-        levels = [np.median(logs[start:end]) for start, end in pairwise(edges)]
-        sizes = np.abs(np.diff(levels))
-        smallest = int(sizes.argmin())
-        if sizes[smallest] >= math.log1p(practical):
-            break
-        edges = edges[: smallest + 1] + edges[smallest + 2 :]
-    return edges

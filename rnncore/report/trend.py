@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rnncore.compare.history import Commit, History, Machine, Step, Trend, steps_of
+from rnncore.compare.change_points import Step, Trend, steps_of
+from rnncore.compare.history import Commit, History, Machine
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure

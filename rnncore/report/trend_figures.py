@@ -5,7 +5,7 @@ from typing import Any
 
 import altair
 
-from rnncore.compare.history import Trend
+from rnncore.compare.change_points import Trend
 from rnncore.report.figure import HEIGHT, PALETTE, WIDTH, Chart, Figure
 from rnncore.report.words import time_unit, times
 
