@@ -13,7 +13,7 @@ import pytest
 from bench import cases
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.presets import PRESETS, preset
-from rnncore.measure.plugin import SCALES
+from rnncore.measure.options import SCALES
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.recipes import OWN_SIZES
 from rnncore.runtimes.catalog import runtimes_on

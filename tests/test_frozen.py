@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.measure.plugin import SCALES
+from rnncore.measure.options import SCALES
 
 REPOSITORY = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "golden" / "frozen"

@@ -1,17 +1,14 @@
-"""The pytest plugin: options, fixtures and hooks, and what a run file holds beside pytest-benchmark's own figures.
+"""The pytest plugin: hooks, and what a run file holds beside pytest-benchmark's own figures.
 
 It is loaded in every pytest session of an environment that has rnncore, so nothing heavy is imported before a benchmark
 asks for it.
 """
 
-import argparse
-import math
 import os
 import sys
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -22,22 +19,25 @@ from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure import harness
 from rnncore.measure.advice import Here, comparison_advice, note_base, set_aside_volatile
 from rnncore.measure.facts import make_writable
+from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures here)
+    SESSION,
+    is_gate,
+    rnn_benchmark,
+    rnn_case,
+    rnn_dataset,
+    rnn_threads,
+    threads_of,
+)
+from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
-from rnncore.runfile.case import AXES, Case
+from rnncore.runfile.case import AXES
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
-    from rnncore.forecast.series import Dataset
-    from rnncore.measure.ceilings import Shape
-    from rnncore.measure.row import RnnBenchmark
     from rnncore.measure.session import Outcome
     from rnncore.runfile.journal import Finished
 
-SCALES = ("gate", "quick", "default", "full")
-
-# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
-GATE_ZONES, GATE_YEARS = 2, 1
 # Many short processes tell more than few long ones: noise between processes is what hides a change.
 # By option of pytest-benchmark: its own default, and what takes its place.
 GATE_OPTIONS = {
@@ -46,104 +46,10 @@ GATE_OPTIONS = {
     "benchmark_disable_gc": (False, True),
 }
 
-# What `--rnn-resume` means without a journal.
-_NEWEST = "newest"
-
 _NO_HARNESS = "rnncore's benchmarks need pytest-benchmark, which is not active here; leave out '-p no:benchmark'."
 
-_SESSION = pytest.StashKey[Session]()
 # The real standard error: while a test runs, pytest has a file of its own in its place.
 _STDERR = pytest.StashKey[int]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the `--rnn-` options."""
-    group = parser.getgroup("rnncore", "benchmarks of recurrent forecasters")
-    group.addoption(
-        "--rnn-scale",
-        choices=SCALES,
-        default="default",
-        help="Size of the grid: gate for the short processes of 'rnncore gate' (every suite and cell, no ceilings, two "
-        "made-up zones unless --rnn-data names others), quick for a check of the suites, default (minutes on 2 cores), "
-        "full. Default: %(default)s.",
-    )
-    group.addoption(
-        "--rnn-device",
-        choices=("all", "cpu", "cuda"),
-        default="all",
-        help="Devices to measure; all skips CUDA, with the reason, where there is none. Default: %(default)s.",
-    )
-    group.addoption(
-        "--rnn-data",
-        metavar="PATH",
-        default=None,
-        help="CSV file, folder of CSV files, or 'synthetic'. "
-        "Default: $RNNCORE_DATA, else data/pjm if fetched, else synthetic.",
-    )
-    group.addoption(
-        "--rnn-threads",
-        metavar="N",
-        type=_positive,
-        default=None,
-        help="CPU threads for every runtime. Default: all that the process may use.",
-    )
-    _add_ways_to_measure(group)
-
-
-def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
-    """Add the options that say how, where the others say what."""
-    group.addoption(
-        "--rnn-profile",
-        action="store_true",
-        help="Profile each row in extra, untimed calls: where the time goes, op by op, and a trace for Perfetto. "
-        "'rnncore profile RUN' prints it.",
-    )
-    group.addoption(
-        "--rnn-model",
-        metavar="MODULE:FACTORY",
-        default=None,
-        help="Measure a forecaster of your own too (bench/bench_own_model.py): FACTORY() returns a torch module that takes "
-        "windows (B, 90, 5) and gives forecasts (B, L). See docs/bring-your-own.md.",
-    )
-    group.addoption(
-        "--rnn-paired",
-        action="store_true",
-        help="Measure forward passes in turn too (bench/bench_paired.py): each runtime in a process of its own, stopped "
-        "while it is not its turn, so that ratios hold on a shared machine.",
-    )
-    group.addoption(
-        "--rnn-server-p99-ms",
-        metavar="MS",
-        type=_milliseconds,
-        default=50.0,
-        help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in so many "
-        "milliseconds. Default: %(default)g.",
-    )
-    group.addoption(
-        "--rnn-resume",
-        nargs="?",
-        const=_NEWEST,
-        metavar="JOURNAL",
-        help="Go on with a session that was cut off: cases that its journal holds as finished are not run again, and stand "
-        "in the new run file. Default: the newest journal of the storage.",
-    )
-    group.addoption(
-        "--rnn-case-timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=None,
-        help="End a case that takes longer, record it as timed out, and go on. Default: no limit.",
-    )
-
-    group.addoption(
-        "--rnn-delay",
-        metavar="PERCENT:PATTERN",
-        type=_delay,
-        action="append",
-        default=[],
-        help="Make benchmarks whose name matches the pattern slower by so many percent, to test a gate, such as "
-        "'5:*test_train_step*'. May be given more than once; the first that matches counts.",
-    )
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -161,46 +67,11 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
     return None
 
 
-def _delay(text: str) -> tuple[float, str]:
-    percent, _, pattern = text.partition(":")
-    try:
-        value = float(percent)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf or not pattern:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a delay; give percent and pattern, like '5:*test_train_step*'.")
-    return value, pattern
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; give a whole number of at least 1.")
-    return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    return _above_zero(text, "a bound; give a number of milliseconds")
-
-
-def _seconds(text: str) -> float:
-    return _above_zero(text, "a time limit; give a number of seconds")
-
-
-def _above_zero(text: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0.")
-    return value
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
-    config.stash[_SESSION] = Session()
-    if _is_gate(config):
+    config.stash[SESSION] = Session()
+    if is_gate(config):
         _measure_briefly(config)
     config.stash[_STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
@@ -209,10 +80,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "rnn_cases(choose=FUNCTION, only_with=None): parametrize a benchmark over FUNCTION(scale), a list of "
         "rnncore.runfile.case.Case, through the fixture rnn_case; with only_with, where that option is given.",
     )
-
-
-def _is_gate(config: pytest.Config) -> bool:
-    return bool(config.getoption("rnn_scale") == "gate")
 
 
 def _measure_briefly(config: pytest.Config) -> None:
@@ -226,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out benchmarks that have no case on the chosen device, and those that were finished before."""
     left_out = {item.nodeid for item in items if item.get_closest_marker("rnn_cases") and not _has_case(item)}
     if config.getoption("rnn_resume"):
-        earlier = config.stash[_SESSION].earlier = _finished_before(config)
+        earlier = config.stash[SESSION].earlier = _finished_before(config)
         left_out |= {str(entry["fullname"]) for entry in earlier.entries}
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
@@ -269,7 +136,7 @@ def _require_writable(config: pytest.Config, option: str, folder: Path, file: Pa
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
     """Say where others compute on this host, in a session that measures cases; the gate has said so before."""
-    if _is_gate(config) or not any(map(_is_measured, items)):
+    if is_gate(config) or not any(map(_is_measured, items)):
         return None
     from rnncore.measure.busy import notice
 
@@ -287,11 +154,11 @@ def _finished_before(config: pytest.Config) -> "Finished":
     asked = config.getoption("rnn_resume")
     try:
         found = finished_before(
-            newest_journal(harness.storage_folder(config) / "journal") if asked == _NEWEST else Path(asked)
+            newest_journal(harness.storage_folder(config) / "journal") if asked == NEWEST else Path(asked)
         )
     except RnncoreError as error:
         raise pytest.UsageError(f"--rnn-resume: {error}") from error
-    here = fingerprint(_threads(config))
+    here = fingerprint(threads_of(config))
     other = [one.fact for one in differences(found.fingerprint, here)]
     commit = config.hook.pytest_benchmark_generate_commit_info(config=config).get("id")
     other += [] if commit == found.commit else ["commit"]
@@ -320,121 +187,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
 
 
-@pytest.fixture
-def rnn_case(
-    phase: Any,
-    cell: str | None,
-    hidden_size: int | None,
-    num_layers: int | None,
-    lookback: int | None,
-    batch_size: int | None,
-    device: str,
-    runtime: str,
-    precision: str | None,
-    threads: int | None,
-    recipe: str | None,
-) -> Case:
-    """The case of a benchmark that is marked `rnn_cases`."""
-    return Case(phase, cell, hidden_size, num_layers, lookback, batch_size, device, runtime, precision, threads, recipe)
-
-
-@pytest.fixture(scope="session")
-def rnn_threads(request: pytest.FixtureRequest) -> int:
-    """CPU threads for cases that do not name a number."""
-    return _threads(request.config)
-
-
-def _threads(config: pytest.Config) -> int:
-    from rnncore.forecast.device import default_threads
-
-    return config.getoption("rnn_threads") or default_threads()
-
-
-@pytest.fixture(scope="session")
-def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
-    """The data set that `--rnn-data` names; its name and digest go into the run file."""
-    from rnncore.forecast.datasets import open_dataset
-
-    location = request.config.getoption("rnn_data")
-    dataset = open_dataset(location) if location or not _is_gate(request.config) else _gate_dataset()
-    session = request.config.stash[_SESSION]
-    session.dataset = {"name": dataset.name, "digest": dataset.digest}
-    if session.earlier and session.earlier.data and session.earlier.data["digest"] != dataset.digest:
-        # The journal stays: it holds what was finished before.
-        pytest.exit(
-            f"--rnn-resume: the session was measured on other data, {session.earlier.data['name']}; "
-            "give the same --rnn-data."
-        )
-    return dataset
-
-
-def _gate_dataset() -> "Dataset":
-    from rnncore.forecast.series import Dataset
-    from rnncore.forecast.synthetic import synthetic_dataset
-
-    return Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
-
-
-@pytest.fixture
-def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case, rnn_threads: int) -> "RnnBenchmark":
-    """Time calls of a case: see `rnncore.measure.row.RnnBenchmark`."""
-    from rnncore.measure.row import RnnBenchmark
-
-    if not harness.is_own_fixture(benchmark):
-        kind = type(benchmark)
-        raise Unavailable(
-            f"the fixture 'benchmark' of this session is {kind.__module__}.{kind.__qualname__}, not pytest-benchmark's: "
-            "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
-            "session without it."
-        )
-    session = request.config.stash[_SESSION]
-    threads = rnn_case.threads or rnn_threads
-    ceilings = None
-    brief = _is_gate(request.config)
-    if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
-        from rnncore.forecast.device import resolve_device
-
-        try:
-            resolve_device(rnn_case.device)
-        except Unavailable:
-            # Of a test that is skipped before it begins, pytest-benchmark warns that its fixture was not used.
-            harness.mark_used(benchmark)
-            raise
-        # Before the benchmark opens a runtime: its idle threads would take time from these.
-        with session.part("ceilings"):
-            session.take_pulse(threads)
-            asked = (rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
-            session.ceilings.measure(*asked)
-            ceilings = partial(session.ceilings.of, *asked)
-    delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
-    return RnnBenchmark(
-        benchmark,
-        session,
-        rnn_case,
-        threads,
-        ceilings,
-        trace_folder=_trace_folder(request.config),
-        brief=brief,
-        delay_pct=delay_pct or 0.0,
-    )
-
-
-def _recurrent_shape(case: Case) -> "Shape | None":
-    from rnncore.forecast.cells import CELLS
-    from rnncore.measure.ceilings import Shape
-
-    kind = next((kind for cell, kind in CELLS.items() if cell == case.cell), None)
-    if kind is None or case.hidden_size is None or case.batch_size is None:
-        return None
-    return Shape(case.batch_size, case.hidden_size, kind.gates)
-
-
-def _trace_folder(config: pytest.Config) -> Path | None:
-    if not config.getoption("rnn_profile"):
-        return None
-    return harness.storage_folder(config) / "traces" / config.stash[_SESSION].name
-
-
 def _is_measured(item: pytest.Item) -> bool:
     """Say whether an item is a benchmark of ours, in a session that times it."""
     return item.get_closest_marker("rnn_cases") is not None and harness.times(item.config)
@@ -443,7 +195,7 @@ def _is_measured(item: pytest.Item) -> bool:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Note that a benchmark begins, limit its time, and turn a missing device or package into a skip with its text."""
-    session = item.config.stash[_SESSION]
+    session = item.config.stash[SESSION]
     with session.part("fixtures"):
         if _is_measured(item):
             if not session.measures:
@@ -456,7 +208,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Limit the time of a benchmark, and turn a missing device or package into a skip with its text."""
-    with item.config.stash[_SESSION].part("checks and the rest of benchmarks"):
+    with item.config.stash[SESSION].part("checks and the rest of benchmarks"):
         return (yield from _guarded(item))
 
 
@@ -473,7 +225,7 @@ def _stuck(item: pytest.Item) -> None:
     """Keep in the journal that a case hangs, just before the process is ended."""
     limit_s = item.config.getoption("rnn_case_timeout")
     reason = f"took longer than {limit_s:g} s, in a native call that did not return"
-    item.config.stash[_SESSION].failed(item.nodeid, "timed out", reason)
+    item.config.stash[SESSION].failed(item.nodeid, "timed out", reason)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -488,7 +240,7 @@ def pytest_runtest_makereport(
 
 
 def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    session, name = item.config.stash[_SESSION], item.nodeid
+    session, name = item.config.stash[SESSION], item.nodeid
     error = call.excinfo.value if call.excinfo else None
     row = session.rows.get(name)
     if report.skipped and isinstance(report.longrepr, tuple):
@@ -528,7 +280,7 @@ def _begin_measuring(config: pytest.Config, session: Session) -> None:
         session.saved_path = path or session.saved_path
 
     session.measures = True
-    session.fingerprint = fingerprint(_threads(config))
+    session.fingerprint = fingerprint(threads_of(config))
     harness.watch_saving(config, saved, session.not_saved)
     _open_journal(config, session)
 
@@ -558,7 +310,7 @@ def _facts(config: pytest.Config) -> dict[str, Any]:
     from rnncore.measure.fingerprint import conditions
 
     command = ["pytest", *config.invocation_params.args]
-    return {**config.stash[_SESSION].facts(command, config.getoption("rnn_scale")), "conditions": conditions()}
+    return {**config.stash[SESSION].facts(command, config.getoption("rnn_scale")), "conditions": conditions()}
 
 
 # First: what makes no other machine is set aside before pytest-benchmark looks for differences.
@@ -574,7 +326,7 @@ def pytest_benchmark_compare_machine_info(
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any], output_json: dict[str, Any]) -> None:
     """Add raw rounds, which an autosaved file lacks, and the facts of the session."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     if not session.measures:
         return
     session.derive_rates()
@@ -597,7 +349,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
     """Drop the journal once the session has ended in order: its benchmarks are saved, or were not meant to be."""
-    record = session.config.stash[_SESSION]
+    record = session.config.stash[SESSION]
     try:
         yield
         broke_off = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
@@ -617,7 +369,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what the session cost beside the timed rounds, where a journal is left, and what misleads in a comparison."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
 
     def say(line: str) -> None:
         # Where pytest itself writes: what a sign is missing from, it would write as an escape.
@@ -647,14 +399,14 @@ def _here(config: pytest.Config) -> Here:
     def fingerprint() -> dict[str, Any]:
         from rnncore.measure.fingerprint import fingerprint
 
-        return fingerprint(_threads(config))
+        return fingerprint(threads_of(config))
 
     def saved() -> Path | None:
         return saved_run_file(config) or config.getoption("benchmark_json")
 
-    return Here(config.stash[_SESSION].rows, fingerprint, saved)
+    return Here(config.stash[SESSION].rows, fingerprint, saved)
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:
     """Return the run file of this session, in the store or where it was written instead; None if it saved none."""
-    return config.stash[_SESSION].saved_path
+    return config.stash[SESSION].saved_path

@@ -1,0 +1,144 @@
+"""The fixtures of a benchmark: its case, its threads, its data, and what times it."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rnncore.errors import Unavailable
+from rnncore.measure import harness
+from rnncore.measure.session import Session
+from rnncore.runfile.case import Case
+
+if TYPE_CHECKING:
+    from rnncore.forecast.series import Dataset
+    from rnncore.measure.ceilings import Shape
+    from rnncore.measure.row import RnnBenchmark
+
+
+# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
+GATE_ZONES, GATE_YEARS = 2, 1
+SESSION = pytest.StashKey[Session]()
+
+
+def is_gate(config: pytest.Config) -> bool:
+    """Say whether this is one of the gate's short processes."""
+    return bool(config.getoption("rnn_scale") == "gate")
+
+
+@pytest.fixture
+def rnn_case(
+    phase: Any,
+    cell: str | None,
+    hidden_size: int | None,
+    num_layers: int | None,
+    lookback: int | None,
+    batch_size: int | None,
+    device: str,
+    runtime: str,
+    precision: str | None,
+    threads: int | None,
+    recipe: str | None,
+) -> Case:
+    """The case of a benchmark that is marked `rnn_cases`."""
+    return Case(phase, cell, hidden_size, num_layers, lookback, batch_size, device, runtime, precision, threads, recipe)
+
+
+@pytest.fixture(scope="session")
+def rnn_threads(request: pytest.FixtureRequest) -> int:
+    """CPU threads for cases that do not name a number."""
+    return threads_of(request.config)
+
+
+def threads_of(config: pytest.Config) -> int:
+    """Return the CPU threads for cases that do not name a number."""
+    from rnncore.forecast.device import default_threads
+
+    return config.getoption("rnn_threads") or default_threads()
+
+
+@pytest.fixture(scope="session")
+def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
+    """The data set that `--rnn-data` names; its name and digest go into the run file."""
+    from rnncore.forecast.datasets import open_dataset
+
+    location = request.config.getoption("rnn_data")
+    dataset = open_dataset(location) if location or not is_gate(request.config) else _gate_dataset()
+    session = request.config.stash[SESSION]
+    session.dataset = {"name": dataset.name, "digest": dataset.digest}
+    if session.earlier and session.earlier.data and session.earlier.data["digest"] != dataset.digest:
+        # The journal stays: it holds what was finished before.
+        pytest.exit(
+            f"--rnn-resume: the session was measured on other data, {session.earlier.data['name']}; "
+            "give the same --rnn-data."
+        )
+    return dataset
+
+
+def _gate_dataset() -> "Dataset":
+    from rnncore.forecast.series import Dataset
+    from rnncore.forecast.synthetic import synthetic_dataset
+
+    return Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
+
+
+@pytest.fixture
+def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case, rnn_threads: int) -> "RnnBenchmark":
+    """Time calls of a case: see `rnncore.measure.row.RnnBenchmark`."""
+    from rnncore.measure.row import RnnBenchmark
+
+    if not harness.is_own_fixture(benchmark):
+        kind = type(benchmark)
+        raise Unavailable(
+            f"the fixture 'benchmark' of this session is {kind.__module__}.{kind.__qualname__}, not pytest-benchmark's: "
+            "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
+            "session without it."
+        )
+    session = request.config.stash[SESSION]
+    threads = rnn_case.threads or rnn_threads
+    ceilings = None
+    brief = is_gate(request.config)
+    if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
+        from rnncore.forecast.device import resolve_device
+
+        try:
+            resolve_device(rnn_case.device)
+        except Unavailable:
+            # Of a test that is skipped before it begins, pytest-benchmark warns that its fixture was not used.
+            harness.mark_used(benchmark)
+            raise
+        # Before the benchmark opens a runtime: its idle threads would take time from these.
+        with session.part("ceilings"):
+            session.take_pulse(threads)
+            asked = (rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
+            session.ceilings.measure(*asked)
+            ceilings = partial(session.ceilings.of, *asked)
+    delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
+    return RnnBenchmark(
+        benchmark,
+        session,
+        rnn_case,
+        threads,
+        ceilings,
+        trace_folder=trace_folder_of(request.config),
+        brief=brief,
+        delay_pct=delay_pct or 0.0,
+    )
+
+
+def _recurrent_shape(case: Case) -> "Shape | None":
+    from rnncore.forecast.cells import CELLS
+    from rnncore.measure.ceilings import Shape
+
+    kind = next((kind for cell, kind in CELLS.items() if cell == case.cell), None)
+    if kind is None or case.hidden_size is None or case.batch_size is None:
+        return None
+    return Shape(case.batch_size, case.hidden_size, kind.gates)
+
+
+def trace_folder_of(config: pytest.Config) -> Path | None:
+    """Return the folder of the session's traces; None where rows are not profiled."""
+    if not config.getoption("rnn_profile"):
+        return None
+    return harness.storage_folder(config) / "traces" / config.stash[SESSION].name
