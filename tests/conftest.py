@@ -5,8 +5,9 @@ import os
 # Before torch is loaded, here and in the processes that tests start: threads that wait for one another are up to a
 # hundred times slower beside other work. Tests of threads ask for theirs.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="100")
-# What tests start is no worker of pytest-xdist, and may time its benchmarks.
+# What tests start is no worker of pytest-xdist, has none, and may time its benchmarks.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
+os.environ.pop("PYTEST_ADDOPTS", None)
 
 from collections.abc import Callable
 from pathlib import Path
