@@ -1,6 +1,6 @@
-"""Tests of README and docs: their commands are accepted, the quick ones are run; links, TOML, tables and length are right."""
+"""Tests of README and docs: commands are accepted, the quick ones run; links, paths, TOML, tables and length are right."""
 
-import glob
+import json
 import os
 import re
 import runpy
@@ -16,7 +16,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-import typer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from typer.testing import CliRunner
@@ -24,6 +23,8 @@ from typer.testing import CliRunner
 from rnncore.cli import app
 from rnncore.forecast.datasets import DATA_ENV
 from rnncore.forecast.synthetic import synthetic_dataset
+from tests.run_files import accuracy, inference
+from tests.test_house import ARROWS, PACKAGE
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
@@ -34,8 +35,9 @@ PUBLISHED = REPOSITORY / "reports" / "published"
 # A newcomer reads it in minutes; what is longer belongs into docs/.
 MOST_WORDS = 1000
 
-# Verbs that the test only parses: they measure for minutes, need the network, or need a session that was killed.
-ONLY_PARSED = {"data fetch", "gate", "noise", "selftest", "reproduce", "recover"}
+# What is only parsed: it measures for minutes, needs the network, a session that was killed, or a package that
+# tests/test_bring_your_own.py installs.
+ONLY_PARSED = r"rnncore (data fetch|gate|noise|selftest|reproduce|recover)\b|.* --runtime numpy"
 
 # Words with a private meaning, and the plain ones in their place.
 PRIVATE_WORDS = {
@@ -102,7 +104,7 @@ def _arguments(place: Place) -> list[str]:
     """Split a command as a shell does: without its comment, and with the files of a glob that is not quoted."""
     arguments = []
     for argument in shlex.split(place.text, comments=True)[1:]:
-        found = sorted(glob.glob(argument)) if "*" in argument and f"'{argument}'" not in place.text else []
+        found = sorted(map(str, Path().glob(argument))) if "*" in argument and f"'{argument}'" not in place.text else []
         arguments += found or [argument]
     return arguments
 
@@ -132,7 +134,14 @@ def _rows(page: Path, heading: str) -> dict[str, str]:
 
 
 RNNCORE = [*_commands("rnncore"), *_mentions("rnncore")]
-QUICK = [place for place in _commands("rnncore") if not re.match(rf"rnncore ({'|'.join(ONLY_PARSED)})\b", place.text)]
+# Each command once: pages repeat some.
+QUICK = list(
+    {
+        shlex.join(shlex.split(place.text, comments=True)): place
+        for place in reversed(list(_commands("rnncore")))
+        if not re.match(ONLY_PARSED, place.text)
+    }.values()
+)[::-1]
 
 
 @pytest.mark.parametrize("place", RNNCORE, ids=str)
@@ -149,18 +158,29 @@ def test_a_verb_or_option_that_does_not_exist_is_noticed(wrong: str) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: saved runs under every name that the pages use, a CSV file, and data that are scored quickly."""
     folder = tmp_path_factory.mktemp("project")
-    runs = {name: PUBLISHED / f"2026-11-24-xeon-2cpu{end}" / "run.json" for name, end in (("a", ""), ("b", "-runtimes"))}
     store = folder / ".benchmarks" / "Linux-CPython-3.11-64bit"
     store.mkdir(parents=True)
-    for name, run in (("0003_a", "a"), ("0007_b", "b"), ("0008_a", "a")):
-        shutil.copyfile(runs[run], store / f"{name}.json")
-    for name, run in (("laptop", "a"), ("server", "b"), ("before", "a"), ("after", "b"), ("base-1", "a"), ("head-1", "b")):
-        shutil.copyfile(runs[run], folder / f"{name}.json")
+    older, newer = PUBLISHED / "2026-11-24-xeon-2cpu" / "run.json", PUBLISHED / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
+    for name, run in (("0003_a", older), ("0007_b", newer), ("0008_a", older)):
+        _thinned(run, store / f"{name}.json")
+    for name, run in (("laptop", older), ("server", newer), ("before", older), ("after", older)):
+        _thinned(run, folder / f"{name}.json")
+    for name, run in (("base-1", older), ("base-2", older), ("head-1", newer)):
+        _thinned(run, folder / f"{name}.json")
     (folder / "data").mkdir()
     for series in synthetic_dataset(years=1).series[:2]:
         series.to_csv(folder / "data" / f"{series.name}.csv")
     shutil.copyfile(next((folder / "data").iterdir()), folder / "myzone.csv")
     return folder
+
+
+def _thinned(run: Path, path: Path) -> None:
+    """Copy a published run with a few of its rows, and rows of the model `fast`, which it had no latency of."""
+    content = json.loads(run.read_text(encoding="utf-8"))
+    fast = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24}
+    content["benchmarks"] = content["benchmarks"][::6]
+    content["benchmarks"] += [inference("lstm", "torch", 1, 1e-3, **fast), accuracy("lstm", "torch", 0.5, 0.66)]
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 # In the order of the pages: a page's forecast reads the model that it trained and exported before.
@@ -267,12 +287,12 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 
 
 def test_the_page_of_options_lists_each_option_and_no_other(pytest_options: set[str]) -> None:
-    listed = {option.split()[0] for option in _rows(OPTIONS, "# Options of the suites")}
+    listed = {option.split()[0] for option in _rows(OPTIONS, "## Options of the suites")}
     assert listed == {option for option in pytest_options if option.startswith("--rnn-")}
 
 
 def test_the_page_of_options_lists_each_verb_and_no_other() -> None:
-    listed = set(_rows(OPTIONS, "# Verbs of rnncore"))
+    listed = set(_rows(OPTIONS, "## Verbs of rnncore"))
     assert listed == set(_verbs())
 
 
@@ -287,3 +307,25 @@ def _listed_commands(arguments: list[str]) -> list[str]:
     shown = CliRunner().invoke(app, [*arguments, "--help"]).output
     _, _, commands = shown.partition("\nCommands:\n")
     return re.findall(r"^  (\w+)", commands, re.MULTILINE)
+
+
+HOUSE = REPOSITORY / "docs" / "house.md"
+ROOMS = [room for room in ARROWS if (PACKAGE / room).is_dir() and room]
+
+
+def test_the_page_of_the_house_has_the_arrows_of_its_test() -> None:
+    shown = {}
+    for rooms, allowed in _rows(HOUSE, "# The house").items():
+        every = "all but" in allowed
+        named = set(re.findall(r"`(\w+)`", allowed))
+        for room in re.findall(r"\w+", rooms):
+            shown[room] = set(ROOMS) - named - {room} if every else named
+    assert shown == {room: ARROWS[room] for room in ROOMS}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_page_of_the_house_lists_each_file_of_a_room_and_no_other(room: str) -> None:
+    text = HOUSE.read_text(encoding="utf-8").split(f"### {room}\n")[1].split("\n#")[0]
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    listed = {name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)}
+    assert listed == {path.name for path in (PACKAGE / room).iterdir()} - {"__init__.py", "__pycache__"}
