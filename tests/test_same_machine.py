@@ -94,7 +94,7 @@ def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkey
     found = Finished(folder / "journal.jsonl", "2026-11-24", before, "c0ffee", None, ())
     monkeypatch.setattr("rnncore.runfile.journal.finished_before", lambda path: found)
     monkeypatch.setattr(machine, "fingerprint", lambda threads: now)
-    monkeypatch.setattr(plugin, "_threads", lambda config: 2)
+    monkeypatch.setattr(plugin, "threads_of", lambda config: 2)
     monkeypatch.setattr(harness, "session_of", lambda config: object())
     try:
         plugin._finished_before(_Config())  # type: ignore[arg-type]
