@@ -968,7 +968,7 @@ PROFILED = """
 import pytest
 
 from rnncore.runfile.case import Case
-from rnncore.runtimes.base import Evidence, OpTime
+from rnncore.runtimes.base import COPIES, POINTWISE, Evidence, OpTime
 
 
 @pytest.mark.rnn_cases(choose=lambda scale: [Case("infer", cell, 8, 1, 4, batch_size=2) for cell in ("gru", "lstm")])
@@ -977,7 +977,7 @@ def test_mine(rnn_case, rnn_benchmark):
         if rnn_case.cell == "gru":
             trace.parent.mkdir(parents=True, exist_ok=True)
             trace.write_text('{"traceEvents": []}')
-        ops = OpTime("aten::tanh", "cpu", 4, 0.003), OpTime("aten::copy_", "cpu", 1, 0.001)
+        ops = OpTime("aten::tanh", "cpu", 4, 0.003, kind=POINTWISE), OpTime("aten::copy_", "cpu", 1, 0.001, kind=COPIES)
         return Evidence("made loop", {}, ops, 0.005)
 
     rnn_benchmark(lambda: sum(range(2000)), windows=2, group="mine", evidence=evidence)

@@ -20,6 +20,7 @@ from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.measure.profile import OUTSIDE_OPS, category, function_evidence, profile_table
 from rnncore.report.sections.profile import profile_chart
 from rnncore.runfile.record import Record
+from rnncore.runtimes import onnx, openvino
 from rnncore.runtimes.base import (
     COPIES,
     DATA,
@@ -30,6 +31,7 @@ from rnncore.runtimes.base import (
     OTHER,
     OVERHEAD,
     POINTWISE,
+    PRODUCT,
     RECURRENT_GEMM,
     WAITING,
     Evidence,
@@ -321,18 +323,23 @@ def test_a_call_that_runs_no_operation_says_so() -> None:
         ("aten::gru", "", 1, OVERHEAD),
         ("autograd::engine::evaluate_function: AddmmBackward0", "", 1, OVERHEAD),
         ("AddmmBackward0", "", 1, OVERHEAD),
-        (OUTSIDE_OPS, "", 1, OVERHEAD),
         ("aten::never_heard_of", "", 1, OTHER),
     ],
 )
 def test_an_operation_has_one_category(name: str, shapes: str, calls: int, expected: str) -> None:
-    assert category(OpTime(name, "cpu", calls, 1e-3, shapes), batch_size=1, lookback=90) == expected
+    op = OpTime(name, "cpu", calls, 1e-3, shapes, _kind_of(name))
+    assert category(op, batch_size=1, lookback=90) == expected
+
+
+def _kind_of(name: str) -> str:
+    """Return what the adapter that has an operation of this name says of it."""
+    return onnx.KINDS.get(name) or openvino.KINDS.get(name) or torch_runtime.kind_of(name)
 
 
 def test_the_kind_that_a_runtime_names_is_believed_whatever_the_name() -> None:
     for kind in KINDS:
         assert category(OpTime("aten::tanh", "cpu", 1, 1e-3, kind=kind), batch_size=1, lookback=90) == kind
-    with pytest.raises(ConfigError, match=r"operation 'run' is of kind 'gemm'; allowed: recurrent GEMM, .*, other, or None"):
+    with pytest.raises(ConfigError, match=r"operation 'run' is of kind 'gemm'; allowed: recurrent GEMM, .*, other, product"):
         OpTime("run", "cpu", 1, 1e-3, kind="gemm")
 
 
@@ -344,12 +351,12 @@ def test_each_kind_has_a_colour_of_its_own() -> None:
 
 
 def test_products_of_calls_with_several_batches_are_not_guessed() -> None:
-    product = OpTime("aten::mm", "cpu", 90, 1e-3, "[32, 64] [64, 192]")
+    product = OpTime("aten::mm", "cpu", 90, 1e-3, "[32, 64] [64, 192]", PRODUCT)
     assert category(product, batch_size=None, lookback=24) == OTHER
 
 
 def test_time_between_operations_is_overhead_and_operations_add_up_to_the_wall_time() -> None:
-    ops = (OpTime("aten::mm", "cpu", 1, 0.6, "[30, 5] [5, 48]"), OpTime("aten::add", "cpu", 2, 0.1))
+    ops = (OpTime("aten::mm", "cpu", 1, 0.6, "[30, 5] [5, 48]", PRODUCT), OpTime("aten::add", "cpu", 2, 0.1, kind=POINTWISE))
     table = profile_table(_evidence(*ops, wall_s=1.0), BATCH, LOOKBACK)
     assert table["shares_pct"][INPUT_GEMM] == pytest.approx(60)
     assert table["shares_pct"][POINTWISE] == pytest.approx(10)
@@ -368,7 +375,7 @@ def test_time_between_operations_is_overhead_and_operations_add_up_to_the_wall_t
 
 
 def test_operations_that_overlap_are_shares_of_their_sum_and_never_a_negative_overhead() -> None:
-    ops = (OpTime("aten::_cudnn_rnn", "cuda", 1, 0.9), OpTime("aten::add", "cuda", 2, 0.6))
+    ops = (OpTime("aten::_cudnn_rnn", "cuda", 1, 0.9, kind=FUSED_LAYER), OpTime("aten::add", "cuda", 2, 0.6, kind=POINTWISE))
     table = profile_table(_evidence(*ops, wall_s=1.0), BATCH, LOOKBACK)
     assert table["shares_pct"][FUSED_LAYER] == pytest.approx(60)
     assert table["shares_pct"][OVERHEAD] == 0

@@ -11,57 +11,17 @@ from types import CodeType
 from typing import Any
 
 from rnncore.runtimes.base import (
-    COPIES,
     DATA,
-    FUSED_LAYER,
     INPUT_GEMM,
     KINDS,
-    OPTIMISER,
     OTHER,
     OVERHEAD,
-    POINTWISE,
+    PRODUCT,
     RECURRENT_GEMM,
     Evidence,
     OpTime,
     mean_times,
 )
-
-# What an operation is where its runtime does not say so itself, by its name in torch (without "aten::" and outer
-# underscores), ONNX or OpenVINO. A product is an input or a recurrent GEMM by its shapes.
-_PRODUCT = "product"
-_OPERATIONS = {
-    _PRODUCT: "addmm addmv baddbmm bmm linear matmul mm mv Gemm MatMul FusedGemm FusedMatMul MatMulInteger "
-    "MatMulIntegerToFloat DynamicQuantizeMatMul FullyConnected",
-    # Products and pointwise part in one kernel, or one call of cuDNN.
-    FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward GRU LSTM RNN DynamicQuantizeLSTM "
-    "GRUSequence LSTMSequence RNNSequence",
-    POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
-    "mse_loss_backward mul native_dropout native_dropout_backward neg pow randint random reciprocal relu rsub sigmoid "
-    "sigmoid_backward "
-    "smooth_l1_loss smooth_l1_loss_backward sqrt sub sum tanh tanh_backward thnn_fused_gru_cell "
-    "thnn_fused_gru_cell_backward thnn_fused_lstm_cell thnn_fused_lstm_cell_backward threshold_backward where "
-    "Abs Add Clip Div Eltwise Exp Log Mul Multiply Neg Pow PowerStatic Relu Sigmoid Sqrt Sub Subtract Tanh",
-    COPIES: "alias as_strided broadcast_tensors cat chunk clone contiguous copy detach empty empty_like empty_strided "
-    "expand expand_as fill flatten flip full full_like narrow new_empty new_zeros ones ones_like permute reshape resize "
-    "resolve_conj resolve_neg select select_backward slice slice_backward split squeeze stack t to to_copy transpose "
-    "unbind unsafe_chunk unsafe_split unsafe_view unsqueeze view zero zeros zeros_like "
-    "Broadcast Cast Concat Constant ConstantOfShape Convert DequantizeLinear DynamicQuantizeLinear Expand Flatten Gather "
-    "Identity MemcpyFromHost MemcpyToHost Pad QuantizeLinear Reorder Reshape Shape ShapeOf Slice Split Squeeze "
-    "StridedSlice Transpose Unsqueeze VariadicSplit",
-    # The gather of a batch; only a training or the data path has one.
-    DATA: "index index_select gather take take_along_dim arange",
-    # Only the clipping of gradients takes a norm.
-    OPTIMISER: "linalg_vector_norm",
-    # The loops over hours and layers in C++, without what they call.
-    OVERHEAD: "gru lstm cudnn_is_acceptable is_nonzero item local_scalar_dense lift_fresh result_type",
-}
-_CATEGORY = {name: category for category, names in _OPERATIONS.items() for name in names.split()}
-_CATEGORY_BY_PATTERN = {
-    re.compile(r"Optimizer\.|aten::_fused_(adam|sgd)|aten::_foreach_"): OPTIMISER,
-    re.compile(r"autograd::|torch::autograd::|\w+Backward\d+$"): OVERHEAD,
-    # Copies on a GPU that no operation launched.
-    re.compile(r"Mem(cpy|set)\b"): COPIES,
-}
 
 # The part of the wall time that no operation accounts for.
 OUTSIDE_OPS = "outside ops"
@@ -96,7 +56,7 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
     ops = list(evidence.ops)
     ops_s = math.fsum(op.self_s for op in ops)
     if ops_s < evidence.wall_s:
-        ops.append(OpTime(OUTSIDE_OPS, "host", 1, evidence.wall_s - ops_s))
+        ops.append(OpTime(OUTSIDE_OPS, "host", 1, evidence.wall_s - ops_s, kind=OVERHEAD))
     rows = [{**_row(op), "category": category(op, batch_size, lookback)} for op in ops]
     whole_s = max(evidence.wall_s, ops_s)
     notes = _notes(evidence, ops_s)
@@ -112,24 +72,14 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
 
 
 def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
-    """Say what an operation is for: what its runtime says, else what its name and shapes tell.
+    """Say what an operation is for, as its runtime does; which product it is, its shapes tell.
 
     Args:
         op: The operation.
         batch_size: Windows in a call, B.
         lookback: Hours in a window, T.
     """
-    if op.kind is not None:
-        return op.kind
-    if op.where == PYTHON:
-        return DATA
-    if op.name == OUTSIDE_OPS:
-        return OVERHEAD
-    for pattern, found in _CATEGORY_BY_PATTERN.items():
-        if pattern.match(op.name):
-            return found
-    kind = _CATEGORY.get(op.name.removeprefix("aten::").strip("_"), OTHER)
-    return _product_kind(op, batch_size, lookback) if kind == _PRODUCT else kind
+    return _product_kind(op, batch_size, lookback) if op.kind == PRODUCT else op.kind
 
 
 def _product_kind(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
@@ -188,7 +138,10 @@ def function_evidence(call: Callable[[], object], named: Collection[str]) -> Evi
     began_s = time.perf_counter()
     profiler.runcall(call)
     wall_s = time.perf_counter() - began_s
-    ops = [OpTime(_function_name(entry.code), PYTHON, entry.callcount, entry.inlinetime) for entry in profiler.getstats()]
+    ops = [
+        OpTime(_function_name(entry.code), PYTHON, entry.callcount, entry.inlinetime, kind=DATA)
+        for entry in profiler.getstats()
+    ]
     ran = {op.name for op in ops}
     kernel = " and ".join(name for name in named if name in ran)
     return Evidence(kernel or f"without {' or '.join(named)}", {}, mean_times(ops, calls=1), wall_s)

@@ -29,6 +29,8 @@ DATA = "data"
 OVERHEAD = "framework overhead"
 WAITING = "waiting"
 OTHER = "other"
+# A matrix product: an input or a recurrent GEMM, or another, by its shapes and how often it runs.
+PRODUCT = "product"
 KINDS = (RECURRENT_GEMM, INPUT_GEMM, FUSED_LAYER, POINTWISE, COPIES, OPTIMISER, DATA, OVERHEAD, WAITING, OTHER)
 
 # Profiled calls: several of a short one, whose times scatter; few enough that a trace stays small.
@@ -46,7 +48,7 @@ class OpTime:
         calls: Times it ran.
         self_s: Seconds in it, without the operations that it calls.
         shapes: Shapes of its inputs, as `shapes_text` writes them; empty where they are not known.
-        kind: One of `KINDS`; None leaves it to the name and the shapes.
+        kind: What it is for, as its runtime's adapter says: one of `KINDS`, or `PRODUCT`, which the shapes decide.
 
     Raises:
         ConfigError: If the kind is another.
@@ -57,11 +59,11 @@ class OpTime:
     calls: float
     self_s: float
     shapes: str = ""
-    kind: str | None = None
+    kind: str = OTHER
 
     def __post_init__(self) -> None:
-        if self.kind is not None and self.kind not in KINDS:
-            raise ConfigError(f"operation {self.name!r} is of kind {self.kind!r}; allowed: {', '.join(KINDS)}, or None.")
+        if self.kind not in (*KINDS, PRODUCT):
+            raise ConfigError(f"operation {self.name!r} is of kind {self.kind!r}; allowed: {', '.join((*KINDS, PRODUCT))}.")
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def mean_times(ops: Iterable[OpTime], calls: int) -> tuple[OpTime, ...]:
     Returns:
         One entry per operation and call, longest first.
     """
-    sums: dict[tuple[str, str, str, str | None], tuple[float, float]] = {}
+    sums: dict[tuple[str, str, str, str], tuple[float, float]] = {}
     for op in ops:
         key = op.name, op.where, op.shapes, op.kind
         times, self_s = sums.get(key, (0.0, 0.0))
@@ -195,6 +197,15 @@ def shapes_text(shapes: Iterable[list[Any]]) -> str:
         shapes: One list of sizes per input, empty for a scalar; a list of lists where the input is a list of tensors.
     """
     return " ".join(f"[{len(shape)} tensors]" if isinstance(shape[0], list) else str(shape) for shape in shapes if shape)
+
+
+def by_name(names_by_kind: Mapping[str, str]) -> dict[str, str]:
+    """Return the kind of each operation by name.
+
+    Args:
+        names_by_kind: Names of operations, with spaces between, by their kind.
+    """
+    return {name: kind for kind, names in names_by_kind.items() for name in names.split()}
 
 
 def copy_trace(made: Path, trace: Path) -> None:

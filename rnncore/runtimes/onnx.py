@@ -14,10 +14,16 @@ from rnncore.errors import ModelFileError, Unavailable
 from rnncore.forecast.device import waits_passively
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import (
+    COPIES,
+    FUSED_LAYER,
+    OTHER,
+    POINTWISE,
+    PRODUCT,
     Evidence,
     OpTime,
     Runtime,
     Source,
+    by_name,
     calls_to_profile,
     copy_trace,
     mean_times,
@@ -49,6 +55,18 @@ def cpu_options(threads: int) -> onnxruntime.SessionOptions:
     if waits_passively():
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+# What operators are for.
+KINDS = by_name(
+    {
+        PRODUCT: "Gemm MatMul FusedGemm FusedMatMul MatMulInteger MatMulIntegerToFloat DynamicQuantizeMatMul",
+        FUSED_LAYER: "GRU LSTM RNN DynamicQuantizeLSTM",
+        POINTWISE: "Abs Add Clip Div Exp Log Mul Neg Pow Relu Sigmoid Sqrt Sub Tanh",
+        COPIES: "Cast Concat Constant ConstantOfShape DequantizeLinear DynamicQuantizeLinear Expand Flatten Gather Identity "
+        "MemcpyFromHost MemcpyToHost Pad QuantizeLinear Reshape Shape Slice Split Squeeze Transpose Unsqueeze",
+    }
+)
 
 
 class OnnxRuntime(Runtime):
@@ -181,7 +199,8 @@ def _placement(nodes: list[dict[str, Any]]) -> dict[str, str]:
 def _op_time(event: dict[str, Any]) -> OpTime:
     facts = event["args"]
     shapes = [shape for typed in facts.get("input_type_shape", ()) for shape in typed.values()]
-    return OpTime(facts["op_name"], facts["provider"], 1, event["dur"] / 1e6, shapes_text(shapes))
+    kind = KINDS.get(facts["op_name"], OTHER)
+    return OpTime(facts["op_name"], facts["provider"], 1, event["dur"] / 1e6, shapes_text(shapes), kind)
 
 
 def _kernel(nodes: list[dict[str, Any]]) -> str:

@@ -12,10 +12,16 @@ from rnncore.errors import ModelFileError, Unavailable
 from rnncore.files import write_text
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import (
+    COPIES,
+    FUSED_LAYER,
+    OTHER,
+    POINTWISE,
+    PRODUCT,
     Evidence,
     OpTime,
     Runtime,
     Source,
+    by_name,
     calls_to_profile,
     mean_times,
     require_onnx_file,
@@ -25,6 +31,17 @@ from rnncore.runtimes.base import (
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 # What OpenVINO calls the recurrent layers of a graph.
+# What operations are for; on a CPU they are called by their plugin's names, and some by those of the graph.
+KINDS = by_name(
+    {
+        PRODUCT: "FullyConnected MatMul",
+        FUSED_LAYER: "GRUSequence LSTMSequence RNNSequence",
+        POINTWISE: "Abs Add Clip Div Eltwise Exp Log Multiply PowerStatic Relu Sigmoid Sqrt Subtract Tanh",
+        COPIES: "Broadcast Concat Constant Convert Expand Flatten Gather Reorder Reshape ShapeOf Split Squeeze StridedSlice "
+        "Transpose Unsqueeze VariadicSplit",
+    }
+)
+
 _CELLS = {"GRUSequence": "GRU", "LSTMSequence": "LSTM"}
 
 
@@ -114,7 +131,8 @@ def _infer_s(request: Any) -> float:
 
 
 def _op_time(counter: Any, shapes: str) -> OpTime:
-    return OpTime(counter.node_type, counter.exec_type, 1, counter.real_time.total_seconds(), shapes)
+    kind = KINDS.get(counter.node_type, OTHER)
+    return OpTime(counter.node_type, counter.exec_type, 1, counter.real_time.total_seconds(), shapes, kind)
 
 
 def _input_shapes(graph: Any) -> dict[str, str]:

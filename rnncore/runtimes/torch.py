@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import tempfile
 import time
 import warnings
@@ -20,11 +21,19 @@ from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
 from rnncore.kernels.layers import timed_passes
 from rnncore.runtimes.base import (
+    COPIES,
+    DATA,
+    FUSED_LAYER,
+    OPTIMISER,
+    OTHER,
     OVERHEAD,
+    POINTWISE,
+    PRODUCT,
     Evidence,
     OpTime,
     Runtime,
     Source,
+    by_name,
     calls_to_profile,
     copy_trace,
     mean_times,
@@ -40,6 +49,35 @@ _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16,
 
 # What gathers windows by index.
 _GATHERS = {f"aten::{name}" for name in ("index", "index_select", "gather", "take", "take_along_dim")}
+
+# What ATen's operations are for, by their names without "aten::" and outer underscores.
+_KINDS = by_name(
+    {
+        PRODUCT: "addmm addmv baddbmm bmm linear matmul mm mv",
+        # Products and pointwise part in one kernel, or one call of cuDNN.
+        FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward",
+        POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
+        "mse_loss_backward mul native_dropout native_dropout_backward neg pow randint random reciprocal relu rsub sigmoid "
+        "sigmoid_backward smooth_l1_loss smooth_l1_loss_backward sqrt sub sum tanh tanh_backward thnn_fused_gru_cell "
+        "thnn_fused_gru_cell_backward thnn_fused_lstm_cell thnn_fused_lstm_cell_backward threshold_backward where",
+        COPIES: "alias as_strided broadcast_tensors cat chunk clone contiguous copy detach empty empty_like empty_strided "
+        "expand expand_as fill flatten flip full full_like narrow new_empty new_zeros ones ones_like permute reshape resize "
+        "resolve_conj resolve_neg select select_backward slice slice_backward split squeeze stack t to to_copy transpose "
+        "unbind unsafe_chunk unsafe_split unsafe_view unsqueeze view zero zeros zeros_like",
+        # The gather of a batch; only a training or the data path has one.
+        DATA: "index index_select gather take take_along_dim arange",
+        # Only the clipping of gradients takes a norm.
+        OPTIMISER: "linalg_vector_norm",
+        # The loops over hours and layers in C++, without what they call.
+        OVERHEAD: "gru lstm cudnn_is_acceptable is_nonzero item local_scalar_dense lift_fresh result_type",
+    }
+)
+_KINDS_BY_PATTERN = {
+    re.compile(r"Optimizer\.|aten::_fused_(adam|sgd)|aten::_foreach_"): OPTIMISER,
+    re.compile(r"autograd::|torch::autograd::|\w+Backward\d+$"): OVERHEAD,
+    # Copies on a GPU that no operation launched.
+    re.compile(r"Mem(cpy|set)\b"): COPIES,
+}
 
 _FUSED_CELLS = {"aten::_thnn_fused_gru_cell", "aten::_thnn_fused_lstm_cell"}
 
@@ -233,7 +271,7 @@ def _host_times(events: list[dict[str, Any]], passes: dict[str, list[FloatArray]
             if event["name"] in laps:
                 yield from _layer_times(event, self_us / 1e6, next(laps[event["name"]]))
             else:
-                yield OpTime(event["name"], "cpu", 1, self_us / 1e6, _shapes(event))
+                yield OpTime(event["name"], "cpu", 1, self_us / 1e6, _shapes(event), kind_of(event["name"]))
 
 
 def _layer_times(event: dict[str, Any], self_s: float, laps: FloatArray) -> Iterator[OpTime]:
@@ -242,6 +280,14 @@ def _layer_times(event: dict[str, Any], self_s: float, laps: FloatArray) -> Iter
     phases = phase_ops(laps, dict.fromkeys(PHASES, shapes), name)
     yield from phases
     yield OpTime(name, "cpu", 1, max(0.0, self_s - sum(phase.self_s for phase in phases)), shapes, OVERHEAD)
+
+
+def kind_of(name: str) -> str:
+    """Say what an operation of torch is for."""
+    for pattern, kind in _KINDS_BY_PATTERN.items():
+        if pattern.match(name):
+            return kind
+    return _KINDS.get(name.removeprefix("aten::").strip("_"), OTHER)
 
 
 def _thread(event: dict[str, Any]) -> tuple[str, str]:
@@ -269,7 +315,7 @@ def _device_times(events: list[dict[str, Any]]) -> Iterator[OpTime]:
     for event in events:
         if event.get("cat") in _DEVICE_EVENTS:
             launcher = launchers.get(event["args"].get("External id"), event)
-            yield OpTime(launcher["name"], "cuda", 1, event["dur"] / 1e6, _shapes(launcher))
+            yield OpTime(launcher["name"], "cuda", 1, event["dur"] / 1e6, _shapes(launcher), kind_of(launcher["name"]))
 
 
 def _shapes(event: dict[str, Any]) -> str:
