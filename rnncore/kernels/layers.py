@@ -236,7 +236,6 @@ class FusedLayer(torch.autograd.Function):
     ) -> Tensor:
         """Return the states of the last hours."""
         hidden, is_lstm = weight_hh.shape[1], weight_hh.shape[0] == 4 * weight_hh.shape[1]
-        x = x.contiguous()
         if layer == 0:
             batch, hours, features = x.shape
             steps = (hours * features, features)
