@@ -371,6 +371,8 @@ int64_t workspace_floats(const call_t *call) { return largest_workspace(call, pl
 /* Return the columns of a group: how weights are to be packed. */
 int lanes(void) { return LANES; }
 
+/* The last to arrive sets the count back before it raises the round: a thread that sees the new round may arrive at once at the
+ * next barrier. */
 static void wait_at_barrier(barrier_t *barrier, int size) {
     int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == size - 1) {
