@@ -12,9 +12,9 @@ from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
 from rnncore.forecast.trainer import Trainer
+from rnncore.kernels.forward import forward_kernel
 from rnncore.measure.session import TRAININGS
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.native import forward_kernel
 
 TRAINING_STEPS = {"gate": 5, "quick": 150, "default": None, "full": None}
 

@@ -20,6 +20,7 @@ from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import layers as fused
 from rnncore.kernels import library as compiled
+from rnncore.kernels import memory
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.kernels.layers import FusedLayers, fused_kernels, timed_passes
 from rnncore.kernels.library import compiled_library
@@ -328,11 +329,11 @@ def test_wrong_kernels_are_found_out(compiler: None, empty_cache: Path, monkeypa
 
 
 def test_a_system_without_huge_pages_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory(fused.mmap.mmap):  # type: ignore[name-defined,misc]
+    class Memory(memory.mmap.mmap):  # type: ignore[name-defined,misc]
         def madvise(self, *_: object) -> None:
             raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(fused.mmap, "mmap", Memory)
+    monkeypatch.setattr(memory.mmap, "mmap", Memory)
     module, inputs = _module("gru", 2, 4, 1), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(6))
     found = FusedLayers(module, fused_kernels()).states(inputs, 4)
     torch.testing.assert_close(found, module(inputs)[0], rtol=1e-4, atol=1e-5)

@@ -147,6 +147,7 @@ SERVING = {
     "rnncore.runtimes.catalog": ("torch", "pandas", "onnxruntime", "onnx"),
     "rnncore.runtimes.onnx": ("torch", "pandas", "onnx"),
     "rnncore.runtimes.openvino": ("torch", "pandas", "onnxruntime", "onnx"),
+    "rnncore.kernels.forward": ("pandas", "onnxruntime", "onnx"),
     "rnncore.runtimes.native": ("pandas", "onnxruntime", "onnx"),
     "rnncore.runtimes.torch": ("pandas", "onnxruntime", "onnx"),
     "rnncore.measure.served": ("torch", "pandas", "onnxruntime", "onnx"),

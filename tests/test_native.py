@@ -16,12 +16,13 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels import forward as kernel_module
 from rnncore.kernels import library as compiled
+from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
-from rnncore.runtimes import native
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import float64_forecast
-from rnncore.runtimes.native import PackedForecaster
+from rnncore.runtimes.native import call_evidence, packed_forecaster, timed_call
 from tests import reference
 
 TOLERANCE = 3e-6
@@ -130,14 +131,14 @@ def test_windows_of_other_features_are_refused() -> None:
 # Where the time goes
 
 
-def _timed(packed: PackedForecaster) -> FloatArray:
+def _timed(packed: PackedNetwork) -> FloatArray:
     """Return the laps of one run. Shape (threads given, phases, 2)."""
-    return of_given_threads(packed._timed(packed.run)[2])
+    return of_given_threads(timed_call(packed, packed.run)[2])
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @given(
-    windows=st.integers(0, 40),
+    windows=st.integers(1, 40),
     hours=st.integers(1, 12),
     hidden=st.sampled_from([1, 15, 16, 33]),
     layers=st.integers(1, 3),
@@ -147,8 +148,8 @@ def _timed(packed: PackedForecaster) -> FloatArray:
 def test_timing_the_phases_changes_no_bit_of_forecasts_and_states(
     cell: Cell, windows: int, hours: int, hidden: int, layers: int, threads: int, has_state: bool
 ) -> None:
-    packed = PackedForecaster(_model(ForecasterConfig(cell, 3, hidden, layers)), native.forward_kernel(), threads)
-    of_layer = (2, windows, hidden) if cell == "lstm" else (windows, hidden)
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 3, hidden, layers)), threads)
+    of_layer = (CELLS[cell].states, windows, hidden)
     inputs, found = _inputs(windows, hours, 3), []
     for run in (packed.run, lambda: _timed(packed)):
         state = np.full((layers, *of_layer), 0.25, dtype=np.float32) if has_state else None
@@ -159,11 +160,11 @@ def test_timing_the_phases_changes_no_bit_of_forecasts_and_states(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@given(windows=st.integers(0, 40), hours=st.integers(1, 12), hidden=st.sampled_from([1, 16, 33]), threads=st.integers(1, 5))
+@given(windows=st.integers(1, 40), hours=st.integers(1, 12), hidden=st.sampled_from([1, 16, 33]), threads=st.integers(1, 5))
 def test_every_thread_accounts_for_the_whole_call(cell: Cell, windows: int, hours: int, hidden: int, threads: int) -> None:
-    packed = PackedForecaster(_model(ForecasterConfig(cell, 3, hidden, 2)), native.forward_kernel(), threads)
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 3, hidden, 2)), threads)
     packed.bind(_inputs(windows, hours, 3))
-    _, wall_s, laps = packed._timed(packed.run)
+    _, wall_s, laps = timed_call(packed, packed.run)
     assert laps.shape == (threads, len(PHASES), 2)
     assert (laps >= 0).all()
     assert (laps[laps[:, :, 1] == 0] == 0).all()
@@ -179,14 +180,14 @@ def _times(laps: FloatArray) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_threads_that_share_units_meet_after_each_hour_of_each_layer(cell: Cell) -> None:
-    packed = PackedForecaster(_model(ForecasterConfig(cell, 5, 64, 2)), native.forward_kernel(), 2)
+def test_threads_that_share_units_wait_at_a_barrier_after_each_hour_of_each_layer(cell: Cell) -> None:
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 5, 64, 2)), 2)
     # One window has 128 hours to a chunk.
     packed.bind(_inputs(1, 130, 5))
     laps = _timed(packed)
     if len(laps) < 2:
         pytest.skip("the system gives one thread")
-    times, groups = _times(laps), 64 // native.forward_kernel().lanes
+    times, groups = _times(laps), 64 // forward_kernel().lanes
     assert times["input products"] == [2 * 2] * 2
     assert times["waiting at barriers"] == [2 * (130 + 2)] * 2
     assert times["recurrent products"] == times["gates"] == [2 * 130 * groups // 2] * 2
@@ -195,7 +196,7 @@ def test_threads_that_share_units_meet_after_each_hour_of_each_layer(cell: Cell)
 
 
 def test_a_thread_without_work_waits_through_the_whole_call() -> None:
-    packed = PackedForecaster(_model(ForecasterConfig("gru", 5, 3, 1)), native.forward_kernel(), 3)
+    packed = packed_forecaster(_model(ForecasterConfig("gru", 5, 3, 1)), 3)
     packed.bind(_inputs(1, 50, 5))
     laps = _timed(packed)
     busy, *idle = laps[:, :, 0]
@@ -206,27 +207,29 @@ def test_a_thread_without_work_waits_through_the_whole_call() -> None:
 
 
 def test_laps_begin_anew_with_each_call_and_end_with_it() -> None:
-    packed = PackedForecaster(_model(ForecasterConfig("lstm", 5, 20, 2)), native.forward_kernel(), 1)
+    packed = packed_forecaster(_model(ForecasterConfig("lstm", 5, 20, 2)), 1)
     packed.bind(_inputs(9, 7, 5))
-    first = {op.name: op.calls for op in packed.evidence(packed.run).ops}
+    first = {op.name: op.calls for op in call_evidence(packed, packed.run).ops}
 
     def fail() -> None:
         packed.run()
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        packed.evidence(fail)
-    plain = packed._forward, packed._arguments
-    assert {op.name: op.calls for op in packed.evidence(packed.run).ops} == first
-    assert (packed._forward, packed._arguments) == plain
-    assert packed._forward is native.forward_kernel().forwards["fp32"]
+        call_evidence(packed, fail)
+    plain = packed._call
+    assert plain is not None
+    assert plain.phases is None
+    assert {op.name: op.calls for op in call_evidence(packed, packed.run).ops} == first
+    assert packed._call is plain
+    assert plain.phases is None
     packed.run()
 
 
 def test_a_trace_has_the_phases_of_each_thread_on_a_track_of_its_own(tmp_path: Path) -> None:
-    packed = PackedForecaster(_model(ForecasterConfig("gru", 5, 64, 2)), native.forward_kernel(), 2)
+    packed = packed_forecaster(_model(ForecasterConfig("gru", 5, 64, 2)), 2)
     packed.bind(_inputs(1, 20, 5))
-    evidence = packed.evidence(packed.run, tmp_path / "trace.json")
+    evidence = call_evidence(packed, packed.run, tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
     bars = [event for event in events if event["ph"] == "X"]
@@ -246,7 +249,7 @@ def test_a_trace_has_the_phases_of_each_thread_on_a_track_of_its_own(tmp_path: P
 
 
 def _needs_tiles() -> None:
-    if not native.forward_kernel().has_tiles:
+    if not forward_kernel().has_tiles:
         pytest.skip("this CPU has no AMX")
 
 
@@ -322,7 +325,7 @@ def test_every_way_to_share_the_work_gives_the_same_bits_in_bf16(cell: Cell, win
 @pytest.mark.parametrize(("windows", "threads"), [(1, 2), (100, 1), (300, 2)])
 def test_timing_the_phases_changes_no_bit_in_bf16(cell: Cell, windows: int, threads: int) -> None:
     _needs_tiles()
-    packed = PackedForecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), native.forward_kernel(), threads, "bf16")
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), threads, "bf16")
     packed.bind(_inputs(windows, 9, 5))
     packed.run()
     plain = packed.output.copy()
@@ -344,7 +347,7 @@ def test_in_bf16_what_is_no_number_stays_none_and_touches_no_other_window() -> N
 
 
 def test_bf16_without_tiles_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native.forward_kernel(), "has_tiles", False)
+    monkeypatch.setattr(forward_kernel(), "has_tiles", False)
     with (
         pytest.raises(Unavailable, match=r"has no tiles for bf16 \(AMX\)"),
         open_runtime("rnncore", _model(ForecasterConfig("gru", 2, 4, 1)), "cpu", "bf16", 1),
@@ -358,15 +361,15 @@ def test_bf16_without_tiles_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def compiler() -> None:
     """A compiler that can make the kernel; without one the test is skipped with what is missing."""
-    native.forward_kernel()
+    forward_kernel()
 
 
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native._load.cache_clear()
+    kernel_module._load.cache_clear()
     yield tmp_path
-    native._load.cache_clear()
+    kernel_module._load.cache_clear()
 
 
 def test_a_missing_compiler_makes_the_runtime_unavailable(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +419,7 @@ def test_the_kernel_is_right_at_the_lower_levels_that_torch_is_told_to_keep_to(
     monkeypatch.setenv(compiled.LEVEL_ENV, level)
     for cell in CELLS:
         model, inputs = _model(ForecasterConfig(cell, 5, 37, 2), std=0.2), _inputs(50, 20, 5)
-        packed = PackedForecaster(model, native.forward_kernel(), 2)
+        packed = packed_forecaster(model, 2)
         packed.bind(inputs)
         packed.run()
         found = packed.output.copy()

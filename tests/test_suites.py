@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import write_report
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
-from rnncore.runtimes.native import forward_kernel
 from tests.run_files import FACTS
 
 REPOSITORY = Path(__file__).parents[1]

@@ -6,7 +6,7 @@
  * is ever written to memory.
  *
  * Threads form teams. Each team takes its share of the windows through all hours alone. Within a team each thread has its
- * share of the units, whose weights stay in its core's own cache, and the team meets after every hour. With many windows a
+ * share of the units, whose weights stay in its core's own cache, and a barrier follows every hour. With many windows a
  * team is one thread, and nobody waits.
  *
  * Each layer takes some hours at a time: first the products of its inputs, which wait for nothing, then hour by hour those of
@@ -61,13 +61,13 @@
 /* Fewer windows than this keep no core busy: a team shares them. */
 #define THREAD_WINDOWS 8
 #define SPINS 4000
-/* Rows of weights that are asked for before their turn. */
-#define AHEAD 12
+/* Rows of weights that are prefetched before their turn. */
+#define PREFETCH_ROWS 12
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 
-INLINE vec all(float x) { return x - (vec){}; }
+INLINE vec broadcast(float x) { return x - (vec){}; }
 INLINE vec load(const float *x) {
     vec v;
     memcpy(&v, x, sizeof v);
@@ -75,24 +75,24 @@ INLINE vec load(const float *x) {
 }
 INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
 
-/* The smaller; NaN where x is. */
-INLINE vec at_most(vec x, float most) {
+/* The smaller of both; NaN where x is NaN: the instruction returns its second operand then. */
+INLINE vec min_with(vec x, float limit) {
 #if defined(__AVX512F__)
-    return _mm512_min_ps(all(most), x);
+    return _mm512_min_ps(broadcast(limit), x);
 #elif defined(__AVX2__)
-    return _mm256_min_ps(all(most), x);
+    return _mm256_min_ps(broadcast(limit), x);
 #else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] > most ? most : x[l];
+    for (int l = 0; l < LANES; l++) x[l] = x[l] > limit ? limit : x[l];
     return x;
 #endif
 }
 
 #if !defined(__AVX512F__)
-INLINE vec at_least(vec x, float least) {
+INLINE vec max_with(vec x, float limit) {
 #if defined(__AVX2__)
-    return _mm256_max_ps(all(least), x);
+    return _mm256_max_ps(broadcast(limit), x);
 #else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] < least ? least : x[l];
+    for (int l = 0; l < LANES; l++) x[l] = x[l] < limit ? limit : x[l];
     return x;
 #endif
 }
@@ -107,14 +107,17 @@ INLINE vec reciprocal(vec x) {
 #endif
 }
 
-/* 2 to the x, at most 2^126, by the polynomial of Cephes' exp2f (Moshier). */
+/* 2 to the x, at most 2^126, by the polynomial of Cephes' exp2f (Moshier).
+ *
+ * x = n + r with n whole and r from -1/2 to 1/2: the polynomial gives 2^r, and n is added to the exponent, which stands in a
+ * float's bits from the 23rd on. */
 INLINE vec exp2_of(vec x) {
-    x = at_most(x, 126.0f);
+    x = min_with(x, 126.0f);
 #if defined(__AVX512F__)
     vec n = _mm512_roundscale_ps(x, 0);
 #else
     const float to_whole = 12582912.0f; /* 1.5 * 2^23: the sum's last bits are the nearest whole number */
-    x = at_least(x, -126.0f);
+    x = max_with(x, -126.0f);
     vec sum = x + to_whole, n = sum - to_whole;
 #endif
     vec r = x - n;
@@ -135,7 +138,8 @@ INLINE vec exp2_of(vec x) {
 
 INLINE vec sigmoid_of(vec x) { return reciprocal(1.0f + exp2_of(x * -LOG2_E)); }
 
-/* Right to 1e-7 of 1, not of itself: states are sums of such. */
+/* 1 - 2 / (1 + e^2x). Near zero two numbers of about 1 cancel: it is right to 1e-7 of 1, not of itself, which is enough, as
+ * states are sums of such. */
 INLINE vec tanh_of(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2_of(x * (2.0f * LOG2_E))); }
 
 /* sums (rows, gates) += a (rows, inner) w, with w (inner, gates), in units of LANES columns. */
@@ -156,12 +160,12 @@ INLINE void product(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATE
         for (int part = 0; part < parts; part++) {
             vec weights[MAX_GATES];
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) __builtin_prefetch(w + ((int64_t)(k + part + AHEAD) * gates + g) * LANES);
+            for (int g = 0; g < gates; g++) __builtin_prefetch(w + ((int64_t)(k + part + PREFETCH_ROWS) * gates + g) * LANES);
             #pragma GCC unroll 4
             for (int g = 0; g < gates; g++) weights[g] = load(w + ((int64_t)(k + part) * gates + g) * LANES);
             #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                vec value = all(a[r * a_step + k + part]);
+                vec value = broadcast(a[r * a_step + k + part]);
                 #pragma GCC unroll 4
                 for (int g = 0; g < gates; g++) {
                     if (part == 0) sums[r][g] += value * weights[g];
@@ -208,16 +212,17 @@ INLINE void settle(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATES
         for (int g = 0; g < gates; g++) __asm__ volatile("" : ANY_REGISTER(sums[r][g]));
 }
 
-/* An hour of a group of units. from_inputs (rows, gates); all_before (rows, inner); before, cell and after at the group. */
-INLINE void hour_tile(const int rows, const int gates, const float *from_inputs, const float *all_before, int64_t step, int inner,
+/* An hour of a group of units. from_inputs (rows, gates); h_before (rows, inner); before, cell and after at the group. */
+INLINE void hour_tile(const int rows, const int gates, const float *from_inputs, const float *h_before, int64_t step, int inner,
                       const float *w, const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
     vec sums[MAX_ROWS][MAX_GATES];
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
         for (int g = 0; g < gates; g++)
+            /* The new gate of a GRU: reset scales what comes from the states, bias included, so it has a sum of its own. */
             sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
-    product(rows, gates, sums, all_before, step, inner, w);
+    product(rows, gates, sums, h_before, step, inner, w);
     if (laps) {
         settle(rows, gates, sums);
         lap(laps, STATE_PRODUCTS);
@@ -228,6 +233,7 @@ INLINE void hour_tile(const int rows, const int gates, const float *from_inputs,
         if (gates == 3) {
             vec reset = sigmoid_of(sums[r][0]), update = sigmoid_of(sums[r][1]);
             vec new = tanh_of(load(from_inputs + (r * gates + 2) * LANES) + reset * sums[r][2]);
+            /* (1 - update) new + update before, with one product. */
             store(after + r * step, new + update * (load(before + r * step) - new));
         } else {
             vec input = sigmoid_of(sums[r][0]), forget = sigmoid_of(sums[r][1]);
@@ -239,18 +245,18 @@ INLINE void hour_tile(const int rows, const int gates, const float *from_inputs,
     lap(laps, GATES);
 }
 
-/* The same for any number of rows up to the cell's most; the compiler makes a function of each. */
-#define FOR_ROWS(rows, most, call) \
+/* The same for any number of rows up to the cell's limit; the compiler makes a function of each. */
+#define FOR_ROWS(rows, max_rows, call) \
     switch (rows) { \
         case 1: call(1); break; \
         case 2: call(2); break; \
-        case 3: if (most >= 3) call(3); break; \
-        case 4: if (most >= 4) call(4); break; \
-        case 5: if (most >= 5) call(5); break; \
-        case 6: if (most >= 6) call(6); break; \
-        case 7: if (most >= 7) call(7); break; \
-        case 8: if (most >= 8) call(8); break; \
-        case 9: if (most >= 9) call(9); break; \
+        case 3: if (max_rows >= 3) call(3); break; \
+        case 4: if (max_rows >= 4) call(4); break; \
+        case 5: if (max_rows >= 5) call(5); break; \
+        case 6: if (max_rows >= 6) call(6); break; \
+        case 7: if (max_rows >= 7) call(7); break; \
+        case 8: if (max_rows >= 8) call(8); break; \
+        case 9: if (max_rows >= 9) call(9); break; \
     }
 
 static void gru_inputs(int rows, const float *a, int64_t a_step, int inner, const float *w, const float *bias, float *out) {
@@ -265,39 +271,60 @@ static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, con
     #undef CALL
 }
 
-static void gru_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+static void gru_hour(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
                      const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after, 0)
+    #define CALL(n) hour_tile(n, 3, from_inputs, h_before, step, inner, w, bias, before, cell, after, 0)
     FOR_ROWS(rows, GRU_ROWS, CALL)
     #undef CALL
 }
 
-static void lstm_hour(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+static void lstm_hour(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
                       const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after, 0)
+    #define CALL(n) hour_tile(n, 4, from_inputs, h_before, step, inner, w, bias, before, cell, after, 0)
     FOR_ROWS(rows, LSTM_ROWS, CALL)
     #undef CALL
 }
 
-static void gru_hour_timed(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+static void gru_hour_timed(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
                            const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
-    #define CALL(n) hour_tile(n, 3, from_inputs, all_before, step, inner, w, bias, before, cell, after, laps)
+    #define CALL(n) hour_tile(n, 3, from_inputs, h_before, step, inner, w, bias, before, cell, after, laps)
     FOR_ROWS(rows, GRU_ROWS, CALL)
     #undef CALL
 }
 
-static void lstm_hour_timed(int rows, const float *from_inputs, const float *all_before, int64_t step, int inner, const float *w,
+static void lstm_hour_timed(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
                             const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
-    #define CALL(n) hour_tile(n, 4, from_inputs, all_before, step, inner, w, bias, before, cell, after, laps)
+    #define CALL(n) hour_tile(n, 4, from_inputs, h_before, step, inner, w, bias, before, cell, after, laps)
     FOR_ROWS(rows, LSTM_ROWS, CALL)
     #undef CALL
 }
 
-/* Where the threads of a team meet; a cache line of its own. */
+/* Where the threads of a team wait for one another; a cache line of its own. */
 typedef struct {
     atomic_int arrived, round;
     char rest[56];
-} meeting_t;
+} barrier_t;
+
+/* What the exported functions take: ForwardCall of rnncore/kernels/forward.py, field by field. */
+typedef struct {
+    int32_t threads, lstm;        /* lstm: 1, or 0 of a GRU */
+    int32_t B, T, F, H, L;        /* L layers; B and T at least 1 */
+    int32_t relu, horizon;        /* relu: whether one stands before the head */
+    const float *x;               /* (B, T, F) */
+    const float *const *weights;  /* one packed block per layer */
+    const float *head;            /* (horizon, H) */
+    const float *head_bias;       /* (horizon) */
+    /* Null, where all windows begin from zeros and what they end with is not wanted; else (L, 1, B, H) of a GRU or (L, 2, B, H)
+     * of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
+    float *state;
+    float *workspace;             /* as many floats as workspace_floats says, on a line of 64 bytes */
+    float *out;                   /* (B, horizon) */
+    /* Null; or to time the call, zeros (threads, PHASES, 2), that take the seconds of each thread in each phase, and how often
+     * it ran. Rows of threads that the system does not give stay zeros. */
+    double *phases;
+} call_t;
+
+int64_t call_bytes(void) { return sizeof(call_t); }
 
 /* How the work is shared. */
 typedef struct {
@@ -307,45 +334,53 @@ typedef struct {
 
 static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
 
-static int least(int a, int b) { return a < b ? a : b; }
+static int int_min(int a, int b) { return a < b ? a : b; }
 
-static plan_t plan_of(int threads, int lstm, int B, int T, int F, int H, int L) {
+static plan_t plan_of(const call_t *call, int threads) {
+    const int lstm = call->lstm, B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
     plan_t p;
     p.groups = (H + LANES - 1) / LANES;
-    p.teams = least(threads, B / THREAD_WINDOWS > 1 ? B / THREAD_WINDOWS : 1);
-    p.size = least(threads / p.teams, p.groups);
-    int of_team = B ? (B + p.teams - 1) / p.teams : 1;
+    p.teams = int_min(threads, B / THREAD_WINDOWS > 1 ? B / THREAD_WINDOWS : 1);
+    p.size = int_min(threads / p.teams, p.groups);
+    int of_team = (B + p.teams - 1) / p.teams;
     int blocks = (of_team + BLOCK_WINDOWS - 1) / BLOCK_WINDOWS;
     p.windows = (of_team + blocks - 1) / blocks;
-    p.hours = least(T, BLOCK_ROWS / p.windows > 1 ? BLOCK_ROWS / p.windows : 1);
+    p.hours = int_min(T, BLOCK_ROWS / p.windows > 1 ? BLOCK_ROWS / p.windows : 1);
     int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
     p.of_thread = lines(rows * F) + lines(rows * units * (lstm ? 4 : 3));
     p.of_team = L * (lines((p.hours + 1) * p.windows * units) + (lstm ? lines(p.windows * units) : 0));
     return p;
 }
 
-/* Return how many floats `forward` needs to work in, on up to so many threads: a system may give fewer than were asked for. */
-int64_t room(int threads, int lstm, int B, int T, int F, int H, int L) {
-    int64_t most = 0;
-    for (int n = 1; n <= threads; n++) {
-        plan_t p = plan_of(n, lstm, B, T, F, H, L);
-        int64_t whole = p.teams * (p.of_team + p.size * p.of_thread);
-        if (whole > most) most = whole;
+typedef plan_t (*planner_t)(const call_t *call, int threads);
+
+/* Return the largest workspace of up to so many threads: a system may give fewer than were asked for. */
+static int64_t largest_workspace(const call_t *call, planner_t plan) {
+    int64_t largest = 0;
+    for (int n = 1; n <= call->threads; n++) {
+        plan_t p = plan(call, n);
+        int64_t floats = p.teams * (p.of_team + p.size * p.of_thread);
+        if (floats > largest) largest = floats;
     }
-    return most + threads * (int64_t)(sizeof(meeting_t) / sizeof(float));
+    return largest + call->threads * (int64_t)(sizeof(barrier_t) / sizeof(float));
 }
+
+/* Return how many floats `forward` needs to work in, by the call's threads and sizes; its pointers may still be null. */
+int64_t workspace_floats(const call_t *call) { return largest_workspace(call, plan_of); }
 
 /* Return the columns of a group: how weights are to be packed. */
 int lanes(void) { return LANES; }
 
-static void wait_for_team(meeting_t *meeting, int size) {
-    int round = atomic_load_explicit(&meeting->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&meeting->arrived, 1, memory_order_acq_rel) == size - 1) {
-        atomic_store_explicit(&meeting->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&meeting->round, round + 1, memory_order_release);
+/* The last to arrive sets the count back before it raises the round: a thread that sees the new round may arrive at once at the
+ * next barrier. */
+static void wait_at_barrier(barrier_t *barrier, int size) {
+    int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == size - 1) {
+        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&meeting->round, memory_order_acquire) == round; spins++) {
+    for (int spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
@@ -353,15 +388,15 @@ static void wait_for_team(meeting_t *meeting, int size) {
     }
 }
 
-INLINE void meet(meeting_t *meeting, int size, laps_t *laps) {
+INLINE void team_barrier(barrier_t *barrier, int size, laps_t *laps) {
     if (size == 1) return;
-    wait_for_team(meeting, size);
+    wait_at_barrier(barrier, size);
     lap(laps, BARRIERS);
 }
 
 /* Rows of the next tile, so that all of a block have nearly as many. */
-static int tile_rows(int left, int most) {
-    int tiles = (left + most - 1) / most;
+static int tile_rows(int left, int max_rows) {
+    int tiles = (left + max_rows - 1) / max_rows;
     return (left + tiles - 1) / tiles;
 }
 
@@ -369,19 +404,19 @@ static int tile_rows(int left, int most) {
  * those of its inputs (F, G, LANES) and of its states (H, G, LANES). */
 INLINE void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
                         int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units,
-                        meeting_t *meeting, int size, laps_t *laps) {
-    int gates = lstm ? 4 : 3, most = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
+                        barrier_t *barrier, int size, laps_t *laps) {
+    int gates = lstm ? 4 : 3, max_rows = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
     int64_t of_group = (4 + (int64_t)(F + H) * gates) * LANES, of_row = gates * LANES, of_hour = windows * units;
     for (int group = first_group; group < last_group; group++) {
         const float *bias = weights + group * of_group, *w = bias + 4 * LANES;
         float *out = sums + (int64_t)(group - first_group) * rows * of_row;
         for (int row = 0, n; row < rows; row += n) {
-            n = tile_rows(rows - row, most);
+            n = tile_rows(rows - row, max_rows);
             (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, F, w, bias, out + row * of_row);
         }
     }
     lap(laps, INPUT_PRODUCTS);
-    meet(meeting, size, laps);
+    team_barrier(barrier, size, laps);
     for (int t = 0; t < hours; t++) {
         const float *before = states + t * of_hour;
         float *after = states + (t + 1) * of_hour;
@@ -390,18 +425,18 @@ INLINE void layer_hours(int lstm, const float *weights, const float *inputs, int
             const float *from_inputs = sums + ((int64_t)(group - first_group) * rows + t * windows) * of_row;
             int64_t unit = group * LANES;
             for (int b = 0, n; b < windows; b += n) {
-                n = tile_rows(windows - b, most);
-                const float *sums_at = from_inputs + b * of_row, *all_before = before + b * units;
+                n = tile_rows(windows - b, max_rows);
+                const float *sums_at = from_inputs + b * of_row, *h_before = before + b * units;
                 float *cell_at = cell ? cell + b * units + unit : 0, *after_at = after + b * units + unit;
                 if (laps)
-                    (lstm ? lstm_hour_timed : gru_hour_timed)(n, sums_at, all_before, units, H, w, bias, all_before + unit,
+                    (lstm ? lstm_hour_timed : gru_hour_timed)(n, sums_at, h_before, units, H, w, bias, h_before + unit,
                                                               cell_at, after_at, laps);
                 else
-                    (lstm ? lstm_hour : gru_hour)(n, sums_at, all_before, units, H, w, bias, all_before + unit, cell_at,
+                    (lstm ? lstm_hour : gru_hour)(n, sums_at, h_before, units, H, w, bias, h_before + unit, cell_at,
                                                   after_at);
             }
         }
-        meet(meeting, size, laps);
+        team_barrier(barrier, size, laps);
     }
 }
 
@@ -420,65 +455,57 @@ static void head_of(const float *states, int64_t units, int H, const float *head
         }
 }
 
-/* A call of forward, without its threads. */
-typedef struct {
-    int lstm;
-    const float *x, *const *weights, *head, *head_bias;
-    int relu, horizon;
-    float *state, *work, *out;
-    int B, T, F, H, L;
-} call_t;
+typedef void (*thread_t)(const call_t *call, barrier_t *barriers);
+typedef void (*timed_thread_t)(const call_t *call, barrier_t *barriers, laps_t *laps);
 
-typedef void (*thread_t)(const call_t *call, meeting_t *meetings);
-typedef void (*timed_thread_t)(const call_t *call, meeting_t *meetings, laps_t *laps);
-
-static meeting_t *meetings_of(call_t *call, int threads) {
-    meeting_t *meetings = (meeting_t *)call->work;
-    memset(meetings, 0, sizeof(meeting_t) * threads);
-    call->work += threads * (sizeof(meeting_t) / sizeof(float));
-    return meetings;
+/* Put the barriers at the beginning of the workspace, and let it begin after them. */
+static barrier_t *barriers_of(call_t *call) {
+    barrier_t *barriers = (barrier_t *)call->workspace;
+    memset(barriers, 0, sizeof(barrier_t) * call->threads);
+    call->workspace += call->threads * (sizeof(barrier_t) / sizeof(float));
+    return barriers;
 }
 
-static void run_threads(int threads, thread_t run, call_t call) {
-    meeting_t *meetings = meetings_of(&call, threads);
-    #pragma omp parallel num_threads(threads)
-    run(&call, meetings);
+static void run_threads(thread_t run, call_t call) {
+    barrier_t *barriers = barriers_of(&call);
+    #pragma omp parallel num_threads(call.threads)
+    run(&call, barriers);
 }
 
-/* The same by threads with laps; phases as of timed_forward. */
-static void run_timed_threads(int threads, timed_thread_t run, call_t call, double *phases) {
+/* The same by threads with laps. */
+static void run_timed_threads(timed_thread_t run, call_t call) {
     moment_t begun = moment_now();
-    meeting_t *meetings = meetings_of(&call, threads);
+    barrier_t *barriers = barriers_of(&call);
     int given = 0;
-    #pragma omp parallel num_threads(threads)
+    #pragma omp parallel num_threads(call.threads)
     {
         laps_t watch, *laps = start_laps(&watch);
-        run(&call, meetings, laps);
-        keep_laps(laps, phases, omp_get_thread_num());
+        run(&call, barriers, laps);
+        keep_laps(laps, call.phases, omp_get_thread_num());
         if (omp_get_thread_num() == 0) given = omp_get_num_threads();
     }
-    end_laps(begun, phases, given);
+    end_laps(begun, call.phases, given);
 }
 
 /* What one thread does of forward. */
-INLINE void thread_of_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+INLINE void thread_of_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
     const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
-    float *state = call->state, *work = call->work, *out = call->out;
+    float *state = call->state, *workspace = call->workspace, *out = call->out;
     int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
     int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
-    plan_t p = plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+    plan_t p = plan_of(call, omp_get_num_threads());
     int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
     int64_t units = (int64_t)p.groups * LANES, of_state = (lstm ? 2 : 1) * (int64_t)B * H;
     int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
     int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
     int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
-    int own_real = least(H - first_unit, own);
-    float *mine = work + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
-    float *ours = work + team * p.of_team;
+    int own_real = int_min(H - first_unit, own);
+    float *mine = workspace + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
+    float *ours = workspace + team * p.of_team;
     int64_t of_layer = p.of_team / L, of_states = lines((p.hours + 1) * p.windows * units);
-    meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+    barrier_t *barrier = &barriers[team < p.teams ? team : 0];
     for (int first = from, windows; team < p.teams && first < to; first += windows) {
-        windows = least(p.windows, to - first);
+        windows = int_min(p.windows, to - first);
         for (int layer = 0; layer < L; layer++)
             for (int b = 0; b < windows; b++) {
                 float *h = ours + layer * of_layer + b * units + first_unit;
@@ -491,7 +518,7 @@ INLINE void thread_of_forward(const call_t *call, meeting_t *meetings, laps_t *l
                 if (lstm) memcpy(c, given + (int64_t)B * H, sizeof(float) * own_real);
             }
         for (int t = 0, hours; t < T; t += hours) {
-            hours = least(p.hours, T - t);
+            hours = int_min(p.hours, T - t);
             for (int hour = 0; hour < hours; hour++)
                 for (int b = 0; b < windows; b++)
                     memcpy(mine + ((int64_t)hour * windows + b) * F, x + ((int64_t)(first + b) * T + t + hour) * F,
@@ -505,7 +532,7 @@ INLINE void thread_of_forward(const call_t *call, meeting_t *meetings, laps_t *l
                                states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
                 lap(laps, LAYOUT);
                 layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group,
-                            last_group, sums, states, cell, units, meeting, p.size, laps);
+                            last_group, sums, states, cell, units, barrier, p.size, laps);
                 inputs = states + windows * units;
             }
             /* The last hours may be fewer; what they leave lies where their number says. */
@@ -527,28 +554,15 @@ INLINE void thread_of_forward(const call_t *call, meeting_t *meetings, laps_t *l
     }
 }
 
-static void thread_forward(const call_t *call, meeting_t *meetings) { thread_of_forward(call, meetings, 0); }
+static void thread_forward(const call_t *call, barrier_t *barriers) { thread_of_forward(call, barriers, 0); }
 
-static void timed_thread_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
-    thread_of_forward(call, meetings, laps);
+static void timed_thread_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
+    thread_of_forward(call, barriers, laps);
 }
 
-/* x (B, T, F). weights: one packed block per layer. head (horizon, H). state: null, where all windows begin from zeros and what
- * they end with is not wanted; else (layers, B, H) of a GRU or (layers, 2, B, H) of an LSTM, states before cells, read at
- * first and written at last. work: as many floats as `room` says, on a line of 64 bytes. out (B, horizon). */
-void forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
-             int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
-    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
-    run_threads(threads, thread_forward, call);
-}
-
-/* The same, timed. phases: zeros (threads, PHASES, 2), that take the seconds of each thread in each phase, and how often it
- * ran; rows of threads that the system does not give stay zeros. */
-void timed_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head,
-                   const float *head_bias, int relu, int horizon, float *state, float *work, float *out, int B, int T,
-                   int F, int H, int L, double *phases) {
-    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
-    run_timed_threads(threads, timed_thread_forward, call, phases);
+void forward(const call_t *call) {
+    if (call->phases) run_timed_threads(timed_thread_forward, *call);
+    else run_threads(thread_forward, *call);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
@@ -650,8 +664,9 @@ INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const
 static int64_t pairs_of(int values) { return (values + PAIRED - 1) / PAIRED; }
 
 /* As plan_of, in bf16: of a team fp32 states and cells (windows, units), and bf16 states of all hours of a chunk. */
-static plan_t tile_plan_of(int threads, int lstm, int B, int T, int F, int H, int L) {
-    plan_t p = plan_of(threads, lstm, B, T, F, H, L);
+static plan_t tile_plan_of(const call_t *call, int threads) {
+    const int lstm = call->lstm, F = call->F, H = call->H, L = call->L;
+    plan_t p = plan_of(call, threads);
     int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
     int64_t whole = (rows + TILE - 1) / TILE * TILE;
     p.of_thread = lines((rows + TILE) * pairs_of(F) * PAIRED / 2) + lines((whole + TILE) * units * (lstm ? 4 : 3));
@@ -659,21 +674,13 @@ static plan_t tile_plan_of(int threads, int lstm, int B, int T, int F, int H, in
     return p;
 }
 
-int64_t tile_room(int threads, int lstm, int B, int T, int F, int H, int L) {
-    int64_t most = 0;
-    for (int n = 1; n <= threads; n++) {
-        plan_t p = tile_plan_of(n, lstm, B, T, F, H, L);
-        int64_t whole = p.teams * (p.of_team + p.size * p.of_thread);
-        if (whole > most) most = whole;
-    }
-    return most + threads * (int64_t)(sizeof(meeting_t) / sizeof(float));
-}
+int64_t tile_workspace_floats(const call_t *call) { return largest_workspace(call, tile_plan_of); }
 
 /* As layer_hours. A group's packed weights: bias in fp32 (4, LANES), then tiles of those of its inputs and of its states:
  * (pairs of 32 rows, G, 16, LANES, 2) in bf16. */
 INLINE void tile_layer_hours(int lstm, const float *weights, const uint16_t *inputs, int F, int H, int windows, int hours,
                              int first_group, int last_group, float *sums, uint16_t *states, float *state, float *cell,
-                             int64_t units, meeting_t *meeting, int size, laps_t *laps) {
+                             int64_t units, barrier_t *barrier, int size, laps_t *laps) {
     int64_t gates = lstm ? 4 : 3, rows = (int64_t)windows * hours, whole = (rows + TILE - 1) / TILE * TILE;
     int64_t f = pairs_of(F), h = pairs_of(H), of_tile = TILE * PAIRED, of_row = gates * LANES, step = h * PAIRED;
     int64_t of_group = 4 * LANES + (f + h) * gates * of_tile / 2;
@@ -688,7 +695,7 @@ INLINE void tile_layer_hours(int lstm, const float *weights, const uint16_t *inp
         }
     }
     lap(laps, INPUT_PRODUCTS);
-    meet(meeting, size, laps);
+    team_barrier(barrier, size, laps);
     for (int t = 0; t < hours; t++) {
         for (int group = first_group; group < last_group; group++) {
             const float *bias = weights + group * of_group;
@@ -698,12 +705,12 @@ INLINE void tile_layer_hours(int lstm, const float *weights, const uint16_t *inp
                 const uint16_t *before = states + ((int64_t)t * windows + b) * step;
                 uint16_t *after = states + ((int64_t)(t + 1) * windows + b) * step + group * LANES;
                 int64_t at = b * units + group * LANES;
-                int n = least(TILE, windows - b);
+                int n = int_min(TILE, windows - b);
                 if (lstm) tile_hour(4, n, from_inputs, before, step, h, w, bias, state + at, cell + at, units, after, laps);
                 else tile_hour(3, n, from_inputs, before, step, h, w, bias, state + at, 0, units, after, laps);
             }
         }
-        meet(meeting, size, laps);
+        team_barrier(barrier, size, laps);
     }
 }
 
@@ -717,31 +724,31 @@ static void to_bf16(const float *x, uint16_t *out, int count) {
 }
 
 /* What one thread does of tile_forward. */
-INLINE void thread_of_tile_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
+INLINE void thread_of_tile_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
     const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
-    float *work = call->work, *out = call->out;
+    float *workspace = call->workspace, *out = call->out;
     int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
     int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
-    plan_t p = tile_plan_of(omp_get_num_threads(), lstm, B, T, F, H, L);
+    plan_t p = tile_plan_of(call, omp_get_num_threads());
     int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
     int64_t units = (int64_t)p.groups * LANES, f = pairs_of(F) * PAIRED, step = pairs_of(H) * PAIRED;
     int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
     int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
-    float *mine = work + p.teams * p.of_team + me * p.of_thread;
+    float *mine = workspace + p.teams * p.of_team + me * p.of_thread;
     uint16_t *rounded = (uint16_t *)mine;
-    float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = work + team * p.of_team;
+    float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = workspace + team * p.of_team;
     int64_t of_layer = p.of_team / L, of_cells = lines(p.windows * units);
-    meeting_t *meeting = &meetings[team < p.teams ? team : 0];
+    barrier_t *barrier = &barriers[team < p.teams ? team : 0];
     if (team < p.teams) {
         shape_tiles();
         /* Columns that fill up tiles stay zeros. */
         memset(rounded, 0, sizeof(uint16_t) * ((size_t)p.windows * p.hours + TILE) * f);
         if (rank == 0) memset(ours, 0, sizeof(float) * p.of_team);
         lap(laps, LAYOUT);
-        meet(meeting, p.size, laps);
+        team_barrier(barrier, p.size, laps);
     }
     for (int first = from, windows; team < p.teams && first < to; first += windows) {
-        windows = least(p.windows, to - first);
+        windows = int_min(p.windows, to - first);
         int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
         for (int layer = 0; layer < L; layer++)
             for (int b = 0; b < windows; b++) {
@@ -751,7 +758,7 @@ INLINE void thread_of_tile_forward(const call_t *call, meeting_t *meetings, laps
                 memset((uint16_t *)(ours + layer * of_layer + 2 * of_cells) + b * step + first_unit, 0, sizeof(uint16_t) * own);
             }
         for (int t = 0, hours; t < T; t += hours) {
-            hours = least(p.hours, T - t);
+            hours = int_min(p.hours, T - t);
             for (int hour = 0; hour < hours; hour++)
                 for (int b = 0; b < windows; b++)
                     to_bf16(x + ((int64_t)(first + b) * T + t + hour) * F, rounded + ((int64_t)hour * windows + b) * f, F);
@@ -765,38 +772,30 @@ INLINE void thread_of_tile_forward(const call_t *call, meeting_t *meetings, laps
                                states + ((int64_t)p.hours * windows + b) * step + first_unit, sizeof(uint16_t) * own);
                 lap(laps, LAYOUT);
                 tile_layer_hours(lstm, weights[layer], inputs, layer ? H : F, H, windows, hours, first_group, last_group,
-                                 sums, states, h, h + of_cells, units, meeting, p.size, laps);
+                                 sums, states, h, h + of_cells, units, barrier, p.size, laps);
                 inputs = states + windows * step;
             }
             if (t + hours < T) continue;
             head_of(ours + (L - 1) * of_layer, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
                     windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
             lap(laps, HEAD);
-            meet(meeting, p.size, laps);
+            team_barrier(barrier, p.size, laps);
         }
     }
     if (team < p.teams) _tile_release();
 }
 
-static void thread_tile_forward(const call_t *call, meeting_t *meetings) { thread_of_tile_forward(call, meetings, 0); }
+static void thread_tile_forward(const call_t *call, barrier_t *barriers) { thread_of_tile_forward(call, barriers, 0); }
 
-static void timed_thread_tile_forward(const call_t *call, meeting_t *meetings, laps_t *laps) {
-    thread_of_tile_forward(call, meetings, laps);
+static void timed_thread_tile_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
+    thread_of_tile_forward(call, barriers, laps);
 }
 
 /* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
  * beside it. All windows begin from zeros. */
-void tile_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head, const float *head_bias,
-                  int relu, int horizon, float *state, float *work, float *out, int B, int T, int F, int H, int L) {
-    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
-    run_threads(threads, thread_tile_forward, call);
-}
-
-void tile_timed_forward(int threads, int lstm, const float *x, const float *const *weights, const float *head,
-                        const float *head_bias, int relu, int horizon, float *state, float *work, float *out, int B, int T,
-                        int F, int H, int L, double *phases) {
-    const call_t call = {lstm, x, weights, head, head_bias, relu, horizon, state, work, out, B, T, F, H, L};
-    run_timed_threads(threads, timed_thread_tile_forward, call, phases);
+void tile_forward(const call_t *call) {
+    if (call->phases) run_timed_threads(timed_thread_tile_forward, *call);
+    else run_threads(thread_tile_forward, *call);
 }
 #else
 int has_tiles(void) { return 0; }

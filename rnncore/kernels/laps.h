@@ -78,15 +78,15 @@ static void keep_laps(const laps_t *laps, double *phases, int thread) {
 static void end_laps(moment_t begun, double *phases, int threads) {
     moment_t ended = moment_now();
     double seconds = ended.time.tv_sec - begun.time.tv_sec + 1e-9 * (ended.time.tv_nsec - begun.time.tv_nsec);
-    double all = ended.ticks - begun.ticks;
+    double elapsed = ended.ticks - begun.ticks;
     for (int thread = 0; thread < threads; thread++) {
-        double *mine = phases + (int64_t)thread * PHASES * 2, waited = all;
+        double *mine = phases + (int64_t)thread * PHASES * 2, waited = elapsed;
         for (int phase = 0; phase < ENDS; phase++) waited -= mine[2 * phase];
         mine[2 * ENDS] = waited;
         mine[2 * ENDS + 1] = 1.0;
         for (int phase = 0; phase < PHASES; phase++) {
             double ticks = mine[2 * phase];
-            mine[2 * phase] = ticks > 0.0 && all > 0.0 ? ticks * seconds / all : 0.0;
+            mine[2 * phase] = ticks > 0.0 && elapsed > 0.0 ? ticks * seconds / elapsed : 0.0;
         }
     }
 }

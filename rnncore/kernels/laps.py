@@ -20,7 +20,7 @@ PHASES = (
 
 
 def no_laps(threads: int) -> Laps:
-    """Return room for what a kernel tells: seconds and times by thread and phase. Shape (threads, phases, 2)."""
+    """Return zeros for what a kernel tells: seconds and times by thread and phase. Shape (threads, phases, 2)."""
     return np.zeros((threads, len(PHASES), 2))
 
 

@@ -10,24 +10,61 @@ is missing, `fused_kernels` says which.
 
 import contextlib
 import ctypes
-import mmap
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnncore.errors import Unavailable
+from rnncore.errors import ConfigError, Unavailable
+from rnncore.kernels.arguments import Rnn, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
+from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, windows_to_check
+from rnncore.kernels.memory import paged_floats
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
 _BLOCK_GATES = 128 * 1024
 
 # Largest difference of a self-check's gradients, relative to the largest value.
 _CHECKED_TO = 1e-4
+
+
+def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
+
+
+class LayerForward(ctypes.Structure):
+    """What the forward pass takes: `layer_forward_t` of `train.c`, which tells what each field is."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "sgemm"),
+        *_fields(ctypes.c_int32, "threads B T F H block"),
+        *_fields(ctypes.c_void_p, "x"),
+        *_fields(ctypes.c_int64, "x_window x_hour"),
+        *_fields(ctypes.c_void_p, "w_x w_h bias h cell gates hour scratch"),
+        ("dropped", ctypes.c_float),
+        ("seed", ctypes.c_uint32),
+        ("phases", ctypes.c_void_p),
+    )
+
+
+class LayerBackward(ctypes.Structure):
+    """What the backward pass takes: `layer_backward_t` of `train.c`."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "sgemm"),
+        *_fields(ctypes.c_int32, "threads B T F H block first_out"),
+        *_fields(ctypes.c_void_p, "x"),
+        *_fields(ctypes.c_int64, "x_window x_hour"),
+        *_fields(ctypes.c_void_p, "h cell gates w_x w_h grad_out grad grad_cell grad_x grad_w_x grad_w_h grad_bias sums"),
+        *_fields(ctypes.c_void_p, "hour scratch"),
+        ("dropped", ctypes.c_float),
+        ("seed", ctypes.c_uint32),
+        ("phases", ctypes.c_void_p),
+    )
 
 
 class Kernels:
@@ -39,21 +76,21 @@ class Kernels:
     Raises:
         OSError: If it cannot be loaded.
         AttributeError: If torch's library does not give out `sgemm_`.
+        Unavailable: If they take other structs than ours.
     """
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
         blas = ctypes.CDLL(str(_torch_library()))
-        self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p)
-        pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-        dropout: list[Any] = [ctypes.c_float, ctypes.c_uint32]
-        inputs: list[Any] = [pointer, integer, pointer, long, long]
-        self.forward = library.layer_forward
-        self.forward.argtypes = [*inputs, *[pointer] * 8, *dropout, *[integer] * 5, pointer]
-        self.backward = library.layer_backward
-        self.backward.argtypes = [*inputs, *[pointer] * 9, integer, *[pointer] * 6, *dropout, *[integer] * 5, pointer]
-        for function in (self.forward, self.backward):
-            function.restype = None
+        self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
+        self.forward, self.backward = library.layer_forward, library.layer_backward
+        for function, size, struct in (
+            (self.forward, library.layer_forward_bytes, LayerForward),
+            (self.backward, library.layer_backward_bytes, LayerBackward),
+        ):
+            size.restype = ctypes.c_int64
+            require_layout(struct, size())
+            function.argtypes, function.restype = [ctypes.POINTER(struct)], None
 
 
 def fused_kernels() -> Kernels:
@@ -71,32 +108,24 @@ def fused_kernels() -> Kernels:
 @cache
 def _load() -> Kernels | str:
     """Return the kernels, or why there are none."""
-    try:
-        kernels = Kernels(compiled_library("train"))
-    except (OSError, AttributeError, Unavailable) as error:
-        return str(error)
-    return _why_wrong(kernels) or kernels
+    return checked_kernel(lambda: Kernels(compiled_library("train")), _differences)
 
 
 def _torch_library() -> Path:
     return Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
 
 
-def _why_wrong(kernels: Kernels) -> str | None:
-    """Hold a small layer of both cells against torch; return what is wrong."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        inputs = torch.randn(5, 3, 2)
-        for kind in (nn.GRU, nn.LSTM):
-            rnn = kind(2, 4, batch_first=True)
-            answers = []
-            for states in (rnn(inputs)[0], FusedLayers(rnn, kernels).states(inputs, 3)):
-                gradients = torch.autograd.grad((states * states).sum(), list(rnn.parameters()))
-                answers.append(torch.cat([states.flatten(), *(gradient.flatten() for gradient in gradients)]).detach())
-            # Written so that NaN is wrong too.
-            if not (answers[0] - answers[1]).abs().max() <= _CHECKED_TO * answers[0].abs().max():
-                return f"a {kind.__name__} of theirs gives other answers than torch's"
-    return None
+def _differences(kernels: Kernels) -> Iterator[str]:
+    """Hold a small layer of both cells against torch; yield what gives other states or gradients."""
+    inputs = windows_to_check(5, 3, 2)
+    for rnn, _ in networks_to_check(2, 4, 1):
+        answers = []
+        for states in (rnn(inputs)[0], FusedLayers(rnn, kernels).states(inputs, 3)):
+            gradients = torch.autograd.grad((states * states).sum(), list(rnn.parameters()))
+            answers.append(torch.cat([states.flatten(), *(gradient.flatten() for gradient in gradients)]).detach())
+        right, found = answers
+        if not is_near(found, right, _CHECKED_TO * float(right.abs().max())):
+            yield f"a {rnn.mode} of theirs"
 
 
 # Filled while passes are timed, which is rare.
@@ -134,11 +163,16 @@ class FusedLayers:
     Gradients can be asked for of the last forward pass alone: the next uses its memory again.
 
     Args:
-        rnn: In one direction, with biases, batch first, float32, on the CPU. Its parameters are used, and get the gradients.
+        rnn: In one direction, with biases, batch first; float32, contiguous, on the CPU. Its parameters are used, and get
+            the gradients.
         kernels: What `fused_kernels` returned.
+
+    Raises:
+        ConfigError: If the kernels cannot run such layers.
     """
 
-    def __init__(self, rnn: nn.GRU | nn.LSTM, kernels: Kernels) -> None:
+    def __init__(self, rnn: Rnn, kernels: Kernels) -> None:
+        require_rnn(rnn)
         self._rnn, self.kernels = rnn, kernels
         self._buffers: dict[tuple[int, str], Tensor] = {}
         self.passes = 0
@@ -147,14 +181,21 @@ class FusedLayers:
         """Return the top layer's states of the last hours; dropout is that of a module in training.
 
         Args:
-            inputs: Windows. Shape (B, T, F), float32.
-            last: Hours whose states are asked for, at most T.
+            inputs: Windows. Shape (B, T, F), float32, on the CPU; at least one window and one hour.
+            last: Hours whose states are asked for, from 1 to T.
 
         Returns:
             Shape (B, last, H).
+
+        Raises:
+            ConfigError: If the windows or the hours are others.
         """
-        self.passes += 1
+        inputs = inputs.contiguous()
+        require_windows(inputs, self._rnn.input_size)
         hours = inputs.shape[1]
+        if not 1 <= last <= hours:
+            raise ConfigError(f"states of the last {last} hours are asked for; allowed: 1 to {hours}.")
+        self.passes += 1
         below, dropped = inputs, 0.0
         run: Callable[..., Tensor] = FusedLayer.apply
         for layer in range(self._rnn.num_layers):
@@ -172,17 +213,8 @@ class FusedLayers:
             size *= length
         held = self._buffers.get((layer, name))
         if held is None or held.numel() < size:
-            held = self._buffers[layer, name] = _fresh(size)
+            held = self._buffers[layer, name] = paged_floats(size)
         return held[:size].view(shape)
-
-
-def _fresh(size: int) -> Tensor:
-    """Return *size* floats, in huge pages where the system has them to give."""
-    memory = mmap.mmap(-1, 4 * size)
-    # A kernel without huge pages refuses; the training only is a little slower then.
-    with contextlib.suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.float32)
 
 
 class FusedLayer(torch.autograd.Function):
@@ -204,7 +236,6 @@ class FusedLayer(torch.autograd.Function):
     ) -> Tensor:
         """Return the states of the last hours."""
         hidden, is_lstm = weight_hh.shape[1], weight_hh.shape[0] == 4 * weight_hh.shape[1]
-        x = x.contiguous()
         if layer == 0:
             batch, hours, features = x.shape
             steps = (hours * features, features)
@@ -224,43 +255,65 @@ class FusedLayer(torch.autograd.Function):
         for start in (h, cell):
             if start is not None:
                 start[0] = 0
-        sizes = (batch, hours, features, hidden, block)
+        # What both passes take alike.
+        both: dict[str, Any] = {
+            "sgemm": layers.kernels.sgemm,
+            "threads": threads,
+            **{"B": batch, "T": hours, "F": features, "H": hidden, "block": block},
+            **{"x_window": steps[0], "x_hour": steps[1]},
+            **{"h": _at(h), "cell": _at(cell), "gates": _at(gates), "hour": _at(hour), "scratch": _at(scratch)},
+            **{"dropped": dropped, "seed": seed},
+        }
         by_input, by_state = weight_ih.t().contiguous(), weight_hh.t().contiguous()
+        phases = _new_laps("FusedLayer", threads)
         layers.kernels.forward(
-            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(by_input), _at(by_state), _at(bias), _at(h), _at(cell)),
-            *(_at(gates), _at(hour), _at(scratch), dropped, seed, *sizes, _new_laps("FusedLayer", threads)),
+            LayerForward(**both, x=_at(x), w_x=_at(by_input), w_h=_at(by_state), bias=_at(bias), phases=phases)
         )
         ctx.save_for_backward(x, weight_ih, weight_hh)
-        ctx.held = (layers, layers.passes, layer, h, cell, gates, hour, scratch)
-        ctx.run = (threads, steps, last, dropped, seed, sizes)
+        # The memory is held as long as its addresses.
+        ctx.held = (layers, layers.passes, layer, is_lstm, h, cell, gates, hour, scratch)
+        ctx.run = (both, last)
         return h[hours + 1 - last :].detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Return the gradients of inputs and parameters."""
         x, weight_ih, weight_hh = ctx.saved_tensors
-        layers, passes, layer, h, cell, gates, hour, scratch = ctx.held
-        threads, steps, last, dropped, seed, sizes = ctx.run
-        batch, hours, features, hidden, _ = sizes
+        layers, passes, layer, is_lstm, *_ = ctx.held
+        both, last = ctx.run
+        threads, batch, hours, features, hidden = (both[name] for name in ("threads", "B", "T", "F", "H"))
         if layers.passes != passes:
             raise RuntimeError("the memory of this forward pass was used again; take the gradients before the next pass.")
         (grad_out,) = (gradient.contiguous() for gradient in gradients)
         grad = torch.zeros(batch, hidden)
-        grad_cell = None if cell is None else torch.zeros(batch, hidden)
+        grad_cell = torch.zeros(batch, hidden) if is_lstm else None
         grad_x = layers.buffer(layer, "grad_x", hours, batch, features) if ctx.needs_input_grad[0] else None
         # Input by gate, as the kernels have them.
         grad_ih, grad_hh = (torch.zeros(threads, *weight.t().shape) for weight in (weight_ih, weight_hh))
         grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64)
         sums = torch.empty(threads, 4 * hidden)
         layers.kernels.backward(
-            *(layers.kernels.sgemm, threads, _at(x), *steps, _at(weight_ih), _at(weight_hh), _at(h), _at(cell), _at(gates)),
-            *(_at(hour), _at(grad), _at(grad_cell), _at(grad_out), hours - last, _at(grad_x), _at(grad_ih), _at(grad_hh)),
-            *(_at(grad_bias), _at(sums), _at(scratch), dropped, seed, *sizes, _new_laps("FusedLayerBackward", threads)),
+            LayerBackward(
+                **both,
+                x=_at(x),
+                first_out=hours - last,
+                w_x=_at(weight_ih),
+                w_h=_at(weight_hh),
+                grad_out=_at(grad_out),
+                grad=_at(grad),
+                grad_cell=_at(grad_cell),
+                grad_x=_at(grad_x),
+                grad_w_x=_at(grad_ih),
+                grad_w_h=_at(grad_hh),
+                grad_bias=_at(grad_bias),
+                sums=_at(sums),
+                phases=_new_laps("FusedLayerBackward", threads),
+            )
         )
-        both = grad_bias.sum(0).float()
-        grad_b_ih, grad_b_hh = both, both.clone()
-        if cell is None:
-            grad_b_ih, grad_b_hh = torch.cat([both[: 2 * hidden], both[3 * hidden :]]), both[: 3 * hidden]
+        grad_b = grad_bias.sum(0).float()
+        grad_b_ih, grad_b_hh = grad_b, grad_b.clone()
+        if not is_lstm:
+            grad_b_ih, grad_b_hh = torch.cat([grad_b[: 2 * hidden], grad_b[3 * hidden :]]), grad_b[: 3 * hidden]
         if grad_x is not None and layer == 0:
             grad_x = grad_x.transpose(0, 1)
         return (

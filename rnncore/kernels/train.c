@@ -31,7 +31,10 @@ static void product_sum(sgemm_t sgemm, int rows, int columns, int inner, const f
     sgemm("N", "T", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &one, out, &out_step);
 }
 
-/* Cephes' expf (Moshier), without branches so that compilers vectorise it. */
+/* Cephes' expf (Moshier), without branches so that compilers vectorise it.
+ *
+ * x = n ln 2 + r: the polynomial gives e^r, and n is put into the exponent, which stands in a float's bits from the 23rd on.
+ * ln 2 is taken off in two parts, 0.693359375 - 2.12194440e-4, of which the first has so few bits that n times it is exact. */
 static inline float exp_of(float x) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -87.0f ? -87.0f : x;
@@ -121,15 +124,15 @@ static void gru_hour_back(const float *gates, float *grads, const float *before,
         #pragma omp simd
         for (int j = 0; j < H; j++) {
             float r = s[j], z = s[H + j], from_state = s[2 * H + j], n = s[3 * H + j];
-            float all = g[j] + (out ? out[j] : 0.0f);
-            float dn = all * (1.0f - z) * (1.0f - n * n);
-            float dz = all * (h[j] - n) * z * (1.0f - z);
+            float total = g[j] + (out ? out[j] : 0.0f);
+            float dn = total * (1.0f - z) * (1.0f - n * n);
+            float dz = total * (h[j] - n) * z * (1.0f - z);
             float dr = dn * from_state * r * (1.0f - r);
             d[j] = dr;
             d[H + j] = dz;
             d[2 * H + j] = dn * r;
             d[3 * H + j] = dn;
-            g[j] = all * z;
+            g[j] = total * z;
             sums[j] += dr;
             sums[H + j] += dz;
             sums[2 * H + j] += dn * r;
@@ -171,13 +174,13 @@ static void lstm_hour_back(const float *gates, float *grads, const float *before
         #pragma omp simd
         for (int j = 0; j < H; j++) {
             float i = s[j], f = s[H + j], g = s[2 * H + j], o = s[3 * H + j];
-            float all = g_h[j] + (out ? out[j] : 0.0f);
+            float total = g_h[j] + (out ? out[j] : 0.0f);
             float seen = tanh_of(c_next[j]);
-            float dc = gc[j] + all * o * (1.0f - seen * seen);
+            float dc = gc[j] + total * o * (1.0f - seen * seen);
             float di = dc * g * i * (1.0f - i);
             float df = dc * c[j] * f * (1.0f - f);
             float dg = dc * i * (1.0f - g * g);
-            float d_o = all * seen * o * (1.0f - o);
+            float d_o = total * seen * o * (1.0f - o);
             gc[j] = dc * f;
             d[j] = di;
             d[H + j] = df;
@@ -191,18 +194,64 @@ static void lstm_hour_back(const float *gates, float *grads, const float *before
     }
 }
 
-/* Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
- * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's.
+/* Both passes take one struct: LayerForward and LayerBackward of rnncore/kernels/layers.py, field by field.
  *
- * x: hour t of window b at x[b * x_window + t * x_hour].
- * bias (4 H); a GRU's third quarter is that of the new gate's recurrent part, its fourth that of its input part. h (T + 1, B,
- * H), h[0] given. gates (T, B, 4 H). cell (T + 1, B, H), cell[0] given; null for a GRU. dropped: the probability that an input
- * is dropped. hour (threads, block, 4 H): what one hour's products give, which stays in a core's own cache. scratch (threads,
- * block, F), where inputs are dropped. phases: null, or zeros (threads, PHASES, 2), that take the seconds of each thread in
- * each phase (laps.h), and how often it ran. */
-void layer_forward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
-                   const float *w_h, const float *bias, float *h, float *cell, float *gates, float *hour, float *scratch,
-                   float dropped, uint32_t seed, int B, int T, int F, int H, int block, double *phases) {
+ * Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
+ * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's. */
+typedef struct {
+    sgemm_t sgemm;
+    int32_t threads;
+    int32_t B, T, F, H;         /* each at least 1 */
+    int32_t block;              /* windows that go through all hours together */
+    const float *x;             /* hour t of window b at x[b * x_window + t * x_hour] */
+    int64_t x_window, x_hour;
+    const float *w_x, *w_h;     /* (F, G H) and (H, G H) */
+    const float *bias;          /* (4 H); of a GRU reset, update, new from states, new from inputs */
+    float *h;                   /* (T + 1, B, H), h[0] given */
+    float *cell;                /* (T + 1, B, H), cell[0] given; null for a GRU */
+    float *gates;               /* (T, B, 4 H), for the backward pass */
+    float *hour;                /* (threads, block, 4 H): the products of one hour, which stay in a core's own cache */
+    float *scratch;             /* (threads, block, F); null where no inputs are dropped */
+    float dropped;              /* the probability that an input is dropped */
+    uint32_t seed;              /* of what is dropped */
+    /* Null; or to time the pass, zeros (threads, PHASES, 2), that take the seconds of each thread in each phase (laps.h), and
+     * how often it ran. */
+    double *phases;
+} layer_forward_t;
+
+typedef struct {
+    sgemm_t sgemm;
+    int32_t threads;
+    int32_t B, T, F, H, block;
+    int32_t first_out;          /* the first hour of grad_out */
+    const float *x;             /* this, and all to gates, as in the forward pass */
+    int64_t x_window, x_hour;
+    const float *h, *cell, *gates;
+    const float *w_x, *w_h;     /* (G H, F) and (G H, H), as torch has them */
+    const float *grad_out;      /* of the states of the last hours: (T - first_out, B, H) */
+    float *grad;                /* (B, H), zeros; spent */
+    float *grad_cell;           /* (B, H), zeros; spent; null for a GRU */
+    float *grad_x;              /* (T, B, F), or null */
+    float *grad_w_x, *grad_w_h; /* by thread, zeros: (threads, F, G H) and (threads, H, G H) */
+    double *grad_bias;          /* by thread, zeros: (threads, 4 H) */
+    float *sums;                /* (threads, 4 H) */
+    float *hour, *scratch;
+    float dropped;
+    uint32_t seed;
+    double *phases;             /* these five as in the forward pass */
+} layer_backward_t;
+
+int64_t layer_forward_bytes(void) { return sizeof(layer_forward_t); }
+int64_t layer_backward_bytes(void) { return sizeof(layer_backward_t); }
+
+void layer_forward(const layer_forward_t *pass) {
+    const sgemm_t sgemm = pass->sgemm;
+    const float *x = pass->x, *w_x = pass->w_x, *w_h = pass->w_h, *bias = pass->bias, dropped = pass->dropped;
+    float *h = pass->h, *cell = pass->cell, *gates = pass->gates, *hour = pass->hour, *scratch = pass->scratch;
+    const int64_t x_window = pass->x_window, x_hour = pass->x_hour;
+    const int threads = pass->threads, B = pass->B, T = pass->T, F = pass->F, H = pass->H, block = pass->block;
+    const uint32_t seed = pass->seed;
+    double *phases = pass->phases;
     int blocks = (B + block - 1) / block, given = 0;
     moment_t begun = phases ? moment_now() : (moment_t){0};
     #pragma omp parallel for schedule(static) num_threads(threads)
@@ -237,15 +286,18 @@ void layer_forward(sgemm_t sgemm, int threads, const float *x, int64_t x_window,
     if (phases) end_laps(begun, phases, given);
 }
 
-/* grad_out: gradient of the states of the last hours, from hour first_out on: (T - first_out, B, H). grad (B, H) and grad_cell
- * (B, H; null for a GRU): zeros; spent. w_x (G H, F) and w_h (G H, H), as torch has them. grad_x (T, B, F) or null. By
- * thread, zeros: grad_w_x (threads, F, G H), grad_w_h (threads, H, G H), and grad_bias (threads, 4 H) in float64. sums
- * (threads, 4 H). hour (threads, block, 4 H) and phases as in the forward pass. */
-void layer_backward(sgemm_t sgemm, int threads, const float *x, int64_t x_window, int64_t x_hour, const float *w_x,
-                    const float *w_h, const float *h, const float *cell, const float *gates, float *hour, float *grad,
-                    float *grad_cell, const float *grad_out, int first_out, float *grad_x, float *grad_w_x, float *grad_w_h,
-                    double *grad_bias, float *sums, float *scratch, float dropped, uint32_t seed, int B, int T, int F, int H,
-                    int block, double *phases) {
+void layer_backward(const layer_backward_t *pass) {
+    const sgemm_t sgemm = pass->sgemm;
+    const float *x = pass->x, *w_x = pass->w_x, *w_h = pass->w_h, dropped = pass->dropped;
+    const float *h = pass->h, *cell = pass->cell, *gates = pass->gates, *grad_out = pass->grad_out;
+    float *grad = pass->grad, *grad_cell = pass->grad_cell, *grad_x = pass->grad_x;
+    float *grad_w_x = pass->grad_w_x, *grad_w_h = pass->grad_w_h, *sums = pass->sums;
+    float *hour = pass->hour, *scratch = pass->scratch;
+    const int64_t x_window = pass->x_window, x_hour = pass->x_hour;
+    const int threads = pass->threads, B = pass->B, T = pass->T, F = pass->F, H = pass->H, block = pass->block;
+    const int first_out = pass->first_out;
+    const uint32_t seed = pass->seed;
+    double *grad_bias = pass->grad_bias, *phases = pass->phases;
     int blocks = (B + block - 1) / block, G = cell ? 4 : 3, given = 0;
     moment_t begun = phases ? moment_now() : (moment_t){0};
     #pragma omp parallel for schedule(static) num_threads(threads)

@@ -19,7 +19,7 @@ from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.windows import Windows
 from rnncore.runtimes.base import Evidence
-from rnncore.runtimes.native import PackedForecaster, forward_kernel
+from rnncore.runtimes.native import call_evidence, packed_forecaster
 from rnncore.runtimes.torch import torch_evidence
 
 
@@ -70,7 +70,7 @@ class NativeStream(Stream):
     """A stream by our kernel."""
 
     def __init__(self, model: Forecaster, series: int) -> None:
-        self._packed = PackedForecaster(model, forward_kernel(), torch.get_num_threads())
+        self._packed = packed_forecaster(model, torch.get_num_threads())
         config = model.config
         states = CELLS[config.cell].states
         self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
@@ -85,7 +85,7 @@ class NativeStream(Stream):
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
-        return self._packed.evidence(lambda: self.step(hour), trace)
+        return call_evidence(self._packed, lambda: self.step(hour), trace)
 
 
 _STREAMS: dict[str, type[TorchStream] | type[NativeStream]] = {"torch": TorchStream, "rnncore": NativeStream}

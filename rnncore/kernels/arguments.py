@@ -1,0 +1,104 @@
+"""Checks of what kernels are given, before C sees it: C reads past the end of what is too small and tells nobody."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from rnncore.errors import ConfigError
+
+Rnn: TypeAlias = nn.GRU | nn.LSTM
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+
+def require_rnn(rnn: Rnn) -> None:
+    """Refuse recurrent layers that no kernel computes.
+
+    Raises:
+        ConfigError: If they are neither GRU nor LSTM, not batch first, bidirectional, without biases or with projections; or
+            a weight is not contiguous float32 on the CPU.
+    """
+    if not isinstance(rnn, nn.GRU | nn.LSTM):
+        raise ConfigError(f"the kernel cannot run {type(rnn).__name__}; allowed: torch.nn.GRU, torch.nn.LSTM.")
+    for name, allowed in (("batch_first", True), ("bidirectional", False), ("bias", True), ("proj_size", 0)):
+        if (found := getattr(rnn, name)) != allowed:
+            raise ConfigError(f"the kernel cannot run {rnn.mode} with {name}={found}; allowed: {name}={allowed}.")
+    for name, weight in rnn.named_parameters():
+        require_floats(name, weight, tuple(weight.shape))
+
+
+def require_head(head: nn.Linear, hidden: int) -> None:
+    """Refuse a head that does not fit the layers.
+
+    Args:
+        head: From states to forecasts.
+        hidden: Units of the layers, H.
+
+    Raises:
+        ConfigError: If it is not linear, has no bias, takes another number of units, or is not contiguous float32 on the
+            CPU.
+    """
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"the kernel cannot run the head {type(head).__name__}; allowed: torch.nn.Linear.")
+    if head.bias is None:
+        raise ConfigError("the kernel cannot run a head with bias=False; allowed: bias=True.")
+    require_floats("the head's weight", head.weight, (head.out_features, hidden))
+    require_floats("the head's bias", head.bias, (head.out_features,))
+
+
+def require_windows(inputs: Tensor | Floats, features: int) -> None:
+    """Refuse windows that a kernel cannot read.
+
+    Args:
+        inputs: Should be of shape (B, T, F), float32, contiguous, on the CPU, with at least one window and one hour.
+        features: What the layers take, F.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    shape = tuple(inputs.shape)
+    if len(shape) != 3:
+        raise ConfigError(f"the windows have shape {shape}; give (windows, hours, features).")
+    windows, hours, found = shape
+    if found != features:
+        raise ConfigError(f"the windows have {found} features; the model takes {features}.")
+    if windows < 1 or hours < 1:
+        raise ConfigError(f"there are {windows} windows of {hours} hours; give at least one window of one hour.")
+    require_floats("the windows", inputs, shape)
+
+
+def require_floats(name: str, given: Tensor | Floats, shape: tuple[int, ...], is_written: bool = False) -> None:
+    """Refuse an array that a kernel cannot take by its address.
+
+    Args:
+        name: What it is, for the error.
+        given: The array.
+        shape: What its shape must be.
+        is_written: Whether the kernel writes to it.
+
+    Raises:
+        ConfigError: If it has another shape, is not float32, does not lie in one piece in row-major order, is on another
+            device than the CPU, or is to be written and read-only.
+    """
+    found, device, is_whole, is_writeable = _facts(given)
+    if device != "cpu":
+        raise ConfigError(f"{name}: on {device}; the kernel takes what is on the CPU.")
+    if found != "float32":
+        raise ConfigError(f"{name}: {found}; the kernel takes float32.")
+    if tuple(given.shape) != shape:
+        raise ConfigError(f"{name}: of shape {tuple(given.shape)}; the kernel takes {shape}.")
+    if not is_whole:
+        raise ConfigError(f"{name}: not contiguous; the kernel takes values one after another, as a copy has them.")
+    if is_written and not is_writeable:
+        raise ConfigError(f"{name}: read-only; the kernel writes to it. Give a copy.")
+
+
+def _facts(given: Tensor | Floats) -> tuple[str, str, bool, bool]:
+    """Return an array's type, its device, and whether it is contiguous and may be written."""
+    if isinstance(given, Tensor):
+        return str(given.dtype).removeprefix("torch."), given.device.type, given.is_contiguous(), True
+    dtype: np.dtype[Any] = given.dtype
+    # The name of another byte order would be the same, its text is not.
+    return str(dtype), "cpu", given.flags.c_contiguous, given.flags.writeable

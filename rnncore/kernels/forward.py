@@ -1,0 +1,256 @@
+"""Forecasts on the CPU by a kernel of our own: `forward.c`, compiled at first use.
+
+torch runs a GRU on the CPU as some eleven small operations per hour and layer, each a barrier for its threads; ONNX
+Runtime's gates of a GRU run on one thread. Here windows are shared out among threads, or units where windows are few, and
+what the products of an hour give goes from registers through the gates to the state.
+"""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from rnncore.errors import ConfigError, Unavailable
+from rnncore.kernels.arguments import Floats, Rnn, require_floats, require_head, require_rnn, require_windows
+from rnncore.kernels.laps import Laps, no_laps
+from rnncore.kernels.library import compiled_library
+from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, windows_to_check
+from rnncore.kernels.memory import aligned_floats
+
+# Largest difference of the self-check's forecasts, in units of the model's output.
+_CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
+
+_TILE_ROWS = 32
+_VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
+
+
+class ForwardCall(ctypes.Structure):
+    """What the kernel takes: `call_t` of `forward.c`, which tells what each field is."""
+
+    _fields_ = (
+        *[(name, ctypes.c_int32) for name in ("threads", "lstm", "B", "T", "F", "H", "L", "relu", "horizon")],
+        *[(name, ctypes.c_void_p) for name in ("x", "weights", "head", "head_bias", "state", "workspace", "out", "phases")],
+    )
+
+
+class ForwardKernel:
+    """The compiled kernel.
+
+    Args:
+        path: The shared library.
+
+    Raises:
+        OSError: If it cannot be loaded.
+        Unavailable: If it takes another struct than `ForwardCall`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        library.call_bytes.restype = ctypes.c_int64
+        require_layout(ForwardCall, library.call_bytes())
+        self.lanes: int = library.lanes()
+        self.has_tiles = bool(library.has_tiles())
+        self.workspace_floats, self.forwards = {"fp32": library.workspace_floats}, {"fp32": library.forward}
+        if self.has_tiles:
+            self.workspace_floats["bf16"], self.forwards["bf16"] = library.tile_workspace_floats, library.tile_forward
+        for functions, returned in ((self.workspace_floats, ctypes.c_int64), (self.forwards, None)):
+            for function in functions.values():
+                function.argtypes, function.restype = [ctypes.POINTER(ForwardCall)], returned
+
+
+class PackedNetwork:
+    """The weights of recurrent layers and a linear head as the kernel takes them, and the windows bound to it.
+
+    Args:
+        rnn: Batch first, in one direction, with biases; float32, contiguous, on the CPU. Its weights are copied, and no
+            dropout is done.
+        head: From the top layer's last state to the forecasts; its weights are copied.
+        relu: Whether a ReLU stands before the head.
+        kernel: What `forward_kernel` returned.
+        threads: CPU threads.
+        precision: `fp32`, or where the kernel has tiles `bf16`.
+
+    Raises:
+        ConfigError: If the kernel cannot run such a network, or not in this precision.
+    """
+
+    def __init__(
+        self, rnn: Rnn, head: nn.Linear, relu: bool, kernel: ForwardKernel, threads: int, precision: str = "fp32"
+    ) -> None:
+        require_rnn(rnn)
+        require_head(head, rnn.hidden_size)
+        if precision not in kernel.forwards:
+            raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(kernel.forwards)}.")
+        if threads < 1:
+            raise ConfigError(f"threads is {threads}; give at least 1.")
+        self.cell = rnn.mode
+        self.name = f"rnncore {self.cell}, {_VECTORS[kernel.lanes] if precision == 'fp32' else 'AMX'}"
+        self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, _gates(rnn)
+        self.horizon, self._threads = head.out_features, threads
+        self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
+        pack = _packed_layer if precision == "fp32" else _tiled_layer
+        self._layers = [pack(rnn, layer, kernel.lanes) for layer in range(self.layers)]
+        self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
+        self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
+        self._relu, self._is_tiled = relu, precision == "bf16"
+        self._call: ForwardCall | None = None
+
+    def bind(self, inputs: Floats, state: Floats | None = None) -> None:
+        """Take windows, without a copy, and a workspace for them.
+
+        Args:
+            inputs: Shape (B, T, F), float32, contiguous; at least one window and one hour.
+            state: What they begin with, and what each run leaves there: shape (layers, states, B, H), float32, contiguous;
+                of a GRU one state, of an LSTM states before cells. None to begin from zeros.
+
+        Raises:
+            ConfigError: If either is anything else, or there is a state in bf16.
+        """
+        require_windows(inputs, self.features)
+        windows, hours, _ = inputs.shape
+        if state is not None:
+            require_floats("the state", state, (self.layers, 2 if self.cell == "LSTM" else 1, windows, self.hidden), True)
+            if self._is_tiled:
+                raise ConfigError("the kernel carries no state in bf16; allowed: fp32.")
+        output = np.empty((windows, self.horizon), dtype=np.float32)
+        call = ForwardCall(
+            threads=self._threads,
+            lstm=self.cell == "LSTM",
+            B=windows,
+            T=hours,
+            F=self.features,
+            H=self.hidden,
+            L=self.layers,
+            relu=self._relu,
+            horizon=self.horizon,
+            x=inputs.ctypes.data,
+            weights=ctypes.addressof(self._layer_addresses),
+            head=self._head.ctypes.data,
+            head_bias=self._head_bias.ctypes.data,
+            state=None if state is None else state.ctypes.data,
+            out=output.ctypes.data,
+        )
+        workspace = aligned_floats(self._workspace_floats(call))
+        call.workspace = workspace.ctypes.data
+        # At once, and held as long as the call has their addresses.
+        self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
+
+    def run(self) -> None:
+        """Forecast the bound windows into `output`; the kernel returns when it is ready.
+
+        Raises:
+            ConfigError: If none are bound.
+        """
+        # The kernel would follow a null.
+        if self._call is None:
+            raise ConfigError("no windows are bound; bind some before a run.")
+        self._forward(self._call)
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[Laps]:
+        """Time the phases of a run meanwhile, inside the kernel.
+
+        Yields:
+            What the run fills. Shape (threads, phases, 2), as `rnncore.kernels.laps` reads it.
+
+        Raises:
+            ConfigError: If no windows are bound.
+        """
+        laps, call = no_laps(self._threads), self._call
+        if call is None:
+            raise ConfigError("no windows are bound; bind some before a run.")
+        call.phases = laps.ctypes.data
+        try:
+            yield laps
+        finally:
+            call.phases = None
+
+
+def _gates(rnn: Rnn) -> int:
+    return 4 if isinstance(rnn, nn.LSTM) else 3
+
+
+def _packed_layer(rnn: Rnn, layer: int, lanes: int) -> Floats:
+    """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit."""
+    bias, by_input, by_state = _grouped_layer(rnn, layer, lanes)
+    return _joined([part.reshape(len(part), -1) for part in (bias, by_input, by_state)])
+
+
+def _tiled_layer(rnn: Rnn, layer: int, lanes: int) -> Floats:
+    """Return the same in bf16, the bias in fp32: by group, 32 rows, gate, pair of rows, unit and row of the pair."""
+    bias, *weights = _grouped_layer(rnn, layer, lanes)
+    tiled = [bias.reshape(len(bias), -1)]
+    for weight in weights:
+        groups, rows, gates, _ = weight.shape
+        whole = np.zeros((groups, -(-rows // _TILE_ROWS) * _TILE_ROWS, gates, lanes), dtype=np.float32)
+        whole[:, :rows] = weight
+        paired = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
+        rounded = torch.from_numpy(np.ascontiguousarray(paired)).bfloat16().view(torch.int16).numpy()
+        # Two to a float, as which they are carried and never read.
+        tiled.append(rounded.reshape(groups, -1).view(np.float32))
+    return _joined(tiled)
+
+
+def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
+    """Return bias, and weights of inputs and states: (groups of units, rows, gates, lanes), missing units zeros."""
+    by_input, by_state, bias_input, bias_state = (
+        getattr(rnn, f"{name}_l{layer}").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    gates, hidden = _gates(rnn), rnn.hidden_size
+    groups = -(-hidden // lanes)
+
+    def grouped(rows: Floats, count: int) -> Floats:
+        whole = np.zeros((rows.shape[1], count, groups * lanes), dtype=np.float32)
+        whole[:, :, :hidden] = rows.reshape(count, hidden, -1).transpose(2, 0, 1)
+        return whole.reshape(-1, count, groups, lanes).transpose(2, 0, 1, 3)
+
+    both = bias_input + bias_state
+    if gates == 3:
+        # The reset gate stands between the two biases of the new gate.
+        both = np.concatenate([both[: 2 * hidden], bias_input[2 * hidden :], bias_state[2 * hidden :]])
+    return [grouped(both[:, None], 4), grouped(by_input, gates), grouped(by_state, gates)]
+
+
+def _joined(parts: list[Floats]) -> Floats:
+    """Return parts of each group one after another, on a cache line; bit for bit."""
+    flat = np.concatenate([part.view(np.int32) for part in parts], axis=1).ravel()
+    packed = aligned_floats(flat.size)
+    packed.view(np.int32)[:] = flat
+    return packed
+
+
+def forward_kernel() -> ForwardKernel:
+    """Return the kernel; the first call on a machine compiles it and keeps it in the user's cache.
+
+    Raises:
+        Unavailable: If it cannot be compiled or loaded here, or gives wrong answers.
+    """
+    found = _load()
+    if isinstance(found, str):
+        raise Unavailable(f"no forward kernel: {found}. Or use another runtime.")
+    return found
+
+
+@cache
+def _load() -> ForwardKernel | str:
+    """Return the kernel, or why there is none."""
+    return checked_kernel(lambda: ForwardKernel(compiled_library("forward")), _differences)
+
+
+def _differences(kernel: ForwardKernel) -> Iterator[str]:
+    """Hold a small network of both cells against torch; yield what gives other forecasts."""
+    inputs = windows_to_check(13, 5, 3)
+    for rnn, head in networks_to_check(3, 20, 2):
+        with torch.inference_mode():
+            right = head(torch.relu(rnn(inputs)[0][:, -1]))
+        for precision in kernel.forwards:
+            packed = PackedNetwork(rnn, head, True, kernel, 2, precision)
+            packed.bind(inputs.numpy())
+            packed.run()
+            if not is_near(torch.from_numpy(packed.output), right, _CHECKED_TO[precision]):
+                yield f"its {packed.cell} in {precision}"

@@ -1,0 +1,63 @@
+"""Loading of a compiled kernel: its structs are those that Python fills, and its answers are torch's, or it is not used."""
+
+import ctypes
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from rnncore.errors import Unavailable
+from rnncore.kernels.arguments import Rnn
+
+Kernel = TypeVar("Kernel")
+
+
+def require_layout(struct: type[ctypes.Structure], c_bytes: int) -> None:
+    """Refuse a library whose struct is of another size than the one that Python fills.
+
+    Args:
+        struct: As Python fills it.
+        c_bytes: What the library tells of its own.
+
+    Raises:
+        Unavailable: If the sizes differ; without the last full stop.
+    """
+    if ctypes.sizeof(struct) != c_bytes:
+        raise Unavailable(
+            f"its struct of {c_bytes} bytes is not {struct.__name__} of {ctypes.sizeof(struct)} bytes. Compile it anew"
+        )
+
+
+def checked_kernel(load: Callable[[], Kernel], differences: Callable[[Kernel], Iterable[str]]) -> Kernel | str:
+    """Return a kernel, or why there is none.
+
+    Args:
+        load: Compiles and loads it.
+        differences: Yields what of it gives other answers than torch, as words before "gives other answers".
+    """
+    try:
+        kernel = load()
+    except (OSError, AttributeError, Unavailable) as error:
+        return str(error)
+    for what in differences(kernel):
+        return f"{what} gives other answers than torch's"
+    return kernel
+
+
+def networks_to_check(features: int, hidden: int, layers: int) -> list[tuple[Rnn, nn.Linear]]:
+    """Return a small network of each kind, its weights those of a fixed seed; torch's random numbers go on as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kinds: tuple[type[Rnn], ...] = (nn.GRU, nn.LSTM)
+        return [(kind(features, hidden, layers, batch_first=True), nn.Linear(hidden, 1)) for kind in kinds]
+
+
+def windows_to_check(windows: int, hours: int, features: int) -> Tensor:
+    """Return inputs of a fixed seed. Shape (B, T, F)."""
+    return torch.randn(windows, hours, features, generator=torch.Generator().manual_seed(0))
+
+
+def is_near(found: Tensor, right: Tensor, error: float) -> bool:
+    """Return whether no value is further off than *error*; NaN is."""
+    return bool((found - right).abs().max() <= error)
