@@ -187,7 +187,7 @@ def test_the_smape_of_the_windows_of_a_zone_is_that_of_its_tested_hours(windows:
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-@pytest.mark.parametrize("features", ["article", "lagged", "linear"])
+@pytest.mark.parametrize("features", ["article", "linear"])
 def test_the_smape_of_windows_of_a_perfect_model_is_rounding(
     features: FeatureKind, horizon: int, make_series: Callable[..., Series]
 ) -> None:

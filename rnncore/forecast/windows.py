@@ -24,7 +24,7 @@ RowArray = npt.NDArray[np.int64]
 # so that scores can be compared.
 ARTICLE_LOOKBACK = 90
 
-# What the daily change and the regressions tell of: a day.
+# What the regressions forecast: a day.
 MAX_HORIZON = 24
 
 
@@ -33,9 +33,9 @@ class WindowConfig:
     """How series become windows.
 
     Attributes:
-        features: `article` (load, hour, weekday, month and day of year, min-max scaled), `lagged` (load now, a day and a
-            week before the forecast hour, their differences, and the calendar of the forecast hour), or `linear` (the same,
-            and what 24 regressions say: the model learns what they leave over).
+        features: `article` (load, hour, weekday, month and day of year, min-max scaled), or `linear` (load now, a day and a
+            week before the forecast hour, their differences, the calendar of the forecast hour, and what 24 regressions
+            forecast: the model learns what they leave over).
         lookback: Hours in a window, T.
         horizon: Hours that are forecast from each, leads, L: the next, and those that follow.
         scale_on: Rows that scales are fitted on: `all` as the article does, which leaks the tested extremes into
