@@ -29,7 +29,7 @@ from scipy.special import stdtrit
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
-from rnncore.runfile.schema import machine_facts
+from rnncore.runfile.schema import commit_id, machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
 
@@ -372,14 +372,12 @@ def _parse(text: bytes) -> Any:
 
 def _facts(content: Any, mtime_ns: int, size: int) -> _File:
     commit = content.get("commit_info") or {}
-    commit_id = commit.get("id")
     facts, names = _machine({**(content.get("machine_info") or {}), **machine_facts(content)})
     return _File(
         mtime_ns,
         size,
         datetime=_utc(content["datetime"]),
-        # pytest-benchmark writes these two outside git, and where there is no commit yet.
-        commit=None if commit_id in ("unversioned", "unknown") else _text_or_none(commit_id),
+        commit=commit_id(commit),
         dirty=bool(commit.get("dirty")),
         commit_time=_text_or_none(commit.get("time")),
         branch=_text_or_none(commit.get("branch")),
@@ -501,12 +499,12 @@ def _table(files: dict[str, _File]) -> Any:
         "fullname": [benchmark for _, _, benchmark, _ in rows],
         "median_s": [median_s for _, _, _, median_s in rows],
     }
-    arrays = [pa.array(columns[field.name], type=_plain(field.type)).cast(field.type) for field in _SCHEMA]
+    arrays = [
+        # A dictionary is made of plain texts.
+        pa.array(columns[field.name], type=getattr(field.type, "value_type", field.type)).cast(field.type)
+        for field in _SCHEMA
+    ]
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
-
-
-def _plain(kind: Any) -> Any:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _history(

@@ -271,12 +271,8 @@ def _min_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
 def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
     """Hold all rounds of a side against those of the other, and their medians."""
     before, now = _all_rounds_s(base), _all_rounds_s(head)
-    return Call(frozenset(name for name in now if _asv_calls(before[name], now[name])))
-
-
-def _asv_calls(base_s: list[float], head_s: list[float]) -> bool:
-    changed = statistics.median(head_s) > ASV_FACTOR * statistics.median(base_s)
-    return changed and float(mannwhitneyu(base_s, head_s).pvalue) < ASV_ERROR
+    changed = (name for name in now if statistics.median(now[name]) > ASV_FACTOR * statistics.median(before[name]))
+    return Call(frozenset(name for name in changed if float(mannwhitneyu(before[name], now[name]).pvalue) < ASV_ERROR))
 
 
 def _all_rounds_s(runs: Sequence[Run]) -> dict[str, list[float]]:

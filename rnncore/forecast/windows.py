@@ -108,8 +108,7 @@ class Windows:
 
     Attributes:
         config: What they were made with.
-        dataset_name: Name of the data set.
-        dataset_digest: Its digest.
+        dataset_digest: Digest of the data set.
         features: Model inputs, zones one after another. Shape (N, F), float32.
         target: What the model learns for each row, as the first that is forecast, and those that follow, in units of
             `scale_mw` above `offset_mw`. Shape (N, L), float32.
@@ -122,7 +121,6 @@ class Windows:
     """
 
     config: WindowConfig
-    dataset_name: str
     dataset_digest: str
     features: Float32Array
     target: Float32Array
@@ -191,7 +189,8 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
             raise _too_few_rows(series, config, kind.first_row, len(train), len(test))
         if len(train) == 0:
             raise _no_training_window(series, len(dataset.series) == 1)
-        scaling = (scalings or {}).get(series.name) or kind.fit(series, _fit_rows(config, series, tested), config.horizon)
+        fit_rows = len(series.time) if config.scale_on == "all" else tested
+        scaling = (scalings or {}).get(series.name) or kind.fit(series, slice(0, fit_rows), config.horizon)
         described = scaling.describe(series)
         zones.append(
             ZoneWindows(
@@ -212,7 +211,6 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         targets.append((learnt_mw / scaling.scale_mw).astype(np.float32))
     return Windows(
         config=config,
-        dataset_name=dataset.name,
         dataset_digest=dataset.digest,
         features=np.concatenate(zone_features(dataset.series, all_described, config)),
         target=np.concatenate(targets),
@@ -287,10 +285,6 @@ def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
     every_time = np.sort(np.concatenate([series.time for series in dataset.series]))
     cut = every_time[int((1 - config.test_fraction) * len(every_time))]
     return [int(np.searchsorted(series.time, cut)) for series in dataset.series]
-
-
-def _fit_rows(config: WindowConfig, series: Series, first_tested: int) -> slice:
-    return slice(0, len(series.time) if config.scale_on == "all" else first_tested)
 
 
 def _split(series: Series, config: WindowConfig, first_row: int, first_tested: int) -> tuple[RowArray, RowArray]:

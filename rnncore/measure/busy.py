@@ -78,11 +78,11 @@ def this_host() -> Host:
     return look()
 
 
-def look(seconds: float = LOOK_S) -> Host:
-    """Sleep so long, and tell what others did meanwhile."""
+def look() -> Host:
+    """Sleep for `LOOK_S`, and return what others did in that time."""
     cpus = usable_cpus()
     before = _times_of(cpus)
-    time.sleep(seconds)
+    time.sleep(LOOK_S)
     after = _times_of(cpus)
     shares = [_busy_share(before[cpu], after[cpu]) for cpu in before.keys() & after.keys()]
     known = [share for share in shares if share is not None]

@@ -100,7 +100,8 @@ class ServingMemory:
     def _asked(self, question: Served, path: Path) -> dict[str, int | str | None]:
         modules = _modules(runtime_kinds()[question.runtime])
         # Back in the table once it has answered: a process that was left in the middle would answer the next in vain.
-        process, answered = self._processes.pop(modules, None) or _started(modules), False
+        process, answered = self._processes.pop(modules, None), False
+        process = process or AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
         try:
             process.tell(json.dumps({**asdict(question), "path": str(path), "limit_s": LIMIT_S}))
             facts = process.answer()
@@ -167,10 +168,6 @@ def unknown(why: str) -> dict[str, int | str | None]:
     """Return the facts of a row whose process is not measured, with the reason."""
     facts: dict[str, int | str | None] = dict.fromkeys(SERVING_FACTS)
     return {**facts, **{f"{key}_why": why for key in SERVING_FACTS}}
-
-
-def _started(modules: tuple[str, ...]) -> AskedProcess:
-    return AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
 
 
 def _modules(kind: RuntimeKind) -> tuple[str, ...]:

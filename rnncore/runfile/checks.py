@@ -118,7 +118,6 @@ def joined(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-ANY = one("anything", lambda value: True)
 TEXT = one("a text", lambda value: isinstance(value, str))
 NAME = one("a text that is not empty", lambda value: isinstance(value, str) and value != "")
 COMMIT = one("a text or a whole number", lambda value: isinstance(value, str | int) and not isinstance(value, bool))
@@ -128,10 +127,7 @@ NOT_NEGATIVE = one("a number that is not negative", lambda value: is_number(valu
 POSITIVE = one("a number above 0", lambda value: is_number(value) and value > 0)
 COUNT = one("a whole number that is not negative", lambda value: is_number(value) and type(value) is int and value >= 0)
 SIZE = one("a whole number above 0", lambda value: is_number(value) and type(value) is int and value > 0)
-SECONDS = one(
-    f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}",
-    is_seconds,
-)
+SECONDS = one(f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", is_seconds)
 
 
 def refuse(where: str, faults: Iterator[Fault]) -> None:

@@ -116,6 +116,13 @@ def another_kind(content: Any) -> str | None:
     return f"it lacks {', '.join(lacking)}" if lacking else None
 
 
+def commit_id(commit_info: Mapping[str, Any]) -> str | None:
+    """Return the commit of a run file; None outside git, and where there is no commit yet."""
+    found = commit_info.get("id")
+    # Words of pytest-benchmark for the two.
+    return None if found in (None, "unversioned", "unknown") else str(found)
+
+
 def machine_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the keys of `MACHINE` that a run file has, wherever its version wrote them."""
     blocks = [content.get(name) for name in ("machine_info", "rnncore")]
