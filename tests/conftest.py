@@ -86,6 +86,12 @@ def small_dataset(make_series: Callable[..., Series]) -> Dataset:
     )
 
 
+@pytest.fixture(scope="session")
+def windows(small_dataset: Dataset) -> Windows:
+    """Return the article's windows of the two zones, of five hours."""
+    return make_windows(small_dataset, WindowConfig(lookback=5))
+
+
 @pytest.fixture
 def write_csv(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes text or bytes to a file of the temporary folder and returns its path."""

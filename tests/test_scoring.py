@@ -26,11 +26,6 @@ LOADS = st.floats(0.5, 1e6)
 ANY = st.one_of(st.just(0.0), st.floats(-1e6, 1e6, allow_subnormal=False))
 
 
-@pytest.fixture(scope="module")
-def windows(small_dataset: Dataset) -> Windows:
-    return make_windows(small_dataset, WindowConfig(lookback=5))
-
-
 def _arrays(pairs: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([forecast for forecast, _ in pairs]), np.array([actual for _, actual in pairs])
 
