@@ -312,17 +312,6 @@ def _row(run: Run, name: str) -> dict[str, Any]:
     return record.facts
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project with `PROJECT` in it, to be run inside this process with short ceilings."""
-    pytester.makepyfile(test_mine=PROJECT)
-    for name, value in SHORT_CEILINGS.items():
-        monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
-    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
-    return pytester
-
-
 # --------------------------------------------------------------------------------------------------- what a run holds
 
 
