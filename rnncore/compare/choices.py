@@ -76,7 +76,7 @@ class Recommendation:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no doubt of who is ahead, as far as rounds of one process tell."""
+        """Whether the interval leaves no doubt of who is ahead, as far as rounds of one process show."""
         return self.lead is None or (self.lead.low is not None and self.lead.low > 1)
 
 

@@ -80,7 +80,7 @@ _ONE_POINT = 2 / 3
 _SLOW_ERRORS = 5.0
 
 # Noise that is taken for granted, per practical size: rounded times seem to have none.
-_LEAST_NOISE = 0.1
+_MIN_NOISE = 0.1
 
 # Standard deviations from its neighbours' median at which a point is cut off before candidates are sought.
 _CUT = 3.0
@@ -90,7 +90,7 @@ _FEWEST_POINTS = 6
 # PELT's time grows with the square of the points where nothing changes.
 _BLOCK = 256
 
-# The report's words tell ratios to half a percent.
+# The report gives ratios to half a percent.
 _PRACTICAL_LIMITS = (0.005, 1.0)
 
 
@@ -114,8 +114,8 @@ class Commit:
     Attributes:
         id: Its hash; None outside git.
         dirty: Whether there were uncommitted changes.
-        time: When it was made, ISO 8601; None where the file does not tell.
-        branch: The branch; None where the file does not tell.
+        time: When it was made, ISO 8601; None where the file does not say.
+        branch: The branch; None where the file does not say.
         datetime: When it was first measured, ISO 8601 in UTC.
     """
 
@@ -147,7 +147,7 @@ class Series:
 
 @dataclass(frozen=True)
 class History:
-    """What the run files of a store tell.
+    """What the run files of a store hold.
 
     Attributes:
         store: The folder.
@@ -308,7 +308,7 @@ def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> lis
     hardly move; where neighbours are more alike than points three apart, it is widened to the noise that a level of such
     points has. The penalty is the squared Student quantile at 0.05 / (2n): it bounds the chance of a step in n points of
     independent noise by Bonferroni, grows with 2 log n as the BIC does, and allows for a noise that was estimated from
-    few points. Noise that wanders over many points and by more than *practical* is not told from steps.
+    few points. Noise that wanders over many points and by more than *practical* is taken for steps.
 
     Args:
         values_s: Positive times in order, seconds. Shape (n,).
@@ -342,7 +342,7 @@ def _stamps(store: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             try:
                 stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 (10,000 files: pathlib takes as long again)
             except OSError:
-                # Reading it will tell why.
+                # Reading it will show why.
                 yield (relative / name).as_posix(), (0, 0)
             else:
                 yield (relative / name).as_posix(), (stat.st_mtime_ns, stat.st_size)
@@ -440,7 +440,7 @@ def _machines(files: list[_File]) -> list[Machine]:
 
 
 def _read_cache(path: Path) -> dict[str, _File]:
-    """Return the files that the cache tells of: none where it is missing, damaged or of another version."""
+    """Return the files that the cache holds: none where it is missing, damaged or of another version."""
     try:
         with path.open("rb") as stream:
             # Unlike `read_table`, this loads no data sets, which takes as long as all the rest.
@@ -533,7 +533,7 @@ def _series(files: dict[str, _File]) -> Iterator[Series]:
     by_commit: dict[tuple[Machine, Any, Any], list[_File]] = {}
     ordered = sorted(files.items(), key=lambda item: (item[1].datetime, item[0]))
     for (path, file), on_machine in zip(ordered, _machines([file for _, file in ordered]), strict=True):
-        # Outside git, nothing tells that two files measured the same code.
+        # Outside git, nothing shows that two files measured the same code.
         key = (on_machine, file.commit, file.dirty) if file.commit else (on_machine, path, None)
         by_commit.setdefault(key, []).append(file)
     points: dict[Machine, dict[str, tuple[list[Commit], list[float], list[int]]]] = {}
@@ -595,7 +595,7 @@ def _not_called(values_s: NDArray[np.float64], level_start: int, practical: floa
 def _scaled(values_s: NDArray[np.float64], practical: float) -> tuple[NDArray[np.float64], float]:
     """Return the logarithms in units of their noise, and the penalty of a step in those units squared."""
     logs = np.log(values_s)
-    noise = max(_LEAST_NOISE * practical, _noise(logs))
+    noise = max(_MIN_NOISE * practical, _noise(logs))
     quantile = float(stdtrit(_WORTH * len(logs), 1 - _FALSE_STEP / (2 * len(logs))))
     return logs / noise, quantile**2
 
@@ -643,7 +643,7 @@ def _without_weak_edges(scaled: NDArray[np.float64], edges: list[int], penalty: 
         return _bounded_error(scaled[start:end], _ONE_POINT * penalty)
 
     def saved(first: int, count: int) -> float:
-        """Return by how much the total falls without so many edges."""
+        """Return by how much the total falls without *count* edges."""
         kept = sum(cost(edges[index], edges[index + 1]) for index in range(first - 1, first + count))
         return count * penalty + kept - cost(edges[first - 1], edges[first + count])
 

@@ -33,7 +33,7 @@ class Judgement:
         reason: Why, in one sentence without its full stop.
         base: Typical value of the base, in the unit of the measure; None where there is none.
         head: The same of the head.
-        ratio: Head over base: above 1 is slower, or worse; None where it cannot be told.
+        ratio: Head over base: above 1 is slower, or worse; None where it is unknown.
         low: Lower end of the ratio's interval; None where there are too few processes.
         high: Its upper end.
         p_value: Significance of the ratio after Holm's correction; None where nothing was tested.

@@ -32,13 +32,13 @@ class Described:
         features: Inputs of each row. Shape (N, F), float32.
         offset_mw: What model outputs of 0 mean for each row and for the one after the last, as the first hour that is
             forecast, and for those that follow. Shape (N + 1, L).
-        told: What other zones see of each row as soon as it is past: what the regressions forecast for the next hour above
+        shared: What other zones see of each row as soon as it is past: what the regressions forecast for the next hour above
             the load, and by how much they were off. Shape (N, 2), float32; None of features without regressions.
     """
 
     features: Float32Array
     offset_mw: FloatArray
-    told: Float32Array | None = None
+    shared: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ SCALINGS: dict[FeatureKind, type[Scaling]] = {"article": ArticleScaling, "linear
 # Features per hour of a zone by itself.
 NUM_FEATURES: dict[FeatureKind, int] = {"article": 5, "linear": 14}
 
-# What the other zones tell: two means, and whether there are any at that hour.
-NUM_TOLD = 3
+# Channels of what the other zones share: two means, and whether there are any at that hour.
+NUM_SHARED = 3
 
 
 def scaling_facts(scaling: Scaling) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class WindowConfig:
         test_fraction: Part of the hours that is tested.
         drop_gaps: Leave out windows whose hours, or the lagged hours before them, are not consecutive.
         zones: Zones that have a channel each, 1 in their own rows and 0 elsewhere; rows of any other zone have none. With
-            `linear` features, rows are then also told what the other zones' regressions say and missed at the same hour.
+            `linear` features, rows then also hold what the other zones' regressions forecast and missed at the same hour.
     """
 
     features: FeatureKind = "article"
@@ -224,7 +224,7 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
 
 
 def zone_features(series: Sequence[Series], described: Sequence[Described], config: WindowConfig) -> list[Float32Array]:
-    """Return the model's inputs of each zone: its own channels, what the others tell, and those that name it.
+    """Return the model's inputs of each zone: its own channels, what the others share, and those that name it.
 
     Args:
         series: The zones.
@@ -235,10 +235,11 @@ def zone_features(series: Sequence[Series], described: Sequence[Described], conf
         One array per zone. Shapes (N, F).
     """
     parts = [[one.features] for one in described]
-    told = [one.told for one in described if one.told is not None]
-    if config.zones and told:
-        for part, by_others in zip(parts, _told_by_others(series, told, SCALINGS[config.features].first_row), strict=True):
-            part.append(by_others)
+    shared = [one.shared for one in described if one.shared is not None]
+    if config.zones and shared:
+        by_others = _shared_by_others(series, shared, SCALINGS[config.features].first_row)
+        for part, others in zip(parts, by_others, strict=True):
+            part.append(others)
     for part, one in zip(parts, series, strict=True):
         named = np.zeros((len(one.time), len(config.zones)), dtype=np.float32)
         if one.name in config.zones:
@@ -247,25 +248,25 @@ def zone_features(series: Sequence[Series], described: Sequence[Described], conf
     return [np.hstack(part) for part in parts]
 
 
-def _told_by_others(series: Sequence[Series], told: Sequence[Float32Array], first_row: int) -> list[Float32Array]:
-    """Return, for each row, the mean of what the other zones tell at its hour, and whether any does. Shapes (N, 3).
+def _shared_by_others(series: Sequence[Series], shared: Sequence[Float32Array], first_row: int) -> list[Float32Array]:
+    """Return, for each row, the mean of what the other zones share at its hour, and whether any does. Shapes (N, 3).
 
-    Of an hour that a zone has twice, as in autumn, the first row is told: at the first rows of others the second is to come.
-    What a zone says before its regressions have all their lags is left out.
+    Of an hour that a zone has twice, as in autumn, the first row counts: at the first rows of others the second is to come.
+    What a zone has before its regressions have all their lags is left out.
     """
     every_hour = np.unique(np.concatenate([one.time for one in series]))
-    totals, zones = np.zeros((len(every_hour), told[0].shape[1])), np.zeros(len(every_hour))
+    totals, zones = np.zeros((len(every_hour), shared[0].shape[1])), np.zeros(len(every_hour))
     own: list[FloatArray] = []
     own_count: list[FloatArray] = []
-    for one, values in zip(series, told, strict=True):
+    for one, values in zip(series, shared, strict=True):
         hours, first, back = np.unique(one.time, return_index=True, return_inverse=True)
-        tells = (first >= first_row).astype(np.float64)
+        counts = (first >= first_row).astype(np.float64)
         place = np.searchsorted(every_hour, hours)
-        said = values[first] * tells[:, None]
+        said = values[first] * counts[:, None]
         totals[place] += said
-        zones[place] += tells
+        zones[place] += counts
         own.append(said[back])
-        own_count.append(tells[back])
+        own_count.append(counts[back])
     made = []
     for one, own_said, count in zip(series, own, own_count, strict=True):
         place = np.searchsorted(every_hour, one.time)

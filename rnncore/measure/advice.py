@@ -113,7 +113,7 @@ def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str
 def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) -> None:
     """Take out of a base of rnncore's what makes no other machine, so that pytest-benchmark's own comparison is of machines.
 
-    The file is left as it is. rnncore 0.1 had its facts in `machine_info`; they go to where they stand now.
+    The file is left as it is. rnncore 0.1 had its facts in `machine_info`; they go to where they are now.
 
     Args:
         machine_info: What pytest-benchmark knows of this machine.
@@ -280,7 +280,7 @@ def dropped_gates(arguments: list[str], fields: list[str]) -> str | None:
 
     Args:
         arguments: All arguments of the session.
-        fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is told.
+        fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is said.
     """
     *earlier, counted = _gates(arguments) or [[]]
     dropped = list(dict.fromkeys(gate for gates in earlier for gate in gates if gate not in counted))

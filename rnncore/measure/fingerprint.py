@@ -48,7 +48,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         threads: CPU threads that every runtime is given.
 
     Returns:
-        Facts by name; beside each that is None stands `<name>_why`, what keeps it from being read.
+        Facts by name; beside each that is None there is `<name>_why`, what keeps it from being read.
     """
     cpuinfo, unread = _cpuinfo()
     facts: dict[str, Fact] = {
@@ -77,7 +77,7 @@ def conditions() -> dict[str, Any]:
     """Return the facts of this minute, as JSON values: they disturb a measurement, but do not make it another one.
 
     Returns:
-        Facts by name; beside each that is None stands `<name>_why`. In a container, load, clock, temperature and pressure
+        Facts by name; beside each that is None there is `<name>_why`. In a container, load, clock, temperature and pressure
         are those of the whole host. The temperature is that of the hottest part that the board measures.
     """
     (load_1min, load_5min), no_load = _load()
@@ -103,7 +103,7 @@ def _with_reasons(facts: dict[str, Fact]) -> dict[str, Any]:
 
 
 def _text(path: Path) -> tuple[str | None, str | None]:
-    """Return what stands in a file, or why it cannot be read."""
+    """Return the text of a file, or why it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip(), None
     except OSError as error:

@@ -57,7 +57,7 @@ class Served:
 
 
 class ServingMemory:
-    """Tells what a process needs that only serves a model; each question is measured once.
+    """Returns what a process needs that only serves a model; each question is measured once.
 
     It starts one process per set of packages when it is first asked, which takes as long as their import, and asks it again.
     """
@@ -75,7 +75,7 @@ class ServingMemory:
             source: What the runtime opens: an ONNX file or a forecaster of ours.
 
         Returns:
-            Both in bytes, or None with the reason under `..._why` where the system tells no peak, the model is in no file
+            Both in bytes, or None with the reason under `..._why` where the system gives no peak, the model is in no file
             that a process could open, or the process failed.
         """
         if process_peak_rss_bytes() is None:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 SCALES = ("gate", "quick", "default", "full")
 
-# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
+# What the gate's processes measure on, unless data are named: little to make, and enough for every suite.
 GATE_ZONES, GATE_YEARS = 2, 1
-# Many short processes tell more than few long ones: noise between processes is what hides a change.
+# Many short processes say more than few long ones: noise between processes is what hides a change.
 # By option of pytest-benchmark: its own default, and what takes its place.
 GATE_OPTIONS = {
     "benchmark_max_time": ("1.0", "0.15"),
@@ -116,7 +116,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
         metavar="MS",
         type=_milliseconds,
         default=50.0,
-        help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in so many "
+        help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in this many "
         "milliseconds. Default: %(default)g.",
     )
     group.addoption(
@@ -124,7 +124,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
         nargs="?",
         const=_NEWEST,
         metavar="JOURNAL",
-        help="Go on with a session that was cut off: cases that its journal holds as finished are not run again, and stand "
+        help="Go on with a session that was cut off: cases that its journal holds as finished are not run again, and are "
         "in the new run file. Default: the newest journal of the storage.",
     )
     group.addoption(
@@ -141,7 +141,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
         type=_delay,
         action="append",
         default=[],
-        help="Make benchmarks whose name matches the pattern slower by so many percent, to test a gate, such as "
+        help="Make benchmarks whose name matches the pattern slower by this many percent, to test a gate, such as "
         "'5:*test_train_step*'. May be given more than once; the first that matches counts.",
     )
 
@@ -547,7 +547,7 @@ def _open_journal(config: pytest.Config, session: Session) -> None:
         if session.earlier:
             for entry in session.earlier.entries:
                 session.journal.finished(entry)
-            # All that it held stands in the new one.
+            # All that it held is in the new one.
             session.earlier.path.unlink()
     except OSError as error:
         session.why_no_journal = str(error)

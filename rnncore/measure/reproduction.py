@@ -43,7 +43,7 @@ def reproduce(
         device_name: `cpu`, `cuda` or `auto`.
         seed: Of both trainings.
         epochs: Fewer or more than the article's five; None for five.
-        max_steps: Stop each training after so many steps; None for all.
+        max_steps: Stop each training after this many steps; None for all.
         on_step: Called with the cell's name after each step.
 
     Returns:

@@ -24,7 +24,7 @@ PROBES = 7
 HOPELESS = 5.0
 
 # A probe is no shorter: at a rate that is a little too high the queue grows slowly.
-LEAST_S = 2.0
+MIN_S = 2.0
 
 # Shorter waits are spun away: a sleep ends late.
 SLEPT_S = 2e-3
@@ -51,17 +51,17 @@ def highest_rate(
     bound_s: float,
     seed: int,
     queries: int = calls_needed(PERCENTILE),
-    least_s: float = LEAST_S,
+    min_s: float = MIN_S,
 ) -> list[Probe]:
     """Find the highest rate that is served in time.
 
     Args:
-        answer: Answers so many queries at once; returns when all are answered.
+        answer: Answers a number of queries at once; returns when all are answered.
         max_batch: Most queries that are answered together, those that have arrived by then (dynamic batching); 1 for none.
         bound_s: Of the 99th percentile of latency.
         seed: Of the arrivals.
         queries: Fewest of each probe.
-        least_s: Least seconds in which the queries of a probe arrive.
+        min_s: Fewest seconds in which the queries of a probe arrive.
 
     Returns:
         All probes, by rate; none is in time where even a lone query takes longer than the bound.
@@ -71,7 +71,7 @@ def highest_rate(
     low, high = 0.1 / one_s, max_batch / all_s
 
     def probe(rate_per_s: float, number: int) -> Probe:
-        count = max(queries, round(rate_per_s * least_s))
+        count = max(queries, round(rate_per_s * min_s))
         return _probe(answer, rate_per_s, max_batch, bound_s, seed + number, count)
 
     probes = [probe(low, 0)]
@@ -92,7 +92,7 @@ def serve(
     """Answer queries as they arrive, in order, and return how long each took from its arrival.
 
     Args:
-        answer: Answers so many queries at once.
+        answer: Answers a number of queries at once.
         arrivals_s: Seconds from the start, ascending. Shape (N,).
         max_batch: Most queries that are answered together.
         give_up_s: A query that took longer ends it.

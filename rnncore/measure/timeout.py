@@ -126,7 +126,7 @@ class _Alarm:
     def _restore(self) -> None:
         # The timer first, lest it rings in the earlier handler.
         signal.setitimer(signal.ITIMER_REAL, 0)
-        # None stands for a handler that was not set from Python: it cannot be set from there either.
+        # None is a handler that was not set from Python: it cannot be set from there either.
         signal.signal(signal.SIGALRM, signal.SIG_DFL if self._handler_before is None else self._handler_before)
         if self._left_before_s:
             left_s = self._left_before_s - (time.monotonic() - self._began_s)

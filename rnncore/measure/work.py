@@ -86,7 +86,7 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
 
 
 def copy_work(values: int) -> Work:
-    """Return the work of copying so many values: each is read once and written once."""
+    """Return the work of copying *values* values: each is read once and written once."""
     return Work(flops=0, bytes=2 * values * VALUE_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""Checks of values from a file: what may stand there, and one line that says what does instead.
+"""Checks of values from a file: what is allowed, and one line that says what is there instead.
 
 A check yields the faults of a value. Small ones are joined to those of lists and objects.
 """
@@ -14,8 +14,8 @@ class Fault(NamedTuple):
 
     Attributes:
         where: Its key, with those it lies in: `training.curve[2].loss`.
-        value: What stands there; `MISSING` where nothing does.
-        allowed: What may stand there, in words.
+        value: What is there; `MISSING` where nothing is.
+        allowed: What may be there, in words.
     """
 
     where: str
@@ -42,7 +42,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_seconds(value: Any) -> bool:
-    """Say whether a value is a time that a clock can tell, in seconds."""
+    """Say whether a value is a time that a clock can measure, in seconds."""
     return is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
 
 

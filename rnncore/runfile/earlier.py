@@ -36,7 +36,7 @@ def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recipe(extra: Mapping[str, Any]) -> str | None:
-    """Return which model a row is of; None where nothing tells, as for the data path."""
+    """Return which model a row is of; None where nothing says so, as for the data path."""
     training = extra.get("training")
     if isinstance(training, Mapping) and training.get("preset"):
         return str(training["preset"])

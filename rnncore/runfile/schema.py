@@ -25,7 +25,7 @@ from rnncore.runfile.checks import (
 
 _RATE = {"device": TEXT, "per_s": or_none(POSITIVE)}
 
-# Of the machine and the session on it. They stand in the block `rnncore`; version 0.1 wrote them into `machine_info`.
+# Of the machine and the session on it. They are in the block `rnncore`; version 0.1 wrote them into `machine_info`.
 MACHINE: dict[str, Check] = {
     "fingerprint": object_with(
         {},
