@@ -92,7 +92,7 @@ def test_so_few_processes_that_no_ratio_is_significant_see_nothing() -> None:
 
 def test_a_benchmark_that_failed_in_one_process_is_left_out() -> None:
     runs = _runs()
-    wrong = replace(runs[3].records[1], extra={"validity": "wrong"})
+    wrong = replace(runs[3].records[1], facts={"validity": "wrong"})
     runs[3] = replace(runs[3], records=(runs[3].records[0], wrong))
     assert list(record_noise(runs, [7.0] * 40, Thresholds(), [8]).floors) == [QUIET]
 

@@ -114,7 +114,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rnn-server-p99-ms",
         metavar="MS",
-        type=_milliseconds,
+        type=partial(_above_zero, what="a bound; give a number of milliseconds"),
         default=50.0,
         help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in this many "
         "milliseconds. Default: %(default)g.",
@@ -130,7 +130,7 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rnn-case-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=partial(_above_zero, what="a time limit; give a number of seconds"),
         default=None,
         help="End a case that takes longer, record it as timed out, and go on. Default: no limit.",
     )
@@ -178,14 +178,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _milliseconds(text: str) -> float:
-    return _above_zero(text, "a bound; give a number of milliseconds")
-
-
-def _seconds(text: str) -> float:
-    return _above_zero(text, "a time limit; give a number of seconds")
-
-
 def _above_zero(text: str, what: str) -> float:
     try:
         value = float(text)
@@ -201,7 +193,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[_SESSION] = Session()
     if _is_gate(config):
-        _measure_briefly(config)
+        # Shorter rounds, before pytest-benchmark reads its options; what the user gave stays.
+        for name, (usual, brief) in GATE_OPTIONS.items():
+            if config.getoption(name, None) == usual:
+                setattr(config.option, name, brief)
     config.stash[_STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
     config.addinivalue_line(
@@ -213,13 +208,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _is_gate(config: pytest.Config) -> bool:
     return bool(config.getoption("rnn_scale") == "gate")
-
-
-def _measure_briefly(config: pytest.Config) -> None:
-    """Shorten the rounds of pytest-benchmark, before it reads its options; what the user gave stays."""
-    for name, (usual, brief) in GATE_OPTIONS.items():
-        if config.getoption(name, None) == usual:
-            setattr(config.option, name, brief)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -72,7 +72,11 @@ def highest_rate(
 
     def probe(rate_per_s: float, number: int) -> Probe:
         count = max(queries, round(rate_per_s * min_s))
-        return _probe(answer, rate_per_s, max_batch, bound_s, seed + number, count)
+        arrivals_s = np.cumsum(np.random.default_rng(seed + number).exponential(1 / rate_per_s, count))
+        latencies_s = serve(answer, arrivals_s, max_batch, HOPELESS * bound_s)
+        is_whole = len(latencies_s) == count
+        in_time = is_whole and float(np.quantile(latencies_s, PERCENTILE / 100, method="higher")) <= bound_s
+        return Probe(rate_per_s, latencies_s, in_time)
 
     probes = [probe(low, 0)]
     if probes[0].in_time:
@@ -116,15 +120,6 @@ def serve(
         if latencies_s[batch.start] > give_up_s:
             break
     return latencies_s[:served]
-
-
-def _probe(
-    answer: Callable[[int], object], rate_per_s: float, max_batch: int, bound_s: float, seed: int, queries: int
-) -> Probe:
-    arrivals_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, queries))
-    latencies_s = serve(answer, arrivals_s, max_batch, HOPELESS * bound_s)
-    in_time = len(latencies_s) == queries and float(np.quantile(latencies_s, PERCENTILE / 100, method="higher")) <= bound_s
-    return Probe(rate_per_s, latencies_s, in_time)
 
 
 def _shortest_s(answer: Callable[[int], object], count: int) -> float:
