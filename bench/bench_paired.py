@@ -1,4 +1,4 @@
-"""Evaluation latency of all runtimes in turn, each in a process of its own, with `--rnn-paired`."""
+"""Evaluation latency of all runtimes interleaved, each in a process of its own, with `--rnn-paired`."""
 
 from dataclasses import replace
 

@@ -92,7 +92,7 @@ def hourly_frames(dataset):
     """Return zones as tables of consecutive hours with the calendar of each, as the libraries demand; gaps are filled in.
 
     They end before the tested hours of the article's split. Hours beyond keep the scale: `y` is the load in units of its
-    standard deviation before them, above its mean, which the table's `attrs` tell.
+    standard deviation before them, above its mean, which are in the table's `attrs`.
     """
     for series, tested in zip(dataset.cleaned().series, _first_tested_hours(dataset), strict=True):
         time = np.arange(series.time[0], series.time[-1] + HOUR, HOUR)

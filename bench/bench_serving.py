@@ -34,7 +34,7 @@ def test_serve(
             rnn_case.batch_size,
             bound_s,
             SEED,
-            **({} if rnn_benchmark.enabled else {"queries": 20, "least_s": 0.0}),
+            **({} if rnn_benchmark.enabled else {"queries": 20, "min_s": 0.0}),
         )
         output = runtime.predict(answers.inputs)[answers.checked]
         kernel = runtime.evidence().kernel

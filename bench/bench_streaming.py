@@ -15,11 +15,11 @@ from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 from rnncore.runtimes.stream import open_stream, stream_test_hours
 
-# Calls of the whole window, which the saving is told against.
+# Calls of the whole window, which the saving is held against.
 WINDOW_CALLS = 5
 
 # A step takes microseconds.
-LEAST_ROUND_S = 1e-3
+MIN_ROUND_S = 1e-3
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def test_next_hour(
             group=f"streaming, {rnn_case.batch_size} series",
             work=forward_work(model.config, 1, rnn_case.batch_size),
             evidence=lambda trace: stream.evidence(hours[0], trace),
-            least_round_s=LEAST_ROUND_S,
+            min_round_s=MIN_ROUND_S,
         )
     by_windows, carried = smapes or (None, None)
     rnn_benchmark.record(

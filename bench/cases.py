@@ -76,7 +76,7 @@ ROW_S = {
 SHARED_S = 17.0
 
 # What a default run may take by that count; a suite that is added takes its seconds from another.
-MOST_DEFAULT_S = 304.0
+MAX_DEFAULT_S = 304.0
 
 
 def planned_s(cases: Sequence[Case]) -> float:
@@ -174,7 +174,7 @@ def _swept(cases: list[Case]) -> list[Case]:
 
 
 def paired_cases(scale: str) -> list[Case]:
-    """The same in turn, each runtime in a process of its own."""
+    """The same interleaved, each runtime in a process of its own."""
     return [
         replace(case, phase="paired")
         for case in inference_cases("default" if scale == "full" else scale)
@@ -252,7 +252,7 @@ def serving_cases(scale: str) -> list[Case]:
 
 
 def stream_cases(scale: str) -> list[Case]:
-    """One new hour for so many series, the state carried: our model, for accuracy too, and the article's for speed."""
+    """One new hour for each of B series, the state carried: our model, for accuracy too, and the article's for speed."""
     return [
         Case("stream", cell, **_axes_of(recipe, cell), batch_size=batch_size, runtime=runtime)
         for cell in CELLS

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: small series, CSV files, and the real PJM files where they are."""
 
 import os
+import sys
 
 # Before torch is loaded, here and in the processes that tests start: threads that wait for one another are up to a
 # hundred times slower beside other work. Tests of threads ask for theirs.
@@ -11,15 +12,18 @@ os.environ.pop("PYTEST_ADDOPTS", None)
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from rnncore import cli
 from rnncore.forecast.datasets import DATA_ENV, open_dataset
 from rnncore.forecast.pjm import is_complete
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+from tests.command import Command, Done
 
 # What the session was started with: the tests themselves run without it.
 DATA_AT_START = os.environ.get(DATA_ENV)
@@ -85,6 +89,44 @@ def small_dataset(make_series: Callable[..., Series]) -> Dataset:
         "small",
         (make_series("A", hours=400, seed=1), make_series("B", hours=330, seed=2, first="2017-12-20T05:00:00")),
     )
+
+
+@pytest.fixture(scope="session")
+def windows(small_dataset: Dataset) -> Windows:
+    """Return the article's windows of the two zones, of five hours."""
+    return make_windows(small_dataset, WindowConfig(lookback=5))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Return a project with four benchmarks of ours, to be run inside this process with short ceilings."""
+    from rnncore.measure import ceilings
+    from tests.test_plugin import PROJECT, SHORT_CEILINGS
+
+    pytester.makepyfile(test_mine=PROJECT)
+    for name, value in SHORT_CEILINGS.items():
+        monkeypatch.setattr(ceilings, name, value)
+    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
+    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
+    return pytester
+
+
+@pytest.fixture
+def rnncore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return the command, to be run inside this process."""
+
+    def run(*args: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rnncore", *map(str, args)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

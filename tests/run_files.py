@@ -451,3 +451,9 @@ def make_run(folder: Path, content: dict[str, Any] | None = None, name: str = "0
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(run_content() if content is None else content), encoding="utf-8")
     return path
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Return what lies in a run file."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -11,9 +11,8 @@ import torch
 
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
-from rnncore.forecast.series import Dataset
 from rnncore.forecast.trainer import TrainConfig, Trainer
-from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+from rnncore.forecast.windows import Windows
 from rnncore.measure.answers import (
     GRADIENT_TOLERANCE,
     SMAPE_TOLERANCE_PCT,
@@ -31,11 +30,6 @@ OUTPUTS_DIFFER = r"outputs differ from float64 by (\d\.\de[-+]\d+); rounding exp
 GRADIENTS_DIFFER = r"\w+ differ from float64 by (\d\.\de[-+]\d+|nan); rounding explains (\d\.\de[-+]\d+)"
 RIGHT = Parity(max_abs=0.0, tolerance=1e-5)
 SMAPE_DIFFERS = r"sMAPE differs by (\d\.\de[-+]\d+) % from torch in fp32; rounding explains (\de[-+]\d+)"
-
-
-@pytest.fixture(scope="module")
-def windows(small_dataset: Dataset) -> Windows:
-    return make_windows(small_dataset, WindowConfig(lookback=5))
 
 
 @dataclass

@@ -39,6 +39,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(busy, "usable_cpus", lambda: frozenset({0, 1, 3}))
     monkeypatch.setattr(busy, "default_threads", lambda: 3)
     monkeypatch.setattr(os, "getloadavg", lambda: (2.5, 1.0, 1.0), raising=False)
+    monkeypatch.setattr(busy, "LOOK_S", 0.0)
     busy.this_host.cache_clear()
     yield tmp_path
     busy.this_host.cache_clear()
@@ -80,7 +81,7 @@ def test_where_the_system_does_not_tell_the_load_decides(
 ) -> None:
     if text is not None:
         (proc / "stat").write_text(text)
-    found = look(0.0)
+    found = look()
     assert found == Host(3, 3, None, 2.5, None)
     assert found.is_busy
     assert not Host(3, 3, None, 0.4, None).is_busy
@@ -94,7 +95,7 @@ def test_where_the_system_does_not_tell_the_load_decides(
 def test_the_pressure_is_that_of_the_last_ten_seconds(proc: Path) -> None:
     (proc / "pressure").mkdir()
     (proc / "pressure/cpu").write_text("some avg10=12.50 avg60=3.00 avg300=1.00 total=7\nfull avg10=0.00\n")
-    assert look(0.0).pressure_pct == 12.5
+    assert look().pressure_pct == 12.5
 
 
 @pytest.mark.parametrize(

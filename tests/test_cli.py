@@ -8,8 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, read_safetensors, save_forecaster
 from rnncore.forecast.presets import Preset, preset
 from rnncore.runfile.read import read_run
+from tests.command import Command, Done
 from tests.run_files import inference, make_run, run_content
 
 HOURS = 4500
@@ -36,43 +37,6 @@ VERBS = (
     *("data", "train", "evaluate", "forecast", "export", "reproduce", "report", "profile", "recover"),
     *("compare", "gate", "noise", "selftest", "trend", "convert"),
 )
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def said(self) -> str:
-        """Standard error on one line: rich wraps it."""
-        return " ".join(self.err.split())
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def rnncore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command inside this process."""
-
-    def run(*args: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["rnncore", *map(str, args)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,17 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rnncore import cli
 from rnncore.compare.profile import OpChange, difference, explain, profile_of, signed_time
 from rnncore.errors import RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record
 from rnncore.runtimes.base import KINDS
+from tests.command import Command
 from tests.run_files import inference, make_run, run_content
 
 MS = 1e-3
@@ -144,26 +143,6 @@ def test_a_record_without_a_profile_is_named_with_the_way_to_one() -> None:
 # --------------------------------------------------------------------------------------------------------- the command
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def rnncore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `rnncore profile` inside this process: its code, standard output and standard error."""
-
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rnncore", "profile", *map(str, args)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     benchmarks = [
@@ -181,7 +160,7 @@ def head(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_printed_with_kernels_shares_and_operations(base: Path, rnncore: Command) -> None:
-    code, out, err = rnncore(base)
+    code, out, err = rnncore("profile", base)
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == "test_forecast[gru-torch-cpu-fp32-b32]: ATen loop"
@@ -200,7 +179,7 @@ def test_a_run_is_printed_with_kernels_shares_and_operations(base: Path, rnncore
 
 
 def test_top_limits_the_operations_and_k_the_benchmarks(base: Path, rnncore: Command) -> None:
-    _, out, _ = rnncore(base, "--top", 1, "-k", "GRU")
+    _, out, _ = rnncore("profile", base, "--top", 1, "-k", "GRU")
     assert "aten::addmm" in out
     assert "aten::copy_" not in out
     assert "lstm" not in out
@@ -209,13 +188,13 @@ def test_top_limits_the_operations_and_k_the_benchmarks(base: Path, rnncore: Com
 def test_a_note_and_cut_shapes_are_shown(tmp_path: Path, rnncore: Command) -> None:
     profile = _profile(LOOP, note="Operations ran at the same time.")
     profile["ops"][0]["shapes"] = "[1] [2, 3] [4 tensors] [5]"
-    _, out, _ = rnncore(make_run(tmp_path, run_content([_benchmark("gru", profile)])))
+    _, out, _ = rnncore("profile", make_run(tmp_path, run_content([_benchmark("gru", profile)])))
     assert "framework overhead 9.1 % (Operations ran at the same time.)" in out
     assert "[1] [2, 3] [4 tensors] …" in out
 
 
 def test_two_runs_name_the_operation_that_grew(base: Path, head: Path, rnncore: Command) -> None:
-    code, out, _ = rnncore(base, head)
+    code, out, _ = rnncore("profile", base, head)
     lines = out.splitlines()
     assert code == 0
     assert lines[0] == "test_forecast[gru-torch-cpu-fp32-b32]: ATen fused cell, before ATen loop"
@@ -227,7 +206,7 @@ def test_two_runs_name_the_operation_that_grew(base: Path, head: Path, rnncore: 
 
 
 def test_json_has_every_operation_of_a_run(base: Path, rnncore: Command) -> None:
-    facts = json.loads(rnncore(base, "--json", "--top", 1)[1])
+    facts = json.loads(rnncore("profile", base, "--json", "--top", 1)[1])
     assert facts["run"] == str(base)
     gru, lstm = facts["benchmarks"]
     assert gru == {
@@ -239,7 +218,7 @@ def test_json_has_every_operation_of_a_run(base: Path, rnncore: Command) -> None
 
 
 def test_json_has_every_change_between_two_runs(base: Path, head: Path, rnncore: Command) -> None:
-    facts = json.loads(rnncore(base, head, "--json")[1])
+    facts = json.loads(rnncore("profile", base, head, "--json")[1])
     assert (facts["base"], facts["head"]) == (str(base), str(head))
     (gru,) = facts["benchmarks"]
     assert (gru["base_kernel"], gru["head_kernel"]) == ("ATen loop", "ATen fused cell")
@@ -261,7 +240,7 @@ def test_a_run_without_profiles_is_refused_with_the_way_to_one(
 ) -> None:
     bare = make_run(tmp_path, name="0003_bare.json")
     for runs in ([bare], [base, bare], [bare, base]):
-        code, out, err = rnncore(*runs, *as_json)
+        code, out, err = rnncore("profile", *runs, *as_json)
         said = " ".join(err.split())
         assert (code, out) == (2, "")
         assert "0003_bare.json: holds no profiles. Make a run that has them with" in said
@@ -270,16 +249,16 @@ def test_a_run_without_profiles_is_refused_with_the_way_to_one(
 
 def test_runs_without_a_common_profile_and_unknown_names_are_refused(base: Path, tmp_path: Path, rnncore: Command) -> None:
     other = make_run(tmp_path, run_content([inference("gru", "torch", 1, MS, profile=_profile(LOOP))]), "0004_other.json")
-    code, out, err = rnncore(base, other)
+    code, out, err = rnncore("profile", base, other)
     assert (code, out) == (2, "")
     assert "have no profiled benchmark in common. Give two runs of the same suites and scale." in " ".join(err.split())
-    code, out, err = rnncore(base, "-k", "openvino")
+    code, out, err = rnncore("profile", base, "-k", "openvino")
     assert (code, out) == (2, "")
     assert "no profiled benchmark has 'openvino' in its name. There are: test_forecast[gru-torch" in " ".join(err.split())
 
 
 def test_fewer_operations_than_one_are_refused(base: Path, rnncore: Command) -> None:
-    code, out, err = rnncore(base, "--top", 0)
+    code, out, err = rnncore("profile", base, "--top", 0)
     assert (code, out) == (2, "")
     assert "--top" in err
 

@@ -30,7 +30,7 @@ from rnncore.runtimes.export import (
 from rnncore.runtimes.int8 import quantized
 
 # Not the defaults, so that a round trip shows every field.
-WINDOWS = WindowConfig(features="lagged", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
+WINDOWS = WindowConfig(features="linear", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
 LAYERS = 2
 
 for_both_cells = pytest.mark.parametrize("cell", CELLS)

@@ -157,7 +157,7 @@ def test_a_chosen_threshold_below_the_noise_is_refused_with_what_would_be_needed
     assert str(caught.value) == (
         "pyproject.toml [tool.rnncore.thresholds]: 8 processes a side cannot tell from noise, as 'rnncore noise' found on "
         "2026-11-24: 3 % of one, where the noise floor is 4.0 % and 16 are needed (4 min). Set higher thresholds, or "
-        "measure so many processes."
+        "measure as many processes."
     )
     with pytest.raises(ConfigError, match=r"1 % of one, where the noise floor is 2\.0 % and more than 32 are needed\."):
         above_noise(Thresholds((("*", {"time_pct": 1.0}),)), record, 64)

@@ -46,7 +46,7 @@ def _until(series: Series, end: np.datetime64) -> Series:
     return replace(series, time=series.time[:rows], load_mw=series.load_mw[:rows])
 
 
-@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="lagged"), replace(CONFIG, features="article")])
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
 @pytest.mark.parametrize("zone_index", [0, 1])
 def test_the_hours_after_a_cut_series_are_forecast_as_its_tested_window_is(
     config: WindowConfig, zone_index: int, dataset: Dataset

@@ -12,10 +12,10 @@ import pytest
 # Imported here, so that a session that pytester runs inside this process does not load it a second time.
 import scipy.stats  # noqa: F401
 
-from rnncore.measure import ceilings, harness
+from rnncore.measure import harness
 from rnncore.runfile.journal import newest_journal, recover
 from rnncore.runfile.read import read_run
-from tests.test_plugin import FOREIGN, PROJECT, QUICK, SHORT_CEILINGS
+from tests.test_plugin import FOREIGN, PROJECT, QUICK
 
 pytest_plugins = ["pytester"]
 
@@ -26,17 +26,6 @@ PRIVATE |= {"_benchmarksession", "compared_mapping", "save_json", "get_machine_i
 OURS = ("--rnn-device=cpu", *QUICK)
 PLAIN = "def test_plain():\n    pass\n"
 STORE = "--benchmark-storage"
-
-
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project with four benchmarks of ours, to be run inside this process with short ceilings."""
-    pytester.makepyfile(test_mine=PROJECT)
-    for name, value in SHORT_CEILINGS.items():
-        monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
-    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
-    return pytester
 
 
 # ----------------------------------------------------------------------------------------------------- private parts

@@ -19,7 +19,7 @@ from rnncore import cli
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.journal import Journal, Recovered, find_journals, newest_journal, recover
 from rnncore.runfile.read import read_run
-from tests.run_files import inference, run_content, training
+from tests.run_files import content_of, inference, run_content, training
 
 REPOSITORY = Path(__file__).parents[1]
 HUNG = "bench/bench_training.py::test_train_step[gru-hung]"
@@ -104,11 +104,6 @@ def _measure(journal: Journal, *entries: dict[str, Any]) -> None:
     for entry in entries:
         journal.began(entry["fullname"])
         journal.finished(entry)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 @contextmanager
@@ -198,7 +193,7 @@ def test_a_killed_process_loses_nothing_finished_and_what_it_died_of_is_named(fo
     run = read_run(recovered.path)
     assert [record.facts["batch_size"] for record in run.records] == [1, 8]
     assert run.records[0].rounds_s == tuple(inference("gru", "torch", 1, 0.01)["stats"]["data"])
-    assert _content(recovered.path)["rnncore"]["failed"] == [
+    assert content_of(recovered.path)["rnncore"]["failed"] == [
         {
             "fullname": HUNG,
             "outcome": "died",
@@ -220,10 +215,11 @@ def test_a_recovered_run_file_holds_the_session_as_an_ordinary_one_does(open_jou
     journal = open_journal()
     _measure(journal, training("gru", 2.2))
     written = recover(journal.path).path
-    facts = header()
-    del facts["machine_id"]  # the folder that it lies in
-    assert _content(written) == {
-        **facts,
+    # It only says which folder the run file goes to.
+    expected = header()
+    del expected["machine_id"]
+    assert content_of(written) == {
+        **expected,
         "benchmarks": [training("gru", 2.2)],
         "rnncore": {**header()["rnncore"], "failed": []},
     }
@@ -241,7 +237,7 @@ def test_facts_skips_and_failures_go_into_the_session(open_journal: OpenJournal)
     overhead = {"wall_s": 3.0, "timed_s": 2.0, "overhead_s": 1.0, "parts_s": {}}
     journal.facts(ceilings={"cpu": 2.0}, overhead=overhead)
     recovered = recover(journal.path)
-    run, content = read_run(recovered.path), _content(recovered.path)
+    run, content = read_run(recovered.path), content_of(recovered.path)
     session = content["rnncore"]
     assert run.data == {"name": "synthetic", "digest": "0"}
     assert content["machine_info"] == header()["machine_info"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnncore.forecast import linear
-from rnncore.forecast.features import ArticleScaling, LaggedScaling, LinearScaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.features import ArticleScaling, LinearScaling, scaling_facts, scaling_from_facts
 from rnncore.forecast.linear import FIRST_ROW, daily_change_mw, fit_hourly_regressions, leads_mw
 from rnncore.forecast.series import Series
 
@@ -99,12 +99,12 @@ def test_the_daily_change_is_yesterdays() -> None:
             assert found[row, lead] == pytest.approx(load_mw[row - 1] + load_mw[row + lead - 24] - load_mw[row - 25])
 
 
-@pytest.mark.parametrize("kind", ["article", "lagged", "linear"])
+@pytest.mark.parametrize("kind", ["article", "linear"])
 def test_scalings_survive_being_written_as_json(kind: str, make_series: Callable[..., Series]) -> None:
     import json
 
     series = make_series("A", hours=700)
-    made = {"article": ArticleScaling, "lagged": LaggedScaling, "linear": LinearScaling}[kind].fit(series, slice(0, 600), 2)
+    made = {"article": ArticleScaling, "linear": LinearScaling}[kind].fit(series, slice(0, 600), 2)
     again = scaling_from_facts(kind, json.loads(json.dumps(scaling_facts(made))))  # type: ignore[arg-type]
     one, other = made.describe(series), again.describe(series)
     np.testing.assert_array_equal(one.features, other.features)

@@ -392,7 +392,7 @@ def test_pressure_is_that_of_some_process_in_ten_seconds(planted: PlantedMachine
     assert conditions()["cpu_pressure_pct_why"].endswith("proc/pressure/cpu does not tell")
 
 
-@pytest.mark.parametrize("module", ["machine", "gpu", "energy"])
+@pytest.mark.parametrize("module", ["fingerprint", "gpu", "energy"])
 def test_machines_are_looked_at_without_torch(module: str) -> None:
     code = f"import sys, rnncore.measure.{module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)

@@ -25,7 +25,7 @@ from tests import reference
 
 CELLS = ("gru", "lstm")
 SMALL = ForecasterConfig(hidden_size=8, num_layers=2, input_size=3, dropout=0.2)
-WINDOWS = WindowConfig(lookback=7, features="lagged", scale_on="train", test_fraction=0.2)
+WINDOWS = WindowConfig(lookback=7, features="linear", scale_on="train", test_fraction=0.2)
 ENTRIES_PER_PARAMETER = 6
 
 

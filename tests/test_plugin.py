@@ -22,7 +22,7 @@ from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.journal import newest_journal, recover
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
-from tests.run_files import FACTS
+from tests.run_files import FACTS, content_of
 
 pytest_plugins = ["pytester"]
 
@@ -297,11 +297,6 @@ def _pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _run_file(folder: Path) -> Path:
     (path,) = folder.glob(".benchmarks/*/0*.json")
     return path
@@ -317,17 +312,6 @@ def _row(run: Run, name: str) -> dict[str, Any]:
     return record.facts
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project with `PROJECT` in it, to be run inside this process with short ceilings."""
-    pytester.makepyfile(test_mine=PROJECT)
-    for name, value in SHORT_CEILINGS.items():
-        monkeypatch.setattr(ceilings, name, value)
-    monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
-    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
-    return pytester
-
-
 # --------------------------------------------------------------------------------------------------- what a run holds
 
 
@@ -340,7 +324,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = _pytest(folder, "--benchmark-autosave", "-rs")
     assert done.returncode == 0, done.stdout + done.stderr
     path = _run_file(folder)
-    return {"content": _content(path), "output": done.stdout, "run": read_run(path), "folder": folder}
+    return {"content": content_of(path), "output": done.stdout, "run": read_run(path), "folder": folder}
 
 
 def _ours(saved: dict[str, Any], name: str = "") -> list[dict[str, Any]]:
@@ -867,7 +851,7 @@ def run_again(project: pytest.Pytester) -> Callable[..., dict[str, Any]]:
 
     def run(*args: str) -> dict[str, Any]:
         result = project.runpytest_subprocess(*QUICK, "--benchmark-autosave", *args)
-        return {"result": result, **_content(_run_file(project.path))}
+        return {"result": result, **content_of(_run_file(project.path))}
 
     return run
 
@@ -933,7 +917,7 @@ def test_benchmarks_of_one_name_do_not_mix_their_figures(project: pytest.Pyteste
     args = (*QUICK, "--benchmark-autosave", "--keep-duplicates", "test_mine.py", "test_mine.py")
     result = project.runpytest_inprocess(*args)
     result.assert_outcomes(passed=4)
-    entries = _entries(_content(_run_file(project.path)))
+    entries = _entries(content_of(_run_file(project.path)))
     for entry in entries.values():
         assert entry["extra_info"]["attempt"] == 2
         assert entry["stats"]["min"] < 0.005
@@ -944,7 +928,7 @@ def test_a_users_own_benchmarks_of_one_name_are_left_as_they_are(project: pytest
     project.makepyfile(test_other=FOREIGN)
     args = (*QUICK, "--rnn-device=cpu", "--benchmark-autosave", "--keep-duplicates", "test_mine.py", "test_other.py")
     project.runpytest_inprocess(*args, "test_other.py").assert_outcomes(passed=6)
-    names = [entry["name"] for entry in _content(_run_file(project.path))["benchmarks"]]
+    names = [entry["name"] for entry in content_of(_run_file(project.path))["benchmarks"]]
     assert names.count("test_sort") == 2
 
 
@@ -1009,7 +993,7 @@ def test_a_session_without_our_benchmarks_saves_nothing_of_ours(pytester: pytest
     pytester.makepyfile(FOREIGN)
     result = pytester.runpytest_inprocess(*QUICK, "--benchmark-autosave")
     result.assert_outcomes(passed=1)
-    content = _content(_run_file(pytester.path))
+    content = content_of(_run_file(pytester.path))
     assert "rnncore" not in content
     assert not {"fingerprint", "conditions", "ceilings"} & content["machine_info"].keys()
     assert "Outside the timed rounds" not in result.stdout.str()

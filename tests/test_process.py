@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rnncore.drive import process as drive_process
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.errors import ConfigError, ProcessError
 
@@ -57,7 +58,10 @@ def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> 
         run_process(tree, Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
 
 
-def test_a_process_that_takes_too_long_is_ended_with_its_children(tree: Path, tmp_path: Path) -> None:
+def test_a_process_that_takes_too_long_is_ended_with_its_children(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive_process, "TIMEOUT_S", 8.0)
     pid = tmp_path / "pid"
     code = f"""
         import subprocess, sys, time
@@ -67,7 +71,7 @@ def test_a_process_that_takes_too_long_is_ended_with_its_children(tree: Path, tm
     """
     (tree / "bench" / "test_made.py").write_text(textwrap.dedent(code), encoding="utf-8")
     with pytest.raises(ProcessError, match="took longer than 8 s"):
-        run_process(tree, Suites(timeout_s=8), tmp_path / "a.json")
+        run_process(tree, Suites(), tmp_path / "a.json")
     assert _has_ended(int(pid.read_text()))
 
 

@@ -15,15 +15,10 @@ from bench.bench_peers import SteppedTraining
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.windows import WindowConfig, Windows, make_windows
+from rnncore.forecast.windows import Windows
 
 CPU = torch.device("cpu")
 BATCH = 16
-
-
-@pytest.fixture(scope="module")
-def windows(small_dataset: Dataset) -> Windows:
-    return make_windows(small_dataset, WindowConfig(lookback=5))
 
 
 def _loop(windows: Windows, cell: Cell) -> ReferenceLoop:

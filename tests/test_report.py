@@ -20,6 +20,7 @@ from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.table import markdown_table
 from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
 from rnncore.runfile.read import read_run
+from tests.report_text import broken_rows, require_golden
 from tests.run_files import (
     ARTICLE,
     GPU,
@@ -34,8 +35,6 @@ from tests.run_files import (
     run_content,
     training,
 )
-
-GOLDEN = Path(__file__).parent / "golden"
 
 TRUST = "## What the figures rest on"
 
@@ -94,13 +93,6 @@ REPRODUCTION_TABLE = """\
 """
 
 
-def _require_golden(name: str, text: str, tmp_path: Path) -> None:
-    made = tmp_path / name
-    made.write_text(text, encoding="utf-8")
-    expected = (GOLDEN / name).read_text(encoding="utf-8")
-    assert text == expected, f"if the change is meant, copy {made} over tests/golden/{name}"
-
-
 def _section(text: str, heading: str) -> str:
     """Return the lines from a heading to the next of its level or above."""
     lines = text.splitlines()
@@ -120,16 +112,6 @@ def _row(text: str, heading: str, name: str, table: int = 0) -> dict[str, str]:
     rows = lines[lines.index(head) + 2 :]
     row = next(line for line in rows if line.startswith(f"| {name}"))
     return dict(zip(*([cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, row)), strict=True))
-
-
-def _broken_rows(text: str) -> list[str]:
-    """Return the table rows that have another number of cells than the row above them."""
-    rows = [(line, len(re.findall(r"(?<!\\)\|", line))) for line in text.split("\n")]
-    return [
-        line
-        for (above, bars_above), (line, bars) in pairwise(rows)
-        if above.startswith("|") and line.startswith("|") and bars != bars_above
-    ]
 
 
 def _text_paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -154,7 +136,7 @@ def _with_text(content: Any, path: tuple[Any, ...], text: str) -> Any:
 
 
 def _faults(text: str) -> list[str]:
-    faults = [f"broken row: {row}" for row in _broken_rows(text)]
+    faults = [f"broken row: {row}" for row in broken_rows(text)]
     faults += ["raw <script"] if "<script" in text.lower() else []
     # A line that a newline inside a text has begun.
     faults += ["line broken by a text"] if re.search(r"(?m)^EVIL", text) else []
@@ -166,7 +148,7 @@ def _faults(text: str) -> list[str]:
 
 def test_the_report_of_a_run_is_the_golden_text(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path))
-    _require_golden("report.md", render([run], figures([run])), tmp_path)
+    require_golden("report.md", render([run], figures([run])), tmp_path)
 
 
 def test_equal_runs_give_equal_bytes_and_an_equal_picture(tmp_path: Path) -> None:
@@ -346,7 +328,7 @@ def test_a_run_of_one_phase_alone_is_reported(phase: str, tmp_path: Path) -> Non
         .with_name("report.md")
         .read_text(encoding="utf-8")
     )
-    assert _broken_rows(text) == []
+    assert broken_rows(text) == []
     assert (tmp_path / "out" / "throughput.png").exists() == (phase == "infer")
     assert ("throughput.png" in text) == (phase == "infer")
 
@@ -388,7 +370,7 @@ def test_a_users_benchmark_that_leaves_axes_or_facts_out_is_reported_or_refused_
     except RunFileError as error:
         assert "test_mine" in str(error)  # noqa: PT017 (either outcome is right)
     else:
-        assert _broken_rows(text) == []
+        assert broken_rows(text) == []
 
 
 # ----------------------------------------------------------------------------------------------- what figures rest on
@@ -722,7 +704,7 @@ def test_a_chart_is_drawn_of_a_single_point(tmp_path: Path) -> None:
 
 
 def test_the_reproduction_page_is_the_golden_text(tmp_path: Path) -> None:
-    _require_golden("reproduction.md", render_reproduction(RECORD), tmp_path)
+    require_golden("reproduction.md", render_reproduction(RECORD), tmp_path)
 
 
 def test_the_articles_figures_stand_beside_ours() -> None:

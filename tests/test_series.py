@@ -366,7 +366,7 @@ def test_a_folder_is_a_data_set_of_its_csv_files_in_order_of_file_name(
 def test_two_files_with_one_zone_name_are_refused(write_csv: Callable[..., Path], tmp_path: Path) -> None:
     write_csv(_day(), "a.csv")
     write_csv(_day(), "b.csv")
-    with pytest.raises(DataError, match=r"value column 'AEP' stands in more than one file.*its own column name") as caught:
+    with pytest.raises(DataError, match=r"value column 'AEP' is in more than one file.*its own column name") as caught:
         open_dataset(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
 

@@ -69,7 +69,7 @@ def test_the_highest_rate_of_a_queue_of_equal_services_is_that_of_theory(clock: 
     service_s = 0.01
     answer, _ = _server(clock, service_s)
     bound_s = 5 * service_s
-    probes = highest_rate(answer, 1, bound_s, seed=0, queries=20_000, least_s=0)
+    probes = highest_rate(answer, 1, bound_s, seed=0, queries=20_000, min_s=0)
     best = max(probe.rate_per_s for probe in probes if probe.in_time)
     # Crommelin's formula for the wait in a queue M/D/1 gives 99 of 100 within five services up to a load of 0.63.
     assert best * service_s == pytest.approx(_load_of_theory(bound_s / service_s), rel=0.05)
@@ -94,7 +94,7 @@ def _load_of_theory(bound_in_services: float) -> float:
 def test_batches_serve_more_where_they_cost_little(clock: Clock) -> None:
     answer, _ = _server(clock, 0.01, 0.0001)
     alone, together = (
-        max(probe.rate_per_s for probe in highest_rate(answer, batch, 0.05, 0, queries=2000, least_s=0) if probe.in_time)
+        max(probe.rate_per_s for probe in highest_rate(answer, batch, 0.05, 0, queries=2000, min_s=0) if probe.in_time)
         for batch in (1, 32)
     )
     assert together > 5 * alone
@@ -102,13 +102,13 @@ def test_batches_serve_more_where_they_cost_little(clock: Clock) -> None:
 
 def test_where_a_lone_query_takes_too_long_nothing_is_in_time(clock: Clock) -> None:
     answer, _ = _server(clock, 0.1)
-    (probe,) = highest_rate(answer, 1, 0.05, seed=0, queries=100, least_s=0)
+    (probe,) = highest_rate(answer, 1, 0.05, seed=0, queries=100, min_s=0)
     assert not probe.in_time
 
 
 def test_a_probe_lasts_long_enough_for_a_queue_to_grow(clock: Clock) -> None:
     answer, _ = _server(clock, 0.001)
-    probes = highest_rate(answer, 1, 0.05, seed=0, queries=10, least_s=3.0)
+    probes = highest_rate(answer, 1, 0.05, seed=0, queries=10, min_s=3.0)
     for probe in probes:
         if probe.in_time:
             assert len(probe.latencies_s) == max(10, round(3 * probe.rate_per_s))

@@ -14,9 +14,8 @@ from rnncore.errors import RunFileError
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
+from tests.report_text import require_golden
 from tests.run_files import benchmark, inference, make_run, run_content
-
-GOLDEN = Path(__file__).parent / "golden"
 
 # Source: https://bencher.dev/docs/reference/bencher-metric-format, "Bencher Metric Format (BMF) JSON Schema", and beside it
 # the greatest lengths of names; closed here against members that Bencher does not know.
@@ -67,18 +66,11 @@ def _run(folder: Path, *entries: dict[str, Any]) -> Run:
     return read_run(make_run(folder, run_content(list(entries)) if entries else None))
 
 
-def _require_golden(name: str, text: str, tmp_path: Path) -> None:
-    made = tmp_path / name
-    made.write_text(text, encoding="utf-8")
-    expected = (GOLDEN / name).read_text(encoding="utf-8")
-    assert text == expected, f"if the change is meant, copy {made} over tests/golden/{name}"
-
-
 def test_the_files_for_trackers_are_the_golden_ones(tmp_path: Path) -> None:
     run = _run(tmp_path)
-    _require_golden("bencher.json", tracker_text(bencher_json(run)), tmp_path)
-    _require_golden("smaller_is_better.json", tracker_text(github_action_benchmark_json(run, False)), tmp_path)
-    _require_golden("bigger_is_better.json", tracker_text(github_action_benchmark_json(run, True)), tmp_path)
+    require_golden("bencher.json", tracker_text(bencher_json(run)), tmp_path)
+    require_golden("smaller_is_better.json", tracker_text(github_action_benchmark_json(run, False)), tmp_path)
+    require_golden("bigger_is_better.json", tracker_text(github_action_benchmark_json(run, True)), tmp_path)
 
 
 def test_what_bencher_reads_fits_its_schema(tmp_path: Path) -> None:

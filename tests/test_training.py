@@ -856,9 +856,9 @@ def test_a_step_on_several_targets_is_that_of_states_run_on_by_hand(
 
 def test_a_training_on_several_leads_learns_each(make_series: Callable[..., Series]) -> None:
     windows = make_windows(
-        Dataset("one", (make_series("A", hours=900),)), WindowConfig(features="lagged", lookback=LOOKBACK, horizon=3)
+        Dataset("one", (make_series("A", hours=900),)), WindowConfig(features="linear", lookback=LOOKBACK, horizon=3)
     )
-    forecaster = ForecasterConfig(input_size=12, hidden_size=8, num_layers=1, dropout=0.0, horizon=3)
+    forecaster = ForecasterConfig(input_size=14, hidden_size=8, num_layers=1, dropout=0.0, horizon=3)
     trainer = _trainer(windows, replace(CONFIG, batch_size=16, targets_per_window=2), forecaster)
     start = trainer.epoch_order(0)[:16]
     assert trainer.resident.targets(start).shape == (16, 6)

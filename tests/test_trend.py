@@ -580,9 +580,9 @@ def test_steps_and_benchmarks_can_be_chosen(tmp_path: Path) -> None:
         rows = [inference(cell, "torch", 32, 1.0 + (number >= start)) for cell, start in (("gru", 10), ("lstm", 20))]
         _save(tmp_path, number, 0, run_content(rows))
     history = read_history(tmp_path)
-    (line, table), *_ = _tables(history, top=1)
-    assert line == "30 run files, 2 histories: 2 steps, the newest 1 shown"
-    assert [row[0] for row in table[1:]] == ["test_forecast[lstm-torch-cpu-fp32-b32]"]
+    (line, table), *_ = _tables(history)
+    assert line == "30 run files, 2 histories: 2 steps"
+    assert [row[0] for row in table[1:]] == [f"test_forecast[{cell}-torch-cpu-fp32-b32]" for cell in ("lstm", "gru")]
     (line, _), (_, table) = _tables(history, text="GRU")
     assert line == "30 run files, 1 history: 1 step"
     assert [row[0] for row in table[1:]] == ["test_forecast[gru-torch-cpu-fp32-b32]"]

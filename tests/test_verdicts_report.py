@@ -5,7 +5,6 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from rnncore.report.verdict.junit import verdict_junit
 from rnncore.report.verdict.markdown import verdict_markdown
 from rnncore.report.verdict.text import verdict_tables
 from rnncore.report.verdict.words import ratio_text, whole_verdict
+from tests.report_text import broken_rows, require_golden
 
-GOLDEN = Path(__file__).parent / "golden"
 MIB = 2**20
 
 # What a text could break: a table row, the page, a code span, a workflow command, a document.
@@ -143,13 +142,6 @@ def _screen(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _require_golden(name: str, text: str, tmp_path: Path) -> None:
-    made = tmp_path / name
-    made.write_text(text, encoding="utf-8")
-    expected = (GOLDEN / name).read_text(encoding="utf-8")
-    assert text == expected, f"if the change is meant, copy {made} over tests/golden/{name}"
-
-
 def _parsed(xml: str) -> ElementTree.Element:
     return ElementTree.fromstring(xml.encode("utf-8"))  # noqa: S314 (our own)
 
@@ -168,11 +160,11 @@ def _evil_comparison(text: str) -> Comparison:
 
 @pytest.mark.parametrize(("name", "comparison"), [("verdicts", COMPARISON), ("verdicts-elsewhere", ELSEWHERE)])
 def test_a_comparison_reads_as_the_golden_files(name: str, comparison: Comparison, tmp_path: Path) -> None:
-    _require_golden(f"{name}.txt", _screen(comparison), tmp_path)
-    _require_golden(f"{name}.md", verdict_markdown(comparison), tmp_path)
-    _require_golden(f"{name}.xml", verdict_junit(comparison), tmp_path)
-    _require_golden(f"{name}.json", json.dumps(verdict_json(comparison), indent=2) + "\n", tmp_path)
-    _require_golden(f"{name}.annotations.txt", "\n".join(github_annotations(comparison)) + "\n", tmp_path)
+    require_golden(f"{name}.txt", _screen(comparison), tmp_path)
+    require_golden(f"{name}.md", verdict_markdown(comparison), tmp_path)
+    require_golden(f"{name}.xml", verdict_junit(comparison), tmp_path)
+    require_golden(f"{name}.json", json.dumps(verdict_json(comparison), indent=2) + "\n", tmp_path)
+    require_golden(f"{name}.annotations.txt", "\n".join(github_annotations(comparison)) + "\n", tmp_path)
 
 
 def test_nothing_compared_is_said_everywhere() -> None:
@@ -333,19 +325,9 @@ def test_json_holds_no_number_that_json_has_not() -> None:
 # ------------------------------------------------------------------------------------------------------------ Markdown
 
 
-def _broken_rows(text: str) -> list[str]:
-    """Return the rows that GitHub would cut into another number of cells than the row above; a backslash escapes."""
-    rows = [(line, len(re.findall(r"\|", re.sub(r"\\.", "", line)))) for line in text.split("\n")]
-    return [
-        line
-        for (above, bars_above), (line, bars) in pairwise(rows)
-        if above.startswith("|") and line.startswith("|") and bars != bars_above
-    ]
-
-
 def test_no_text_breaks_the_page_or_becomes_markup() -> None:
     text = verdict_markdown(_evil_comparison(EVIL))
-    assert _broken_rows(text) == []
+    assert broken_rows(text) == []
     assert "<script" not in text
     assert not re.search(r"(?m)^EVIL", text)
     html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
@@ -373,7 +355,7 @@ def test_no_text_breaks_the_page_or_becomes_markup() -> None:
 def test_any_text_stays_in_its_cell_and_reads_as_itself(text: str) -> None:
     judgement = _judged("bench/b.py::test_it", "slower", 1.0, 2.0, 2.0, reason=f"x{text}x")
     page = verdict_markdown(replace(EMPTY, judgements=(judgement,)))
-    assert _broken_rows(page) == []
+    assert broken_rows(page) == []
     html = MarkdownIt("gfm-like", {"linkify": False}).render(page)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
     assert len(cells) == 8

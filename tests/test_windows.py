@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from rnncore.errors import ConfigError, DataError
-from rnncore.forecast.linear import WEEK_H
+from rnncore.forecast.linear import FIRST_ROW, WEEK_H, fit_hourly_regressions
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.windows import ARTICLE_LOOKBACK, WindowConfig, Windows, ZoneWindows, make_windows
 
 ARTICLE = WindowConfig(lookback=5)
-LAGGED = WindowConfig(features="lagged", lookback=6, scale_on="train")
-LINEAR = WindowConfig(features="linear", lookback=6, scale_on="train", zones=("A", "B"))
+LINEAR_ALONE = WindowConfig(features="linear", lookback=6, scale_on="train")
+LINEAR = replace(LINEAR_ALONE, zones=("A", "B"))
 A_DAY = replace(LINEAR, horizon=24)
-HONEST = [replace(ARTICLE, scale_on="train"), LAGGED, replace(LAGGED, horizon=7), LINEAR, A_DAY]
-CONFIGS = [ARTICLE, replace(ARTICLE, scale_on="train"), LAGGED, replace(LAGGED, scale_on="all")]
+HONEST = [replace(ARTICLE, scale_on="train"), LINEAR_ALONE, replace(LINEAR_ALONE, horizon=7), LINEAR, A_DAY]
+CONFIGS = [ARTICLE, replace(ARTICLE, scale_on="train"), LINEAR_ALONE, replace(LINEAR_ALONE, scale_on="all")]
 
 
 @dataclass
@@ -44,8 +44,13 @@ def _naive_zone(series: Series, config: WindowConfig) -> NaiveZone:
     rows = len(series.time)
     first_tested = rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK))
     fit_rows = rows if config.scale_on == "all" else first_tested
-    naive = {"article": _naive_article, "lagged": _naive_lagged}[config.features]
-    return naive([float(load) for load in series.load_mw], list(series.time.astype(object)), fit_rows, first_tested)
+    load, time = [float(load) for load in series.load_mw], list(series.time.astype(object))
+    if config.features == "article":
+        return _naive_article(load, time, fit_rows, first_tested)
+    # The regressions have loops of their own, in the tests of `linear`.
+    regressions = fit_hourly_regressions(series, slice(0, fit_rows), config.horizon)
+    forecast_mw = regressions.forecast_mw(series.load_mw, series.time)[:, 0].tolist()
+    return _naive_linear(load, time, forecast_mw, fit_rows, first_tested)
 
 
 def _naive_article(load: list[float], time: list[datetime.datetime], fit_rows: int, first_tested: int) -> NaiveZone:
@@ -59,13 +64,14 @@ def _naive_article(load: list[float], time: list[datetime.datetime], fit_rows: i
     return NaiveZone(features, [line[0] for line in features], [low[0]] * len(load), span[0], 0, first_tested)
 
 
-def _naive_lagged(load: list[float], time: list[datetime.datetime], fit_rows: int, first_tested: int) -> NaiveZone:
+def _naive_linear(
+    load: list[float], time: list[datetime.datetime], forecast_mw: list[float], fit_rows: int, first_tested: int
+) -> NaiveZone:
     rows = len(load)
     change = [load[row] - load[row - 1] if row else 0.0 for row in range(rows)]
     level, spread = sum(load[:fit_rows]) / fit_rows, _standard_deviation(load[:fit_rows])
     change_spread = _standard_deviation(change[:fit_rows])
-    offset_mw = [load[max(row - 1, 0)] + change[max(row - 24, 0)] for row in range(rows)]
-    scale_mw = _standard_deviation([load[row] - offset_mw[row] for row in range(fit_rows)])
+    scale_mw = _standard_deviation([load[row] - forecast_mw[row] for row in range(FIRST_ROW, fit_rows)])
     features = []
     for row in range(rows):
         lagged = [max(row + 1 - lag, 0) for lag in (1, 24, 168)]
@@ -79,9 +85,10 @@ def _naive_lagged(load: list[float], time: list[datetime.datetime], fit_rows: in
             [(load[at] - level) / spread for at in lagged]
             + [change[at] / change_spread for at in lagged]
             + [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
+            + [(forecast_mw[row + 1] - load[row]) / change_spread, (load[row] - forecast_mw[row]) / scale_mw]
         )
-    target = [(load[row] - offset_mw[row]) / scale_mw for row in range(rows)]
-    return NaiveZone(features, target, offset_mw, scale_mw, 168, first_tested)
+    target = [(load[row] - forecast_mw[row]) / scale_mw for row in range(rows)]
+    return NaiveZone(features, target, forecast_mw[:-1], scale_mw, FIRST_ROW, first_tested)
 
 
 def _starts(windows: Windows, zone: ZoneWindows, part: str) -> np.ndarray:
@@ -102,14 +109,20 @@ def _without_rows(series: Series, rows: list[int]) -> Series:
     return replace(series, time=np.delete(series.time, rows), load_mw=np.delete(series.load_mw, rows))
 
 
+@pytest.fixture(scope="module")
+def longer_dataset(make_series: Callable[..., Series]) -> Dataset:
+    """Two zones, long enough for lags of two weeks."""
+    return Dataset("longer", (make_series("A", hours=900, seed=1), make_series("B", hours=800, seed=2)))
+
+
 # Against the loops
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_inputs_targets_and_megawatts_are_those_of_the_loops(config: WindowConfig, small_dataset: Dataset) -> None:
-    windows = make_windows(small_dataset, config)
+def test_inputs_targets_and_megawatts_are_those_of_the_loops(config: WindowConfig, longer_dataset: Dataset) -> None:
+    windows = make_windows(longer_dataset, config)
     lookback = config.lookback
-    for series, zone in zip(small_dataset.series, windows.zones, strict=True):
+    for series, zone in zip(longer_dataset.series, windows.zones, strict=True):
         naive = _naive_zone(series, config)
         assert zone.name == series.name
         assert zone.scale_mw == pytest.approx(naive.scale_mw, rel=1e-12)
@@ -136,8 +149,8 @@ def test_inputs_targets_and_megawatts_are_those_of_the_loops(config: WindowConfi
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_target_turned_into_megawatts_is_the_load(config: WindowConfig, small_dataset: Dataset) -> None:
-    windows = make_windows(small_dataset, config)
+def test_a_target_turned_into_megawatts_is_the_load(config: WindowConfig, longer_dataset: Dataset) -> None:
+    windows = make_windows(longer_dataset, config)
     for zone in windows.zones:
         start = windows.test_start[zone.test]
         rows = windows.target_rows(start)
@@ -162,13 +175,13 @@ def test_no_window_crosses_from_one_zone_into_the_next(small_dataset: Dataset) -
         assert windows.target_rows(starts).max() < zone.rows.stop
 
 
-def test_faults_and_names_of_the_data_are_remembered(make_series: Callable[..., Series]) -> None:
+def test_faults_and_digest_of_the_data_are_remembered(make_series: Callable[..., Series]) -> None:
     series = make_series("A", hours=300)
     doubled = replace(series, time=np.insert(series.time, 50, series.time[50]), load_mw=np.insert(series.load_mw, 50, 1.0))
     dataset = Dataset("mine", (_without_rows(doubled, [100, 101, 102]),))
     windows = make_windows(dataset, ARTICLE)
     assert (windows.zones[0].duplicates, windows.zones[0].missing_hours) == (1, 3)
-    assert (windows.dataset_name, windows.dataset_digest) == ("mine", dataset.digest)
+    assert windows.dataset_digest == dataset.digest
 
 
 def test_a_calendar_field_that_never_changes_becomes_zero(make_series: Callable[..., Series]) -> None:
@@ -178,12 +191,6 @@ def test_a_calendar_field_that_never_changes_becomes_zero(make_series: Callable[
 
 
 # What is known when
-
-
-@pytest.fixture(scope="module")
-def longer_dataset(make_series: Callable[..., Series]) -> Dataset:
-    """Two zones, long enough for lags of two weeks."""
-    return Dataset("longer", (make_series("A", hours=900, seed=1), make_series("B", hours=800, seed=2)))
 
 
 @pytest.mark.parametrize("zone_index", [0, 1])
@@ -261,9 +268,9 @@ def test_the_article_scales_on_tested_hours_too(small_dataset: Dataset) -> None:
     assert not np.array_equal(after.inputs(after.train_start), before.inputs(before.train_start))
 
 
-def test_a_zone_is_scaled_by_its_own_loads_alone(small_dataset: Dataset) -> None:
-    before = make_windows(small_dataset, LAGGED)
-    after = make_windows(_with_load(small_dataset, 0, 10, 5000.0), LAGGED)
+def test_a_zone_is_scaled_by_its_own_loads_alone(longer_dataset: Dataset) -> None:
+    before = make_windows(longer_dataset, LINEAR_ALONE)
+    after = make_windows(_with_load(longer_dataset, 0, 10, 5000.0), LINEAR_ALONE)
     rows = before.zones[1].rows
     np.testing.assert_array_equal(after.features[rows], before.features[rows])
     assert after.zones[1].scale_mw == before.zones[1].scale_mw
@@ -282,10 +289,10 @@ def test_the_article_tests_the_last_tenth_of_its_windows_of_90_hours(hours: int,
 
 
 @pytest.mark.parametrize("split", ["article", "date"])
-def test_tested_hours_are_the_same_at_any_lookback_and_with_any_features(split: str, small_dataset: Dataset) -> None:
+def test_tested_hours_are_the_same_at_any_lookback_and_with_any_features(split: str, longer_dataset: Dataset) -> None:
     tested = [
-        make_windows(small_dataset, WindowConfig(features=features, lookback=lookback, split=split))
-        for features, lookback in (("article", 1), ("article", 12), ("article", 90), ("lagged", 24))
+        make_windows(longer_dataset, WindowConfig(features=features, lookback=lookback, split=split))
+        for features, lookback in (("article", 1), ("article", 12), ("article", 90), ("linear", 24))
     ]
     rows = [windows.target_rows(windows.test_start).tolist() for windows in tested]
     assert rows[0]
@@ -316,7 +323,7 @@ def test_the_date_split_tests_all_hours_from_one_date_on_and_trains_on_none_of_t
 
 
 @pytest.mark.parametrize("scale_on", ["all", "train"])
-@pytest.mark.parametrize("features", ["article", "lagged"])
+@pytest.mark.parametrize("features", ["article", "linear"])
 def test_a_zone_that_begins_after_the_tested_date_is_named(
     features: str, scale_on: str, make_series: Callable[..., Series]
 ) -> None:
@@ -333,7 +340,7 @@ def _consecutive(time: np.ndarray, start: int, lookback: int) -> bool:
     return all(time[row + 1] - time[row] == HOUR for row in range(start, start + lookback))
 
 
-@pytest.mark.parametrize(("config", "history_h"), [(ARTICLE, 0), (LAGGED, WEEK_H)], ids=["article", "lagged"])
+@pytest.mark.parametrize(("config", "history_h"), [(ARTICLE, 0), (LINEAR_ALONE, FIRST_ROW)], ids=["article", "linear"])
 def test_windows_that_straddle_a_gap_vanish_and_only_these(
     config: WindowConfig, history_h: int, make_series: Callable[..., Series]
 ) -> None:
@@ -344,7 +351,7 @@ def test_windows_that_straddle_a_gap_vanish_and_only_these(
     for series, zone, whole in zip(dataset.series, kept.zones, every.zones, strict=True):
         for part in ("train", "test"):
             starts = _starts(every, whole, part).tolist()
-            # Lagged windows reach a week further back than their first hour.
+            # Regressions reach two weeks further back than the first hour of a window.
             expected = [
                 start for start in starts if _consecutive(series.time, start - history_h, config.lookback + history_h)
             ]
@@ -363,7 +370,7 @@ def test_without_drop_gaps_every_row_with_a_full_window_before_it_is_forecast(sm
 def test_a_repeated_hour_does_not_make_up_for_a_missing_one(small_dataset: Dataset) -> None:
     series = small_dataset.series[0]
     time = series.time.copy()
-    time[200] = time[199]  # the hour of row 200 is missing, that of row 199 stands twice
+    time[200] = time[199]  # the hour of row 200 is missing, that of row 199 is there twice
     series = replace(series, time=time)
     windows = make_windows(Dataset("one", (series,)), replace(ARTICLE, drop_gaps=True))
     starts = np.concatenate([windows.train_start, windows.test_start]).tolist()
@@ -381,8 +388,8 @@ def test_a_repeated_hour_does_not_make_up_for_a_missing_one(small_dataset: Datas
         WindowConfig(lookback=120),
         WindowConfig(lookback=12, test_fraction=0.3),
         WindowConfig(lookback=100, test_fraction=0.5),
-        WindowConfig(features="lagged", lookback=24),
-        WindowConfig(features="lagged", lookback=24, scale_on="train", test_fraction=0.25),
+        WindowConfig(features="linear", lookback=24),
+        WindowConfig(features="linear", lookback=24, scale_on="train", test_fraction=0.25),
         WindowConfig(lookback=5, test_fraction=0.02),
     ],
 )
@@ -446,7 +453,7 @@ def test_a_zone_whose_training_part_does_not_vary_is_named(make_series: Callable
     load_mw = np.full(400, 100.0)
     load_mw[-1] = 200
     dataset = Dataset("flat", (make_series("FLAT", load_mw=load_mw),))
-    for config in (replace(ARTICLE, scale_on="train"), LAGGED):
+    for config in (replace(ARTICLE, scale_on="train"), LINEAR_ALONE):
         with pytest.raises(
             DataError, match=r"FLAT: the load does not vary in the training part.* Give a longer series, or one"
         ):
@@ -456,7 +463,7 @@ def test_a_zone_whose_training_part_does_not_vary_is_named(make_series: Callable
 @pytest.mark.parametrize(
     ("setting", "value", "text"),
     [
-        ("features", "raw", "features is 'raw'; allowed: article, lagged, linear"),
+        ("features", "raw", "features is 'raw'; allowed: article, linear"),
         ("lookback", 0, "lookback is 0; give a number of hours of at least 1"),
         ("scale_on", "test", "scale_on is 'test'; allowed: all, train"),
         ("split", "random", "split is 'random'; allowed: article, date"),
@@ -510,7 +517,7 @@ def test_the_real_files_give_as_many_windows_as_the_article_has(pjm_windows: Win
 # Leads and zones
 
 
-@pytest.mark.parametrize("config", [replace(LAGGED, horizon=5), A_DAY, replace(ARTICLE, horizon=3)])
+@pytest.mark.parametrize("config", [replace(LINEAR_ALONE, horizon=5), A_DAY, replace(ARTICLE, horizon=3)])
 def test_targets_of_all_leads_turned_into_megawatts_are_the_loads_that_follow(
     config: WindowConfig, longer_dataset: Dataset
 ) -> None:
@@ -580,7 +587,7 @@ def test_a_row_is_told_the_mean_of_what_the_other_zones_know_at_its_hour(make_se
     for series, zone in zip(dataset.series, windows.zones, strict=True):
         for row, time in enumerate(series.time):
             if row >= 337:
-                # Of an hour that stands twice the first row counts; one before the lags are there does not.
+                # Of an hour that is there twice the first row counts; one before the lags are there does not.
                 known.setdefault((zone.name, time), own[zone.rows.start + row])
     checked = 0
     for series, zone in zip(dataset.series, windows.zones, strict=True):

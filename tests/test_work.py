@@ -107,4 +107,3 @@ def test_operations_that_wait_are_the_products_of_states_there_and_back(cell: Ce
 
 def test_a_copy_reads_and_writes_each_value_once_and_multiplies_nothing() -> None:
     assert copy_work(1000) == Work(flops=0, bytes=2 * 4 * 1000, dependent_steps=0, recurrent_flops=0)
-    assert copy_work(1000, value_bytes=8).bytes == 2 * 8 * 1000

@@ -2,8 +2,8 @@
 
     python bench/article/preprocessing.py [--data PATH] [--repeats N]
 
-runs both, each time in a fresh process, in turn, and prints seconds and peak memory. The article's way is written from its
-description: four row-wise applies for the calendar, scikit-learn's MinMaxScaler, and a Python loop that copies every
+runs both, each time in a fresh process, interleaved, and prints seconds and peak memory. The article's way is written from
+its description: four row-wise applies for the calendar, scikit-learn's MinMaxScaler, and a Python loop that copies every
 window into float64 arrays that hold all of them and grow file by file.
 """
 

@@ -66,7 +66,7 @@ def _train_and_score(library: str, cell: str, location: str, seconds: float, eve
 
 
 def _steps_for(step, seconds):
-    """Take steps for so long, the first one not counted; return how many in all."""
+    """Take steps for *seconds*, the first one not counted; return how many in all."""
     step()
     began_s, steps = time.perf_counter(), 1
     while time.perf_counter() - began_s < seconds:

@@ -230,12 +230,11 @@ def forecast(
         write_hours(path, rows)
         say(f"{path}: {len(rows)} hours")
     else:
-        cells = [[row["zone"], row["time"], *map(_megawatts, list(row.values())[2:])] for row in rows]
+        cells = []
+        for row in rows:
+            zone, time, *loads_mw = row.values()
+            cells.append([zone, time, *("–" if mw is None else f"{mw:,.1f}" for mw in loads_mw)])
         print_table([["zone", "time", "MW", "low", "high"], *cells])
-
-
-def _megawatts(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}"
 
 
 def export(

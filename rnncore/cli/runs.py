@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,9 +10,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rnncore.cli.options import STORE, JsonOption, require_output
 from rnncore.cli.screen import err, print_json, print_table, say
 from rnncore.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def report(

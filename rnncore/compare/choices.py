@@ -76,7 +76,7 @@ class Recommendation:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no doubt of who is ahead, as far as rounds of one process tell."""
+        """Whether the interval leaves no doubt of who is ahead, as far as rounds of one process show."""
         return self.lead is None or (self.lead.low is not None and self.lead.low > 1)
 
 
@@ -106,7 +106,10 @@ def recommend(run: Run, bounds: Bounds) -> Recommendation:
         raise ConfigError(f"{run.path}: nothing keeps the bounds. {_nearest_text(asked, bounds)}")
     best, *others = sorted(kept, key=lambda choice: (-choice.record.windows_per_s, choice.record.fullname))
     runner_up = others[0] if others else None
-    return Recommendation(best, runner_up, _lead(best.record, runner_up.record) if runner_up else None, len(kept), left_out)
+    lead = None
+    if runner_up:
+        lead = compare_rounds(_per_window_s(best.record), _per_window_s(runner_up.record), ERROR)
+    return Recommendation(best, runner_up, lead, len(kept), left_out)
 
 
 def _choices(run: Run) -> list[Choice]:
@@ -114,8 +117,8 @@ def _choices(run: Run) -> list[Choice]:
 
     Models of a sweep are left out: no recipe trains them.
     """
-    rows = [record for record in run.phase("infer") if record.validity == "valid" and not _is_swept(record)]
-    smapes = {_way(record): float(record.smape) for record in run.phase("accuracy") if record.validity == "valid"}
+    rows = [record for record in run.phase("infer") if record.is_valid and (not record.recipe or record.is_own_size)]
+    smapes = {_way(record): float(record.smape) for record in run.phase("accuracy") if record.is_valid}
     most_accurate = min(smapes.values(), default=0.0)
     found = []
     for record in rows:
@@ -128,10 +131,6 @@ def _choices(run: Run) -> list[Choice]:
 
 def _way(record: Record) -> tuple[Any, ...]:
     return record.axes(_ONE_WAY)
-
-
-def _is_swept(record: Record) -> bool:
-    return bool(record.recipe) and not record.is_own_size
 
 
 def _latency(record: Record) -> tuple[float, Statistic]:
@@ -154,10 +153,6 @@ def _breaks(choice: Choice, bounds: Bounds) -> str | None:
         if choice.smape_loss > bounds.max_smape_loss:
             return "sMAPE above the bound"
     return None
-
-
-def _lead(best: Record, other: Record) -> Ratio:
-    return compare_rounds(_per_window_s(best), _per_window_s(other), ERROR)
 
 
 def _per_window_s(record: Record) -> list[float]:

@@ -1,8 +1,8 @@
 """What a machine's noise hides: from processes of identical code, the smallest slowdown that a gate can see there.
 
 Gates are drawn from the recorded processes in runs of neighbours, so that a burst of other load keeps its length, and their
-processes dealt to the sides in turn as a real gate deals them. What such a gate would have needed to call a benchmark slower
-follows from its interval, since a slowdown shifts all times of a side alike.
+processes dealt to the sides alternately as a real gate deals them. What such a gate would have needed to call a benchmark
+slower follows from its interval, since a slowdown shifts all times of a side alike.
 
 Source:
     Politis, D. N. & Romano, J. P. (1992). A circular block-resampling procedure for stationary data. In LePage & Billard
@@ -56,7 +56,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Floor:
-    """What the noise of one benchmark hides from a gate of so many processes a side.
+    """What the noise of one benchmark hides from a gate of *processes* processes a side.
 
     Attributes:
         processes: Processes per side.
@@ -203,7 +203,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
     if refused:
         raise ConfigError(
             f"{thresholds.source}: {processes} processes a side cannot tell from noise, as 'rnncore noise' found on "
-            f"{record.datetime[:10]}: {'; '.join(_first_few(refused))}. Set higher thresholds, or measure so many processes."
+            f"{record.datetime[:10]}: {'; '.join(_first_few(refused))}. Set higher thresholds, or measure as many processes."
         )
     if not lifted:
         return thresholds
@@ -253,7 +253,7 @@ def _floor(values: npt.NDArray[np.float64], processes: int, change: float, membe
 def _drawn_gate(
     rng: np.random.Generator, values: npt.NDArray[np.float64], processes: int
 ) -> tuple[list[float], list[float]]:
-    """Draw runs of neighbouring processes, the last joined to the first, and deal them to two sides in turn."""
+    """Draw runs of neighbouring processes, the last joined to the first, and deal them to two sides alternately."""
     together = min(NEIGHBOURS, len(values))
     starts = rng.integers(len(values), size=math.ceil(2 * processes / together))
     drawn = [float(values[(start + step) % len(values)]) for start in starts for step in range(together)]

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from rnncore.errors import RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
-from rnncore.runfile.schema import machine_facts
+from rnncore.runfile.schema import commit_id, machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
 
@@ -75,8 +75,8 @@ class Commit:
     Attributes:
         id: Its hash; None outside git.
         dirty: Whether there were uncommitted changes.
-        time: When it was made, ISO 8601; None where the file does not tell.
-        branch: The branch; None where the file does not tell.
+        time: When it was made, ISO 8601; None where the file does not say.
+        branch: The branch; None where the file does not say.
         datetime: When it was first measured, ISO 8601 in UTC.
     """
 
@@ -108,7 +108,7 @@ class Series:
 
 @dataclass(frozen=True)
 class History:
-    """What the run files of a store tell.
+    """What the run files of a store hold.
 
     Attributes:
         store: The folder.
@@ -194,7 +194,7 @@ def _stamps(store: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             try:
                 stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 (10,000 files: pathlib takes as long again)
             except OSError:
-                # Reading it will tell why.
+                # Reading it will show why.
                 yield (relative / name).as_posix(), (0, 0)
             else:
                 yield (relative / name).as_posix(), (stat.st_mtime_ns, stat.st_size)
@@ -224,14 +224,12 @@ def _parse(text: bytes) -> Any:
 
 def _facts(content: Any, mtime_ns: int, size: int) -> _File:
     commit = content.get("commit_info") or {}
-    commit_id = commit.get("id")
     facts, names = _machine({**(content.get("machine_info") or {}), **machine_facts(content)})
     return _File(
         mtime_ns,
         size,
         datetime=_utc(content["datetime"]),
-        # pytest-benchmark writes these two outside git, and where there is no commit yet.
-        commit=None if commit_id in ("unversioned", "unknown") else _text_or_none(commit_id),
+        commit=commit_id(commit),
         dirty=bool(commit.get("dirty")),
         commit_time=_text_or_none(commit.get("time")),
         branch=_text_or_none(commit.get("branch")),
@@ -294,7 +292,7 @@ def _machines(files: list[_File]) -> list[Machine]:
 
 
 def _read_cache(path: Path) -> dict[str, _File]:
-    """Return the files that the cache tells of: none where it is missing, damaged or of another version."""
+    """Return the files that the cache holds: none where it is missing, damaged or of another version."""
     try:
         with path.open("rb") as stream:
             # Unlike `read_table`, this loads no data sets, which takes as long as all the rest.
@@ -353,12 +351,12 @@ def _table(files: dict[str, _File]) -> Any:
         "fullname": [benchmark for _, _, benchmark, _ in rows],
         "median_s": [median_s for _, _, _, median_s in rows],
     }
-    arrays = [pa.array(columns[field.name], type=_plain(field.type)).cast(field.type) for field in _SCHEMA]
+    arrays = [
+        # A dictionary is made of plain texts.
+        pa.array(columns[field.name], type=getattr(field.type, "value_type", field.type)).cast(field.type)
+        for field in _SCHEMA
+    ]
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
-
-
-def _plain(kind: Any) -> Any:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _history(
@@ -387,7 +385,7 @@ def _series(files: dict[str, _File]) -> Iterator[Series]:
     by_commit: dict[tuple[Machine, Any, Any], list[_File]] = {}
     ordered = sorted(files.items(), key=lambda item: (item[1].datetime, item[0]))
     for (path, file), on_machine in zip(ordered, _machines([file for _, file in ordered]), strict=True):
-        # Outside git, nothing tells that two files measured the same code.
+        # Outside git, nothing shows that two files measured the same code.
         key = (on_machine, file.commit, file.dirty) if file.commit else (on_machine, path, None)
         by_commit.setdefault(key, []).append(file)
     points: dict[Machine, dict[str, tuple[list[Commit], list[float], list[int]]]] = {}

@@ -172,7 +172,8 @@ def _measured(
         return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
     values, before = _values(head, fullname, measure), _values(base, fullname, measure)
     ratio = compare_sides(before, values, family_error, _near(thresholds.bounds(fullname, measure), measure))
-    typical = _typical(before)
+    # What quick processes take: a quarter of them stay below.
+    typical = sorted(before)[(len(before) - 1) // 4]
     return replace(
         found,
         base=typical,
@@ -193,11 +194,6 @@ def _near(bounds: Bounds, measure: Measure) -> float:
 
 def _counted(failures: Sequence[str], side: Side) -> str:
     return f"{len(failures)} of {len(side.runs)} process{'es' if len(side.runs) != 1 else ''}"
-
-
-def _typical(values: Sequence[float]) -> float:
-    """Return what quick processes take: the value that a quarter of them stay below."""
-    return sorted(values)[(len(values) - 1) // 4]
 
 
 def _decide(
@@ -245,7 +241,8 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
     if significant and bounds.is_less(ratio):
         return replace(judgement, verdict="faster", reason=f"significant, and beyond {change}")
     if min(judgement.base_processes, judgement.head_processes) == 1:
-        return replace(judgement, reason=_one_process(ratio, bounds))
+        hint = f"beyond {change}, so worth a gate; " if bounds.is_more(ratio) or bounds.is_less(ratio) else ""
+        return replace(judgement, reason=f"{hint}one process per side, so the noise between processes is unknown")
     if low is not None and high is not None and bounds.hold_same(low, high):
         return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:g} %")
     needed = processes_needed(error / members)
@@ -254,12 +251,6 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
     if not significant:
         return replace(judgement, reason="the noise between processes hides whether it changed")
     return replace(judgement, reason=f"it changed, but whether beyond {change} is not clear")
-
-
-def _one_process(ratio: float, bounds: Bounds) -> str:
-    beyond = bounds.is_more(ratio) or bounds.is_less(ratio)
-    hint = f"beyond {100 * bounds.change:g} %, so worth a gate; " if beyond else ""
-    return f"{hint}one process per side, so the noise between processes is unknown"
 
 
 def _as_incomparable(judgement: Judgement, differences: Sequence[tuple[str, str, str]]) -> Judgement:
@@ -307,22 +298,19 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
             "One process per side: the noise between processes is unknown, so nothing can be told for certain. "
             "'rnncore gate --base REV' measures both sides in turn."
         )
-    elif not _in_turn(base, head):
+    elif not _interleaved(base, head):
         yield (
             "The sides were not measured in turn: what changed on the machine between them counts as a change here. "
             "'rnncore gate --base REV' measures them in turn."
         )
-    delayed = sorted({record.short_name for run in (*base.runs, *head.runs) for record in run.records if _delay(record)})
+    records = [record for run in (*base.runs, *head.runs) for record in run.records]
+    delayed = sorted({record.short_name for record in records if record.injected_delay_pct})
     if delayed:
         yield f"Delays were injected on purpose (--rnn-delay): {', '.join(delayed)}."
     yield from thresholds.notes
 
 
-def _delay(record: Record) -> Any:
-    return record.injected_delay_pct
-
-
-def _in_turn(base: Side, head: Side) -> bool:
+def _interleaved(base: Side, head: Side) -> bool:
     """Say whether neither side was finished before the other began."""
     times = [[run.datetime for run in side.runs] for side in (base, head)]
     return max(times[0]) > min(times[1]) and max(times[1]) > min(times[0])

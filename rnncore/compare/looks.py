@@ -16,7 +16,7 @@ from rnncore.compare.judge import FAMILY_ERROR, Key, Side, judge, settled
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 
-# Which side a process falls to, in turn: 0 is the base.
+# Which side each process of a round belongs to: 0 is the base.
 TURNS = (0, 1, 1, 0)
 
 # The first process of each side compiles bytecode and fills caches; it is not counted.
@@ -49,7 +49,7 @@ class Looks:
         return len(self.comparison.judgements) - len(self.decided) if self.comparison else 0
 
     def is_due(self, spent: float) -> bool:
-        """Say whether so much of the budget, from 0 to 1, calls for a look that was not taken yet."""
+        """Say whether the spent part of the budget, from 0 to 1, calls for a look that was not taken yet."""
         return any(self._spent < look <= spent for look in LOOKS)
 
     def take(self, base: Side, head: Side, spent: float) -> Comparison:

@@ -65,10 +65,6 @@ class MeasureKind:
     digits: int | None
 
 
-def _memory_bytes(record: Record) -> int | None:
-    return record.process_bytes if record.peak_device_bytes is None else record.peak_device_bytes
-
-
 # Time first. It has most of the error: the others hardly vary, and need little.
 MEASURES: dict[Measure, MeasureKind] = {
     TIME: MeasureKind(
@@ -84,7 +80,7 @@ MEASURES: dict[Measure, MeasureKind] = {
     ),
     "memory": MeasureKind(
         title="peak memory",
-        value=_memory_bytes,
+        value=lambda record: record.process_bytes if record.peak_device_bytes is None else record.peak_device_bytes,
         # Allocators round up, and libraries keep what they once took.
         bounds=Bounds(0.05, 0.10),
         error_share=0.1,

@@ -1,4 +1,4 @@
-"""The ratio of two series that were measured in turn: neighbours in time share the machine's mood, and it cancels."""
+"""The ratio of two series that were measured interleaved: neighbours in time share the machine's mood, and it cancels."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ class PairedRatio:
 
     Attributes:
         estimate: Median of the turns' ratios.
-        low: Lower end of its interval; None where so few turns bound nothing.
+        low: Lower end of its interval; None where there are too few turns for one.
         high: Upper end.
     """
 

@@ -1,4 +1,4 @@
-"""What profiles of two runs tell: the operations that grew, in words."""
+"""What profiles of two runs show: the operations that grew, in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from rnncore.errors import RunFileError
 from rnncore.runfile.record import Record, Run
 
-# A sentence names operations until they explain this part of the change, but no more than so many.
+# A sentence names operations until they explain this part of the change, but no more than this many.
 _EXPLAINED = 0.8
 _NAMED_OPS = 3
 

@@ -7,7 +7,7 @@ side, a slowdown of 3 % was found in 77 to 100 % of trials where the usual rank 
 copy of memory in 17 % and 1 % (`reports/LOG.md`).
 
 The null distribution is counted, not approximated: any assignment of the processes to the sides is equally likely where the
-sides do not differ. Processes must be measured in turn for that.
+sides do not differ. Processes must be measured interleaved for that.
 
 Source:
     Gastwirth, J. L. (1965). Percentile modifications of two sample rank tests. JASA 60(312), 1127-1141: scores that only
@@ -36,7 +36,7 @@ class Ratio:
 
     Attributes:
         estimate: The ratio that the test finds most plausible.
-        low: Lower end of the interval; None where so few processes bound nothing.
+        low: Lower end of the interval; None where there are too few processes for one.
         high: Upper end.
         p_value: Two-sided, of the ratio 1.
     """
@@ -84,7 +84,7 @@ def compare_sides(base: Sequence[float], head: Sequence[float], error: float, ne
 
 
 def compare_rounds(base: Sequence[float], head: Sequence[float], error: float) -> Ratio:
-    """Compare the rounds of two rows, which may be thousands: so many of each, evenly spread.
+    """Compare the rounds of two rows, which may be thousands: `USED_ROUNDS` of each, evenly spread.
 
     Args:
         base: Positive values of the base. Shape (m,).
@@ -105,7 +105,7 @@ def p_value(base: FloatArray, head: FloatArray) -> float:
 
 
 def smallest_p_value(base_processes: int, head_processes: int) -> float:
-    """Return what the test gives at best, with the sides wholly apart, for so many processes."""
+    """Return what the test gives at best, with the sides wholly apart, for these numbers of processes."""
     return p_value(np.arange(base_processes, dtype=np.float64), -1.0 - np.arange(head_processes, dtype=np.float64))
 
 
@@ -135,21 +135,21 @@ def _scores(base: FloatArray, head: FloatArray) -> npt.NDArray[np.int64]:
     return scores
 
 
-# Without equal values all comparisons of so many processes share one; with them, almost each has its own.
+# Without equal values all comparisons of equally many processes share one; with them, almost each has its own.
 @lru_cache(maxsize=256)
 def _null_distribution(scores: tuple[int, ...], drawn: int) -> FloatArray:
     """Count in how many ways *drawn* of the ascending scores give each total. Shape (largest total + 1,)."""
     # The slower half shares one score: of it only the number that is drawn matters.
     shared = scores.count(scores[-1])
     quick = scores[: len(scores) - shared]
-    most = min(drawn, len(quick))
-    ways: FloatArray = np.zeros((most + 1, sum(quick) + 1))
+    max_quick = min(drawn, len(quick))
+    ways: FloatArray = np.zeros((max_quick + 1, sum(quick) + 1))
     ways[0, 0] = 1
     for score in quick:
         # The right side is complete before it is added, so each score is drawn once at most.
         ways[1:, score:] += ways[:-1, :-score].copy()
     counts: FloatArray = np.zeros(sum(scores[-drawn:]) + 1)
-    for of_quick in range(max(0, drawn - shared), most + 1):
+    for of_quick in range(max(0, drawn - shared), max_quick + 1):
         rest = drawn - of_quick
         totals = ways[of_quick, : len(counts) - rest * scores[-1]]
         counts[rest * scores[-1] :][: len(totals)] += math.comb(shared, rest) * totals

@@ -2,7 +2,7 @@
 
 The processes ran in blocks, each in an order of its own by chance. In each gate one benchmark of the head is a delayed one,
 all else is identical code, and the looks are those of a real gate. What other rules would have said of the same processes
-stands beside it.
+is beside it.
 
 Source:
     Clopper, C. J. & Pearson, E. S. (1934). The use of confidence or fiducial limits illustrated in the case of the binomial.
@@ -131,8 +131,8 @@ def read_pool(folder: Path) -> Pool:
     blocks: dict[str, list[Run]] = {}
     for path in sorted(folder.glob("[0-9]*-[0-9]*.json")):
         blocks.setdefault(path.stem.split("-")[0], []).append(read_run(path))
-    most = max(map(len, blocks.values()), default=0)
-    whole = [runs for runs in blocks.values() if len(runs) == most and sum(_delay_pct(run) == 0 for run in runs) == 2]
+    per_block = max(map(len, blocks.values()), default=0)
+    whole = [runs for runs in blocks.values() if len(runs) == per_block and sum(_delay_pct(run) == 0 for run in runs) == 2]
     if not whole:
         raise ConfigError(f"{folder}: holds no whole block of a self-test. Give the folder 'processes' that one wrote.")
     plain = tuple((one, other) for one, other in ([run for run in runs if not _delay_pct(run)] for runs in whole))
@@ -172,7 +172,7 @@ def score_rules(
         budget_s: Of each gate; says how many processes it has.
         thresholds: How large a change must be.
         gates: How many for each delay.
-        on_gate: Told how many are done.
+        on_gate: Called with how many are done.
 
     Raises:
         ConfigError: If the pool is smaller than one gate.
@@ -224,7 +224,7 @@ def _rate(outcomes: Sequence[bool]) -> Rate:
 
 
 def _targets(pool: Pool, delay_pct: float) -> list[str]:
-    """Return the benchmarks to delay: all but those whose calls are too quick for so small a delay."""
+    """Return the benchmarks to delay: all but those whose calls are too quick for a delay that small."""
     if not delay_pct:
         return []
     return [record.fullname for record in pool.delayed[delay_pct][0].records if _delay_of(record) == delay_pct]
@@ -271,12 +271,8 @@ def _min_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
 def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
     """Hold all rounds of a side against those of the other, and their medians."""
     before, now = _all_rounds_s(base), _all_rounds_s(head)
-    return Call(frozenset(name for name in now if _asv_calls(before[name], now[name])))
-
-
-def _asv_calls(base_s: list[float], head_s: list[float]) -> bool:
-    changed = statistics.median(head_s) > ASV_FACTOR * statistics.median(base_s)
-    return changed and float(mannwhitneyu(base_s, head_s).pvalue) < ASV_ERROR
+    changed = (name for name in now if statistics.median(now[name]) > ASV_FACTOR * statistics.median(before[name]))
+    return Call(frozenset(name for name in changed if float(mannwhitneyu(before[name], now[name]).pvalue) < ASV_ERROR))
 
 
 def _all_rounds_s(runs: Sequence[Run]) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ class Thresholds:
 
     Attributes:
         rules: Patterns, as a shell's, with the bounds they set, in percent; where several match, the last one counts.
-        source: Where they stand, for messages.
+        source: Where they are set, for messages.
         floors: Smallest change of a benchmark's time that the machine's noise lets count, such as 0.03; it lifts the
             defaults.
         notes: What a reader must know of them.

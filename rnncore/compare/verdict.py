@@ -7,12 +7,17 @@ from rnncore.compare.measures import Measure
 
 Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
 
-EXIT_OK = 0
-EXIT_SLOWER = 1
-EXIT_USAGE = 2
-EXIT_UNCLEAR = 3
-EXIT_INCOMPARABLE = 4
-EXIT_MISSING = 5
+# Of `rnncore compare` and `rnncore gate`; 2 is wrong usage, as of every verb.
+_EXIT_CODES: dict[Verdict, int] = {
+    "incomparable": 4,
+    "slower": 1,
+    "invalid": 1,
+    "missing": 5,
+    "unclear": 3,
+    "faster": 0,
+    "same": 0,
+    "new": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Judgement:
         reason: Why, in one sentence without its full stop.
         base: Typical value of the base, in the unit of the measure; None where there is none.
         head: The same of the head.
-        ratio: Head over base: above 1 is slower, or worse; None where it cannot be told.
+        ratio: Head over base: above 1 is slower, or worse; None where it is unknown.
         low: Lower end of the ratio's interval; None where there are too few processes.
         high: Its upper end.
         p_value: Significance of the ratio after Holm's correction; None where nothing was tested.
@@ -110,15 +115,3 @@ class Comparison:
     def exit_code(self) -> int:
         """Exit code of `rnncore compare` and `rnncore gate`."""
         return _EXIT_CODES[self.verdict]
-
-
-_EXIT_CODES: dict[Verdict, int] = {
-    "incomparable": EXIT_INCOMPARABLE,
-    "slower": EXIT_SLOWER,
-    "invalid": EXIT_SLOWER,
-    "missing": EXIT_MISSING,
-    "unclear": EXIT_UNCLEAR,
-    "faster": EXIT_OK,
-    "same": EXIT_OK,
-    "new": EXIT_OK,
-}

@@ -1,1 +1,1 @@
-"""Who runs the suites: again, in turn, elsewhere. Never imports torch."""
+"""Who runs the suites: again, interleaved, elsewhere. Never imports torch."""

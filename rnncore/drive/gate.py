@@ -1,4 +1,4 @@
-"""Did this change make it slower? Two revisions, measured in turn by many short processes, until that can be told.
+"""Did this change make it slower? Two revisions, measured interleaved by many short processes, until that is clear.
 
 The processes alternate in the order base, head, head, base: a drift of the machine meets both sides alike.
 """
@@ -23,7 +23,7 @@ from rnncore.runfile.record import Run
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a gate stands.
+    """How far a gate is.
 
     Attributes:
         processes: Processes that have ended, warm-up left out.
@@ -49,7 +49,7 @@ def run_gate(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> Comparison:
-    """Measure two revisions in turn and compare them.
+    """Measure two revisions interleaved and compare them.
 
     Args:
         repository: A folder in the repository.
@@ -60,7 +60,7 @@ def run_gate(
         thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
-        on_progress: Told after every process.
+        on_progress: Called after every process.
 
     Raises:
         ConfigError: If a revision is unknown, its processes would measure other code, or a threshold that the project set
@@ -96,7 +96,7 @@ def measure_in_turn(
         thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
-        on_progress: Told after every process.
+        on_progress: Called after every process.
 
     Returns:
         What the last look found. However small the budget, one round of turns is measured.

@@ -20,7 +20,7 @@ def measure_noise(
         suites: What each process runs.
         processes: How many.
         folder: Where the run files go.
-        on_process: Told how many have ended.
+        on_process: Called with how many have ended.
 
     Raises:
         ProcessError: If a process leaves no run file.
@@ -44,7 +44,7 @@ def measure_pool(
         blocks: How many.
         delays_pct: Delays of every benchmark, in percent.
         folder: Where the run files go; `read_pool` reads them.
-        on_process: Told how many have ended.
+        on_process: Called with how many have ended.
 
     Raises:
         ProcessError: If a process leaves no run file.

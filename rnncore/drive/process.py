@@ -13,6 +13,9 @@ from rnncore.errors import ConfigError, ProcessError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
+# A process that takes longer is ended.
+TIMEOUT_S = 600.0
+
 # Lines of a failed process's output that its error shows.
 _SHOWN_LINES = 15
 
@@ -30,12 +33,10 @@ class Suites:
     Attributes:
         paths: Suites, relative to the tree.
         arguments: Further arguments of pytest.
-        timeout_s: A process that takes longer is ended.
     """
 
     paths: tuple[str, ...] = ("bench/",)
     arguments: tuple[str, ...] = ("--rnn-scale=gate",)
-    timeout_s: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]
         *(f"--benchmark-json={run_file.absolute()}", *suites.arguments, *extra),
     ]
     began_s = time.monotonic()
-    code, output = _run_to_end(command, tree, suites.timeout_s)
+    code, output = _run_to_end(command, tree)
     wall_s = time.monotonic() - began_s
     if code not in _ENDED or not run_file.is_file():
         shown = "\n".join(output.splitlines()[-_SHOWN_LINES:])
@@ -110,7 +111,7 @@ def require_own_package(tree: Path) -> None:
         )
 
 
-def _run_to_end(command: list[str], tree: Path, timeout_s: float) -> tuple[int, str]:
+def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
     """Run a command in a group of its own; whatever ends this early ends the whole group."""
     with subprocess.Popen(
         command,
@@ -124,10 +125,10 @@ def _run_to_end(command: list[str], tree: Path, timeout_s: float) -> tuple[int, 
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=timeout_s)
+            output, _ = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise ProcessError(
-                f"'{' '.join(command[1:])}' in {tree} took longer than {timeout_s:g} s and was ended. "
+                f"'{' '.join(command[1:])}' in {tree} took longer than {TIMEOUT_S:g} s and was ended. "
                 "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
             ) from None
         finally:

@@ -121,7 +121,7 @@ def read_checkpoint(path: Path, trainer: Trainer) -> Position:
 
 
 def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Trainer) -> Position:
-    """Put a checkpoint into the trainer, and return where its training stood."""
+    """Put a checkpoint into the trainer, and return where its training stopped."""
     trainer.model.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     )

@@ -52,5 +52,5 @@ def _require_distinct_names(folder: Path, series: tuple[Series, ...]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(
-            f"{folder}: value column '{repeated[0]}' stands in more than one file. Give each zone its own column name."
+            f"{folder}: value column '{repeated[0]}' is in more than one file. Give each zone its own column name."
         )

@@ -81,7 +81,7 @@ def cudnn_precision(precision: str) -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use so many CPU threads inside the block."""
+    """Let torch use *count* CPU threads inside the block."""
     import torch
 
     before = torch.get_num_threads()
@@ -101,7 +101,7 @@ def synchronize(device: "torch.device") -> None:
 
 
 def default_threads() -> int:
-    """Return how many CPUs this process may use: the least of its affinity, its quota and `OMP_NUM_THREADS`."""
+    """Return how many CPUs this process may use: the smallest of its affinity, its quota and `OMP_NUM_THREADS`."""
     allowed = [len(usable_cpus())]
     quota, _ = cpu_quota()
     if quota is not None:
@@ -122,12 +122,12 @@ def cpu_quota() -> tuple[float | None, str | None]:
     """Return of how many CPUs the process may use the time, by its control groups and all around them.
 
     Returns:
-        The least quota in CPUs, or None; and why there is none.
+        The smallest quota in CPUs, or None; and why there is none.
     """
     quotas = [quota for folder in _cgroup_folders() if (quota := _quota_of(folder)) is not None]
-    least = min(quotas, default=math.inf)
-    if least < math.inf:
-        return least, None
+    smallest = min(quotas, default=math.inf)
+    if smallest < math.inf:
+        return smallest, None
     return None, "no limit" if quotas else f"no control group in {CGROUPS} tells a limit"
 
 
@@ -151,7 +151,7 @@ def _cgroup_folders() -> Iterator[Path]:
 
 
 def _quota_of(folder: Path) -> float | None:
-    """Return the quota of one group in CPUs, in either version: infinite where it has none, None where it does not tell."""
+    """Return the quota of one group in CPUs, in either version: infinite where it has none, None where it gives none."""
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
@@ -184,5 +184,5 @@ def waiting_is_chosen() -> bool:
 
 
 def waits_passively() -> bool:
-    """Say whether threads that wait are to leave the CPU to others: as the environment tells libgomp."""
+    """Say whether threads that wait are to leave the CPU to others: what the environment says to libgomp."""
     return os.environ.get(_WAITING_ENV[0], "").strip().lower() == "passive"

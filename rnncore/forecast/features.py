@@ -16,13 +16,11 @@ from rnncore.forecast.linear import (
     WEEK_H,
     YEAR_DAYS,
     HourlyRegressions,
-    daily_change_mw,
     fit_hourly_regressions,
-    leads_mw,
 )
 from rnncore.forecast.series import HOUR, Float32Array, FloatArray, Series
 
-FeatureKind = Literal["article", "lagged", "linear"]
+FeatureKind = Literal["article", "linear"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 
 
@@ -34,13 +32,13 @@ class Described:
         features: Inputs of each row. Shape (N, F), float32.
         offset_mw: What model outputs of 0 mean for each row and for the one after the last, as the first hour that is
             forecast, and for those that follow. Shape (N + 1, L).
-        told: What other zones are told of each row as soon as it is past: what the regressions say of the next hour above
+        shared: What other zones see of each row as soon as it is past: what the regressions forecast for the next hour above
             the load, and by how much they were off. Shape (N, 2), float32; None of features without regressions.
     """
 
     features: Float32Array
     offset_mw: FloatArray
-    told: Float32Array | None = None
+    shared: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -87,46 +85,12 @@ class ArticleScaling:
 
 
 @dataclass(frozen=True)
-class LaggedScaling:
-    """What is known about the hour after each; the model learns what the daily change leaves over.
+class LinearScaling:
+    """What is known about the hour after each, and what 24 regressions say: the model learns what they leave over.
 
     Channels of row r, whose next hour is r + 1: the load at r, at r + 1 - 24 and at r + 1 - 168, the last hourly change up
-    to each of these, and sine and cosine of the next hour's time of day, weekday and day of year. Outputs are above the load
-    at r plus yesterday's change into the same hour, y[t-1] + (y[t-24] - y[t-25]).
-
-    Attributes:
-        level_mw: Mean load.
-        spread_mw: Its standard deviation.
-        change_mw: Standard deviation of hourly changes.
-        scale_mw: MW per unit of model output: the standard deviation of what is learnt.
-        horizon: Leads, L.
-    """
-
-    level_mw: float
-    spread_mw: float
-    change_mw: float
-    scale_mw: float
-    horizon: int
-
-    first_row = WEEK_H
-
-    @classmethod
-    def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
-        """Fit the scales on some rows."""
-        rows = slice(fit.stop - horizon + 1)
-        rest_mw = leads_mw(series.load_mw[fit], horizon) - daily_change_mw(series.load_mw[fit], horizon)[:-1]
-        return cls(*_load_scales(series, fit), _require_varied(series, float(rest_mw[rows].std()), _REST), horizon)
-
-    def describe(self, series: Series) -> Described:
-        """Return the features of each row, and what outputs mean."""
-        return Described(_lagged_channels(series, self), daily_change_mw(series.load_mw, self.horizon))
-
-
-@dataclass(frozen=True)
-class LinearScaling:
-    """As `LaggedScaling`, with 24 regressions in place of the daily change: the model learns what is not linear.
-
-    Two channels more: what the regressions say of the next hour above the load at r, and by how much they were off at r.
+    to each of these, sine and cosine of the next hour's time of day, weekday and day of year, what the regressions forecast
+    for the next hour above the load at r, and by how much they were off at r.
 
     Attributes:
         level_mw: Mean load.
@@ -159,18 +123,37 @@ class LinearScaling:
         ahead = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
         missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
         more = np.stack([ahead, missed], axis=1).astype(np.float32)
-        return Described(np.hstack([_lagged_channels(series, self), more]), offset_mw, more)
+        return Described(np.hstack([self._known(series), more]), offset_mw, more)
+
+    def _known(self, series: Series) -> Float32Array:
+        """Return the channels that are known without the regressions. Shape (N, 12)."""
+        import pandas as pd
+
+        load_mw = series.load_mw
+        change_mw = np.diff(load_mw, prepend=load_mw[:1])
+
+        def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
+            """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
+            return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
+
+        channels = [(next_hour(load_mw, lag_h) - self.level_mw) / self.spread_mw for lag_h in (1, DAY_H, WEEK_H)]
+        channels += [next_hour(change_mw, lag_h) / self.change_mw for lag_h in (1, DAY_H, WEEK_H)]
+        calendar = pd.DatetimeIndex(series.time + HOUR)
+        for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, YEAR_DAYS)):
+            angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
+            channels += [np.sin(angle), np.cos(angle)]
+        return np.stack(channels, axis=1).astype(np.float32)
 
 
-Scaling = ArticleScaling | LaggedScaling | LinearScaling
+Scaling = ArticleScaling | LinearScaling
 
-SCALINGS: dict[FeatureKind, type[Scaling]] = {"article": ArticleScaling, "lagged": LaggedScaling, "linear": LinearScaling}
+SCALINGS: dict[FeatureKind, type[Scaling]] = {"article": ArticleScaling, "linear": LinearScaling}
 
 # Features per hour of a zone by itself.
-NUM_FEATURES: dict[FeatureKind, int] = {"article": 5, "lagged": 12, "linear": 14}
+NUM_FEATURES: dict[FeatureKind, int] = {"article": 5, "linear": 14}
 
-# What the other zones tell: two means, and whether there are any at that hour.
-NUM_TOLD = 3
+# Channels of what the other zones share: two means, and whether there are any at that hour.
+NUM_SHARED = 3
 
 
 def scaling_facts(scaling: Scaling) -> dict[str, Any]:
@@ -179,7 +162,7 @@ def scaling_facts(scaling: Scaling) -> dict[str, Any]:
 
 
 def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
-    """Return the scaling that `scaling_facts` told.
+    """Return the scaling that `scaling_facts` wrote.
 
     Raises:
         KeyError: If a fact is missing.
@@ -210,25 +193,6 @@ def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
         _require_varied(series, float(load_mw.std()), _LOAD),
         _require_varied(series, float(change_mw.std()), "its hourly change"),
     )
-
-
-def _lagged_channels(series: Series, scales: LaggedScaling | LinearScaling) -> Float32Array:
-    import pandas as pd
-
-    load_mw = series.load_mw
-    change_mw = np.diff(load_mw, prepend=load_mw[:1])
-
-    def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
-        """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
-        return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
-
-    channels = [(next_hour(load_mw, lag_h) - scales.level_mw) / scales.spread_mw for lag_h in (1, DAY_H, WEEK_H)]
-    channels += [next_hour(change_mw, lag_h) / scales.change_mw for lag_h in (1, DAY_H, WEEK_H)]
-    calendar = pd.DatetimeIndex(series.time + HOUR)
-    for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, YEAR_DAYS)):
-        angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
-        channels += [np.sin(angle), np.cos(angle)]
-    return np.stack(channels, axis=1).astype(np.float32)
 
 
 # What a scale is taken of.

@@ -26,7 +26,7 @@ TRAINING_PRECISION = "fp32"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """How far a training is.
 
     Attributes:
         step: Steps done in all.
@@ -104,7 +104,7 @@ def fit(
 ) -> TrainResult:
     """Train until the epochs, the steps or the time are spent, or *should_stop* says so.
 
-    The loss stays on the device and is read once per epoch; on the CPU, where reading is free, it also stands in the log
+    The loss stays on the device and is read once per epoch; on the CPU, where reading is free, it is also in the log
     line that comes every 200 steps. On CUDA, cuDNN does not round to TF32.
 
     Args:

@@ -33,7 +33,7 @@ class ForecasterConfig:
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
         dropout: Part of the units between layers that training drops.
-        relu_head: Whether a ReLU stands before the linear head.
+        relu_head: Whether a ReLU comes before the linear head.
     """
 
     cell: Cell = "gru"
@@ -124,7 +124,7 @@ def save_forecaster(
         model: The forecaster, on any device.
         windows: How its windows are made.
         training: What should be remembered of the training; JSON values only.
-        zones: What `zone_facts` tells of the zones that it was trained on.
+        zones: What `zone_facts` returns for the zones that it was trained on.
     """
     facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "training": training, "zones": zones or {}}
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}

@@ -91,7 +91,7 @@ def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
 
 
 def zones_from_facts(source: str, kind: FeatureKind, facts: Mapping[str, Any]) -> dict[str, KnownZone]:
-    """Return the zones that `zone_facts` told.
+    """Return the zones that `zone_facts` wrote.
 
     Args:
         source: The file they are from.

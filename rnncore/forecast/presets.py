@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.cells import Cell
-from rnncore.forecast.features import NUM_FEATURES, NUM_TOLD
+from rnncore.forecast.features import NUM_FEATURES, NUM_SHARED
 from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.model import ForecasterConfig
 from rnncore.forecast.trainer import TrainConfig, training_windows
 from rnncore.forecast.windows import WindowConfig, Windows
 
 # Fewer would leave a recipe without a schedule to speak of.
-LEAST_STEPS, LEAST_STEPS_PER_EPOCH = 300, 8
+MIN_STEPS, MIN_STEPS_PER_EPOCH = 300, 8
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Preset:
             return self.train
         targets = self._targets_on(windows)
         count = training_windows(windows, targets)
-        batch_size = min(self.train.batch_size, max(1, count // LEAST_STEPS_PER_EPOCH))
-        epochs = max(self.train.epochs, math.ceil(LEAST_STEPS / (count // batch_size)))
+        batch_size = min(self.train.batch_size, max(1, count // MIN_STEPS_PER_EPOCH))
+        epochs = max(self.train.epochs, math.ceil(MIN_STEPS / (count // batch_size)))
         return replace(self.train, targets_per_window=targets, batch_size=batch_size, epochs=epochs)
 
     def _targets_on(self, windows: Windows) -> int:
         """Return the recipe's targets per window, or where they do not fit, as many as leave windows enough."""
-        most = self.train.targets_per_window
-        if training_windows(windows, most) > 0:
-            return most
-        fewer = range(most - 1, 0, -1)
-        return next((targets for targets in fewer if training_windows(windows, targets) >= LEAST_STEPS_PER_EPOCH), 1)
+        targets_per_window = self.train.targets_per_window
+        if training_windows(windows, targets_per_window) > 0:
+            return targets_per_window
+        fewer = range(targets_per_window - 1, 0, -1)
+        return next((targets for targets in fewer if training_windows(windows, targets) >= MIN_STEPS_PER_EPOCH), 1)
 
 
 def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -> Preset:
@@ -53,7 +53,7 @@ def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -
 
     Args:
         name: `article`: 90 hours of five min-max features, two layers of 256, five epochs of batches of 1024.
-            `fast`: one layer of 64 over 24 hours, told the loads of a day and a week before, the calendar of the hour to
+            `fast`: one layer of 64 over 24 hours that sees the loads of a day and a week before, the calendar of the hour to
             forecast, the zone, and what the other zones' regressions missed, learning what 24 regressions leave over, from
             windows that run on over a week.
             `best`: the same with 128 units, trained longer and with smaller steps.
@@ -82,13 +82,13 @@ def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -
 
 
 def _residual_windows(zones: Sequence[str], horizon: int) -> WindowConfig:
-    return WindowConfig(features="linear", lookback=DAY_H, horizon=horizon, scale_on="train", zones=_told_apart(zones))
+    return WindowConfig(features="linear", lookback=DAY_H, horizon=horizon, scale_on="train", zones=_channels(zones))
 
 
 def _residual_forecaster(cell: Cell, hidden_size: int, zones: Sequence[str], horizon: int) -> ForecasterConfig:
     return ForecasterConfig(
         cell=cell,
-        input_size=NUM_FEATURES["linear"] + (NUM_TOLD + len(zones) if _told_apart(zones) else 0),
+        input_size=NUM_FEATURES["linear"] + (NUM_SHARED + len(zones) if _channels(zones) else 0),
         hidden_size=hidden_size,
         num_layers=1,
         dropout=0.0,
@@ -109,7 +109,7 @@ def _residual_training(batch_size: int, epochs: int, learning_rate: float) -> Tr
     )
 
 
-def _told_apart(zones: Sequence[str]) -> tuple[str, ...]:
+def _channels(zones: Sequence[str]) -> tuple[str, ...]:
     """Return the zones that get a channel: of a single one it would say nothing."""
     return tuple(zones) if len(zones) > 1 else ()
 

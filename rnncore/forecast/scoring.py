@@ -12,7 +12,7 @@ from rnncore.forecast.windows import RowArray, Windows
 # Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
 CHUNK_WINDOWS = 2048
 
-# A figure of forecasts beside the actual load shows so many zones, and of each the last tested hours.
+# A figure of forecasts beside the actual load shows this many zones, and of each this many of the last tested hours.
 PANEL_ZONES = 4
 PANEL_HOURS = 100
 

@@ -102,7 +102,7 @@ class Dataset:
 def read_csv(path: Path) -> Series:
     """Read one zone from a CSV file with a header, a time column and one value column in MW.
 
-    Rows may stand in any order; they are sorted by time, equal stamps staying in file order. Repeated and missing hours
+    Rows may be in any order; they are sorted by time, equal stamps staying in file order. Repeated and missing hours
     are kept as they are: what to do about them is the windows' choice.
 
     Args:

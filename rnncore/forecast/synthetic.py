@@ -130,7 +130,8 @@ def synthetic_dataset(seed: int = DEFAULT_SEED, years: int = DEFAULT_YEARS) -> D
         kept = _kept_rows(rng, zone, local_time[rows])
         # PJM stamps an hour with the clock at its end: 01:00 is the first hour of a day.
         stamps = (local_time[rows][kept] + HOUR).astype("datetime64[s]")
-        series.append(_series(f"SYN{number + 1:02}", stamps, load_mw[number, rows][kept]))
+        loads_mw = load_mw[number, rows][kept]
+        series.append(Series(f"SYN{number + 1:02}", stamps, loads_mw, values_digest(stamps, loads_mw)))
     return Dataset("synthetic", tuple(series))
 
 
@@ -138,10 +139,6 @@ def _rows_of(zone: _Zone, hours: int) -> slice:
     """Return the part of all hours that a zone covers, cut at whole days."""
     spare_days = max(0.0, hours / DAY_H - FULL_YEARS * YEAR_DAYS)
     return slice(int(zone.late * spare_days) * DAY_H, hours - int(zone.early * spare_days) * DAY_H)
-
-
-def _series(name: str, time: TimeArray, load_mw: FloatArray) -> Series:
-    return Series(name, time, load_mw, values_digest(time, load_mw))
 
 
 def _is_summer_time(standard_time: TimeArray) -> npt.NDArray[np.bool_]:

@@ -43,8 +43,8 @@ class TrainConfig:
         loss: `mse` or `smooth_l1`, on scaled values.
         clip_norm: Largest gradient norm; None leaves gradients as they are.
         seed: Of initial weights, shuffling and dropout.
-        max_steps: Stop after so many steps in all.
-        max_seconds: Stop after so much training time; the schedule still runs by steps.
+        max_steps: Stop after this many steps in all.
+        max_seconds: Stop after this much training time; the schedule still runs by steps.
         implementation: `aten` is torch's own layers, `fused` ours for a CPU, `auto` ours where they can be compiled.
     """
 
@@ -214,7 +214,7 @@ class _Places:
 
 
 def training_windows(windows: Windows, targets_per_window: int) -> int:
-    """Return how many training windows of so many targets an epoch has, at least."""
+    """Return how many training windows of *targets_per_window* targets an epoch has, at least."""
     return _Places(windows.train_start, targets_per_window).fewest
 
 

@@ -24,7 +24,7 @@ RowArray = npt.NDArray[np.int64]
 # so that scores can be compared.
 ARTICLE_LOOKBACK = 90
 
-# What the daily change and the regressions tell of: a day.
+# What the regressions forecast: a day.
 MAX_HORIZON = 24
 
 
@@ -33,9 +33,9 @@ class WindowConfig:
     """How series become windows.
 
     Attributes:
-        features: `article` (load, hour, weekday, month and day of year, min-max scaled), `lagged` (load now, a day and a
-            week before the forecast hour, their differences, and the calendar of the forecast hour), or `linear` (the same,
-            and what 24 regressions say: the model learns what they leave over).
+        features: `article` (load, hour, weekday, month and day of year, min-max scaled), or `linear` (load now, a day and a
+            week before the forecast hour, their differences, the calendar of the forecast hour, and what 24 regressions
+            forecast: the model learns what they leave over).
         lookback: Hours in a window, T.
         horizon: Hours that are forecast from each, leads, L: the next, and those that follow.
         scale_on: Rows that scales are fitted on: `all` as the article does, which leaks the tested extremes into
@@ -45,7 +45,7 @@ class WindowConfig:
         test_fraction: Part of the hours that is tested.
         drop_gaps: Leave out windows whose hours, or the lagged hours before them, are not consecutive.
         zones: Zones that have a channel each, 1 in their own rows and 0 elsewhere; rows of any other zone have none. With
-            `linear` features, rows are then also told what the other zones' regressions say and missed at the same hour.
+            `linear` features, rows then also hold what the other zones' regressions forecast and missed at the same hour.
     """
 
     features: FeatureKind = "article"
@@ -108,8 +108,7 @@ class Windows:
 
     Attributes:
         config: What they were made with.
-        dataset_name: Name of the data set.
-        dataset_digest: Its digest.
+        dataset_digest: Digest of the data set.
         features: Model inputs, zones one after another. Shape (N, F), float32.
         target: What the model learns for each row, as the first that is forecast, and those that follow, in units of
             `scale_mw` above `offset_mw`. Shape (N, L), float32.
@@ -122,7 +121,6 @@ class Windows:
     """
 
     config: WindowConfig
-    dataset_name: str
     dataset_digest: str
     features: Float32Array
     target: Float32Array
@@ -183,15 +181,14 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
     test_parts: list[RowArray] = []
     row = train_count = test_count = 0
     for series, tested in zip(dataset.series, first_tested, strict=True):
-        if tested == 0:
-            raise _no_training_window(series, len(dataset.series) == 1)
         kind = SCALINGS[config.features]
         train, test = _split(series, config, kind.first_row, tested)
         if config.split == "article" and (len(train) == 0 or len(test) == 0):
             raise _too_few_rows(series, config, kind.first_row, len(train), len(test))
         if len(train) == 0:
             raise _no_training_window(series, len(dataset.series) == 1)
-        scaling = (scalings or {}).get(series.name) or kind.fit(series, _fit_rows(config, series, tested), config.horizon)
+        fit_rows = len(series.time) if config.scale_on == "all" else tested
+        scaling = (scalings or {}).get(series.name) or kind.fit(series, slice(0, fit_rows), config.horizon)
         described = scaling.describe(series)
         zones.append(
             ZoneWindows(
@@ -212,7 +209,6 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         targets.append((learnt_mw / scaling.scale_mw).astype(np.float32))
     return Windows(
         config=config,
-        dataset_name=dataset.name,
         dataset_digest=dataset.digest,
         features=np.concatenate(zone_features(dataset.series, all_described, config)),
         target=np.concatenate(targets),
@@ -226,7 +222,7 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
 
 
 def zone_features(series: Sequence[Series], described: Sequence[Described], config: WindowConfig) -> list[Float32Array]:
-    """Return the model's inputs of each zone: its own channels, what the others tell, and those that name it.
+    """Return the model's inputs of each zone: its own channels, what the others share, and those that name it.
 
     Args:
         series: The zones.
@@ -237,10 +233,11 @@ def zone_features(series: Sequence[Series], described: Sequence[Described], conf
         One array per zone. Shapes (N, F).
     """
     parts = [[one.features] for one in described]
-    told = [one.told for one in described if one.told is not None]
-    if config.zones and told:
-        for part, by_others in zip(parts, _told_by_others(series, told, SCALINGS[config.features].first_row), strict=True):
-            part.append(by_others)
+    shared = [one.shared for one in described if one.shared is not None]
+    if config.zones and shared:
+        by_others = _shared_by_others(series, shared, SCALINGS[config.features].first_row)
+        for part, others in zip(parts, by_others, strict=True):
+            part.append(others)
     for part, one in zip(parts, series, strict=True):
         named = np.zeros((len(one.time), len(config.zones)), dtype=np.float32)
         if one.name in config.zones:
@@ -249,25 +246,25 @@ def zone_features(series: Sequence[Series], described: Sequence[Described], conf
     return [np.hstack(part) for part in parts]
 
 
-def _told_by_others(series: Sequence[Series], told: Sequence[Float32Array], first_row: int) -> list[Float32Array]:
-    """Return, for each row, the mean of what the other zones tell at its hour, and whether any does. Shapes (N, 3).
+def _shared_by_others(series: Sequence[Series], shared: Sequence[Float32Array], first_row: int) -> list[Float32Array]:
+    """Return, for each row, the mean of what the other zones share at its hour, and whether any does. Shapes (N, 3).
 
-    Of an hour that a zone has twice, as in autumn, the first row is told: at the first rows of others the second is to come.
-    What a zone says before its regressions have all their lags is left out.
+    Of an hour that a zone has twice, as in autumn, the first row counts: at the first rows of others the second is to come.
+    What a zone has before its regressions have all their lags is left out.
     """
     every_hour = np.unique(np.concatenate([one.time for one in series]))
-    totals, zones = np.zeros((len(every_hour), told[0].shape[1])), np.zeros(len(every_hour))
+    totals, zones = np.zeros((len(every_hour), shared[0].shape[1])), np.zeros(len(every_hour))
     own: list[FloatArray] = []
     own_count: list[FloatArray] = []
-    for one, values in zip(series, told, strict=True):
+    for one, values in zip(series, shared, strict=True):
         hours, first, back = np.unique(one.time, return_index=True, return_inverse=True)
-        tells = (first >= first_row).astype(np.float64)
+        counts = (first >= first_row).astype(np.float64)
         place = np.searchsorted(every_hour, hours)
-        said = values[first] * tells[:, None]
+        said = values[first] * counts[:, None]
         totals[place] += said
-        zones[place] += tells
+        zones[place] += counts
         own.append(said[back])
-        own_count.append(tells[back])
+        own_count.append(counts[back])
     made = []
     for one, own_said, count in zip(series, own, own_count, strict=True):
         place = np.searchsorted(every_hour, one.time)
@@ -287,10 +284,6 @@ def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
     every_time = np.sort(np.concatenate([series.time for series in dataset.series]))
     cut = every_time[int((1 - config.test_fraction) * len(every_time))]
     return [int(np.searchsorted(series.time, cut)) for series in dataset.series]
-
-
-def _fit_rows(config: WindowConfig, series: Series, first_tested: int) -> slice:
-    return slice(0, len(series.time) if config.scale_on == "all" else first_tested)
 
 
 def _split(series: Series, config: WindowConfig, first_row: int, first_tested: int) -> tuple[RowArray, RowArray]:

@@ -16,7 +16,7 @@ import pytest
 
 from rnncore.measure import harness
 from rnncore.runfile.machine import differences as facts_that_differ
-from rnncore.runfile.schema import machine_facts
+from rnncore.runfile.schema import commit_id, machine_facts
 
 # Why a benchmark has no time, by pytest's own words for how a test ended.
 CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", "error": "failed", "passed": "not timed"}
@@ -61,9 +61,9 @@ class Base:
     @property
     def revision(self) -> str:
         """What `rnncore gate --base` takes to measure it again."""
-        commit = self.content.get("commit_info") or {}
-        known = commit.get("id") not in (None, "unversioned", "unknown") and not commit.get("dirty")
-        return str(commit["id"])[:12] if known else "REV"
+        info = self.content.get("commit_info") or {}
+        commit = commit_id(info)
+        return "REV" if commit is None or info.get("dirty") else commit[:12]
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,26 @@ def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str
         return []
     if not harness.times(config) or config.getoption("collectonly"):
         return []
-    lines = [dropped_gates(_arguments(config), [gate.field for gate in gates or ()])]
+    # In pytest's order: of the configuration, of the environment and of the command.
+    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    arguments = [*config.getini("addopts"), *environment, *map(str, config.invocation_params.args)]
+    lines = [dropped_gates(arguments, [gate.field for gate in gates or ()])]
     bases = _bases(config)
     if bases:
         timed = harness.timed_names(config)
         command = _command(bases[-1], here, harness.machine_id())
         lines.append(_other_machine(bases, timed, here, command))
         lines.append(not_compared(bases, timed, _causes(reporter), bool(gates), command))
-        lines.append(_noise(bases, here))
+        # Of benchmarks that are not ours nothing is known.
+        if any(not set(here.rows).isdisjoint(base.fullnames) for base in bases):
+            lines.append(NOISE.format(revision=bases[-1].revision))
     return [line for line in lines if line]
 
 
 def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) -> None:
     """Take out of a base of rnncore's what makes no other machine, so that pytest-benchmark's own comparison is of machines.
 
-    The file is left as it is. rnncore 0.1 had its facts in `machine_info`; they go to where they stand now.
+    The file is left as it is. rnncore 0.1 had its facts in `machine_info`; they go to where they are now.
 
     Args:
         machine_info: What pytest-benchmark knows of this machine.
@@ -270,18 +275,12 @@ def _causes(reporter: pytest.TerminalReporter) -> dict[str, str]:
 # -------------------------------------------------------------------------------------------------- gates and noise
 
 
-def _arguments(config: pytest.Config) -> list[str]:
-    """Return all arguments in pytest's order: those of the configuration, of the environment and of the command."""
-    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
-    return [*config.getini("addopts"), *environment, *map(str, config.invocation_params.args)]
-
-
 def dropped_gates(arguments: list[str], fields: list[str]) -> str | None:
     """Return which thresholds a later `--benchmark-compare-fail` has silently replaced.
 
     Args:
         arguments: All arguments of the session.
-        fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is told.
+        fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is said.
     """
     *earlier, counted = _gates(arguments) or [[]]
     dropped = list(dict.fromkeys(gate for gates in earlier for gate in gates if gate not in counted))
@@ -306,10 +305,3 @@ def _gates(arguments: list[str]) -> list[list[str]]:
         elif is_open:
             gates[-1].append(argument)
     return gates
-
-
-def _noise(bases: list[Base], here: Here) -> str | None:
-    # Of benchmarks that are not ours nothing is known.
-    if any(not set(here.rows).isdisjoint(base.fullnames) for base in bases):
-        return NOISE.format(revision=bases[-1].revision)
-    return None

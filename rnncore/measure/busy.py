@@ -23,7 +23,7 @@ from rnncore.forecast.device import (
 # How long the look takes: twenty ticks of Linux's clock of CPU time.
 LOOK_S = 0.2
 
-# From so many CPUs too few for this process's threads on, one of the threads has none for much of the time.
+# With this many CPUs too few for this process's threads, one of the threads has none for much of the time.
 LACKING_CPUS = 0.5
 
 _PROC = Path("/proc")
@@ -52,7 +52,7 @@ class Host:
 
     @property
     def is_busy(self) -> bool:
-        """Whether others leave this process fewer CPUs than it has threads; by the load where nothing else is told."""
+        """Whether others leave this process fewer CPUs than it has threads; by the load where nothing else is known."""
         others_cpus = self.load_1min if self.others_cpus is None else self.others_cpus
         return (others_cpus or 0.0) + self.threads >= self.cpus + LACKING_CPUS
 
@@ -78,11 +78,11 @@ def this_host() -> Host:
     return look()
 
 
-def look(seconds: float = LOOK_S) -> Host:
-    """Sleep so long, and tell what others did meanwhile."""
+def look() -> Host:
+    """Sleep for `LOOK_S`, and return what others did in that time."""
     cpus = usable_cpus()
     before = _times_of(cpus)
-    time.sleep(seconds)
+    time.sleep(LOOK_S)
     after = _times_of(cpus)
     shares = [_busy_share(before[cpu], after[cpu]) for cpu in before.keys() & after.keys()]
     known = [share for share in shares if share is not None]
@@ -140,7 +140,7 @@ def _times_of(cpus: frozenset[int]) -> dict[int, list[int]]:
 
 
 def _busy_share(before: list[int], after: list[int]) -> float | None:
-    """Return which part of the time a CPU was busy, from 0 to 1; None where its clock stood still."""
+    """Return which part of the time a CPU was busy, from 0 to 1; None where its clock did not move."""
     spent = [max(0, late - early) for early, late in zip(before, after, strict=True)]
     return 1 - sum(spent[_IDLE]) / sum(spent) if sum(spent) else None
 

@@ -1,6 +1,6 @@
 """Was this round disturbed, and was the machine the same at the end as at the start?
 
-Between rounds, never inside one, `RoundWatch` reads counters that tell who else was at work. Disturbed rounds are flagged,
+Between rounds, never inside one, `RoundWatch` reads counters that show who else was at work. Disturbed rounds are flagged,
 counted, and stay in the figures.
 """
 
@@ -38,7 +38,7 @@ CPU_CLOCKS = Path("/sys/devices/system/cpu")
 
 
 class Source(ABC):
-    """Something that tells of disturbance by a reading before and after.
+    """Something that shows disturbance by a reading before and after.
 
     Attributes:
         cause: What a disturbed round is flagged with.
@@ -76,7 +76,7 @@ class WaitingThreads(Source):
         for task in tasks.iterdir() if tasks.is_dir() else ():
             try:
                 self._waited_ns[os.open(task / "schedstat", os.O_RDONLY)] = 0
-            except OSError as error:  # the thread has just ended, or none is told of
+            except OSError as error:  # the thread has just ended, or the kernel lists none
                 why = str(error.strerror)
         if not self._waited_ns:
             raise Unavailable(f"{tasks}/*/schedstat cannot be read ({why})")
@@ -347,7 +347,7 @@ def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:
         values_s: Seconds, in the order they were measured.
 
     Returns:
-        True and None; False and by how much; or None and why it cannot be told.
+        True and None; False and by how much; or None and why it is not known.
 
     Source:
         Mann and Whitney, "On a test of whether one of two random variables is stochastically larger", 1947.

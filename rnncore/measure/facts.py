@@ -9,7 +9,7 @@ ALLOWED = (
 )
 
 # Integers beyond these end readers that hold them in 64 bits.
-_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
 
 class _Refused(Exception):  # noqa: N818 (carries what is refused, and where it lies, to the surface)
@@ -42,7 +42,7 @@ def _json_value(value: object) -> Any:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, int) and _LEAST_INT <= value <= _GREATEST_INT:
+    if isinstance(value, int) and _MIN_INT <= value <= _MAX_INT:
         return int(value)
     if isinstance(value, str):
         # Half a pair of UTF-16, as names of files may have it, is no text to strict readers.
@@ -74,7 +74,7 @@ def _json_key(name: object) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, int) and not _LEAST_INT <= value <= _GREATEST_INT:
+    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
         return f"is an integer of {value.bit_length()} bits"
     kind = type(value)
     return f"is of type {kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'}"

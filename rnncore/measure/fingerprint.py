@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.errors import Unavailable
-from rnncore.forecast.device import waits_passively
+from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure.gpu import Gpu
 
 PACKAGES = (
@@ -48,7 +48,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         threads: CPU threads that every runtime is given.
 
     Returns:
-        Facts by name; beside each that is None stands `<name>_why`, what keeps it from being read.
+        Facts by name; beside each that is None there is `<name>_why`, what keeps it from being read.
     """
     cpuinfo, unread = _cpuinfo()
     facts: dict[str, Fact] = {
@@ -62,8 +62,11 @@ def fingerprint(threads: int) -> dict[str, Any]:
         "isa": (_isa(cpuinfo), unread or f"{_PROC}/cpuinfo lists no instructions"),
         "governor": _text(_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "affinity": _affinity(),
-        "cpu_quota": _cpu_quota(),
-        "virtual_machine": (_virtual_machine(cpuinfo), unread or "only x86 CPUs tell"),
+        "cpu_quota": cpu_quota(),
+        "virtual_machine": (
+            "hypervisor" in cpuinfo["flags"].split() if "flags" in cpuinfo else None,
+            unread or "only x86 CPUs tell",
+        ),
         "numerics": (_numerics(), None),
         "gpu": _gpu(),
     }
@@ -77,7 +80,7 @@ def conditions() -> dict[str, Any]:
     """Return the facts of this minute, as JSON values: they disturb a measurement, but do not make it another one.
 
     Returns:
-        Facts by name; beside each that is None stands `<name>_why`. In a container, load, clock, temperature and pressure
+        Facts by name; beside each that is None there is `<name>_why`. In a container, load, clock, temperature and pressure
         are those of the whole host. The temperature is that of the hottest part that the board measures.
     """
     (load_1min, load_5min), no_load = _load()
@@ -103,7 +106,7 @@ def _with_reasons(facts: dict[str, Fact]) -> dict[str, Any]:
 
 
 def _text(path: Path) -> tuple[str | None, str | None]:
-    """Return what stands in a file, or why it cannot be read."""
+    """Return the text of a file, or why it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip(), None
     except OSError as error:
@@ -163,21 +166,10 @@ def _isa(cpuinfo: dict[str, str]) -> dict[str, bool] | None:
     return None
 
 
-def _virtual_machine(cpuinfo: dict[str, str]) -> bool | None:
-    return "hypervisor" in cpuinfo["flags"].split() if "flags" in cpuinfo else None
-
-
 def _affinity() -> Fact:
     if not hasattr(os, "sched_getaffinity"):
         return None, "this system does not bind processes to CPUs"
     return sorted(os.sched_getaffinity(0)), None
-
-
-def _cpu_quota() -> Fact:
-    """Return how many CPUs' time the process gets."""
-    from rnncore.forecast.device import cpu_quota
-
-    return cpu_quota()
 
 
 def _numerics() -> dict[str, Any]:

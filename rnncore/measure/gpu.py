@@ -21,7 +21,7 @@ _THROTTLE_REASONS = {
 
 @dataclass(frozen=True)
 class GpuState:
-    """What a GPU does at one moment; None where the driver does not tell.
+    """What a GPU does at one moment; None where the driver does not say.
 
     Attributes:
         sm_clock_mhz: Clock of the multiprocessors.
@@ -83,7 +83,7 @@ class Gpu:
         return str(pynvml.nvmlSystemGetDriverVersion())
 
     def power_limit_w(self) -> float | None:
-        """Return the power limit in force, in watts; None where the driver does not tell."""
+        """Return the power limit in force, in watts; None where the driver does not say."""
         return _thousandth(_answer(pynvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
 
     def energy_j(self) -> float | None:

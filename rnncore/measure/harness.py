@@ -120,7 +120,7 @@ def read_clock(benchmark: Any, clock: Callable[[], float]) -> Iterator[None]:
 
 
 def lengthen_rounds(benchmark: Any, seconds: float) -> None:
-    """Let a round of a fixture last at least so long."""
+    """Let a round of a fixture last at least *seconds*."""
     benchmark._min_time = max(benchmark._min_time, seconds)
 
 
@@ -212,7 +212,7 @@ def watch_saving(
     saved: Callable[[Path | None], None],
     not_saved: Callable[[dict[str, Any], str, OSError], None],
 ) -> None:
-    """Be told whether a run file was saved; a failure no longer ends the session.
+    """Call back with whether a run file was saved; a failure no longer ends the session.
 
     Args:
         config: The session's configuration.

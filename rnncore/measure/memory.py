@@ -57,7 +57,7 @@ class Served:
 
 
 class ServingMemory:
-    """Tells what a process needs that only serves a model; each question is measured once.
+    """Returns what a process needs that only serves a model; each question is measured once.
 
     It starts one process per set of packages when it is first asked, which takes as long as their import, and asks it again.
     """
@@ -75,7 +75,7 @@ class ServingMemory:
             source: What the runtime opens: an ONNX file or a forecaster of ours.
 
         Returns:
-            Both in bytes, or None with the reason under `..._why` where the system tells no peak, the model is in no file
+            Both in bytes, or None with the reason under `..._why` where the system gives no peak, the model is in no file
             that a process could open, or the process failed.
         """
         if process_peak_rss_bytes() is None:
@@ -100,7 +100,8 @@ class ServingMemory:
     def _asked(self, question: Served, path: Path) -> dict[str, int | str | None]:
         modules = _modules(runtime_kinds()[question.runtime])
         # Back in the table once it has answered: a process that was left in the middle would answer the next in vain.
-        process, answered = self._processes.pop(modules, None) or _started(modules), False
+        process, answered = self._processes.pop(modules, None), False
+        process = process or AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
         try:
             process.tell(json.dumps({**asdict(question), "path": str(path), "limit_s": LIMIT_S}))
             facts = process.answer()
@@ -167,10 +168,6 @@ def unknown(why: str) -> dict[str, int | str | None]:
     """Return the facts of a row whose process is not measured, with the reason."""
     facts: dict[str, int | str | None] = dict.fromkeys(SERVING_FACTS)
     return {**facts, **{f"{key}_why": why for key in SERVING_FACTS}}
-
-
-def _started(modules: tuple[str, ...]) -> AskedProcess:
-    return AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
 
 
 def _modules(kind: RuntimeKind) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def _interval(percentile: int, count: int) -> tuple[int, int]:
 
 
 def _at_most(successes: int, count: int, chance: float) -> float:
-    """Return the probability of at most so many successes in *count* tries."""
+    """Return the probability of at most *successes* successes in *count* tries."""
     from scipy.stats import binom
 
     return float(binom.cdf(successes, count, chance))

@@ -299,7 +299,7 @@ def _open_journal(config: pytest.Config, session: Session) -> None:
         if session.earlier:
             for entry in session.earlier.entries:
                 session.journal.finished(entry)
-            # All that it held stands in the new one.
+            # All that it held is in the new one.
             session.earlier.path.unlink()
     except OSError as error:
         session.why_no_journal = str(error)

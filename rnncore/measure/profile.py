@@ -43,9 +43,9 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
     """Bring the operations of one call into JSON for `extra_info["profile"]`.
 
     Args:
-        evidence: What a runtime, or `function_evidence`, tells of one call.
+        evidence: What a runtime, or `function_evidence`, says of one call.
         batch_size: Windows in the call, B. None where a call has several batches; its products count as `other` then, as
-            nothing tells the products of all hours from those of one.
+            nothing distinguishes the products of all hours from those of one.
         lookback: Hours in a window, T.
 
     Returns:
@@ -83,7 +83,7 @@ def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
 
 
 def _product_kind(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
-    """Tell a product over all hours at once from one that must wait for the hour before; the head's is neither.
+    """Distinguish a product over all hours at once from one that must wait for the hour before; the head's is neither.
 
     The first factor of a product over all hours has B * T rows, or, for the gradient of the weights, columns; no other size
     is looked at, as with few windows the gates are more than B * T. A product of the recurrence runs hour by hour; the
@@ -125,7 +125,7 @@ def _notes(evidence: Evidence, ops_s: float) -> list[str]:
 
 
 def function_evidence(call: Callable[[], object], named: Collection[str]) -> Evidence:
-    """Tell which Python functions take the time of a call that runs neither torch nor another runtime.
+    """Return which Python functions take the time of a call that runs neither torch nor another runtime.
 
     Compiled functions that Python cannot see count with the function that calls them.
 

@@ -10,7 +10,7 @@ import torch
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import default_threads, resolve_device
-from rnncore.forecast.fit import TRAINING_PRECISION, Progress, TrainResult, fit
+from rnncore.forecast.fit import TRAINING_PRECISION, Progress, fit
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_panels, forecast_test_hours, score_forecasts
@@ -43,7 +43,7 @@ def reproduce(
         device_name: `cpu`, `cuda` or `auto`.
         seed: Of both trainings.
         epochs: Fewer or more than the article's five; None for five.
-        max_steps: Stop each training after so many steps; None for all.
+        max_steps: Stop each training after this many steps; None for all.
         on_step: Called with the cell's name after each step.
 
     Returns:
@@ -95,21 +95,17 @@ def _train_and_score(
         evaluation_s = time.perf_counter() - began_s
     scores = score_forecasts(cell, forecasts, windows)
     record = {
-        "training": _training_record(training, trainer),
+        "training": {
+            "seconds": training.seconds,
+            "steps": training.steps,
+            "planned_steps": trainer.config.epochs * trainer.steps_per_epoch,
+            "windows_per_s": training.windows_per_s,
+            "ended_by": training.ended_by,
+            "epochs": [asdict(epoch) for epoch in training.epochs],
+        },
         "evaluation_s": evaluation_s,
         "evaluation_windows_per_s": len(windows.test_start) / evaluation_s,
         "score": asdict(scores.mean),
         "zones": [asdict(zone) for zone in scores.zones],
     }
     return record, forecasts
-
-
-def _training_record(training: TrainResult, trainer: Trainer) -> dict[str, Any]:
-    return {
-        "seconds": training.seconds,
-        "steps": training.steps,
-        "planned_steps": trainer.config.epochs * trainer.steps_per_epoch,
-        "windows_per_s": training.windows_per_s,
-        "ended_by": training.ended_by,
-        "epochs": [asdict(epoch) for epoch in training.epochs],
-    }

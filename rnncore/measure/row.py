@@ -28,11 +28,11 @@ BRIEF_WARM_UP_S = 0.03
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
 LONG_CALL_S = 0.05
 
-# Calls, and tries of so many, that tell what a planted delay costs by itself: a fraction of a microsecond.
+# What a planted delay costs by itself, a fraction of a microsecond, is measured over this many calls, in several tries.
 _COST_CALLS = 1000
 _COST_TRIES = 5
 
-# What only a benchmark itself knows, and what stands there if it says nothing.
+# What only a benchmark itself knows, and the reason that is recorded if it says nothing.
 _UNSAID = "the benchmark did not record it"
 _SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
 
@@ -48,7 +48,7 @@ class RnnBenchmark:
         session: The session's record.
         case: What is measured.
         threads: Threads that it runs with.
-        ceilings: Tells what the machine can do at best for this case, as far as is known by then; None where nothing is
+        ceilings: Returns what the machine can do at best for this case, as far as is known by then; None where nothing is
             timed.
         trace_folder: Where profiles' traces go; None where rows are not profiled.
         brief: Whether only time, memory and disturbance are wanted: no energy, and what ran only where it is profiled.
@@ -93,7 +93,7 @@ class RnnBenchmark:
         work: "Work | None" = None,
         evidence: FindEvidence | None = None,
         opening_s: float = 0.0,
-        least_round_s: float = 0.0,
+        min_round_s: float = 0.0,
     ) -> None:
         """Warm up and time, with a look at memory, disturbance, energy and the path that ran.
 
@@ -102,10 +102,10 @@ class RnnBenchmark:
             windows: Windows that one call works on.
             group: What the benchmark is listed with.
             work: Operations and bytes of one call; None where they say nothing.
-            evidence: Tells what ran, in calls of its own; None where nothing can.
+            evidence: Returns what ran, in calls of its own; None where nothing can.
             opening_s: Seconds that opening the runtime took; counted with the first call.
-            least_round_s: Calls so short that a second has tens of thousands of them are timed together, so many that a
-                round takes this long; its percentiles are then refused.
+            min_round_s: Calls so short that a second has tens of thousands of them are timed together, as many as make a
+                round take this long; its percentiles are then refused.
         """
         self._benchmark.group = group
         self.record(windows=windows)
@@ -119,7 +119,7 @@ class RnnBenchmark:
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
             call_s = self._warmed_up(run, min(first_call_s, profiled_s))
-        harness.lengthen_rounds(self._benchmark, least_round_s)
+        harness.lengthen_rounds(self._benchmark, min_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
         self._record_rates(stats.stats.median, windows, work)
@@ -226,7 +226,7 @@ class RnnBenchmark:
         return self._session.part(name)
 
     def fell_back_to_cpu(self, cell: str) -> bool:
-        """Say whether a recurrent layer ran on the CPU, as far as the evidence tells."""
+        """Say whether a recurrent layer ran on the CPU, as far as the evidence shows."""
         placement = self._benchmark.extra_info.get("placement") or {}
         return any(cell.upper() in node and "CPU" in where for node, where in placement.items())
 
@@ -268,10 +268,10 @@ class RnnBenchmark:
         self.record(**peaks, **facts)
 
     def _delayed(self, run: Callable[[], object], call_s: float) -> Callable[[], object]:
-        """Return a slower call, and record by how much: of calls of a few microseconds the least is more than was asked."""
-        least_s = _cost_of_a_delay_s()
-        self.record(injected_delay_pct=max(self._delay_pct, 100 * least_s / call_s))
-        return _delayed(run, self._delay_pct, least_s)
+        """Return a slower call, and record by how much: in calls of a few microseconds a delay costs more than was asked."""
+        cost_s = _cost_of_a_delay_s()
+        self.record(injected_delay_pct=max(self._delay_pct, 100 * cost_s / call_s))
+        return _delayed(run, self._delay_pct, cost_s)
 
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
@@ -310,7 +310,7 @@ class RnnBenchmark:
             self._record_or_why("joules_per_1000", *joules_per_1000(run, windows, self._case.device))
 
     def _record_path(self, evidence: FindEvidence | None) -> float:
-        """Record what ran, in profiled calls; return the seconds of one, 0 where it is not told."""
+        """Record what ran, in profiled calls; return the seconds of one, 0 where it is not known."""
         if evidence is None or (self.brief and self._trace_folder is None):
             why = "the benchmark gives no evidence of what ran" if evidence is None else "not looked at in a short process"
             self._record_or_why("kernel", None, why)
@@ -344,10 +344,10 @@ def _times(rounds_s: Sequence[float]) -> list[float]:
     return times_s
 
 
-def _warm_up(run: Callable[[], object], least_s: float) -> float:
-    """Call for so long that caches have settled; return the seconds of the quickest call."""
+def _warm_up(run: Callable[[], object], min_s: float) -> float:
+    """Call for *min_s*, until caches have settled; return the seconds of the quickest call."""
     spent_s, shortest_s = 0.0, math.inf
-    while spent_s < least_s:
+    while spent_s < min_s:
         call_s = _seconds(run)
         spent_s += call_s
         shortest_s = min(shortest_s, call_s)

@@ -34,7 +34,7 @@ def main() -> None:
     """Import what the arguments name and answer the lines of standard input, until they end."""
     with answering() as answers:
         for module in sys.argv[1:]:
-            # What is missing is told when a model is opened, with what to install.
+            # What is missing is said when a model is opened, with what to install.
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
         pages = list(_resident_file_pages())
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def status_bytes(status: Path, fact: str) -> int | None:
-    """Return a fact of a process's status file, such as `VmHWM`, the largest resident memory; None where it is not told."""
+    """Return a fact of a process's status file, such as `VmHWM`, the largest resident memory; None where it is not there."""
     lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
     found_kib = [int(line.split()[1]) for line in lines if line.startswith(f"{fact}:")]
     return found_kib[0] * 1024 if found_kib else None

@@ -24,7 +24,7 @@ PROBES = 7
 HOPELESS = 5.0
 
 # A probe is no shorter: at a rate that is a little too high the queue grows slowly.
-LEAST_S = 2.0
+MIN_S = 2.0
 
 # Shorter waits are spun away: a sleep ends late.
 SLEPT_S = 2e-3
@@ -51,17 +51,17 @@ def highest_rate(
     bound_s: float,
     seed: int,
     queries: int = calls_needed(PERCENTILE),
-    least_s: float = LEAST_S,
+    min_s: float = MIN_S,
 ) -> list[Probe]:
     """Find the highest rate that is served in time.
 
     Args:
-        answer: Answers so many queries at once; returns when all are answered.
+        answer: Answers a number of queries at once; returns when all are answered.
         max_batch: Most queries that are answered together, those that have arrived by then (dynamic batching); 1 for none.
         bound_s: Of the 99th percentile of latency.
         seed: Of the arrivals.
         queries: Fewest of each probe.
-        least_s: Least seconds in which the queries of a probe arrive.
+        min_s: Fewest seconds in which the queries of a probe arrive.
 
     Returns:
         All probes, by rate; none is in time where even a lone query takes longer than the bound.
@@ -71,8 +71,12 @@ def highest_rate(
     low, high = 0.1 / one_s, max_batch / all_s
 
     def probe(rate_per_s: float, number: int) -> Probe:
-        count = max(queries, round(rate_per_s * least_s))
-        return _probe(answer, rate_per_s, max_batch, bound_s, seed + number, count)
+        count = max(queries, round(rate_per_s * min_s))
+        arrivals_s = np.cumsum(np.random.default_rng(seed + number).exponential(1 / rate_per_s, count))
+        latencies_s = serve(answer, arrivals_s, max_batch, HOPELESS * bound_s)
+        is_whole = len(latencies_s) == count
+        in_time = is_whole and float(np.quantile(latencies_s, PERCENTILE / 100, method="higher")) <= bound_s
+        return Probe(rate_per_s, latencies_s, in_time)
 
     probes = [probe(low, 0)]
     if probes[0].in_time:
@@ -92,7 +96,7 @@ def serve(
     """Answer queries as they arrive, in order, and return how long each took from its arrival.
 
     Args:
-        answer: Answers so many queries at once.
+        answer: Answers a number of queries at once.
         arrivals_s: Seconds from the start, ascending. Shape (N,).
         max_batch: Most queries that are answered together.
         give_up_s: A query that took longer ends it.
@@ -116,15 +120,6 @@ def serve(
         if latencies_s[batch.start] > give_up_s:
             break
     return latencies_s[:served]
-
-
-def _probe(
-    answer: Callable[[int], object], rate_per_s: float, max_batch: int, bound_s: float, seed: int, queries: int
-) -> Probe:
-    arrivals_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, queries))
-    latencies_s = serve(answer, arrivals_s, max_batch, HOPELESS * bound_s)
-    in_time = len(latencies_s) == queries and float(np.quantile(latencies_s, PERCENTILE / 100, method="higher")) <= bound_s
-    return Probe(rate_per_s, latencies_s, in_time)
 
 
 def _shortest_s(answer: Callable[[int], object], count: int) -> float:

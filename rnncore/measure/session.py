@@ -225,7 +225,7 @@ class Session:
         )
 
     def take_pulse(self, threads: int) -> None:
-        """Time a small fixed piece of work: over a session it tells whether the machine stayed the same."""
+        """Time a small fixed piece of work: over a session it shows whether the machine stayed the same."""
         import statistics
 
         import torch

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType, TracebackType
 
 from rnncore.errors import ConfigError
@@ -53,7 +53,8 @@ def case_timeout(limit_s: float | None, on_stuck: Callable[[], None], stderr_fd:
         return
     if not 0 < limit_s < math.inf:
         raise ConfigError(f"--rnn-case-timeout is {limit_s:g}; give seconds above 0, or leave it out for no limit.")
-    with _watchdog(limit_s, on_stuck, stderr_fd), _alarm(limit_s):
+    has_alarm = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
+    with _watchdog(limit_s, on_stuck, stderr_fd), _Alarm(limit_s) if has_alarm else nullcontext():
         yield
 
 
@@ -88,12 +89,6 @@ def _watchdog(limit_s: float, on_stuck: Callable[[], None], stderr_fd: int) -> I
         faulthandler.cancel_dump_traceback_later()
 
 
-def _alarm(limit_s: float) -> AbstractContextManager[object]:
-    if hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread():
-        return _Alarm(limit_s)
-    return nullcontext()
-
-
 class _Alarm:
     """Raise `CaseTimeout` in the main thread, once, after a limit.
 
@@ -126,7 +121,7 @@ class _Alarm:
     def _restore(self) -> None:
         # The timer first, lest it rings in the earlier handler.
         signal.setitimer(signal.ITIMER_REAL, 0)
-        # None stands for a handler that was not set from Python: it cannot be set from there either.
+        # None is a handler that was not set from Python: it cannot be set from there either.
         signal.signal(signal.SIGALRM, signal.SIG_DFL if self._handler_before is None else self._handler_before)
         if self._left_before_s:
             left_s = self._left_before_s - (time.monotonic() - self._began_s)

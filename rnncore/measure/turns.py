@@ -1,4 +1,4 @@
-"""Several runtimes measured in turn, each alive in a process of its own that is stopped while it is not its turn.
+"""Several runtimes measured interleaved, each alive in a process of its own that is stopped while it is not its turn.
 
 Two rows of one run are minutes apart, and a shared machine changes in minutes. Turns are a fraction of a second apart: what
 slows one slows the next, and their ratio stays. A process that is stopped takes nothing: its idle threads, which spin in
@@ -20,7 +20,7 @@ from rnncore.forecast.series import Float32Array
 from rnncore.measure import worker
 from rnncore.measure.asked import AskedProcess
 
-# So many turns bound the median of their ratios with 99 % certainty, as a test of signs does, with room for bursts.
+# This many turns bound the median of their ratios with 99 % certainty, as a test of signs does, with room for bursts.
 FEWEST_TURNS = 15
 
 
@@ -81,7 +81,7 @@ class TurnTaker(AskedProcess):
 
 
 def take_turns(folder: Path, runtimes: Mapping[str, Sequence[str]], seconds: float) -> dict[str, Turns | Unavailable]:
-    """Measure runtimes in turn.
+    """Measure runtimes interleaved.
 
     Args:
         folder: With the model and the inputs.

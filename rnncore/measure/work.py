@@ -85,9 +85,9 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
     )
 
 
-def copy_work(values: int, value_bytes: int = VALUE_BYTES) -> Work:
-    """Return the work of copying so many values: each is read once and written once."""
-    return Work(flops=0, bytes=2 * values * value_bytes)
+def copy_work(values: int) -> Work:
+    """Return the work of copying *values* values: each is read once and written once."""
+    return Work(flops=0, bytes=2 * values * VALUE_BYTES)
 
 
 def _layer_inputs(config: ForecasterConfig) -> list[int]:

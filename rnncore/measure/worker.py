@@ -1,4 +1,4 @@
-"""One runtime in a process of its own, that calls when it is told to: `python -m rnncore.measure.worker` of `turns`.
+"""One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `turns`.
 
 It reads one word per line and answers each with one line of JSON: `round` times some calls, `output` writes the last
 forecasts beside the inputs.
@@ -23,7 +23,7 @@ INPUTS, OUTPUT = "inputs.safetensors", "output-{}.safetensors"
 # The one array of such a file.
 ARRAY = "array"
 
-# Calls of a round take about so long together: the clock and the line that asks cost nothing then.
+# Calls of a round take about this long together: the clock and the line that asks cost nothing then.
 ROUND_S = 0.02
 
 

@@ -35,14 +35,13 @@ _NAMED = 3
 _MANY = 3
 
 
-def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top: int | None = None) -> Iterator[TextTable]:
+def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> Iterator[TextTable]:
     """Yield the steps, newest first, then for each machine its benchmarks, then what was left out.
 
     Args:
         history: What was read.
         trends: Its trends.
         text: Only benchmarks whose name holds this, in any case.
-        top: Steps to show; None for all.
 
     Raises:
         RunFileError: If there is no such benchmark.
@@ -51,8 +50,8 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "", top:
     names = _short_names(trends)
     machines = _machine_names(trends)
     steps = steps_of(trends)
-    lines = [_steps_line(history, trends, steps, top), *_at_once(trends, steps, machines)]
-    yield "\n".join(lines), _step_table(steps[:top], names, machines)
+    lines = [_steps_line(history, trends, steps), *_at_once(trends, steps, machines)]
+    yield "\n".join(lines), _step_table(steps, names, machines)
     for machine, name in machines.items():
         on_machine = [trend for trend in trends if trend.series.machine == machine]
         yield name, _benchmark_table(on_machine, names)
@@ -148,10 +147,9 @@ def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
     return {machine: f"{machine.name} [{machine.key}]" for machine in ordered}
 
 
-def _steps_line(history: History, trends: Sequence[Trend], steps: Sequence[Step], top: int | None) -> str:
+def _steps_line(history: History, trends: Sequence[Trend], steps: Sequence[Step]) -> str:
     found = _counted(len(steps), "step") if steps else "no steps"
-    shown = f", the newest {top} shown" if top is not None and top < len(steps) else ""
-    return f"{_counted(history.files, 'run file')}, {_histories(len(trends))}: {found}{shown}"
+    return f"{_counted(history.files, 'run file')}, {_histories(len(trends))}: {found}"
 
 
 def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Machine, str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ class Case:
 
     Attributes:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
-            scoring of a trained model, `paired` a forward pass in turn with other runtimes,
+            scoring of a trained model, `paired` a forward pass interleaved with other runtimes,
             `stream` one new hour with the state carried, `serve` queries that arrive by chance.
         cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.

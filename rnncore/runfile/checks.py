@@ -1,4 +1,4 @@
-"""Checks of values from a file: what may stand there, and one line that says what does instead.
+"""Checks of values from a file: what is allowed, and one line that says what is there instead.
 
 A check yields the faults of a value. Small ones are joined to those of lists and objects.
 """
@@ -14,8 +14,8 @@ class Fault(NamedTuple):
 
     Attributes:
         where: Its key, with those it lies in: `training.curve[2].loss`.
-        value: What stands there; `MISSING` where nothing does.
-        allowed: What may stand there, in words.
+        value: What is there; `MISSING` where nothing is.
+        allowed: What may be there, in words.
     """
 
     where: str
@@ -42,7 +42,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_seconds(value: Any) -> bool:
-    """Say whether a value is a time that a clock can tell, in seconds."""
+    """Say whether a value is a time that a clock can measure, in seconds."""
     return is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
 
 
@@ -118,7 +118,6 @@ def joined(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-ANY = one("anything", lambda value: True)
 TEXT = one("a text", lambda value: isinstance(value, str))
 NAME = one("a text that is not empty", lambda value: isinstance(value, str) and value != "")
 COMMIT = one("a text or a whole number", lambda value: isinstance(value, str | int) and not isinstance(value, bool))
@@ -128,10 +127,7 @@ NOT_NEGATIVE = one("a number that is not negative", lambda value: is_number(valu
 POSITIVE = one("a number above 0", lambda value: is_number(value) and value > 0)
 COUNT = one("a whole number that is not negative", lambda value: is_number(value) and type(value) is int and value >= 0)
 SIZE = one("a whole number above 0", lambda value: is_number(value) and type(value) is int and value > 0)
-SECONDS = one(
-    f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}",
-    is_seconds,
-)
+SECONDS = one(f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", is_seconds)
 
 
 def refuse(where: str, faults: Iterator[Fault]) -> None:

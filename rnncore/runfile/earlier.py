@@ -36,7 +36,7 @@ def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recipe(extra: Mapping[str, Any]) -> str | None:
-    """Return which model a row is of; None where nothing tells, as for the data path."""
+    """Return which model a row is of; None where nothing says so, as for the data path."""
     training = extra.get("training")
     if isinstance(training, Mapping) and training.get("preset"):
         return str(training["preset"])
@@ -45,10 +45,9 @@ def _recipe(extra: Mapping[str, Any]) -> str | None:
     if extra.get("cell") is None:
         return None
     # A sweep changed one size of the article's model at a time.
-    alike = {name: _alike(extra, name) for name in (ARTICLE, "fast")}
+    alike = {
+        name: sum(extra.get(size) == own for size, own in zip(SIZES, OWN_SIZES[name], strict=True))
+        for name in (ARTICLE, "fast")
+    }
     nearest = max(alike, key=lambda name: alike[name])
     return nearest if alike[nearest] >= len(SIZES) - 1 else None
-
-
-def _alike(extra: Mapping[str, Any], recipe: str) -> int:
-    return sum(extra.get(size) == own for size, own in zip(SIZES, OWN_SIZES[recipe], strict=True))

@@ -20,7 +20,7 @@ from rnncore.files import write_text
 
 FORMAT = 1
 
-# What `recover` copies into the run file as it stands, and the block that the events are added to.
+# What `recover` copies into the run file as it is, and the block that the events are added to.
 COPIED_KEYS = ("machine_info", "commit_info", "datetime", "version")
 HEADER_KEYS = (*COPIED_KEYS, "machine_id", "rnncore")
 
@@ -186,18 +186,18 @@ def recover(journal: Path, out: Path | None = None) -> Recovered:
         raise ConfigError(f"{out} exists already and is left as it is. Give a file name that is free.")
     if _is_being_written(journal):
         raise RunFileError(f"{journal}: its session still runs. Wait for its end, or end it, and recover again.")
-    told = _read(journal)
-    if not told.benchmarks:
-        ends = "; ".join(f"{entry['outcome']}: {name}" for name, entry in told.failed.items()) or "none had begun"
+    events = _read(journal)
+    if not events.benchmarks:
+        ends = "; ".join(f"{entry['outcome']}: {name}" for name, entry in events.failed.items()) or "none had begun"
         raise RunFileError(f"{journal}: no benchmark was finished ({ends}). Delete it, or give another journal.")
-    path = out or _next_run_file(journal.resolve().parent.parent, told.header)
-    write_text(path, dumps(told.run_content(), indent=4))
+    path = out or _next_run_file(journal.resolve().parent.parent, events.header)
+    write_text(path, dumps(events.run_content(), indent=4))
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     _sync_folder(path.parent)
     journal.unlink()
-    failed = tuple((fullname, entry["outcome"]) for fullname, entry in told.failed.items())
-    return Recovered(path, len(told.benchmarks), failed)
+    failed = tuple((fullname, entry["outcome"]) for fullname, entry in events.failed.items())
+    return Recovered(path, len(events.benchmarks), failed)
 
 
 @dataclass(frozen=True)
@@ -229,21 +229,21 @@ def finished_before(journal: Path) -> Finished:
     """
     if _is_being_written(journal):
         raise RunFileError(f"{journal}: its session still runs. Wait for its end, or end it.")
-    told = _read(journal)
-    content = told.run_content()
+    events = _read(journal)
+    content = events.run_content()
     return Finished(
         path=journal,
         began=content["datetime"],
         fingerprint=dict(content["rnncore"].get("fingerprint") or content["machine_info"].get("fingerprint", {})),
         commit=content["commit_info"].get("id"),
         data=content["rnncore"].get("data"),
-        entries=tuple(entry for entry in told.benchmarks.values() if entry["extra_info"].get("validity") in ("valid", None)),
+        entries=tuple(one for one in events.benchmarks.values() if one["extra_info"].get("validity") in ("valid", None)),
     )
 
 
 @dataclass
-class _Told:
-    """What the lines of a journal tell."""
+class _Events:
+    """What the lines of a journal hold."""
 
     header: dict[str, Any]
     benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -297,21 +297,21 @@ class _Told:
         }
 
 
-def _read(journal: Path) -> _Told:
+def _read(journal: Path) -> _Events:
     lines = _lines(journal)
     match next(lines, None):
         case (_, {"journal": version, "header": dict(header)}) if version == FORMAT and set(HEADER_KEYS) <= set(header):
-            told = _Told(header)
+            events = _Events(header)
         case _:
             raise RunFileError(
                 f"{journal}:1: not the first line of a journal of this version of rnncore. If the process was killed as it "
                 "began, nothing is lost and the file can be deleted; otherwise give a .jsonl file from .benchmarks/journal/."
             )
     for number, line in lines:
-        if not told.take(line):
+        if not events.take(line):
             raise _garbled(journal, number, "no event of a journal")
-    told.end_of_process()
-    return told
+    events.end_of_process()
+    return events
 
 
 def _lines(journal: Path) -> Iterator[tuple[int, Any]]:

@@ -1,6 +1,6 @@
 """What makes two runs comparable: the one answer to "same machine?".
 
-A virtual machine tells a few pages more or less of memory after each start; that is no difference. A fact that only one of
+A virtual machine has a few pages more or less of memory after each start; that is no difference. A fact that only one of
 two runs knows, as runs of different versions of rnncore do, is none either: what was not looked at cannot differ.
 """
 
@@ -16,7 +16,7 @@ MACHINE_FACTS = (
 )
 _INSTRUCTIONS = "isa."
 
-# How much of a machine's memory, as the system tells it, may be gone after a start.
+# How much of a machine's memory, as the system gives it, may be gone after a start.
 SAME_MEMORY = 0.01
 _MEMORY = "memory_bytes"
 
@@ -100,20 +100,20 @@ def grouped(fingerprints: Iterable[Mapping[str, Any]]) -> list[int]:
 
 
 class _Group:
-    """Facts of machines that do not differ: what all say, and the least and the most memory."""
+    """Facts of machines that do not differ: what all say, and the smallest and largest memory."""
 
     def __init__(self, first: dict[str, Any]) -> None:
-        self._least, self._most = dict(first), dict(first)
+        self._low, self._high = dict(first), dict(first)
 
     def holds(self, named: dict[str, Any]) -> bool:
         """Say whether none of the members differs."""
-        return not differences(self._least, named) and not differences(self._most, named)
+        return not differences(self._low, named) and not differences(self._high, named)
 
     def add(self, named: dict[str, Any]) -> None:
         for name, value in named.items():
-            both = [one for one in (self._least.get(name), self._most.get(name), value) if one is not None]
+            both = [one for one in (self._low.get(name), self._high.get(name), value) if one is not None]
             is_memory = name.endswith(_MEMORY) and all(map(_is_number, both))
-            self._least[name], self._most[name] = (min(both), max(both)) if is_memory and both else (value, value)
+            self._low[name], self._high[name] = (min(both), max(both)) if is_memory and both else (value, value)
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from rnncore.errors import RunFileError
 from rnncore.runfile.checks import one_line, refuse
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.record import AXES, Record, Run, faults_of_row, missing_of_row
-from rnncore.runfile.schema import ENTRY, ROUNDS, RUN, another_kind, machine_facts
+from rnncore.runfile.schema import ENTRY, ROUNDS, RUN, another_kind, commit_id, machine_facts
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -43,11 +43,12 @@ def read_run(path: Path) -> Run:
             f"{path}: not a run file of rnncore's suites ({found}). Make one with 'pytest bench/ --benchmark-autosave'."
         )
     refuse(str(path), RUN("", content))
-    session, machine = content["rnncore"], machine_facts(content)
+    session, machine, info = content["rnncore"], machine_facts(content), content["commit_info"]
+    commit = commit_id(info)
     return Run(
         path=path,
         datetime=content["datetime"],
-        commit=_commit(content["commit_info"]),
+        commit=None if commit is None else f"{commit[:12]}{' with uncommitted changes' if info.get('dirty') else ''}",
         fingerprint=machine["fingerprint"],
         data=session["data"],
         command=tuple(session["command"]),
@@ -111,10 +112,3 @@ def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
         )
     axes = dict.fromkeys(AXES)
     return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), completed({**axes, **extra}))
-
-
-def _commit(info: dict[str, Any]) -> str | None:
-    # pytest-benchmark writes these two outside git, and where there is no commit yet.
-    if info.get("id") in (None, "unversioned", "unknown"):
-        return None
-    return f"{str(info['id'])[:12]}{' with uncommitted changes' if info.get('dirty') else ''}"

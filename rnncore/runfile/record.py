@@ -1,6 +1,6 @@
 """A run file as Python sees it: `Run`, and `Record` for each benchmark. Only here are the keys of `extra_info` known.
 
-A key is one line of `Record`: its name, its type, and what may stand there. Readers rely on that and on nothing else. Other
+A key is one line of `Record`: its name, its type, and what may be there. Readers rely on that and on nothing else. Other
 keys are the user's own and are left alone; so are those that end in `_why`, which are only shown.
 """
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Fact(Generic[T]):
-    """A key of `extra_info`, read as an attribute; None where a benchmark does not tell it.
+    """A key of `extra_info`, read as an attribute; None where a benchmark does not record it.
 
     Args:
         check: Yields what is wrong with a value.
@@ -105,7 +105,7 @@ class Record:
         group: What it is listed with.
         rounds_s: Seconds of every timed round.
         facts: `extra_info`: the axes, and what is recorded beside the time. Read them by the attributes below. Those without
-            None in their type are told by every right row of the phases that have them (`NEEDED_BY_PHASE`).
+            None in their type are recorded by every right row of the phases that have them (`NEEDED_BY_PHASE`).
     """
 
     fullname: str
@@ -204,7 +204,7 @@ class Record:
     def process_bytes(self) -> int | None:
         """Peak memory of a fresh process that only serves; None where it is unknown.
 
-        Files without the model's share in it are from before: they tell the peak of the session up to then.
+        Files without the model's share in it are from before: they hold the peak of the session up to then.
         """
         return self.peak_rss_bytes if "model_rss_bytes" in self.facts else None
 
@@ -234,7 +234,7 @@ class Record:
         return None if why is None else str(why)
 
     def axes(self, names: Sequence[str]) -> tuple[Any, ...]:
-        """Return the values of some axes, to tell what is alike."""
+        """Return the values of some axes, to find what is alike."""
         return tuple(self.facts.get(name) for name in names)
 
 
@@ -285,7 +285,7 @@ ROW: dict[str, Check] = {
 # Axes that every benchmark of a suite has, if only as null.
 AXES = ("cell", "precision", "hidden_size", "num_layers", "lookback", "batch_size", "threads")
 
-# What a row must tell, and a right one also by its phase.
+# What a row must hold, and a right one also by its phase.
 NEEDED = ("windows", "device", "runtime")
 NEEDED_BY_PHASE = {
     "infer": ("cell", "batch_size"),
@@ -311,7 +311,7 @@ def faults_of_row(extra: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def missing_of_row(extra: Mapping[str, Any]) -> list[str]:
-    """Return what a benchmark must tell and does not; one that failed may lack what comes after its times."""
+    """Return what a benchmark must record and does not; one that failed may lack what comes after its times."""
     by_phase: Sequence[str] = ()
     if extra.get("validity") in (None, "valid"):
         by_phase = NEEDED_BY_PHASE.get(str(extra["phase"]), ())

@@ -25,7 +25,7 @@ from rnncore.runfile.checks import (
 
 _RATE = {"device": TEXT, "per_s": or_none(POSITIVE)}
 
-# Of the machine and the session on it. They stand in the block `rnncore`; version 0.1 wrote them into `machine_info`.
+# Of the machine and the session on it. They are in the block `rnncore`; version 0.1 wrote them into `machine_info`.
 MACHINE: dict[str, Check] = {
     "fingerprint": object_with(
         {},
@@ -114,6 +114,13 @@ def another_kind(content: Any) -> str | None:
     if not lacking and "fingerprint" not in machine_facts(content):
         lacking = ["the machine's fingerprint"]
     return f"it lacks {', '.join(lacking)}" if lacking else None
+
+
+def commit_id(commit_info: Mapping[str, Any]) -> str | None:
+    """Return the commit of a run file; None outside git, and where there is no commit yet."""
+    found = commit_info.get("id")
+    # Words of pytest-benchmark for the two.
+    return None if found in (None, "unversioned", "unknown") else str(found)
 
 
 def machine_facts(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,11 +108,11 @@ class Runtime(ABC):
 
     @abstractmethod
     def evidence(self, trace: Path | None = None) -> Evidence:
-        """Return what ran, as the runtime's own profiler tells, in extra runs of the bound windows.
+        """Return what ran, as the runtime's own profiler shows, in extra runs of the bound windows.
 
         Args:
             trace: Where to write a Chrome trace (for chrome://tracing or ui.perfetto.dev), whole or not at all. Without
-                one, a single run tells what ran, and its times are rough.
+                one, a single run shows what ran, and its times are rough.
         """
 
     @abstractmethod
@@ -131,8 +131,8 @@ class RuntimeKind:
     """A runtime that can be opened by a name.
 
     Attributes:
-        open: Opens a source on a device, in a precision, with so many CPU threads; raises `Unavailable` with what is missing
-            and what to install.
+        open: Opens a source on a device, in a precision, with a number of CPU threads; raises `Unavailable` with what is
+            missing and what to install.
         precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
         reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
         title: What reports call it; its name where there is none.

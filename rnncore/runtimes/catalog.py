@@ -83,7 +83,7 @@ def runtime_kinds() -> dict[str, RuntimeKind]:
     kinds = dict(OWN_RUNTIMES)
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name in kinds:
-            raise ConfigError(f"two runtimes are named {entry.name!r}; rename the entry point {_told(entry)}.")
+            raise ConfigError(f"two runtimes are named {entry.name!r}; rename the entry point {_name(entry)}.")
         kinds[entry.name] = _registered(entry)
     return kinds
 
@@ -92,15 +92,15 @@ def _registered(entry: EntryPoint) -> RuntimeKind:
     try:
         kind = entry.load()
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"the entry point {_told(entry)} cannot be loaded: {error}. Mend or uninstall it.") from error
+        raise ConfigError(f"the entry point {_name(entry)} cannot be loaded: {error}. Fix or uninstall it.") from error
     if not isinstance(kind, RuntimeKind):
         raise ConfigError(
-            f"the entry point {_told(entry)} leads to {type(kind).__name__}; it must be a rnncore.runtimes.base.RuntimeKind."
+            f"the entry point {_name(entry)} leads to {type(kind).__name__}; it must be a rnncore.runtimes.base.RuntimeKind."
         )
     return kind
 
 
-def _told(entry: EntryPoint) -> str:
+def _name(entry: EntryPoint) -> str:
     package = f" of {entry.dist.name}" if entry.dist else ""
     return f"{entry.name} = {entry.value}{package}"
 

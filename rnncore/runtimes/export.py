@@ -76,7 +76,7 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig, zones: dic
         model: The forecaster, on the CPU.
         path: The file to write, whole or not at all.
         windows: How its windows are made; fixes their length and is kept in the file's metadata.
-        zones: What `zone_facts` tells of the zones that it was trained on; kept there too.
+        zones: What `zone_facts` returns for the zones that it was trained on; kept there too.
 
     Returns:
         How far the file's outputs in ONNX Runtime are from the float64 reference.
@@ -134,7 +134,7 @@ def _exported_forecaster(model: Forecaster, lookback: int) -> "onnx.ModelProto":
     # the same for any number; the true one is written into it.
     graph = _exported(model, torch.zeros(2, TRACED_HOURS, model.config.input_size))
     graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value = lookback
-    del graph.graph.value_info[:]  # shapes inside the graph, which still tell of the traced hours
+    del graph.graph.value_info[:]  # shapes inside the graph, which are still those of the traced hours
     return graph
 
 
@@ -214,7 +214,7 @@ def _other_exporter() -> str:
 
 
 def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
-    """Read from an ONNX file how its windows are made, and what it tells of its zones.
+    """Read from an ONNX file how its windows are made, and what it says of its zones.
 
     Raises:
         ModelFileError: If the file is missing, `rnncore export` did not write it, or a weight in it is not finite.
@@ -227,9 +227,9 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
         facts = {entry.key: entry.value for entry in graph.metadata_props}.get(METADATA_KEY)
         if facts is None:
             raise ValueError(f"it has no metadata of the name {METADATA_KEY}")
-        told = json.loads(facts)
-        config, zones = WindowConfig(**told["windows"]), dict(told.get("zones", {}))
-        _require_shapes(graph, told["forecaster"], config)
+        written = json.loads(facts)
+        config, zones = WindowConfig(**written["windows"]), dict(written.get("zones", {}))
+        _require_shapes(graph, written["forecaster"], config)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
     except OSError as error:
@@ -247,13 +247,13 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
 
 
 def _require_shapes(graph: Any, forecaster: dict[str, Any], config: WindowConfig) -> None:
-    """Make sure that a graph takes the windows, and gives the hours, that its metadata tells of.
+    """Make sure that a graph takes the windows, and gives the hours, that its metadata names.
 
     Raises:
         ValueError: If it does not.
     """
-    told = {"input": [config.lookback, forecaster["input_size"]], "output": [config.horizon]}
-    for side, sizes in told.items():
+    expected = {"input": [config.lookback, forecaster["input_size"]], "output": [config.horizon]}
+    for side, sizes in expected.items():
         values = getattr(graph.graph, side)
         found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
         if found != sizes:
@@ -289,7 +289,7 @@ def parity(outputs: Float32Array, reference: FloatArray, precision: str) -> Pari
         outputs: What a runtime gave. Shape (B, 1).
         reference: What `float64_forecast` gives for the same windows. Shape (B, 1).
         precision: A key of `PARITY_TOLERANCE`, or one of another package's: its runtime declares the tolerance, else it is
-            the largest of ours, which still tells another model.
+            the largest of ours, which still shows another model.
     """
     largest = max(1.0, float(np.abs(reference).max()))
     tolerance = PARITY_TOLERANCE.get(precision) or declared_tolerance(precision) or max(PARITY_TOLERANCE.values())

@@ -40,7 +40,7 @@ _NODE_TIME = "_kernel_time"
 _RECURRENT_NODES = {"GRU": "GRU", "LSTM": "LSTM", "DynamicQuantizeLSTM": "int8 LSTM"}
 
 # Nodes of a graph that are named one by one.
-MOST_NAMED_NODES = 100
+MAX_NAMED_NODES = 100
 
 # What a GRU in int8 is written out with.
 _UNROLLED_NODES = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
@@ -48,7 +48,7 @@ _KERNELS = {"CPUExecutionProvider": "MLAS {node}", "CUDAExecutionProvider": "cuD
 
 
 def cpu_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return the options of a session with one pool of so many CPU threads, which wait as the environment says."""
+    """Return the options of a session with one pool of CPU threads, which wait as the environment says."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -138,7 +138,7 @@ class OnnxRuntime(Runtime):
         return np.asarray(self._output.numpy(), dtype=np.float32)
 
     def evidence(self, trace: Path | None = None) -> Evidence:
-        """Tell what ran by the profile of an extra session; nodes on CUDA count with the time to launch them."""
+        """Return what ran by the profile of an extra session; nodes on CUDA count with the time to launch them."""
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling = True
@@ -190,7 +190,7 @@ def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[st
 def _placement(nodes: list[dict[str, Any]]) -> dict[str, str]:
     """Return what ran each node, by its name; of a graph of thousands how many of each kind ran where."""
     by_name = {event["name"].removesuffix(_NODE_TIME): event["args"]["provider"] for event in nodes}
-    if len(by_name) <= MOST_NAMED_NODES:
+    if len(by_name) <= MAX_NAMED_NODES:
         return by_name
     kinds = Counter((event["args"]["op_name"], event["args"]["provider"]) for event in nodes)
     return {f"{count} of {kind}": provider for (kind, provider), count in kinds.items()}

@@ -91,7 +91,7 @@ class OpenVinoRuntime(Runtime):
         return np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
 
     def evidence(self, trace: Path | None = None) -> Evidence:
-        """Tell what ran by the counters and the executed graph of an extra compiled model."""
+        """Return what ran by the counters and the executed graph of an extra compiled model."""
         compiled = self._compile({**self._settings, "PERF_COUNT": True})
         request = compiled.create_infer_request()
         request.set_input_tensor(self._openvino.Tensor(self._inputs, shared_memory=True))
@@ -146,7 +146,7 @@ def _static_shapes(node: Any) -> list[list[int]]:
 
 
 def _trace_events(counters: Iterable[Any]) -> list[dict[str, Any]]:
-    """Lay the nodes of one run one after another: OpenVINO tells how long each took, not when."""
+    """Lay the nodes of one run one after another: OpenVINO says how long each took, not when."""
     events, began_us = [], 0.0
     for counter in counters:
         took_us = counter.real_time.total_seconds() * 1e6

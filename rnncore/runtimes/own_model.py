@@ -12,7 +12,7 @@ _HOW = "Give module and factory, such as my_package.my_module:make_forecaster."
 
 
 def load_own_model(name: str, folder: Path) -> nn.Module:
-    """Make the forecaster that a name stands for.
+    """Make the forecaster that a name gives.
 
     Args:
         name: `module:factory`; the factory takes no arguments and returns a torch module from (B, T, F) to (B, L).

@@ -13,9 +13,9 @@ def phase_ops(laps: FloatArray, shapes: Mapping[str, str], of: str = "") -> list
     """Return the phases of one call of a kernel.
 
     Args:
-        laps: What the kernel told. Shape (threads, phases, 2).
+        laps: What the kernel counted. Shape (threads, phases, 2).
         shapes: Of the inputs of phases, by the phase's name; not all have any.
-        of: What the kernel is a part of; stands before the phase's name.
+        of: What the kernel is a part of; comes before the phase's name.
 
     Returns:
         One operation per phase that ran. Their seconds are means of all threads and add up to those of the call.

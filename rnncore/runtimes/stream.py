@@ -43,7 +43,7 @@ class Stream(ABC):
 
         Args:
             hour: Features of the hour. Shape (B, F), float32.
-            trace: Where to write a Chrome trace. Without one, a single step tells what ran.
+            trace: Where to write a Chrome trace. Without one, a single step shows what ran.
         """
 
 
@@ -62,7 +62,7 @@ class TorchStream(Stream):
         return forecasts
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
-        """Tell what a step runs by the operations that torch's profiler sees."""
+        """Return what a step runs by the operations that torch's profiler sees."""
         return torch_evidence(lambda: self.step(hour), self._model.config.cell, torch.device("cpu"), trace)
 
 

@@ -134,7 +134,7 @@ class TorchRuntime(Runtime):
         return self._output.float().cpu().numpy()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
-        """Tell what ran by the operations that torch's profiler sees."""
+        """Return what ran by the operations that torch's profiler sees."""
         return torch_evidence(self.run, self._cell, self._device, trace)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class FlushingTorchRuntime(TorchRuntime):
 class CompiledTorchRuntime(TorchRuntime):
     """The same compiled by `torch.compile`, as one graph: the layers unrolled over all hours, which takes minutes.
 
-    torch leaves recurrent layers out of what it compiles unless it is told otherwise; a model of them then runs as before
+    torch leaves recurrent layers out of what it compiles unless it is asked otherwise; a model of them then runs as before
     under a name that says more.
     """
 
@@ -195,9 +195,9 @@ class CompiledTorchRuntime(TorchRuntime):
 def torch_evidence(
     call: Callable[[], object], cell: str | None, device: torch.device, trace: Path | None = None
 ) -> Evidence:
-    """Tell what a call of torch runs, by torch's profiler, in extra calls.
+    """Return what a call of torch runs, by torch's profiler, in extra calls.
 
-    On the CPU an operation's time is its own time on the host; that of our own layers is told by phase, as their kernels
+    On the CPU an operation's time is its own time on the host; that of our own layers is given by phase, as their kernels
     time them. On CUDA it is that of the kernels and copies that it
     launched: the host's time there is spent while the GPU works.
 
