@@ -101,7 +101,7 @@ def windows(small_dataset: Dataset) -> Windows:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Return a project with four benchmarks of ours, to be run inside this process with short ceilings."""
     from rnncore.measure import ceilings
-    from tests.test_plugin import PROJECT, SHORT_CEILINGS
+    from tests.measure.test_plugin import PROJECT, SHORT_CEILINGS
 
     pytester.makepyfile(test_mine=PROJECT)
     for name, value in SHORT_CEILINGS.items():

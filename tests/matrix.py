@@ -27,12 +27,24 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 
-# Test files by what an environment changes for them.
-KERNELS = ("fused", "native", "streaming", "profile", "runtimes", "catalog")
-NUMBERS = (*KERNELS, "model", "export", "scoring", "linear", "answers", "baselines", "reference_loop")
-WRITERS = ("fused", "native", "export", "journal", "harness", "files", "cli", "session")
-TEXTS = ("cli", "report", "trend", "verdicts_report", "recommend", "screen", "compare_profile", "series")
-TEXTS += ("gate", "noise", "trackers", "journal", "files", "house", "workflows")
+# Test files by what an environment changes for them: room and module, without `test_`.
+KERNELS = ("kernels/layers", "kernels/arguments", "runtimes/native", "runtimes/stream", "measure/profile", "runtimes/base")
+KERNELS += ("runtimes/catalog",)
+NUMBERS = (*KERNELS, "forecast/model", "runtimes/export", "forecast/scoring", "forecast/linear", "measure/answers")
+NUMBERS += ("forecast/baselines", "bench/article_loop")
+WRITERS = ("kernels/layers", "runtimes/native", "runtimes/export", "runfile/journal", "measure/harness", "files", "cli/cli")
+WRITERS += ("measure/session",)
+TEXTS = ("cli/cli", "report/sections", "compare/history", "report/verdict", "compare/choices", "screen", "compare/profile")
+TEXTS += (
+    "forecast/series",
+    "drive/gate",
+    "report/noise",
+    "report/trackers",
+    "runfile/journal",
+    "files",
+    "house",
+    "workflows",
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def environments(folder: Path) -> list[Environment]:
         *_pythons(),
         Environment("one core", cores=1, missing=no_affinity),
         *(Environment(f"CPU level {name}", changes, touches=NUMBERS) for name, changes in levels.items()),
-        Environment("no compiler", {"CC": "/nowhere/cc"}, touches=(*KERNELS, "cli", "case")),
+        Environment("no compiler", {"CC": "/nowhere/cc"}, touches=(*KERNELS, "cli/cli", "runfile/case")),
         Environment("no home", no_home, touches=WRITERS),
         Environment("no PJM files", {"RNNCORE_DATA": None, "RNNCORE_REQUIRE_DATA": None}),
         Environment(f"random order, seed {seed}", {"SHUFFLE_SEED": seed}, ("-p", "tests.shuffled")),
@@ -121,6 +133,12 @@ def _pythons() -> Iterator[Environment]:
     yield from (versions[version] for version in sorted(versions))
 
 
+def path_of(name: str) -> Path:
+    """Return the path of a test file, relative to the repository."""
+    room, _, module = name.rpartition("/")
+    return Path("tests", room, f"test_{module}.py")
+
+
 def run(environment: Environment, files: tuple[str, ...], folder: Path) -> Ran:
     """Run the tests of these files, or all of them, in an environment."""
     told = folder / "junit.xml"
@@ -136,7 +154,7 @@ def run(environment: Environment, files: tuple[str, ...], folder: Path) -> Ran:
     env = {**os.environ, **{name: value for name, value in changes.items() if value is not None}}
     for name in (name for name, value in changes.items() if value is None):
         env.pop(name, None)
-    paths = [f"tests/test_{name}.py" for name in files] or ["tests"]
+    paths = [str(path_of(name)) for name in files] or ["tests"]
     command = [environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={told}"]
 
     def keep_to_cores() -> None:
@@ -182,7 +200,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="environments whose name begins so (default: all)")
     parser.add_argument("--ci", action="store_true", help="those that CI runs, over the test files that they can touch")
-    parser.add_argument("--files", nargs="+", default=(), metavar="FILE", help="only these files, as 'cli' for test_cli.py")
+    parser.add_argument(
+        "--files", nargs="+", default=(), metavar="FILE", help="only these, as 'cli/cli' for tests/cli/test_cli.py"
+    )
     options = parser.parse_args()
     lines = ["| environment | ran | passed | skipped | failed | seconds |", "|---|---|---|---|---|---|"]
     details: list[str] = []

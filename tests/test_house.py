@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.matrix import environments
+from tests.matrix import environments, path_of
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "rnncore"
@@ -247,5 +247,22 @@ def test_the_matrix_has_every_python_that_is_supported_and_names_test_files_that
     assert pythons == [f"Python {version}" for version in re.findall(r":: (3\.\d+)", classifiers)]
     assert all(one.missing for one in every if one.name in pythons and sys.executable != one.python)
     touched = {name for one in every for name in one.touches}
-    assert {name for name in touched if not (REPOSITORY / f"tests/test_{name}.py").is_file()} == set()
+    assert {name for name in touched if not (REPOSITORY / path_of(name)).is_file()} == set()
     assert len({one.name for one in every}) == len(every)
+
+
+TESTED_ELSEWHERE = {"bench"}
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """A file of tests lies in the folder of its room and begins with the name of one of its modules."""
+    wrong = []
+    for path in sorted((REPOSITORY / "tests").rglob("test_*.py")):
+        room = path.parent.name
+        if path.parent == REPOSITORY / "tests" or room in TESTED_ELSEWHERE:
+            continue
+        modules = {module.stem for module in (PACKAGE / room).iterdir() if module.name != "__init__.py"} | {room}
+        name = path.stem.removeprefix("test_")
+        if not any(name == module or name.startswith(f"{module}_") for module in modules):
+            wrong.append(str(path.relative_to(REPOSITORY)))
+    assert wrong == []

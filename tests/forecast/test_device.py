@@ -14,7 +14,7 @@ from rnncore.forecast.device import cpu_quota, default_threads, limited_threads,
 from rnncore.forecast.series import Series
 from rnncore.runtimes.onnx import cpu_options
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Machine:

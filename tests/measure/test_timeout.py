@@ -14,7 +14,7 @@ import pytest
 from rnncore.errors import ConfigError
 from rnncore.measure.timeout import CaseTimeout, case_timeout
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SHORT_S = 0.05
 LONG_S = 1000.0
 

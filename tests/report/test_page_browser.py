@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from rnncore.report.page import write_report
+from tests.report.test_page import EVIL, _with_profile_and_intensity, poisoned
 from tests.run_files import SECTIONS, make_run, run_content
-from tests.test_page import EVIL, _with_profile_and_intensity, poisoned
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

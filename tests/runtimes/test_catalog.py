@@ -55,7 +55,7 @@ def _own_table_again() -> Iterator[None]:
 
 
 def test_a_registered_runtime_stands_beside_ours_and_is_opened_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    _registered(monkeypatch, EntryPoint("sevens", "tests.test_catalog:KIND", "rnncore.runtimes"))
+    _registered(monkeypatch, EntryPoint("sevens", "tests.runtimes.test_catalog:KIND", "rnncore.runtimes"))
     assert [*runtime_kinds()] == [*OWN_RUNTIMES, "sevens"]
     assert ("sevens", "fp4") in runtimes_on("cpu")
     assert ("sevens", "fp4") not in runtimes_on("cuda")
@@ -68,9 +68,17 @@ def test_a_registered_runtime_stands_beside_ours_and_is_opened_like_them(monkeyp
     ("name", "value", "wording"),
     [
         ("sevens", "no.such.module:KIND", r"the entry point sevens = no\.such\.module:KIND cannot be loaded: No module"),
-        ("sevens", "tests.test_catalog:MISSING", r"sevens = tests\.test_catalog:MISSING cannot be loaded: .*MISSING"),
-        ("sevens", "tests.test_catalog:NOT_A_KIND", r"leads to int; it must be a rnncore\.runtimes\.base\.RuntimeKind"),
-        ("torch", "tests.test_catalog:KIND", "two runtimes are named 'torch'; rename the entry point torch = "),
+        (
+            "sevens",
+            "tests.runtimes.test_catalog:MISSING",
+            r"test_catalog:MISSING cannot be loaded: .*MISSING",
+        ),
+        (
+            "sevens",
+            "tests.runtimes.test_catalog:NOT_A_KIND",
+            r"leads to int; it must be a rnncore\.runtimes\.\w+\.RuntimeKind",
+        ),
+        ("torch", "tests.runtimes.test_catalog:KIND", "two runtimes are named 'torch'; rename the entry point torch = "),
     ],
 )
 def test_a_broken_entry_is_named(name: str, value: str, wording: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +88,7 @@ def test_a_broken_entry_is_named(name: str, value: str, wording: str, monkeypatc
 
 
 def test_a_row_tells_its_runtime_s_title_and_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    _registered(monkeypatch, EntryPoint("sevens", "tests.test_catalog:KIND", "rnncore.runtimes"))
+    _registered(monkeypatch, EntryPoint("sevens", "tests.runtimes.test_catalog:KIND", "rnncore.runtimes"))
     assert runtime_facts("onnxruntime") == {"runtime_title": "ONNX Runtime", "runtime_reads": "onnx"}
     assert runtime_facts("rnncore") == {"runtime_title": "rnncore", "runtime_reads": "forecaster"}
     assert runtime_facts("sevens") == {"runtime_title": "Sevens", "runtime_reads": "forecaster"}
@@ -91,7 +99,7 @@ def test_a_row_tells_its_runtime_s_title_and_what_it_reads(monkeypatch: pytest.M
 def test_a_precision_of_another_package_is_held_against_its_own_tolerance_or_the_coarsest_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _registered(monkeypatch, EntryPoint("sevens", "tests.test_catalog:KIND", "rnncore.runtimes"))
+    _registered(monkeypatch, EntryPoint("sevens", "tests.runtimes.test_catalog:KIND", "rnncore.runtimes"))
     outputs, reference = np.full((3, 1), 7, dtype=np.float32), np.full((3, 1), 6.5)
     assert parity(outputs, reference, "fp4").tolerance == pytest.approx(0.5 * 6.5)
     assert parity(outputs, reference, "fp8").tolerance == pytest.approx(max(PARITY_TOLERANCE.values()) * 6.5)

@@ -35,7 +35,7 @@ from rnncore.runfile.read import read_run
 from rnncore.runfile.record import ROW, Run
 from tests.run_files import benchmark, inference, make_run, run_content
 
-PUBLISHED = sorted((Path(__file__).parents[1] / "reports/published").glob("*/run.json"))
+PUBLISHED = sorted((Path(__file__).parents[2] / "reports/published").glob("*/run.json"))
 GRU = "bench/bench_infer.py::test_forecast[gru-torch-cpu-fp32-b1]"
 PROFILE = {
     "wall_s": 0.01,
@@ -284,7 +284,7 @@ def test_keys_of_a_user_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_every_fact_that_a_reader_asks_a_row_for_is_in_the_table() -> None:
-    folder = Path(__file__).parents[1] / "rnncore"
+    folder = Path(__file__).parents[2] / "rnncore"
     files = [path for room in ("compare", "report", "drive", "cli") for path in (folder / room).rglob("*.py")]
     asked = {
         name

@@ -17,7 +17,7 @@ from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
 from tests.run_files import FACTS
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 TORCH = "bench/bench_inference.py::test_forecast[gru-torch-cpu-fp32-b1]"
 ONNX = "bench/bench_inference.py::test_forecast[gru-onnxruntime-cpu-fp32-b1]"

@@ -18,7 +18,7 @@ from rnncore.measure.busy import Host, look, notice, session_environment, waitin
 
 pytest_plugins = ["pytester"]
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 

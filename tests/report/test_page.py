@@ -290,4 +290,4 @@ def test_a_small_page_is_the_golden_text() -> None:
     text += markdown_table(["a", "b"], [["x", "1"]])
     page = page_html(text, [], {}, ("report.md", "a b&c.json"))
     body = page[page.index("<body>") : page.index("<script>")]
-    assert body == (Path(__file__).parent / "golden" / "page-body.html").read_text(encoding="utf-8")
+    assert body == (Path(__file__).parents[1] / "golden" / "page-body.html").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from rnncore.runfile.journal import Journal, Recovered, find_journals, newest_jo
 from rnncore.runfile.read import read_run
 from tests.run_files import content_of, inference, run_content, training
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 HUNG = "bench/bench_training.py::test_train_step[gru-hung]"
 
 WRITE_AND_HANG = """
@@ -29,7 +29,7 @@ import sys, time
 from pathlib import Path
 from rnncore.runfile.journal import Journal
 from tests.run_files import inference
-from tests.test_journal import HUNG, header
+from tests.runfile.test_journal import HUNG, header
 
 journal = Journal.open(Path(sys.argv[1]), header())
 for size in (1, 8):
@@ -47,7 +47,7 @@ from pathlib import Path
 from rnncore.measure import timeout
 from rnncore.runfile.journal import Journal
 from tests.run_files import inference
-from tests.test_journal import HUNG, header
+from tests.runfile.test_journal import HUNG, header
 
 journal = Journal.open(Path(sys.argv[1]), header())
 journal.finished(inference("gru", "torch", 1, 0.01))

@@ -15,11 +15,11 @@ import scipy.stats  # noqa: F401
 from rnncore.measure import harness
 from rnncore.runfile.journal import newest_journal, recover
 from rnncore.runfile.read import read_run
-from tests.test_plugin import FOREIGN, PROJECT, QUICK
+from tests.measure.test_plugin import FOREIGN, PROJECT, QUICK
 
 pytest_plugins = ["pytester"]
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PRIVATE = {name for names in harness._PARTS.values() for name in names if name.startswith("_")}
 PRIVATE |= {"_benchmarksession", "compared_mapping", "save_json", "get_machine_info"}
 

@@ -11,7 +11,7 @@ from rnncore.runfile.read import read_run
 from rnncore.runfile.recipes import model_name
 from rnncore.runtimes.catalog import OWN_RUNTIMES, runtime_facts
 
-PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
 
 
 def _row(hidden_size: int | None, num_layers: int | None, lookback: int | None, **extra: Any) -> dict[str, Any]:

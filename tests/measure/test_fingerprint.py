@@ -18,7 +18,7 @@ from rnncore.measure import fingerprint as machine
 from rnncore.measure.fingerprint import conditions, fingerprint
 from rnncore.measure.gpu import Gpu, GpuState
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 SAPPHIRE_RAPIDS = """\
 processor	: 0
