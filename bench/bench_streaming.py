@@ -11,9 +11,9 @@ from bench.cases import stream_cases
 from bench.trained import recipe_of
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import open_runtime, open_stream
 from rnncore.runtimes.export import parity
-from rnncore.runtimes.stream import open_stream, stream_test_hours
+from rnncore.runtimes.stream import stream_test_hours
 
 # Calls of the whole window, which the saving is held against.
 WINDOW_CALLS = 5

@@ -8,8 +8,7 @@ from rnncore.forecast.device import default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import Case
-from rnncore.runtimes.catalog import OWN_RUNTIMES, runtimes_on
-from rnncore.runtimes.stream import STREAMS
+from rnncore.runtimes.catalog import OWN_RUNTIMES, runtimes_on, streams
 
 DEVICES = ("cpu", "cuda")
 
@@ -258,7 +257,7 @@ def stream_cases(scale: str) -> list[Case]:
         for cell in CELLS
         for recipe in STREAMED[scale]
         for batch_size in STREAMED_BATCH_SIZES[scale]
-        for runtime in STREAMS
+        for runtime in streams()
     ]
 
 

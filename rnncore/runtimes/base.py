@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     # A server of an ONNX file needs no torch.
     from torch import nn
 
+    from rnncore.forecast.model import Forecaster
+
 # A forecaster in memory, of ours or any module from (B, T, F) to (B, L); or the ONNX file exported from one.
 Source: TypeAlias = "nn.Module | Path"
 
@@ -126,6 +128,30 @@ class Runtime(ABC):
         return self.output()
 
 
+class Stream(ABC):
+    """A forecaster that carries its state; all series of it go on hour by hour together."""
+
+    @abstractmethod
+    def step(self, hour: Float32Array) -> Float32Array:
+        """Take the next hour of each series and forecast those that follow.
+
+        Args:
+            hour: Features of the hour. Shape (B, F), float32.
+
+        Returns:
+            Forecasts in the model's units. Shape (B, L); overwritten by the next step.
+        """
+
+    @abstractmethod
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Return what a step runs, in extra steps.
+
+        Args:
+            hour: Features of the hour. Shape (B, F), float32.
+            trace: Where to write a Chrome trace. Without one, a single step shows what ran.
+        """
+
+
 @dataclass(frozen=True)
 class RuntimeKind:
     """A runtime that can be opened by a name.
@@ -139,6 +165,7 @@ class RuntimeKind:
         packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
         tolerances: Of precisions that rnncore does not know, the largest error against float64 that rounding explains, per
             largest output.
+        stream: Opens a forecaster on the CPU that carries its state, for a number of series; None where it cannot.
     """
 
     open: Callable[[Source, str, str, int], Runtime]
@@ -147,6 +174,7 @@ class RuntimeKind:
     title: str = ""
     packages: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    stream: "Callable[[Forecaster, int], Stream] | None" = None
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from rnncore.errors import ConfigError, RnncoreError
-from rnncore.runtimes.base import Runtime, RuntimeKind, Source
+from rnncore.runtimes.base import Runtime, RuntimeKind, Source, Stream
+
+if TYPE_CHECKING:
+    from rnncore.forecast.model import Forecaster
 
 ENTRY_POINTS = "rnncore.runtimes"
 
@@ -38,6 +42,18 @@ def _rnncore(source: Source, device: str, precision: str, threads: int) -> Runti
     return NativeRuntime(source, device, precision, threads)
 
 
+def _torch_stream(model: "Forecaster", series: int) -> Stream:
+    from rnncore.runtimes.torch import TorchStream
+
+    return TorchStream(model, series)
+
+
+def _rnncore_stream(model: "Forecaster", series: int) -> Stream:
+    from rnncore.runtimes.native import NativeStream
+
+    return NativeStream(model, series)
+
+
 def _onnxruntime(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.onnx import OnnxRuntime
 
@@ -58,12 +74,13 @@ OWN_RUNTIMES = {
         "forecaster",
         "PyTorch",
         packages=("torch",),
+        stream=_torch_stream,
     ),
     "torch_flush": RuntimeKind(
         _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
     ),
     "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
-    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",)),
+    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",), stream=_rnncore_stream),
     "onnxruntime": RuntimeKind(
         _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
     ),
@@ -170,3 +187,31 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
     finally:
         _open.clear()
         runtime.close()
+
+
+def streams() -> tuple[str, ...]:
+    """Return the runtimes that can carry a forecaster's state."""
+    return tuple(name for name, kind in runtime_kinds().items() if kind.stream)
+
+
+@contextmanager
+def open_stream(name: str, model: "Forecaster", series: int, threads: int) -> Iterator[Stream]:
+    """Open a stream that begins from zeros.
+
+    Args:
+        name: One of `streams`.
+        model: The forecaster, on the CPU.
+        series: Series that go on together, B.
+        threads: CPU threads.
+
+    Raises:
+        ConfigError: If the name is another.
+        Unavailable: If the runtime cannot run here.
+    """
+    from rnncore.forecast.device import cpu_threads
+
+    kind = runtime_kinds().get(name)
+    if kind is None or kind.stream is None:
+        raise ConfigError(f"stream is {name!r}; allowed: {', '.join(streams())}.")
+    with cpu_threads(threads):
+        yield kind.stream(model, series)

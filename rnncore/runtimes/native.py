@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
-from rnncore.runtimes.base import Evidence, Runtime, Source, calls_to_profile, mean_times, shapes_text
+from rnncore.runtimes.base import Evidence, Runtime, Source, Stream, calls_to_profile, mean_times, shapes_text
 from rnncore.runtimes.phases import phase_ops
 
 # When a call began and how long it took, in seconds of the clock, and the laps of its threads.
@@ -65,6 +67,28 @@ class NativeRuntime(Runtime):
     def close(self) -> None:
         """Free the weights and the workspace; the threads are torch's."""
         del self._packed
+
+
+class NativeStream(Stream):
+    """A stream by our kernel."""
+
+    def __init__(self, model: Forecaster, series: int) -> None:
+        self._packed = packed_forecaster(model, torch.get_num_threads())
+        config = model.config
+        states = CELLS[config.cell].states
+        self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
+        self._hour = np.zeros((series, 1, config.input_size), dtype=np.float32)
+        self._packed.bind(self._hour, self._state)
+
+    def step(self, hour: Float32Array) -> Float32Array:
+        """Take the next hour and forecast."""
+        self._hour[:, 0] = hour
+        self._packed.run()
+        return self._packed.output
+
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Tell the kernel's phases, as it times them itself."""
+        return call_evidence(self._packed, lambda: self.step(hour), trace)
 
 
 def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") -> PackedNetwork:

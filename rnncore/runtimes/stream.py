@@ -4,112 +4,11 @@ A window forgets what came before its hours, and asks for all of them again for 
 takes the new hour alone. Its forecasts differ a little from a window's, as the state has seen more than the window's hours.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import numpy as np
-import torch
 
-from rnncore.errors import ConfigError
-from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import cpu_threads
-from rnncore.forecast.model import Forecaster
-from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.forecast.series import FloatArray
 from rnncore.forecast.windows import Windows
-from rnncore.runtimes.base import Evidence
-from rnncore.runtimes.native import call_evidence, packed_forecaster
-from rnncore.runtimes.torch import torch_evidence
-
-
-class Stream(ABC):
-    """A forecaster that carries its state; all series of it go on hour by hour together."""
-
-    @abstractmethod
-    def step(self, hour: Float32Array) -> Float32Array:
-        """Take the next hour of each series and forecast those that follow.
-
-        Args:
-            hour: Features of the hour. Shape (B, F), float32.
-
-        Returns:
-            Forecasts in the model's units. Shape (B, L); overwritten by the next step.
-        """
-
-    @abstractmethod
-    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
-        """Return what a step runs, in extra steps.
-
-        Args:
-            hour: Features of the hour. Shape (B, F), float32.
-            trace: Where to write a Chrome trace. Without one, a single step shows what ran.
-        """
-
-
-class TorchStream(Stream):
-    """A stream by torch's layers, on the CPU."""
-
-    def __init__(self, model: Forecaster, series: int) -> None:
-        self._model = model.eval()
-        self._state: torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def step(self, hour: Float32Array) -> Float32Array:
-        """Take the next hour and forecast."""
-        with torch.inference_mode():
-            states, self._state = self._model.rnn(torch.from_numpy(hour)[:, None], self._state)
-            forecasts: Float32Array = self._model.read_out(states[:, -1]).numpy()
-        return forecasts
-
-    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
-        """Return what a step runs by the operations that torch's profiler sees."""
-        return torch_evidence(lambda: self.step(hour), self._model.config.cell, torch.device("cpu"), trace)
-
-
-class NativeStream(Stream):
-    """A stream by our kernel."""
-
-    def __init__(self, model: Forecaster, series: int) -> None:
-        self._packed = packed_forecaster(model, torch.get_num_threads())
-        config = model.config
-        states = CELLS[config.cell].states
-        self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
-        self._hour = np.zeros((series, 1, config.input_size), dtype=np.float32)
-        self._packed.bind(self._hour, self._state)
-
-    def step(self, hour: Float32Array) -> Float32Array:
-        """Take the next hour and forecast."""
-        self._hour[:, 0] = hour
-        self._packed.run()
-        return self._packed.output
-
-    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
-        """Tell the kernel's phases, as it times them itself."""
-        return call_evidence(self._packed, lambda: self.step(hour), trace)
-
-
-_STREAMS: dict[str, type[TorchStream] | type[NativeStream]] = {"torch": TorchStream, "rnncore": NativeStream}
-STREAMS = tuple(_STREAMS)
-
-
-@contextmanager
-def open_stream(name: str, model: Forecaster, series: int, threads: int) -> Iterator[Stream]:
-    """Open a stream that begins from zeros.
-
-    Args:
-        name: One of `STREAMS`.
-        model: The forecaster, on the CPU.
-        series: How many series go on together, B.
-        threads: CPU threads.
-
-    Raises:
-        ConfigError: If the name is another.
-        Unavailable: If our kernel cannot be compiled here.
-    """
-    if name not in _STREAMS:
-        raise ConfigError(f"stream is {name!r}; allowed: {', '.join(STREAMS)}.")
-    with cpu_threads(threads):
-        yield _STREAMS[name](model, series)
+from rnncore.runtimes.base import Stream
 
 
 def stream_test_hours(stream: Stream, windows: Windows) -> dict[str, FloatArray]:

@@ -33,6 +33,7 @@ from rnncore.runtimes.base import (
     OpTime,
     Runtime,
     Source,
+    Stream,
     by_name,
     calls_to_profile,
     copy_trace,
@@ -190,6 +191,25 @@ class CompiledTorchRuntime(TorchRuntime):
         ):
             warnings.simplefilter("ignore")  # the compiler's own deprecations
             self.run()
+
+
+class TorchStream(Stream):
+    """A stream by torch's layers, on the CPU."""
+
+    def __init__(self, model: Forecaster, series: int) -> None:
+        self._model = model.eval()
+        self._state: torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def step(self, hour: Float32Array) -> Float32Array:
+        """Take the next hour and forecast."""
+        with torch.inference_mode():
+            states, self._state = self._model.rnn(torch.from_numpy(hour)[:, None], self._state)
+            forecasts: Float32Array = self._model.read_out(states[:, -1]).numpy()
+        return forecasts
+
+    def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
+        """Return what a step runs by the operations that torch's profiler sees."""
+        return torch_evidence(lambda: self.step(hour), self._model.config.cell, torch.device("cpu"), trace)
 
 
 def torch_evidence(

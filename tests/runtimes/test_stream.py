@@ -1,6 +1,7 @@
 """Tests of streams: step by step the same as one long window, and scored on the hours that they were asked for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.scoring import forecast_test_hours
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.windows import WindowConfig, make_windows
+from rnncore.runtimes import catalog
+from rnncore.runtimes.catalog import open_stream, streams
 from rnncore.runtimes.export import float64_forecast
-from rnncore.runtimes.stream import STREAMS, open_stream, stream_test_hours
+from rnncore.runtimes.stream import stream_test_hours
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", streams())
 @pytest.mark.parametrize("series", [1, 3, 40])
 def test_hour_by_hour_is_the_same_as_one_window_of_all_hours(name: str, cell: Cell, series: int) -> None:
     model = new_forecaster(ForecasterConfig(cell, 4, 20, 2, horizon=3), seed=0)
@@ -29,7 +32,7 @@ def test_hour_by_hour_is_the_same_as_one_window_of_all_hours(name: str, cell: Ce
             np.testing.assert_allclose(found, float64_forecast(model, inputs[:, : hour + 1]), atol=3e-6)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", streams())
 def test_a_new_stream_begins_from_zeros(name: str) -> None:
     model = new_forecaster(ForecasterConfig("gru", 4, 20, 1), seed=0)
     hour = np.ones((2, 4), dtype=np.float32)
@@ -41,7 +44,7 @@ def test_a_new_stream_begins_from_zeros(name: str) -> None:
     np.testing.assert_array_equal(*answers)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", streams())
 def test_the_first_tested_hour_is_forecast_as_by_its_window_and_later_ones_with_all_hours_since(
     name: str, make_series: Callable[..., Series]
 ) -> None:
@@ -85,3 +88,14 @@ def test_an_unknown_stream_is_refused() -> None:
         open_stream("onnxruntime", model, 1, threads=1),
     ):
         pass
+
+
+def test_a_runtime_of_another_package_that_can_carry_a_state_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_forecaster(ForecasterConfig(hidden_size=4), seed=0)
+    own = catalog.OWN_RUNTIMES
+    made = own["torch"].stream(model, 1)
+    mine = replace(own["onnxruntime"], stream=lambda model, series: made)
+    monkeypatch.setattr(catalog, "runtime_kinds", lambda: {**own, "mine": mine})
+    assert streams() == ("torch", "rnncore", "mine")
+    with open_stream("mine", model, 1, threads=1) as stream:
+        assert stream is made
