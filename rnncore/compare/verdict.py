@@ -7,16 +7,35 @@ from rnncore.compare.measures import Measure
 
 Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
 
+
 # Of `rnncore compare` and `rnncore gate`; 2 is wrong usage, as of every verb.
-_EXIT_CODES: dict[Verdict, int] = {
-    "incomparable": 4,
-    "slower": 1,
-    "invalid": 1,
-    "missing": 5,
-    "unclear": 3,
-    "faster": 0,
-    "same": 0,
-    "new": 0,
+@dataclass(frozen=True)
+class VerdictKind:
+    """What follows from a verdict.
+
+    Attributes:
+        exit_code: Of `rnncore compare` and `rnncore gate`.
+        decides: Place among the verdicts that decide for the whole comparison, 1 before all; 0 for one that never does.
+        junit: Element of JUnit XML: a `failure` was checked and found wrong, an `error` could not be checked.
+        annotation: Level of its annotation on GitHub; None where it needs none.
+    """
+
+    exit_code: int
+    decides: int = 0
+    junit: Literal["failure", "error", "skipped", "system-out"] = "system-out"
+    annotation: Literal["error", "warning"] | None = None
+
+
+# In the order in which people must look at them.
+VERDICTS: dict[Verdict, VerdictKind] = {
+    "slower": VerdictKind(1, 2, "failure", "error"),
+    "invalid": VerdictKind(1, 3, "failure", "error"),
+    "missing": VerdictKind(5, 4, "error", "error"),
+    "incomparable": VerdictKind(4, 1, "error", "warning"),
+    "unclear": VerdictKind(3, 5, "skipped", "warning"),
+    "faster": VerdictKind(0),
+    "new": VerdictKind(0),
+    "same": VerdictKind(0),
 }
 
 
@@ -106,12 +125,12 @@ class Comparison:
     def verdict(self) -> Verdict:
         """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong."""
         found = {judgement.verdict for judgement in self.judgements}
-        for grave in ("incomparable", "slower", "invalid", "missing", "unclear"):
-            if grave in found:
-                return grave
+        deciding = [verdict for verdict in found if VERDICTS[verdict].decides]
+        if deciding:
+            return min(deciding, key=lambda verdict: VERDICTS[verdict].decides)
         return "faster" if "faster" in found else "same"
 
     @property
     def exit_code(self) -> int:
         """Exit code of `rnncore compare` and `rnncore gate`."""
-        return _EXIT_CODES[self.verdict]
+        return VERDICTS[self.verdict].exit_code

@@ -3,17 +3,9 @@
 import unicodedata
 
 from rnncore.compare.measures import MEASURES, TIME
-from rnncore.compare.verdict import Comparison, Judgement, Verdict
+from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.report.verdict.junit import numbers_and_reason
 from rnncore.report.verdict.words import file_and_test, gravest_first, verdict_word
-
-_ANNOTATION_LEVELS: dict[Verdict, str] = {
-    "slower": "error",
-    "invalid": "error",
-    "missing": "error",
-    "incomparable": "warning",
-    "unclear": "warning",
-}
 
 # GitHub shows so many errors and so many warnings of a step, and drops the rest in silence.
 # Source: https://docs.github.com/en/rest/checks/runs, "10 warning annotations and 10 error annotations per step".
@@ -33,7 +25,7 @@ def github_annotations(comparison: Comparison) -> list[str]:
     """
     commands: dict[str, list[str]] = {"error": [], "warning": []}
     for judgement in gravest_first(comparison.judgements):
-        level = _ANNOTATION_LEVELS.get(judgement.verdict)
+        level = VERDICTS[judgement.verdict].annotation
         if level:
             commands[level].append(_annotation(level, judgement))
     return [command for level, of in commands.items() for command in _ten_at_most(level, of)]

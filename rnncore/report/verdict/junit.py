@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
 from rnncore.compare.measures import MEASURES, TIME
-from rnncore.compare.verdict import Comparison, Judgement, Verdict
+from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.report.verdict.words import (
     file_and_test,
     finite,
@@ -16,10 +16,6 @@ from rnncore.report.verdict.words import (
     value_text,
     verdict_word,
 )
-
-# Failures were checked and found wrong (exit code 1); errors could not be checked at all (exit codes 4 and 5).
-_JUNIT_FAILURES = ("slower", "invalid")
-_JUNIT_ERRORS = ("missing", "incomparable")
 
 # Source: XML 1.0, fifth edition, production 2 (Char).
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,7 +36,7 @@ def verdict_junit(comparison: Comparison) -> str:
 
     Source: the schema of Jenkins' xUnit plugin, junit-10.xsd, which is also that of pytest's own tests.
     """
-    found = Counter(_junit_element(judgement.verdict) for judgement in comparison.judgements)
+    found = Counter(VERDICTS[judgement.verdict].junit for judgement in comparison.judgements)
     counts = {
         "tests": str(len(comparison.judgements)),
         "failures": str(found["failure"]),
@@ -70,20 +66,12 @@ def _add_case(suite: ElementTree.Element, judgement: Judgement) -> None:
         "time": _junit_seconds(_head_s(judgement)),
     }
     case = ElementTree.SubElement(suite, "testcase", facts)
-    element, text = _junit_element(judgement.verdict), _xml_text(numbers_and_reason(judgement))
+    element, text = VERDICTS[judgement.verdict].junit, _xml_text(numbers_and_reason(judgement))
     if element == "system-out":
         ElementTree.SubElement(case, element).text = text
         return
     message = text if element != "skipped" else _xml_text(judgement.reason)
     ElementTree.SubElement(case, element, {"type": judgement.verdict, "message": message}).text = text
-
-
-def _junit_element(verdict: Verdict) -> str:
-    if verdict in _JUNIT_FAILURES:
-        return "failure"
-    if verdict in _JUNIT_ERRORS:
-        return "error"
-    return "skipped" if verdict == "unclear" else "system-out"
 
 
 def numbers_and_reason(judgement: Judgement) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from rnncore.compare.measures import MEASURES, TIME, Measure
-from rnncore.compare.verdict import Comparison, Judgement, Verdict
+from rnncore.compare.verdict import VERDICTS, Comparison, Judgement, Verdict
 from rnncore.report.words import significant, time_unit, times
 
-GRAVEST_FIRST: tuple[Verdict, ...] = ("slower", "invalid", "missing", "incomparable", "unclear", "faster", "new", "same")
+_RANKS = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 
 # Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00; the bounds of `times`.
 _EQUAL = (0.995, 1.005)
@@ -32,7 +32,7 @@ class Outcome:
     @property
     def verdict(self) -> Verdict:
         """The gravest."""
-        return min((judgement.verdict for judgement in self.judgements), key=GRAVEST_FIRST.index)
+        return min((judgement.verdict for judgement in self.judgements), key=_RANKS.__getitem__)
 
     @property
     def deciding(self) -> list[Judgement]:
@@ -67,7 +67,7 @@ def outcomes_of(comparison: Comparison) -> list[Outcome]:
 
 def gravest_first(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Sort judgements so that what must be looked at comes first."""
-    return sorted(judgements, key=lambda judgement: GRAVEST_FIRST.index(judgement.verdict))
+    return sorted(judgements, key=lambda judgement: _RANKS[judgement.verdict])
 
 
 def whole_verdict(comparison: Comparison) -> str:
@@ -77,7 +77,7 @@ def whole_verdict(comparison: Comparison) -> str:
 
 def counts_of(comparison: Comparison) -> str:
     """Count benchmarks by what holds for them: `2 of 14 slower, 1 unclear, 11 same`."""
-    outcomes = sorted(outcomes_of(comparison), key=lambda outcome: GRAVEST_FIRST.index(outcome.verdict))
+    outcomes = sorted(outcomes_of(comparison), key=lambda outcome: _RANKS[outcome.verdict])
     if not outcomes:
         return "no benchmark was compared"
     first, *others = Counter(outcome.words for outcome in outcomes).items()
