@@ -8,13 +8,12 @@ from rnncore.compare.measures import Measure
 Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
 
 
-# Of `rnncore compare` and `rnncore gate`; 2 is wrong usage, as of every verb.
 @dataclass(frozen=True)
 class VerdictKind:
     """What follows from a verdict.
 
     Attributes:
-        exit_code: Of `rnncore compare` and `rnncore gate`.
+        exit_code: Of `rnncore compare` and `rnncore gate`; 2 is wrong usage, as of every verb.
         decides: Place among the verdicts that decide for the whole comparison, 1 before all; 0 for one that never does.
         junit: Element of JUnit XML: a `failure` was checked and found wrong, an `error` could not be checked.
         annotation: Level of its annotation on GitHub; None where it needs none.
