@@ -22,7 +22,7 @@ from rnncore.runtimes.own_model import load_own_model
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
-MODEL, RUNTIME = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MODEL, RUNTIME, SUITE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -136,7 +136,7 @@ def test_the_page_s_runtime_stands_beside_the_others_and_is_right(tmp_path: Path
     records, output = _rows(tmp_path, "bench/bench_inference.py", "-k", "numpy")
     assert {(record.facts["cell"], record.facts["runtime"]) for record in records} == {("gru", "numpy")}
     assert all(record.validity == "valid" and record.facts["kernel"] == "NumPy GRU" for record in records)
-    assert "this runtime has no LSTM." in output
+    assert "this runtime has rnncore's GRU alone." in output
 
 
 def test_without_the_option_no_own_model_is_asked_for(tmp_path: Path) -> None:
@@ -161,3 +161,31 @@ def test_what_makes_no_model_is_refused(name: str, wording: str, tmp_path: Path,
     (tmp_path / "made.py").write_text("def seven():\n    return 7\n")
     with pytest.raises(ConfigError, match=wording):
         load_own_model(name, tmp_path)
+
+
+def test_the_page_s_suite_is_measured_and_right(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(SUITE, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--benchmark-json=run.json",
+        "--benchmark-max-time=0.01",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = read_run(tmp_path / "run.json").records
+    assert [(record.runtime, record.batch_size, record.windows, record.validity) for record in records] == [
+        ("mine", 1, 1, "valid"),
+        ("mine", 32, 32, "valid"),
+    ]
+
+
+def test_the_page_s_model_is_skipped_by_the_page_s_runtime_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").write_text(MODEL)
+    _install(tmp_path, RUNTIME)
+    records, output = _rows(tmp_path, "bench/bench_own_model.py", "--rnn-model", "my_model:make_forecaster", "-k", "b1")
+    assert {record.runtime for record in records} == {"torch", "onnxruntime"}
+    assert "this runtime has rnncore's GRU alone." in output

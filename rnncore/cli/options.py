@@ -48,6 +48,7 @@ RuntimeOption = Annotated[
         "torch, or onnxruntime for an .onnx file]",
     ),
 ]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")]
 VerdictJsonOption = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
 MarkdownOption = Annotated[
     Path | None, typer.Option("--markdown", help="Write them as Markdown too, for a pull request or job summary.")

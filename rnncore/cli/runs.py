@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rnncore.cli.options import STORE, JsonOption, require_output
+from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
 from rnncore.cli.screen import err, print_json, print_table, say
 from rnncore.errors import ConfigError
 
@@ -40,7 +40,7 @@ def report(
 
 
 def recommend(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")],
+    name: RunArgument,
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Largest p90 of a call's time, or median where the calls are too few [default: any]")
     ] = None,
@@ -48,7 +48,7 @@ def recommend(
         float | None, typer.Option(help="Most points of sMAPE above the most accurate choice of the run [default: any]")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Windows per call [default: those with most windows per second]")] = None,
-    cell: Annotated[Literal["gru", "lstm"] | None, typer.Option(help="Recurrent cell [default: either]")] = None,
+    cell: Annotated[Literal["gru", "lstm", "own"] | None, typer.Option(help="Recurrent cell, or own [default: any]")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where to run [default: either]")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,16 +56,13 @@ def recommend(
     from rnncore.compare.choices import Bounds
     from rnncore.compare.choices import recommend as choose
     from rnncore.report.recommendation import recommendation_facts, recommendation_text
-    from rnncore.runfile.read import find_runs, read_run
+    from rnncore.runfile.read import only_run, read_run
 
     for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{option} is {value}; give a number of at least 0.")
-    paths = find_runs(name)
-    if len(paths) > 1:
-        raise ConfigError(f"{name} stands for {len(paths)} runs; a recommendation is made from one. Name it.")
     max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
-    found = choose(read_run(paths[0]), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    found = choose(read_run(only_run(name)), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
     if as_json:
         print_json(recommendation_facts(found))
         return
@@ -123,7 +120,7 @@ def trend(
 
 
 def convert(
-    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave'.")],
+    run: RunArgument,
     tracker: Annotated[
         Literal["bencher", "github-smaller-is-better", "github-bigger-is-better"],
         typer.Option("--to", help="Bencher Metric Format, or one of the two lists of github-action-benchmark."),
@@ -133,9 +130,9 @@ def convert(
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
     from rnncore.files import write_text
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
-    from rnncore.runfile.read import read_run
+    from rnncore.runfile.read import only_run, read_run
 
-    read = read_run(run)
+    read = read_run(only_run(run))
     content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
     if path is None:
         say(tracker_text(content), nl=False)
@@ -145,9 +142,9 @@ def convert(
 
 
 def profile(
-    run: Annotated[Path, typer.Argument(help="Run file of 'pytest bench/ --benchmark-autosave --rnn-profile'.")],
+    run: RunArgument,
     other: Annotated[
-        Path | None, typer.Argument(help="A later run: show what changed from the first to it, operation by operation.")
+        str | None, typer.Argument(help="A later run: show what changed from the first to it, operation by operation.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Operations per benchmark; --json has all.")] = 10,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
@@ -155,9 +152,9 @@ def profile(
 ) -> None:
     """Show where the time of each benchmark goes, or between two runs, which operations grew."""
     from rnncore.report.profile import profile_json, profile_tables
-    from rnncore.runfile.read import read_run
+    from rnncore.runfile.read import only_run, read_run
 
-    base, head = read_run(run), None if other is None else read_run(other)
+    base, head = read_run(only_run(run)), None if other is None else read_run(only_run(other))
     if as_json:
         print_json(profile_json(base, head, text))
         return

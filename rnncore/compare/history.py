@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from rnncore.errors import RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
+from rnncore.runfile.checks import COMMIT, MOMENT, NAME, is_number, list_of, object_with, one, or_none, words
 from rnncore.runfile.schema import commit_id, machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
@@ -52,6 +53,23 @@ _SCHEMA = pa.schema(
 # Columns that are fields of `_File`.
 _FILE_COLUMNS = (
     *("mtime_ns", "size", "fault", "datetime", "commit", "dirty", "commit_time", "branch", "machine", "machine_name"),
+)
+
+
+# Of a wrong result it may be no number; a whole number may be larger than arithmetic takes.
+_MEDIAN = one("a number up to 1e18", lambda value: not isinstance(value, int) or isinstance(value, bool) or is_number(value))
+
+# What is read of a file; those of other suites have no more.
+_STORED = object_with(
+    {
+        "datetime": MOMENT,
+        "benchmarks": list_of(
+            object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, extra_info=or_none(object_with({})))
+        ),
+    },
+    machine_info=or_none(object_with({})),
+    commit_info=or_none(object_with({}, id=or_none(COMMIT))),
+    rnncore=or_none(object_with({})),
 )
 
 
@@ -207,11 +225,12 @@ def _read_file(path: Path, mtime_ns: int, size: int) -> _File:
         OSError: If the file cannot be read.
     """
     try:
-        return _facts(_parse(path.read_bytes()), mtime_ns, size)
+        content = _parse(path.read_bytes())
     except (ValueError, RecursionError) as error:
         return _File(mtime_ns, size, fault=f"not JSON ({error})")
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        return _File(mtime_ns, size, fault=f"not a run file of pytest-benchmark ({error!r})")
+    for fault in _STORED("", content):
+        return _File(mtime_ns, size, fault=f"not a run file of pytest-benchmark ({words(fault)})")
+    return _facts(content, mtime_ns, size)
 
 
 def _parse(text: bytes) -> Any:
@@ -246,10 +265,7 @@ def _text_or_none(value: Any) -> str | None:
 
 def _utc(text: str) -> str:
     """Return a time in UTC, such that the order of texts is the order of times; one without a zone is in UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise TypeError(f"datetime is {text!r}, not ISO 8601") from error
+    moment = datetime.fromisoformat(text)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="microseconds")
 
@@ -295,8 +311,9 @@ def _read_cache(path: Path) -> dict[str, _File]:
     """Return the files that the cache holds: none where it is missing, damaged or of another version."""
     try:
         with path.open("rb") as stream:
-            # Unlike `read_table`, this loads no data sets, which takes as long as all the rest.
-            table = pq.ParquetFile(stream, page_checksum_verification=True).read()
+            # Unlike `read_table`, this loads no data sets, which takes as long as all the rest. No threads: on a busy host,
+            # one that had not begun when Python ended seems to have taken the process down.
+            table = pq.ParquetFile(stream, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException):
         return {}
     if not table.schema.equals(_SCHEMA, check_metadata=True):

@@ -82,8 +82,8 @@ def _how_sure(found: Recommendation) -> str:
         return "too few rounds to tell the two apart; measure longer with --benchmark-max-time"
     span = f"{lead.estimate:.2f}x ({lead.low:.2f} to {lead.high:.2f}, 99 %)"
     if found.is_sure:
-        return f"the best takes less time per window, the next {span}; rounds of one process"
-    return f"the two cannot be told apart: the next takes {span} of the time; rounds of one process"
+        return f"the best takes less time per window, the next {span}; quick half of the rounds of one process"
+    return f"the two cannot be told apart: the next takes {span} of the time; quick half of the rounds of one process"
 
 
 def _facts(choice: Choice) -> dict[str, Any]:

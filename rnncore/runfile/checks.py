@@ -4,6 +4,7 @@ A check yields the faults of a value. Small ones are joined to those of lists an
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from rnncore.errors import RunFileError
@@ -44,6 +45,20 @@ def is_number(value: Any) -> bool:
 def is_seconds(value: Any) -> bool:
     """Say whether a value is a time that a clock can measure, in seconds."""
     return is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
+
+
+def is_moment(value: Any) -> bool:
+    """Say whether a value is a time in ISO 8601, within what calendars and time zones hold."""
+    try:
+        datetime.fromisoformat(value).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def is_folder_name(text: str) -> bool:
+    """Say whether a text names a folder in its parent, and leads nowhere else."""
+    return text not in ("", ".", "..") and not {"/", "\\", "\0"} & set(text)
 
 
 def one(allowed: str, holds: Callable[[Any], bool]) -> Check:
@@ -127,6 +142,8 @@ NOT_NEGATIVE = one("a number that is not negative", lambda value: is_number(valu
 POSITIVE = one("a number above 0", lambda value: is_number(value) and value > 0)
 COUNT = one("a whole number that is not negative", lambda value: is_number(value) and type(value) is int and value >= 0)
 SIZE = one("a whole number above 0", lambda value: is_number(value) and type(value) is int and value > 0)
+MOMENT = one("a time in ISO 8601", is_moment)
+FOLDER = one("the name of a folder, without a path", lambda value: isinstance(value, str) and is_folder_name(value))
 SECONDS = one(f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", is_seconds)
 
 

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
+from rnncore.runfile.checks import COMMIT, FOLDER, MOMENT, TEXT, list_of, object_with, or_none, refuse
+from rnncore.runfile.schema import MACHINE
 
 FORMAT = 1
 
@@ -241,6 +243,25 @@ def finished_before(journal: Path) -> Finished:
     )
 
 
+_SESSION = object_with(
+    {},
+    skipped=list_of(object_with({"fullname": TEXT, "reason": TEXT})),
+    failed=list_of(object_with({"fullname": TEXT, "outcome": TEXT, "reason": TEXT})),
+    data=or_none(object_with({"name": TEXT, "digest": TEXT})),
+    **MACHINE,
+)
+_HEADER = object_with(
+    {
+        "machine_info": object_with({}, **MACHINE),
+        "commit_info": object_with({}, id=or_none(COMMIT)),
+        "datetime": MOMENT,
+        "machine_id": FOLDER,
+        "rnncore": _SESSION,
+    }
+)
+_FINISHED = object_with({"stats": object_with({}), "extra_info": object_with({})})
+
+
 @dataclass
 class _Events:
     """What the lines of a journal hold."""
@@ -307,9 +328,12 @@ def _read(journal: Path) -> _Events:
                 f"{journal}:1: not the first line of a journal of this version of rnncore. If the process was killed as it "
                 "began, nothing is lost and the file can be deleted; otherwise give a .jsonl file from .benchmarks/journal/."
             )
+    refuse(str(journal), _HEADER("header", events.header))
     for number, line in lines:
         if not events.take(line):
             raise _garbled(journal, number, "no event of a journal")
+    refuse(str(journal), list_of(_FINISHED)("benchmarks", list(events.benchmarks.values())))
+    refuse(str(journal), _SESSION("rnncore", {**events.header["rnncore"], **events.facts}))
     events.end_of_process()
     return events
 
@@ -370,7 +394,7 @@ def _is_running(pid: int, start_ticks: int | None) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -96,6 +96,18 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     return found
 
 
+def only_run(name: str) -> Path:
+    """Return the one run file that a name on the command line stands for, as in `find_runs`.
+
+    Raises:
+        RunFileError: If there is none, or there are several.
+    """
+    paths = find_runs(name)
+    if len(paths) > 1:
+        raise RunFileError(f"{name}: stands for {len(paths)} runs, and one is wanted. Name it.")
+    return paths[0]
+
+
 def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
     refuse(str(path), ENTRY(where, entry))
     extra, rounds_s, name = entry["extra_info"], entry["stats"].get("data"), one_line(entry["fullname"])

@@ -26,7 +26,7 @@ OURS = "bench/bench_training.py::test_train_step[lstm-rnncore-cpu-fp32-b32]"
 LOOP = "bench/bench_training.py::test_train_step[gru-article-cpu-fp32-b32]"
 PREPARE = "bench/bench_data.py::test_prepare[rnncore-cpu]"
 GATHER = "bench/bench_data.py::test_gather_batch[torch-cpu-b32]"
-SCORE = "bench/bench_accuracy.py::test_score[gru-onnxruntime-cpu-fp32-b2048-fast]"
+SCORE = "bench/bench_accuracy.py::test_score_batch[gru-onnxruntime-cpu-fp32-b2048-fast]"
 EVERY = (TORCH, ONNX, STEP, OURS, PREPARE, GATHER, SCORE)
 
 FORWARD = "bench/bench_inference.py::test_forecast[lstm-rnncore-cpu-fp32-b32]"

@@ -204,7 +204,8 @@ def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
         "1,000 windows/s, sMAPE 0.710 % (0.050 above the best)",
         "Next: LSTM fast in ONNX Runtime, CPU, fp32, batch 1: median 2.00 ms per call, too few single calls for a p90, "
         "500 windows/s, sMAPE 0.660 % (0.000 above the best)",
-        "Sure: the best takes less time per window, the next 2.00x (1.96 to 2.04, 99 %); rounds of one process",
+        "Sure: the best takes less time per window, the next 2.00x (1.96 to 2.04, 99 %); quick half of the rounds of one "
+        "process",
         "sMAPE is that of the same model as the accuracy suite trained it, run in the same way.",
         "",
         "from pathlib import Path",

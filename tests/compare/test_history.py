@@ -372,8 +372,9 @@ def test_files_that_are_no_run_files_are_named_with_the_reason_and_stop_nothing(
     assert set(why) == {f"{name}.json" for name in ("bytes", "cut", "deep", "gone", "huge", "list", "loop", "when")}
     assert why["cut.json"].startswith("not JSON (")
     assert why["gone.json"] == "cannot be read (No such file or directory)"
-    assert why["list.json"].startswith("not a run file of pytest-benchmark (")
-    assert "datetime is 'yesterday', not ISO 8601" in why["when.json"]
+    assert why["list.json"] == "not a run file of pytest-benchmark (it is a list of 2, and must be an object)"
+    assert "datetime is 'yesterday', and must be a time in ISO 8601" in why["when.json"]
+    assert not any("Error(" in reason for reason in why.values())
     again = read_history(tmp_path)
     assert (again.unread, again.read_now) == (history.unread, 2)
 

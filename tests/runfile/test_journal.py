@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pytest_benchmark.utils import get_machine_id
 
 from rnncore import cli
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.runfile.journal import Journal, Recovered, find_journals, newest_journal, recover
+from rnncore.runfile.journal import Journal, Recovered, find_journals, finished_before, newest_journal, recover
 from rnncore.runfile.read import read_run
 from tests.run_files import content_of, inference, run_content, training
 
@@ -504,3 +505,39 @@ def test_the_journal_is_read_without_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"commit_info": 3}, "header.commit_info is 3, and must be an object"),
+        ({"commit_info": None}, "header.commit_info is null, and must be an object"),
+        ({"rnncore": []}, "header.rnncore is a list of 0, and must be an object"),
+        ({"rnncore": {"skipped": 3}}, "header.rnncore.skipped is 3, and must be a list"),
+        ({"rnncore": {"fingerprint": "x"}}, "header.rnncore.fingerprint is 'x', and must be an object"),
+        ({"datetime": "yesterday"}, "header.datetime is 'yesterday', and must be a time in ISO 8601"),
+        ({"machine_id": "../../elsewhere"}, "header.machine_id is '../../elsewhere', and must be the name of a folder"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("read", [recover, finished_before])
+def test_a_header_of_other_types_is_refused_by_name(
+    read: Callable[[Path], object], changed: dict[str, Any], said: str, open_journal: OpenJournal
+) -> None:
+    journal = open_journal()
+    _measure(journal, training("gru", 2.2))
+    first, *others = journal.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    content = json.loads(first)
+    content["header"] |= changed
+    journal.path.write_text("".join([json.dumps(content) + "\n", *others]), encoding="utf-8")
+    with pytest.raises(RunFileError, match=re.escape(said)):
+        read(journal.path)
+    assert journal.path.exists()
+
+
+@pytest.mark.parametrize("read", [recover, finished_before])
+def test_an_entry_of_other_types_is_refused_by_name(read: Callable[[Path], object], open_journal: OpenJournal) -> None:
+    journal = open_journal()
+    _measure(journal, {**training("gru", 2.2), "extra_info": 3})
+    with pytest.raises(RunFileError, match=r"benchmarks\[0\].extra_info is 3, and must be an object"):
+        read(journal.path)
