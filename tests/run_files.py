@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -385,9 +386,9 @@ SKIPPED = [
 def run_content(benchmarks: list[dict[str, Any]] | None = None, **fingerprint: Any) -> dict[str, Any]:
     """Return the content of a run file: of a session with failures, or of *benchmarks*.
 
-    *fingerprint* replaces facts of the machine.
+    *fingerprint* replaces facts of the machine. Nothing of it is shared with another content: a test may change all.
     """
-    return {
+    content = {
         "machine_info": {
             "node": "made",
             "fingerprint": {
@@ -421,6 +422,7 @@ def run_content(benchmarks: list[dict[str, Any]] | None = None, **fingerprint: A
             "failed": FAILED if benchmarks is None else [],
         },
     }
+    return deepcopy(content)
 
 
 # All that a benchmark told beside its axes before there were ceilings, disturbance and percentiles.

@@ -78,7 +78,8 @@ def _require(name: str, text: str) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_ids_of_benchmarks_are_the_frozen_ones(scale: str) -> None:
     printed = _printed("pytest", "bench/", "--collect-only", "-q", "-p", "no:cacheprovider", f"--rnn-scale={scale}")
-    ids = [line for line in printed.splitlines() if "::" in line]
+    # How many threads are swept depends on the machine.
+    ids = [line for line in printed.splitlines() if "::" in line and "threads" not in line]
     assert ids
     _require(f"ids-{scale}.txt", "\n".join(ids) + "\n")
 
