@@ -230,7 +230,13 @@ def _read_file(path: Path, mtime_ns: int, size: int) -> _File:
         return _File(mtime_ns, size, fault=f"not JSON ({error})")
     for fault in _STORED("", content):
         return _File(mtime_ns, size, fault=f"not a run file of pytest-benchmark ({words(fault)})")
-    return _facts(content, mtime_ns, size)
+    try:
+        return _facts(content, mtime_ns, size)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        # What pytest-benchmark's own hooks let others put there.
+        return _File(
+            mtime_ns, size, fault="not a run file of pytest-benchmark (a fact of machine or commit is of another type)"
+        )
 
 
 def _parse(text: bytes) -> Any:

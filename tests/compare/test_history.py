@@ -658,3 +658,14 @@ def test_the_page_has_a_chart_of_each_history_with_its_steps(tmp_path: Path) -> 
     assert (tmp_path / "page" / "trend-1.png").stat().st_size > 1000
     assert "0000010: 1.25x slower" in (tmp_path / "page" / "trend-1.svg").read_text(encoding="utf-8")
     assert page.read_text(encoding="utf-8").count("<figure") == 1
+
+
+@pytest.mark.parametrize("facts", [{"cpu": "x"}, {"cpu": [1]}], ids=str)
+def test_a_machine_of_other_types_is_named_and_stops_nothing(facts: dict[str, Any], tmp_path: Path) -> None:
+    _save(tmp_path, 0, 1.0)
+    (tmp_path / "odd.json").write_text(json.dumps({**_plain(1.0), "machine_info": facts, "datetime": "2026-09-01"}))
+    history = read_history(tmp_path)
+    assert history.files == 1
+    assert dict(history.unread) == {
+        "odd.json": "not a run file of pytest-benchmark (a fact of machine or commit is of another type)"
+    }
