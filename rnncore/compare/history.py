@@ -23,6 +23,7 @@ from rnncore.errors import RunFileError
 from rnncore.files import whole_file
 from rnncore.runfile import machine
 from rnncore.runfile.checks import COMMIT, MOMENT, NAME, is_number, list_of, object_with, one, or_none, words
+from rnncore.runfile.record import is_right
 from rnncore.runfile.schema import commit_id, machine_facts
 
 CACHE_NAME = ".rnncore-trend.parquet"
@@ -282,8 +283,7 @@ def _median_s(entry: dict[str, Any]) -> float:
     is_time = (
         isinstance(median_s, float | int) and not isinstance(median_s, bool) and math.isfinite(median_s) and median_s > 0
     )
-    validity = (entry.get("extra_info") or {}).get("validity")
-    return float(median_s) if is_time and validity in (None, "valid") else math.nan
+    return float(median_s) if is_time and is_right(entry.get("extra_info") or {}) else math.nan
 
 
 def _machine(info: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:

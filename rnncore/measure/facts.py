@@ -97,3 +97,22 @@ def make_writable(facts: dict[str, Any]) -> None:
         else:
             if facts[name] is None and value is not None:
                 facts[f"{name}_why"] = f"it is {value}"
+
+
+def put_facts(extra: dict[str, Any], **facts: object) -> None:
+    """Put facts into a row's `extra_info`. A known fact replaces the reason why it was not known.
+
+    Args:
+        extra: The row's.
+        facts: As `json_value` takes them; NaN and infinity become None, with the reason under `<key>_why`.
+
+    Raises:
+        TypeError: If a fact is or holds what JSON cannot; nothing is put then.
+    """
+    for key, value in {key: json_value(key, value) for key, value in facts.items()}.items():
+        extra[key] = value
+        if value is not None:
+            extra.pop(f"{key}_why", None)
+        elif facts[key] is not None:
+            # JSON has no such number.
+            extra[f"{key}_why"] = f"it is {facts[key]}"

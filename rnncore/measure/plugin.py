@@ -18,7 +18,7 @@ import pytest
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure import harness
 from rnncore.measure.advice import Here, comparison_advice, note_base, set_aside_volatile
-from rnncore.measure.facts import make_writable
+from rnncore.measure.facts import make_writable, put_facts
 from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures here)
     SESSION,
     is_gate,
@@ -32,6 +32,7 @@ from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a ho
 from rnncore.measure.session import Session
 from rnncore.measure.timeout import CaseTimeout, case_timeout
 from rnncore.runfile.case import AXES
+from rnncore.runfile.record import is_right
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
@@ -247,9 +248,8 @@ def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Tes
         session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
     elif error and row is None:
         session.failed(name, _outcome(error), _first_line(error))
-    elif error and row and row.record.extra_info.get("validity") in ("valid", None):
-        row.record.extra_info["validity"] = f"failed after it was timed: {_first_line(error)}"
-        row.record.extra_info.pop("validity_why", None)
+    elif error and row and is_right(row.record.extra_info):
+        put_facts(row.record.extra_info, validity=f"failed after it was timed: {_first_line(error)}")
     elif call.when == "call" and row is None:
         session.skipped(name, "it timed nothing")
     if row and (call.when == "call" or error):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncore.measure import harness
-from rnncore.measure.facts import json_value
+from rnncore.measure.facts import put_facts
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
 from rnncore.runfile.case import Case
+from rnncore.runfile.record import Record, is_found_right
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
@@ -143,7 +144,7 @@ class RnnBenchmark:
         """Return the median of a right row of this session; None where it has none of that case."""
         for row in self._session.rows.values():
             extra = row.record.extra_info
-            if {**case.axes, "threads": self._threads}.items() <= extra.items() and extra.get("validity") == "valid":
+            if {**case.axes, "threads": self._threads}.items() <= extra.items() and is_found_right(extra):
                 return float(row.record.stats.median)
         return None
 
@@ -206,15 +207,7 @@ class RnnBenchmark:
         Raises:
             TypeError: If a fact is or holds what JSON cannot; nothing is recorded then.
         """
-        values = {key: json_value(key, value) for key, value in facts.items()}
-        extra = self._benchmark.extra_info
-        for key, value in values.items():
-            extra[key] = value
-            if value is not None:
-                extra.pop(f"{key}_why", None)
-            elif facts[key] is not None:
-                # JSON has no such number.
-                extra[f"{key}_why"] = f"it is {facts[key]}"
+        put_facts(self._benchmark.extra_info, **facts)
 
     def _record_unsaid(self) -> None:
         """Leave open, with the reason, what the benchmark alone knows and may still record."""
@@ -227,7 +220,7 @@ class RnnBenchmark:
 
     def fell_back_to_cpu(self, cell: str) -> bool:
         """Say whether a recurrent layer ran on the CPU, as far as the evidence shows."""
-        placement = self._benchmark.extra_info.get("placement") or {}
+        placement = Record("", "", (), self._benchmark.extra_info).placement or {}
         return any(cell.upper() in node and "CPU" in where for node, where in placement.items())
 
     def _time(self, run: Callable[[], object], call_s: float) -> None:
@@ -326,9 +319,9 @@ class RnnBenchmark:
             from rnncore.measure.profile import profile_table
 
             # The trace is named from the folder of all traces, which moves with the run files.
-            self.record(profile=profile_table(found, self._case.batch_size, self._case.lookback))
-            if trace.exists():
-                self._benchmark.extra_info["profile"]["trace"] = f"{trace.parent.name}/{trace.name}"
+            profile = profile_table(found, self._case.batch_size, self._case.lookback)
+            named = {"trace": f"{trace.parent.name}/{trace.name}"} if trace.exists() else {}
+            self.record(profile={**profile, **named})
         return found.wall_s
 
     def _record_or_why(self, key: str, value: object, why: str | None) -> None:

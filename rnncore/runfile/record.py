@@ -133,6 +133,7 @@ class Record:
     runtime_title = Fact[str](or_none(TEXT))
     runtime_reads = Fact[str | None](or_none(TEXT))
     kernel = Fact[str | None](or_none(TEXT))
+    placement = Fact[Mapping[str, str] | None](or_none(object_of(TEXT)))
 
     # Work, and how far from what the machine can do.
     windows = Fact[float](POSITIVE)
@@ -275,6 +276,16 @@ class Run:
         return [record for record in self.records if record.phase == name]
 
 
+def is_right(extra: Mapping[str, Any]) -> bool:
+    """Say whether a row's result is right; a benchmark that checks nothing is taken at its word."""
+    return extra.get("validity") in (None, "valid")
+
+
+def is_found_right(extra: Mapping[str, Any]) -> bool:
+    """Say whether a row's result was checked, and is right."""
+    return extra.get("validity") == "valid"
+
+
 # What a row may hold, by key.
 ROW: dict[str, Check] = {
     "validity": or_none(TEXT),
@@ -302,17 +313,17 @@ def faults_of_row(extra: Mapping[str, Any]) -> Iterator[Fault]:
 
     A row whose result is wrong may hold NaN and infinity, as its answers did.
     """
-    is_right = extra.get("validity") in (None, "valid")
+    right = is_right(extra)
     for name, check in ROW.items():
         if name in extra:
             for fault in check(name, extra[name]):
-                if is_right or not (isinstance(fault.value, float) and not math.isfinite(fault.value)):
+                if right or not (isinstance(fault.value, float) and not math.isfinite(fault.value)):
                     yield fault
 
 
 def missing_of_row(extra: Mapping[str, Any]) -> list[str]:
     """Return what a benchmark must record and does not; one that failed may lack what comes after its times."""
     by_phase: Sequence[str] = ()
-    if extra.get("validity") in (None, "valid"):
+    if is_right(extra):
         by_phase = NEEDED_BY_PHASE.get(str(extra["phase"]), ())
     return [key for key in (*NEEDED, *by_phase) if extra.get(key) is None]
