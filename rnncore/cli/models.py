@@ -89,15 +89,14 @@ def train(
     hours = recipe.windows.lookback if lookback is None else lookback
     windows = make_windows(dataset, replace(recipe.windows, lookback=hours, split=split, drop_gaps=clean))
     train_as = recipe.training_on(windows)
+    asked: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     config = replace(
         train_as,
         seed=seed,
-        epochs=train_as.epochs if epochs is None else epochs,
-        batch_size=train_as.batch_size if batch_size is None else batch_size,
-        learning_rate=train_as.learning_rate if learning_rate is None else learning_rate,
         clip_norm=train_as.clip_norm if clip_norm is None else _clip_norm(clip_norm),
         max_steps=max_steps,
         max_seconds=max_seconds,
+        **{name: value for name, value in asked.items() if value is not None},
     )
     model = new_forecaster(recipe.forecaster, seed)
     trainer = Trainer(model, windows, config, resolve_device(device))

@@ -107,7 +107,7 @@ def record_noise(
     values: dict[str, list[float]] = {}
     for run in runs:
         for record in run.records:
-            if record.validity == "valid":
+            if record.is_valid:
                 values.setdefault(record.fullname, []).append(min(record.rounds_s))
     whole = {name: quickest for name, quickest in values.items() if len(quickest) == len(runs)}
     if not whole:

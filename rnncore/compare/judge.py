@@ -61,7 +61,7 @@ class Side:
 
     def failures(self, fullname: str) -> list[str]:
         """Return what went wrong with one benchmark, once per process that it went wrong in."""
-        wrong = [record.validity for record in self.records(fullname) if record.validity != "valid"]
+        wrong = [record.validity for record in self.records(fullname) if not record.is_valid]
         return wrong + [
             f"{outcome}: {reason}" for run in self.runs for name, outcome, reason in run.failed if name == fullname
         ]

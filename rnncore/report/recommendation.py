@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnncore.compare.choices import Choice, Recommendation
-from rnncore.report.words import cell_name, how, measured, significant, time_unit
+from rnncore.report.words import how, measured, significant, time_unit
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 from rnncore.runfile.record import Record
 
@@ -61,7 +61,7 @@ def _told(choice: Choice) -> str:
     record = choice.record
     scale, unit = time_unit([record.median_s])
     said = (
-        f"{cell_name(record)} in {how(record)}, batch {record.batch_size:,}: "
+        f"{record.model_name} in {how(record)}, batch {record.batch_size:,}: "
         f"median {measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
         f"{measured(record.windows_per_s, record)} windows/s"
     )

@@ -127,11 +127,6 @@ def how(record: Record) -> str:
     return ", ".join(parts)
 
 
-def cell_name(record: Record) -> str:
-    """Name the model of a record by its cell, with its recipe where that is not the article's: GRU, GRU fast."""
-    return record.model_name
-
-
 def letter(index: int) -> str:
     """Return the letter of a run among several: A is the first, and AA comes after Z."""
     before, last = divmod(index, 26)

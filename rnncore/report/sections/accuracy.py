@@ -9,7 +9,7 @@ from rnncore.report.rows import time_cells, valid
 from rnncore.report.section import Section, Shown, drawn, nothing
 from rnncore.report.sections.training import drawn_baselines
 from rnncore.report.table import markdown_table, paragraph
-from rnncore.report.words import BASELINE_NAMES, cell_name, how, measured, significant, time_unit
+from rnncore.report.words import BASELINE_NAMES, how, measured, significant, time_unit
 from rnncore.runfile.record import Record, Run
 
 
@@ -22,7 +22,7 @@ def accuracy_chart(records: list[Record]) -> Chart:
     front = pareto_front([(record.windows_per_s, float(record.smape)) for record in records])
     values = [
         {
-            "row": f"{cell_name(record)}, {how(record)}",
+            "row": f"{record.model_name}, {how(record)}",
             "windows_per_s": record.windows_per_s,
             "smape": float(record.smape),
             "front": index in front,
@@ -78,7 +78,7 @@ def accuracy_table(records: list[Record]) -> str:
     rows = [
         [
             how(record),
-            cell_name(record),
+            record.model_name,
             f"{record.smape:.3f}",
             f"{record.smape_article:.3f}",
             significant(record.mae_mw),

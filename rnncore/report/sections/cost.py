@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rnncore.errors import ConfigError
 from rnncore.report.rows import valid
 from rnncore.report.table import markdown_table
-from rnncore.report.words import cell_name, how, letter, lettered_names, measured, run_names, significant
+from rnncore.report.words import how, letter, lettered_names, measured, run_names, significant
 from rnncore.runfile.record import Record, Run
 
 SECONDS_PER_HOUR = 3600.0
@@ -100,7 +100,7 @@ def _quickest_by_choice(records: Sequence[Record]) -> list[Record]:
 
 
 def _choice(record: Record) -> str:
-    return f"{cell_name(record)} in {how(record)}"
+    return f"{record.model_name} in {how(record)}"
 
 
 def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[Record]]:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rnncore.compare.pairs import paired_ratio
 from rnncore.report.table import markdown_table
-from rnncore.report.words import cell_name, how, measured, time_unit, times
+from rnncore.report.words import how, measured, time_unit, times
 from rnncore.runfile.record import Record
 
 # Of the intervals of ratios.
@@ -32,7 +32,7 @@ def interleaved_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
         for record in sorted(records, key=lambda one: one.median_s):
             rows.append(
                 [
-                    cell_name(record),
+                    record.model_name,
                     f"{record.batch_size:,}",
                     how(record),
                     str(record.kernel or "–"),

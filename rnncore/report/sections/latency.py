@@ -10,7 +10,7 @@ from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, drawn, nothing
 from rnncore.report.sections.scenarios import SCENARIOS_NOTE, STREAMING_NOTE, scenarios_table, streaming_table
 from rnncore.report.table import markdown_table
-from rnncore.report.words import between, cell_name, how, time_unit
+from rnncore.report.words import between, how, time_unit
 from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ["p50", "p90", "p95", "p99"]
@@ -23,7 +23,7 @@ def latency_chart(records: list[Record]) -> Chart:
         records: Records of one batch size, each with single calls as rounds.
     """
     fastest = sorted(records, key=lambda record: record.median_s)[:SHOWN_ROWS]
-    names = [f"{cell_name(record)}, {how(record)}" for record in fastest]
+    names = [f"{record.model_name}, {how(record)}" for record in fastest]
     calls = [
         {"row": name, "ms": 1e3 * seconds}
         for name, record in zip(names, fastest, strict=True)

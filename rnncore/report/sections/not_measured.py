@@ -13,7 +13,7 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
     rows = []
     for run, name_of_run in zip(runs, run_names(runs), strict=True):
         which = [name_of_run] if len(runs) > 1 else []
-        invalid = [record for record in run.records if record.validity != "valid"]
+        invalid = [record for record in run.records if not record.is_valid]
         rows += [[*which, record.short_name, f"invalid: {record.validity}"] for record in invalid]
         rows += [[*which, name.split("::")[-1], f"{outcome}: {reason}"] for name, outcome, reason in run.failed]
         by_reason: dict[str, list[str]] = {}

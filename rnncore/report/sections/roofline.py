@@ -8,7 +8,6 @@ import altair
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, drawn
-from rnncore.report.words import cell_name
 from rnncore.runfile.record import Record, Run
 
 
@@ -28,7 +27,7 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
             "row": record.short_name,
             "flops_per_byte": record.flops_per_byte,
             "gflop_per_s": record.gflop_per_s,
-            "model": cell_name(record),
+            "model": record.model_name,
             "phase": str(record.phase),
         }
         for record in records

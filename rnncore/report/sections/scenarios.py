@@ -5,7 +5,7 @@ from typing import Any
 
 from rnncore.report.rows import of_usual_size
 from rnncore.report.table import markdown_table
-from rnncore.report.words import cell_name, how, measured, significant, time_unit
+from rnncore.report.words import how, measured, significant, time_unit
 from rnncore.runfile.record import Record
 
 # Of the most windows per second that any batch size gives.
@@ -46,7 +46,7 @@ def streaming_table(records: Sequence[Record]) -> str:
         window_scale, window_unit = time_unit([float(record.window_call_s)])
         rows.append(
             [
-                cell_name(record),
+                record.model_name,
                 f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
                 f"{record.batch_size:,}",
                 str(record.runtime_title),
@@ -62,7 +62,7 @@ def streaming_table(records: Sequence[Record]) -> str:
 
 
 def _stream_order(record: Record) -> tuple[Any, ...]:
-    return cell_name(record), record.batch_size, record.runtime
+    return record.model_name, record.batch_size, record.runtime
 
 
 def _percent(value: Any) -> str:
@@ -70,7 +70,7 @@ def _percent(value: Any) -> str:
 
 
 def _way(record: Record) -> tuple[str, str]:
-    return cell_name(record), how(record)
+    return record.model_name, how(record)
 
 
 def _call_texts(records: Sequence[Record]) -> list[str]:

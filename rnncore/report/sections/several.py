@@ -11,7 +11,7 @@ from rnncore.report.sections.ratios import CaseRatio, case_ratios, explained_row
 from rnncore.report.sections.verdict import batch_words, recipe_words
 from rnncore.report.table import escape, markdown_table, paragraph
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import cell_name, how, letter, lettered_names, measured, time_unit, times
+from rnncore.report.words import how, letter, lettered_names, measured, time_unit, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -53,13 +53,13 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     (best, where), *others = bests
     scale, unit = time_unit([best.median_s])
     sentence = (
-        f"For {batch_words(batch_size)}{of_recipe}, **{cell_name(best)} in {how(best)} on {where}** is "
+        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)} on {where}** is "
         "fastest: "
         f"{measured(best.median_s / scale, best)} {unit} per call"
     )
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
-        sentence += f"; the best on {there}, {cell_name(other)} in {how(other)}, is {ratio}"
+        sentence += f"; the best on {there}, {other.model_name} in {how(other)}, is {ratio}"
     left_out = {one.fullname for name, rows in rows_of.items() for one in rows if one not in shared[name]}
     if left_out:
         sentence += f"; {len(left_out)} row{'s' if len(left_out) > 1 else ''} that only some runs have left out"

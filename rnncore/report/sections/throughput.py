@@ -11,7 +11,7 @@ from rnncore.report.section import Section, Shown, drawn, nothing
 from rnncore.report.sections.cost import COST_NOTE, cost_table, costs
 from rnncore.report.sections.interleaved import NOTE, interleaved_table
 from rnncore.report.table import escape, markdown_table
-from rnncore.report.words import cell_name, gflop_text, how, measured, time_unit, times
+from rnncore.report.words import gflop_text, how, measured, time_unit, times
 from rnncore.runfile.recipes import ARTICLE
 from rnncore.runfile.record import Record, Run
 
@@ -28,7 +28,7 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
             "batch": int(record.batch_size),
             "windows_per_s": record.windows_per_s,
             "runtime": how(record),
-            "model": cell_name(record),
+            "model": record.model_name,
         }
         for record in records
     ]
@@ -68,7 +68,7 @@ def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
         flops, best = _flops_per_window(record), _gemm_per_s(run, record)
         if flops and best:
             where = how(record).split(", ", 1)[-1]
-            found[f"{cell_name(record)}, all products at the best rate, {where}"] = best / flops
+            found[f"{record.model_name}, all products at the best rate, {where}"] = best / flops
     return [{"label": label, "windows_per_s": rate} for label, rate in found.items()]
 
 
@@ -93,7 +93,7 @@ def inference_table(records: list[Record]) -> str:
         rows.append(
             [
                 how(record),
-                cell_name(record),
+                record.model_name,
                 str(record.kernel or "–"),
                 *time_cells(record, scale),
                 measured(record.windows_per_s, record),
@@ -111,8 +111,8 @@ def fastest_table(infer: Sequence[Record]) -> str:
     """Name the fastest way for each cell at each batch size, and the next."""
     rows, infer = [], of_usual_size(infer)
     for batch_size in sorted({int(record.batch_size) for record in infer}):
-        for cell in sorted({cell_name(record) for record in infer}):
-            some = [one for one in infer if one.batch_size == batch_size and cell_name(one) == cell]
+        for cell in sorted({record.model_name for record in infer}):
+            some = [one for one in infer if one.batch_size == batch_size and one.model_name == cell]
             if not some:
                 continue
             best, *others = sorted(some, key=lambda record: (record.median_s, record.fullname))

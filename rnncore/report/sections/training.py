@@ -9,7 +9,7 @@ from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import of_what, same_but_cell, time_cells, valid
 from rnncore.report.section import Section, Shown, drawn, nothing
 from rnncore.report.table import markdown_table
-from rnncore.report.words import BASELINE_NAMES, cell_name, gflop_text, how, measured, significant, time_unit, times
+from rnncore.report.words import BASELINE_NAMES, gflop_text, how, measured, significant, time_unit, times
 from rnncore.runfile.record import Record, Run
 
 # Baselines beyond this many times the worst model would squeeze the models together.
@@ -58,7 +58,7 @@ def loss_chart(records: Sequence[Record]) -> Chart:
 
 
 def _curve_values(records: Sequence[Record]) -> list[dict[str, Any]]:
-    return [{**point, "Training": cell_name(record)} for record in records for point in curve_of(record)]
+    return [{**point, "Training": record.model_name} for record in records for point in curve_of(record)]
 
 
 def _curve_chart(values: list[dict[str, Any]], y: altair.Y, tooltip: altair.Tooltip) -> list[Any]:
@@ -91,7 +91,7 @@ def training_table(records: list[Record]) -> str:
         rows.append(
             [
                 how(record),
-                cell_name(record),
+                record.model_name,
                 str(record.kernel or "–"),
                 f"{record.batch_size:,}",
                 *time_cells(record, scale),
@@ -129,7 +129,7 @@ def learners(records: Iterable[Record]) -> list[Record]:
     found: dict[str, Record] = {}
     for record in records:
         if curve_of(record):
-            found.setdefault(cell_name(record), record)
+            found.setdefault(record.model_name, record)
     return list(found.values())
 
 
@@ -161,7 +161,7 @@ def time_to_target_table(records: Sequence[Record]) -> str:
         reached = [seconds_to(record, level) for _, level in levels]
         rows.append(
             [
-                cell_name(record),
+                record.model_name,
                 *["–" if seconds is None else significant(seconds) for seconds in reached],
                 f"{float(last['score']):.3f}",
                 significant(float(last["seconds"])),

@@ -18,7 +18,7 @@ def path_table(records: list[Record]) -> str:
         rows.append(
             [
                 record.short_name,
-                "valid" if record.validity == "valid" else "**invalid**",
+                "valid" if record.is_valid else "**invalid**",
                 str(record.kernel or "–"),
                 _BOUNDS.get(str(record.bound), "–"),
                 _percent(record.gemm_ceiling_pct),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import escape, markdown_table
-from rnncore.report.words import BASELINE_NAMES, bytes_text, cell_name, how, measured, time_unit, times
+from rnncore.report.words import BASELINE_NAMES, bytes_text, how, measured, time_unit, times
 from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
@@ -47,13 +47,13 @@ def sentences(run: Run) -> list[str]:
     if train := valid(run.phase("train")):
         fastest = max(train, key=lambda record: record.windows_per_s)
         found.append(
-            f"**{cell_name(fastest)}** trains fastest: {_rate(fastest)} at batch {fastest.batch_size:,} in {how(fastest)}."
+            f"**{fastest.model_name}** trains fastest: {_rate(fastest)} at batch {fastest.batch_size:,} in {how(fastest)}."
         )
     if accuracy := valid(run.phase("accuracy")):
         best = min(accuracy, key=lambda record: float(record.smape))
         name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
         found.append(
-            f"Most accurate: **{cell_name(best)}**, sMAPE {best.smape:.3f} %; "
+            f"Most accurate: **{best.model_name}**, sMAPE {best.smape:.3f} %; "
             f"the best baseline, {BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
         )
         found.append(_effect_of_runtimes(accuracy))
@@ -70,12 +70,12 @@ def _effect_of_runtimes(accuracy: Sequence[Record]) -> str:
     worst, change = max(known, key=lambda one: abs(one[1]))
     if abs(change) < SAME_SMAPE:
         return "No runtime changes the sMAPE of a model in its third decimal."
-    return f"A runtime changes the sMAPE by {change:+.3f} at most: {cell_name(worst)} in {how(worst)}."
+    return f"A runtime changes the sMAPE by {change:+.3f} at most: {worst.model_name} in {how(worst)}."
 
 
 def _left_out(run: Run) -> str:
     """Say how much was not measured or is not ranked, with the most frequent reason of each."""
-    wrong = [record for record in run.records if record.validity != "valid"]
+    wrong = [record for record in run.records if not record.is_valid]
     said = [f"{len(wrong)} wrong and not ranked ({_brief(wrong[0].validity)})"] if wrong else []
     said += [f"{len(run.failed)} without a result ({_brief(run.failed[0][1])})"] if run.failed else []
     if run.skipped:
@@ -136,7 +136,7 @@ def _choice(
 def _name(record: Record) -> str:
     batch_size = record.batch_size
     batch = f", batch {batch_size:,}" if isinstance(batch_size, int) and record.phase != "accuracy" else ""
-    return f"{cell_name(record)} in {how(record)}{batch}"
+    return f"{record.model_name} in {how(record)}{batch}"
 
 
 def _rate(record: Record) -> str:
@@ -160,7 +160,7 @@ def _fastest(records: list[Record], of_recipe: str) -> str:
     batch_size = int(best.batch_size)
     scale, unit = time_unit([best.median_s])
     sentence = (
-        f"For {batch_words(batch_size)}{of_recipe}, **{cell_name(best)} in {how(best)}** is fastest: "
+        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)}** is fastest: "
         f"{measured(best.median_s / scale, best)} {unit} per call, "
         f"{measured(best.windows_per_s, best)} windows/s"
     )
@@ -168,9 +168,9 @@ def _fastest(records: list[Record], of_recipe: str) -> str:
     if base and base is not best:
         ratio = times(best.median_s / base.median_s)
         than = "as fast as" if ratio == "equal" else f"{ratio} than"
-        sentence += f", {than} {cell_name(base)} in {how(base)}"
+        sentence += f", {than} {base.model_name} in {how(base)}"
     if others and others[0] is not base:
-        sentence += f"; the next, {cell_name(others[0])} in {how(others[0])}, is " + times(
+        sentence += f"; the next, {others[0].model_name} in {how(others[0])}, is " + times(
             others[0].median_s / best.median_s
         )
     return f"{sentence}{_answers(best)}."
