@@ -6,10 +6,7 @@ from typing import Any
 from rnncore.compare.floors import NoiseRecord, floor_at
 from rnncore.compare.looks import WARM_UPS
 from rnncore.compare.replay import Pool, Rate, Score
-from rnncore.report.table import markdown_table
-
-# Lines, and the table under them, its first row the heading.
-TextTable = tuple[str, list[list[str]]]
+from rnncore.report.table import TextTable, markdown_table
 
 
 def noise_json(record: NoiseRecord, budget_s: float, processes: int, wanted: float) -> dict[str, Any]:

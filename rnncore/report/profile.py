@@ -14,11 +14,9 @@ from rnncore.compare.profile import (
     signed_time,
 )
 from rnncore.errors import RunFileError
+from rnncore.report.table import TextTable
 from rnncore.report.words import significant
 from rnncore.runfile.record import Record, Run
-
-# Lines to print, and the table under them, its first row the heading.
-TextTable = tuple[str, list[list[str]]]
 
 # A share below this prints as 0.0 %.
 _SMALLEST_PCT = 0.05

@@ -1,7 +1,10 @@
-"""Tables and paragraphs as Markdown."""
+"""Tables and paragraphs: as Markdown, and as a verb prints them."""
 
 import re
 from collections.abc import Iterable, Sequence
+
+# Lines to print, and the table under them, its first row the heading; no rows where the lines are all.
+TextTable = tuple[str, list[list[str]]]
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -13,12 +13,9 @@ from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
-from rnncore.report.table import escape, markdown_table, paragraph
+from rnncore.report.table import TextTable, escape, markdown_table, paragraph
 from rnncore.report.trend_figures import trend_figures
 from rnncore.report.words import significant, time_unit, times
-
-# Lines to print, and the table under them, its first row the heading; a table may be empty.
-TextTable = tuple[str, list[list[str]]]
 
 _BARS = "▁▂▃▄▅▆▇█"
 

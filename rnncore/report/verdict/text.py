@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison
+from rnncore.report.table import TextTable
 from rnncore.report.verdict.words import (
     file_and_test,
     gravest_first,
@@ -21,9 +22,6 @@ from rnncore.report.verdict.words import (
     verdict_word,
     whole_verdict,
 )
-
-# Lines to print, and the table under them, its first row the heading; no rows where the lines are all.
-TextTable = tuple[str, list[list[str]]]
 
 
 def verdict_tables(comparison: Comparison) -> Iterator[TextTable]:
