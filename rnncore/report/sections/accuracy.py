@@ -31,6 +31,8 @@ def accuracy_chart(records: list[Record]) -> Chart:
     ]
     worst = max(float(record.smape) for record in records)
     lines = drawn_baselines(records[0], worst)
+    # The precision comes last, and two rows may differ in nothing else.
+    legend = altair.Legend(title="Model and runtime", labelLimit=320)
     points = (
         altair.Chart(altair.InlineData(values))
         .mark_point(filled=True, size=110, opacity=1)
@@ -42,8 +44,8 @@ def accuracy_chart(records: list[Record]) -> Chart:
                 title="Scored windows per second",
             ),
             y=altair.Y("smape:Q", scale=altair.Scale(zero=False), title="sMAPE, percent"),
-            color=altair.Color("row:N", scale=altair.Scale(range=PALETTE), title="Model and runtime"),
-            shape=altair.Shape("row:N", title="Model and runtime"),
+            color=altair.Color("row:N", scale=altair.Scale(range=PALETTE), legend=legend),
+            shape=altair.Shape("row:N", legend=legend),
             tooltip=["row:N", altair.Tooltip("smape:Q", format=".3f"), altair.Tooltip("windows_per_s:Q", format=",.4~g")],
         )
     )
