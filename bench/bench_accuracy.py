@@ -7,7 +7,7 @@ from itertools import cycle
 import pytest
 
 from bench.cases import accuracy_cases
-from bench.trained import recipe_of
+from bench.trained import open_case, recipe_of
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import (
@@ -20,7 +20,6 @@ from rnncore.forecast.scoring import (
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.work import forward_work
 from rnncore.runfile.recipes import model_name
-from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import parity
 
 
@@ -47,9 +46,7 @@ def test_score_batch(
     timed = cycle(range(max(1, len(windows.test_start) // CHUNK_WINDOWS)))
     outputs = {}
     began_s = time.perf_counter()
-    with open_runtime(
-        rnn_case.runtime, source, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
-    ) as runtime:
+    with open_case(rnn_case, source, rnn_threads) as runtime:
 
         def forecast(chunk):
             outputs[chunk] = runtime.predict(windows.inputs(chunks[chunk]))

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from bench.cases import own_model_cases
+from bench.trained import open_case
 from rnncore.errors import ExportError, Unavailable
 from rnncore.forecast.presets import preset
 from rnncore.measure.answers import forecast_verdict
-from rnncore.runtimes.catalog import open_runtime, runtime_kinds
+from rnncore.runtimes.catalog import runtime_kinds
 from rnncore.runtimes.export import export_module, float64_forecast, parity
 from rnncore.runtimes.own_model import load_own_model
 
@@ -56,9 +57,7 @@ def test_own_forecast(request, rnn_case, rnn_benchmark, rnn_threads, windows_of,
     with rnn_benchmark.part("exports"):
         source = own_source(rnn_case.runtime)
     began_s = time.perf_counter()
-    with open_runtime(
-        rnn_case.runtime, source, rnn_case.device, rnn_case.precision, rnn_case.threads or rnn_threads
-    ) as runtime:
+    with open_case(rnn_case, source, rnn_threads) as runtime:
         runtime.bind(inputs)
         rnn_benchmark(
             runtime.run,

@@ -41,7 +41,10 @@ def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source
                 if request.config.getoption("benchmark_disable")
                 else float(request.config.getoption("benchmark_max_time"))
             )
-            asked = {_way(other): (other.runtime, other.device, other.precision, threads) for other in runtimes}
+            asked = {
+                _way(other): (other.runtime, other.device, other.precision, threads, *filter(None, [other.mode]))
+                for other in runtimes
+            }
             measured[key] = take_turns(folder, asked, seconds), model, windows, answers
         return measured[key]
 
@@ -49,11 +52,11 @@ def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source
 
 
 def _but_runtime(case):
-    return replace(case, runtime="", precision="")
+    return replace(case, runtime="", mode=None, precision="")
 
 
 def _way(case):
-    return f"{case.runtime} {case.precision}"
+    return " ".join(filter(None, (case.runtime, case.mode, case.precision)))
 
 
 def _cases_of(items):

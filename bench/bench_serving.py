@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from bench.cases import serving_cases
-from bench.trained import recipe_of
+from bench.trained import open_case, recipe_of
 from rnncore.measure.answers import forecast_facts
 from rnncore.measure.percentiles import calls_needed
 from rnncore.measure.serving import highest_rate
-from rnncore.runtimes.catalog import open_runtime
 
 SEED = 0
 
@@ -23,10 +22,9 @@ def test_serve(
     bound_s = request.config.getoption("rnn_server_p99_ms") / 1e3
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
-    threads = rnn_case.threads or rnn_threads
     with (
         rnn_benchmark.part("serving"),
-        open_runtime(rnn_case.runtime, source, rnn_case.device, rnn_case.precision, threads) as runtime,
+        open_case(rnn_case, source, rnn_threads) as runtime,
     ):
         # From the host and back: a query's answer is of use there alone.
         probes = highest_rate(

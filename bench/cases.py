@@ -8,7 +8,7 @@ from rnncore.forecast.device import default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import Case
-from rnncore.runtimes.catalog import OWN_RUNTIMES, runtimes_on, streams
+from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
 DEVICES = ("cpu", "cuda")
 
@@ -51,8 +51,7 @@ SERVED_TOGETHER = (1, 32)
 # Where little time is wanted: what is installed everywhere, in its usual precision.
 USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 
-# What only the full scale has: compiling takes minutes for each shape, and subnormal numbers are seldom met.
-RARE_RUNTIMES = ("torch_compile", "torch_flush")
+# Compiling takes minutes for each shape.
 COMPILED_BATCH_SIZES = (1, 1024)
 
 # What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
@@ -87,12 +86,16 @@ def planned_s(cases: Sequence[Case]) -> float:
     return SHARED_S + sum(ROW_S[case.phase, case.recipe, case.batch_size] for case in cases)
 
 
-def _runtimes_on(device: str, scale: str) -> list[tuple[str, str]]:
-    found = runtimes_on(device)
-    if scale in ("gate", "quick"):
-        usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
-        return [(name, precision) for name, precision in found if usual.get(name) == precision or name not in OWN_RUNTIMES]
-    return [(name, precision) for name, precision in found if scale == "full" or name not in RARE_RUNTIMES]
+def _ways_on(device: str, scale: str) -> list[Way]:
+    """Return the ways of a scale; those that are not a runtime's usual one at the full scale alone."""
+    found = ways_on(device)
+    if scale == "full":
+        return found
+    found = [way for way in found if way.mode is None]
+    if scale == "default":
+        return found
+    usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
+    return [way for way in found if usual.get(way.runtime) == way.precision or way.runtime not in OWN_RUNTIMES]
 
 
 def _axes_of(recipe: str, cell: str) -> dict[str, int | str]:
@@ -138,7 +141,15 @@ def peer_cases(scale: str) -> list[Case]:
 
 
 def inference_cases(scale: str) -> list[Case]:
-    """One forward pass: of the article's model on every runtime, and of the models that a user would deploy."""
+    """One forward pass: of the article's model on every runtime, and of the models that a user would deploy.
+
+    On a GPU each is timed twice, without and with the copies of input and output.
+    """
+    cases = _on_device_cases(scale)
+    return cases + [replace(case, clock="host") for case in cases if case.clock == "device"]
+
+
+def _on_device_cases(scale: str) -> list[Case]:
     article = _forward_passes(("article",), INFERENCE_BATCH_SIZES[scale], scale)
     deployed = _forward_passes(DEPLOYED[scale], DEPLOYED_BATCH_SIZES[scale], "full" if scale == "full" else "quick")
     return article + deployed + (_swept(article) if scale == "full" else [])
@@ -152,21 +163,21 @@ def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes
             **_axes_of(recipe, cell),
             batch_size=batch_size,
             device=device,
-            runtime=runtime,
-            precision=precision,
+            **way._asdict(),
+            clock="device" if device == "cuda" else None,
         )
         for recipe in recipes
         for device in DEVICES
         for batch_size in batch_sizes
         for cell in CELLS
-        for runtime, precision in _runtimes_on(device, runtimes_scale)
-        if runtime != "torch_compile" or batch_size in COMPILED_BATCH_SIZES
+        for way in _ways_on(device, runtimes_scale)
+        if way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES
     ]
 
 
 def _swept(cases: list[Case]) -> list[Case]:
     """Return the cases of one batch size again, each with another value of one axis."""
-    base = [case for case in cases if case.batch_size == SWEPT_BATCH_SIZE and case.runtime not in RARE_RUNTIMES]
+    base = [case for case in cases if case.batch_size == SWEPT_BATCH_SIZE and case.mode is None]
     swept = [replace(case, **{axis: value}) for axis, values in SWEPT.items() for value in values for case in base]
     threads = [2**power for power in range(default_threads().bit_length())]
     return swept + [replace(case, threads=count) for count in threads for case in base if case.device == "cpu"]
@@ -176,9 +187,9 @@ def paired_cases(scale: str) -> list[Case]:
     """The same interleaved, each runtime in a process of its own."""
     return [
         replace(case, phase="paired")
-        for case in inference_cases("default" if scale == "full" else scale)
+        for case in _on_device_cases("default" if scale == "full" else scale)
         # Its first call, in every process, takes minutes.
-        if case.runtime != "torch_compile"
+        if case.mode != "compile"
     ]
 
 
@@ -191,20 +202,15 @@ def own_model_cases(scale: str) -> list[Case]:
             lookback=preset("article", "gru").windows.lookback,
             batch_size=batch_size,
             device=device,
-            runtime=runtime,
-            precision=precision,
+            **way._asdict(),
             recipe="own",
+            clock="device" if device == "cuda" else None,
         )
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]
-        for runtime, precision in _runtimes_on(device, scale)
-        if runtime != "rnncore" and (runtime != "torch_compile" or batch_size in COMPILED_BATCH_SIZES)
+        for way in _ways_on(device, scale)
+        if way.runtime != "rnncore" and (way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES)
     ]
-
-
-def host_to_host_cases(scale: str) -> list[Case]:
-    """The same on a GPU, with the copies of input and output; on a CPU there are none to speak of."""
-    return [case for case in inference_cases(scale) if case.device == "cuda"]
 
 
 def accuracy_cases(scale: str) -> list[Case]:
@@ -216,15 +222,14 @@ def accuracy_cases(scale: str) -> list[Case]:
             **_axes_of(recipe, cell),
             batch_size=CHUNK_WINDOWS,
             device=device,
-            runtime=runtime,
-            precision=precision,
+            **way._asdict(),
         )
         for recipe in DEPLOYED[scale] or ("fast",)
         for cell in CELLS
         for device in DEVICES
-        for runtime, precision in _runtimes_on(device, scale)
+        for way in _ways_on(device, scale)
         # The gate's inference rows have the other runtimes; compiling for the shape of every last batch takes too long.
-        if (scale != "gate" or runtime == "torch") and runtime != "torch_compile"
+        if (scale != "gate" or way.runtime == "torch") and way.mode != "compile"
     ]
     if scale == "full":
         # What the article's recipe reaches in the time; it is trained where it is scored.

@@ -95,6 +95,11 @@ def _quickest_runtime(device):
     return "rnncore"
 
 
+def open_case(case, source, threads):
+    """Open a case's runtime in its mode, on its device, in its precision, with its threads or else these."""
+    return open_runtime(case.runtime, source, case.device, case.precision, case.threads or threads, mode=case.mode)
+
+
 def scores_of(runtime_name, model, device, precision, threads, windows):
     """Score a forecaster in a runtime."""
     with open_runtime(runtime_name, model, device, precision, threads) as runtime:

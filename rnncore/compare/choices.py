@@ -13,7 +13,7 @@ from rnncore.runfile.record import Record, Run
 ERROR = 0.01
 
 # Speed and accuracy are of one model, run in one way, where all of these agree.
-_ONE_WAY = ("cell", "recipe", *SIZES, "runtime", "device", "precision")
+_ONE_WAY = ("cell", "recipe", *SIZES, "runtime", "mode", "device", "precision")
 
 Statistic = Literal["p90", "median"]
 
@@ -122,7 +122,7 @@ def _choices(run: Run) -> list[Choice]:
     most_accurate = min(smapes.values(), default=0.0)
     found = []
     for record in rows:
-        if record.device == "cuda" and record.clock != "host to host":
+        if record.device == "cuda" and record.clock != "host":
             continue
         smape = smapes.get(_way(record))
         found.append(Choice(record, *_latency(record), smape, None if smape is None else smape - most_accurate))

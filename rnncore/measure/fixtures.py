@@ -37,12 +37,15 @@ def rnn_case(
     batch_size: int | None,
     device: str,
     runtime: str,
+    mode: str | None,
     precision: str | None,
     threads: int | None,
     recipe: str | None,
+    clock: Any,
 ) -> Case:
     """The case of a benchmark that is marked `rnn_cases`."""
-    return Case(phase, cell, hidden_size, num_layers, lookback, batch_size, device, runtime, precision, threads, recipe)
+    sizes = hidden_size, num_layers, lookback, batch_size
+    return Case(phase, cell, *sizes, device, runtime, mode, precision, threads, recipe, clock)
 
 
 @pytest.fixture(scope="session")

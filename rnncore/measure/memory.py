@@ -16,7 +16,7 @@ from rnncore.errors import ProcessError
 from rnncore.measure import served
 from rnncore.measure.asked import AskedProcess
 from rnncore.runtimes.base import RuntimeKind, Source
-from rnncore.runtimes.catalog import runtime_kinds
+from rnncore.runtimes.catalog import runtime_kind
 
 _STATUS = Path("/proc/self/status")
 
@@ -47,6 +47,7 @@ class Served:
         precision: What it computes in.
         threads: CPU threads.
         shape: Of the windows of the one call: (B, T, F).
+        mode: How the runtime runs it; None for the usual way.
     """
 
     runtime: str
@@ -54,6 +55,7 @@ class Served:
     precision: str
     threads: int
     shape: tuple[int, int, int]
+    mode: str | None = None
 
 
 class ServingMemory:
@@ -98,7 +100,7 @@ class ServingMemory:
             self._folder = None
 
     def _asked(self, question: Served, path: Path) -> dict[str, int | str | None]:
-        modules = _modules(runtime_kinds()[question.runtime])
+        modules = _modules(runtime_kind(question.runtime, question.mode))
         # Back in the table once it has answered: a process that was left in the middle would answer the next in vain.
         process, answered = self._processes.pop(modules, None), False
         process = process or AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)

@@ -79,7 +79,7 @@ class RnnBenchmark:
         self.brief = brief
         self._delay_pct = delay_pct
         # Axes first, so that a benchmark that fails half-way can still be told apart.
-        self.record(**{**case.axes, "threads": threads}, **runtime_facts(case.runtime))
+        self.record(**{**case.axes, "threads": threads}, **runtime_facts(case.runtime, case.mode))
 
     @property
     def enabled(self) -> bool:
@@ -193,7 +193,7 @@ class RnnBenchmark:
         if not self.enabled:
             return
         case = self._case
-        question = Served(case.runtime, case.device, str(case.precision), self._threads, shape)
+        question = Served(case.runtime, case.device, str(case.precision), self._threads, shape, case.mode)
         with self.part("memory in a fresh process"):
             self.record(**self._session.memory.of(question, source))
 

@@ -79,7 +79,12 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
     try:
         source = _source(Path(question["path"]))
         with open_runtime(
-            question["runtime"], source, question["device"], question["precision"], question["threads"]
+            question["runtime"],
+            source,
+            question["device"],
+            question["precision"],
+            question["threads"],
+            mode=question["mode"],
         ) as runtime:
             runtime.predict(inputs)
     except RnncoreError as error:

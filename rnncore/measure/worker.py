@@ -15,7 +15,7 @@ from rnncore.errors import Unavailable
 from rnncore.forecast.model import load_forecaster
 from rnncore.measure.asked import answering, say
 from rnncore.runtimes.base import Runtime
-from rnncore.runtimes.catalog import open_runtime, runtime_kinds
+from rnncore.runtimes.catalog import open_runtime, runtime_kind
 
 FORECASTER, ONNX_FILE = "model.safetensors", "model.onnx"
 INPUTS, OUTPUT = "inputs.safetensors", "output-{}.safetensors"
@@ -29,15 +29,16 @@ ROUND_S = 0.02
 
 def main() -> None:
     """Open what the arguments name and do what the lines of standard input say, until they end."""
-    folder, name, device, precision, threads = Path(sys.argv[1]), *sys.argv[2:6]
+    folder, name, device, precision, threads, *modes = Path(sys.argv[1]), *sys.argv[2:]
+    mode = modes[0] if modes else None
     with answering() as answers:
         began_s = time.perf_counter()
-        reads = runtime_kinds()[name].reads
+        reads = runtime_kind(name, mode).reads
         source = load_forecaster(folder / FORECASTER)[0] if reads == "forecaster" else folder / ONNX_FILE
         try:
-            with open_runtime(name, source, device, precision, int(threads)) as runtime:
+            with open_runtime(name, source, device, precision, int(threads), mode=mode) as runtime:
                 runtime.bind(load_file(folder / INPUTS)[ARRAY])
-                _serve(runtime, folder / OUTPUT.format(f"{name}-{precision}"), answers, began_s)
+                _serve(runtime, folder / OUTPUT.format("-".join([name, *modes, precision])), answers, began_s)
         except Unavailable as error:
             say(answers, unavailable=str(error))
 

@@ -7,7 +7,7 @@ from rnncore.report.words import how, measured, significant, time_unit
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 from rnncore.runfile.record import Record
 
-_AXES = ("cell", "recipe", *SIZES, "runtime", "device", "precision", "batch_size", "threads")
+_AXES = ("cell", "recipe", *SIZES, "runtime", "mode", "device", "precision", "batch_size", "threads")
 
 _CODE = """\
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 {model}
 inputs = np.zeros({shape}, dtype=np.float32)  # put your windows here: so many, hours, features
-with open_runtime("{record.runtime}", model, "{record.device}", "{record.precision}", threads={record.threads}) as runtime:
+with open_runtime("{record.runtime}", model, "{record.device}", "{record.precision}", {options}) as runtime:
     forecasts = runtime.predict(inputs)
 """
 
@@ -105,7 +105,10 @@ def _code(choice: Choice) -> str:
     if record.runtime_reads is None:
         return f"# {record.runtime} is none of rnncore's runtimes: see how {record.fullname} runs it.\n"
     imports, model, shape = (_own_model if record.recipe == "own" else _trained_model)(record)
-    return _CODE.format(record=record, imports="\n".join(sorted([*imports, _OPEN])), model=model, shape=shape)
+    options = f"threads={record.threads}" + (f', mode="{record.mode}"' if record.mode else "")
+    return _CODE.format(
+        record=record, options=options, imports="\n".join(sorted([*imports, _OPEN])), model=model, shape=shape
+    )
 
 
 def _trained_model(record: Record) -> tuple[list[str], str, str]:

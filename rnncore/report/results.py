@@ -9,7 +9,7 @@ from rnncore.files import whole_file
 from rnncore.report.words import run_names
 from rnncore.runfile.record import Record, Run
 
-_TEXTS = ("phase", "cell", "recipe", "device", "runtime", "precision", "kernel", "bound")
+_TEXTS = ("phase", "cell", "recipe", "device", "runtime", "mode", "precision", "kernel", "bound")
 _COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
 _NUMBERS = (
     *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),

@@ -37,15 +37,15 @@ def base_of(records: Iterable[Record]) -> Record | None:
 
 
 def _is_base(record: Record) -> bool:
-    kind = (record.runtime, record.cell, record.precision, record.clock or "device only")
-    return kind == ("torch", "gru", "fp32", "device only")
+    kind = (record.runtime, record.mode, record.cell, record.precision)
+    return kind == ("torch", None, "gru", "fp32") and record.clock != "host"
 
 
 def same_but_cell(record: Record, records: list[Record]) -> Record | None:
     """Return the GRU record beside an LSTM record."""
     if record.cell != "lstm":
         return None
-    axes = ("recipe", "runtime", "device", "precision", "batch_size", *SIZES, "threads", "clock")
+    axes = ("recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
     return next(
         (other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)),
         None,

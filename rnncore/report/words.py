@@ -123,7 +123,7 @@ def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
     parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
     parts += [str(record.precision)] if record.precision else []
-    parts += ["with copies"] if record.clock == "host to host" else []
+    parts += ["with copies"] if record.clock == "host" else []
     return ", ".join(parts)
 
 

@@ -22,10 +22,13 @@ class Case:
         lookback: Hours in a window, T.
         batch_size: Windows per call, B.
         device: `cpu` or `cuda`.
-        runtime: What runs the model, or the data path.
+        runtime: Who runs the model, or the data path.
+        mode: How: `compile`, `flush`; None for the runtime's usual way.
         precision: What it computes in.
         threads: CPU threads; None for all that the process may use.
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
+        clock: What a GPU's times include: `device`, nothing but the work, or `host`, also the copies of input and output,
+            which a user pays; None where there are none to speak of.
     """
 
     phase: Literal["train", "infer", "data", "accuracy", "paired", "stream", "serve"]
@@ -36,9 +39,11 @@ class Case:
     batch_size: int | None = None
     device: str = "cpu"
     runtime: str = "torch"
+    mode: str | None = None
     precision: str | None = "fp32"
     threads: int | None = None
     recipe: str | None = None
+    clock: Literal["device", "host"] | None = None
 
     @property
     def axes(self) -> dict[str, Axis]:
@@ -49,12 +54,14 @@ class Case:
     def label(self) -> str:
         """Return a name that is short, and the same on every machine.
 
-        It leaves out what is usual: the article's recipe, a recipe's own sizes, all threads that the process may use.
+        It leaves out what is usual: the article's recipe, a recipe's own sizes, all threads that the process may use, and a
+        GPU's time without copies.
         """
-        parts = [self.cell, self.runtime, self.device, self.precision]
+        parts = [self.cell, self.runtime, self.mode, self.device, self.precision]
         parts += [f"b{self.batch_size}"] if self.batch_size else []
         parts += [*recipe_mark(self.axes), *size_marks(self.axes)]
         parts += [f"{self.threads}threads"] if self.threads else []
+        parts += ["host"] if self.clock == "host" else []
         return "-".join(part for part in parts if part)
 
 

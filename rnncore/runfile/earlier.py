@@ -8,25 +8,34 @@ from rnncore.runfile.recipes import ARTICLE, OWN_SIZES, SIZES
 # The runtimes of 0.1: what they are called, and what they open. The article's code is none.
 _RUNTIMES = {
     "torch": ("PyTorch", "forecaster"),
-    "torch_flush": ("PyTorch without subnormals", "forecaster"),
-    "torch_compile": ("torch.compile", "forecaster"),
     "rnncore": ("rnncore", "forecaster"),
     "onnxruntime": ("ONNX Runtime", "onnx"),
     "openvino": ("OpenVINO", "onnx"),
     "article": ("article's code", None),
 }
 
+# What were runtimes of their own are modes of torch now.
+_MODES = {"torch_flush": ("flush", "PyTorch without subnormals"), "torch_compile": ("compile", "torch.compile")}
+
+# What a GPU's times include; on a CPU there are no copies to speak of.
+_CLOCKS = {"device only": "device", "host to host": "host"}
+
 # A model of a user's own took the article's windows.
 _ARTICLE_HOURS, _ARTICLE_FEATURES = 90, 5
 
 
 def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's facts with the recipe, the runtime's title and what it reads, and the shape of the model's windows.
+    """Return a row's facts with the recipe, the runtime's mode, title and what it reads, and the shape of its windows.
 
-    What a row says itself stays as it is.
+    What a row says itself stays as it is, but for what has another name now.
     """
-    runtime, made = extra.get("runtime"), {"recipe": _recipe(extra), **extra}
-    title, reads = _RUNTIMES.get(str(runtime), (runtime, None))
+    runtime, made = str(extra.get("runtime")), {"recipe": _recipe(extra), **extra}
+    if runtime in _MODES:
+        mode, mode_title = _MODES[runtime]
+        made = {"runtime_title": mode_title, "runtime_reads": "forecaster", **made, "runtime": "torch", "mode": mode}
+    if made.get("clock") in _CLOCKS:
+        made["clock"] = _CLOCKS[made["clock"]] if made.get("device") == "cuda" else None
+    title, reads = _RUNTIMES.get(runtime, (extra.get("runtime"), None))
     made = {"runtime_title": title, "runtime_reads": reads, **made}
     if made["recipe"] in (ARTICLE, "own"):
         made = {"features": _ARTICLE_FEATURES, **made}

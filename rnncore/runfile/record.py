@@ -116,6 +116,7 @@ class Record:
     # Axes: what was measured.
     phase = Fact[str](NAME)
     runtime = Fact[str](TEXT)
+    mode = Fact[str | None](or_none(TEXT))
     device = Fact[str](TEXT)
     cell = Fact[str](or_none(NAME))
     precision = Fact[str | None](or_none(TEXT))

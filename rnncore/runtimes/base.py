@@ -166,6 +166,7 @@ class RuntimeKind:
         tolerances: Of precisions that rnncore does not know, the largest error against float64 that rounding explains, per
             largest output.
         stream: Opens a forecaster on the CPU that carries its state, for a number of series; None where it cannot.
+        modes: Other ways in which it runs, by the value of the `mode` axis.
     """
 
     open: Callable[[Source, str, str, int], Runtime]
@@ -175,6 +176,7 @@ class RuntimeKind:
     packages: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)
     stream: "Callable[[Forecaster, int], Stream] | None" = None
+    modes: "Mapping[str, RuntimeKind]" = field(default_factory=dict)
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

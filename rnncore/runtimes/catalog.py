@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rnncore.errors import ConfigError, RnncoreError
 from rnncore.runtimes.base import Runtime, RuntimeKind, Source, Stream
@@ -75,11 +75,13 @@ OWN_RUNTIMES = {
         "PyTorch",
         packages=("torch",),
         stream=_torch_stream,
+        modes={
+            "compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
+            "flush": RuntimeKind(
+                _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
+            ),
+        },
     ),
-    "torch_flush": RuntimeKind(
-        _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
-    ),
-    "torch_compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
     "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",), stream=_rnncore_stream),
     "onnxruntime": RuntimeKind(
         _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
@@ -88,6 +90,14 @@ OWN_RUNTIMES = {
 }
 
 _open: list[str] = []
+
+
+class Way(NamedTuple):
+    """A runtime, one of its modes (None for the usual one), and a precision that it computes in there."""
+
+    runtime: str
+    mode: str | None
+    precision: str
 
 
 @cache
@@ -122,20 +132,48 @@ def _name(entry: EntryPoint) -> str:
     return f"{entry.name} = {entry.value}{package}"
 
 
-def runtimes_on(device: str) -> list[tuple[str, str]]:
-    """Return every runtime that runs on a device with each precision that it computes in there."""
-    return [(name, precision) for name, kind in runtime_kinds().items() for precision in kind.precisions.get(device, ())]
+def ways_on(device: str) -> list[Way]:
+    """Return every way in which a forecaster can be run on a device."""
+    return [
+        Way(name, mode, precision)
+        for name, usual in runtime_kinds().items()
+        for mode, kind in [(None, usual), *usual.modes.items()]
+        for precision in kind.precisions.get(device, ())
+    ]
 
 
-def runtime_facts(name: str) -> dict[str, str | None]:
+def runtime_kind(name: str, mode: str | None = None) -> RuntimeKind:
+    """Return a runtime as it runs in a mode.
+
+    Args:
+        name: A key of `runtime_kinds`.
+        mode: A key of its `modes`; None for the usual one.
+
+    Raises:
+        ConfigError: If there is no such runtime or mode.
+    """
+    # Ours needs nothing of what other packages registered: a process that serves does not load them.
+    usual = OWN_RUNTIMES.get(name) or runtime_kinds().get(name)
+    if usual is None:
+        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(runtime_kinds())}.")
+    if mode is None:
+        return usual
+    if mode not in usual.modes:
+        allowed = f"allowed: {', '.join(usual.modes)}" if usual.modes else "it has its usual one alone"
+        raise ConfigError(f"mode of runtime {name} is {mode!r}; {allowed}.")
+    return usual.modes[mode]
+
+
+def runtime_facts(name: str, mode: str | None = None) -> dict[str, str | None]:
     """Return what a row says of its runtime, so that whoever reads it need not know the runtime.
 
     Args:
         name: A key of `runtime_kinds`, or what else runs a case; of that only the name is known.
+        mode: How it runs; None for the usual way.
     """
-    kind = runtime_kinds().get(name)
-    if kind is None:
+    if name not in runtime_kinds():
         return {"runtime_title": name, "runtime_reads": None}
+    kind = runtime_kind(name, mode)
     return {"runtime_title": kind.title or name, "runtime_reads": kind.reads}
 
 
@@ -146,7 +184,9 @@ def declared_tolerance(precision: str) -> float | None:
 
 
 @contextmanager
-def open_runtime(name: str, source: Source, device: str, precision: str, threads: int) -> Iterator[Runtime]:
+def open_runtime(
+    name: str, source: Source, device: str, precision: str, threads: int, *, mode: str | None = None
+) -> Iterator[Runtime]:
     """Open a runtime, and close it at the end of the block.
 
     Only one may be open at a time: the idle threads of one runtime spin and slow another's down.
@@ -157,16 +197,14 @@ def open_runtime(name: str, source: Source, device: str, precision: str, threads
         device: `cpu` or `cuda`.
         precision: One that the runtime computes in on the device.
         threads: CPU threads for one operation, the same for every runtime that is compared.
+        mode: How it runs; None for the usual way.
 
     Raises:
-        ConfigError: If the name, the precision or the source does not fit.
+        ConfigError: If the name, the mode, the precision or the source does not fit.
         Unavailable: If the device or a package is missing.
         RnncoreError: If another runtime is open.
     """
-    # Ours needs nothing of what other packages registered: a process that serves does not load them.
-    kind = OWN_RUNTIMES.get(name) or runtime_kinds().get(name)
-    if kind is None:
-        raise ConfigError(f"runtime is {name!r}; allowed: {', '.join(runtime_kinds())}.")
+    kind = runtime_kind(name, mode)
     precisions = kind.precisions
     if device not in precisions:
         raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(precisions)}.")

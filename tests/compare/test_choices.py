@@ -166,8 +166,8 @@ def test_a_model_of_a_sweep_is_not_recommended(tmp_path: Path) -> None:
 
 def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
     rows = [
-        _inference("gru", "torch", "fp32", 1, _rounds(1e-3), device="cuda", clock="device only"),
-        _inference("gru", "torch", "fp32", 1, _rounds(3e-3), device="cuda", clock="host to host"),
+        _inference("gru", "torch", "fp32", 1, _rounds(1e-3), device="cuda", clock="device"),
+        _inference("gru", "torch", "fp32", 1, _rounds(3e-3), device="cuda", clock="host"),
         _inference("gru", "onnxruntime", "fp32", 1, _rounds(2e-3)),
     ]
     rows[1]["fullname"] += "-host"

@@ -16,7 +16,7 @@ from rnncore.forecast.presets import PRESETS, preset
 from rnncore.measure.options import SCALES
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.recipes import OWN_SIZES
-from rnncore.runtimes.catalog import runtimes_on
+from rnncore.runtimes.catalog import ways_on
 
 SUITES = {
     "training": cases.training_cases,
@@ -60,7 +60,15 @@ def test_labels_stay_what_stored_runs_are_named_by(label: str) -> None:
 @pytest.mark.parametrize("axis", [axis for axis in AXES if axis != "phase"])
 def test_each_axis_but_the_phase_shows_in_the_label(axis: str) -> None:
     usual = Case("infer", "gru", **ARTICLE, batch_size=8)
-    other = {"cell": "lstm", "device": "cuda", "runtime": "onnxruntime", "precision": "tf32", "recipe": "best"}.get(axis, 7)
+    other = {
+        "cell": "lstm",
+        "device": "cuda",
+        "runtime": "onnxruntime",
+        "precision": "tf32",
+        "recipe": "best",
+        "mode": "compile",
+        "clock": "host",
+    }.get(axis, 7)
     assert Case(**{**usual.axes, axis: other}).label != usual.label
 
 
@@ -106,7 +114,7 @@ def test_every_listed_runtime_can_compute_in_the_listed_precision(suite: str, sc
         if suite == "training":
             assert case.precision in cases.TRAINING_PRECISIONS[case.runtime, case.device]
         else:
-            assert (case.runtime, case.precision) in runtimes_on(case.device)
+            assert (case.runtime, case.mode, case.precision) in ways_on(case.device)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

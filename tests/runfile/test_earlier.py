@@ -49,6 +49,23 @@ def test_the_runtimes_of_then_are_called_what_they_are_called_now(runtime: str) 
     assert {key: facts[key] for key in ("runtime_title", "runtime_reads")} == runtime_facts(runtime)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "mode"), [("torch_compile", "compile"), ("torch_flush", "flush"), ("torch", None), ("openvino", None)]
+)
+def test_what_were_runtimes_of_their_own_are_modes_of_torch(runtime: str, mode: str | None) -> None:
+    facts = completed(_row(256, 2, 90, runtime=runtime))
+    assert (facts["runtime"], facts.get("mode")) == ("torch" if mode else runtime, mode)
+    assert facts["runtime_title"] == runtime_facts(facts["runtime"], mode)["runtime_title"]
+
+
+@pytest.mark.parametrize(
+    ("device", "then", "now"),
+    [("cuda", "host to host", "host"), ("cuda", "device only", "device"), ("cpu", "device only", None), ("cpu", None, None)],
+)
+def test_what_a_gpu_s_times_include_has_the_words_of_now(device: str, then: str | None, now: str | None) -> None:
+    assert completed(_row(256, 2, 90, device=device, clock=then))["clock"] == now
+
+
 def test_an_unknown_runtime_keeps_its_name_and_what_it_says_of_itself() -> None:
     assert completed(_row(256, 2, 90, runtime="mine"))["runtime_title"] == "mine"
     assert completed(_row(256, 2, 90, runtime="mine", runtime_title="Mine"))["runtime_title"] == "Mine"

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.forecast.windows import WindowConfig
-from rnncore.runtimes.base import Source
+from rnncore.runtimes.base import Runtime, Source
 from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime
 from rnncore.runtimes.export import export_onnx
 from tests.reference import forecast
@@ -36,7 +37,7 @@ needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed: pip install 'rnncore[openvino]'"
 )
 on_every_cpu_runtime = pytest.mark.parametrize(
-    "runtime_name", ["torch", "torch_flush", "rnncore", "onnxruntime", pytest.param("openvino", marks=needs_openvino)]
+    "runtime_name", ["torch", "torch flush", "rnncore", "onnxruntime", pytest.param("openvino", marks=needs_openvino)]
 )
 for_both_cells = pytest.mark.parametrize("cell", CELLS)
 
@@ -88,7 +89,14 @@ def sources(models: dict[str, Forecaster], tmp_path_factory: pytest.TempPathFact
         path = folder / f"{cell}.onnx"
         export_onnx(model, path, WindowConfig(lookback=LOOKBACK))
         found |= {(name, cell): model if kind.reads == "forecaster" else path for name, kind in OWN_RUNTIMES.items()}
+        found["torch flush", cell] = model
     return found
+
+
+def _open(name: str, source: Source, device: str, precision: str, threads: int) -> AbstractContextManager[Runtime]:
+    """Open a runtime by its name, and its mode after a space."""
+    runtime_name, _, mode = name.partition(" ")
+    return open_runtime(runtime_name, source, device, precision, threads, mode=mode or None)
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +109,7 @@ def _threads_stay() -> Iterator[None]:
 @for_both_cells
 @on_every_cpu_runtime
 def test_outputs_are_those_of_float64_numpy_and_of_torch_at_every_batch_size(cell, runtime_name, models, sources) -> None:
-    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
         for batch_size in BATCH_SIZES:
             inputs = _inputs(batch_size)
             outputs = runtime.predict(inputs)
@@ -148,7 +156,7 @@ def test_a_window_is_forecast_the_same_beside_any_other_windows(cell, runtime_na
     inputs = _inputs(37)
     other = _inputs(37, seed=4)
     other[5] = inputs[5]
-    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
         among_some = runtime.predict(inputs).copy()
         among_others = runtime.predict(other).copy()
         alone = runtime.predict(inputs[5:6])
@@ -160,7 +168,7 @@ def test_a_window_is_forecast_the_same_beside_any_other_windows(cell, runtime_na
 @for_both_cells
 @on_every_cpu_runtime
 def test_a_second_run_gives_the_same_bits(cell, runtime_name, sources) -> None:
-    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
         runtime.bind(_inputs(3))
         runtime.run()
         first = runtime.output().copy()
@@ -170,7 +178,7 @@ def test_a_second_run_gives_the_same_bits(cell, runtime_name, sources) -> None:
 
 @on_every_cpu_runtime
 def test_a_fetched_output_is_left_alone_by_later_runs(runtime_name, sources) -> None:
-    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
         fetched = runtime.predict(_inputs(3))
         kept = fetched.copy()
         runtime.predict(_inputs(3, seed=9))
@@ -179,7 +187,7 @@ def test_a_fetched_output_is_left_alone_by_later_runs(runtime_name, sources) -> 
 
 @on_every_cpu_runtime
 def test_binding_another_batch_size_on_one_session_gives_the_new_windows_outputs(runtime_name, models, sources) -> None:
-    with open_runtime(runtime_name, sources[runtime_name, "lstm"], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, "lstm"], "cpu", "fp32", 1) as runtime:
         for batch_size, seed in ((3, 5), (37, 6), (1, 7), (3, 8)):
             inputs = _inputs(batch_size, seed)
             runtime.bind(inputs)
@@ -190,7 +198,7 @@ def test_binding_another_batch_size_on_one_session_gives_the_new_windows_outputs
 @on_every_cpu_runtime
 def test_windows_cut_out_of_a_larger_array_are_bound_by_value_not_by_memory_layout(runtime_name, models, sources) -> None:
     inputs = _inputs(8)[::2]
-    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
         assert _difference(runtime.predict(inputs), _exact(models["gru"], inputs)) <= TOLERANCE
 
 
@@ -199,7 +207,7 @@ def test_dropout_is_off_when_a_model_in_training_is_run(runtime_name, sources) -
     source = sources[runtime_name, "gru"]
     if isinstance(source, Forecaster):
         source.train()
-    with open_runtime(runtime_name, source, "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, source, "cpu", "fp32", 1) as runtime:
         assert np.array_equal(runtime.predict(_inputs(2)), runtime.predict(_inputs(2)))
 
 
@@ -272,7 +280,7 @@ def test_bf16_is_near_fp32(cell, runtime_name, models, sources) -> None:
     inputs = _inputs(37)
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this CPU has no instructions for bf16")
-    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "bf16", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, cell], "cpu", "bf16", 1) as runtime:
         outputs = runtime.predict(inputs)
     assert outputs.dtype == np.float32
     assert 1e-5 < _difference(outputs, _exact(models[cell], inputs)) < 0.05
@@ -287,14 +295,14 @@ def test_bf16_without_instructions_for_it_is_unavailable(runtime_name, sources, 
         monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
     with (
         pytest.raises(Unavailable, match="this CPU has no instructions for bf16"),
-        open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "bf16", 1),
+        _open(runtime_name, sources[runtime_name, "gru"], "cpu", "bf16", 1),
     ):
         pass
 
 
 def test_subnormal_numbers_are_zeros_in_its_own_block_alone(models) -> None:
     tiny = torch.tensor([1e-40])
-    with open_runtime("torch_flush", models["gru"], "cpu", "fp32", 1):
+    with open_runtime("torch", models["gru"], "cpu", "fp32", 1, mode="flush"):
         assert float(tiny * 0.5) == 0
     assert float(tiny * 0.5) > 0
 
@@ -302,7 +310,7 @@ def test_subnormal_numbers_are_zeros_in_its_own_block_alone(models) -> None:
 def test_a_compiled_model_is_one_graph_and_gives_the_same(models) -> None:
     model = new_forecaster(ForecasterConfig("gru", hidden_size=8, num_layers=1), seed=1).eval()
     inputs = _inputs(3)[:, :4]
-    with open_runtime("torch_compile", model, "cpu", "fp32", 1) as runtime:
+    with open_runtime("torch", model, "cpu", "fp32", 1, mode="compile") as runtime:
         outputs = runtime.predict(inputs)
         kernel = runtime.evidence().kernel
     assert kernel == "torch.compile, GRU unrolled"
@@ -322,7 +330,7 @@ def test_what_is_compiled_is_kept_under_the_level_of_the_cpu(models, monkeypatch
     monkeypatch.setattr(torch, "compile", compile_)
     for level in ("AVX2", "AVX512"):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda level=level: level)
-        with open_runtime("torch_compile", models["gru"], "cpu", "fp32", 1) as runtime:
+        with open_runtime("torch", models["gru"], "cpu", "fp32", 1, mode="compile") as runtime:
             runtime.bind(_inputs(1))
     assert len(set(keys)) == len(keys) == 2
     assert torch.compiler.config.cache_key_tag not in keys
@@ -346,7 +354,7 @@ def test_evidence_counts_the_operations_of_one_call_and_leaves_the_runtime_as_it
     cell, runtime_name, models, sources
 ) -> None:
     inputs = _inputs(3)
-    with open_runtime(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, cell], "cpu", "fp32", 1) as runtime:
         runtime.bind(inputs)
         runtime.run()
         found = runtime.evidence()
@@ -368,7 +376,7 @@ def test_evidence_counts_the_operations_of_one_call_and_leaves_the_runtime_as_it
 @on_every_cpu_runtime
 def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: Path) -> None:
     path = tmp_path / "traces" / "row.json"
-    with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
+    with _open(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1) as runtime:
         runtime.bind(_inputs(2))
         found = runtime.evidence(path)
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -378,6 +386,17 @@ def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: P
     assert any("gru" in event["name"].lower() for event in spans)
     assert found.ops
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("runtime_name", "allowed"), [("torch", "allowed: compile, flush"), ("onnxruntime", "it has its usual one alone")]
+)
+def test_an_unknown_mode_is_refused_and_the_known_ones_are_named(runtime_name, allowed, models) -> None:
+    with (
+        pytest.raises(ConfigError, match=f"mode of runtime {runtime_name} is 'graph'; {allowed}"),
+        open_runtime(runtime_name, models["gru"], "cpu", "fp32", 1, mode="graph"),
+    ):
+        pass
 
 
 def test_an_unknown_runtime_is_refused_and_the_known_ones_are_named(models) -> None:
@@ -498,7 +517,7 @@ def test_the_thread_count_of_torch_is_what_was_asked_inside_and_what_it_was_afte
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with open_runtime(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1):
+        with _open(runtime_name, sources[runtime_name, "gru"], "cpu", "fp32", 1):
             assert torch.get_num_threads() == (1 if runtime_name == "torch" else 3)
         assert torch.get_num_threads() == 3
         with pytest.raises(ZeroDivisionError), open_runtime("torch", sources["torch", "gru"], "cpu", "fp32", 2):

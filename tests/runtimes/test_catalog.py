@@ -12,7 +12,7 @@ from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes import catalog
 from rnncore.runtimes.base import Evidence, Runtime, RuntimeKind, Source
-from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime, runtime_facts, runtime_kinds, runtimes_on
+from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime, runtime_facts, runtime_kinds, ways_on
 from rnncore.runtimes.export import PARITY_TOLERANCE, parity
 
 NOT_A_KIND = 7
@@ -57,11 +57,19 @@ def _own_table_again() -> Iterator[None]:
 def test_a_registered_runtime_stands_beside_ours_and_is_opened_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
     _registered(monkeypatch, EntryPoint("sevens", "tests.runtimes.test_catalog:KIND", "rnncore.runtimes"))
     assert [*runtime_kinds()] == [*OWN_RUNTIMES, "sevens"]
-    assert ("sevens", "fp4") in runtimes_on("cpu")
-    assert ("sevens", "fp4") not in runtimes_on("cuda")
+    assert ("sevens", None, "fp4") in ways_on("cpu")
+    assert ("sevens", None, "fp4") not in ways_on("cuda")
     model = new_forecaster(ForecasterConfig(), seed=0)
     with open_runtime("sevens", model, "cpu", "fp4", 1) as runtime:
         assert runtime.predict(np.zeros((2, 3, 5), dtype=np.float32)).tolist() == [[7], [7]]
+
+
+def test_a_mode_is_a_way_of_its_own_with_its_own_title_and_precisions() -> None:
+    assert [way for way in ways_on("cpu") if way.runtime == "torch"] == [
+        *(("torch", None, "fp32"), ("torch", None, "bf16"), ("torch", "compile", "fp32"), ("torch", "flush", "fp32"))
+    ]
+    assert {way.mode for way in ways_on("cuda")} == {None}
+    assert runtime_facts("torch", "compile") == {"runtime_title": "torch.compile", "runtime_reads": "forecaster"}
 
 
 @pytest.mark.parametrize(

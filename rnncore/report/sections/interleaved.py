@@ -54,7 +54,7 @@ def _conditions(record: Record) -> tuple[object, ...]:
 
 
 def _is_torch(record: Record) -> bool:
-    return (record.runtime, record.precision) == ("torch", "fp32")
+    return (record.runtime, record.mode, record.precision) == ("torch", None, "fp32")
 
 
 def _turns_text(base: Record | None, record: Record) -> str:
@@ -69,7 +69,7 @@ def _turns_text(base: Record | None, record: Record) -> str:
 
 def _one_after_another(record: Record, infer: Sequence[Record]) -> str:
     """Return the ratio to PyTorch of the same two rows in the inference suite."""
-    same = [one for one in infer if _conditions(one) == _conditions(record) and one.clock != "host to host"]
+    same = [one for one in infer if _conditions(one) == _conditions(record) and one.clock != "host"]
     own = next((one for one in same if how(one) == how(record)), None)
     base = next((one for one in same if _is_torch(one)), None)
     return "–" if own is None or base is None or own is base else times(own.median_s / base.median_s)

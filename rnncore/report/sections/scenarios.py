@@ -62,7 +62,7 @@ def streaming_table(records: Sequence[Record]) -> str:
 
 
 def _stream_order(record: Record) -> tuple[Any, ...]:
-    return record.model_name, record.batch_size, record.runtime
+    return record.model_name, record.batch_size, record.runtime, record.mode
 
 
 def _percent(value: Any) -> str:
