@@ -13,12 +13,11 @@ from typing import Any
 from rnncore.errors import Unavailable
 from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure.gpu import Gpu
+from rnncore.runtimes.catalog import runtime_kinds
 
+# Beside those that the runtimes import.
 PACKAGES = (
-    "torch",
-    "onnxruntime",
     "onnxruntime-gpu",
-    "openvino",
     "onnx",
     "onnxscript",
     "numpy",
@@ -51,6 +50,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         Facts by name; beside each that is None there is `<name>_why`, what keeps it from being read.
     """
     cpuinfo, unread = _cpuinfo()
+    packages = [*(name for kind in runtime_kinds().values() for name in kind.packages), *PACKAGES]
     facts: dict[str, Fact] = {
         "cpu": (_cpu_model(cpuinfo), unread or f"{_PROC}/cpuinfo names no model"),
         "cpus": (os.cpu_count(), "the system does not tell"),
@@ -58,7 +58,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         "memory_bytes": (_memory_bytes(), "the system does not tell"),
         "system": (f"{platform.system()} {platform.machine()}", None),
         "python": (platform.python_version(), None),
-        "packages": ({**{name: _version(name) for name in PACKAGES}, "torch": _torch_version()}, None),
+        "packages": ({**{name: _version(name) for name in packages}, "torch": _torch_version()}, None),
         "isa": (_isa(cpuinfo), unread or f"{_PROC}/cpuinfo lists no instructions"),
         "governor": _text(_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "affinity": _affinity(),
