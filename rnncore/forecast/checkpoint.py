@@ -1,18 +1,15 @@
 """Checkpoints: where a training stopped, written whole, and read back to the bit on a CPU."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rnncore.errors import ConfigError, ModelFileError
-from rnncore.files import whole_file
-from rnncore.forecast.model import CHECKPOINT_KEY, METADATA_KEY, read_safetensors
+from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
 from rnncore.forecast.trainer import Trainer
 
 
@@ -88,12 +85,7 @@ def write_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
         "epoch_seconds": position.epoch_seconds,
         "epochs": [asdict(epoch) for epoch in position.epochs],
     }
-    with whole_file(path) as temporary:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-            temporary,
-            metadata={METADATA_KEY: json.dumps(facts)},
-        )
+    write_safetensors(path, tensors, facts)
 
 
 def read_checkpoint(path: Path, trainer: Trainer) -> Position:
