@@ -12,6 +12,12 @@ from rnncore.errors import ConfigError, ModelFileError
 from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
 from rnncore.forecast.trainer import Trainer
 
+# Where it is no setting that differs.
+_WAYS_TO_RESUME = {
+    "digest": "These are other data, or cleaned otherwise: resume with the same",
+    "implementation": "Resume on the same device, and where a C compiler is found as before",
+}
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -100,7 +106,15 @@ def read_checkpoint(path: Path, trainer: Trainer) -> Position:
     facts, tensors = read_safetensors(path)
     if CHECKPOINT_KEY not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
-    _require_same_training(path, facts[CHECKPOINT_KEY], _identity(trainer))
+    for part, values in _identity(trainer).items():
+        for name, value in values.items():
+            before = facts[CHECKPOINT_KEY].get(part, {}).get(name)
+            if before != value:
+                way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
+                raise ModelFileError(
+                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. {way_out}, or start anew "
+                    "without --resume."
+                )
     try:
         position = _restored(facts, tensors, trainer)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -135,22 +149,3 @@ def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Traine
         epoch_seconds=facts["epoch_seconds"],
         loss_sum=tensors["loss_sum"].to(trainer.device),
     )
-
-
-# Where it is no setting that differs.
-_WAYS_TO_RESUME = {
-    "digest": "These are other data, or cleaned otherwise: resume with the same",
-    "implementation": "Resume on the same device, and where a C compiler is found as before",
-}
-
-
-def _require_same_training(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    for part, values in asked.items():
-        for name, value in values.items():
-            before = saved.get(part, {}).get(name)
-            if before != value:
-                way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
-                raise ModelFileError(
-                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. {way_out}, or start anew "
-                    "without --resume."
-                )

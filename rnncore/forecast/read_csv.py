@@ -44,7 +44,17 @@ def read_csv(path: Path) -> Series:
     time, load_mw = _parse(path, raw)
     order = np.argsort(time, kind="stable")
     time, load_mw = time[order], load_mw[order]
-    _require_hourly(path, time)
+    steps = np.diff(time)
+    forward = steps[steps > np.timedelta64(0, "s")]
+    if 2 * np.count_nonzero(forward == HOUR) < len(forward):
+        minutes = np.median(forward.astype(np.int64)) / 60
+        raise DataError(f"{path}: the usual step between rows is {minutes:g} minutes, not one hour. Resample to hours.")
+    between = np.flatnonzero(steps % HOUR != np.timedelta64(0, "s"))
+    if len(between):
+        raise DataError(
+            f"{path}: {time[between[0] + 1]} lies between the hours of the other rows. "
+            "Move it to the full hour, or resample."
+        )
     if len(load_mw) == 1:
         raise DataError(f"{path}: a single row, of which nothing can be learnt or forecast. Give a longer series.")
     if load_mw.min() == load_mw.max():
@@ -152,8 +162,16 @@ def _row_fault(row: list[str], offsets: list[object]) -> str | None:
     offsets.append(time.utcoffset())
     if offsets[-1] != offsets[0]:
         return f"time zone of '{row[0]}' differs from that before it (mixed time zones). Write all times in one zone."
-    number_fault = _number_fault(row[1])
-    return f"{number_fault}. Give a finite number in MW, or leave the row out." if number_fault else None
+    remedy = "Give a finite number in MW, or leave the row out."
+    if not row[1].strip():
+        return f"the value is empty. {remedy}"
+    try:
+        value = float(row[1].replace("_", "?"))  # Python reads 1_000, the table reader does not
+    except ValueError:
+        return f"'{row[1]}' is not a number. {remedy}"
+    if not math.isfinite(value):
+        return f"'{row[1]}' is not finite. {remedy}"
+    return None if abs(value) <= MAX_LOAD_MW else f"'{row[1]}' is beyond {MAX_LOAD_MW:g}, and no load. {remedy}"
 
 
 def _as_time(text: str) -> datetime | None:
@@ -163,29 +181,3 @@ def _as_time(text: str) -> datetime | None:
         return datetime.fromisoformat(text.strip().replace("/", "-"))  # the table reader takes slashes too
     except ValueError:
         return None
-
-
-def _number_fault(text: str) -> str | None:
-    if not text.strip():
-        return "the value is empty"
-    try:
-        value = float(text.replace("_", "?"))  # Python reads 1_000, the table reader does not
-    except ValueError:
-        return f"'{text}' is not a number"
-    if not math.isfinite(value):
-        return f"'{text}' is not finite"
-    return None if abs(value) <= MAX_LOAD_MW else f"'{text}' is beyond {MAX_LOAD_MW:g}, and no load"
-
-
-def _require_hourly(path: Path, time: TimeArray) -> None:
-    steps = np.diff(time)
-    steps = steps[steps > np.timedelta64(0, "s")]
-    if 2 * np.count_nonzero(steps == HOUR) < len(steps):
-        minutes = np.median(steps.astype(np.int64)) / 60
-        raise DataError(f"{path}: the usual step between rows is {minutes:g} minutes, not one hour. Resample to hours.")
-    between = np.flatnonzero(np.diff(time) % HOUR != np.timedelta64(0, "s"))
-    if len(between):
-        raise DataError(
-            f"{path}: {time[between[0] + 1]} lies between the hours of the other rows. "
-            "Move it to the full hour, or resample."
-        )

@@ -9,7 +9,7 @@ from typing import Any
 from rnncore.errors import DataError
 from rnncore.files import require_writable
 from rnncore.forecast.read_csv import read_csv
-from rnncore.forecast.series import Dataset, Series
+from rnncore.forecast.series import Dataset
 from rnncore.forecast.synthetic import synthetic_dataset
 
 DATA_ENV = "RNNCORE_DATA"
@@ -70,17 +70,13 @@ def open_dataset(location: str | Path | None = None) -> Dataset:
     if not files:
         raise DataError(f"{path}: the folder holds no .csv file. Put one hourly CSV per zone there.")
     series = tuple(read_csv(file) for file in files)
-    _require_distinct_names(path, series)
-    return Dataset("pjm" if is_complete(path) else path.resolve().name, series)
-
-
-def _require_distinct_names(folder: Path, series: tuple[Series, ...]) -> None:
     names = [one.name for one in series]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(
-            f"{folder}: value column '{repeated[0]}' is in more than one file. Give each zone its own column name."
+            f"{path}: value column '{repeated[0]}' is in more than one file. Give each zone its own column name."
         )
+    return Dataset("pjm" if is_complete(path) else path.resolve().name, series)
 
 
 def is_complete(folder: Path) -> bool:
