@@ -20,7 +20,7 @@ from rnncore.forecast.scoring import (
 from rnncore.measure.answers import forecast_verdict
 from rnncore.measure.work import forward_work
 from rnncore.runfile.recipes import model_name
-from rnncore.runtimes.export import parity
+from rnncore.runtimes.parity import parity
 
 
 @pytest.fixture(scope="session")

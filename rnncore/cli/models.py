@@ -241,7 +241,8 @@ def export(
     path: Annotated[Path | None, typer.Option("--out", help="ONNX file [default: beside the model]")] = None,
 ) -> None:
     """Export a model to ONNX, and check that the file is the same model."""
-    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.forecast.modelfile import read_safetensors
     from rnncore.runtimes.export import export_onnx
 
     path = path or model.with_suffix(".onnx")
@@ -267,7 +268,7 @@ def reproduce(
 
     Five epochs take hours on a CPU; --max-steps shortens them, and the page says so.
     """
-    from rnncore.forecast.datasets import open_dataset
+    from rnncore.forecast.sources import open_dataset
     from rnncore.measure.reproduction import reproduce as run
     from rnncore.report.reproduction import RECORD_NAME, reproduction_table, write_reproduction
 
@@ -286,7 +287,8 @@ def reproduce(
 
 def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
     """Return how the windows of a model file are made, and what it knows of its zones."""
-    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.forecast.modelfile import read_safetensors
     from rnncore.forecast.next_hours import zones_from_facts
     from rnncore.runtimes.export import onnx_facts
 

@@ -1,4 +1,4 @@
-"""Two recipes: the article's, to the letter, and our best."""
+"""Three recipes: the article's, to the letter, and two of ours."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +14,14 @@ from rnncore.forecast.windows import WindowConfig, Windows
 
 # Fewer would leave a recipe without a schedule to speak of.
 MIN_STEPS, MIN_STEPS_PER_EPOCH = 300, 8
+
+# Units, and training, of the recipes that learn what the regressions leave over.
+_TRAINING = TrainConfig(targets_per_window=WEEK_H, schedule="one_cycle", loss="smooth_l1", clip_norm=1.0)
+_ON_REGRESSIONS = {
+    "fast": (64, replace(_TRAINING, batch_size=32, epochs=8, learning_rate=1e-2)),
+    "best": (128, replace(_TRAINING, batch_size=64, epochs=20, learning_rate=5e-3)),
+}
+PRESETS = ("article", *_ON_REGRESSIONS)
 
 
 @dataclass(frozen=True)
@@ -33,19 +41,15 @@ class Preset:
         """
         if self.train.targets_per_window == 1:
             return self.train
-        targets = self._targets_on(windows)
+        # The most that fit of those that the recipe asks for, as long as they leave enough windows.
+        targets = self.train.targets_per_window
+        if training_windows(windows, targets) == 0:
+            fewer = range(targets - 1, 0, -1)
+            targets = next((count for count in fewer if training_windows(windows, count) >= MIN_STEPS_PER_EPOCH), 1)
         count = training_windows(windows, targets)
         batch_size = min(self.train.batch_size, max(1, count // MIN_STEPS_PER_EPOCH))
         epochs = max(self.train.epochs, math.ceil(MIN_STEPS / (count // batch_size)))
         return replace(self.train, targets_per_window=targets, batch_size=batch_size, epochs=epochs)
-
-    def _targets_on(self, windows: Windows) -> int:
-        """Return the recipe's targets per window, or where they do not fit, as many as leave windows enough."""
-        targets_per_window = self.train.targets_per_window
-        if training_windows(windows, targets_per_window) > 0:
-            return targets_per_window
-        fewer = range(targets_per_window - 1, 0, -1)
-        return next((targets for targets in fewer if training_windows(windows, targets) >= MIN_STEPS_PER_EPOCH), 1)
 
 
 def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -> Preset:
@@ -66,52 +70,21 @@ def preset(name: str, cell: Cell, zones: Sequence[str] = (), horizon: int = 1) -
     """
     if name == "article":
         return Preset(WindowConfig(horizon=horizon), ForecasterConfig(cell=cell, horizon=horizon), TrainConfig())
-    if name == "fast":
-        return Preset(
-            _residual_windows(zones, horizon),
-            _residual_forecaster(cell, 64, zones, horizon),
-            _residual_training(batch_size=32, epochs=8, learning_rate=1e-2),
-        )
-    if name == "best":
-        return Preset(
-            _residual_windows(zones, horizon),
-            _residual_forecaster(cell, 128, zones, horizon),
-            _residual_training(batch_size=64, epochs=20, learning_rate=5e-3),
-        )
-    raise ConfigError(f"preset is {name!r}; allowed: {', '.join(PRESETS)}.")
-
-
-def _residual_windows(zones: Sequence[str], horizon: int) -> WindowConfig:
-    return WindowConfig(features="linear", lookback=DAY_H, horizon=horizon, scale_on="train", zones=_channels(zones))
-
-
-def _residual_forecaster(cell: Cell, hidden_size: int, zones: Sequence[str], horizon: int) -> ForecasterConfig:
-    return ForecasterConfig(
-        cell=cell,
-        input_size=NUM_FEATURES["linear"] + (NUM_SHARED + len(zones) if _channels(zones) else 0),
-        hidden_size=hidden_size,
-        num_layers=1,
-        dropout=0.0,
-        relu_head=False,
-        horizon=horizon,
+    if name not in PRESETS:
+        raise ConfigError(f"preset is {name!r}; allowed: {', '.join(PRESETS)}.")
+    hidden_size, train = _ON_REGRESSIONS[name]
+    # Of a single zone, a channel would be the same in every row.
+    channels = tuple(zones) if len(zones) > 1 else ()
+    return Preset(
+        WindowConfig(features="linear", lookback=DAY_H, horizon=horizon, scale_on="train", zones=channels),
+        ForecasterConfig(
+            cell=cell,
+            input_size=NUM_FEATURES["linear"] + (NUM_SHARED + len(channels) if channels else 0),
+            hidden_size=hidden_size,
+            num_layers=1,
+            dropout=0.0,
+            relu_head=False,
+            horizon=horizon,
+        ),
+        train,
     )
-
-
-def _residual_training(batch_size: int, epochs: int, learning_rate: float) -> TrainConfig:
-    return TrainConfig(
-        batch_size=batch_size,
-        targets_per_window=WEEK_H,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        schedule="one_cycle",
-        loss="smooth_l1",
-        clip_norm=1.0,
-    )
-
-
-def _channels(zones: Sequence[str]) -> tuple[str, ...]:
-    """Return the zones that get a channel: of a single one it would say nothing."""
-    return tuple(zones) if len(zones) > 1 else ()
-
-
-PRESETS = ("article", "fast", "best")

@@ -64,7 +64,7 @@ def threads_of(config: pytest.Config) -> int:
 @pytest.fixture(scope="session")
 def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     """The data set that `--rnn-data` names; its name and digest go into the run file."""
-    from rnncore.forecast.datasets import open_dataset
+    from rnncore.forecast.sources import open_dataset
 
     location = request.config.getoption("rnn_data")
     dataset = open_dataset(location) if location or not is_gate(request.config) else _gate_dataset()

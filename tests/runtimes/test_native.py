@@ -21,8 +21,8 @@ from rnncore.kernels import library as compiled
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import float64_forecast
 from rnncore.runtimes.native import call_evidence, packed_forecaster, timed_call
+from rnncore.runtimes.parity import float64_forecast
 from tests import reference
 
 TOLERANCE = 3e-6
