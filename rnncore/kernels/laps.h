@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "sizes.h"
 
 /* As PHASES of rnncore.kernels.laps has them. */
 enum { LAYOUT, INPUT_PRODUCTS, STATE_PRODUCTS, GATES, DROPOUT, HEAD, BARRIERS, ENDS, PHASES };
