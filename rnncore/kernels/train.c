@@ -7,15 +7,67 @@
  * Row-major throughout. B windows, T hours, F features, H hidden. The gates of an hour are (B, 4 H): the
  * activations that the backward pass needs.
  */
-#include <math.h>
-#include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "laps.h"
+#include "activations.h"
+#include "sizes.h"
+#include "team.h"
+
+/* ----------------------------------------------------------------------------------------------------------------- passes */
 
 typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                         const int *, const float *, const int *, const float *, float *, const int *);
+
+/* Both passes take one struct: LayerForward and LayerBackward of rnncore/kernels/layers.py, field by field.
+ *
+ * Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
+ * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's. */
+typedef struct {
+    sgemm_t sgemm;
+    int32_t threads;
+    int32_t B, T, F, H;         /* each at least 1 */
+    int32_t block;              /* windows that go through all hours together */
+    const float *x;             /* hour t of window b at x[b * x_window + t * x_hour] */
+    int64_t x_window, x_hour;
+    const float *w_x, *w_h;     /* (F, G H) and (H, G H) */
+    const float *bias;          /* (4 H); of a GRU reset, update, new from states, new from inputs */
+    float *h;                   /* (T + 1, B, H), h[0] given */
+    float *cell;                /* (T + 1, B, H), cell[0] given; null for a GRU */
+    float *gates;               /* (T, B, 4 H), for the backward pass */
+    float *hour;                /* (threads, block, 4 H): the products of one hour, which stay in a core's own cache */
+    float *scratch;             /* (threads, block, F); null where no inputs are dropped */
+    float dropped;              /* the probability that an input is dropped */
+    uint32_t seed;              /* of what is dropped */
+    double *phases;             /* null; or to time the pass (threads, PHASES, 2), as run_threads has it */
+} layer_forward_t;
+
+typedef struct {
+    sgemm_t sgemm;
+    int32_t threads;
+    int32_t B, T, F, H, block;
+    int32_t first_out;          /* the first hour of grad_out */
+    const float *x;             /* this, and all to gates, as in the forward pass */
+    int64_t x_window, x_hour;
+    const float *h, *cell, *gates;
+    const float *w_x, *w_h;     /* (G H, F) and (G H, H), as torch has them */
+    const float *grad_out;      /* of the states of the last hours: (T - first_out, B, H) */
+    float *grad;                /* (B, H), zeros; spent */
+    float *grad_cell;           /* (B, H), zeros; spent; null for a GRU */
+    float *grad_x;              /* (T, B, F), or null */
+    float *grad_w_x, *grad_w_h; /* by thread, zeros: (threads, F, G H) and (threads, H, G H) */
+    double *grad_bias;          /* by thread, zeros: (threads, 4 H) */
+    float *sums;                /* (threads, 4 H) */
+    float *hour, *scratch;
+    float dropped;
+    uint32_t seed;
+    double *phases;             /* these five as in the forward pass */
+} layer_backward_t;
+
+int64_t layer_forward_bytes(void) { return sizeof(layer_forward_t); }
+int64_t layer_backward_bytes(void) { return sizeof(layer_backward_t); }
+
+/* --------------------------------------------------------------------------------------------------------- products, inputs */
 
 /* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
 static void product(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b, int b_step,
@@ -29,41 +81,6 @@ static void product_sum(sgemm_t sgemm, int rows, int columns, int inner, const f
                         int b_step, float *out, int out_step) {
     const float one = 1.0f;
     sgemm("N", "T", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &one, out, &out_step);
-}
-
-/* Cephes' expf (Moshier), without branches so that compilers vectorise it.
- *
- * x = n ln 2 + r: the polynomial gives e^r, and n is put into the exponent, which stands in a float's bits from the 23rd on.
- * ln 2 is taken off in two parts, 0.693359375 - 2.12194440e-4, of which the first has so few bits that n times it is exact. */
-static inline float exp_of(float x) {
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.0f ? -87.0f : x;
-    float n = nearbyintf(x * 1.44269504088896341f);
-    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    union { int32_t bits; float value; } power;
-    power.bits = ((int32_t)n + 127) << 23;
-    return p * power.value;
-}
-
-static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
-
-/* Cephes' tanhf: a polynomial near zero, where 1 - 2 / (1 + exp 2x) would cancel. */
-static inline float tanh_of(float x) {
-    float size = fabsf(x), square = x * x;
-    float far = copysignf(1.0f - 2.0f / (exp_of(2.0f * size) + 1.0f), x);
-    float p = -5.70498872745e-3f;
-    p = p * square + 2.06390887954e-2f;
-    p = p * square - 5.37397155531e-2f;
-    p = p * square + 1.33314422036e-1f;
-    p = p * square - 3.33332819422e-1f;
-    return size < 0.625f ? x + x * square * p : far;
 }
 
 /* An integer hash (Wellons' lowbias32). */
@@ -96,7 +113,13 @@ static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, 
     return scratch;
 }
 
-static void gru_hour(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows, int H) {
+/* ---------------------------------------------------------------------------------------------------- gates, and their gradients
+ *
+ * Of an hour of a block: rows windows, each of H units. sums (rows, 4 H) are the products; gates (rows, 4 H) what the backward
+ * pass needs; before and after (rows, H) states, of an LSTM's `before` cells. In the backward pass grads (rows, 4 H) are of the
+ * sums, and are added up over rows into sums (4 H), those of the biases. */
+
+static void gru_gates(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *p = sums + (int64_t)b * 4 * H, *h = before + (int64_t)b * H;
         float *s = gates + (int64_t)b * 4 * H, *next = after + (int64_t)b * H;
@@ -115,7 +138,7 @@ static void gru_hour(const float *sums, float *gates, const float *bias, const f
     }
 }
 
-static void gru_hour_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out, float *sums,
+static void gru_gates_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out, float *sums,
                           int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
@@ -141,7 +164,7 @@ static void gru_hour_back(const float *gates, float *grads, const float *before,
     }
 }
 
-static void lstm_hour(const float *sums, float *gates, const float *bias, const float *before, float *cell, float *after,
+static void lstm_gates(const float *sums, float *gates, const float *bias, const float *before, float *cell, float *after,
                       int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *p = sums + (int64_t)b * 4 * H;
@@ -164,7 +187,7 @@ static void lstm_hour(const float *sums, float *gates, const float *bias, const 
     }
 }
 
-static void lstm_hour_back(const float *gates, float *grads, const float *before, const float *cell, const float *grad,
+static void lstm_gates_back(const float *gates, float *grads, const float *before, const float *cell, const float *grad,
                            float *grad_cell, const float *grad_out, float *sums, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
@@ -194,160 +217,102 @@ static void lstm_hour_back(const float *gates, float *grads, const float *before
     }
 }
 
-/* Both passes take one struct: LayerForward and LayerBackward of rnncore/kernels/layers.py, field by field.
- *
- * Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
- * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's. */
-typedef struct {
-    sgemm_t sgemm;
-    int32_t threads;
-    int32_t B, T, F, H;         /* each at least 1 */
-    int32_t block;              /* windows that go through all hours together */
-    const float *x;             /* hour t of window b at x[b * x_window + t * x_hour] */
-    int64_t x_window, x_hour;
-    const float *w_x, *w_h;     /* (F, G H) and (H, G H) */
-    const float *bias;          /* (4 H); of a GRU reset, update, new from states, new from inputs */
-    float *h;                   /* (T + 1, B, H), h[0] given */
-    float *cell;                /* (T + 1, B, H), cell[0] given; null for a GRU */
-    float *gates;               /* (T, B, 4 H), for the backward pass */
-    float *hour;                /* (threads, block, 4 H): the products of one hour, which stay in a core's own cache */
-    float *scratch;             /* (threads, block, F); null where no inputs are dropped */
-    float dropped;              /* the probability that an input is dropped */
-    uint32_t seed;              /* of what is dropped */
-    /* Null; or to time the pass, zeros (threads, PHASES, 2), that take the seconds of each thread in each phase (laps.h), and
-     * how often it ran. */
-    double *phases;
-} layer_forward_t;
+/* ------------------------------------------------------------------------------------------------------ blocks through all hours */
 
-typedef struct {
-    sgemm_t sgemm;
-    int32_t threads;
-    int32_t B, T, F, H, block;
-    int32_t first_out;          /* the first hour of grad_out */
-    const float *x;             /* this, and all to gates, as in the forward pass */
-    int64_t x_window, x_hour;
-    const float *h, *cell, *gates;
-    const float *w_x, *w_h;     /* (G H, F) and (G H, H), as torch has them */
-    const float *grad_out;      /* of the states of the last hours: (T - first_out, B, H) */
-    float *grad;                /* (B, H), zeros; spent */
-    float *grad_cell;           /* (B, H), zeros; spent; null for a GRU */
-    float *grad_x;              /* (T, B, F), or null */
-    float *grad_w_x, *grad_w_h; /* by thread, zeros: (threads, F, G H) and (threads, H, G H) */
-    double *grad_bias;          /* by thread, zeros: (threads, 4 H) */
-    float *sums;                /* (threads, 4 H) */
-    float *hour, *scratch;
-    float dropped;
-    uint32_t seed;
-    double *phases;             /* these five as in the forward pass */
-} layer_backward_t;
-
-int64_t layer_forward_bytes(void) { return sizeof(layer_forward_t); }
-int64_t layer_backward_bytes(void) { return sizeof(layer_backward_t); }
-
-void layer_forward(const layer_forward_t *pass) {
+/* Take a block of windows forward through all hours. */
+static void forward_block(const layer_forward_t *pass, int first, int rows, laps_t *laps) {
     const sgemm_t sgemm = pass->sgemm;
-    const float *x = pass->x, *w_x = pass->w_x, *w_h = pass->w_h, *bias = pass->bias, dropped = pass->dropped;
-    float *h = pass->h, *cell = pass->cell, *gates = pass->gates, *hour = pass->hour, *scratch = pass->scratch;
-    const int64_t x_window = pass->x_window, x_hour = pass->x_hour;
-    const int threads = pass->threads, B = pass->B, T = pass->T, F = pass->F, H = pass->H, block = pass->block;
-    const uint32_t seed = pass->seed;
-    double *phases = pass->phases;
-    int blocks = (B + block - 1) / block, given = 0;
-    moment_t begun = phases ? moment_now() : (moment_t){0};
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < blocks; k++) {
-        int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
-        float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
-        laps_t watch, *laps = phases ? start_laps(&watch) : 0;
-        /* Thread 0 has the first block. */
-        if (k == 0) given = omp_get_num_threads();
-        for (int t = 0; t < T; t++) {
-            int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
-            const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
-            if (dropped > 0.0f) lap(laps, DROPOUT);
-            if (cell) {
-                product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, g, 4 * H);
-                lap(laps, STATE_PRODUCTS);
-                product(sgemm, rows, 4 * H, F, x_t, step, w_x, 4 * H, 1.0f, g, 4 * H);
-                lap(laps, INPUT_PRODUCTS);
-                lstm_hour(g, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
-            } else {
-                product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, g, 4 * H);
-                lap(laps, STATE_PRODUCTS);
-                product(sgemm, rows, 2 * H, F, x_t, step, w_x, 3 * H, 1.0f, g, 4 * H);
-                product(sgemm, rows, H, F, x_t, step, w_x + 2 * H, 3 * H, 0.0f, g + 3 * H, 4 * H);
-                lap(laps, INPUT_PRODUCTS);
-                gru_hour(g, gates + 4 * at, bias, h + at, h + next, rows, H);
-            }
-            lap(laps, GATES);
-        }
-        if (laps) keep_laps(laps, phases, thread);
-    }
-    if (phases) end_laps(begun, phases, given);
-}
-
-void layer_backward(const layer_backward_t *pass) {
-    const sgemm_t sgemm = pass->sgemm;
-    const float *x = pass->x, *w_x = pass->w_x, *w_h = pass->w_h, dropped = pass->dropped;
-    const float *h = pass->h, *cell = pass->cell, *gates = pass->gates, *grad_out = pass->grad_out;
-    float *grad = pass->grad, *grad_cell = pass->grad_cell, *grad_x = pass->grad_x;
-    float *grad_w_x = pass->grad_w_x, *grad_w_h = pass->grad_w_h, *sums = pass->sums;
-    float *hour = pass->hour, *scratch = pass->scratch;
-    const int64_t x_window = pass->x_window, x_hour = pass->x_hour;
-    const int threads = pass->threads, B = pass->B, T = pass->T, F = pass->F, H = pass->H, block = pass->block;
-    const int first_out = pass->first_out;
-    const uint32_t seed = pass->seed;
-    double *grad_bias = pass->grad_bias, *phases = pass->phases;
-    int blocks = (B + block - 1) / block, G = cell ? 4 : 3, given = 0;
-    moment_t begun = phases ? moment_now() : (moment_t){0};
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < blocks; k++) {
-        int first = k * block, rows = B - first < block ? B - first : block, thread = omp_get_thread_num(), step;
-        float *dw_x = grad_w_x + (int64_t)thread * G * H * F, *dw_h = grad_w_h + (int64_t)thread * G * H * H;
-        float *g = hour + (int64_t)thread * block * 4 * H, *copies = scratch ? scratch + (int64_t)thread * block * F : 0;
-        laps_t watch, *laps = phases ? start_laps(&watch) : 0;
-        /* Thread 0 has the first block. */
-        if (k == 0) given = omp_get_num_threads();
-        double *db = grad_bias + (int64_t)thread * 4 * H;
-        float *sum = sums + (int64_t)thread * 4 * H, *dh = grad + (int64_t)first * H;
-        for (int t = T - 1; t >= 0; t--) {
-            int64_t at = ((int64_t)t * B + first) * H;
-            const float *x_t = inputs_of(x, x_window, x_hour, first, rows, t, F, dropped, seed, copies, &step);
-            const float *out = t >= first_out ? grad_out + at - (int64_t)first_out * B * H : 0;
-            float *dx = grad_x ? grad_x + ((int64_t)t * B + first) * F : 0;
-            if (dropped > 0.0f) lap(laps, DROPOUT);
-            memset(sum, 0, sizeof(float) * 4 * H);
-            if (cell) {
-                const float *c_next = cell + at + (int64_t)B * H;
-                lstm_hour_back(gates + 4 * at, g, cell + at, c_next, dh, grad_cell + (int64_t)first * H, out, sum, rows, H);
-                lap(laps, GATES);
-                product(sgemm, rows, H, 4 * H, g, 4 * H, w_h, H, 0.0f, dh, H);
-                product_sum(sgemm, H, 4 * H, rows, h + at, H, g, 4 * H, dw_h, 4 * H);
-                lap(laps, STATE_PRODUCTS);
-                product_sum(sgemm, F, 4 * H, rows, x_t, step, g, 4 * H, dw_x, 4 * H);
-                if (dx) product(sgemm, rows, F, 4 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
-            } else {
-                int64_t new_gate = (int64_t)2 * H * F;
-                gru_hour_back(gates + 4 * at, g, h + at, dh, out, sum, rows, H);
-                lap(laps, GATES);
-                product(sgemm, rows, H, 3 * H, g, 4 * H, w_h, H, 1.0f, dh, H);
-                product_sum(sgemm, H, 3 * H, rows, h + at, H, g, 4 * H, dw_h, 3 * H);
-                lap(laps, STATE_PRODUCTS);
-                product_sum(sgemm, F, 2 * H, rows, x_t, step, g, 4 * H, dw_x, 3 * H);
-                product_sum(sgemm, F, H, rows, x_t, step, g + 3 * H, 4 * H, dw_x + 2 * H, 3 * H);
-                if (dx) {
-                    product(sgemm, rows, F, 2 * H, g, 4 * H, w_x, F, 0.0f, dx, F);
-                    product(sgemm, rows, F, H, g + 3 * H, 4 * H, w_x + new_gate, F, 1.0f, dx, F);
-                }
-            }
+    const float *w_x = pass->w_x, *w_h = pass->w_h, *bias = pass->bias, dropped = pass->dropped;
+    float *h = pass->h, *cell = pass->cell, *gates = pass->gates;
+    const int B = pass->B, F = pass->F, H = pass->H, block = pass->block, thread = omp_get_thread_num();
+    float *sums = pass->hour + (int64_t)thread * block * 4 * H;
+    float *copies = pass->scratch ? pass->scratch + (int64_t)thread * block * F : 0;
+    for (int t = 0; t < pass->T; t++) {
+        const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
+        int step;
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies, &step);
+        if (dropped > 0.0f) lap(laps, DROPOUT);
+        if (cell) {
+            product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, sums, 4 * H);
+            lap(laps, STATE_PRODUCTS);
+            product(sgemm, rows, 4 * H, F, x, step, w_x, 4 * H, 1.0f, sums, 4 * H);
             lap(laps, INPUT_PRODUCTS);
-            if (dx && dropped > 0.0f) {
-                for (int b = 0; b < rows; b++) drop(dx + (int64_t)b * F, dx + (int64_t)b * F, F, seed, t, first + b, dropped);
-                lap(laps, DROPOUT);
-            }
-            for (int j = 0; j < 4 * H; j++) db[j] += sum[j];
+            lstm_gates(sums, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
+        } else {
+            /* The new gate's two sums stay apart, third and fourth: reset scales the one from the states. */
+            product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, sums, 4 * H);
+            lap(laps, STATE_PRODUCTS);
+            product(sgemm, rows, 2 * H, F, x, step, w_x, 3 * H, 1.0f, sums, 4 * H);
+            product(sgemm, rows, H, F, x, step, w_x + 2 * H, 3 * H, 0.0f, sums + 3 * H, 4 * H);
+            lap(laps, INPUT_PRODUCTS);
+            gru_gates(sums, gates + 4 * at, bias, h + at, h + next, rows, H);
         }
-        if (laps) keep_laps(laps, phases, thread);
+        lap(laps, GATES);
     }
-    if (phases) end_laps(begun, phases, given);
 }
+
+/* Take a block of windows back through all hours; add its gradients of weights and biases to the thread's. */
+static void backward_block(const layer_backward_t *pass, int first, int rows, laps_t *laps) {
+    const sgemm_t sgemm = pass->sgemm;
+    const float *w_x = pass->w_x, *w_h = pass->w_h, *h = pass->h, *cell = pass->cell, dropped = pass->dropped;
+    const int B = pass->B, F = pass->F, H = pass->H, block = pass->block, first_out = pass->first_out;
+    const int G = cell ? 4 : 3, thread = omp_get_thread_num();
+    float *dw_x = pass->grad_w_x + (int64_t)thread * G * H * F, *dw_h = pass->grad_w_h + (int64_t)thread * G * H * H;
+    double *db = pass->grad_bias + (int64_t)thread * 4 * H;
+    float *grads = pass->hour + (int64_t)thread * block * 4 * H, *sums = pass->sums + (int64_t)thread * 4 * H;
+    float *copies = pass->scratch ? pass->scratch + (int64_t)thread * block * F : 0, *dh = pass->grad + (int64_t)first * H;
+    for (int t = pass->T - 1; t >= 0; t--) {
+        const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
+        int step;
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies, &step);
+        const float *gates = pass->gates + 4 * at, *out = t >= first_out ? pass->grad_out + at - (int64_t)first_out * B * H : 0;
+        float *dx = pass->grad_x ? pass->grad_x + ((int64_t)t * B + first) * F : 0;
+        if (dropped > 0.0f) lap(laps, DROPOUT);
+        memset(sums, 0, sizeof(float) * 4 * H);
+        if (cell) {
+            lstm_gates_back(gates, grads, cell + at, cell + next, dh, pass->grad_cell + (int64_t)first * H, out, sums, rows, H);
+            lap(laps, GATES);
+            product(sgemm, rows, H, 4 * H, grads, 4 * H, w_h, H, 0.0f, dh, H);
+            product_sum(sgemm, H, 4 * H, rows, h + at, H, grads, 4 * H, dw_h, 4 * H);
+            lap(laps, STATE_PRODUCTS);
+            product_sum(sgemm, F, 4 * H, rows, x, step, grads, 4 * H, dw_x, 4 * H);
+            if (dx) product(sgemm, rows, F, 4 * H, grads, 4 * H, w_x, F, 0.0f, dx, F);
+        } else {
+            gru_gates_back(gates, grads, h + at, dh, out, sums, rows, H);
+            lap(laps, GATES);
+            product(sgemm, rows, H, 3 * H, grads, 4 * H, w_h, H, 1.0f, dh, H);
+            product_sum(sgemm, H, 3 * H, rows, h + at, H, grads, 4 * H, dw_h, 3 * H);
+            lap(laps, STATE_PRODUCTS);
+            product_sum(sgemm, F, 2 * H, rows, x, step, grads, 4 * H, dw_x, 3 * H);
+            product_sum(sgemm, F, H, rows, x, step, grads + 3 * H, 4 * H, dw_x + 2 * H, 3 * H);
+            if (dx) {
+                product(sgemm, rows, F, 2 * H, grads, 4 * H, w_x, F, 0.0f, dx, F);
+                product(sgemm, rows, F, H, grads + 3 * H, 4 * H, w_x + (int64_t)2 * H * F, F, 1.0f, dx, F);
+            }
+        }
+        lap(laps, INPUT_PRODUCTS);
+        if (dx && dropped > 0.0f) {
+            for (int b = 0; b < rows; b++) drop(dx + (int64_t)b * F, dx + (int64_t)b * F, F, pass->seed, t, first + b, dropped);
+            lap(laps, DROPOUT);
+        }
+        for (int j = 0; j < 4 * H; j++) db[j] += sums[j];
+    }
+}
+
+static void forward_thread(const void *given, laps_t *laps) {
+    const layer_forward_t *pass = given;
+    #pragma omp for schedule(static) nowait
+    for (int first = 0; first < pass->B; first += pass->block)
+        forward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+}
+
+static void backward_thread(const void *given, laps_t *laps) {
+    const layer_backward_t *pass = given;
+    #pragma omp for schedule(static) nowait
+    for (int first = 0; first < pass->B; first += pass->block)
+        backward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+}
+
+void layer_forward(const layer_forward_t *pass) { run_threads(forward_thread, pass, pass->threads, pass->phases); }
+
+void layer_backward(const layer_backward_t *pass) { run_threads(backward_thread, pass, pass->threads, pass->phases); }
