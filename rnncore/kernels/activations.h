@@ -1,11 +1,11 @@
 /* exp, sigmoid and tanh: for the forward kernel in vectors, for training in scalar code that compilers vectorise.
  *
- * Both split x = n ln 2 + r with n whole and r of at most ln 2 / 2 either way: e^r comes from a polynomial of Cephes (Moshier),
- * and n is put into the exponent, which fills a float's bits from the 23rd on, 127 for 2^0. NaN stays NaN.
+ * Both split x = n ln 2 + r with n whole and r of at most ln 2 / 2 either way: e^r comes from a polynomial of Cephes
+ * (Moshier), and n is put into the exponent, which fills a float's bits from the 23rd on, 127 for 2^0. NaN stays NaN.
  *
- * They differ near zero. The forward kernel's tanh has a small absolute error: states are sums of such values. Training's has a
- * small relative error, as gradients pass through values near zero as well. The errors given below are the largest against
- * double precision over two million arguments of each sign from 1e-6 to 87, at all three widths of vectors.
+ * They differ near zero. The forward kernel's tanh has a small absolute error: states are sums of such values. Training's
+ * has a small relative error, as gradients pass through values near zero as well. The errors given below are the largest
+ * against double precision over two million arguments of each sign from 1e-6 to 87, at all three widths of vectors.
  */
 #ifndef ACTIVATIONS_H
 #define ACTIVATIONS_H
@@ -17,8 +17,8 @@
 
 /* ------------------------------------------------------------------------------------------------------------ in vectors */
 
-/* Return 2^x, of x at most 126: up to there its reciprocal is a normal number. In powers of 2 the split x = n + r is exact, so
- * that only the polynomial's roundings are left: 1.3 ulp, 1.1e-7 of the result. */
+/* Return 2^x, of x at most 126: up to there its reciprocal is a normal number. In powers of 2 the split x = n + r is exact,
+ * so that only the polynomial's roundings are left: 1.3 ulp, 1.1e-7 of the result. */
 INLINE vec exp2_lanes(vec x) {
     x = min_with(x, 126.0f);
 #if defined(__AVX512F__)
@@ -43,21 +43,21 @@ INLINE vec exp2_lanes(vec x) {
 #endif
 }
 
-/* Return 1 / (1 + e^-x): right to 1e-7. Of itself it is less so the smaller it is, to 4e-6 at x = -87: x log2 e is rounded before
- * 2 is raised to it. */
+/* Return 1 / (1 + e^-x): right to 1e-7. Of itself it is less so the smaller it is, to 4e-6 at x = -87: x log2 e is rounded
+ * before 2 is raised to it. */
 INLINE vec sigmoid_lanes(vec x) { return reciprocal(1.0f + exp2_lanes(x * -LOG2_E)); }
 
-/* Return tanh x = 1 - 2 / (1 + e^2x): right to 2e-7. Near zero two numbers of about 1 cancel, and that is all the digits there
- * are: of tanh 0.01 it is 2e-5 of the result. */
+/* Return tanh x = 1 - 2 / (1 + e^2x): right to 2e-7. Near zero two numbers of about 1 cancel, and that is all the digits
+ * there are: of tanh 0.01 it is 2e-5 of the result. */
 INLINE vec tanh_lanes(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2_lanes(x * (2.0f * LOG2_E))); }
 
-/* -------------------------------------------------------------------------------------------------- in scalars, for loops */
+/* ------------------------------------------------------------------------------------------------- in scalars, for loops */
 
-/* Return e^x, of x from -87 to 88, right to 1.1 ulp: beyond, n would leave the exponent's bits. Without branches, so that loops
- * become vectors.
+/* Return e^x, of x from -87 to 88, right to 1.1 ulp: beyond, n would leave the exponent's bits. Without branches, so that
+ * loops become vectors.
  *
- * ln 2 is taken off in two parts, 0.693359375 - 2.12194440e-4. The first has ten bits, so that n times it is exact, and what
- * is left of x loses nothing; the second is small enough for its rounding not to count. */
+ * ln 2 is taken off in two parts, 0.693359375 - 2.12194440e-4. The first has nine bits, so that n times it is exact, and
+ * what is left of x loses nothing; the second is small enough for its rounding not to count. */
 INLINE float exp_of(float x) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -87.0f ? -87.0f : x;

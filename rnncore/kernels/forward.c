@@ -1,32 +1,32 @@
-/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU has
- * tiles (AMX) in bf16.
+/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU
+ * has tiles (AMX) in bf16.
  *
  * Weights are packed once: for each group of LANES units, all that its gates need lies in a row, so that one tile of windows
  * and units takes every product of an hour in registers and goes from there straight through the gates to the state. No gate
  * is ever written to memory.
  *
  * Threads form teams. Each team takes its share of the windows through all hours alone. Within a team each thread has its
- * share of the units, whose weights stay in its core's own cache, and a barrier follows every hour. With many windows a
- * team is one thread, and nobody waits.
+ * share of the units, whose weights stay in its core's own cache, and a barrier follows every hour. With many windows a team
+ * is one thread, and nobody waits.
  *
  * Each layer takes a chunk of hours at a time: first the products of its inputs, which wait for nothing, then hour by hour
  * those of its states.
  *
  * Where a caller wants to know where the time goes, copies of the same functions with laps run (laps.h): one lap for the
- * inputs' products of a chunk, two for each tile of an hour, as its products and its gates share registers. The clock between
- * the two is read when the last sum is there. That takes the tile some hundred cycles longer, which count with the phases:
- * small tiles of small models show it.
+ * inputs' products of a chunk, two for each tile of an hour, as its products and its gates share registers. The clock
+ * between the two is read when the last sum is there. That takes the tile some hundred cycles longer, which count with the
+ * phases: small tiles of small models show it.
  *
- * Row-major throughout. B windows, T hours, F features, H hidden, N layers, L leads of the forecast, G gates (GRU 3, LSTM 4).
- * `units` is H with the padding of the last group: a multiple of LANES. Packed weights of padding are zeros, and so the states
- * of padding stay zeros.
+ * Row-major throughout. B windows, T hours, F features, H hidden, N layers, L leads of the forecast, G gates (GRU 3, LSTM
+ * 4). `units` is H with the padding of the last group: a multiple of LANES. Packed weights of padding are zeros, and so the
+ * states of padding stay zeros.
  *
  * A layer's packed weights, one group of LANES units after another:
  *   bias     (4, LANES)                         of a GRU reset, update, new from inputs, new from states
  *   inputs   (F, G, LANES)                      of layers above the first H in place of F
  *   states   (H, G, LANES)
- * and in bf16, where one instruction adds the products of 16 pairs of rows, F / 32 and H / 32 rounded up, with zeros for rows
- * that are missing:
+ * and in bf16, where one instruction adds the products of 16 pairs of rows, F / 32 and H / 32 rounded up, with zeros for
+ * rows that are missing:
  *   bias     (4, LANES) in fp32
  *   inputs   (F / 32, G, 16, LANES, 2)          block of 32 rows, gate, pair of rows, unit, row of the pair
  *   states   (H / 32, G, 16, LANES, 2)
@@ -40,7 +40,7 @@
 #include "tile.h"
 #include "vectors.h"
 
-/* ---------------------------------------------------------------------------------------------------- a call, and its plan */
+/* -------------------------------------------------------------------------------------------------- a call, and its plan */
 
 /* What the exported functions take: ForwardCall of rnncore/kernels/forward.py, field by field. */
 typedef struct {
@@ -51,13 +51,15 @@ typedef struct {
     const float *const *weights;  /* one packed block per layer */
     const float *head;            /* (L, H) */
     const float *head_bias;       /* (L) */
-    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU or (N, 2, B, H)
-     * of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
+    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU or (N, 2, B,
+     * H) of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
     float *state;
     float *workspace;             /* as many floats as workspace_floats returns, on a line of 64 bytes */
     float *out;                   /* (B, L) */
     double *phases;               /* null; or to time the call (threads, PHASES, 2), as run_threads has it */
 } call_t;
+
+static int gates_of(const call_t *call) { return call->lstm ? 4 : 3; }
 
 int64_t call_bytes(void) { return sizeof(call_t); }
 
@@ -74,9 +76,10 @@ int lanes(void) { return LANES; }
 /* How the work and the workspace are shared. Sizes and places are in floats.
  *
  * The workspace: a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
- * A thread's: inputs of a chunk at 0, (hours, windows, F), then at sums_at what they give, (groups, hours, windows, G, LANES).
- * A team's, layer by layer: states of a chunk at states_at, (hours + 1, windows, units), of which the first are those before the
- * chunk; and at cells_at the cells of an LSTM, (windows, units). */
+ * A thread's: inputs of a chunk at 0, (hours, windows, F), then at sums_at what they give, (groups, hours, windows, G,
+ * LANES).
+ * A team's, layer by layer: states of a chunk at states_at, (hours + 1, windows, units), of which the first are those before
+ * the chunk; and at cells_at the cells of an LSTM, (windows, units). */
 typedef struct {
     int teams, size;    /* size: threads of a team */
     int groups;
@@ -87,18 +90,18 @@ typedef struct {
 } plan_t;
 
 static plan_t plan_of(const call_t *call, int threads) {
-    const int lstm = call->lstm, B = call->B, T = call->T, F = call->F, H = call->H;
-    plan_t p = {.groups = (int)div_up(H, LANES), .teams = int_min(threads, int_max(B / THREAD_WINDOWS, 1))};
+    const int B = call->B;
+    plan_t p = {.groups = (int)div_up(call->H, LANES), .teams = int_min(threads, int_max(B / THREAD_WINDOWS, 1))};
     p.size = int_min(threads / p.teams, p.groups);
     int team_windows = (int)div_up(B, p.teams);
     p.windows = (int)div_up(team_windows, div_up(team_windows, BLOCK_WINDOWS));
-    p.hours = int_min(T, int_max(CHUNK_ROWS / p.windows, 1));
+    p.hours = int_min(call->T, int_max(CHUNK_ROWS / p.windows, 1));
     p.units = p.states_step = (int64_t)p.groups * LANES;
     int64_t rows = (int64_t)p.windows * p.hours;
-    p.sums_at = round_up(rows * F, LINE_FLOATS);
-    p.of_thread = p.sums_at + round_up(rows * p.units * (lstm ? 4 : 3), LINE_FLOATS);
+    p.sums_at = round_up(rows * call->F, LINE_FLOATS);
+    p.of_thread = p.sums_at + round_up(rows * p.units * gates_of(call), LINE_FLOATS);
     p.cells_at = round_up((p.hours + 1) * p.windows * p.units, LINE_FLOATS);
-    p.of_layer = p.cells_at + (lstm ? round_up(p.windows * p.units, LINE_FLOATS) : 0);
+    p.of_layer = p.cells_at + (call->lstm ? round_up(p.windows * p.units, LINE_FLOATS) : 0);
     p.of_team = call->N * p.of_layer;
     return p;
 }
@@ -153,7 +156,7 @@ static int first_unit(const share_t *s) { return s->first_group * LANES; }
 
 static int own_units(const share_t *s) { return (s->last_group - s->first_group) * LANES; }
 
-/* --------------------------------------------------------------------------------------------------- gates, for one window */
+/* ------------------------------------------------------------------------------------------------- gates, for one window */
 
 /* Return the next states of LANES units of a GRU. The reset gate scales what comes from the states to the new gate, bias
  * included. */
@@ -171,7 +174,7 @@ INLINE vec lstm_state(vec input_sum, vec forget_sum, vec new_sum, vec output_sum
     return sigmoid_lanes(output_sum) * tanh_lanes(kept);
 }
 
-/* -------------------------------------------------------------------------------------------------------------------- fp32 */
+/* ------------------------------------------------------------------------------------------------------------------ fp32 */
 
 /* What a tile takes of a layer's inputs to a group of units: out (rows, G, LANES) = bias + a w. */
 typedef struct {
@@ -252,8 +255,8 @@ static void lstm_step_timed(int rows, const step_t *s, laps_t *laps) { FOR_ROWS(
 /* A layer through a chunk of hours: the thread's own groups of units, for all windows of a block. */
 INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
     const plan_t *p = &s->plan;
-    const int lstm = s->call->lstm, H = s->call->H, inner = layer ? H : s->call->F, gates = lstm ? 4 : 3;
-    const int max_rows = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
+    const int lstm = s->call->lstm, gates = gates_of(s->call), max_rows = lstm ? LSTM_ROWS : GRU_ROWS;
+    const int H = s->call->H, inner = layer ? H : s->call->F, rows = windows * hours;
     const int64_t units = p->units, of_group = (4 + (int64_t)(inner + H) * gates) * LANES, of_row = gates * LANES;
     const int64_t of_hour = windows * units, inputs_step = layer ? units : inner;
     const float *weights = s->call->weights[layer];
@@ -289,6 +292,7 @@ INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, lap
     }
 }
 
+/* Two copies, of which that of untimed calls has no trace of laps in its tiles. */
 static void fp32_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
     if (laps) layer_hours(s, layer, windows, hours, laps);
     else layer_hours(s, layer, windows, hours, 0);
@@ -340,7 +344,9 @@ static void head_of(const share_t *s, const float *states, int first, int window
         }
 }
 
-/* hours: of the last chunk, which may be fewer; the last states are where their number tells. */
+/* Write what windows end with where the call gave what they began with, and their forecasts.
+ *
+ * hours: of the last chunk, which may have fewer than the plan: the last states are at that hour. */
 static void fp32_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
     const call_t *call = s->call;
     const int64_t units = s->plan.units, last = (int64_t)hours * windows * units;
@@ -357,11 +363,12 @@ static void fp32_end(const share_t *s, int first, int windows, int hours, laps_t
     lap(laps, HEAD);
 }
 
-/* ------------------------------------------------------------------------------------------- a thread's way through a call */
+/* ----------------------------------------------------------------------------------------- a thread's way through a call */
 
-/* What differs by precision. */
+/* What differs by precision. Each does its thread's share: of the windows from `first` on, `windows` of them, and of the
+ * hours from t on, `hours` of them. */
 typedef struct {
-    size_t state_bytes; /* of a state, as the next hour's products take it */
+    size_t state_bytes; /* of a value of the states, as the next hour's products take them */
     void (*begin)(const share_t *s, int first, int windows);
     void (*inputs)(const share_t *s, int first, int windows, int t, int hours);
     void (*layer)(const share_t *s, int layer, int windows, int hours, laps_t *laps);
@@ -400,7 +407,8 @@ static void run_call(work_t thread, const call_t *call) {
 }
 
 static void fp32_thread(const void *call, laps_t *laps) {
-    const precision_t fp32 = {sizeof(float), fp32_begin, fp32_inputs, fp32_layer, fp32_end};
+    const precision_t fp32 = {
+        .state_bytes = sizeof(float), .begin = fp32_begin, .inputs = fp32_inputs, .layer = fp32_layer, .end = fp32_end};
     const share_t share = share_of(call, plan_of);
     run_blocks(&fp32, &share, laps);
 }
@@ -413,10 +421,10 @@ void forward(const call_t *call) { run_call(fp32_thread, call); }
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* An AMX tile is a register of 16 rows of 64 bytes. _tile_dpbf16ps(c, a, b) adds to c, 16 x 16 in fp32, the product of a and b:
- * a has 16 rows of 32 bf16 values; b has those 32 as 16 pairs, and of each pair 16 columns of two values, so that value k of
- * column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b: this needs 16
- * lanes, which every CPU with AMX has.
+/* An AMX tile is a register of 16 rows of 64 bytes. _tile_dpbf16ps(c, a, b) adds to c, 16 x 16 in fp32, the product of a and
+ * b: a has 16 rows of 32 bf16 values; b has those 32 as 16 pairs, and of each pair 16 columns of two values, so that value k
+ * of column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b: this
+ * needs 16 lanes, which every CPU with AMX has.
  *
  * TILE: rows of a tile. PAIRED: bf16 values of a row. */
 #define TILE 16
@@ -471,8 +479,8 @@ INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int 
     if (gates == 4) _tile_stored(3, out + 3 * TILE, gates * 64);
 }
 
-/* As step_tile, of up to TILE rows. `before` and `after` are states in bf16, `step` apart; `state` those in fp32, `units` apart,
- * which become the next. */
+/* As step_tile, of up to TILE rows. `before` and `after` are states in bf16, `step` apart; `state` those in fp32, `units`
+ * apart, which become the next. */
 INLINE void tile_step(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
                       const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after,
                       laps_t *laps) {
@@ -508,15 +516,15 @@ INLINE void tile_step(const int gates, int rows, const float *from_inputs, const
 
 static int64_t blocks_of(int values) { return div_up(values, PAIRED); }
 
-/* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows, units)
- * in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. Whole tiles are read and written, past the
- * last row too: there is a tile of padding after each. */
+/* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows,
+ * units) in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. Whole tiles are read and written,
+ * past the last row too: there is a tile of padding after each. */
 static plan_t tile_plan_of(const call_t *call, int threads) {
     plan_t p = plan_of(call, threads);
     int64_t rows = (int64_t)p.windows * p.hours;
     p.states_step = blocks_of(call->H) * PAIRED;
     p.sums_at = round_up((rows + TILE) * blocks_of(call->F) * PAIRED / 2, LINE_FLOATS);
-    p.of_thread = p.sums_at + round_up((round_up(rows, TILE) + TILE) * p.units * (call->lstm ? 4 : 3), LINE_FLOATS);
+    p.of_thread = p.sums_at + round_up((round_up(rows, TILE) + TILE) * p.units * gates_of(call), LINE_FLOATS);
     p.cells_at = round_up(p.windows * p.units, LINE_FLOATS);
     p.states_at = 2 * p.cells_at;
     p.of_layer = p.states_at + round_up(((p.hours + 1) * p.windows + TILE) * p.states_step / 2, LINE_FLOATS);
@@ -531,7 +539,7 @@ static uint16_t *rounded_states(const share_t *s, int layer) { return (uint16_t 
 /* As layer_hours. */
 INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
     const plan_t *p = &s->plan;
-    const int lstm = s->call->lstm, gates = lstm ? 4 : 3;
+    const int lstm = s->call->lstm, gates = gates_of(s->call);
     const int64_t rows = (int64_t)windows * hours, whole = round_up(rows, TILE), units = p->units, step = p->states_step;
     const int64_t before_blocks = blocks_of(layer ? s->call->H : s->call->F), state_blocks = blocks_of(s->call->H);
     const int64_t of_block = gates * TILE * PAIRED, of_row = gates * LANES, inputs_step = before_blocks * PAIRED;
@@ -612,7 +620,8 @@ static void bf16_end(const share_t *s, int first, int windows, int hours, laps_t
 }
 
 static void bf16_thread(const void *call, laps_t *laps) {
-    const precision_t bf16 = {sizeof(uint16_t), bf16_begin, bf16_inputs, bf16_layer, bf16_end};
+    const precision_t bf16 = {
+        .state_bytes = sizeof(uint16_t), .begin = bf16_begin, .inputs = bf16_inputs, .layer = bf16_layer, .end = bf16_end};
     const share_t share = share_of(call, tile_plan_of);
     if (share.first_window == share.last_window) return;
     shape_tiles();

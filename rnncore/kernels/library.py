@@ -59,7 +59,7 @@ def compiled_library(name: str) -> Path:
 
 
 def _source(name: str) -> str:
-    """Return a source with the headers beside it in place of its includes: what is compiled is one text, and its name's hash."""
+    """Return a source with its headers in place of their includes: the text that is compiled is then all that is hashed."""
     text = (resources.files(__package__) / name).read_text(encoding="utf-8")
     return re.sub(r'^#include "(.+)"\n', lambda include: _source(include[1]), text, flags=re.MULTILINE)
 

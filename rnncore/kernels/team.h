@@ -17,8 +17,8 @@ typedef void (*work_t)(const void *call, laps_t *laps);
 
 /* Run `work` on `threads` threads, or on as many as the system gives.
  *
- * phases: null; or (threads, PHASES, 2), zeros, which take the seconds of each thread in each phase, and how often it ran. Rows
- * of threads that the system does not give stay zeros. */
+ * phases: null; or (threads, PHASES, 2), zeros, which take the seconds of each thread in each phase, and how often it ran.
+ * Rows of threads that the system does not give stay zeros. */
 static void run_threads(work_t work, const void *call, int threads, double *phases) {
     moment_t begun = phases ? moment_now() : (moment_t){0};
     int given = 0;
@@ -38,16 +38,17 @@ typedef struct {
     char padding[4 * LINE_FLOATS - 2 * sizeof(atomic_int)];
 } barrier_t;
 
-/* How often a thread looks before it offers its core to others: some 0.1 ms. The shares of an hour differ by microseconds, so
- * whoever is waited for that long is not running: there are more threads than cores, and it may need this one's. To yield
- * earlier would cost a system call, about as long as a small network's hour, at every barrier. */
+/* How often a thread looks before it offers its core to others: 0.1 to 0.3 ms, by how long the CPU's pause is. The shares of
+ * an hour differ by microseconds, so whoever is waited for that long is not running: there are more threads than cores, and
+ * it may need this one's. To yield earlier would cost a system call at every barrier, one or two microseconds, as long as
+ * an hour of a small network takes. */
 #define SPINS 4000
 
-/* Wait until all threads of a team have arrived. What they wrote before is then there for all to read: each releases it by its
- * arrival, the last acquires it with the count and releases it once more by the round, which the others acquire.
+/* Wait until all threads of a team have arrived. What they wrote before is then there for all to read: each releases it by
+ * its arrival, the last acquires it with the count and releases it once more by the round, which the others acquire.
  *
- * The last to arrive sets the count back before it raises the round: a thread that sees the new round may arrive at once at the
- * next barrier. */
+ * The last to arrive sets the count back before it raises the round: a thread that sees the new round may arrive at once at
+ * the next barrier. */
 static void wait_at_barrier(barrier_t *barrier, int size) {
     int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == size - 1) {

@@ -10,7 +10,8 @@
 typedef vec sums_t[MAX_ROWS][MAX_GATES];
 
 /* Rows of a tile: as many as leave registers for the weights of the gates and for the value that is broadcast. Of the 32 of
- * AVX-512 27 = 9 x 3 or 24 = 6 x 4 are sums, of the 16 of AVX2 12 = 4 x 3 or 8 = 2 x 4; the last is for the 32 of aarch64. */
+ * AVX-512 27 = 9 x 3 or 24 = 6 x 4 are sums, of the 16 of AVX2 12 = 4 x 3 or 8 = 2 x 4; the last is for the 32 of
+ * aarch64. */
 #if defined(__AVX512F__)
 #define GRU_ROWS 9
 #define LSTM_ROWS 6
@@ -32,8 +33,8 @@ typedef vec sums_t[MAX_ROWS][MAX_GATES];
  * registers. */
 INLINE void tile_product(const int rows, const int gates, sums_t sums, const float *a, int64_t a_step, int inner,
                          const float *w) {
-    /* An addition takes four cycles, and two can begin in each: where a tile has fewer sums than that, each would wait for its
-     * own last addition. They are split by k, and added up at the end. */
+    /* An addition takes four cycles, and two can begin in each: where a tile has fewer sums than that, each would wait for
+     * its own last addition. They are split by k, and added up at the end. */
     const int parts = rows * gates <= 4 ? 4 : rows * gates <= 8 ? 2 : 1;
     sums_t extra[3];
     #pragma GCC unroll 4
@@ -46,11 +47,12 @@ INLINE void tile_product(const int rows, const int gates, sums_t sums, const flo
     for (; k + parts <= inner; k += parts) {
         #pragma GCC unroll 4
         for (int part = 0; part < parts; part++) {
+            const float *row = w + (int64_t)(k + part) * gates * LANES;
             vec weights[MAX_GATES];
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) __builtin_prefetch(w + ((int64_t)(k + part + PREFETCH_ROWS) * gates + g) * LANES);
+            for (int g = 0; g < gates; g++) __builtin_prefetch(row + (PREFETCH_ROWS * gates + g) * LANES);
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) weights[g] = load(w + ((int64_t)(k + part) * gates + g) * LANES);
+            for (int g = 0; g < gates; g++) weights[g] = load(row + g * LANES);
             #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
                 vec value = broadcast(a[r * a_step + k + part]);

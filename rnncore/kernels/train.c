@@ -4,8 +4,8 @@
  * (gates, state) is still in the core's own cache when the next needs it. Products go to the BLAS that torch carries, whose
  * sgemm is handed in; inside a parallel region it runs on the calling thread alone.
  *
- * Row-major throughout. B windows, T hours, F features, H hidden. The gates of an hour are (B, 4 H): the
- * activations that the backward pass needs.
+ * Row-major throughout. B windows, T hours, F features, H hidden, G gates (GRU 3, LSTM 4). The gates of an hour are (B, 4
+ * H): the activations that the backward pass needs.
  */
 #include <stdint.h>
 #include <string.h>
@@ -14,15 +14,15 @@
 #include "sizes.h"
 #include "team.h"
 
-/* ----------------------------------------------------------------------------------------------------------------- passes */
+/* ---------------------------------------------------------------------------------------------------------------- passes */
 
 typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                         const int *, const float *, const int *, const float *, float *, const int *);
 
 /* Both passes take one struct: LayerForward and LayerBackward of rnncore/kernels/layers.py, field by field.
  *
- * Weights and their gradients lie input by gate, (F, G H) and (H, G H), with G gates: 3 of a GRU, 4 of an LSTM. That is the
- * transpose of torch's, and the way round in which products are fastest; only gradients of inputs and states take torch's. */
+ * Weights and their gradients are input by gate, (F, G H) and (H, G H): the transpose of torch's, and the way round in which
+ * products are fastest. Only the products that give gradients of inputs and states take torch's. */
 typedef struct {
     sgemm_t sgemm;
     int32_t threads;
@@ -67,7 +67,7 @@ typedef struct {
 int64_t layer_forward_bytes(void) { return sizeof(layer_forward_t); }
 int64_t layer_backward_bytes(void) { return sizeof(layer_backward_t); }
 
-/* --------------------------------------------------------------------------------------------------------- products, inputs */
+/* ------------------------------------------------------------------------------------------------------ products, inputs */
 
 /* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
 static void product(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b, int b_step,
@@ -83,7 +83,7 @@ static void product_sum(sgemm_t sgemm, int rows, int columns, int inner, const f
     sgemm("N", "T", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &one, out, &out_step);
 }
 
-/* An integer hash (Wellons' lowbias32). */
+/* Return an integer hash: every bit of x changes each bit of it about half the time (Wellons' lowbias32). */
 static inline uint32_t hash_of(uint32_t x) {
     x ^= x >> 16;
     x *= 0x7feb352du;
@@ -94,7 +94,8 @@ static inline uint32_t hash_of(uint32_t x) {
 }
 
 /* out[j] = values[j] * mask of hour t and window b, which depends on them and on the seed alone: the backward pass makes the
- * same one again, whichever thread it runs on. */
+ * same one again, whichever thread it runs on. 0x9e3779b9 is odd, so that no two of 2^32 neighbours give the hash the
+ * same. */
 static void drop(const float *values, float *out, int F, uint32_t seed, int t, int b, float probability) {
     uint32_t key = hash_of(seed ^ hash_of((uint32_t)t * 0x9e3779b9u + hash_of((uint32_t)b)));
     uint32_t limit = (uint32_t)(probability * 4294967296.0);
@@ -113,13 +114,17 @@ static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, 
     return scratch;
 }
 
-/* ---------------------------------------------------------------------------------------------------- gates, and their gradients
+/* --------------------------------------------------------------------------------------------------- gates, their gradients
  *
- * Of an hour of a block: rows windows, each of H units. sums (rows, 4 H) are the products; gates (rows, 4 H) what the backward
- * pass needs; before and after (rows, H) states, of an LSTM's `before` cells. In the backward pass grads (rows, 4 H) are of the
- * sums, and are added up over rows into sums (4 H), those of the biases. */
+ * All of one hour of a block of `rows` windows with H units each.
+ *
+ * sums (rows, 4 H) are the products of the hour, to which biases are added here. gates (rows, 4 H) are kept for the backward
+ * pass. There, grads (rows, 4 H) are the gradients of the sums, and biases (4 H) takes their sums over the windows. */
 
-static void gru_gates(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows, int H) {
+/* r = sigmoid(sums r), z = sigmoid(sums z), n = tanh(sums n of inputs + r * sums n of states); after = (1 - z) n + z before.
+ * Sums are in the order r, z, n of states, n of inputs; gates are r, z, sums n of states, n. */
+static void gru_gates(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows,
+                      int H) {
     for (int b = 0; b < rows; b++) {
         const float *p = sums + (int64_t)b * 4 * H, *h = before + (int64_t)b * H;
         float *s = gates + (int64_t)b * 4 * H, *next = after + (int64_t)b * H;
@@ -138,8 +143,10 @@ static void gru_gates(const float *sums, float *gates, const float *bias, const 
     }
 }
 
-static void gru_gates_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out, float *sums,
-                          int rows, int H) {
+/* grad (rows, H) is the gradient of `after` but for what the hour's own output adds, grad_out, or null. It becomes what
+ * reaches `before` by z; what reaches it by the products is the caller's to add. sigmoid' = y (1 - y), tanh' = 1 - y^2. */
+static void gru_gates_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out,
+                           float *biases, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
         float *d = grads + (int64_t)b * 4 * H, *g = grad + (int64_t)b * H;
@@ -156,16 +163,18 @@ static void gru_gates_back(const float *gates, float *grads, const float *before
             d[2 * H + j] = dn * r;
             d[3 * H + j] = dn;
             g[j] = total * z;
-            sums[j] += dr;
-            sums[H + j] += dz;
-            sums[2 * H + j] += dn * r;
-            sums[3 * H + j] += dn;
+            biases[j] += dr;
+            biases[H + j] += dz;
+            biases[2 * H + j] += dn * r;
+            biases[3 * H + j] += dn;
         }
     }
 }
 
+/* i, f, o = sigmoid(sums), g = tanh(sums g), in the order i, f, g, o; cell = f before + i g; after = o tanh(cell). `before`
+ * is the cell before. */
 static void lstm_gates(const float *sums, float *gates, const float *bias, const float *before, float *cell, float *after,
-                      int rows, int H) {
+                       int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *p = sums + (int64_t)b * 4 * H;
         float *s = gates + (int64_t)b * 4 * H, *c_next = cell + (int64_t)b * H, *next = after + (int64_t)b * H;
@@ -187,8 +196,10 @@ static void lstm_gates(const float *sums, float *gates, const float *bias, const
     }
 }
 
+/* As gru_gates_back, but that `before` and `cell` are cells: grad_cell (rows, H) is the gradient of `cell` but for what
+ * comes by `after`, and becomes that of `before`. */
 static void lstm_gates_back(const float *gates, float *grads, const float *before, const float *cell, const float *grad,
-                           float *grad_cell, const float *grad_out, float *sums, int rows, int H) {
+                            float *grad_cell, const float *grad_out, float *biases, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
         float *d = grads + (int64_t)b * 4 * H, *gc = grad_cell + (int64_t)b * H;
@@ -209,15 +220,15 @@ static void lstm_gates_back(const float *gates, float *grads, const float *befor
             d[H + j] = df;
             d[2 * H + j] = dg;
             d[3 * H + j] = d_o;
-            sums[j] += di;
-            sums[H + j] += df;
-            sums[2 * H + j] += dg;
-            sums[3 * H + j] += d_o;
+            biases[j] += di;
+            biases[H + j] += df;
+            biases[2 * H + j] += dg;
+            biases[3 * H + j] += d_o;
         }
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ blocks through all hours */
+/* --------------------------------------------------------------------------------------------- blocks, through all hours */
 
 /* Take a block of windows forward through all hours. */
 static void forward_block(const layer_forward_t *pass, int first, int rows, laps_t *laps) {
@@ -230,7 +241,8 @@ static void forward_block(const layer_forward_t *pass, int first, int rows, laps
     for (int t = 0; t < pass->T; t++) {
         const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
         int step;
-        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies, &step);
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies,
+                                   &step);
         if (dropped > 0.0f) lap(laps, DROPOUT);
         if (cell) {
             product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, sums, 4 * H);
@@ -239,7 +251,7 @@ static void forward_block(const layer_forward_t *pass, int first, int rows, laps
             lap(laps, INPUT_PRODUCTS);
             lstm_gates(sums, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
         } else {
-            /* The new gate's two sums stay apart, third and fourth: reset scales the one from the states. */
+            /* The new gate has two sums, third and fourth: reset scales the one that comes from the states. */
             product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, sums, 4 * H);
             lap(laps, STATE_PRODUCTS);
             product(sgemm, rows, 2 * H, F, x, step, w_x, 3 * H, 1.0f, sums, 4 * H);
@@ -264,13 +276,16 @@ static void backward_block(const layer_backward_t *pass, int first, int rows, la
     for (int t = pass->T - 1; t >= 0; t--) {
         const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
         int step;
-        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies, &step);
-        const float *gates = pass->gates + 4 * at, *out = t >= first_out ? pass->grad_out + at - (int64_t)first_out * B * H : 0;
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies,
+                                   &step);
+        const float *gates = pass->gates + 4 * at;
+        const float *out = t >= first_out ? pass->grad_out + at - (int64_t)first_out * B * H : 0;
         float *dx = pass->grad_x ? pass->grad_x + ((int64_t)t * B + first) * F : 0;
         if (dropped > 0.0f) lap(laps, DROPOUT);
         memset(sums, 0, sizeof(float) * 4 * H);
         if (cell) {
-            lstm_gates_back(gates, grads, cell + at, cell + next, dh, pass->grad_cell + (int64_t)first * H, out, sums, rows, H);
+            float *dc = pass->grad_cell + (int64_t)first * H;
+            lstm_gates_back(gates, grads, cell + at, cell + next, dh, dc, out, sums, rows, H);
             lap(laps, GATES);
             product(sgemm, rows, H, 4 * H, grads, 4 * H, w_h, H, 0.0f, dh, H);
             product_sum(sgemm, H, 4 * H, rows, h + at, H, grads, 4 * H, dw_h, 4 * H);
@@ -292,9 +307,13 @@ static void backward_block(const layer_backward_t *pass, int first, int rows, la
         }
         lap(laps, INPUT_PRODUCTS);
         if (dx && dropped > 0.0f) {
-            for (int b = 0; b < rows; b++) drop(dx + (int64_t)b * F, dx + (int64_t)b * F, F, pass->seed, t, first + b, dropped);
+            for (int b = 0; b < rows; b++) {
+                float *dx_b = dx + (int64_t)b * F;
+                drop(dx_b, dx_b, F, pass->seed, t, first + b, dropped);
+            }
             lap(laps, DROPOUT);
         }
+        /* An hour in float, as vectors add it up; hours, of which there may be many, in double. */
         for (int j = 0; j < 4 * H; j++) db[j] += sums[j];
     }
 }

@@ -1,7 +1,7 @@
 /* Vectors of LANES floats, as wide as the CPU that is compiled for has them: 16 with AVX-512, 8 with AVX2, else 4.
  *
- * GCC's vector types bring the arithmetic, contracted to fused multiply-adds where the CPU has them. Here is what they have no
- * operator for: by intrinsics, and for any other CPU lane by lane.
+ * GCC's vector types bring the arithmetic, contracted to fused multiply-adds where the CPU has them. Here is what they have
+ * no operator for: by intrinsics, and for any other CPU lane by lane.
  */
 #ifndef VECTORS_H
 #define VECTORS_H
@@ -69,7 +69,8 @@ INLINE vec max_with(vec x, float limit) {
 #endif
 
 /* Return 1 / x of normal numbers whose reciprocal is one too. The division of AVX-512 takes several times as long as an
- * estimate, right to 2^-14, and one step of Newton's method, which squares that error: 2^-28, less than float's own rounding. */
+ * estimate, right to 2^-14, and one step of Newton's method, which squares that error: 2^-28, less than float's own
+ * rounding. */
 INLINE vec reciprocal(vec x) {
 #if defined(__AVX512F__)
     vec y = _mm512_rcp14_ps(x);
