@@ -20,6 +20,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
+from rnncore.runfile.read import find_runs, read_run
 from rnncore.runfile.record import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
@@ -70,6 +71,19 @@ class Side:
         return wrong + [
             f"{outcome}: {reason}" for run in self.runs for name, outcome, reason in run.failed if name == fullname
         ]
+
+
+def read_side(names: Sequence[str]) -> Side:
+    """Read the run files of one side.
+
+    Args:
+        names: As `find_runs` takes them.
+
+    Raises:
+        RunFileError: If there is no run file of a name, or one cannot be read.
+    """
+    paths = dict.fromkeys(path for name in names for path in find_runs(name))
+    return Side(", ".join(names), tuple(sorted(map(read_run, paths), key=lambda run: run.datetime)))
 
 
 def judge(
