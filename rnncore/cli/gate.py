@@ -10,6 +10,7 @@ import typer
 from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
 from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, process_progress, say
 from rnncore.errors import ConfigError
+from rnncore.files import write_text
 
 if TYPE_CHECKING:
     from rnncore.compare.verdict import Comparison
@@ -85,7 +86,6 @@ def gate(
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget, run_gate
     from rnncore.drive.process import Suites
-    from rnncore.files import write_text
     from rnncore.report.verdict.json import verdict_json
 
     budget_s = parse_budget(budget)
@@ -184,7 +184,6 @@ def selftest(
     from rnncore.drive.noise import measure_pool
     from rnncore.drive.process import Suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
-    from rnncore.files import write_text
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
@@ -222,7 +221,6 @@ def _delays(text: str) -> list[float]:
 
 
 def _write_files(comparison: "Comparison", markdown: Path | None, junit: Path | None) -> None:
-    from rnncore.files import write_text
     from rnncore.report.verdict.junit import verdict_junit
     from rnncore.report.verdict.markdown import verdict_markdown
 
