@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
 from rnncore.cli.screen import err, print_json, print_table, say
 from rnncore.errors import ConfigError
+from rnncore.files import write_text
 from rnncore.forecast.cells import Cell
 
 
@@ -129,7 +130,6 @@ def convert(
     path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
 ) -> None:
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
-    from rnncore.files import write_text
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
     from rnncore.runfile.read import only_run, read_run
 

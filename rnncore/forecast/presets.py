@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.cells import Cell
 from rnncore.forecast.features import NUM_FEATURES, NUM_SHARED
 from rnncore.forecast.linear import DAY_H, WEEK_H
 from rnncore.forecast.model import ForecasterConfig
+from rnncore.forecast.series import Dataset
 from rnncore.forecast.trainer import TrainConfig, training_windows
-from rnncore.forecast.windows import WindowConfig, Windows
+from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
 # Fewer would leave a recipe without a schedule to speak of.
 MIN_STEPS, MIN_STEPS_PER_EPOCH = 300, 8
@@ -32,13 +34,34 @@ class Preset:
     forecaster: ForecasterConfig
     train: TrainConfig
 
-    def training_on(self, windows: Windows) -> TrainConfig:
+    def windows_of(
+        self, dataset: Dataset, split: Literal["article", "date"], drop_gaps: bool, lookback: int | None = None
+    ) -> Windows:
+        """Make the recipe's windows of a data set.
+
+        Args:
+            dataset: The series.
+            split: As `WindowConfig.split`.
+            drop_gaps: As `WindowConfig.drop_gaps`.
+            lookback: Hours in a window, T; None for the recipe's.
+        """
+        hours = self.windows.lookback if lookback is None else lookback
+        return make_windows(dataset, replace(self.windows, lookback=hours, split=split, drop_gaps=drop_gaps))
+
+    def training_on(self, windows: Windows, **chosen: Any) -> TrainConfig:
         """Return how to train on some windows: short series get smaller batches and more passes, for enough steps.
 
         Where no stretch of hours is long enough for the targets of one window, windows have fewer.
 
         A recipe whose windows have one target each, as the article's, stays as it is.
+
+        Args:
+            windows: What is trained on.
+            chosen: Fields of `TrainConfig` in place of the recipe's; None leaves the recipe's.
         """
+        return replace(self._fitted_to(windows), **{name: value for name, value in chosen.items() if value is not None})
+
+    def _fitted_to(self, windows: Windows) -> TrainConfig:
         if self.train.targets_per_window == 1:
             return self.train
         # The most that fit of those that the recipe asks for, as long as they leave enough windows.

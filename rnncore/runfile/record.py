@@ -203,6 +203,11 @@ class Record:
         return statistics.median(self.rounds_s)
 
     @property
+    def quickest_s(self) -> float:
+        """Seconds of the quickest round."""
+        return min(self.rounds_s)
+
+    @property
     def windows_per_s(self) -> float:
         """Windows per second at the median; of a server those that are served in time."""
         return float(self.served_per_s or 0.0) if self.phase == "serve" else self.windows / self.median_s
