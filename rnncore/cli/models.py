@@ -71,7 +71,7 @@ def train(
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
     from rnncore.forecast.trainer import Trainer
-    from rnncore.runtimes.model_file import save_trained
+    from rnncore.runtimes.trained import save_trained
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
     checkpoint = path.with_suffix(".checkpoint.safetensors")
@@ -142,7 +142,7 @@ def evaluate(
     """
     from rnncore.forecast.baselines import baseline_scores
     from rnncore.forecast.windows import WindowConfig, make_windows
-    from rnncore.runtimes.model_file import read_model_facts, score_model_file
+    from rnncore.runtimes.trained import read_model_facts, score_model_file
 
     if model is not None and (split != "article" or clean):
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
@@ -189,7 +189,7 @@ def forecast(
     Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
     """
     from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
-    from rnncore.runtimes.model_file import open_model_file, read_model_facts
+    from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
