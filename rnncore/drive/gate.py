@@ -70,7 +70,7 @@ def run_gate(
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
-        comparison = measure_in_turn(trees, suites, budget_s, thresholds, store, folder, on_progress)
+        comparison = measure_interleaved(trees, suites, budget_s, thresholds, store, folder, on_progress)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -78,7 +78,7 @@ def run_gate(
         return _with_profiles(comparison, trees, suites, folder)
 
 
-def measure_in_turn(
+def measure_interleaved(
     trees: tuple[Tree, Tree],
     suites: Suites,
     budget_s: float,
@@ -99,7 +99,7 @@ def measure_in_turn(
         on_progress: Called after every process.
 
     Returns:
-        What the last look found. However small the budget, one round of turns is measured.
+        What the last look found. However small the budget, one round is measured: base, head, head, base.
 
     Raises:
         ConfigError: If a threshold that the project set lies below this machine's noise.

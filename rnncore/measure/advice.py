@@ -24,7 +24,7 @@ CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", 
 NOISE = (
     "One process per side: how far apart processes of identical code lie is not measured here. On a shared 2-core host, "
     "mean:5% raised a false alarm on 14 to 35 % of single benchmarks of identical code. "
-    "Use 'rnncore gate --base {revision}', which measures both revisions in turn."
+    "Use 'rnncore gate --base {revision}', which measures both revisions interleaved."
 )
 
 _GATE = "--benchmark-compare-fail"

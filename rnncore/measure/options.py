@@ -66,10 +66,10 @@ def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
         "windows (B, 90, 5) and gives forecasts (B, L). See docs/bring-your-own.md.",
     )
     group.addoption(
-        "--rnn-paired",
+        "--rnn-interleaved",
         action="store_true",
-        help="Measure forward passes in turn too (bench/bench_paired.py): each runtime in a process of its own, stopped "
-        "while it is not its turn, so that ratios hold on a shared machine.",
+        help="Measure forward passes interleaved too (bench/bench_interleaved.py): each runtime in a process of its own, "
+        "stopped while it waits, so that ratios hold on a shared machine.",
     )
     group.addoption(
         "--rnn-server-p99-ms",

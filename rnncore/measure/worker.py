@@ -1,4 +1,4 @@
-"""One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `turns`.
+"""One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `interleaved`.
 
 It reads one word per line and answers each with one line of JSON: `round` times some calls, `output` writes the last
 forecasts beside the inputs.
@@ -51,7 +51,7 @@ def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> N
     say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
     for line in sys.stdin:
         if line.strip() == "round":
-            # While others had their turn they had the caches too.
+            # While others ran they had the caches too.
             runtime.run()
             say(answers, seconds=_seconds(runtime, calls))
         else:

@@ -15,7 +15,7 @@ from rnncore.compare.looks import LOOKS, processes_per_side
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
-from rnncore.drive.gate import Progress, measure_in_turn, parse_budget
+from rnncore.drive.gate import Progress, measure_interleaved, parse_budget
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
@@ -58,7 +58,7 @@ def _gate(
     monkeypatch.setattr(gate, "run_process", machine.run_process)
     monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    comparison = measure_in_turn(trees, Suites(), budget_s, Thresholds(), tmp_path / "store", tmp_path, told.append)
+    comparison = measure_interleaved(trees, Suites(), budget_s, Thresholds(), tmp_path / "store", tmp_path, told.append)
     return comparison, machine, told
 
 
@@ -128,7 +128,7 @@ def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
     chosen = Thresholds((("*", {"time_pct": 10.0}),))
     with pytest.raises(ConfigError, match=r"where the noise floor is 25\.0 % and more than 32 are needed"):
-        measure_in_turn(trees, Suites(), 600.0, chosen, tmp_path / "store", tmp_path, lambda now: None)
+        measure_interleaved(trees, Suites(), 600.0, chosen, tmp_path / "store", tmp_path, lambda now: None)
     assert machine.order == ["base-warm-up", "head-warm-up"]
 
 
