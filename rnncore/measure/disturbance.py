@@ -308,26 +308,22 @@ def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]],
     """
     flagged = set().union(*disturbed.values())
     quiet_s = [seconds for index, seconds in enumerate(rounds_s) if index not in flagged]
-    return {
-        "disturbed_rounds": len(flagged),
-        "disturbance": {
-            "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
-            "spans": _spans(sorted(flagged)),
-            "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
-            "not_looked_for": missing,
-        },
-    }
-
-
-def _spans(indices: Sequence[int]) -> list[list[int]]:
-    """Return the first and last of each run of consecutive numbers: of a million rounds, far fewer than they are."""
+    # The first and last of each run of consecutive rounds: of a million, far fewer than they are.
     spans: list[list[int]] = []
-    for index in indices:
+    for index in sorted(flagged):
         if spans and index == spans[-1][1] + 1:
             spans[-1][1] = index
         else:
             spans.append([index, index])
-    return spans
+    return {
+        "disturbed_rounds": len(flagged),
+        "disturbance": {
+            "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
+            "spans": spans,
+            "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
+            "not_looked_for": missing,
+        },
+    }
 
 
 def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:

@@ -52,7 +52,10 @@ def _json_value(value: object) -> Any:
         # Half a pair of UTF-16, as names of files may have it, is no text to strict readers.
         return str.__str__(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_json_key(name): _inside(name, inner) for name, inner in value.items()}
+        for name in value:
+            if not isinstance(name, str):
+                raise _Refused(f"has a key that {_shown(name)}")
+        return {str(_json_value(name)): _inside(name, inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_inside(index, inner) for index, inner in enumerate(value)]
     as_python = getattr(value, "tolist", None)
@@ -69,12 +72,6 @@ def _inside(place: object, value: object) -> Any:
     except _Refused as refused:
         refused.where = f"[{place!r}]{refused.where}"
         raise
-
-
-def _json_key(name: object) -> str:
-    if not isinstance(name, str):
-        raise _Refused(f"has a key that {_shown(name)}")
-    return str(_json_value(name))
 
 
 def _shown(value: object) -> str:

@@ -70,7 +70,12 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
     # Written, as windows of a user would be: pages of zeros that nobody wrote take no memory.
     inputs = np.full(question["shape"], 0.5, dtype=np.float32)
     try:
-        source = _source(Path(question["path"]))
+        path = Path(question["path"])
+        source: Source = path
+        if path.suffix == ".safetensors":
+            from rnncore.forecast.model import load_forecaster
+
+            source = load_forecaster(path)[0]
         with open_runtime(
             question["runtime"],
             source,
@@ -88,14 +93,6 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
         say(answers, why=f"{linux.PROC}/self/status tells no peak")
     else:
         say(answers, peak_rss_bytes=peak, model_rss_bytes=peak - before)
-
-
-def _source(path: Path) -> Source:
-    if path.suffix != ".safetensors":
-        return path
-    from rnncore.forecast.model import load_forecaster
-
-    return load_forecaster(path)[0]
 
 
 def _resident_file_pages() -> Iterator[int]:
