@@ -183,10 +183,10 @@ def _swept(cases: list[Case]) -> list[Case]:
     return swept + [replace(case, threads=count) for count in threads for case in base if case.device == "cpu"]
 
 
-def paired_cases(scale: str) -> list[Case]:
+def interleaved_cases(scale: str) -> list[Case]:
     """The same interleaved, each runtime in a process of its own."""
     return [
-        replace(case, phase="paired")
+        replace(case, phase="interleaved")
         for case in _on_device_cases("default" if scale == "full" else scale)
         # Its first call, in every process, takes minutes.
         if case.mode != "compile"

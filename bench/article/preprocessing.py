@@ -80,14 +80,14 @@ def _run_here(way: str, folder: Path) -> dict[str, float]:
     import sklearn.preprocessing  # noqa: F401
 
     import rnncore.forecast.windows  # noqa: F401
-    from rnncore.measure.memory import process_peak_rss_bytes
+    from rnncore.measure.linux import status_bytes
 
     began_s = time.perf_counter()
     train_windows, test_windows = PREPARE[way](folder)
     seconds = time.perf_counter() - began_s
     return {
         "seconds": seconds,
-        "peak_rss_bytes": process_peak_rss_bytes(),
+        "peak_rss_bytes": status_bytes("VmHWM"),
         "train_windows": train_windows,
         "test_windows": test_windows,
     }

@@ -76,7 +76,7 @@ def gate(
     junit: JunitOption = None,
     github: GithubOption = False,
 ) -> None:
-    """Tell whether a change made anything slower: both revisions, measured in turn on this machine.
+    """Tell whether a change made anything slower: both revisions, interleaved on this machine.
 
     Both lie in git worktrees of their own; your files stay as they are. Thresholds are the head's, from
     [tool.rnncore.thresholds] in ./pyproject.toml.

@@ -99,7 +99,7 @@ def measure_interleaved(
         on_progress: Called after every process.
 
     Returns:
-        What the last look found. However small the budget, one round of turns is measured.
+        What the last look found. However small the budget, one round is measured: base, head, head, base.
 
     Raises:
         ConfigError: If a threshold that the project set lies below this machine's noise.

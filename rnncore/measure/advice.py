@@ -7,10 +7,10 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,13 +18,16 @@ from rnncore.measure import harness
 from rnncore.runfile.machine import differences as facts_that_differ
 from rnncore.runfile.schema import commit_id, machine_facts
 
+if TYPE_CHECKING:
+    from rnncore.measure.session import Session
+
 # Why a benchmark has no time, by pytest's own words for how a test ended.
 CAUSES = {"deselected": "deselected", "skipped": "skipped", "failed": "failed", "error": "failed", "passed": "not timed"}
 
 NOISE = (
     "One process per side: how far apart processes of identical code lie is not measured here. On a shared 2-core host, "
     "mean:5% raised a false alarm on 14 to 35 % of single benchmarks of identical code. "
-    "Use 'rnncore gate --base {revision}', which measures both revisions in turn."
+    "Use 'rnncore gate --base {revision}', which measures both revisions interleaved."
 )
 
 _GATE = "--benchmark-compare-fail"
@@ -33,6 +36,9 @@ _NAMED = 3
 # What rnncore 0.1 wrote into `machine_info`, and what py-cpuinfo reads there anew each time.
 MOVED_FACTS = ("fingerprint", "conditions", "ceilings")
 _VOLATILE_CPU_FACTS = ("hz_actual", "hz_actual_friendly")
+
+# What py-cpuinfo calls facts that a fingerprint has too.
+_CPU_FACTS = {"cpu": "brand_raw", "cpus": "count"}
 
 _COMPARED = pytest.StashKey[list[tuple[dict[str, Any], dict[str, Any]]]]()
 
@@ -66,27 +72,12 @@ class Base:
         return "REV" if commit is None or info.get("dirty") else commit[:12]
 
 
-@dataclass(frozen=True)
-class Here:
-    """What advice needs to know of this session.
-
-    Attributes:
-        rows: rnncore's own benchmarks that were timed.
-        fingerprint: Returns the stable facts of this machine.
-        saved: Returns the run file that was saved, or None.
-    """
-
-    rows: Collection[str]
-    fingerprint: Callable[[], dict[str, Any]]
-    saved: Callable[[], Path | None]
-
-
 def note_base(config: pytest.Config, machine_info: dict[str, Any], content: dict[str, Any]) -> None:
     """Remember a run that pytest-benchmark has opened to compare with."""
     config.stash.setdefault(_COMPARED, []).append((machine_info, content))
 
 
-def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str]:
+def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> list[str]:
     """Return what misleads in the comparison that was asked for, a line each; nothing where none was asked for."""
     config = reporter.config
     gates = config.getoption("benchmark_compare_fail", None)
@@ -100,12 +91,18 @@ def comparison_advice(reporter: pytest.TerminalReporter, here: Here) -> list[str
     lines = [dropped_gates(arguments, [gate.field for gate in gates or ()])]
     bases = _bases(config)
     if bases:
+        causes = {
+            report.nodeid: cause
+            for ending, cause in reversed(CAUSES.items())
+            for report in reporter.stats.get(ending, ())
+            if hasattr(report, "nodeid")
+        }
         timed = harness.timed_names(config)
-        command = _command(bases[-1], here, harness.machine_id())
-        lines.append(_other_machine(bases, timed, here, command))
-        lines.append(not_compared(bases, timed, _causes(reporter), bool(gates), command))
+        command = _command(bases[-1], session.saved_path or config.getoption("benchmark_json")) if session.rows else None
+        lines.append(_other_machine(bases, timed, session.fingerprint if session.rows else None, command))
+        lines.append(not_compared(bases, timed, causes, bool(gates), command))
         # Of benchmarks that are not ours nothing is known.
-        if any(not set(here.rows).isdisjoint(base.fullnames) for base in bases):
+        if any(not session.rows.keys().isdisjoint(base.fullnames) for base in bases):
             lines.append(NOISE.format(revision=bases[-1].revision))
     return [line for line in lines if line]
 
@@ -119,11 +116,11 @@ def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) ->
         machine_info: What pytest-benchmark knows of this machine.
         content: Of the base; changed in place.
     """
-    theirs, ours = content.get("machine_info"), content.get("rnncore")
-    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+    machine, block = content.get("machine_info"), content.get("rnncore")
+    if not isinstance(machine, dict) or not isinstance(block, dict):
         return
-    ours |= {fact: theirs.pop(fact) for fact in MOVED_FACTS if fact in theirs}
-    cpu, cpu_here = theirs.get("cpu"), machine_info.get("cpu")
+    block |= {fact: machine.pop(fact) for fact in MOVED_FACTS if fact in machine}
+    cpu, cpu_here = machine.get("cpu"), machine_info.get("cpu")
     if isinstance(cpu, dict) and isinstance(cpu_here, dict):
         # The clock of the moment.
         for fact in _VOLATILE_CPU_FACTS:
@@ -154,21 +151,20 @@ def _first(texts: list[str], mark: str = ", ") -> str:
     return mark.join(texts[:_NAMED]) + (f"{mark}{more} more" if more > 0 else "")
 
 
-def _command(base: Base, here: Here, machine_id: str) -> str | None:
-    """Return the command that compares this run with a base; None where it could not read one of them."""
-    if base.file is None or "rnncore" not in base.content or not here.rows:
+def _command(base: Base, saved: Path | None) -> str | None:
+    """Return the command that compares this run with a base; None where it could not read the base."""
+    if base.file is None or "rnncore" not in base.content:
         return None
-    saved = here.saved()
-    head = _argument(saved, machine_id) if saved else "RUN"
+    head = _argument(saved) if saved else "RUN"
     how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
-    return f"'rnncore compare {_argument(base.file, machine_id)} {head}'{how}"
+    return f"'rnncore compare {_argument(base.file)} {head}'{how}"
 
 
-def _argument(file: Path, machine_id: str) -> str:
+def _argument(file: Path) -> str:
     """Return the number of a run in the usual storage, or else the path of its file."""
     number = re.match(r"\d{4,}(?=_)", file.name)
     file, folder = file.resolve(), Path.cwd()
-    if number and file.parent == folder.resolve() / ".benchmarks" / machine_id:
+    if number and file.parent == folder.resolve() / ".benchmarks" / harness.machine_id():
         return number[0]
     return shlex.quote(str(file.relative_to(folder) if file.is_relative_to(folder) else file))
 
@@ -176,10 +172,22 @@ def _argument(file: Path, machine_id: str) -> str:
 # ------------------------------------------------------------------------------------------------ another machine
 
 
-def _other_machine(bases: list[Base], timed: list[str], here: Here, command: str | None) -> str | None:
-    fingerprint = here.fingerprint() if here.rows else None
-    compared = [base for base in bases if not set(timed).isdisjoint(base.fullnames)]
-    found = [(base, *_differences(base, fingerprint)) for base in compared]
+def _other_machine(
+    bases: list[Base], timed: list[str], fingerprint: dict[str, Any] | None, command: str | None
+) -> str | None:
+    """Return which bases are of another machine, settings or software, by the fingerprint where both sides have one."""
+    found = []
+    for base in bases:
+        if set(timed).isdisjoint(base.fullnames):
+            continue
+        there = machine_facts(base.content).get("fingerprint")
+        if fingerprint and isinstance(there, dict):
+            found.append((base, *differences(there, fingerprint)))
+            continue
+        cpus = [(info or {}).get("cpu") or {} for info in (base.content.get("machine_info"), base.machine_info)]
+        # What pytest-benchmark itself knows of a machine and its fingerprint would say too.
+        known = [{name: cpu[key] for name, key in _CPU_FACTS.items() if cpu.get(key)} for cpu in cpus]
+        found += [(base, *differences(*known))] if all(known) else []
     machine = [(base, facts) for base, facts, _ in found if facts]
     other = machine or [(base, facts) for base, _, facts in found if facts]
     if not other:
@@ -190,20 +198,6 @@ def _other_machine(bases: list[Base], timed: list[str], here: Here, command: str
     what = "hardware, not code" if machine else "these too, not code alone"
     advice = f" Use {command} to see all that differs." if command else ""
     return f"The {_the_bases(base for base, _ in other)} {was} {where}: {its} ratios compare {what}.{advice}"
-
-
-def _differences(base: Base, fingerprint: dict[str, Any] | None) -> tuple[list[str], list[str]]:
-    theirs = machine_facts(base.content).get("fingerprint")
-    if fingerprint and isinstance(theirs, dict):
-        return differences(theirs, fingerprint)
-    cpus = [_cpu_facts(info) for info in (base.content.get("machine_info"), base.machine_info)]
-    return differences(*cpus) if all(cpus) else ([], [])
-
-
-def _cpu_facts(machine_info: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what pytest-benchmark itself knows of a machine and its fingerprint would say too."""
-    cpu = (machine_info or {}).get("cpu") or {}
-    return {name: cpu[key] for name, key in (("cpu", "brand_raw"), ("cpus", "count")) if cpu.get(key)}
 
 
 def differences(base: dict[str, Any], here: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -263,15 +257,6 @@ def _names(fullnames: list[str]) -> str:
     return _first([fullname.split("::")[-1] for fullname in fullnames])
 
 
-def _causes(reporter: pytest.TerminalReporter) -> dict[str, str]:
-    return {
-        report.nodeid: cause
-        for ending, cause in reversed(CAUSES.items())
-        for report in reporter.stats.get(ending, ())
-        if hasattr(report, "nodeid")
-    }
-
-
 # -------------------------------------------------------------------------------------------------- gates and noise
 
 
@@ -282,7 +267,18 @@ def dropped_gates(arguments: list[str], fields: list[str]) -> str | None:
         arguments: All arguments of the session.
         fields: What pytest-benchmark does check; where the arguments say otherwise they are not all, and nothing is said.
     """
-    *earlier, counted = _gates(arguments) or [[]]
+    # The thresholds after each of the options.
+    given: list[list[str]] = [[]]
+    is_open = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, joined, value = argument.partition("=")
+            is_open = name == _GATE and not joined
+            if name == _GATE:
+                given.append([value] if joined else [])
+        elif is_open:
+            given[-1].append(argument)
+    *earlier, counted = given
     dropped = list(dict.fromkeys(gate for gates in earlier for gate in gates if gate not in counted))
     if not dropped or [gate.split(":")[0] for gate in counted] != fields:
         return None
@@ -290,18 +286,3 @@ def dropped_gates(arguments: list[str], fields: list[str]) -> str | None:
         f"Only the last {_GATE} counts ({' '.join(counted)}), dropped: {' '.join(dropped)}. "
         f"Give all after one: {_GATE} {' '.join(dropped + counted)}"
     )
-
-
-def _gates(arguments: list[str]) -> list[list[str]]:
-    """Return the thresholds after each `--benchmark-compare-fail`."""
-    gates: list[list[str]] = []
-    is_open = False
-    for argument in arguments:
-        if argument.startswith("-"):
-            name, joined, value = argument.partition("=")
-            is_open = name == _GATE and not joined
-            if name == _GATE:
-                gates.append([value] if joined else [])
-        elif is_open:
-            gates[-1].append(argument)
-    return gates

@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from rnncore.forecast.device import (
@@ -19,14 +18,14 @@ from rnncore.forecast.device import (
     waiting_is_chosen,
     waits_passively,
 )
+from rnncore.measure import linux
+from rnncore.measure.facts import with_reasons
 
 # How long the look takes: twenty ticks of Linux's clock of CPU time.
 LOOK_S = 0.2
 
 # With this many CPUs too few for this process's threads, one of the threads has none for much of the time.
 LACKING_CPUS = 0.5
-
-_PROC = Path("/proc")
 
 # Of a CPU's line in /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal. What follows is in user already.
 _TIMES, _IDLE = slice(0, 8), slice(3, 5)
@@ -59,16 +58,17 @@ class Host:
     @property
     def facts(self) -> dict[str, Any]:
         """The same for a run file, as JSON values."""
-        whys = {
-            "others_cpus": f"{_PROC}/stat does not tell",
-            "load_1min": "the system does not tell",
-            "pressure_pct": f"{_PROC}/pressure/cpu does not tell",
-        }
-        values = vars(self)
         return {
             "busy": self.is_busy,
-            **values,
-            **{f"{name}_why": why for name, why in whys.items() if values[name] is None},
+            "cpus": self.cpus,
+            "threads": self.threads,
+            **with_reasons(
+                {
+                    "others_cpus": (self.others_cpus, f"{linux.PROC}/stat does not tell"),
+                    "load_1min": (self.load_1min, "the system does not tell"),
+                    "pressure_pct": (self.pressure_pct, f"{linux.PROC}/pressure/cpu does not tell"),
+                }
+            ),
         }
 
 
@@ -84,10 +84,13 @@ def look() -> Host:
     before = _times_of(cpus)
     time.sleep(LOOK_S)
     after = _times_of(cpus)
-    shares = [_busy_share(before[cpu], after[cpu]) for cpu in before.keys() & after.keys()]
-    known = [share for share in shares if share is not None]
+    busy = []
+    for cpu in before.keys() & after.keys():
+        spent = [max(0, late - early) for early, late in zip(before[cpu], after[cpu], strict=True)]
+        # The clock of a CPU that did not move says nothing.
+        busy += [1 - sum(spent[_IDLE]) / sum(spent)] if any(spent) else []
     load_1min = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return Host(len(cpus), default_threads(), sum(known) if known else None, load_1min, _pressure_pct())
+    return Host(len(cpus), default_threads(), sum(busy) if busy else None, load_1min, linux.cpu_pressure("avg10")[0])
 
 
 def session_environment() -> dict[str, str]:
@@ -121,33 +124,15 @@ def notice() -> str | None:
 
 def waiting_facts() -> dict[str, Any]:
     """Return how threads wait, and what was seen of the host if it was looked at, as JSON values."""
-    looked = this_host.cache_info().currsize > 0
+    host = this_host().facts if this_host.cache_info().currsize else None
     return {
         "waiting": "passive" if waits_passively() else "spinning",
-        "host": this_host().facts if looked else None,
-        **({} if looked else {"host_why": "not looked at in a short process"}),
+        **with_reasons({"host": (host, "not looked at in a short process")}),
     }
 
 
 def _times_of(cpus: frozenset[int]) -> dict[int, list[int]]:
     """Return the CPU times of each of these CPUs, in ticks; of none where the system keeps no such file."""
-    try:
-        lines = (_PROC / "stat").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
+    lines = (linux.text_of(linux.PROC / "stat")[0] or "").splitlines()
     words = {fields[0]: fields[1:] for fields in (line.split() for line in lines) if fields}
     return {cpu: [int(word) for word in words[f"cpu{cpu}"][_TIMES]] for cpu in cpus if f"cpu{cpu}" in words}
-
-
-def _busy_share(before: list[int], after: list[int]) -> float | None:
-    """Return which part of the time a CPU was busy, from 0 to 1; None where its clock did not move."""
-    spent = [max(0, late - early) for early, late in zip(before, after, strict=True)]
-    return 1 - sum(spent[_IDLE]) / sum(spent) if sum(spent) else None
-
-
-def _pressure_pct() -> float | None:
-    try:
-        some = (_PROC / "pressure/cpu").read_text(encoding="utf-8").splitlines()[0]
-        return float(some.split("avg10=", 1)[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        return None

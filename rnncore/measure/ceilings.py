@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,11 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import cpu_threads, synchronize
 from rnncore.forecast.series import Float32Array
 from rnncore.measure.work import Work
+from rnncore.runfile.case import Case
 from rnncore.runtimes.export import OPSET
 from rnncore.runtimes.onnx import cpu_options
 
@@ -69,6 +71,14 @@ class Shape:
     batch_size: int
     hidden_size: int
     gates: int
+
+    @classmethod
+    def of(cls, case: Case) -> Self | None:
+        """Return the shape of a case; None where nothing is recurrent, or its sizes are not known."""
+        kind = next((kind for cell, kind in CELLS.items() if cell == case.cell), None)
+        if kind is None or case.hidden_size is None or case.batch_size is None:
+            return None
+        return cls(case.batch_size, case.hidden_size, kind.gates)
 
     @property
     def flops(self) -> int:
@@ -210,14 +220,13 @@ def _shortest_s(call: Callable[[], object]) -> float:
     call()
     began_s = time.perf_counter()
     shortest_s: list[float] = []
-    while (now_s := time.perf_counter()) - began_s < (MEASURED_S if _confirmed(shortest_s) else CONFIRMED_WITHIN_S):
+    limit_s = CONFIRMED_WITHIN_S
+    while (now_s := time.perf_counter()) - began_s < limit_s:
         call()
         shortest_s = sorted([*shortest_s, time.perf_counter() - now_s])[:CONFIRMING_CALLS]
+        is_confirmed = len(shortest_s) == CONFIRMING_CALLS and shortest_s[-1] < CONFIRMED_RATIO * shortest_s[0]
+        limit_s = MEASURED_S if is_confirmed else CONFIRMED_WITHIN_S
     return shortest_s[0]
-
-
-def _confirmed(shortest_s: list[float]) -> bool:
-    return len(shortest_s) == CONFIRMING_CALLS and shortest_s[-1] < CONFIRMED_RATIO * shortest_s[0]
 
 
 def _gemm_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rnncore.errors import Unavailable
 from rnncore.measure.gpu import Gpu, GpuState
+from rnncore.measure.linux import PROC, SYS
 
 # Part of a round that others may take before it counts as disturbed: no more than the smallest change worth a word.
 DISTURBED_SHARE = 0.02
@@ -31,10 +32,7 @@ READING_SHARE = 0.02
 UNSTEADY_CHANCE = 0.01
 UNSTEADY_CHANGE = 0.02
 
-TASKS = Path("/proc/self/task")
-STAT = Path("/proc/stat")
-PRESSURE = Path("/proc/pressure/cpu")
-CPU_CLOCKS = Path("/sys/devices/system/cpu")
+TASKS, STAT, CPU_CLOCKS = PROC / "self/task", PROC / "stat", SYS / "devices/system/cpu"
 
 
 class Source(ABC):
@@ -310,34 +308,22 @@ def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]],
     """
     flagged = set().union(*disturbed.values())
     quiet_s = [seconds for index, seconds in enumerate(rounds_s) if index not in flagged]
-    return {
-        "disturbed_rounds": len(flagged),
-        "disturbance": {
-            "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
-            "spans": _spans(sorted(flagged)),
-            "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
-            "not_looked_for": missing,
-        },
-    }
-
-
-def _spans(indices: Sequence[int]) -> list[list[int]]:
-    """Return the first and last of each run of consecutive numbers: of a million rounds, far fewer than they are."""
+    # The first and last of each run of consecutive rounds: of a million, far fewer than they are.
     spans: list[list[int]] = []
-    for index in indices:
+    for index in sorted(flagged):
         if spans and index == spans[-1][1] + 1:
             spans[-1][1] = index
         else:
             spans.append([index, index])
-    return spans
-
-
-def pressure_s() -> float | None:
-    """Return the seconds that tasks of this machine waited for a core, in all; the kernel renews it every 2 s."""
-    try:
-        return int(PRESSURE.read_text(encoding="utf-8").split("\n", 1)[0].rsplit("total=", 1)[1]) / 1e6
-    except (OSError, IndexError):
-        return None
+    return {
+        "disturbed_rounds": len(flagged),
+        "disturbance": {
+            "causes": {cause: len(rounds) for cause, rounds in disturbed.items() if rounds},
+            "spans": spans,
+            "median_undisturbed_s": statistics.median(quiet_s) if quiet_s else None,
+            "not_looked_for": missing,
+        },
+    }
 
 
 def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:

@@ -48,7 +48,9 @@ def _gpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None,
 
 def _cpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None, str | None]:
     try:
-        packages = _packages()
+        # Of whole packages: not their parts, nor a platform that counts the packages again.
+        domains = sorted(_POWERCAP.glob("intel-rapl:*"))
+        packages = [domain for domain in domains if (domain / "name").read_text(encoding="utf-8").startswith("package")]
         if not packages:
             return None, "this machine has no RAPL counters"
         before_uj = [_number(package / "energy_uj") for package in packages]
@@ -59,23 +61,14 @@ def _cpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None,
         return None, f"the energy counters cannot be read ({error.strerror})"
     calls = _repeat(call)
     after_uj = [_number(package / "energy_uj") for package in packages]
-    used_uj = sum(map(_counted, before_uj, after_uj, ranges_uj))
+    counters = zip(before_uj, after_uj, ranges_uj, strict=True)
+    # A counter starts again at 0 after the largest that it can show.
+    used_uj = sum(after - before if after >= before else after - before + largest for before, after, largest in counters)
     return _per_1000(used_uj / 1e6, calls * windows)
-
-
-def _packages() -> list[Path]:
-    """Return the counters of whole packages: not their parts, nor a platform that counts the packages again."""
-    domains = sorted(_POWERCAP.glob("intel-rapl:*"))
-    return [domain for domain in domains if (domain / "name").read_text(encoding="utf-8").startswith("package")]
 
 
 def _number(path: Path) -> int:
     return int(path.read_text(encoding="utf-8"))
-
-
-def _counted(before: int, after: int, largest: int) -> int:
-    """Return how far a counter went that starts again at 0 after *largest*."""
-    return after - before if after >= before else after - before + largest
 
 
 def _repeat(call: Callable[[], object]) -> int:

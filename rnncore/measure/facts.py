@@ -1,12 +1,16 @@
 """What may be recorded beside a time: JSON values, and how values of NumPy become such."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 ALLOWED = (
     "None, true and false, numbers, texts, scalars and arrays of NumPy or torch, and lists, tuples and dicts of these, "
     "with texts for keys"
 )
+
+# A value, and why there is none where it is None.
+Fact = tuple[Any, str | None]
 
 # Integers beyond these end readers that hold them in 64 bits.
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
@@ -48,7 +52,10 @@ def _json_value(value: object) -> Any:
         # Half a pair of UTF-16, as names of files may have it, is no text to strict readers.
         return str.__str__(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_json_key(name): _inside(name, inner) for name, inner in value.items()}
+        for name in value:
+            if not isinstance(name, str):
+                raise _Refused(f"has a key that {_shown(name)}")
+        return {str(_json_value(name)): _inside(name, inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_inside(index, inner) for index, inner in enumerate(value)]
     as_python = getattr(value, "tolist", None)
@@ -67,17 +74,19 @@ def _inside(place: object, value: object) -> Any:
         raise
 
 
-def _json_key(name: object) -> str:
-    if not isinstance(name, str):
-        raise _Refused(f"has a key that {_shown(name)}")
-    return str(_json_value(name))
-
-
 def _shown(value: object) -> str:
     if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
         return f"is an integer of {value.bit_length()} bits"
     kind = type(value)
     return f"is of type {kind.__qualname__ if kind.__module__ == 'builtins' else f'{kind.__module__}.{kind.__qualname__}'}"
+
+
+def with_reasons(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    """Return the values by name, each that is None followed by its reason under `<name>_why`."""
+    values: dict[str, Any] = {}
+    for name, (value, why) in facts.items():
+        values |= {name: value} if value is not None else {name: None, f"{name}_why": why}
+    return values
 
 
 def make_writable(facts: dict[str, Any]) -> None:

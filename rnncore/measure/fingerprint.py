@@ -3,15 +3,18 @@
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.device import cpu_quota, waits_passively
+from rnncore.measure import linux
+from rnncore.measure.facts import Fact, json_value, with_reasons
 from rnncore.measure.gpu import Gpu
 from rnncore.runtimes.catalog import runtime_kinds
 
@@ -30,14 +33,13 @@ PACKAGES = (
 ISA_X86 = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 ISA_ARM = ("asimd", "sve", "bf16")
 
-_PROC = Path("/proc")
-_SYS = Path("/sys")
-
 # Too small for a normal float32.
 _SUBNORMAL = 1e-40
 
-# A value, and why there is none where it is None.
-Fact = tuple[Any, str | None]
+# Where this system does not say.
+_NO_WORD = "the system does not tell"
+
+T = TypeVar("T")
 
 
 def fingerprint(threads: int) -> dict[str, Any]:
@@ -49,31 +51,33 @@ def fingerprint(threads: int) -> dict[str, Any]:
     Returns:
         Facts by name; beside each that is None there is `<name>_why`, what keeps it from being read.
     """
-    cpuinfo, unread = _cpuinfo()
-    packages = [*(name for kind in runtime_kinds().values() for name in kind.packages), *PACKAGES]
+    import torch
+
+    names = [*(name for kind in runtime_kinds().values() for name in kind.packages), *PACKAGES]
+    packages = {name: _tried(partial(metadata.version, name), metadata.PackageNotFoundError) for name in names}
+    memory_bytes = _tried(
+        lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), ValueError, OSError, AttributeError
+    )
+    affinity = _tried(lambda: sorted(os.sched_getaffinity(0)), AttributeError)
     facts: dict[str, Fact] = {
-        "cpu": (_cpu_model(cpuinfo), unread or f"{_PROC}/cpuinfo names no model"),
-        "cpus": (os.cpu_count(), "the system does not tell"),
+        **_facts_of_cpu(),
+        "cpus": (os.cpu_count(), _NO_WORD),
         "threads": (threads, None),
-        "memory_bytes": (_memory_bytes(), "the system does not tell"),
+        "memory_bytes": (memory_bytes, _NO_WORD),
         "system": (f"{platform.system()} {platform.machine()}", None),
         "python": (platform.python_version(), None),
-        "packages": ({**{name: _version(name) for name in packages}, "torch": _torch_version()}, None),
-        "isa": (_isa(cpuinfo), unread or f"{_PROC}/cpuinfo lists no instructions"),
-        "governor": _text(_SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "affinity": _affinity(),
+        # torch's metadata may leave out its build, `+cpu` or `+cu130`.
+        "packages": ({**packages, "torch": str(torch.__version__)}, None),
+        "governor": linux.text_of(linux.SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "affinity": (affinity, "this system does not bind processes to CPUs"),
         "cpu_quota": cpu_quota(),
-        "virtual_machine": (
-            "hypervisor" in cpuinfo["flags"].split() if "flags" in cpuinfo else None,
-            unread or "only x86 CPUs tell",
-        ),
         "numerics": (_numerics(), None),
         "gpu": _gpu(),
     }
     if waits_passively():
         # Not what a session does on a quiet host: its rows are not to be held against those of one.
         facts["waiting"] = "passive", None
-    return _with_reasons(facts)
+    return with_reasons(facts)
 
 
 def conditions() -> dict[str, Any]:
@@ -81,107 +85,76 @@ def conditions() -> dict[str, Any]:
 
     Returns:
         Facts by name; beside each that is None there is `<name>_why`. In a container, load, clock, temperature and pressure
-        are those of the whole host. The temperature is that of the hottest part that the board measures.
+        are those of the whole host. The clock is the mean of all CPUs, the temperature that of the hottest part that the
+        board measures.
     """
-    (load_1min, load_5min), no_load = _load()
-    facts: dict[str, Fact] = {
-        "load_1min": (load_1min, no_load),
-        "load_5min": (load_5min, no_load),
-        "cpu_mhz": (_cpu_mhz(), "neither cpufreq nor cpuinfo tells the clock"),
-        "cpu_temperature_c": (_cpu_temperature_c(), "no thermal zone can be read"),
-        "cpu_pressure_pct": _cpu_pressure_pct(),
-        "gpu": _gpu_state(),
-    }
-    return _with_reasons(facts)
+    load_1min, load_5min = _tried(lambda: os.getloadavg()[:2], OSError, AttributeError) or (None, None)
+    clocks_khz = _numbers((linux.SYS / "devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    clocks_mhz = [clock_khz / 1000 for clock_khz in clocks_khz]
+    if not clocks_mhz:
+        text = linux.text_of(linux.PROC / "cpuinfo")[0] or ""
+        clocks_mhz = [float(clock) for clock in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)]
+    thousandths = _numbers((linux.SYS / "class/thermal").glob("thermal_zone*/temp"))
+    return with_reasons(
+        {
+            "load_1min": (load_1min, _NO_WORD),
+            "load_5min": (load_5min, _NO_WORD),
+            "cpu_mhz": (
+                sum(clocks_mhz) / len(clocks_mhz) if clocks_mhz else None,
+                "neither cpufreq nor cpuinfo tells the clock",
+            ),
+            "cpu_temperature_c": (max(thousandths) / 1000 if thousandths else None, "no thermal zone can be read"),
+            "cpu_pressure_pct": linux.cpu_pressure("avg10"),
+            "gpu": _asked_of_gpu(lambda gpu: json_value("gpu", asdict(gpu.state()))),
+        }
+    )
 
 
-def _with_reasons(facts: dict[str, Fact]) -> dict[str, Any]:
-    """Return the values by name, each that is None followed by `<name>_why`."""
-    values: dict[str, Any] = {}
-    for name, (value, why) in facts.items():
-        values[name] = value
-        if value is None:
-            values[f"{name}_why"] = why
-    return values
-
-
-def _text(path: Path) -> tuple[str | None, str | None]:
-    """Return the text of a file, or why it cannot be read."""
+def _tried(ask: Callable[[], T], *refusals: type[Exception]) -> T | None:
+    """Return what the system says; None where it refuses by one of these errors."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip(), None
-    except OSError as error:
-        return None, f"{path} cannot be read ({error.strerror})"
+        return ask()
+    except refusals:
+        return None
 
 
 def _numbers(paths: Iterable[Path]) -> list[int]:
     """Return the numbers in those files that hold one: the file of a sleeping CPU or sensor cannot be read."""
-    texts = (_text(path)[0] or "" for path in paths)
+    texts = (linux.text_of(path)[0] or "" for path in paths)
     return [int(text) for text in texts if re.fullmatch(r"-?\d+", text)]
 
 
-def _cpuinfo() -> tuple[dict[str, str], str | None]:
-    """Return what Linux says of the first CPU, by name, and why where it says nothing."""
-    text, why = _text(_PROC / "cpuinfo")
-    lines = (text or "").splitlines()
-    facts = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    return {key.strip(): value.strip() for key, value in facts.items()}, why
-
-
-def _cpu_model(cpuinfo: dict[str, str]) -> str | None:
-    if not cpuinfo:
-        return platform.processor() or None
-    if "CPU part" in cpuinfo and "model name" not in cpuinfo:
-        return f"ARM (implementer {cpuinfo.get('CPU implementer')}, part {cpuinfo['CPU part']})"
+def _facts_of_cpu() -> dict[str, Fact]:
+    """Return what Linux says of the first CPU: its model, its instructions, and whether it is one of a virtual machine."""
+    path = linux.PROC / "cpuinfo"
+    text, unread = linux.text_of(path)
+    lines = [line.split(":", 1) for line in reversed((text or "").splitlines()) if ":" in line]
+    cpuinfo = {key.strip(): value.strip() for key, value in lines}
     name = cpuinfo.get("model name")
-    # Hosts that hide the model's name still tell its family and model number.
-    return f"{name} (family {cpuinfo['cpu family']}, model {cpuinfo['model']})" if name and "cpu family" in cpuinfo else name
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _torch_version() -> str:
-    """Return torch's version with its build, `+cpu` or `+cu130`, which the package's metadata may leave out."""
-    import torch
-
-    return str(torch.__version__)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _isa(cpuinfo: dict[str, str]) -> dict[str, bool] | None:
-    for key, names in (("flags", ISA_X86), ("Features", ISA_ARM)):
-        if key in cpuinfo:
-            present = cpuinfo[key].split()
-            return {name: name in present for name in names}
-    return None
-
-
-def _affinity() -> Fact:
-    if not hasattr(os, "sched_getaffinity"):
-        return None, "this system does not bind processes to CPUs"
-    return sorted(os.sched_getaffinity(0)), None
+    if not cpuinfo:
+        name = platform.processor() or None
+    elif name is None and "CPU part" in cpuinfo:
+        name = f"ARM (implementer {cpuinfo.get('CPU implementer')}, part {cpuinfo['CPU part']})"
+    elif name and "cpu family" in cpuinfo:
+        # Hosts that hide the model's name still tell its family and model number.
+        name = f"{name} (family {cpuinfo['cpu family']}, model {cpuinfo['model']})"
+    flags, features = (cpuinfo[key].split() if key in cpuinfo else None for key in ("flags", "Features"))
+    present, known = (features, ISA_ARM) if flags is None else (flags, ISA_X86)
+    isa = None if present is None else {instruction: instruction in present for instruction in known}
+    return {
+        "cpu": (name, unread or f"{path} names no model"),
+        "isa": (isa, unread or f"{path} lists no instructions"),
+        "virtual_machine": (None if flags is None else "hypervisor" in flags, unread or "only x86 CPUs tell"),
+    }
 
 
 def _numerics() -> dict[str, Any]:
     """Return how torch rounds: its switches for TF32 and subnormal numbers, and how cuDNN chooses its kernels."""
     import torch
 
-    try:
-        matmul_precision = torch.get_float32_matmul_precision()
-    except RuntimeError:
-        matmul_precision = None
+    matmul_precision = _tried(torch.get_float32_matmul_precision, RuntimeError)
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    return _with_reasons(
+    return with_reasons(
         {
             "matmul_precision": (matmul_precision, "torch's old and new switches contradict each other"),
             # torch's former `allow_tf32` raises where the new switches are set.
@@ -204,6 +177,8 @@ def _gpu() -> Fact:
     except Unavailable as error:
         return None, str(error)
     properties = torch.cuda.get_device_properties(0)
+    told, why = _asked_of_gpu(lambda gpu: (gpu.driver(), gpu.power_limit_w()))
+    driver, power_limit_w = told or (None, None)
     facts = {
         "name": properties.name,
         "memory_bytes": properties.total_memory,
@@ -212,52 +187,13 @@ def _gpu() -> Fact:
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "count": torch.cuda.device_count(),
     }
-    return facts | _driver_facts(), None
+    why = why or "the driver does not tell"
+    return facts | with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)}), None
 
 
-def _driver_facts() -> dict[str, Any]:
+def _asked_of_gpu(ask: Callable[[Gpu], Any]) -> Fact:
     try:
         with closing(Gpu.open()) as gpu:
-            driver, power_limit_w, why = gpu.driver(), gpu.power_limit_w(), "the driver does not tell"
-    except Unavailable as error:
-        driver, power_limit_w, why = None, None, str(error)
-    return _with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)})
-
-
-def _gpu_state() -> Fact:
-    try:
-        with closing(Gpu.open()) as gpu:
-            state = asdict(gpu.state())
+            return ask(gpu), None
     except Unavailable as error:
         return None, str(error)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in state.items()}, None
-
-
-def _load() -> tuple[tuple[float | None, float | None], str | None]:
-    try:
-        return os.getloadavg()[:2], None
-    except (OSError, AttributeError):
-        return (None, None), "the system does not tell"
-
-
-def _cpu_mhz() -> float | None:
-    """Return the mean clock of the CPUs."""
-    clocks_khz = _numbers((_SYS / "devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-    clocks_mhz = [clock_khz / 1000 for clock_khz in clocks_khz]
-    if not clocks_mhz:
-        text = _text(_PROC / "cpuinfo")[0] or ""
-        clocks_mhz = [float(clock) for clock in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)]
-    return sum(clocks_mhz) / len(clocks_mhz) if clocks_mhz else None
-
-
-def _cpu_temperature_c() -> float | None:
-    thousandths = _numbers((_SYS / "class/thermal").glob("thermal_zone*/temp"))
-    return max(thousandths) / 1000 if thousandths else None
-
-
-def _cpu_pressure_pct() -> Fact:
-    """Return the share of the last 10 seconds in which some process waited for a CPU."""
-    path = _PROC / "pressure/cpu"
-    text, why = _text(path)
-    found = re.search(r"^some avg10=([\d.]+)", text or "", re.MULTILINE)
-    return (float(found[1]), None) if found else (None, why or f"{path} does not tell")

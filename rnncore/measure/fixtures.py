@@ -1,7 +1,6 @@
 """The fixtures of a benchmark: its case, its threads, its data, and what times it."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,6 @@ from rnncore.runfile.case import Case
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
-    from rnncore.measure.ceilings import Shape
     from rnncore.measure.row import RnnBenchmark
 
 
@@ -64,10 +62,15 @@ def threads_of(config: pytest.Config) -> int:
 @pytest.fixture(scope="session")
 def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     """The data set that `--rnn-data` names; its name and digest go into the run file."""
+    from rnncore.forecast.series import Dataset
     from rnncore.forecast.sources import open_dataset
+    from rnncore.forecast.synthetic import synthetic_dataset
 
     location = request.config.getoption("rnn_data")
-    dataset = open_dataset(location) if location or not is_gate(request.config) else _gate_dataset()
+    if location or not is_gate(request.config):
+        dataset = open_dataset(location)
+    else:
+        dataset = Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
     session = request.config.stash[SESSION]
     session.dataset = {"name": dataset.name, "digest": dataset.digest}
     if session.earlier and session.earlier.data and session.earlier.data["digest"] != dataset.digest:
@@ -77,13 +80,6 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
             "give the same --rnn-data."
         )
     return dataset
-
-
-def _gate_dataset() -> "Dataset":
-    from rnncore.forecast.series import Dataset
-    from rnncore.forecast.synthetic import synthetic_dataset
-
-    return Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
 
 
 @pytest.fixture
@@ -104,6 +100,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     brief = is_gate(request.config)
     if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
+        from rnncore.measure.ceilings import Shape
 
         try:
             resolve_device(rnn_case.device)
@@ -114,9 +111,10 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
         # Before the benchmark opens a runtime: its idle threads would take time from these.
         with session.part("ceilings"):
             session.take_pulse(threads)
-            asked = (rnn_case.device, rnn_case.precision, threads, _recurrent_shape(rnn_case))
+            asked = (rnn_case.device, rnn_case.precision, threads, Shape.of(rnn_case))
             session.ceilings.measure(*asked)
             ceilings = partial(session.ceilings.of, *asked)
+    traces = harness.storage_folder(request.config) / "traces"
     delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
     return RnnBenchmark(
         benchmark,
@@ -124,24 +122,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
         rnn_case,
         threads,
         ceilings,
-        trace_folder=trace_folder_of(request.config),
+        trace_folder=traces / session.name if request.config.getoption("rnn_profile") else None,
         brief=brief,
         delay_pct=delay_pct or 0.0,
     )
-
-
-def _recurrent_shape(case: Case) -> "Shape | None":
-    from rnncore.forecast.cells import CELLS
-    from rnncore.measure.ceilings import Shape
-
-    kind = next((kind for cell, kind in CELLS.items() if cell == case.cell), None)
-    if kind is None or case.hidden_size is None or case.batch_size is None:
-        return None
-    return Shape(case.batch_size, case.hidden_size, kind.gates)
-
-
-def trace_folder_of(config: pytest.Config) -> Path | None:
-    """Return the folder of the session's traces; None where rows are not profiled."""
-    if not config.getoption("rnn_profile"):
-        return None
-    return harness.storage_folder(config) / "traces" / config.stash[SESSION].name

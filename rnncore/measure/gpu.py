@@ -68,8 +68,11 @@ class Gpu:
             ) from error
         except pynvml.NVMLError as error:
             raise Unavailable(f"the NVIDIA driver does not answer ({error}). Make nvidia-smi work first.") from error
+        torch = sys.modules.get("torch")
         try:
-            return cls(_find(index))
+            if torch is None or torch.cuda.device_count() == 0:
+                return cls(pynvml.nvmlDeviceGetHandleByIndex(index))
+            return cls(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(index).uuid}"))
         except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
             pynvml.nvmlShutdown()
             raise Unavailable(f"no NVIDIA GPU {index} ({error}). Run nvidia-smi -L to see which there are.") from error
@@ -94,6 +97,8 @@ class Gpu:
         """Return what the GPU does now."""
         reasons = _answer(pynvml.nvmlDeviceGetCurrentClocksEventReasons, self._handle) or 0
         processes = _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        pids = {process.pid for process in processes}
+        is_ours_alone = len(processes) == 1 and os.getpid() not in pids
         return GpuState(
             sm_clock_mhz=_answer(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
             max_sm_clock_mhz=_answer(pynvml.nvmlDeviceGetMaxClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
@@ -101,15 +106,8 @@ class Gpu:
             temperature_c=_answer(pynvml.nvmlDeviceGetTemperature, self._handle, pynvml.NVML_TEMPERATURE_GPU),
             power_w=_thousandth(_answer(pynvml.nvmlDeviceGetPowerUsage, self._handle)),
             throttle_reasons=tuple(name for bit, name in _THROTTLE_REASONS.items() if reasons & bit),
-            foreign_pids=_foreign([process.pid for process in processes]),
+            foreign_pids=() if is_ours_alone else tuple(sorted(pids - {os.getpid()})),
         )
-
-
-def _find(index: int) -> Any:
-    torch = sys.modules.get("torch")
-    if torch is None or torch.cuda.device_count() == 0:
-        return pynvml.nvmlDeviceGetHandleByIndex(index)
-    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(index).uuid}")
 
 
 def _answer(question: Callable[..., Any], *args: Any) -> Any:
@@ -122,9 +120,3 @@ def _answer(question: Callable[..., Any], *args: Any) -> Any:
 
 def _thousandth(value: int | None) -> float | None:
     return None if value is None else value / 1000
-
-
-def _foreign(pids: list[int]) -> tuple[int, ...]:
-    if os.getpid() not in pids and len(pids) == 1:
-        return ()
-    return tuple(sorted(set(pids) - {os.getpid()}))

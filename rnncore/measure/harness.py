@@ -238,21 +238,16 @@ def watch_saving(
             store(content, name)
         except OSError as error:
             # A disk that is full takes a part of a file; nothing could read it.
-            for path in filter(_is_broken, _files(storage) - before):
-                path.unlink(missing_ok=True)
+            for path in _files(storage) - before:
+                try:
+                    json.loads(path.read_bytes())
+                except (OSError, ValueError):
+                    path.unlink(missing_ok=True)
             not_saved(content, str(storage), error)
         else:
             saved(max(_files(storage) - before, default=None))
 
     session.save_json, storage.save = save_json, save
-
-
-def _is_broken(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return True
-    return False
 
 
 def _files(storage: Any) -> set[Path]:

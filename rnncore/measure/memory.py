@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rnncore.errors import ProcessError
-from rnncore.measure import served
+from rnncore.measure import linux, served
 from rnncore.measure.asked import AskedProcess
-from rnncore.runtimes.base import RuntimeKind, Source
+from rnncore.measure.facts import with_reasons
+from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import runtime_kind
-
-_STATUS = Path("/proc/self/status")
 
 # What a row says of a process that only serves.
 SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
@@ -80,8 +79,8 @@ class ServingMemory:
             Both in bytes, or None with the reason under `..._why` where the system gives no peak, the model is in no file
             that a process could open, or the process failed.
         """
-        if process_peak_rss_bytes() is None:
-            return unknown(f"{_STATUS} tells no peak")
+        if linux.status_bytes("VmHWM") is None:
+            return unknown(f"{linux.PROC}/self/status tells no peak")
         path = self._file(source)
         if path is None:
             return unknown("the model is not of ours, and in no file that another process could open")
@@ -100,7 +99,10 @@ class ServingMemory:
             self._folder = None
 
     def _asked(self, question: Served, path: Path) -> dict[str, int | str | None]:
-        modules = _modules(runtime_kind(question.runtime, question.mode))
+        kind = runtime_kind(question.runtime, question.mode)
+        # What a process imports before it opens a model.
+        reader = ("rnncore.forecast.model",) if kind.reads == "forecaster" else ()
+        modules = (*kind.packages, *reader, getattr(kind.open, "__module__", type(kind.open).__module__))
         # Back in the table once it has answered: a process that was left in the middle would answer the next in vain.
         process, answered = self._processes.pop(modules, None), False
         process = process or AskedProcess(served.__name__, modules, "serving", _ENVIRONMENT)
@@ -148,43 +150,18 @@ def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | st
         `peak_device_bytes`; None with the reason under `peak_device_bytes_why` where there is none or nobody counts it.
     """
     facts: dict[str, int | str | None] = {}
-    why = _reset_device_peak(device, runtime)
-    yield facts
-    if why:
-        facts.update(peak_device_bytes=None, peak_device_bytes_why=why)
+    if device != "cuda" or runtime != "torch":
+        yield facts
+        why = "runs on the CPU" if device != "cuda" else f"{runtime} does not count its device memory"
+        facts |= with_reasons({"peak_device_bytes": (None, why)})
         return
     import torch
 
-    facts.update(peak_device_bytes=int(torch.cuda.max_memory_allocated()))
-
-
-def process_peak_rss_bytes() -> int | None:
-    """Return the largest resident memory of this process since it started.
-
-    Unlike `ru_maxrss`, it does not count the process that this one was started by. None on systems other than Linux.
-    """
-    return served.status_bytes(_STATUS, "VmHWM")
+    torch.cuda.reset_peak_memory_stats()
+    yield facts
+    facts["peak_device_bytes"] = int(torch.cuda.max_memory_allocated())
 
 
 def unknown(why: str) -> dict[str, int | str | None]:
     """Return the facts of a row whose process is not measured, with the reason."""
-    facts: dict[str, int | str | None] = dict.fromkeys(SERVING_FACTS)
-    return {**facts, **{f"{key}_why": why for key in SERVING_FACTS}}
-
-
-def _modules(kind: RuntimeKind) -> tuple[str, ...]:
-    """Return what a process imports before it opens a model in a runtime."""
-    reader = ("rnncore.forecast.model",) if kind.reads == "forecaster" else ()
-    return (*kind.packages, *reader, getattr(kind.open, "__module__", type(kind.open).__module__))
-
-
-def _reset_device_peak(device: str, runtime: str) -> str | None:
-    """Let torch count the peak anew; return why there is none."""
-    if device != "cuda":
-        return "runs on the CPU"
-    if runtime != "torch":
-        return f"{runtime} does not count its device memory"
-    import torch
-
-    torch.cuda.reset_peak_memory_stats()
-    return None
+    return with_reasons(dict.fromkeys(SERVING_FACTS, (None, why)))

@@ -2,108 +2,15 @@
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    pass
-
 
 SCALES = ("gate", "quick", "default", "full")
 
 # What `--rnn-resume` means without a journal.
 NEWEST = "newest"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the `--rnn-` options."""
-    group = parser.getgroup("rnncore", "benchmarks of recurrent forecasters")
-    group.addoption(
-        "--rnn-scale",
-        choices=SCALES,
-        default="default",
-        help="Size of the grid: gate for the short processes of 'rnncore gate' (every suite and cell, no ceilings, two "
-        "made-up zones unless --rnn-data names others), quick for a check of the suites, default (minutes on 2 cores), "
-        "full. Default: %(default)s.",
-    )
-    group.addoption(
-        "--rnn-device",
-        choices=("all", "cpu", "cuda"),
-        default="all",
-        help="Devices to measure; all skips CUDA, with the reason, where there is none. Default: %(default)s.",
-    )
-    group.addoption(
-        "--rnn-data",
-        metavar="PATH",
-        default=None,
-        help="CSV file, folder of CSV files, or 'synthetic'. "
-        "Default: $RNNCORE_DATA, else data/pjm if fetched, else synthetic.",
-    )
-    group.addoption(
-        "--rnn-threads",
-        metavar="N",
-        type=_positive,
-        default=None,
-        help="CPU threads for every runtime. Default: all that the process may use.",
-    )
-    _add_ways_to_measure(group)
-
-
-def _add_ways_to_measure(group: pytest.OptionGroup) -> None:
-    """Add the options that say how, where the others say what."""
-    group.addoption(
-        "--rnn-profile",
-        action="store_true",
-        help="Profile each row in extra, untimed calls: where the time goes, op by op, and a trace for Perfetto. "
-        "'rnncore profile RUN' prints it.",
-    )
-    group.addoption(
-        "--rnn-model",
-        metavar="MODULE:FACTORY",
-        default=None,
-        help="Measure a forecaster of your own too (bench/bench_own_model.py): FACTORY() returns a torch module that takes "
-        "windows (B, 90, 5) and gives forecasts (B, L). See docs/bring-your-own.md.",
-    )
-    group.addoption(
-        "--rnn-paired",
-        action="store_true",
-        help="Measure forward passes in turn too (bench/bench_paired.py): each runtime in a process of its own, stopped "
-        "while it is not its turn, so that ratios hold on a shared machine.",
-    )
-    group.addoption(
-        "--rnn-server-p99-ms",
-        metavar="MS",
-        type=_milliseconds,
-        default=50.0,
-        help="Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered in so many "
-        "milliseconds. Default: %(default)g.",
-    )
-    group.addoption(
-        "--rnn-resume",
-        nargs="?",
-        const=NEWEST,
-        metavar="JOURNAL",
-        help="Go on with a session that was cut off: cases that its journal holds as finished are not run again, and stand "
-        "in the new run file. Default: the newest journal of the storage.",
-    )
-    group.addoption(
-        "--rnn-case-timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=None,
-        help="End a case that takes longer, record it as timed out, and go on. Default: no limit.",
-    )
-
-    group.addoption(
-        "--rnn-delay",
-        metavar="PERCENT:PATTERN",
-        type=_delay,
-        action="append",
-        default=[],
-        help="Make benchmarks whose name matches the pattern slower by so many percent, to test a gate, such as "
-        "'5:*test_train_step*'. May be given more than once; the first that matches counts.",
-    )
 
 
 def _delay(text: str) -> tuple[float, str]:
@@ -117,18 +24,10 @@ def _delay(text: str) -> tuple[float, str]:
     return value, pattern
 
 
-def _positive(text: str) -> int:
+def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; give a whole number of at least 1.")
     return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    return _above_zero(text, "a bound; give a number of milliseconds")
-
-
-def _seconds(text: str) -> float:
-    return _above_zero(text, "a time limit; give a number of seconds")
 
 
 def _above_zero(text: str, what: str) -> float:
@@ -139,3 +38,83 @@ def _above_zero(text: str, what: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0.")
     return value
+
+
+# By name what `addoption` takes. First what is measured, from --rnn-profile on how.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--rnn-scale": {
+        "choices": SCALES,
+        "default": "default",
+        "help": "Size of the grid: gate for the short processes of 'rnncore gate' (every suite and cell, no ceilings, two "
+        "made-up zones unless --rnn-data names others), quick for a check of the suites, default (minutes on 2 cores), "
+        "full. Default: %(default)s.",
+    },
+    "--rnn-device": {
+        "choices": ("all", "cpu", "cuda"),
+        "default": "all",
+        "help": "Devices to measure; all skips CUDA, with the reason, where there is none. Default: %(default)s.",
+    },
+    "--rnn-data": {
+        "metavar": "PATH",
+        "default": None,
+        "help": "CSV file, folder of CSV files, or 'synthetic'. "
+        "Default: $RNNCORE_DATA, else data/pjm if fetched, else synthetic.",
+    },
+    "--rnn-threads": {
+        "metavar": "N",
+        "type": _whole,
+        "default": None,
+        "help": "CPU threads for every runtime. Default: all that the process may use.",
+    },
+    "--rnn-profile": {
+        "action": "store_true",
+        "help": "Profile each row in extra, untimed calls: where the time goes, op by op, and a trace for Perfetto. "
+        "'rnncore profile RUN' prints it.",
+    },
+    "--rnn-model": {
+        "metavar": "MODULE:FACTORY",
+        "default": None,
+        "help": "Measure a forecaster of your own too (bench/bench_own_model.py): FACTORY() returns a torch module that "
+        "takes windows (B, 90, 5) and gives forecasts (B, L). See docs/bring-your-own.md.",
+    },
+    "--rnn-interleaved": {
+        "action": "store_true",
+        "help": "Measure forward passes interleaved too (bench/bench_interleaved.py): each runtime in a process of its own, "
+        "stopped while it waits, so that ratios hold on a shared machine.",
+    },
+    "--rnn-server-p99-ms": {
+        "metavar": "MS",
+        "type": partial(_above_zero, what="a bound; give a number of milliseconds"),
+        "default": 50.0,
+        "help": "Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered within "
+        "it. Default: %(default)g.",
+    },
+    "--rnn-resume": {
+        "nargs": "?",
+        "const": NEWEST,
+        "metavar": "JOURNAL",
+        "help": "Go on with a session that was cut off: cases that its journal holds as finished are not run again, and are "
+        "in the new run file. Default: the newest journal of the storage.",
+    },
+    "--rnn-case-timeout": {
+        "metavar": "SECONDS",
+        "type": partial(_above_zero, what="a time limit; give a number of seconds"),
+        "default": None,
+        "help": "End a case that takes longer, record it as timed out, and go on. Default: no limit.",
+    },
+    "--rnn-delay": {
+        "metavar": "PERCENT:PATTERN",
+        "type": _delay,
+        "action": "append",
+        "default": [],
+        "help": "Make benchmarks whose name matches the pattern slower by that percentage, to test a gate, such as "
+        "'5:*test_train_step*'. May be given more than once; the first that matches counts.",
+    },
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the `--rnn-` options."""
+    group = parser.getgroup("rnncore", "benchmarks of recurrent forecasters")
+    for name, kind in OPTIONS.items():
+        group.addoption(name, **kind)

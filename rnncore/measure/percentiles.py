@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from rnncore.measure.facts import Fact, with_reasons
+
 PERCENTILES = (50, 90, 95, 99)
 
 # Chance that a percentile lies beyond either end of its interval.
@@ -40,17 +42,16 @@ def percentiles(calls_s: Sequence[float]) -> dict[str, Any]:
     """
     ordered = sorted(calls_s)
     count = len(ordered)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Fact] = {}
     for percentile in PERCENTILES:
         name, needed = f"p{percentile}", calls_needed(percentile)
         if count < needed:
-            facts[name] = None
-            facts[f"{name}_why"] = f"n={count} is too few for {name}, {needed} needed"
+            facts[name] = None, f"n={count} is too few for {name}, {needed} needed"
             continue
         low, high = _interval(percentile, count)
         rank = math.ceil(count * percentile / 100)
-        facts[name] = {"s": ordered[rank - 1], "low_s": ordered[low - 1], "high_s": ordered[high - 1]}
-    return facts
+        facts[name] = {"s": ordered[rank - 1], "low_s": ordered[low - 1], "high_s": ordered[high - 1]}, None
+    return with_reasons(facts)
 
 
 @cache

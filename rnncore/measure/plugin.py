@@ -17,7 +17,7 @@ import pytest
 
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure import harness
-from rnncore.measure.advice import Here, comparison_advice, note_base, set_aside_volatile
+from rnncore.measure.advice import comparison_advice, note_base, set_aside_volatile
 from rnncore.measure.facts import make_writable, put_facts
 from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures here)
     SESSION,
@@ -73,7 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[SESSION] = Session()
     if is_gate(config):
-        _measure_briefly(config)
+        # Before pytest-benchmark reads its options; what the user gave stays.
+        for name, (usual, brief) in GATE_OPTIONS.items():
+            if config.getoption(name, None) == usual:
+                setattr(config.option, name, brief)
     config.stash[_STDERR] = os.dup(2)
     config.add_cleanup(lambda: os.close(config.stash[_STDERR]))
     config.addinivalue_line(
@@ -83,16 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def _measure_briefly(config: pytest.Config) -> None:
-    """Shorten the rounds of pytest-benchmark, before it reads its options; what the user gave stays."""
-    for name, (usual, brief) in GATE_OPTIONS.items():
-        if config.getoption(name, None) == usual:
-            setattr(config.option, name, brief)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out benchmarks that have no case on the chosen device, and those that were finished before."""
-    left_out = {item.nodeid for item in items if item.get_closest_marker("rnn_cases") and not _has_case(item)}
+    ours = [item for item in items if item.get_closest_marker("rnn_cases")]
+    # pytest gives a benchmark without a case one parameter set of a type of its own.
+    left_out = {item.nodeid for item in ours if not isinstance(getattr(item, "callspec").params["device"], str)}  # noqa: B009
     if config.getoption("rnn_resume"):
         earlier = config.stash[SESSION].earlier = _finished_before(config)
         left_out |= {str(entry["fullname"]) for entry in earlier.entries}
@@ -171,10 +169,6 @@ def _finished_before(config: pytest.Config) -> "Finished":
     return found
 
 
-def _has_case(item: pytest.Item) -> bool:
-    return isinstance(getattr(item, "callspec").params["device"], str)  # noqa: B009 (not every item has parameters)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a benchmark marked `rnn_cases` with one pytest parameter per axis."""
     marker = metafunc.definition.get_closest_marker("rnn_cases")
@@ -215,18 +209,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _guarded(item: pytest.Item) -> Generator[None, object, object]:
     limit_s = item.config.getoption("rnn_case_timeout") if item.get_closest_marker("rnn_cases") else None
+
+    def on_stuck() -> None:
+        # Into the journal, just before the process is ended.
+        reason = f"took longer than {limit_s:g} s, in a native call that did not return"
+        item.config.stash[SESSION].failed(item.nodeid, "timed out", reason)
+
     try:
-        with case_timeout(limit_s, lambda: _stuck(item), item.config.stash[_STDERR]):
+        with case_timeout(limit_s, on_stuck, item.config.stash[_STDERR]):
             return (yield)
     except Unavailable as error:
         pytest.skip(str(error))
-
-
-def _stuck(item: pytest.Item) -> None:
-    """Keep in the journal that a case hangs, just before the process is ended."""
-    limit_s = item.config.getoption("rnn_case_timeout")
-    reason = f"took longer than {limit_s:g} s, in a native call that did not return"
-    item.config.stash[SESSION].failed(item.nodeid, "timed out", reason)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -235,12 +228,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember, and put on the disk at once, how a benchmark ended."""
     report = yield
-    if _is_measured(item):
-        _note_end(item, call, report)
-    return report
-
-
-def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    if not _is_measured(item):
+        return report
     session, name = item.config.stash[SESSION], item.nodeid
     error = call.excinfo.value if call.excinfo else None
     row = session.rows.get(name)
@@ -254,6 +243,7 @@ def _note_end(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Tes
         session.skipped(name, "it timed nothing")
     if row and (call.when == "call" or error):
         session.finished(name)
+    return report
 
 
 def _outcome(error: BaseException) -> "Outcome":
@@ -274,6 +264,7 @@ def _first_line(error: BaseException) -> str:
 def _begin_measuring(config: pytest.Config, session: Session) -> None:
     """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost."""
     from rnncore.measure.fingerprint import fingerprint
+    from rnncore.runfile.journal import Journal
 
     def saved(path: Path | None) -> None:
         session.saved = True
@@ -282,13 +273,6 @@ def _begin_measuring(config: pytest.Config, session: Session) -> None:
     session.measures = True
     session.fingerprint = fingerprint(threads_of(config))
     harness.watch_saving(config, saved, session.not_saved)
-    _open_journal(config, session)
-
-
-def _open_journal(config: pytest.Config, session: Session) -> None:
-    """Begin the journal with what a run file says of machine and session."""
-    from rnncore.runfile.journal import Journal
-
     header = {
         **harness.session_header(config),
         "datetime": datetime.now(UTC).isoformat(),
@@ -391,20 +375,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
     if session.why_no_journal:
         say(f"No journal ({session.why_no_journal}): this run could not have been recovered.")
-    for line in comparison_advice(terminalreporter, _here(config)):
+    for line in comparison_advice(terminalreporter, session):
         say(line)
-
-
-def _here(config: pytest.Config) -> Here:
-    def fingerprint() -> dict[str, Any]:
-        from rnncore.measure.fingerprint import fingerprint
-
-        return fingerprint(threads_of(config))
-
-    def saved() -> Path | None:
-        return saved_run_file(config) or config.getoption("benchmark_json")
-
-    return Here(config.stash[SESSION].rows, fingerprint, saved)
 
 
 def saved_run_file(config: pytest.Config) -> Path | None:

@@ -59,7 +59,11 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
         ops.append(OpTime(OUTSIDE_OPS, "host", 1, evidence.wall_s - ops_s, kind=OVERHEAD))
     rows = [{**_row(op), "category": category(op, batch_size, lookback)} for op in ops]
     whole_s = max(evidence.wall_s, ops_s)
-    notes = _notes(evidence, ops_s)
+    notes = []
+    if ops_s > evidence.wall_s:
+        notes.append("Operations ran at the same time: the shares are of their sum, which is longer than the call.")
+    if any(op.where == "CUDAExecutionProvider" for op in evidence.ops):
+        notes.append("ONNX Runtime tells the time to launch a node on CUDA, not the time that the GPU then takes.")
     return {
         "wall_s": evidence.wall_s,
         "shares_pct": {
@@ -74,21 +78,18 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
 def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
     """Say what an operation is for, as its runtime does; which product it is, its shapes tell.
 
+    A product over all hours at once is distinguished from one that must wait for the hour before; the head's is neither. The
+    first factor of a product over all hours has B * T rows, or, for the gradient of the weights, columns; no other size is
+    looked at, as with few windows the gates are more than B * T. A product of the recurrence runs hour by hour; the first
+    hour may need none.
+
     Args:
         op: The operation.
         batch_size: Windows in a call, B.
         lookback: Hours in a window, T.
     """
-    return _product_kind(op, batch_size, lookback) if op.kind == PRODUCT else op.kind
-
-
-def _product_kind(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
-    """Distinguish a product over all hours at once from one that must wait for the hour before; the head's is neither.
-
-    The first factor of a product over all hours has B * T rows, or, for the gradient of the weights, columns; no other size
-    is looked at, as with few windows the gates are more than B * T. A product of the recurrence runs hour by hour; the
-    first hour may need none.
-    """
+    if op.kind != PRODUCT:
+        return op.kind
     factors = [tuple(map(int, sizes.split(","))) for sizes in re.findall(r"\[([\d, ]+)\]", op.shapes)]
     if "add" in op.name:
         factors = factors[1:]
@@ -113,15 +114,6 @@ def _listed(rows: list[dict[str, Any]], smallest_s: float) -> list[dict[str, Any
         calls, self_s = (math.fsum(row[key] for row in rest) for key in ("calls", "self_s"))
         listed.append({**_row(OpTime(OTHER, "", calls, self_s)), "category": OTHER})
     return listed
-
-
-def _notes(evidence: Evidence, ops_s: float) -> list[str]:
-    notes = []
-    if ops_s > evidence.wall_s:
-        notes.append("Operations ran at the same time: the shares are of their sum, which is longer than the call.")
-    if any(op.where == "CUDAExecutionProvider" for op in evidence.ops):
-        notes.append("ONNX Runtime tells the time to launch a node on CUDA, not the time that the GPU then takes.")
-    return notes
 
 
 def function_evidence(call: Callable[[], object], named: Collection[str]) -> Evidence:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncore.measure import harness
-from rnncore.measure.facts import put_facts
+from rnncore.measure.facts import Fact, put_facts, with_reasons
+from rnncore.measure.linux import cpu_pressure
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
+from rnncore.measure.stopwatch import seconds_per_call
 from rnncore.runfile.case import Case
 from rnncore.runfile.record import Record, is_found_right
 
@@ -115,7 +117,7 @@ class RnnBenchmark:
             return
         self._record_unsaid()
         with self.part("first calls and warm-up"):
-            first_call_s = _seconds(run)
+            first_call_s = seconds_per_call(run)
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
@@ -123,11 +125,13 @@ class RnnBenchmark:
         harness.lengthen_rounds(self._benchmark, min_round_s)
         self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
         stats = self._benchmark.stats
-        self._record_rates(stats.stats.median, windows, work)
         if not self.brief:
+            from rnncore.measure.energy import joules_per_1000
+
             self._record_series(stats.stats.data)
-            self._record_energy(run, windows)
-        self._count(stats, windows, work)
+            with self.part("energy"):
+                self._put(joules_per_1000=joules_per_1000(run, windows, self._case.device))
+        self._keep(stats, windows, work)
 
     def _warmed_up(self, call: Callable[[], object], called_s: float) -> float:
         """Call until caches have settled; return about how many seconds a call takes.
@@ -138,7 +142,14 @@ class RnnBenchmark:
                 itself, they were it.
         """
         warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
-        return called_s if called_s >= warm_up_s else _warm_up(call, warm_up_s)
+        if called_s >= warm_up_s:
+            return called_s
+        spent_s, shortest_s = 0.0, math.inf
+        while spent_s < warm_up_s:
+            call_s = seconds_per_call(call)
+            spent_s += call_s
+            shortest_s = min(shortest_s, call_s)
+        return shortest_s
 
     def known_median_s(self, case: Case) -> float | None:
         """Return the median of a right row of this session; None where it has none of that case."""
@@ -170,16 +181,24 @@ class RnnBenchmark:
         if not self.enabled:
             return
         self._record_unsaid()
-        self.record(**dict.fromkeys(_SEEN_INSIDE), **{f"{key}_why": why for key in _SEEN_INSIDE})
-        stats = harness.take_rounds(self._benchmark, _times(rounds_s), calls)
-        self._record_rates(stats.stats.median, windows, work)
+        self._put(**dict.fromkeys(_SEEN_INSIDE, (None, why)))
+        times_s = [float(seconds) for seconds in rounds_s]
+        wrong = [seconds for seconds in times_s if not 0 < seconds < math.inf]
+        if wrong or not times_s:
+            what = f"a round of {wrong[0]:g} s" if wrong else "no round"
+            raise ValueError(f"observed() was given {what}; give seconds above 0, one for each round.")
+        stats = harness.take_rounds(self._benchmark, times_s, calls)
         self._record_series(stats.stats.data)
-        self._count(stats, windows, work)
+        self._keep(stats, windows, work)
 
-    def _count(self, stats: Any, windows: int, work: "Work | None") -> None:
-        """Let the session know of a timed row."""
-        derive = (lambda: self._record_rates(stats.stats.median, windows, work)) if work else None
-        self._session.rows[self._benchmark.fullname] = Row(stats, derive)
+    def _keep(self, stats: Any, windows: int, work: "Work | None") -> None:
+        """Record the rates of a timed row, and let the session know of it."""
+
+        def derive() -> None:
+            self._record_rates(stats.stats.median, windows, work)
+
+        derive()
+        self._session.rows[self._benchmark.fullname] = Row(stats, derive if work else None)
 
     def record_memory(self, source: "Source", shape: tuple[int, int, int]) -> None:
         """Record what a fresh process needs that only serves the case's model; nothing where nothing is timed.
@@ -209,9 +228,13 @@ class RnnBenchmark:
         """
         put_facts(self._benchmark.extra_info, **facts)
 
+    def _put(self, **facts: Fact) -> None:
+        """Record facts, or the reasons why they are None."""
+        self.record(**with_reasons(facts))
+
     def _record_unsaid(self) -> None:
         """Leave open, with the reason, what the benchmark alone knows and may still record."""
-        self.record(**dict.fromkeys(_SAID_BY_BENCHMARK), **{f"{key}_why": _UNSAID for key in _SAID_BY_BENCHMARK})
+        self._put(**dict.fromkeys(_SAID_BY_BENCHMARK, (None, _UNSAID)))
         self.record(**unknown(WHY_NOT_SERVED.get(self._case.phase, _UNSAID)))
 
     def part(self, name: str) -> AbstractContextManager[None]:
@@ -230,10 +253,10 @@ class RnnBenchmark:
             run: The call.
             call_s: About how long it takes.
         """
-        from rnncore.measure.disturbance import RoundWatch, disturbance_facts, open_sources, pressure_s
+        from rnncore.measure.disturbance import RoundWatch, disturbance_facts, open_sources
 
         sources, missing = open_sources(self._case.device)
-        pressure_before_s, began_s = pressure_s(), time.perf_counter()
+        (pressure_before_us, _), began_s = cpu_pressure("total"), time.perf_counter()
         with (
             closing(RoundWatch(harness.clock_of(self._benchmark), sources)) as watch,
             harness.read_clock(self._benchmark, watch),
@@ -250,12 +273,12 @@ class RnnBenchmark:
         rounds_s = stats.stats.data
         timed_s = sum(rounds_s) * stats.iterations
         self._session.count(TIMED, timed_s, out_of="between rounds")
-        elapsed_s, pressure_after_s = time.perf_counter() - began_s, pressure_s()
+        elapsed_s, (pressure_after_us, _) = time.perf_counter() - began_s, cpu_pressure("total")
         facts = disturbance_facts(rounds_s, disturbed, missing)
         facts["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
         facts["disturbance"]["cpu_pressure_pct"] = (
-            100 * (pressure_after_s - pressure_before_s) / elapsed_s
-            if pressure_before_s is not None and pressure_after_s is not None
+            100 * (pressure_after_us - pressure_before_us) / 1e6 / elapsed_s
+            if pressure_before_us is not None and pressure_after_us is not None
             else None
         )
         self.record(**peaks, **facts)
@@ -269,48 +292,43 @@ class RnnBenchmark:
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
         if work is None or self._ceilings is None:
-            for key in ("gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct"):
-                self._record_or_why(key, None, "the work of a call is not stated")
+            of_work = "gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct"
+            self._put(**dict.fromkeys(of_work, (None, "the work of a call is not stated")))
             return
-        no_step, no_flop = "nothing is recurrent", "no matrix products"
-        self._record_or_why("gflop_per_s", work.flops / median_s / 1e9 if work.flops else None, no_flop)
-        steps = work.dependent_steps
-        self._record_or_why("us_per_step", 1e6 * median_s / steps if steps else None, no_step)
-        self.record(flops_per_byte=work.flops_per_byte)
-        unmeasured = f"no ceiling is known for {self._case.precision} on {self._case.device}"
-        ceilings = self._ceilings()
-        for key, share_pct in ceilings.shares_pct(work, median_s).items():
-            self._record_or_why(key, share_pct, unmeasured if work.flops else no_flop)
-        self._record_or_why("bound", ceilings.bound(work), unmeasured)
+        no_flop, unmeasured = "no matrix products", f"no ceiling is known for {self._case.precision} on {self._case.device}"
+        steps, ceilings = work.dependent_steps, self._ceilings()
+        shares_pct = ceilings.shares_pct(work, median_s)
+        self._put(
+            gflop_per_s=(work.flops / median_s / 1e9 if work.flops else None, no_flop),
+            us_per_step=(1e6 * median_s / steps if steps else None, "nothing is recurrent"),
+            flops_per_byte=(work.flops_per_byte, None),
+            bound=(ceilings.bound(work), unmeasured),
+            **{key: (share_pct, unmeasured if work.flops else no_flop) for key, share_pct in shares_pct.items()},
+        )
 
     def _record_series(self, rounds_s: list[float]) -> None:
         from rnncore.measure.disturbance import steadiness
         from rnncore.measure.percentiles import PERCENTILES, percentiles
 
-        self._record_or_why("steady", *steadiness(rounds_s))
+        steady, why = steadiness(rounds_s)
+        self.record(steady=steady, **({"steady_why": why} if why else {}))
         iterations = self._benchmark.stats.iterations
         if iterations == 1:
             self.record(percentiles=percentiles(rounds_s))
         else:
             why = f"a round is the mean of {iterations} calls, and hides the slow ones"
-            names = [f"p{percentile}" for percentile in PERCENTILES]
-            self.record(percentiles={**dict.fromkeys(names), **{f"{name}_why": why for name in names}})
-
-    def _record_energy(self, run: Callable[[], object], windows: int) -> None:
-        from rnncore.measure.energy import joules_per_1000
-
-        with self.part("energy"):
-            self._record_or_why("joules_per_1000", *joules_per_1000(run, windows, self._case.device))
+            self.record(percentiles=with_reasons({f"p{percentile}": (None, why) for percentile in PERCENTILES}))
 
     def _record_path(self, evidence: FindEvidence | None) -> float:
         """Record what ran, in profiled calls; return the seconds of one, 0 where it is not known."""
         if evidence is None or (self.brief and self._trace_folder is None):
             why = "the benchmark gives no evidence of what ran" if evidence is None else "not looked at in a short process"
-            self._record_or_why("kernel", None, why)
+            self._put(kernel=(None, why))
             return 0.0
         trace = None
         if self._trace_folder is not None:
-            trace = self._trace_folder / f"{_file_name(self._benchmark.fullname)}.json"
+            letters = (letter if letter.isalnum() or letter in "-_." else "-" for letter in self._benchmark.fullname)
+            trace = self._trace_folder / f"{''.join(letters).strip('-')}.json"
         with self.part("evidence of the path" if trace is None else "profiles"):
             found = evidence(trace)
         self.record(kernel=found.kernel, placement=found.placement)
@@ -323,28 +341,6 @@ class RnnBenchmark:
             named = {"trace": f"{trace.parent.name}/{trace.name}"} if trace.exists() else {}
             self.record(profile={**profile, **named})
         return found.wall_s
-
-    def _record_or_why(self, key: str, value: object, why: str | None) -> None:
-        self.record(**{key: value}, **({f"{key}_why": why} if value is None or value is False else {}))
-
-
-def _times(rounds_s: Sequence[float]) -> list[float]:
-    times_s = [float(seconds) for seconds in rounds_s]
-    wrong = [seconds for seconds in times_s if not 0 < seconds < math.inf]
-    if wrong or not times_s:
-        what = f"a round of {wrong[0]:g} s" if wrong else "no round"
-        raise ValueError(f"observed() was given {what}; give seconds above 0, one for each round.")
-    return times_s
-
-
-def _warm_up(run: Callable[[], object], min_s: float) -> float:
-    """Call for *min_s*, until caches have settled; return the seconds of the quickest call."""
-    spent_s, shortest_s = 0.0, math.inf
-    while spent_s < min_s:
-        call_s = _seconds(run)
-        spent_s += call_s
-        shortest_s = min(shortest_s, call_s)
-    return shortest_s
 
 
 def _delayed(run: Callable[[], object], delay_pct: float, cost_s: float) -> Callable[[], None]:
@@ -373,22 +369,6 @@ def _cost_of_a_delay_s() -> float:
     def nothing() -> None:
         pass
 
-    def seconds_of(run: Callable[[], object]) -> float:
-        began_s = time.perf_counter()
-        for _ in range(_COST_CALLS):
-            run()
-        return (time.perf_counter() - began_s) / _COST_CALLS
-
-    delayed = _delayed(nothing, 0.0, 0.0)
-    return min(seconds_of(delayed) for _ in range(_COST_TRIES)) - min(seconds_of(nothing) for _ in range(_COST_TRIES))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began_s = time.perf_counter()
-    run()
-    return time.perf_counter() - began_s
-
-
-def _file_name(fullname: str) -> str:
-    """Return a benchmark's name as part of a path."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in fullname).strip("-")
+    calls = _delayed(nothing, 0.0, 0.0), nothing
+    delayed_s, nothing_s = (min(seconds_per_call(run, _COST_CALLS) for _ in range(_COST_TRIES)) for run in calls)
+    return delayed_s - nothing_s

@@ -21,11 +21,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from rnncore.errors import RnncoreError
+from rnncore.measure import linux
 from rnncore.measure.asked import answering, say
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime
 
-_MEMORY = Path("/proc/self")
 _PRESENT_BIT = np.uint64(63)
 _BYTES_PER_ENTRY = 8
 
@@ -40,13 +40,6 @@ def main() -> None:
         pages = list(_resident_file_pages())
         for line in sys.stdin:
             _answer_in_a_copy(json.loads(line), pages, answers)
-
-
-def status_bytes(status: Path, fact: str) -> int | None:
-    """Return a fact of a process's status file, such as `VmHWM`, the largest resident memory; None where it is not there."""
-    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
-    found_kib = [int(line.split()[1]) for line in lines if line.startswith(f"{fact}:")]
-    return found_kib[0] * 1024 if found_kib else None
 
 
 def _answer_in_a_copy(question: dict[str, Any], pages: list[int], answers: TextIO) -> None:
@@ -73,11 +66,16 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
     """Open a model, make one call and answer what it took; any error ends the copy with its traceback."""
     for address in pages:
         ctypes.string_at(address, 1)
-    before = status_bytes(_MEMORY / "status", "VmRSS")
+    before = linux.status_bytes("VmRSS")
     # Written, as windows of a user would be: pages of zeros that nobody wrote take no memory.
     inputs = np.full(question["shape"], 0.5, dtype=np.float32)
     try:
-        source = _source(Path(question["path"]))
+        path = Path(question["path"])
+        source: Source = path
+        if path.suffix == ".safetensors":
+            from rnncore.forecast.model import load_forecaster
+
+            source = load_forecaster(path)[0]
         with open_runtime(
             question["runtime"],
             source,
@@ -90,19 +88,11 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
     except RnncoreError as error:
         say(answers, why=str(error))
         return
-    peak = status_bytes(_MEMORY / "status", "VmHWM")
+    peak = linux.status_bytes("VmHWM")
     if peak is None or before is None:
-        say(answers, why=f"{_MEMORY / 'status'} tells no peak")
+        say(answers, why=f"{linux.PROC}/self/status tells no peak")
     else:
         say(answers, peak_rss_bytes=peak, model_rss_bytes=peak - before)
-
-
-def _source(path: Path) -> Source:
-    if path.suffix != ".safetensors":
-        return path
-    from rnncore.forecast.model import load_forecaster
-
-    return load_forecaster(path)[0]
 
 
 def _resident_file_pages() -> Iterator[int]:
@@ -110,8 +100,8 @@ def _resident_file_pages() -> Iterator[int]:
 
     A copy has none of them until it reads them, and would seem smaller than a process that imported the same.
     """
-    with (_MEMORY / "pagemap").open("rb") as pagemap:
-        for line in (_MEMORY / "maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    with (linux.PROC / "self/pagemap").open("rb") as pagemap:
+        for line in (linux.PROC / "self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             span, rights, _, _, inode, *_ = line.split(maxsplit=5)
             if inode == "0" or not rights.startswith("r"):
                 continue

@@ -9,11 +9,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from rnncore.forecast.series import FloatArray
 from rnncore.measure.percentiles import calls_needed
+from rnncore.measure.stopwatch import seconds_per_call
 
 PERCENTILE = 99
 
@@ -66,7 +68,7 @@ def highest_rate(
     Returns:
         All probes, by rate; none is in time where even a lone query takes longer than the bound.
     """
-    one_s, all_s = _shortest_s(answer, 1), _shortest_s(answer, max_batch)
+    one_s, all_s = (min(seconds_per_call(partial(answer, count)) for _ in range(4)) for count in (1, max_batch))
     # At a tenth of the load hardly a query waits; above what the largest batches take, the queue grows for ever.
     low, high = 0.1 / one_s, max_batch / all_s
 
@@ -120,13 +122,3 @@ def serve(
         if latencies_s[batch.start] > give_up_s:
             break
     return latencies_s[:served]
-
-
-def _shortest_s(answer: Callable[[int], object], count: int) -> float:
-    answer(count)
-    seconds = []
-    for _ in range(3):
-        began_s = time.perf_counter()
-        answer(count)
-        seconds.append(time.perf_counter() - began_s)
-    return min(seconds)

@@ -148,10 +148,12 @@ class Session:
         """
         if not self.saved_path:
             folders = [self.journal.path.parent] if self.journal else []
-            self.saved_path = _write_to_first(
-                [*folders, Path.cwd(), Path(gettempdir())], f"rnncore_{self.name}.json", content
-            )
-            self.saved |= self.saved_path is not None
+            for folder in (*folders, Path.cwd(), Path(gettempdir())):
+                path = folder / f"rnncore_{self.name}.json"
+                with suppress(OSError):
+                    write_text(path, dumps(content, indent=4))
+                    self.saved, self.saved_path = True, path
+                    break
         place = f"it lies in {self.saved_path}" if self.saved_path else "and nowhere else either"
         self.save_failures.append(f"The run file could not be saved to {where} ({error}); {place}.")
 
@@ -271,13 +273,3 @@ class Session:
             "pulses_s": self._pulses_s,
             "overhead": self.overhead(),
         }
-
-
-def _write_to_first(folders: list[Path], name: str, content: dict[str, Any]) -> Path | None:
-    """Write a run file to the first folder that takes it; return its path, None if none does."""
-    for folder in folders:
-        path = folder / name
-        with suppress(OSError):
-            write_text(path, dumps(content, indent=4))
-            return path
-    return None

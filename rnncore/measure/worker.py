@@ -1,4 +1,4 @@
-"""One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `turns`.
+"""One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `interleaved`.
 
 It reads one word per line and answers each with one line of JSON: `round` times some calls, `output` writes the last
 forecasts beside the inputs.
@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from rnncore.errors import Unavailable
 from rnncore.forecast.model import load_forecaster
 from rnncore.measure.asked import answering, say
+from rnncore.measure.stopwatch import seconds_per_call
 from rnncore.runtimes.base import Runtime
 from rnncore.runtimes.catalog import open_runtime, runtime_kind
 
@@ -47,24 +48,16 @@ def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> N
     runtime.run()
     first_call_s = time.perf_counter() - began_s
     kernel = runtime.evidence().kernel
-    calls = max(1, round(ROUND_S / _seconds(runtime, 1)))
+    calls = max(1, round(ROUND_S / seconds_per_call(runtime.run)))
     say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
     for line in sys.stdin:
         if line.strip() == "round":
-            # While others had their turn they had the caches too.
+            # While others ran they had the caches too.
             runtime.run()
-            say(answers, seconds=_seconds(runtime, calls))
+            say(answers, seconds=seconds_per_call(runtime.run, calls))
         else:
             save_file({ARRAY: runtime.output()}, output)
             say(answers, output=str(output))
-
-
-def _seconds(runtime: Runtime, calls: int) -> float:
-    """Return the mean seconds of some calls."""
-    began_s = time.perf_counter()
-    for _ in range(calls):
-        runtime.run()
-    return (time.perf_counter() - began_s) / calls
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ class Case:
 
     Attributes:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
-            scoring of a trained model, `paired` a forward pass interleaved with other runtimes,
+            scoring of a trained model, `interleaved` a forward pass interleaved with other runtimes,
             `stream` one new hour with the state carried, `serve` queries that arrive by chance.
         cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.
@@ -31,7 +31,7 @@ class Case:
             which a user pays; None where there are none to speak of.
     """
 
-    phase: Literal["train", "infer", "data", "accuracy", "paired", "stream", "serve"]
+    phase: Literal["train", "infer", "data", "accuracy", "interleaved", "stream", "serve"]
     cell: str | None = None
     hidden_size: int | None = None
     num_layers: int | None = None

@@ -17,6 +17,9 @@ _RUNTIMES = {
 # What were runtimes of their own are modes of torch now.
 _MODES = {"torch_flush": ("flush", "PyTorch without subnormals"), "torch_compile": ("compile", "torch.compile")}
 
+# A suite that is called something else now.
+_PHASES = {"paired": "interleaved"}
+
 # What a GPU's times include; on a CPU there are no copies to speak of.
 _CLOCKS = {"device only": "device", "host to host": "host"}
 
@@ -33,6 +36,8 @@ def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
     if runtime in _MODES:
         mode, mode_title = _MODES[runtime]
         made = {"runtime_title": mode_title, "runtime_reads": "forecaster", **made, "runtime": "torch", "mode": mode}
+    if extra.get("phase") in _PHASES:
+        made["phase"] = _PHASES[extra["phase"]]
     if made.get("clock") in _CLOCKS:
         made["clock"] = _CLOCKS[made["clock"]] if made.get("device") == "cuda" else None
     title, reads = _RUNTIMES.get(runtime, (extra.get("runtime"), None))

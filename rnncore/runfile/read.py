@@ -117,10 +117,10 @@ def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
         )
     refuse(f"{path}: {name}", ROUNDS("stats.data", rounds_s))
     refuse(f"{path}: {name}", faults_of_row(extra))
-    if missing := missing_of_row(extra):
+    facts = completed({**dict.fromkeys(AXES), **extra})
+    if missing := missing_of_row(facts):
         raise RunFileError(
             f"{path}: {name} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
             "these facts with rnn_benchmark.record."
         )
-    axes = dict.fromkeys(AXES)
-    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), completed({**axes, **extra}))
+    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), facts)

@@ -312,7 +312,7 @@ NEEDED = ("windows", "device", "runtime")
 NEEDED_BY_PHASE = {
     "infer": ("cell", "batch_size"),
     "train": ("cell", "batch_size"),
-    "paired": ("cell", "batch_size"),
+    "interleaved": ("cell", "batch_size"),
     "stream": ("cell", "batch_size", "window_call_s"),
     "serve": ("cell", "batch_size", "p99_bound_s"),
     "accuracy": ("cell", "smape", "smape_article", "mae_mw", "training"),

@@ -33,10 +33,10 @@ EVERY = (TORCH, ONNX, STEP, OURS, PREPARE, GATHER, SCORE)
 
 FORWARD = "bench/bench_inference.py::test_forecast[lstm-rnncore-cpu-fp32-b32]"
 STREAM = "bench/bench_streaming.py::test_next_hour[gru-rnncore-cpu-fp32-b1-fast]"
-IN_TURN = "bench/bench_paired.py::test_forecast_in_turn[gru-%s-cpu-fp32-b1]"
-TURNS = (IN_TURN % "torch", IN_TURN % "rnncore")
+INTERLEAVED_ROW = "bench/bench_interleaved.py::test_forecast_interleaved[gru-%s-cpu-fp32-b1]"
+INTERLEAVED = (INTERLEAVED_ROW % "torch", INTERLEAVED_ROW % "rnncore")
 SERVE = "bench/bench_serving.py::test_serve[gru-rnncore-cpu-fp32-b32]"
-HONEST = (*EVERY, LOOP, FORWARD, STREAM, *TURNS, SERVE)
+HONEST = (*EVERY, LOOP, FORWARD, STREAM, *INTERLEAVED, SERVE)
 
 # Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
 PLANT = """
@@ -119,7 +119,7 @@ def _need_kernels() -> None:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of one or two rows of every suite."""
     folder = tmp_path_factory.mktemp("honest")
-    done, _ = _session(folder, *HONEST, "--rnn-paired", "--rnn-server-p99-ms=1000")
+    done, _ = _session(folder, *HONEST, "--rnn-interleaved", "--rnn-server-p99-ms=1000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Report: " not in done.stdout
     assert not list(folder.glob("storage/journal/*"))
@@ -154,8 +154,8 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (PREPARE, "pandas CParserWrapper.read"),
         (FORWARD, "rnncore LSTM"),
         (STREAM, "rnncore GRU"),
-        (TURNS[0], "ATen loop"),
-        (TURNS[1], "rnncore GRU"),
+        (INTERLEAVED[0], "ATen loop"),
+        (INTERLEAVED[1], "rnncore GRU"),
         (SERVE, "rnncore GRU"),
     ],
 )
@@ -163,7 +163,7 @@ def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> 
     assert _record(honest, fullname).facts["kernel"].startswith(kernel)
 
 
-@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *TURNS])
+@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *INTERLEAVED])
 def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
     extra = _record(honest, fullname).facts
     assert extra["bound"] in ("latency", "compute", "bandwidth")
@@ -177,10 +177,10 @@ def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run)
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
-    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *TURNS, SERVE):
+    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *INTERLEAVED, SERVE):
         extra = _record(honest, fullname).facts
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
-    for fullname in (TORCH, ONNX, SCORE, FORWARD, *TURNS, SERVE):
+    for fullname in (TORCH, ONNX, SCORE, FORWARD, *INTERLEAVED, SERVE):
         extra = _record(honest, fullname).facts
         assert extra["smape"] == pytest.approx(extra["smape_torch_fp32"], abs=1e-4)
     assert _record(honest, GATHER).facts["parity_max_abs"] == 0
@@ -205,8 +205,8 @@ def test_rows_tell_the_memory_of_a_process_that_only_serves_the_same_for_the_sam
     if _record(honest, TORCH).process_bytes is None:
         pytest.skip(_record(honest, TORCH).facts["peak_rss_bytes_why"])
     for key in ("peak_rss_bytes", "model_rss_bytes"):
-        torch, onnx, ours = (_record(honest, fullname).facts[key] for fullname in (TORCH, ONNX, TURNS[1]))
-        assert _record(honest, TURNS[0]).facts[key] == torch
+        torch, onnx, ours = (_record(honest, fullname).facts[key] for fullname in (TORCH, ONNX, INTERLEAVED[1]))
+        assert _record(honest, INTERLEAVED[0]).facts[key] == torch
         assert min(torch, onnx, ours) > 0
         assert _record(honest, SCORE).facts[key] > 0
         assert _record(honest, SERVE).facts[key] > 0
@@ -228,11 +228,11 @@ def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_car
     assert record.facts["smape"] == pytest.approx(record.facts["smape_by_windows"], rel=0.5)
 
 
-def test_rows_in_turn_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
-    torch, ours = (_record(honest, fullname) for fullname in TURNS)
+def test_interleaved_rows_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
+    torch, ours = (_record(honest, fullname) for fullname in INTERLEAVED)
     assert len(torch.rounds_s) == len(ours.rounds_s) >= 15
     report = write_report([honest.path], tmp_path).with_name("report.md").read_text("utf-8")
-    table = report.split("### In turn")[1].split("\n#")[0]
+    table = report.split("### Interleaved")[1].split("\n#")[0]
     assert "| GRU | 1 | rnncore, CPU, fp32 | rnncore GRU, " in table
     assert "x faster (" in table
 

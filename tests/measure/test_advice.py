@@ -553,5 +553,5 @@ def test_what_was_measured_of_noise_is_told_with_where_it_was() -> None:
     assert NOISE.format(revision="REV") == (
         "One process per side: how far apart processes of identical code lie is not measured here. On a shared 2-core host, "
         "mean:5% raised a false alarm on 14 to 35 % of single benchmarks of identical code. "
-        "Use 'rnncore gate --base REV', which measures both revisions in turn."
+        "Use 'rnncore gate --base REV', which measures both revisions interleaved."
     )

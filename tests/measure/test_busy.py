@@ -13,7 +13,7 @@ import pytest
 
 from rnncore import cli
 from rnncore.errors import ConfigError
-from rnncore.measure import busy
+from rnncore.measure import busy, linux
 from rnncore.measure.busy import Host, look, notice, session_environment, waiting_facts
 
 pytest_plugins = ["pytester"]
@@ -35,7 +35,7 @@ def _stat(*busy_ticks: int, idle: int = 0) -> str:
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A /proc that is made up, of a machine with four CPUs and without a load."""
-    monkeypatch.setattr(busy, "_PROC", tmp_path)
+    monkeypatch.setattr(linux, "PROC", tmp_path)
     monkeypatch.setattr(busy, "usable_cpus", lambda: frozenset({0, 1, 3}))
     monkeypatch.setattr(busy, "default_threads", lambda: 3)
     monkeypatch.setattr(os, "getloadavg", lambda: (2.5, 1.0, 1.0), raising=False)

@@ -35,7 +35,6 @@ from rnncore.measure.disturbance import (
     WaitingThreads,
     disturbance_facts,
     open_sources,
-    pressure_s,
     steadiness,
 )
 from rnncore.measure.gpu import Gpu, GpuState
@@ -786,22 +785,6 @@ def test_this_machine_says_of_every_cause_that_it_is_read_or_why_not() -> None:
         began_s = watch()
         assert watch() >= began_s
     assert set(watch.disturbed_rounds(20)) == {source.cause for source in sources}
-
-
-def test_pressure_is_the_time_that_some_tasks_waited_in_seconds(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(validity, "PRESSURE", tmp_path / "cpu")
-    (tmp_path / "cpu").write_text(
-        "some avg10=0.44 avg60=0.27 avg300=7.34 total=201224110\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=77\n"
-    )
-    assert pressure_s() == 201.22411
-
-
-@pytest.mark.parametrize("content", [None, "", "nothing of the kind\n"])
-def test_a_system_that_keeps_no_pressure_has_none(content: str | None, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(validity, "PRESSURE", tmp_path / "cpu")
-    if content is not None:
-        (tmp_path / "cpu").write_text(content)
-    assert pressure_s() is None
 
 
 def _row(seed: int, count: int = 200, noise: float = 0.02) -> list[float]:

@@ -14,7 +14,7 @@ import torch
 
 from rnncore.errors import Unavailable
 from rnncore.forecast import device
-from rnncore.measure import fingerprint as machine
+from rnncore.measure import linux
 from rnncore.measure.fingerprint import conditions, fingerprint
 from rnncore.measure.gpu import Gpu, GpuState
 
@@ -91,8 +91,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedMachine:
     def no_gpu() -> None:
         raise Unavailable("no made GPU: install its driver")
 
-    monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(machine, "_SYS", tmp_path / "sys")
+    monkeypatch.setattr(linux, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(linux, "SYS", tmp_path / "sys")
     monkeypatch.setattr(device, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(device, "OWN_CGROUPS", tmp_path / "own_cgroups")
     monkeypatch.delenv("OMP_WAIT_POLICY")

@@ -12,9 +12,10 @@ from torch import nn
 
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.windows import WindowConfig
-from rnncore.measure import memory, served
+from rnncore.measure import linux, memory
 from rnncore.measure.asked import AskedProcess
-from rnncore.measure.memory import Served, ServingMemory, peak_device_memory, process_peak_rss_bytes
+from rnncore.measure.linux import status_bytes
+from rnncore.measure.memory import Served, ServingMemory, peak_device_memory
 from rnncore.runtimes.catalog import runtime_kinds
 from rnncore.runtimes.export import export_onnx
 
@@ -71,7 +72,7 @@ PRECISIONS = ("fp32", "unavailable", "crashes", "hangs", "fails")
 KIND = RuntimeKind(open=Hungry, precisions={"cpu": PRECISIONS, "cuda": ("fp32",)}, reads="onnx")
 """
 
-needs_linux = pytest.mark.skipif(process_peak_rss_bytes() is None, reason="only Linux tells the peak of a process")
+needs_linux = pytest.mark.skipif(status_bytes("VmHWM") is None, reason="only Linux tells the peak of a process")
 
 
 def install_hungry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -147,11 +148,11 @@ FRESH = """
 import sys
 from pathlib import Path
 import numpy as np
-from rnncore.measure.memory import process_peak_rss_bytes
+from rnncore.measure.linux import status_bytes
 from rnncore.runtimes.catalog import open_runtime
 with open_runtime("onnxruntime", Path(sys.argv[1]), "cpu", "fp32", 1) as runtime:
     runtime.predict(np.full((32, 6, 5), 0.5, dtype=np.float32))
-print(process_peak_rss_bytes())
+print(status_bytes("VmHWM"))
 """
 
 
@@ -238,12 +239,12 @@ def test_a_question_that_was_broken_off_is_not_answered_to_the_next(
 def test_a_system_that_tells_no_peak_says_so_and_starts_nothing(
     tmp_path: Path, serving: ServingMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_STATUS", tmp_path / "status")
+    monkeypatch.setattr(linux, "PROC", tmp_path)
     monkeypatch.setattr(memory, "AskedProcess", None)
-    assert process_peak_rss_bytes() is None
+    assert status_bytes("VmHWM") is None
     facts = serving.of(_hungry(1), tmp_path / "model.onnx")
     assert facts["peak_rss_bytes"] is facts["model_rss_bytes"] is None
-    assert facts["peak_rss_bytes_why"] == facts["model_rss_bytes_why"] == f"{tmp_path / 'status'} tells no peak"
+    assert facts["peak_rss_bytes_why"] == facts["model_rss_bytes_why"] == f"{tmp_path}/self/status tells no peak"
 
 
 @needs_linux
@@ -262,13 +263,6 @@ def test_closing_ends_the_processes_and_leaves_no_file(serving: ServingMemory) -
     serving.close()
     assert process.process.poll() is not None
     assert not folder.exists()
-
-
-def test_the_peak_of_a_process_is_read_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "status").write_text("Name:\tpython\nVmPeak:\t 9000 kB\nVmHWM:\t  123456 kB\nVmRSS:\t  1000 kB\n")
-    monkeypatch.setattr(memory, "_STATUS", tmp_path / "status")
-    assert process_peak_rss_bytes() == 123456 * 1024
-    assert served.status_bytes(tmp_path / "status", "VmRSS") == 1000 * 1024
 
 
 # -------------------------------------------------------------------------------------------------------- rows of a session

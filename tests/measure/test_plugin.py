@@ -1083,7 +1083,7 @@ def test_the_marker_and_the_options_are_explained(project: pytest.Pytester) -> N
     )
     options = project.runpytest_inprocess("--help").stdout
     options.fnmatch_lines_random(["*--rnn-scale=*", "*--rnn-device=*", "*--rnn-data=*", "*--rnn-threads=*"])
-    options.fnmatch_lines_random(["*--rnn-profile*", "*--rnn-case-timeout=*", "*--rnn-paired*"])
+    options.fnmatch_lines_random(["*--rnn-profile*", "*--rnn-case-timeout=*", "*--rnn-interleaved*"])
 
 
 def test_an_active_plugin_leaves_heavy_packages_alone_in_other_sessions(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rnncore.measure import serving
+from rnncore.measure import serving, stopwatch
 from rnncore.measure.serving import highest_rate, serve
 
 
@@ -28,6 +28,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(serving, "time", clock)
+    monkeypatch.setattr(stopwatch, "time", clock)
     # Its sleeps end in time.
     monkeypatch.setattr(serving, "SLEPT_S", 0.0)
     return clock

@@ -1,17 +1,19 @@
 """Tests of what is worked out for run files of version 0.1: which model a row is of, and what its runtime is called."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rnncore.compare.choices import Bounds, recommend
+from rnncore.errors import RunFileError
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.read import read_run
 from rnncore.runfile.recipes import model_name
 from rnncore.runtimes.catalog import OWN_RUNTIMES, runtime_facts
 
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
+RUNTIMES = Path(__file__).parents[2] / "reports" / "published" / "2026-11-24-xeon-2cpu-runtimes" / "run.json"
 
 
 def _row(hidden_size: int | None, num_layers: int | None, lookback: int | None, **extra: Any) -> dict[str, Any]:
@@ -66,15 +68,30 @@ def test_what_a_gpu_s_times_include_has_the_words_of_now(device: str, then: str 
     assert completed(_row(256, 2, 90, device=device, clock=then))["clock"] == now
 
 
+@pytest.mark.parametrize("phase", ["paired", "interleaved"])
+def test_rows_that_were_called_paired_are_interleaved(phase: str) -> None:
+    assert completed(_row(256, 2, 90, phase=phase))["phase"] == "interleaved"
+
+
+def test_a_row_that_was_called_paired_must_hold_what_an_interleaved_one_must(tmp_path: Path) -> None:
+    content = json.loads(RUNTIMES.read_text(encoding="utf-8"))
+    row = next(entry for entry in content["benchmarks"] if entry["extra_info"]["phase"] == "paired")
+    del row["extra_info"]["batch_size"]
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**content, "benchmarks": [row]}), encoding="utf-8")
+    with pytest.raises(RunFileError, match=r"test_forecast_in_turn\[\S+ lacks batch_size"):
+        read_run(path)
+
+
 def test_an_unknown_runtime_keeps_its_name_and_what_it_says_of_itself() -> None:
     assert completed(_row(256, 2, 90, runtime="mine"))["runtime_title"] == "mine"
     assert completed(_row(256, 2, 90, runtime="mine", runtime_title="Mine"))["runtime_title"] == "Mine"
 
 
 def test_the_published_run_joins_no_speed_of_one_model_with_the_accuracy_of_another() -> None:
-    run = read_run(PUBLISHED)
+    run = read_run(RUNTIMES)
     assert {(record.facts["phase"], record.facts["recipe"]) for record in run.records} == {
-        *(("infer", "article"), ("paired", "article"), ("train", "article")),
+        *(("infer", "article"), ("interleaved", "article"), ("train", "article")),
         *(("stream", "article"), ("stream", "fast"), ("accuracy", "fast"), ("data", None)),
     }
     found = recommend(run, Bounds(batch_size=1))

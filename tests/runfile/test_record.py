@@ -58,8 +58,10 @@ def _content() -> dict[str, Any]:
     content["benchmarks"] += [
         benchmark("stream", "test_next_hour[x]", [4e-6] * 5, 8, **stream),
         benchmark("serve", "test_serve[b32]", [0.01] * 9, 1, **serve),
-        benchmark("paired", "test_in_turn[torch]", [0.01, 0.011, 0.012], 1, **MODEL, batch_size=1),
-        benchmark("paired", "test_in_turn[rnncore]", [0.02, 0.021, 0.022], 1, **MODEL, batch_size=1, runtime="rnncore"),
+        benchmark("interleaved", "test_interleaved[torch]", [0.01, 0.011, 0.012], 1, **MODEL, batch_size=1),
+        benchmark(
+            "interleaved", "test_interleaved[rnncore]", [0.02, 0.021, 0.022], 1, **MODEL, batch_size=1, runtime="rnncore"
+        ),
     ]
     return content
 

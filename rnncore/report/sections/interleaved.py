@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from rnncore.compare.pairs import paired_ratio
+from rnncore.compare.interleaved import interleaved_ratio
 from rnncore.report.table import markdown_table
 from rnncore.report.words import how, measured, time_unit, times
 from rnncore.runfile.record import Record
@@ -12,20 +12,20 @@ from rnncore.runfile.record import Record
 ERROR = 0.01
 
 NOTE = (
-    "Each runtime in a process of its own, stopped while it was not its turn; times against PyTorch in fp32 on the same "
-    "device, turn by turn, with 99 % intervals.\n"
+    "Each runtime in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
+    "device, round by round, with 99 % intervals.\n"
 )
 
 
-def interleaved_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
-    """Compare runtimes at each batch size and cell by turns.
+def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) -> str:
+    """Compare runtimes at each batch size and cell by interleaved rounds.
 
     Args:
-        paired: Valid rows of the paired suite.
-        infer: Valid rows of the inference suite, for the ratio without turns.
+        interleaved: Valid rows of the interleaved suite.
+        infer: Valid rows of the inference suite, for the ratio of rows one after another.
     """
     rows = []
-    for _, group in groupby(sorted(paired, key=_order), key=_conditions):
+    for _, group in groupby(sorted(interleaved, key=_order), key=_conditions):
         records = list(group)
         base = next((one for one in records if _is_torch(one)), None)
         scale, unit = time_unit(one.median_s for one in records)
@@ -37,11 +37,11 @@ def interleaved_table(paired: Sequence[Record], infer: Sequence[Record]) -> str:
                     how(record),
                     str(record.kernel or "–"),
                     f"{measured(record.median_s / scale, record)} {unit}",
-                    "–" if base in (None, record) else _turns_text(base, record),
+                    "–" if base in (None, record) else _ratio_text(base, record),
                     _one_after_another(record, infer),
                 ]
             )
-    head = ["Cell", "Batch", "Runtime", "Kernel", "median", "in turn", "one after another"]
+    head = ["Cell", "Batch", "Runtime", "Kernel", "median", "interleaved", "one after another"]
     return markdown_table(head, rows, left=4)
 
 
@@ -57,10 +57,10 @@ def _is_torch(record: Record) -> bool:
     return (record.runtime, record.mode, record.precision) == ("torch", None, "fp32")
 
 
-def _turns_text(base: Record | None, record: Record) -> str:
+def _ratio_text(base: Record | None, record: Record) -> str:
     if base is None or len(base.rounds_s) != len(record.rounds_s):
         return "–"
-    found = paired_ratio(base.rounds_s, record.rounds_s, ERROR)
+    found = interleaved_ratio(base.rounds_s, record.rounds_s, ERROR)
     text = times(found.estimate)
     if found.low is None or found.high is None:
         return text

@@ -89,7 +89,7 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 def _figures(runs: Sequence[Run]) -> list[Figure]:
     # Rows measured interleaved are the same work as those of the inference suite, at the same places.
-    measured = [record for record in valid(runs[0].records) if record.phase != "paired"]
+    measured = [record for record in valid(runs[0].records) if record.phase != "interleaved"]
     records = [record for record in measured if record.gflop_per_s and record.flops_per_byte]
     return drawn("roofline", "GFLOP/s against operations per byte", records, lambda: roofline_chart(records, runs[0]))
 

@@ -126,9 +126,9 @@ def fastest_table(infer: Sequence[Record]) -> str:
 def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
     run = runs[0]
     infer, cost = valid(run.phase("infer")), costs([run], shown.prices)
-    paired = valid(run.phase("paired"))
+    interleaved = valid(run.phase("interleaved"))
     parts = ["## Throughput\n"]
-    if not infer and not paired:
+    if not infer and not interleaved:
         return [*parts, nothing("bench/bench_inference.py")]
     if infer:
         parts += [f"One forward pass{of_what(infer)}. Less time is better.\n", *shown.figure("throughput")]
@@ -138,8 +138,8 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
             parts += [f"### Batch of {batch_size:,}{escape(mark)}\n", inference_table(records)]
     if infer:
         parts += ["### Fastest by batch size\n", fastest_table(infer)]
-    if paired:
-        parts += ["### In turn\n", NOTE, interleaved_table(paired, infer)]
+    if interleaved:
+        parts += ["### Interleaved\n", NOTE, interleaved_table(interleaved, infer)]
     if cost:
         parts += ["### Cost\n", COST_NOTE, cost_table(cost)]
     return parts

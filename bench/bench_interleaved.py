@@ -1,25 +1,25 @@
-"""Evaluation latency of all runtimes interleaved, each in a process of its own, with `--rnn-paired`."""
+"""Evaluation latency of all runtimes interleaved, each in a process of its own, with `--rnn-interleaved`."""
 
 from dataclasses import replace
 
 import pytest
 from safetensors.numpy import save_file
 
-from bench.cases import paired_cases
+from bench.cases import interleaved_cases
 from bench.trained import recipe_of
 from rnncore.errors import Unavailable
 from rnncore.forecast.model import save_forecaster
 from rnncore.measure import worker
 from rnncore.measure.answers import forecast_facts
-from rnncore.measure.turns import take_turns
+from rnncore.measure.interleaved import measure_interleaved
 from rnncore.measure.work import forward_work
 from rnncore.runfile.case import AXES, Case
 from rnncore.runtimes.catalog import runtime_kinds
 
 
 @pytest.fixture(scope="module")
-def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source_for, right_answers, tmp_path_factory):
-    """What the runtimes of equal cases did in their turns, measured when the first is asked for."""
+def interleaved(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source_for, right_answers, tmp_path_factory):
+    """What the runtimes of equal cases did, measured when the first is asked for."""
     measured = {}
 
     def of(case):
@@ -27,7 +27,7 @@ def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source
         if key not in measured:
             model, windows = forecaster_of(case), windows_of(recipe_of(case, rnn_dataset).windows)
             answers = right_answers(model, windows, case.batch_size)
-            folder = tmp_path_factory.mktemp("turns")
+            folder = tmp_path_factory.mktemp("interleaved")
             runtimes = [other for other in _cases_of(request.session.items) if _but_runtime(other) == key]
             save_forecaster(folder / worker.FORECASTER, model, windows.config, training={})
             save_file({worker.ARRAY: answers.inputs}, folder / worker.INPUTS)
@@ -45,7 +45,7 @@ def in_turn(request, rnn_threads, rnn_dataset, windows_of, forecaster_of, source
                 _way(other): (other.runtime, other.device, other.precision, threads, *filter(None, [other.mode]))
                 for other in runtimes
             }
-            measured[key] = take_turns(folder, asked, seconds), model, windows, answers
+            measured[key] = measure_interleaved(folder, asked, seconds), model, windows, answers
         return measured[key]
 
     return of
@@ -60,22 +60,22 @@ def _way(case):
 
 
 def _cases_of(items):
-    own = [item for item in items if getattr(item, "originalname", "") == "test_forecast_in_turn"]
+    own = [item for item in items if getattr(item, "originalname", "") == "test_forecast_interleaved"]
     return [Case(**{axis: item.callspec.params[axis] for axis in AXES}) for item in own]
 
 
-@pytest.mark.rnn_cases(choose=paired_cases, only_with="rnn_paired")
-def test_forecast_in_turn(rnn_case, rnn_benchmark, in_turn, source_for):
-    with rnn_benchmark.part("turns"):
-        turns, model, windows, answers = in_turn(rnn_case)
-    found = turns[_way(rnn_case)]
+@pytest.mark.rnn_cases(choose=interleaved_cases, only_with="rnn_interleaved")
+def test_forecast_interleaved(rnn_case, rnn_benchmark, interleaved, source_for):
+    with rnn_benchmark.part("interleaved"):
+        by_way, model, windows, answers = interleaved(rnn_case)
+    found = by_way[_way(rnn_case)]
     if isinstance(found, Unavailable):
         raise found
     rnn_benchmark.observed(
         found.rounds_s,
         calls=found.calls,
         windows=rnn_case.batch_size,
-        group=f"in turn, batch {rnn_case.batch_size}",
+        group=f"interleaved, batch {rnn_case.batch_size}",
         why="it ran in a process of its own",
         work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
     )

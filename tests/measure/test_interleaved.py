@@ -1,4 +1,4 @@
-"""Tests of turns: the answers are the runtimes' own, and who is not on turn takes nothing."""
+"""Tests of interleaved runtimes: the answers are their own, and who waits takes nothing."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
 from rnncore.forecast.windows import WindowConfig
-from rnncore.measure import turns, worker
-from rnncore.measure.turns import Turns, TurnTaker, take_turns
+from rnncore.measure import interleaved, worker
+from rnncore.measure.interleaved import Interleaved, StoppedProcess, measure_interleaved
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.parity import float64_forecast
 
@@ -30,7 +30,7 @@ def inputs() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(model: Forecaster, inputs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("turns")
+    folder = tmp_path_factory.mktemp("interleaved")
     save_forecaster(folder / worker.FORECASTER, model, WINDOWS, training={})
     export_onnx(model, folder / worker.ONNX_FILE, WINDOWS)
     save_file({worker.ARRAY: inputs}, folder / worker.INPUTS)
@@ -46,8 +46,8 @@ def _state_and_cpu(process_id: int) -> tuple[str, int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_idle_threads_that_spin_take_nothing_from_the_next(folder: Path) -> None:
     # ONNX Runtime's threads spin on for a while after a call.
-    spinning = TurnTaker(folder, ["onnxruntime", "cpu", "fp32", "2"])
-    other = TurnTaker(folder, ["torch", "cpu", "fp32", "1"])
+    spinning = StoppedProcess(folder, ["onnxruntime", "cpu", "fp32", "2"])
+    other = StoppedProcess(folder, ["torch", "cpu", "fp32", "1"])
     try:
         for _ in range(3):
             spinning.ask("round")
@@ -61,38 +61,40 @@ def test_idle_threads_that_spin_take_nothing_from_the_next(folder: Path) -> None
         other.close()
 
 
-def test_runtimes_take_as_many_turns_and_give_their_own_answers(folder: Path, model: Forecaster, inputs: np.ndarray) -> None:
+def test_runtimes_have_as_many_rounds_and_give_their_own_answers(
+    folder: Path, model: Forecaster, inputs: np.ndarray
+) -> None:
     asked = {name: (name, "cpu", "fp32", "1") for name in ("torch", "onnxruntime")}
-    found = take_turns(folder, asked, seconds=0.0)
+    found = measure_interleaved(folder, asked, seconds=0.0)
     exact = float64_forecast(model, inputs)
     for name, of_runtime in found.items():
-        assert isinstance(of_runtime, Turns), name
-        assert len(of_runtime.rounds_s) == turns.FEWEST_TURNS
+        assert isinstance(of_runtime, Interleaved), name
+        assert len(of_runtime.rounds_s) == interleaved.FEWEST_ROUNDS
         assert min(of_runtime.rounds_s) > 0
         assert of_runtime.first_call_s > 0
         assert np.abs(of_runtime.output - exact).max() < 1e-5
-    assert {name: one.kernel for name, one in found.items() if isinstance(one, Turns)} == {
+    assert {name: one.kernel for name, one in found.items() if isinstance(one, Interleaved)} == {
         "torch": "oneDNN LSTM",
         "onnxruntime": "MLAS LSTM",
     }
 
 
-def test_turns_go_on_for_the_time_that_was_asked_for(folder: Path) -> None:
+def test_rounds_go_on_for_the_time_that_was_asked_for(folder: Path) -> None:
     began_s = time.perf_counter()
-    (found,) = take_turns(folder, {"torch": ("torch", "cpu", "fp32", "1")}, seconds=1.5).values()
-    assert isinstance(found, Turns)
+    (found,) = measure_interleaved(folder, {"torch": ("torch", "cpu", "fp32", "1")}, seconds=1.5).values()
+    assert isinstance(found, Interleaved)
     assert time.perf_counter() - began_s > 1.5
-    assert len(found.rounds_s) >= turns.FEWEST_TURNS
+    assert len(found.rounds_s) >= interleaved.FEWEST_ROUNDS
 
 
-def test_a_runtime_that_is_unavailable_leaves_the_others_their_turns(folder: Path) -> None:
+def test_a_runtime_that_is_unavailable_leaves_the_others_their_rounds(folder: Path) -> None:
     asked = {"torch": ("torch", "cpu", "fp32", "1"), "cuda": ("onnxruntime", "cuda", "tf32", "1")}
-    found = take_turns(folder, asked, seconds=0.0)
-    assert isinstance(found["torch"], Turns)
+    found = measure_interleaved(folder, asked, seconds=0.0)
+    assert isinstance(found["torch"], Interleaved)
     assert isinstance(found["cuda"], Unavailable)
     assert "has no CUDA" in str(found["cuda"])
 
 
 def test_a_process_that_ends_says_why(tmp_path: Path) -> None:
     with pytest.raises(RnncoreError, match=r"the process of torch cpu fp32 1 ended: .*model\.safetensors: no such file"):
-        TurnTaker(tmp_path, ["torch", "cpu", "fp32", "1"])
+        StoppedProcess(tmp_path, ["torch", "cpu", "fp32", "1"])

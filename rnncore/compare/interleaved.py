@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class PairedRatio:
+class InterleavedRatio:
     """How long head takes against base.
 
     Attributes:
-        estimate: Median of the turns' ratios.
-        low: Lower end of its interval; None where there are too few turns for one.
+        estimate: Median of the rounds' ratios.
+        low: Lower end of its interval; None where there are too few rounds for one.
         high: Upper end.
     """
 
@@ -21,23 +21,23 @@ class PairedRatio:
     high: float | None
 
 
-def paired_ratio(base_s: Sequence[float], head_s: Sequence[float], error: float) -> PairedRatio:
-    """Return the median of head over base, turn by turn, with the interval that a test of signs gives it.
+def interleaved_ratio(base_s: Sequence[float], head_s: Sequence[float], error: float) -> InterleavedRatio:
+    """Return the median of head over base, round by round, with the interval that a test of signs gives it.
 
     Args:
-        base_s: Seconds of each turn.
-        head_s: The same of the head, in the same turns.
+        base_s: Seconds of each round.
+        head_s: The same of the head, in the same rounds.
         error: Largest probability that the interval misses the median.
 
     Raises:
-        ValueError: If there are no turns, or not equally many.
+        ValueError: If there are no rounds, or not equally many.
 
     Source:
         Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., sections 3.2 and 3.4: the sign test, and exact
         limits of a median from the binomial distribution.
     """
     if not base_s or len(base_s) != len(head_s):
-        raise ValueError(f"{len(base_s)} and {len(head_s)} turns cannot be paired.")
+        raise ValueError(f"{len(base_s)} and {len(head_s)} rounds have no ratio: give as many of each side, one or more.")
     ratios = sorted(head / base for base, head in zip(base_s, head_s, strict=True))
     count = len(ratios)
     # Of the ratios that both ends leave out: the most that still miss the median rarely enough.
@@ -46,5 +46,5 @@ def paired_ratio(base_s: Sequence[float], head_s: Sequence[float], error: float)
         left_out += 1
     estimate = statistics.median(ratios)
     if left_out == 0:
-        return PairedRatio(estimate, None, None)
-    return PairedRatio(estimate, ratios[left_out - 1], ratios[count - left_out])
+        return InterleavedRatio(estimate, None, None)
+    return InterleavedRatio(estimate, ratios[left_out - 1], ratios[count - left_out])

@@ -1,0 +1,41 @@
+"""What Linux says of machine and process in the files of /proc and /sys, or why it does not."""
+
+import re
+from pathlib import Path
+
+PROC, SYS = Path("/proc"), Path("/sys")
+
+
+def text_of(path: Path) -> tuple[str | None, str | None]:
+    """Return the text of a file and None, or None and why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip(), None
+    except OSError as error:
+        return None, f"{path} cannot be read ({error.strerror})"
+
+
+def cpu_pressure(word: str) -> tuple[float | None, str | None]:
+    """Return how long some task of this machine was ready to run and had no CPU.
+
+    Args:
+        word: `avg10`, percent of the last 10 seconds, or `total`, microseconds since the start; the kernel renews both every
+            2 s.
+
+    Returns:
+        The number and None, or None and why it is not known. In a container it is that of the whole host.
+    """
+    path = PROC / "pressure/cpu"
+    text, why = text_of(path)
+    found = re.search(rf"^some .*\b{word}=(\d[\d.]*)", text or "", re.MULTILINE)
+    return (float(found[1]), None) if found else (None, why or f"{path} does not tell")
+
+
+def status_bytes(fact: str) -> int | None:
+    """Return a fact of this process's status file; None where it is not there.
+
+    Args:
+        fact: `VmRSS`, the resident memory of now, or `VmHWM`, the largest since the process started. Unlike `ru_maxrss`,
+            that does not count the process that this one was started by.
+    """
+    found = re.search(rf"^{fact}:\s*(\d+) kB", text_of(PROC / "self/status")[0] or "", re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
