@@ -152,29 +152,22 @@ def read_noise(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Noise
 
 
 def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: bool) -> Iterator[tuple[Path, NoiseRecord]]:
-    """Yield what is kept of one machine; a file that is damaged is an error, or passed over."""
+    """Yield what is kept of one machine; a damaged file is an error, or is passed over."""
     for path in sorted((store / "noise").glob("*.jsonl")):
         try:
-            record = _read_record(path)
-        except RunFileError:
-            if damaged:
-                raise
-            continue
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for fault in NOISE("", content):
+                raise ValueError(words(fault))
+            floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
+            record = NoiseRecord(**{**content, "floors": floors})
+        except (OSError, ValueError, TypeError) as error:
+            if not damaged:
+                continue
+            raise RunFileError(
+                f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
+            ) from error
         if record.scale == scale and not differences(record.fingerprint, fingerprint):
             yield path, record
-
-
-def _read_record(path: Path) -> NoiseRecord:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for fault in NOISE("", content):
-            raise ValueError(words(fault))
-        floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
-        return NoiseRecord(**{**content, "floors": floors})
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFileError(
-            f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
-        ) from error
 
 
 def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: int) -> Thresholds:

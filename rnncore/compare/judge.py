@@ -1,8 +1,8 @@
 """From the run files of two sides to a verdict on each benchmark.
 
 The unit is the process: each gives one value per benchmark, its quickest round, since noise only ever adds time. Which
-ratios are significant is decided for all benchmarks together, so that a suite of many does not cry wolf more often than
-one.
+ratios are significant is decided for all benchmarks together, so that a suite of many does not raise false alarms
+more often than one.
 
 Source:
     Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),
@@ -46,7 +46,7 @@ class Side:
     runs: tuple[Run, ...]
 
     def records(self, fullname: str) -> list[Record]:
-        """Return what the processes say of one benchmark."""
+        """Return what the processes measured of one benchmark."""
         return [record for run in self.runs for record in run.records if record.fullname == fullname]
 
     def values(self, fullname: str, measure: Measure) -> list[float]:
@@ -291,14 +291,14 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     times = [sorted(run.datetime for run in side.runs) for side in (base, head)]
     if min(map(len, times)) == 1:
         yield (
-            "One process per side: the noise between processes is unknown, so nothing can be told for certain. "
-            "'rnncore gate --base REV' measures both sides in turn."
+            "One process per side: the noise between processes is unknown, so nothing is certain. "
+            "'rnncore gate --base REV' measures both sides interleaved."
         )
     elif times[0][-1] <= times[1][0] or times[1][-1] <= times[0][0]:
         # One side was finished before the other began.
         yield (
-            "The sides were not measured in turn: what changed on the machine between them counts as a change here. "
-            "'rnncore gate --base REV' measures them in turn."
+            "The sides were not measured interleaved: what changed on the machine between them counts as a change here. "
+            "'rnncore gate --base REV' measures them interleaved."
         )
     records = [record for run in (*base.runs, *head.runs) for record in run.records]
     delayed = sorted({record.short_name for record in records if record.injected_delay_pct})
