@@ -29,7 +29,7 @@ from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.runfile.checks import words
 from rnncore.runfile.machine import differences
-from rnncore.runfile.record import Run
+from rnncore.runfile.record import Run, short_name
 from rnncore.runfile.schema import NOISE
 
 # Processes per side for which floors are kept.
@@ -200,7 +200,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
         )
     if not lifted:
         return thresholds
-    listed = [f"{fullname.split('::', 1)[-1]} {100 * change:.1f} %" for fullname, change in lifted.items()]
+    listed = [f"{short_name(fullname)} {100 * change:.1f} %" for fullname, change in lifted.items()]
     note = (
         f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {processes} processes a "
         f"side: {', '.join(_first_few(listed))}. Smaller ones are not called there."
@@ -212,8 +212,10 @@ def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float)
     enough = next((one.processes for one in record.floors[fullname] if one.wander <= change), None)
     needed = f"more than {record.floors[fullname][-1].processes}" if enough is None else str(enough)
     minutes = "" if enough is None else f" ({2 * enough * record.process_s / 60:.0f} min)"
-    name = fullname.split("::", 1)[-1]
-    return f"{100 * change:g} % of {name}, where the noise floor is {100 * smallest:.1f} % and {needed} are needed{minutes}"
+    return (
+        f"{100 * change:g} % of {short_name(fullname)}, where the noise floor is {100 * smallest:.1f} % and {needed} are "
+        f"needed{minutes}"
+    )
 
 
 def _first_few(texts: Sequence[str]) -> Iterator[str]:
