@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
-from rnncore.cli.screen import err, print_json, print_table, say
+from rnncore.cli.screen import err, print_json, print_table, progress_bar, say
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
@@ -103,8 +103,7 @@ def trend(
     from rnncore.compare.history import read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with progress_bar(TimeRemainingColumn()) as progress:
         task = progress.add_task("Reading run files", total=None)
         history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
     trends = find_trends(history, practical_pct / 100)

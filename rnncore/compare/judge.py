@@ -114,7 +114,7 @@ def judge(
         key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error) for key in _keys(base, head)
     }
     judgements = list(_decide(tested, kept, thresholds, family_error))
-    differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
+    differences = _differences(base.runs[0], [*base.runs[1:], *head.runs])
     if differences:
         facts = ", ".join(fact for fact, _, _ in differences[:3])
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -266,17 +266,14 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
     return replace(judgement, reason=f"it changed, but whether beyond {change} is not clear")
 
 
-def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
-    """Yield the stable facts in which any run differs from the first."""
-    seen: set[str] = set()
+def _differences(first: Run, others: Sequence[Run]) -> tuple[tuple[str, str, str], ...]:
+    """Return the stable facts in which any run differs from the first, each as it first did."""
+    found: dict[str, tuple[str, str, str]] = {}
     for run in others:
-        for found in (
-            *machine.differences(first.fingerprint, run.fingerprint),
-            *machine.differences(_subject(first), _subject(run)),
-        ):
-            if found.fact not in seen:
-                seen.add(found.fact)
-                yield found.fact, str(found.before), str(found.now)
+        of_code = machine.differences(_subject(first), _subject(run))
+        for one in (*machine.differences(first.fingerprint, run.fingerprint), *of_code):
+            found.setdefault(one.fact, (one.fact, str(one.before), str(one.now)))
+    return tuple(found.values())
 
 
 def _subject(run: Run) -> dict[str, Any]:
