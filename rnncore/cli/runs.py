@@ -57,13 +57,13 @@ def recommend(
     from rnncore.compare.choices import Bounds
     from rnncore.compare.choices import recommend as choose
     from rnncore.report.recommendation import recommendation_facts, recommendation_text
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
     for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{option} is {value}; give a number of at least 0.")
     max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
-    found = choose(read_run(only_run(name)), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    found = choose(read_one_run(name), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
     if as_json:
         print_json(recommendation_facts(found))
         return
@@ -129,9 +129,9 @@ def convert(
 ) -> None:
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
-    read = read_run(only_run(run))
+    read = read_one_run(run)
     content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
     if path is None:
         say(tracker_text(content), nl=False)
@@ -151,9 +151,9 @@ def profile(
 ) -> None:
     """Show where the time of each benchmark goes, or between two runs, which operations grew."""
     from rnncore.report.profile import profile_json, profile_tables
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
-    base, head = read_run(only_run(run)), None if other is None else read_run(only_run(other))
+    base, head = read_one_run(run), None if other is None else read_one_run(other)
     if as_json:
         print_json(profile_json(base, head, text))
         return

@@ -96,16 +96,16 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     return found
 
 
-def only_run(name: str) -> Path:
-    """Return the one run file that a name on the command line means, as in `find_runs`.
+def read_one_run(name: str) -> Run:
+    """Read the one run file that a name on the command line means, as in `find_runs`.
 
     Raises:
-        RunFileError: If there is none, or there are several.
+        RunFileError: If there is none, there are several, or it cannot be read.
     """
     paths = find_runs(name)
     if len(paths) > 1:
         raise RunFileError(f"{name}: means {len(paths)} runs, and one is wanted. Name it.")
-    return paths[0]
+    return read_run(paths[0])
 
 
 def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
