@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
 from rnncore.cli.options import CleanOption, DataOption, JsonOption, SplitOption
-from rnncore.cli.screen import err, print_json, print_table, say
+from rnncore.cli.screen import err, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
@@ -53,8 +53,7 @@ def fetch(
         counts[downloaded] += 1
         err.print(f"{name}: {'downloaded' if downloaded else 'already there'}, digest right")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with progress_bar(DownloadColumn(), TimeRemainingColumn()) as progress:
         fetch_pjm(folder, mirror or PJM_URL, on_file, _DownloadBar(progress))
     say(f"{folder}: 12 files, {counts[True]} downloaded, {counts[False]} already there")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
-from rnncore.cli.screen import err, print_json, print_tables, say
+from rnncore.cli.screen import err, print_json, print_tables, progress_bar, say
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 from rnncore.forecast.cells import Cell
@@ -58,13 +58,13 @@ def recommend(
     from rnncore.compare.choices import Bounds
     from rnncore.compare.choices import recommend as choose
     from rnncore.report.recommendation import recommendation_facts, recommendation_text
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
     for option, value in (("--max-latency-ms", max_latency_ms), ("--max-smape-loss", max_smape_loss), ("--batch", batch)):
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{option} is {value}; give a number of at least 0.")
     max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
-    found = choose(read_run(only_run(name)), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    found = choose(read_one_run(name), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
     if as_json:
         print_json(recommendation_facts(found))
         return
@@ -104,8 +104,7 @@ def trend(
     from rnncore.compare.history import read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with progress_bar(TimeRemainingColumn()) as progress:
         task = progress.add_task("Reading run files", total=None)
         history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
     trends = find_trends(history, practical_pct / 100)
@@ -127,9 +126,9 @@ def convert(
 ) -> None:
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
-    read = read_run(only_run(run))
+    read = read_one_run(run)
     content: Any = bencher_json(read) if tracker == "bencher" else github_action_benchmark_json(read, "bigger" in tracker)
     if path is None:
         say(tracker_text(content), nl=False)
@@ -149,9 +148,9 @@ def profile(
 ) -> None:
     """Show where the time of each benchmark goes, or between two runs, which operations grew."""
     from rnncore.report.profile import profile_json, profile_tables
-    from rnncore.runfile.read import only_run, read_run
+    from rnncore.runfile.read import read_one_run
 
-    base, head = read_run(only_run(run)), None if other is None else read_run(only_run(other))
+    base, head = read_one_run(run), None if other is None else read_one_run(other)
     if as_json:
         print_json(profile_json(base, head, text))
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from rnncore.drive.gate import Progress as GateProgress
@@ -71,11 +71,16 @@ def print_tables(tables: "Iterable[tuple[str, Table | None]]") -> None:
         say()
 
 
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """Return a bar for standard error, with a description before it and these columns after it; none but on a terminal."""
+    first = TextColumn("{task.description}"), BarColumn()
+    return Progress(*first, *columns, console=err, transient=True, disable=not err.is_terminal)
+
+
 @contextmanager
 def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[int], None]]":
     """Show how many of all processes have ended, and the time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as progress:
+    with progress_bar(TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn()) as progress:
         task = progress.add_task(f"Running {noun}", total=total)
         yield lambda done: progress.update(task, completed=done)
 
@@ -83,8 +88,7 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 @contextmanager
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
     """Show processes, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
-    columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
         said_at_s = budget_s
 
@@ -105,19 +109,14 @@ def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]"
 @contextmanager
 def training_progress(name: str = "") -> "Iterator[Callable[..., None]]":
     """Show a bar with rate and time left on a terminal, and log lines everywhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}, {task.fields[rate]:,.0f} windows/s,"),
-        TimeRemainingColumn(),
-    )
+    rate = TextColumn("step {task.completed:,.0f} of {task.total:,.0f}, {task.fields[rate]:,.0f} windows/s,")
     logger = logging.getLogger("rnncore.training")
     handler = RichHandler(console=err, show_path=False, show_level=False)
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        with progress_bar(rate, TimeRemainingColumn()) as progress:
             task = progress.add_task(name, total=1, rate=0.0)
 
             def on_step(now: "TrainingProgress", description: str = name) -> None:

@@ -29,7 +29,7 @@ from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.runfile.checks import words
 from rnncore.runfile.machine import differences
-from rnncore.runfile.record import Run
+from rnncore.runfile.record import Run, short_name
 from rnncore.runfile.schema import NOISE
 
 # Processes per side for which floors are kept.
@@ -152,29 +152,22 @@ def read_noise(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Noise
 
 
 def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: bool) -> Iterator[tuple[Path, NoiseRecord]]:
-    """Yield what is kept of one machine; a file that is damaged is an error, or passed over."""
+    """Yield what is kept of one machine; a damaged file is an error, or is passed over."""
     for path in sorted((store / "noise").glob("*.jsonl")):
         try:
-            record = _read_record(path)
-        except RunFileError:
-            if damaged:
-                raise
-            continue
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for fault in NOISE("", content):
+                raise ValueError(words(fault))
+            floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
+            record = NoiseRecord(**{**content, "floors": floors})
+        except (OSError, ValueError, TypeError) as error:
+            if not damaged:
+                continue
+            raise RunFileError(
+                f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
+            ) from error
         if record.scale == scale and not differences(record.fingerprint, fingerprint):
             yield path, record
-
-
-def _read_record(path: Path) -> NoiseRecord:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for fault in NOISE("", content):
-            raise ValueError(words(fault))
-        floors = {name: tuple(Floor(**one) for one in kept) for name, kept in content["floors"].items()}
-        return NoiseRecord(**{**content, "floors": floors})
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFileError(
-            f"{path}: not a record of noise ({error}). Delete it. Make it again with 'rnncore noise'."
-        ) from error
 
 
 def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: int) -> Thresholds:
@@ -207,7 +200,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
         )
     if not lifted:
         return thresholds
-    listed = [f"{fullname.split('::', 1)[-1]} {100 * change:.1f} %" for fullname, change in lifted.items()]
+    listed = [f"{short_name(fullname)} {100 * change:.1f} %" for fullname, change in lifted.items()]
     note = (
         f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {processes} processes a "
         f"side: {', '.join(_first_few(listed))}. Smaller ones are not called there."
@@ -219,8 +212,10 @@ def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float)
     enough = next((one.processes for one in record.floors[fullname] if one.wander <= change), None)
     needed = f"more than {record.floors[fullname][-1].processes}" if enough is None else str(enough)
     minutes = "" if enough is None else f" ({2 * enough * record.process_s / 60:.0f} min)"
-    name = fullname.split("::", 1)[-1]
-    return f"{100 * change:g} % of {name}, where the noise floor is {100 * smallest:.1f} % and {needed} are needed{minutes}"
+    return (
+        f"{100 * change:g} % of {short_name(fullname)}, where the noise floor is {100 * smallest:.1f} % and {needed} are "
+        f"needed{minutes}"
+    )
 
 
 def _first_few(texts: Sequence[str]) -> Iterator[str]:

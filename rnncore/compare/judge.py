@@ -1,8 +1,8 @@
 """From the run files of two sides to a verdict on each benchmark.
 
 The unit is the process: each gives one value per benchmark, its quickest round, since noise only ever adds time. Which
-ratios are significant is decided for all benchmarks together, so that a suite of many does not cry wolf more often than
-one.
+ratios are significant is decided for all benchmarks together, so that a suite of many does not raise false alarms
+more often than one.
 
 Source:
     Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),
@@ -46,7 +46,7 @@ class Side:
     runs: tuple[Run, ...]
 
     def records(self, fullname: str) -> list[Record]:
-        """Return what the processes say of one benchmark."""
+        """Return what the processes measured of one benchmark."""
         return [record for run in self.runs for record in run.records if record.fullname == fullname]
 
     def values(self, fullname: str, measure: Measure) -> list[float]:
@@ -114,7 +114,7 @@ def judge(
         key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error) for key in _keys(base, head)
     }
     judgements = list(_decide(tested, kept, thresholds, family_error))
-    differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
+    differences = _differences(base.runs[0], [*base.runs[1:], *head.runs])
     if differences:
         facts = ", ".join(fact for fact, _, _ in differences[:3])
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -266,17 +266,14 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
     return replace(judgement, reason=f"it changed, but whether beyond {change} is not clear")
 
 
-def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
-    """Yield the stable facts in which any run differs from the first."""
-    seen: set[str] = set()
+def _differences(first: Run, others: Sequence[Run]) -> tuple[tuple[str, str, str], ...]:
+    """Return the stable facts in which any run differs from the first, each as it first did."""
+    found: dict[str, tuple[str, str, str]] = {}
     for run in others:
-        for found in (
-            *machine.differences(first.fingerprint, run.fingerprint),
-            *machine.differences(_subject(first), _subject(run)),
-        ):
-            if found.fact not in seen:
-                seen.add(found.fact)
-                yield found.fact, str(found.before), str(found.now)
+        of_code = machine.differences(_subject(first), _subject(run))
+        for one in (*machine.differences(first.fingerprint, run.fingerprint), *of_code):
+            found.setdefault(one.fact, (one.fact, str(one.before), str(one.now)))
+    return tuple(found.values())
 
 
 def _subject(run: Run) -> dict[str, Any]:
@@ -291,14 +288,14 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     times = [sorted(run.datetime for run in side.runs) for side in (base, head)]
     if min(map(len, times)) == 1:
         yield (
-            "One process per side: the noise between processes is unknown, so nothing can be told for certain. "
-            "'rnncore gate --base REV' measures both sides in turn."
+            "One process per side: the noise between processes is unknown, so nothing is certain. "
+            "'rnncore gate --base REV' measures both sides interleaved."
         )
     elif times[0][-1] <= times[1][0] or times[1][-1] <= times[0][0]:
         # One side was finished before the other began.
         yield (
-            "The sides were not measured in turn: what changed on the machine between them counts as a change here. "
-            "'rnncore gate --base REV' measures them in turn."
+            "The sides were not measured interleaved: what changed on the machine between them counts as a change here. "
+            "'rnncore gate --base REV' measures them interleaved."
         )
     records = [record for run in (*base.runs, *head.runs) for record in run.records]
     delayed = sorted({record.short_name for record in records if record.injected_delay_pct})

@@ -113,18 +113,15 @@ def difference(base: Record, head: Record) -> ProfileDifference:
         RunFileError: If one of them has no profile.
     """
     profiles = [profile_of(record) for record in (base, head)]
-    before, now = (_seconds_by_op(profile) for profile in profiles)
+    before: dict[tuple[str, str], float] = {}
+    now: dict[tuple[str, str], float] = {}
+    for profile, seconds in zip(profiles, (before, now), strict=True):
+        for op in profile["ops"]:
+            key = op["op"], op["where"]
+            seconds[key] = seconds.get(key, 0.0) + op["self_s"]
     changes = [OpChange(*key, before.get(key, 0.0), now.get(key, 0.0)) for key in {**now, **before}]
     changes.sort(key=lambda change: abs(change.change_s), reverse=True)
     return ProfileDifference(profiles[0]["wall_s"], profiles[1]["wall_s"], tuple(changes))
-
-
-def _seconds_by_op(profile: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    seconds: dict[tuple[str, str], float] = {}
-    for op in profile["ops"]:
-        key = op["op"], op["where"]
-        seconds[key] = seconds.get(key, 0.0) + op["self_s"]
-    return seconds
 
 
 def explain(change: ProfileDifference) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rnncore.compare.measures import Measure
+from rnncore.runfile.record import short_name
 
 Verdict = Literal["slower", "faster", "same", "unclear", "missing", "new", "invalid", "incomparable"]
 
@@ -78,7 +79,7 @@ class Judgement:
     @property
     def short_name(self) -> str:
         """Test id without its file."""
-        return self.fullname.split("::", 1)[-1]
+        return short_name(self.fullname)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Did this change make it slower? Two revisions, measured interleaved by many short processes, until that is clear.
 
-The processes alternate in the order base, head, head, base: a drift of the machine meets both sides alike.
+The processes alternate in the order base, head, head, base: a drift of the machine changes both sides alike.
 """
 
 import time

@@ -1,1 +1,1 @@
-"""The meeting place of the two halves: what a run file holds, and what makes two of them comparable."""
+"""What the measuring and the reading half share: what a run file holds, and what makes two of them comparable."""

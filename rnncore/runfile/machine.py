@@ -8,6 +8,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rnncore.runfile.checks import is_number
+
 # Facts of a fingerprint that are the machine's, those that matter most first, and its instructions; all others are settings
 # or software.
 MACHINE_FACTS = (
@@ -56,7 +58,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Diff
     if not common and (first or second):
         return (Difference("fingerprint", ", ".join(first) or None, ", ".join(second) or None),)
     found = [Difference(name, first[name], second[name]) for name in common if not _same(name, first[name], second[name])]
-    return tuple(sorted(found, key=_rank))
+    last = len(MACHINE_FACTS)
+    rank = {name: place for place, name in enumerate(MACHINE_FACTS)}
+    return tuple(sorted(found, key=lambda one: rank.get(one.fact, last if one.of_machine else last + 1)))
 
 
 def same_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -100,7 +104,7 @@ def grouped(fingerprints: Iterable[Mapping[str, Any]]) -> list[int]:
 
 
 class _Group:
-    """Facts of machines that do not differ: what all say, and the smallest and largest memory."""
+    """Facts of machines that do not differ: what they have in common, and the smallest and largest memory."""
 
     def __init__(self, first: dict[str, Any]) -> None:
         self._low, self._high = dict(first), dict(first)
@@ -112,7 +116,7 @@ class _Group:
     def add(self, named: dict[str, Any]) -> None:
         for name, value in named.items():
             both = [one for one in (self._low.get(name), self._high.get(name), value) if one is not None]
-            is_memory = name.endswith(_MEMORY) and all(map(_is_number, both))
+            is_memory = name.endswith(_MEMORY) and all(map(is_number, both))
             self._low[name], self._high[name] = (min(both), max(both)) if is_memory and both else (value, value)
 
 
@@ -126,16 +130,6 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _same(name: str, before: Any, now: Any) -> bool:
-    if name.endswith(_MEMORY) and _is_number(before) and _is_number(now):
+    if name.endswith(_MEMORY) and is_number(before) and is_number(now):
         return bool(abs(before - now) <= SAME_MEMORY * max(before, now))
     return bool(before == now)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _rank(difference: Difference) -> tuple[int, str]:
-    if difference.fact in MACHINE_FACTS:
-        return MACHINE_FACTS.index(difference.fact), ""
-    return len(MACHINE_FACTS) + (not difference.of_machine), ""

@@ -66,7 +66,7 @@ def read_run(path: Path) -> Run:
 
 
 def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
-    """Return the run files that a name on the command line stands for.
+    """Return the run files that a name on the command line means.
 
     Args:
         name: A file, a folder of run files, a glob, or the number that pytest-benchmark gave a saved run, such as `0007`.
@@ -76,7 +76,7 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
         The files, in order of their names.
 
     Raises:
-        RunFileError: If there is none, or a number stands for runs of several machines.
+        RunFileError: If there is none, or several machines have a run of that number.
     """
     if Path(name).is_file():
         return [Path(name)]
@@ -84,7 +84,7 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
         found = sorted(store.glob(f"*/{int(name):04}_*.json"))
         if len(found) > 1:
             listed = ", ".join(map(str, found))
-            raise RunFileError(f"{name}: stands for {len(found)} runs ({listed}). Give the file that you mean.")
+            raise RunFileError(f"{name}: is the number of {len(found)} runs ({listed}). Give the file that you mean.")
     elif Path(name).is_dir():
         found = sorted(Path(name).glob("*.json"))
     else:
@@ -96,16 +96,16 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     return found
 
 
-def only_run(name: str) -> Path:
-    """Return the one run file that a name on the command line stands for, as in `find_runs`.
+def read_one_run(name: str) -> Run:
+    """Read the one run file that a name on the command line means, as in `find_runs`.
 
     Raises:
-        RunFileError: If there is none, or there are several.
+        RunFileError: If there is none, there are several, or it cannot be read.
     """
     paths = find_runs(name)
     if len(paths) > 1:
-        raise RunFileError(f"{name}: stands for {len(paths)} runs, and one is wanted. Name it.")
-    return paths[0]
+        raise RunFileError(f"{name}: means {len(paths)} runs, and one is wanted. Name it.")
+    return read_run(paths[0])
 
 
 def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:

@@ -108,7 +108,7 @@ def test_one_process_per_side_can_only_warn(side: Callable[..., Side]) -> None:
 
 def test_sides_measured_one_after_the_other_get_a_note(side: Callable[..., Side]) -> None:
     comparison = _compare(side("base"), side("head", first_minute=100))
-    assert "not measured in turn" in comparison.notes[0]
+    assert "not measured interleaved" in comparison.notes[0]
 
 
 def test_other_hardware_is_incomparable_and_shows_the_ratio(side: Callable[..., Side]) -> None:
@@ -308,7 +308,7 @@ def test_a_number_of_two_machines_is_told(tmp_path: Path) -> None:
     for machine in ("Linux-a", "Linux-b"):
         (tmp_path / machine).mkdir()
         make_run(tmp_path / machine, name="0007_made.json")
-    with pytest.raises(RunFileError, match="stands for 2 runs"):
+    with pytest.raises(RunFileError, match="is the number of 2 runs"):
         find_runs("0007", tmp_path)
 
 

@@ -895,6 +895,15 @@ def test_a_series_that_gives_whole_windows_of_targets_is_trained_on_as_the_recip
     assert recipe.training_on(windows).targets_per_window == recipe.train.targets_per_window == 168
 
 
+def test_what_is_chosen_takes_the_place_of_the_recipe_and_none_leaves_it(make_series: Callable[..., Series]) -> None:
+    recipe = preset("fast", "gru", ["A"])
+    windows = recipe.windows_of(Dataset("long", (make_series("A", hours=1000),)), "article", False, 30)
+    assert windows.config == replace(recipe.windows, lookback=30)
+    config = recipe.training_on(windows)
+    assert recipe.training_on(windows, epochs=None, batch_size=None) == config
+    assert recipe.training_on(windows, epochs=3, learning_rate=None) == replace(config, epochs=3)
+
+
 def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:
     with pytest.raises(ConfigError, match=r"batch_size is 64, but there are \d+ training windows of 100 targets\. Give"):
         _trainer(gaps, replace(CONFIG, targets_per_window=100))
