@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rnncore.runtimes.trained import open_model_file, read_model_facts, save_trained, score_model_file
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.fit import fit
-from rnncore.forecast.model import ForecasterConfig, new_forecaster, read_safetensors
+from rnncore.forecast.model import ForecasterConfig, new_forecaster
+from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.trainer import TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, make_windows
+from rnncore.runtimes.trained import open_model_file, read_model_facts, save_trained, score_model_file
 
 
 def test_a_trained_model_is_read_opened_and_scored_as_it_was_saved(
