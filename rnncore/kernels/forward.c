@@ -51,8 +51,8 @@ typedef struct {
     const float *const *weights;  /* one packed block per layer */
     const float *head;            /* (L, H) */
     const float *head_bias;       /* (L) */
-    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU or (N, 2, B,
-     * H) of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
+    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU, or of an
+     * LSTM (N, 2, B, H), states before cells, read at first and written at last. tile_forward does not look at it. */
     float *state;
     float *workspace;             /* as many floats as workspace_floats returns, on a line of 64 bytes */
     float *out;                   /* (B, L) */
@@ -75,16 +75,17 @@ int lanes(void) { return LANES; }
 
 /* How the work and the workspace are shared. Sizes and places are in floats.
  *
- * The workspace: a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
- * A thread's: inputs of a chunk at 0, (hours, windows, F), then at sums_at what they give, (groups, hours, windows, G,
- * LANES).
- * A team's, layer by layer: states of a chunk at states_at, (hours + 1, windows, units), of which the first are those before
- * the chunk; and at cells_at the cells of an LSTM, (windows, units). */
+ * The workspace is a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
+ *   a thread's   at 0        inputs of a chunk (hours, windows, F)
+ *                at sums_at  what they give (groups, hours, windows, G, LANES)
+ *   a team's     layer by layer, `of_layer` each:
+ *                at states_at  states (hours + 1, windows, units), of which the first are those before the chunk
+ *                at cells_at   of an LSTM, cells (windows, units) */
 typedef struct {
-    int teams, size;    /* size: threads of a team */
-    int groups;
-    int windows, hours; /* of a block of windows; of a chunk of hours */
-    int64_t units, states_step; /* floats of a row of units; values of a row of states */
+    int teams, size;            /* size: threads of a team */
+    int groups;                 /* of LANES units */
+    int windows, hours;         /* of a block of windows; of a chunk of hours */
+    int64_t units, states_step; /* units: with padding; states_step: values from one row of states to the next */
     int64_t of_thread, sums_at;
     int64_t of_team, of_layer, states_at, cells_at;
 } plan_t;
@@ -242,8 +243,8 @@ INLINE void step_tile(const int rows, const int gates, const step_t *s, const fl
     lap(laps, GATES);
 }
 
-static void gru_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before, float
-                     *before, float *cell) {
+static void gru_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                     float *before, float *cell) {
     FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, 0)
 }
 
@@ -252,8 +253,8 @@ static void gru_step_timed(int rows, const step_t *s, const float *bias, const f
     FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, laps)
 }
 
-static void lstm_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before, float
-                      *before, float *cell) {
+static void lstm_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                      float *before, float *cell) {
     FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, bias, from_inputs, h_before, before, cell, 0)
 }
 
