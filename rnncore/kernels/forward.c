@@ -51,8 +51,8 @@ typedef struct {
     const float *const *weights;  /* one packed block per layer */
     const float *head;            /* (L, H) */
     const float *head_bias;       /* (L) */
-    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU or (N, 2, B,
-     * H) of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
+    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU, or of an
+     * LSTM (N, 2, B, H), states before cells, read at first and written at last. tile_forward does not look at it. */
     float *state;
     float *workspace;             /* as many floats as workspace_floats returns, on a line of 64 bytes */
     float *out;                   /* (B, L) */
@@ -75,16 +75,17 @@ int lanes(void) { return LANES; }
 
 /* How the work and the workspace are shared. Sizes and places are in floats.
  *
- * The workspace: a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
- * A thread's: inputs of a chunk at 0, (hours, windows, F), then at sums_at what they give, (groups, hours, windows, G,
- * LANES).
- * A team's, layer by layer: states of a chunk at states_at, (hours + 1, windows, units), of which the first are those before
- * the chunk; and at cells_at the cells of an LSTM, (windows, units). */
+ * The workspace is a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
+ *   a thread's   at 0        inputs of a chunk (hours, windows, F)
+ *                at sums_at  what they give (groups, hours, windows, G, LANES)
+ *   a team's     layer by layer, `of_layer` each:
+ *                at states_at  states (hours + 1, windows, units), of which the first are those before the chunk
+ *                at cells_at   of an LSTM, cells (windows, units) */
 typedef struct {
-    int teams, size;    /* size: threads of a team */
-    int groups;
-    int windows, hours; /* of a block of windows; of a chunk of hours */
-    int64_t units, states_step; /* floats of a row of units; values of a row of states */
+    int teams, size;            /* size: threads of a team */
+    int groups;                 /* of LANES units */
+    int windows, hours;         /* of a block of windows; of a chunk of hours */
+    int64_t units, states_step; /* units: with padding; states_step: values from one row of states to the next */
     int64_t of_thread, sums_at;
     int64_t of_team, of_layer, states_at, cells_at;
 } plan_t;
@@ -176,47 +177,45 @@ INLINE vec lstm_state(vec input_sum, vec forget_sum, vec new_sum, vec output_sum
 
 /* ------------------------------------------------------------------------------------------------------------------ fp32 */
 
-/* What a tile takes of a layer's inputs to a group of units: out (rows, G, LANES) = bias + a w. */
-typedef struct {
-    const float *a; /* (rows, inner), row r at r * a_step */
-    int64_t a_step;
-    int inner;
-    const float *w, *bias;
-    float *out;
-} inputs_t;
-
-INLINE void inputs_tile(const int rows, const int gates, const inputs_t *in) {
+/* What a layer's inputs give to a group of units: out (rows, G, LANES) = bias + a w. a (rows, inner) has its rows a_step
+ * apart; w follows the bias. */
+INLINE void inputs_tile(const int rows, const int gates, const float *a, int64_t a_step, int inner, const float *bias,
+                        float *out) {
     sums_t sums;
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) sums[r][g] = load(in->bias + g * LANES);
-    tile_product(rows, gates, sums, in->a, in->a_step, in->inner, in->w);
+        for (int g = 0; g < gates; g++) sums[r][g] = load(bias + g * LANES);
+    tile_product(rows, gates, sums, a, a_step, inner, bias + 4 * LANES);
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) store(in->out + (r * gates + g) * LANES, sums[r][g]);
+        for (int g = 0; g < gates; g++) store(out + (r * gates + g) * LANES, sums[r][g]);
 }
 
-static void gru_inputs(int rows, const inputs_t *in) { FOR_ROWS(rows, GRU_ROWS, inputs_tile, 3, in) }
+static void gru_inputs(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out) {
+    FOR_ROWS(rows, GRU_ROWS, inputs_tile, 3, a, a_step, inner, bias, out)
+}
 
-static void lstm_inputs(int rows, const inputs_t *in) { FOR_ROWS(rows, LSTM_ROWS, inputs_tile, 4, in) }
+static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out) {
+    FOR_ROWS(rows, LSTM_ROWS, inputs_tile, 4, a, a_step, inner, bias, out)
+}
 
-/* What a tile takes of an hour of a group of units. Rows are windows; those of states and cells lie `units` apart. */
+/* What is the same for all tiles of a chunk. A tile gets the rest in registers: a struct of its own would cost small
+ * models. */
 typedef struct {
-    const float *from_inputs; /* (rows, G, LANES) */
-    const float *h_before;    /* (rows, H) */
-    int64_t units;
     int H;
-    const float *w, *bias;
-    const float *before;      /* h_before at the group */
-    float *cell, *after;      /* at the group; cell null of a GRU */
+    int64_t w_at;    /* of a group's weights of the states, after its bias */
+    int64_t units;   /* from one row of states and cells to the next */
+    int64_t of_hour; /* from states to those of the next hour */
 } step_t;
 
-INLINE void step_tile(const int rows, const int gates, const step_t *s, laps_t *laps) {
-    const float *from_inputs = s->from_inputs, *bias = s->bias, *before = s->before;
-    float *cell = s->cell, *after = s->after;
+/* An hour of a group of units. from_inputs (rows, G, LANES); h_before (rows, H) are all states before, of which those of the
+ * group begin at `before`; cell at the group, null of a GRU. */
+INLINE void step_tile(const int rows, const int gates, const step_t *s, const float *bias, const float *from_inputs,
+                      const float *h_before, float *before, float *cell, laps_t *laps) {
     const int64_t step = s->units;
+    float *after = before + s->of_hour;
     sums_t sums;
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
@@ -224,7 +223,7 @@ INLINE void step_tile(const int rows, const int gates, const step_t *s, laps_t *
         for (int g = 0; g < gates; g++)
             /* The new gate of a GRU: what comes from the states has a sum of its own, which reset scales. */
             sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
-    tile_product(rows, gates, sums, s->h_before, step, s->H, s->w);
+    tile_product(rows, gates, sums, h_before, step, s->H, bias + s->w_at);
     if (laps) {
         settle(rows, gates, sums);
         lap(laps, STATE_PRODUCTS);
@@ -244,13 +243,25 @@ INLINE void step_tile(const int rows, const int gates, const step_t *s, laps_t *
     lap(laps, GATES);
 }
 
-static void gru_step(int rows, const step_t *s) { FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, 0) }
+static void gru_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                     float *before, float *cell) {
+    FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, 0)
+}
 
-static void lstm_step(int rows, const step_t *s) { FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, 0) }
+static void gru_step_timed(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                           float *before, float *cell, laps_t *laps) {
+    FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, laps)
+}
 
-static void gru_step_timed(int rows, const step_t *s, laps_t *laps) { FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, laps) }
+static void lstm_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                      float *before, float *cell) {
+    FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, bias, from_inputs, h_before, before, cell, 0)
+}
 
-static void lstm_step_timed(int rows, const step_t *s, laps_t *laps) { FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, laps) }
+static void lstm_step_timed(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
+                            float *before, float *cell, laps_t *laps) {
+    FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, bias, from_inputs, h_before, before, cell, laps)
+}
 
 /* A layer through a chunk of hours: the thread's own groups of units, for all windows of a block. */
 INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
@@ -264,28 +275,27 @@ INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, lap
     float *states = layer_of(s, layer) + p->states_at, *cells = layer_of(s, layer) + p->cells_at;
     float *sums = s->of_thread + p->sums_at;
     for (int group = s->first_group; group < s->last_group; group++) {
-        const float *bias = weights + group * of_group, *w = bias + 4 * LANES;
+        const float *bias = weights + group * of_group;
         float *out = sums + (int64_t)(group - s->first_group) * rows * of_row;
         for (int row = 0, n; row < rows; row += n) {
             n = tile_rows(rows - row, max_rows);
-            inputs_t in = {inputs + row * inputs_step, inputs_step, inner, w, bias, out + row * of_row};
-            (lstm ? lstm_inputs : gru_inputs)(n, &in);
+            (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, inner, bias, out + row * of_row);
         }
     }
     lap(laps, INPUT_PRODUCTS);
     team_barrier(s->barrier, p->size, laps);
+    const step_t step = {.H = H, .w_at = (4 + (int64_t)inner * gates) * LANES, .units = units, .of_hour = of_hour};
     for (int t = 0; t < hours; t++) {
         for (int group = s->first_group; group < s->last_group; group++) {
-            const float *bias = weights + group * of_group, *w = bias + (4 + (int64_t)inner * gates) * LANES;
+            const float *bias = weights + group * of_group;
             const float *from_inputs = sums + ((int64_t)(group - s->first_group) * rows + t * windows) * of_row;
             for (int b = 0, n; b < windows; b += n) {
                 n = tile_rows(windows - b, max_rows);
-                const float *h_before = states + t * of_hour + b * units;
-                const int64_t unit = group * LANES, at = b * units + unit;
-                step_t step = {from_inputs + b * of_row, h_before, units, H, w, bias, h_before + unit,
-                               lstm ? cells + at : 0, states + (t + 1) * of_hour + at};
-                if (laps) (lstm ? lstm_step_timed : gru_step_timed)(n, &step, laps);
-                else (lstm ? lstm_step : gru_step)(n, &step);
+                float *h_before = states + t * of_hour + b * units, *before = h_before + group * LANES;
+                float *cell = lstm ? cells + b * units + group * LANES : 0;
+                const float *sums_at = from_inputs + b * of_row;
+                if (laps) (lstm ? lstm_step_timed : gru_step_timed)(n, &step, bias, sums_at, h_before, before, cell, laps);
+                else (lstm ? lstm_step : gru_step)(n, &step, bias, sums_at, h_before, before, cell);
             }
         }
         team_barrier(s->barrier, p->size, laps);
