@@ -51,7 +51,7 @@ class CurvePoint:
         step: Steps done.
         seconds: Training time so far; the scoring is not in it.
         loss: Mean loss of the steps since the point before.
-        score: What the score said.
+        score: What the score returned.
     """
 
     step: int
@@ -102,7 +102,7 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     watch: Watch | None = None,
 ) -> TrainResult:
-    """Train until the epochs, the steps or the time are spent, or *should_stop* says so.
+    """Train until the epochs, the steps or the time are spent, or *should_stop* returns true.
 
     The loss stays on the device and is read once per epoch; on the CPU, where reading is free, it is also in the log
     line that comes every 200 steps. On CUDA, cuDNN does not round to TF32.
@@ -160,7 +160,7 @@ def fit(
 
 
 class _Clock:
-    """Training time of this process, and what it says about the rest."""
+    """Training time of this process, and what it lets expect of the rest."""
 
     def __init__(self, trainer: Trainer, position: Position) -> None:
         self._trainer, self._position = trainer, position

@@ -170,7 +170,7 @@ def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
 
 
 def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
-    """Return the last tested hours of the first zones beside forecasts an hour ahead, for a figure such as the article's.
+    """Return the last tested hours of the first zones beside forecasts of the next hour, for a figure such as the article's.
 
     Args:
         windows: The windows.

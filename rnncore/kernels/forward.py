@@ -30,7 +30,7 @@ _VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
 
 class ForwardCall(ctypes.Structure):
-    """What the kernel takes: `call_t` of `forward.c`, which tells what each field is."""
+    """What the kernel takes: `call_t` of `forward.c`, which names what each field is."""
 
     _fields_ = (
         *[(name, ctypes.c_int32) for name in ("threads", "lstm", "B", "T", "F", "H", "L", "relu", "horizon")],
@@ -70,7 +70,7 @@ class PackedNetwork:
         rnn: Batch first, in one direction, with biases; float32, contiguous, on the CPU. Its weights are copied, and no
             dropout is done.
         head: From the top layer's last state to the forecasts; its weights are copied.
-        relu: Whether a ReLU stands before the head.
+        relu: Whether a ReLU comes before the head.
         kernel: What `forward_kernel` returned.
         threads: CPU threads.
         precision: `fp32`, or where the kernel has tiles `bf16`.
@@ -211,7 +211,7 @@ def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
 
     both = bias_input + bias_state
     if gates == 3:
-        # The reset gate stands between the two biases of the new gate.
+        # The reset gate comes between the two biases of the new gate.
         both = np.concatenate([both[: 2 * hidden], bias_input[2 * hidden :], bias_state[2 * hidden :]])
     return [grouped(both[:, None], 4), grouped(by_input, gates), grouped(by_state, gates)]
 
