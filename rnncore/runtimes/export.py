@@ -188,7 +188,13 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
             raise ValueError(f"it has no metadata of the name {METADATA_KEY}")
         written = json.loads(facts)
         config, zones = WindowConfig(**written["windows"]), dict(written.get("zones", {}))
-        _require_shapes(graph, written["forecaster"], config)
+        expected = {"input": [config.lookback, written["forecaster"]["input_size"]], "output": [config.horizon]}
+        for side, sizes in expected.items():
+            values = getattr(graph.graph, side)
+            found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
+            if found != sizes:
+                has, named = (", ".join(map(str, shape)) for shape in (found, sizes))
+                raise ValueError(f"its {side} has the shape (batch, {has}), and its metadata tells of (batch, {named})")
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
     except OSError as error:
@@ -203,26 +209,6 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
         raise ModelFileError(f"{path}: not written by 'rnncore export' of this version ({why}). Export it again.") from error
     require_finite_weights(path, onnx_weights(graph))
     return config, zones
-
-
-def _require_shapes(graph: Any, forecaster: dict[str, Any], config: WindowConfig) -> None:
-    """Make sure that a graph takes the windows, and gives the hours, that its metadata names.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    expected = {"input": [config.lookback, forecaster["input_size"]], "output": [config.horizon]}
-    for side, sizes in expected.items():
-        values = getattr(graph.graph, side)
-        found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
-        if found != sizes:
-            raise ValueError(
-                f"its {side} has the shape (batch, {_sizes(found)}), and its metadata tells of (batch, {_sizes(sizes)})"
-            )
-
-
-def _sizes(sizes: list[int]) -> str:
-    return ", ".join(map(str, sizes))
 
 
 def _write_checked(graph: "onnx.ModelProto", path: Path, model: nn.Module, lookback: int, features: int) -> Parity:
