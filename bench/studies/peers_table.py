@@ -58,7 +58,7 @@ def _train_and_score(library: str, cell: str, location: str, seconds: float, eve
     sizes = (size.hidden_size, size.num_layers, article.windows.lookback)
     case = Case("train", cell, *sizes, article.train.batch_size, recipe="article")
     train, forecast = (_ours if library in OURS else _peer)(library, case, article, dataset)
-    # The first step, which also compiles and allocates, is not counted.
+    # The clock starts after the first step.
     train()
     began_s, steps = time.perf_counter(), 1
     while time.perf_counter() - began_s < seconds:

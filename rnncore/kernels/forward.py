@@ -234,7 +234,7 @@ def _load() -> ForwardKernel | str:
 
 
 def _differences(kernel: ForwardKernel) -> Iterator[str]:
-    """Hold a small network of both cells against torch; yield what gives other forecasts."""
+    """Compare a small network of each cell with torch's; yield what gives other forecasts."""
     inputs = windows_to_check(13, 5, 3)
     for rnn, head in networks_to_check(3, 20, 2):
         with torch.inference_mode():

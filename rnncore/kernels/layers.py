@@ -112,7 +112,7 @@ def _load() -> Kernels | str:
 
 
 def _differences(kernels: Kernels) -> Iterator[str]:
-    """Hold a small layer of both cells against torch; yield what gives other states or gradients."""
+    """Compare a small layer of each cell with torch's; yield what gives other states or gradients."""
     inputs = windows_to_check(5, 3, 2)
     for rnn, _ in networks_to_check(2, 4, 1):
         answers = []
