@@ -12,9 +12,9 @@ from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import (
     CHUNK_WINDOWS,
-    chunks_of_test_hours,
     forecast_panels,
     forecasts_by_zone,
+    in_chunks,
     score_forecasts,
 )
 from rnncore.measure.answers import forecast_verdict
@@ -41,7 +41,7 @@ def test_score_batch(
     with rnn_benchmark.part("exports"):
         source = source_for(rnn_case.runtime, model, windows.config)
     answers = right_answers(model, windows, CHUNK_WINDOWS)
-    chunks = chunks_of_test_hours(windows)
+    chunks = in_chunks(windows.test_start)
     # A round is a batch of tested hours, the next each time; the last, which is smaller, is timed only where it is alone.
     timed = cycle(range(max(1, len(windows.test_start) // CHUNK_WINDOWS)))
     outputs = {}

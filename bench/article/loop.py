@@ -1,4 +1,4 @@
-"""The article's training loop, written from its description: what our training is held against in the same run.
+"""The article's training loop, written from its description: what our training is compared with in the same run.
 
 All windows lie in float64 arrays; a DataLoader shuffles and stacks them, window by window; each batch becomes float32 on
 its way to the device; the hidden state is carried from batch to batch, without its gradient; the loss is read every step.

@@ -116,8 +116,8 @@ def main() -> None:
             )
     for key, name in (("seconds", "time"), ("process_seconds", "whole process"), ("peak_rss_bytes", "peak memory")):
         ratios = [
-            (theirs[key] or math.nan) / (ours[key] or math.nan)
-            for ours, theirs in zip(runs["rnncore"], runs["article"], strict=True)
+            (article[key] or math.nan) / (ours[key] or math.nan)
+            for ours, article in zip(runs["rnncore"], runs["article"], strict=True)
         ]
         print(f"{name}: article / rnncore {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
 

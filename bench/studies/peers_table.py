@@ -58,25 +58,20 @@ def _train_and_score(library: str, cell: str, location: str, seconds: float, eve
     sizes = (size.hidden_size, size.num_layers, article.windows.lookback)
     case = Case("train", cell, *sizes, article.train.batch_size, recipe="article")
     train, forecast = (_ours if library in OURS else _peer)(library, case, article, dataset)
-    steps = _steps_for(train, seconds)
+    # The clock starts after the first step.
+    train()
+    began_s, steps = time.perf_counter(), 1
+    while time.perf_counter() - began_s < seconds:
+        train()
+        steps += 1
     print(
         f"| {library} | {cell.upper()} | {steps:,} | {steps * case.batch_size:,} | {_smape(dataset, forecast, every):.3f} |",
         flush=True,
     )
 
 
-def _steps_for(step, seconds):
-    """Take steps for *seconds*, the first one not counted; return how many in all."""
-    step()
-    began_s, steps = time.perf_counter(), 1
-    while time.perf_counter() - began_s < seconds:
-        step()
-        steps += 1
-    return steps
-
-
 def _smape(dataset, forecast, every):
-    """Return the mean of the zones' sMAPE over every so-manieth tested hour."""
+    """Return the mean of the zones' sMAPE over every n-th tested hour."""
     windows, found = make_windows(dataset, preset("article", "gru").windows), []
     for zone, frame in zip(windows.zones, hourly_frames(dataset), strict=True):
         start = windows.test_start[zone.test][::every]

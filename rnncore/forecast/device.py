@@ -33,7 +33,7 @@ _WAITING_ENV = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 # it waits for could run on: beside one busy process, two threads on two cores took a hundred times longer.
 _LOOKS = "100"
 
-# What libgomp does by itself; said, so that processes that are started from here know that it was chosen.
+# What libgomp does by itself; set, so that processes that are started from here know that it was chosen.
 _LOOKS_BY_ITSELF = "300000"
 
 
@@ -179,10 +179,10 @@ def spinning_waiting() -> dict[str, str]:
 
 
 def waiting_is_chosen() -> bool:
-    """Say whether the environment says how threads wait."""
+    """Return whether the environment sets how threads wait."""
     return any(name in os.environ for name in _WAITING_ENV)
 
 
 def waits_passively() -> bool:
-    """Say whether threads that wait are to leave the CPU to others: what the environment says to libgomp."""
+    """Return whether the environment has libgomp's threads leave the CPU to others while they wait."""
     return os.environ.get(_WAITING_ENV[0], "").strip().lower() == "passive"

@@ -16,6 +16,8 @@ from rnncore.forecast.device import cudnn_precision, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.trainer import TrainConfig, Trainer
 
+EndedBy = Literal["epochs", "max_steps", "max_seconds", "stopped"]
+
 logger = logging.getLogger("rnncore.training")
 LOG_EVERY_STEPS = 200
 CHECKPOINT_EVERY_S = 30.0
@@ -51,7 +53,7 @@ class CurvePoint:
         step: Steps done.
         seconds: Training time so far; the scoring is not in it.
         loss: Mean loss of the steps since the point before.
-        score: What the score said.
+        score: What the score returned.
     """
 
     step: int
@@ -91,7 +93,7 @@ class TrainResult:
     steps: int
     seconds: float
     windows_per_s: float
-    ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"]
+    ended_by: EndedBy
 
 
 def fit(
@@ -102,7 +104,7 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     watch: Watch | None = None,
 ) -> TrainResult:
-    """Train until the epochs, the steps or the time are spent, or *should_stop* says so.
+    """Train until the epochs, the steps or the time are spent, or *should_stop* returns true.
 
     The loss stays on the device and is read once per epoch; on the CPU, where reading is free, it is also in the log
     line that comes every 200 steps. On CUDA, cuDNN does not round to TF32.
@@ -139,7 +141,7 @@ def fit(
             )
     clock = _Clock(trainer, position)
     curve = _Curve(trainer, watch)
-    ended_by: Literal["epochs", "max_steps", "max_seconds", "stopped"] | None = _spent(trainer.config, position)
+    ended_by = _spent(trainer.config, position)
     with cudnn_precision(TRAINING_PRECISION):
         while ended_by is None and len(position.epochs) < trainer.config.epochs:
             ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
@@ -160,7 +162,7 @@ def fit(
 
 
 class _Clock:
-    """Training time of this process, and what it says about the rest."""
+    """Training time of this process, and what it lets expect of the rest."""
 
     def __init__(self, trainer: Trainer, position: Position) -> None:
         self._trainer, self._position = trainer, position
@@ -172,6 +174,11 @@ class _Clock:
         now_s = time.perf_counter()
         self._position.epoch_seconds += now_s - self._lap_s
         self._lap_s = now_s
+
+    def lap_when_done(self) -> None:
+        """Wait for the device's work, and add the time of it too."""
+        synchronize(self._trainer.device)
+        self.lap()
 
     def skip(self) -> None:
         """Leave the time since the last lap out of the training time."""
@@ -210,8 +217,7 @@ class _Curve:
         self._steps += 1
         if position.step not in self._watch.steps:
             return
-        synchronize(self._trainer.device)
-        clock.lap()
+        clock.lap_when_done()
         model = self._trainer.model.eval()
         score = self._watch.score(model)
         model.train()
@@ -228,7 +234,7 @@ def _train_epoch(
     checkpoint: Path | None,
     on_step: Callable[[Progress], None],
     should_stop: Callable[[], bool],
-) -> Literal["max_steps", "max_seconds", "stopped"] | None:
+) -> EndedBy | None:
     """Train to the end of the epoch, or to where something ends the training: then return what."""
     order = trainer.epoch_order(len(position.epochs))
     batch_size = trainer.config.batch_size
@@ -246,20 +252,17 @@ def _train_epoch(
             _log_step(trainer, position, clock.progress())
         ended_by = "stopped" if should_stop() else _spent(trainer.config, position)
         if ended_by is not None and position.epoch_steps < trainer.steps_per_epoch:
-            synchronize(trainer.device)
-            clock.lap()
+            clock.lap_when_done()
             return ended_by
         is_due = time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S
         # The epoch's last step has a checkpoint of its own below, when the epoch is counted.
         if checkpoint is not None and is_due and position.epoch_steps < trainer.steps_per_epoch:
-            synchronize(trainer.device)
-            clock.lap()
+            clock.lap_when_done()
             require_finite(trainer, position)
             write_checkpoint(checkpoint, trainer, position)
             clock.checkpoint_s = time.perf_counter()
         clock.skip()
-    synchronize(trainer.device)
-    clock.lap()
+    clock.lap_when_done()
     require_finite(trainer, position)
     epoch = _epoch_so_far(position)
     logger.info("epoch %d/%d: mean loss %.6f, %.1f s", epoch.number, trainer.config.epochs, epoch.loss, epoch.seconds)
@@ -272,7 +275,7 @@ def _train_epoch(
     return ended_by
 
 
-def _spent(config: TrainConfig, position: Position) -> Literal["max_steps", "max_seconds"] | None:
+def _spent(config: TrainConfig, position: Position) -> EndedBy | None:
     if config.max_steps is not None and position.step >= config.max_steps:
         return "max_steps"
     if config.max_seconds is not None and position.seconds >= config.max_seconds:

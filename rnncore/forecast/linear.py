@@ -1,7 +1,7 @@
 """The linear part of a load: 24 ridge regressions of a zone, one per hour of the day, on its earlier loads.
 
 They forecast what is left over the daily change, y[t-1] + (y[t-24] - y[t-25]), and shrink to it: where a series is too short
-to say more, that is what they forecast. How much they shrink is chosen on the last part of the fitted hours.
+to learn more, that is what they forecast. How much they shrink is chosen on the last part of the fitted hours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ class HourlyRegressions:
             time: Their times. Shape (N,).
 
         Returns:
-            Forecasts; those of the first rows, where lags reach before the series, say nothing. Shape (N + 1, L).
+            Forecasts; those of the first rows, where lags reach before the series, mean nothing. Shape (N + 1, L).
         """
         horizon = self.coefficients.shape[2]
         forecast_mw, every_time = daily_change_mw(load_mw, horizon), np.append(time, time[-1] + HOUR)

@@ -12,7 +12,7 @@ import numpy as np
 from rnncore.errors import DataError, ModelFileError
 from rnncore.files import write_text
 from rnncore.forecast.features import SCALINGS, FeatureKind, Scaling, scaling_facts, scaling_from_facts
-from rnncore.forecast.scoring import CHUNK_WINDOWS, Predict
+from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
@@ -72,8 +72,8 @@ def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
         start = windows.test_start[zone.test][-BOUND_HOURS:]
         low = high = None
         if len(start):
-            chunks = [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
-            forecast_mw = windows.to_mw(zone, start, np.concatenate([predict(windows.inputs(chunk)) for chunk in chunks]))
+            output = np.concatenate([predict(windows.inputs(chunk)) for chunk in in_chunks(start)])
+            forecast_mw = windows.to_mw(zone, start, output)
             with np.errstate(divide="ignore", invalid="ignore"):
                 missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
                 ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)

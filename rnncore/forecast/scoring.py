@@ -108,17 +108,16 @@ def mean_score(name: str, zones: list[Score]) -> Scores:
     )
 
 
-def chunks_of_test_hours(windows: Windows) -> list[RowArray]:
-    """Return the first rows of all test windows, in order, as many at a time as one call forecasts. Shapes (B,)."""
-    count = len(windows.test_start)
-    return [windows.test_start[at : at + CHUNK_WINDOWS] for at in range(0, count, CHUNK_WINDOWS)]
+def in_chunks(start: RowArray) -> list[RowArray]:
+    """Return first rows of windows, in order, as many at a time as one call forecasts. Shapes (B,)."""
+    return [start[at : at + CHUNK_WINDOWS] for at in range(0, len(start), CHUNK_WINDOWS)]
 
 
 def forecasts_by_zone(outputs: Sequence[Float32Array], windows: Windows) -> dict[str, FloatArray]:
     """Return what a model forecasts for the tested hours.
 
     Args:
-        outputs: What it gave for each of `chunks_of_test_hours`. Shapes (B, L).
+        outputs: What it gave for each chunk of the test windows. Shapes (B, L).
         windows: The windows.
 
     Returns:
@@ -142,7 +141,7 @@ def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatAr
     Returns:
         As `forecasts_by_zone`.
     """
-    return forecasts_by_zone([predict(windows.inputs(chunk)) for chunk in chunks_of_test_hours(windows)], windows)
+    return forecasts_by_zone([predict(windows.inputs(chunk)) for chunk in in_chunks(windows.test_start)], windows)
 
 
 def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Windows) -> Scores:
@@ -170,7 +169,7 @@ def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
 
 
 def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
-    """Return the last tested hours of the first zones beside forecasts an hour ahead, for a figure such as the article's.
+    """Return the last tested hours of the first zones beside forecasts of the next hour, for a figure such as the article's.
 
     Args:
         windows: The windows.

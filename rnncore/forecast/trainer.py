@@ -201,15 +201,15 @@ class _Places:
         is_first = np.diff(train_start, prepend=train_start[0] - 2) != 1
         first = np.maximum.accumulate(np.where(is_first, place, 0))
         run = np.cumsum(is_first) - 1
-        self._in_run = place - first
-        self._room = np.bincount(run)[run] - self._in_run
         lengths = np.bincount(run)
+        self._in_run = place - first
+        self._left_of_run = lengths[run] - self._in_run
         self.fewest = int(np.maximum(0, (lengths - targets + 1) // targets).sum())
 
     def choose(self, generator: torch.Generator) -> Tensor:
         """Return places in `train_start`, side by side from a chance offset on. Shape (windows,)."""
         offset = int(torch.randint(self._targets, (), generator=generator)) if self._targets > 1 else 0
-        fits = self._room >= self._targets
+        fits = self._left_of_run >= self._targets
         return torch.from_numpy(np.flatnonzero(fits & (self._in_run % self._targets == offset)))
 
 

@@ -181,14 +181,9 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
     test_parts: list[RowArray] = []
     row = train_count = test_count = 0
     for series, tested in zip(dataset.series, first_tested, strict=True):
-        kind = SCALINGS[config.features]
-        train, test = _split(series, config, kind.first_row, tested)
-        if config.split == "article" and (len(train) == 0 or len(test) == 0):
-            raise _too_few_rows(series, config, kind.first_row, len(train), len(test))
-        if len(train) == 0:
-            raise _no_training_window(series, len(dataset.series) == 1)
-        fit_rows = len(series.time) if config.scale_on == "all" else tested
-        scaling = (scalings or {}).get(series.name) or kind.fit(series, slice(0, fit_rows), config.horizon)
+        train, test = _split(series, config, tested, len(dataset.series) == 1)
+        fit_rows = slice(0, len(series.time) if config.scale_on == "all" else tested)
+        scaling = (scalings or {}).get(series.name) or SCALINGS[config.features].fit(series, fit_rows, config.horizon)
         described = scaling.describe(series)
         zones.append(
             ZoneWindows(
@@ -260,16 +255,16 @@ def _shared_by_others(series: Sequence[Series], shared: Sequence[Float32Array], 
         hours, first, back = np.unique(one.time, return_index=True, return_inverse=True)
         counts = (first >= first_row).astype(np.float64)
         place = np.searchsorted(every_hour, hours)
-        said = values[first] * counts[:, None]
-        totals[place] += said
+        known = values[first] * counts[:, None]
+        totals[place] += known
         zones[place] += counts
-        own.append(said[back])
+        own.append(known[back])
         own_count.append(counts[back])
     made = []
-    for one, own_said, count in zip(series, own, own_count, strict=True):
+    for one, own_known, count in zip(series, own, own_count, strict=True):
         place = np.searchsorted(every_hour, one.time)
         others = zones[place] - count
-        mean = (totals[place] - own_said) / np.maximum(others, 1)[:, None]
+        mean = (totals[place] - own_known) / np.maximum(others, 1)[:, None]
         # What is left of a sum from which its only part was taken is rounding.
         mean[others == 0] = 0
         made.append(np.hstack([mean, (others > 0)[:, None]]).astype(np.float32))
@@ -286,9 +281,13 @@ def _first_tested_rows(dataset: Dataset, config: WindowConfig) -> list[int]:
     return [int(np.searchsorted(series.time, cut)) for series in dataset.series]
 
 
-def _split(series: Series, config: WindowConfig, first_row: int, first_tested: int) -> tuple[RowArray, RowArray]:
-    """Return the first rows of the training and test windows of one zone."""
-    rows = len(series.time)
+def _split(series: Series, config: WindowConfig, first_tested: int, is_alone: bool) -> tuple[RowArray, RowArray]:
+    """Return the first rows of the training and test windows of one zone.
+
+    Raises:
+        DataError: If there is no training window, or in the article's split no test window.
+    """
+    rows, first_row = len(series.time), SCALINGS[config.features].first_row
     # From a window's first row to the last that it forecasts.
     reach = config.lookback + config.horizon - 1
     start = np.arange(first_row, max(first_row, rows - reach), dtype=np.int64)
@@ -296,7 +295,13 @@ def _split(series: Series, config: WindowConfig, first_row: int, first_tested: i
         # Faults before each row: equal at both ends of a window, and of the lags before it, where there is none between.
         faults = np.concatenate([[0], np.cumsum(np.diff(series.time) != HOUR)])
         start = start[faults[start + reach] == faults[start - first_row]]
-    return start[start + reach < first_tested], start[start + config.lookback >= first_tested]
+    train, test = start[start + reach < first_tested], start[start + config.lookback >= first_tested]
+    if config.split == "article" and (len(train) == 0 or len(test) == 0):
+        raise _too_few_rows(series, config, first_row, len(train), len(test))
+    if len(train) == 0:
+        way_out = "Give a longer series" if is_alone else "Leave the zone out, or use the article split"
+        raise DataError(f"{series.name}: no window ends before the first tested hour of the date split. {way_out}.")
+    return train, test
 
 
 def _too_few_rows(series: Series, config: WindowConfig, first_row: int, train: int, test: int) -> DataError:
@@ -311,11 +316,6 @@ def _too_few_rows(series: Series, config: WindowConfig, first_row: int, train: i
     # Windows of one hour, where they would do: some other lookback is then short enough.
     shorter = " or a shorter lookback" if rows >= _rows_needed(replace(config, lookback=1), first_row) else ""
     return DataError(f"{found}; at least {needed} rows are needed. Give a longer series{shorter}.")
-
-
-def _no_training_window(series: Series, is_alone: bool) -> DataError:
-    way_out = "Give a longer series" if is_alone else "Leave the zone out, or use the article split"
-    return DataError(f"{series.name}: no window ends before the first tested hour of the date split. {way_out}.")
 
 
 def _rows_needed(config: WindowConfig, first_row: int) -> int:

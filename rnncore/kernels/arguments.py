@@ -1,6 +1,6 @@
-"""Checks of what kernels are given, before C sees it: C reads past the end of what is too small and tells nobody."""
+"""Checks of what kernels are given, before C sees it: C reads past the end of what is too small, without an error."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,12 @@ def require_floats(name: str, given: Tensor | Floats, shape: tuple[int, ...], is
         ConfigError: If it has another shape, is not float32, does not lie in one piece in row-major order, is on another
             device than the CPU, or is to be written and read-only.
     """
-    found, device, is_whole, is_writeable = _facts(given)
+    if isinstance(given, Tensor):
+        device, is_whole, is_writeable = given.device.type, given.is_contiguous(), True
+    else:
+        device, is_whole, is_writeable = "cpu", given.flags.c_contiguous, given.flags.writeable
+    # Of a NumPy type its text: the name of another byte order would be the same.
+    found = str(given.dtype).removeprefix("torch.")
     if device != "cpu":
         raise ConfigError(f"{name}: on {device}; the kernel takes what is on the CPU.")
     if found != "float32":
@@ -93,12 +98,3 @@ def require_floats(name: str, given: Tensor | Floats, shape: tuple[int, ...], is
         raise ConfigError(f"{name}: not contiguous; the kernel takes values one after another, as a copy has them.")
     if is_written and not is_writeable:
         raise ConfigError(f"{name}: read-only; the kernel writes to it. Give a copy.")
-
-
-def _facts(given: Tensor | Floats) -> tuple[str, str, bool, bool]:
-    """Return an array's type, its device, and whether it is contiguous and may be written."""
-    if isinstance(given, Tensor):
-        return str(given.dtype).removeprefix("torch."), given.device.type, given.is_contiguous(), True
-    dtype: np.dtype[Any] = given.dtype
-    # The name of another byte order would be the same, its text is not.
-    return str(dtype), "cpu", given.flags.c_contiguous, given.flags.writeable

@@ -30,7 +30,7 @@ _VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
 
 class ForwardCall(ctypes.Structure):
-    """What the kernel takes: `call_t` of `forward.c`, which tells what each field is."""
+    """What the kernel takes: `call_t` of `forward.c`, which names what each field is."""
 
     _fields_ = (
         *[(name, ctypes.c_int32) for name in ("threads", "lstm", "B", "T", "F", "H", "N", "relu", "L")],
@@ -70,7 +70,7 @@ class PackedNetwork:
         rnn: Batch first, in one direction, with biases; float32, contiguous, on the CPU. Its weights are copied, and no
             dropout is done.
         head: From the top layer's last state to the forecasts; its weights are copied.
-        relu: Whether a ReLU stands before the head.
+        relu: Whether a ReLU comes before the head.
         kernel: What `forward_kernel` returned.
         threads: CPU threads.
         precision: `fp32`, or where the kernel has tiles `bf16`.
@@ -93,11 +93,10 @@ class PackedNetwork:
         self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, _gates(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
-        pack = _packed_layer if precision == "fp32" else _tiled_layer
-        self._layers = [pack(rnn, layer, kernel.lanes) for layer in range(self.layers)]
+        self._relu, self._is_tiled = relu, precision == "bf16"
+        self._layers = [_packed_layer(rnn, layer, kernel.lanes, self._is_tiled) for layer in range(self.layers)]
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
-        self._relu, self._is_tiled = relu, precision == "bf16"
         self._call: ForwardCall | None = None
 
     def bind(self, inputs: Floats, state: Floats | None = None) -> None:
@@ -175,25 +174,25 @@ def _gates(rnn: Rnn) -> int:
     return 4 if isinstance(rnn, nn.LSTM) else 3
 
 
-def _packed_layer(rnn: Rnn, layer: int, lanes: int) -> Floats:
-    """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit."""
-    bias, by_input, by_state = _grouped_layer(rnn, layer, lanes)
-    return _joined([part.reshape(len(part), -1) for part in (bias, by_input, by_state)])
-
-
-def _tiled_layer(rnn: Rnn, layer: int, lanes: int) -> Floats:
-    """Return the same in bf16, the bias in fp32: by group, 32 rows, gate, pair of rows, unit and row of the pair."""
+def _packed_layer(rnn: Rnn, layer: int, lanes: int, is_tiled: bool) -> Floats:
+    """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit, or by tile."""
     bias, *weights = _grouped_layer(rnn, layer, lanes)
-    tiled = [bias.reshape(len(bias), -1)]
-    for weight in weights:
-        groups, rows, gates, _ = weight.shape
-        whole = np.zeros((groups, -(-rows // _TILE_ROWS) * _TILE_ROWS, gates, lanes), dtype=np.float32)
-        whole[:, :rows] = weight
-        paired = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
-        rounded = torch.from_numpy(np.ascontiguousarray(paired)).bfloat16().view(torch.int16).numpy()
-        # Two to a float, as which they are carried and never read.
-        tiled.append(rounded.reshape(groups, -1).view(np.float32))
-    return _joined(tiled)
+    parts = [bias, *(map(_tiled, weights) if is_tiled else weights)]
+    # Copied as integers, bit for bit: two values of bf16 in a float may be a NaN.
+    flat = np.concatenate([part.reshape(len(part), -1).view(np.int32) for part in parts], axis=1).ravel()
+    packed = aligned_floats(flat.size)
+    packed.view(np.int32)[:] = flat
+    return packed
+
+
+def _tiled(weight: Floats) -> Floats:
+    """Return weights in bf16, two to a float: by group, 32 rows, gate, pair of rows, unit and row of the pair."""
+    groups, rows, gates, lanes = weight.shape
+    whole = np.zeros((groups, -(-rows // _TILE_ROWS) * _TILE_ROWS, gates, lanes), dtype=np.float32)
+    whole[:, :rows] = weight
+    paired = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
+    rounded = torch.from_numpy(np.ascontiguousarray(paired)).bfloat16().view(torch.int16).numpy()
+    return rounded.reshape(groups, -1).view(np.float32)
 
 
 def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
@@ -211,17 +210,9 @@ def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
 
     both = bias_input + bias_state
     if gates == 3:
-        # The reset gate stands between the two biases of the new gate.
+        # The reset gate comes between the two biases of the new gate.
         both = np.concatenate([both[: 2 * hidden], bias_input[2 * hidden :], bias_state[2 * hidden :]])
     return [grouped(both[:, None], 4), grouped(by_input, gates), grouped(by_state, gates)]
-
-
-def _joined(parts: list[Floats]) -> Floats:
-    """Return parts of each group one after another, on a cache line; bit for bit."""
-    flat = np.concatenate([part.view(np.int32) for part in parts], axis=1).ravel()
-    packed = aligned_floats(flat.size)
-    packed.view(np.int32)[:] = flat
-    return packed
 
 
 def forward_kernel() -> ForwardKernel:
@@ -243,7 +234,7 @@ def _load() -> ForwardKernel | str:
 
 
 def _differences(kernel: ForwardKernel) -> Iterator[str]:
-    """Hold a small network of both cells against torch; yield what gives other forecasts."""
+    """Compare a small network of each cell with torch's; yield what gives other forecasts."""
     inputs = windows_to_check(13, 5, 3)
     for rnn, head in networks_to_check(3, 20, 2):
         with torch.inference_mode():

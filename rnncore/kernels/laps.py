@@ -1,4 +1,4 @@
-"""Where the time of a kernel's call goes, by phase: what `laps.h` tells, in Python."""
+"""Where the time of a kernel's call goes, by phase: the records of `laps.h`, in Python."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ PHASES = (
 
 
 def no_laps(threads: int) -> Laps:
-    """Return zeros for what a kernel tells: seconds and times by thread and phase. Shape (threads, phases, 2)."""
+    """Return zeros for what a kernel records: seconds and times by thread and phase. Shape (threads, phases, 2)."""
     return np.zeros((threads, len(PHASES), 2))
 
 

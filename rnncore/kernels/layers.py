@@ -5,7 +5,7 @@ for its threads; an LSTM in training is better off, but waits at barriers too. H
 hours by itself. The products are those of the BLAS that torch carries.
 
 Needed is what `rnncore.kernels.library` needs, and a torch whose library gives out `sgemm_`, as the wheels do. Where one
-is missing, `fused_kernels` says which.
+is missing, `fused_kernels` names it.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
 
 
 class LayerForward(ctypes.Structure):
-    """What the forward pass takes: `layer_forward_t` of `train.c`, which tells what each field is."""
+    """What the forward pass takes: `layer_forward_t` of `train.c`, which names what each field is."""
 
     _fields_ = (
         *_fields(ctypes.c_void_p, "sgemm"),
@@ -81,7 +81,7 @@ class Kernels:
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
-        blas = ctypes.CDLL(str(_torch_library()))
+        blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
         self.forward, self.backward = library.layer_forward, library.layer_backward
         for function, size, struct in (
@@ -111,12 +111,8 @@ def _load() -> Kernels | str:
     return checked_kernel(lambda: Kernels(compiled_library("train")), _differences)
 
 
-def _torch_library() -> Path:
-    return Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-
-
 def _differences(kernels: Kernels) -> Iterator[str]:
-    """Hold a small layer of both cells against torch; yield what gives other states or gradients."""
+    """Compare a small layer of each cell with torch's; yield what gives other states or gradients."""
     inputs = windows_to_check(5, 3, 2)
     for rnn, _ in networks_to_check(2, 4, 1):
         answers = []
@@ -125,7 +121,7 @@ def _differences(kernels: Kernels) -> Iterator[str]:
             answers.append(torch.cat([states.flatten(), *(gradient.flatten() for gradient in gradients)]).detach())
         right, found = answers
         if not is_near(found, right, _CHECKED_TO * float(right.abs().max())):
-            yield f"a {rnn.mode} of theirs"
+            yield f"their {rnn.mode}"
 
 
 # Filled while passes are timed, which is rare.
@@ -321,11 +317,7 @@ class FusedLayer(torch.autograd.Function):
             *(grad.sum(0).t().contiguous() for grad in (grad_ih, grad_hh)),
             grad_b_ih,
             grad_b_hh,
-            None,
-            None,
-            None,
-            None,
-            None,
+            *[None] * 5,
         )
 
 

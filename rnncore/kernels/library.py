@@ -24,7 +24,7 @@ from rnncore.files import whole_file
 _FLAGS = "-O3 -march={cpu} -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
 _X86_FLAGS = " -mprefer-vector-width=512"
 
-# What torch's own kernels are told to keep to, ours keep to as well: then the two are of one kind. Else ours are compiled
+# The level that torch's own kernels are kept to, ours keep to as well: then the two are of one kind. Else ours are compiled
 # for the CPU at hand.
 LEVEL_ENV = "ATEN_CPU_CAPABILITY"
 _LEVELS = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}
@@ -39,7 +39,7 @@ def compiled_library(name: str) -> Path:
         name: Of the source beside this file, without `.c`.
 
     Raises:
-        Unavailable: If the system or its compiler cannot do it; says what to do, without the last full stop.
+        Unavailable: If the system or its compiler cannot do it; with what to do, without the last full stop.
         OSError: If a file cannot be written or the compiler cannot be run.
     """
     if platform.system() != "Linux":
@@ -51,7 +51,10 @@ def compiled_library(name: str) -> Path:
         raise Unavailable(f"there is no C compiler {where}. Install GCC, or name another compiler by CC")
     source = _source(f"{name}.c")
     flags = _flags()
-    identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
+    # What the CPU can do: a home on several machines keeps a library for each.
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    of_cpu = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), of_cpu])
     library = _cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.is_file():
         _compile(command, flags, source, library)
@@ -69,7 +72,7 @@ def _cache_folder() -> Path:
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
         folder.mkdir(parents=True, exist_ok=True)
-        # A try tells more than permissions: a file system may be read-only as a whole.
+        # A try shows more than permissions: a file system may be read-only as a whole.
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError):  # the latter where a user has no home
@@ -104,13 +107,7 @@ def _ran(command: list[str], given: str = "") -> str:
     if ran.returncode:
         said = f" ({ran.stderr.strip()[-200:]})" if ran.stderr.strip() else ""
         raise Unavailable(
-            f"{shlex.join(command)} failed with exit code {ran.returncode}{said}. Mend what it says, or name another "
+            f"{shlex.join(command)} failed with exit code {ran.returncode}{said}. Fix what it names, or name another "
             "compiler by CC"
         )
     return ran.stdout
-
-
-def _cpu_flags() -> str:
-    """Return what the CPU can do: a home on several machines keeps a library for each."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

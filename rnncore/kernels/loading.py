@@ -18,7 +18,7 @@ def require_layout(struct: type[ctypes.Structure], c_bytes: int) -> None:
 
     Args:
         struct: As Python fills it.
-        c_bytes: What the library tells of its own.
+        c_bytes: What the library reports of its own.
 
     Raises:
         Unavailable: If the sizes differ; without the last full stop.

@@ -57,15 +57,16 @@ def export_onnx(model: Forecaster, path: Path, windows: WindowConfig, zones: dic
     """
     import onnx
 
-    _require_finite_weights(model)
-    graph = _exported_forecaster(model, windows.lookback)
+    # Few hours: the exporter traces hour by hour, 30 s for 90 of them, and the graph it makes, one operator per layer, is
+    # the same for any number; the true one is written into it.
+    graph = _exported(model, torch.zeros(2, TRACED_HOURS, model.config.input_size))
+    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value = windows.lookback
+    del graph.graph.value_info[:]  # shapes inside the graph, which are still those of the traced hours
     facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "zones": zones or {}}
     graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
     onnx.checker.check_model(graph, full_check=True)
     check_graph(graph, model.config)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(graph.SerializeToString())
-        return _require_parity(temporary, model, windows.lookback, model.config.input_size)
+    return _write_checked(graph, path, model, windows.lookback, model.config.input_size)
 
 
 def export_module(model: nn.Module, path: Path, lookback: int, features: int) -> Parity:
@@ -85,31 +86,19 @@ def export_module(model: nn.Module, path: Path, lookback: int, features: int) ->
             written then.
         RnncoreError: If a runtime is open, as the check opens one.
     """
-    _require_finite_weights(model)
-    graph = _exported(model, torch.zeros(2, lookback, features))
-    with whole_file(path) as temporary:
-        temporary.write_bytes(graph.SerializeToString())
-        return _require_parity(temporary, model, lookback, features)
+    return _write_checked(_exported(model, torch.zeros(2, lookback, features)), path, model, lookback, features)
 
 
-def _require_finite_weights(model: nn.Module) -> None:
+def _exported(model: nn.Module, example: torch.Tensor) -> "onnx.ModelProto":
+    """Export with an example of two windows: the exporter takes batches of 0 and 1 for fixed sizes.
+
+    Raises:
+        ExportError: If a weight is NaN or infinite, or torch cannot export the model.
+    """
     for name, weight in model.named_parameters():
         bad = int((~torch.isfinite(weight)).sum())
         if bad:
             raise ExportError(f"{bad} of {weight.numel()} weights in {name} are NaN or infinite. Train the model again.")
-
-
-def _exported_forecaster(model: Forecaster, lookback: int) -> "onnx.ModelProto":
-    # Few hours: the exporter traces hour by hour, 30 s for 90 of them, and the graph it makes, one operator per layer, is
-    # the same for any number; the true one is written into it.
-    graph = _exported(model, torch.zeros(2, TRACED_HOURS, model.config.input_size))
-    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value = lookback
-    del graph.graph.value_info[:]  # shapes inside the graph, which are still those of the traced hours
-    return graph
-
-
-def _exported(model: nn.Module, example: torch.Tensor) -> "onnx.ModelProto":
-    """Export with an example of two windows: the exporter takes batches of 0 and 1 for fixed sizes."""
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -176,7 +165,7 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
 
 
 def _other_exporter() -> str:
-    """Say what to do about an exporter that made another model: older versions of onnxscript are known to."""
+    """Return what to do about an exporter that made another model, as older versions of onnxscript do."""
     installed = version("onnxscript")
     if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < RIGHT_ONNXSCRIPT:
         return f"Use onnxscript >= {'.'.join(map(str, RIGHT_ONNXSCRIPT))}; here is {installed}."
@@ -184,7 +173,7 @@ def _other_exporter() -> str:
 
 
 def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
-    """Read from an ONNX file how its windows are made, and what it says of its zones.
+    """Read from an ONNX file how its windows are made, and what it holds of its zones.
 
     Raises:
         ModelFileError: If the file is missing, `rnncore export` did not write it, or a weight in it is not finite.
@@ -199,7 +188,13 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
             raise ValueError(f"it has no metadata of the name {METADATA_KEY}")
         written = json.loads(facts)
         config, zones = WindowConfig(**written["windows"]), dict(written.get("zones", {}))
-        _require_shapes(graph, written["forecaster"], config)
+        expected = {"input": [config.lookback, written["forecaster"]["input_size"]], "output": [config.horizon]}
+        for side, sizes in expected.items():
+            values = getattr(graph.graph, side)
+            found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
+            if found != sizes:
+                has, named = (", ".join(map(str, shape)) for shape in (found, sizes))
+                raise ValueError(f"its {side} has the shape (batch, {has}), and its metadata tells of (batch, {named})")
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file. Make one with 'rnncore export MODEL --out {path}'.") from error
     except OSError as error:
@@ -216,33 +211,14 @@ def onnx_facts(path: Path) -> tuple[WindowConfig, dict[str, Any]]:
     return config, zones
 
 
-def _require_shapes(graph: Any, forecaster: dict[str, Any], config: WindowConfig) -> None:
-    """Make sure that a graph takes the windows, and gives the hours, that its metadata names.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    expected = {"input": [config.lookback, forecaster["input_size"]], "output": [config.horizon]}
-    for side, sizes in expected.items():
-        values = getattr(graph.graph, side)
-        found = [size.dim_value for value in values[:1] for size in value.type.tensor_type.shape.dim[1:]]
-        if found != sizes:
-            raise ValueError(
-                f"its {side} has the shape (batch, {_sizes(found)}), and its metadata tells of (batch, {_sizes(sizes)})"
-            )
-
-
-def _sizes(sizes: list[int]) -> str:
-    return ", ".join(map(str, sizes))
-
-
-def _require_parity(path: Path, model: nn.Module, lookback: int, features: int) -> Parity:
-    """Run the file in ONNX Runtime and hold it against the model."""
-    shape = (CHECKED_BATCH, lookback, features)
-    inputs = np.random.default_rng(0).random(shape, dtype=np.float32)
-    # A small check: one thread waits for no other.
-    with open_runtime("onnxruntime", path, "cpu", "fp32", 1) as runtime:
-        found = parity(runtime.predict(inputs), float64_forecast(model, inputs), "fp32")
-    if found.verdict != "valid":
-        raise ExportError(f"the exported file is not the model: {found.verdict}. {_other_exporter()}")
+def _write_checked(graph: "onnx.ModelProto", path: Path, model: nn.Module, lookback: int, features: int) -> Parity:
+    """Write a graph, if it forecasts in ONNX Runtime as the model does; return how far it is off."""
+    inputs = np.random.default_rng(0).random((CHECKED_BATCH, lookback, features), dtype=np.float32)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(graph.SerializeToString())
+        # A small check: one thread waits for no other.
+        with open_runtime("onnxruntime", temporary, "cpu", "fp32", 1) as runtime:
+            found = parity(runtime.predict(inputs), float64_forecast(model, inputs), "fp32")
+        if found.verdict != "valid":
+            raise ExportError(f"the exported file is not the model: {found.verdict}. {_other_exporter()}")
     return found

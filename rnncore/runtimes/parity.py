@@ -48,7 +48,7 @@ def float64_forecast(model: nn.Module, inputs: Float32Array) -> FloatArray:
         inputs: Windows. Shape (B, T, F).
 
     Returns:
-        Outputs. Shape (B, 1).
+        Outputs. Shape (B, L).
     """
     exact = copy.deepcopy(model).double().eval()
     with torch.inference_mode():
@@ -57,11 +57,11 @@ def float64_forecast(model: nn.Module, inputs: Float32Array) -> FloatArray:
 
 
 def parity(outputs: Float32Array, reference: FloatArray, precision: str) -> Parity:
-    """Hold outputs against the float64 reference.
+    """Compare outputs with the float64 reference.
 
     Args:
-        outputs: What a runtime gave. Shape (B, 1).
-        reference: What `float64_forecast` gives for the same windows. Shape (B, 1).
+        outputs: What a runtime gave. Shape (B, L).
+        reference: What `float64_forecast` gives for the same windows. Shape (B, L).
         precision: A key of `PARITY_TOLERANCE`, or one of another package's: its runtime declares the tolerance, else it is
             the largest of ours, which still shows another model.
     """

@@ -305,7 +305,7 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
             "/nowhere/cc",
             r"there is no C compiler of the name /nowhere/cc \(CC\)\. Install GCC, or name another compiler by CC",
         ),
-        ("false", r"false -dumpfullversion failed with exit code 1\. Mend what it says, or name another compiler by CC"),
+        ("false", r"false -dumpfullversion failed with exit code 1\. Fix what it names, or name another compiler by CC"),
     ],
 )
 def test_a_compiler_that_is_missing_or_fails_is_told(
@@ -324,7 +324,7 @@ def test_wrong_kernels_are_found_out(compiler: None, empty_cache: Path, monkeypa
         true_compile(command, flags, source.replace("n + z * (h[j] - n)", "n + z * (h[j] + n)"), library)
 
     monkeypatch.setattr(compiled, "_compile", compile_wrongly)
-    with pytest.raises(Unavailable, match="a GRU of theirs gives other answers than torch's"):
+    with pytest.raises(Unavailable, match="their GRU gives other answers than torch's"):
         fused_kernels()
 
 
