@@ -122,7 +122,22 @@ def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dic
         "invalid": history.invalid,
         "notes": list(history.notes),
         "steps": [_step_json(step) for step in steps_of(trends)],
-        "benchmarks": [_trend_json(trend) for trend in trends],
+        "benchmarks": [
+            {
+                "benchmark": series.benchmark,
+                "machine": _fields(series.machine),
+                "level_s": trend.level_s,
+                "latest_ratio": series.medians_s[-1] / trend.level_s,
+                "not_called": trend.not_called,
+                "enough": trend.enough,
+                "steps": [_step_json(step) for step in trend.steps],
+                "points": [
+                    {**_fields(commit), "median_s": median_s, "files": files}
+                    for commit, median_s, files in zip(series.commits, series.medians_s, series.files, strict=True)
+                ],
+            }
+            for trend, series in ((trend, trend.series) for trend in trends)
+        ],
     }
 
 
@@ -223,21 +238,6 @@ def _step_json(step: Step) -> dict[str, Any]:
         "datetime": step.first_with.datetime,
         "points_before": step.points_before,
         "points_after": step.points_after,
-    }
-
-
-def _trend_json(trend: Trend) -> dict[str, Any]:
-    series = trend.series
-    points = zip(series.commits, series.medians_s, series.files, strict=True)
-    return {
-        "benchmark": series.benchmark,
-        "machine": _fields(series.machine),
-        "level_s": trend.level_s,
-        "latest_ratio": series.medians_s[-1] / trend.level_s,
-        "not_called": trend.not_called,
-        "enough": trend.enough,
-        "steps": [_step_json(step) for step in trend.steps],
-        "points": [{**_fields(commit), "median_s": median_s, "files": files} for commit, median_s, files in points],
     }
 
 

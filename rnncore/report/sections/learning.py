@@ -89,31 +89,27 @@ def time_to_target_table(records: Sequence[Record]) -> Table:
     Args:
         records: Records with a curve.
     """
-    levels = _levels(records)
-    rows = []
-    for record in records:
-        last = curve_of(record)[-1]
-        reached = [seconds_to(record, level) for _, level in levels]
-        rows.append([record.model_name, *reached, float(last["score"]), float(last["seconds"])])
-    columns = [
-        *words("Training"),
-        *numbers(*[f"s to {name}" for name, _ in levels], show=significant),
-        *numbers("at the end, sMAPE", unit="%", show="{:.3f}".format),
-        *numbers("after s", show=significant),
-    ]
-    return Table(columns, rows)
-
-
-def _levels(records: Sequence[Record]) -> list[tuple[str, float]]:
-    """Return names and sMAPE of the levels worth a column, the easiest first."""
     levels = {f"{level:g} %": level for level in LEVELS_PCT}
     for name, smape_pct in records[0].baselines_smape.items():
         if name in LEVEL_BASELINES:
             levels[f"{LEVEL_BASELINES[name]} {float(smape_pct):.3f} %"] = float(smape_pct)
     ordered = sorted(levels.items(), key=lambda level: -level[1])
-    reached = [level for level in ordered if any(seconds_to(record, level[1]) is not None for record in records)]
-    missed = [level for level in ordered if level not in reached]
-    return [*reached[-(SHOWN_LEVELS - 1) :], *missed[:1]]
+    is_reached = [any(seconds_to(record, level) is not None for record in records) for _, level in ordered]
+    # A column for the hardest levels that were reached, and the easiest that was not.
+    shown = [level for level, reached in zip(ordered, is_reached, strict=True) if reached][-(SHOWN_LEVELS - 1) :]
+    shown += [level for level, reached in zip(ordered, is_reached, strict=True) if not reached][:1]
+    rows = []
+    for record in records:
+        last = curve_of(record)[-1]
+        reached = [seconds_to(record, level) for _, level in shown]
+        rows.append([record.model_name, *reached, float(last["score"]), float(last["seconds"])])
+    columns = [
+        *words("Training"),
+        *numbers(*[f"s to {name}" for name, _ in shown], show=significant),
+        *numbers("at the end, sMAPE", unit="%", show="{:.3f}".format),
+        *numbers("after s", show=significant),
+    ]
+    return Table(columns, rows)
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
