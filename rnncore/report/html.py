@@ -130,7 +130,7 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapp
 
 
 def _picture(paragraph: Sequence[Token], figures: Mapping[str, Figure]) -> Figure | None:
-    """Return the figure that a paragraph of one picture stands for."""
+    """Return the figure of a paragraph that is one picture; None of another paragraph."""
     if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
         return None
     found = _PICTURE.fullmatch(paragraph[1].content)

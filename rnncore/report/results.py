@@ -22,7 +22,7 @@ _FACTS: Mapping[type, tuple[str, ...]] = {
 
 
 def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return one row per benchmark and run: names, axes, times in seconds, and what stands beside them."""
+    """Return one row per benchmark and run: names, axes, times in seconds, and what was recorded beside them."""
     every = list(runs)
     return [
         {

@@ -14,7 +14,7 @@ from rnncore.files import write_text
 from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
 from rnncore.report.table import Table, escape, numbers, paragraph, words
-from rnncore.report.trend_figures import trend_figures
+from rnncore.report.trend_figures import commit_name, trend_figures
 from rnncore.report.words import counted, time_text, times
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -176,19 +176,15 @@ def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Mach
         if count >= _MANY and count > histories[machine] / 2:
             yield (
                 f"{count} of {histories[machine]} histories of {machines[machine]} became {direction} at once, with "
-                f"{_commit(commit)}: if that commit does not touch them all, the machine changed."
+                f"{commit_name(commit)}: if that commit does not touch them all, the machine changed."
             )
 
 
 def _step_words(step: Step) -> str:
     """Return a step as `1.12x slower since 1a2b3c4..5d6e7f8, 2026-10-02, 14 points after`."""
-    commits = f"{_commit(step.last_before)}..{_commit(step.first_with)}"
+    commits = f"{commit_name(step.last_before)}..{commit_name(step.first_with)}"
     date = step.first_with.datetime[:10]
     return f"{times(step.ratio)} since {commits}, {date}, {counted(step.points_after, 'point')} after"
-
-
-def _commit(commit: Commit) -> str:
-    return "no commit" if commit.id is None else f"{commit.id[:7]}{'+changes' if commit.dirty else ''}"
 
 
 def _against_level(trend: Trend) -> str:

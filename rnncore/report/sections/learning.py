@@ -94,15 +94,15 @@ def time_to_target_table(records: Sequence[Record]) -> Table:
         if name in LEVEL_BASELINES:
             levels[f"{LEVEL_BASELINES[name]} {float(smape_pct):.3f} %"] = float(smape_pct)
     ordered = sorted(levels.items(), key=lambda level: -level[1])
-    is_reached = [any(seconds_to(record, level) is not None for record in records) for _, level in ordered]
-    # A column for the hardest levels that were reached, and the easiest that was not.
-    shown = [level for level, reached in zip(ordered, is_reached, strict=True) if reached][-(SHOWN_LEVELS - 1) :]
-    shown += [level for level, reached in zip(ordered, is_reached, strict=True) if not reached][:1]
+    reached = [level for level in ordered if any(seconds_to(record, level[1]) is not None for record in records)]
+    missed = [level for level in ordered if level not in reached]
+    # The hardest levels that were reached, and the easiest that was not.
+    shown = [*reached[-(SHOWN_LEVELS - 1) :], *missed[:1]]
     rows = []
     for record in records:
         last = curve_of(record)[-1]
-        reached = [seconds_to(record, level) for _, level in shown]
-        rows.append([record.model_name, *reached, float(last["score"]), float(last["seconds"])])
+        seconds = [seconds_to(record, level) for _, level in shown]
+        rows.append([record.model_name, *seconds, float(last["score"]), float(last["seconds"])])
     columns = [
         *words("Training"),
         *numbers(*[f"s to {name}" for name, _ in shown], show=significant),

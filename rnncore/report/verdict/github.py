@@ -13,7 +13,7 @@ _SHOWN_ANNOTATIONS = 10
 
 
 def github_annotations(comparison: Comparison) -> list[str]:
-    """Return workflow commands: errors for what is slower, invalid or missing, warnings for what cannot be told.
+    """Return workflow commands: errors for what is slower, invalid or missing, warnings for what cannot be decided.
 
     GitHub shows ten of each in a step; where there are more, the tenth counts the rest.
 
