@@ -40,15 +40,9 @@ def _signs(error: UnicodeError) -> tuple[str | bytes, int]:
     # Bytes of a file's name that are in no encoding go out as they came in.
     if ord(text[0]) in _ESCAPED:
         return bytes([ord(text[0]) - 0xDC00]), error.start + 1
-    return "".join(map(_sign, text)), error.end
-
-
-def _sign(character: str) -> str:
-    if character in SIGNS:
-        return SIGNS[character]
     # A letter without its accents, or else what Python's own replacement is.
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode("ascii")
-    return plain or "?"
+    plain = (unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode("ascii") for sign in text)
+    return "".join(SIGNS.get(sign) or ascii_sign or "?" for sign, ascii_sign in zip(text, plain, strict=True)), error.end
 
 
 codecs.register_error(_ERRORS, _signs)

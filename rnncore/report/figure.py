@@ -11,7 +11,7 @@ import vl_convert
 from rnncore.files import whole_file, write_text
 from rnncore.report.words import BASELINE_NAMES
 
-# Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
+# Okabe and Ito's palette, which colour-blind readers can distinguish too; then further colours for charts of more.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
 
 SCALE = 2.0
@@ -32,7 +32,7 @@ Chart = altair.Chart | altair.LayerChart | altair.FacetChart
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with what stands for it where it cannot be seen.
+    """A chart, with words in its place where it cannot be seen.
 
     Attributes:
         name: Stem of its files.

@@ -12,7 +12,6 @@ from functools import cache
 from html import escape
 from importlib import resources
 from itertools import pairwise
-from typing import Any
 
 import jinja2
 import vl_convert
@@ -41,6 +40,9 @@ def page_html(
     title = headings[0][2] if headings else "Report"
     shown = _with_figures(tokens, {figure.name: figure for figure in figures}, svgs)
     body = _parser().renderer.render(shown, _parser().options, {})
+    specs = [json.dumps(figure.spec, separators=(",", ":"), sort_keys=True) for figure in figures]
+    # No tag and no entity begins in a string.
+    specs = [spec.replace("<", "\\u003c").replace("&", "\\u0026") for spec in specs]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
         title=title,
@@ -48,7 +50,7 @@ def page_html(
         body=_Safe(body),
         downloads=downloads,
         style=_Safe(_asset("page.css")),
-        specs=[{"name": figure.name, "spec": _json(figure.spec)} for figure in figures],
+        specs=[{"name": figure.name, "spec": _Safe(spec)} for figure, spec in zip(figures, specs, strict=True)],
         script=_Safe(_script() if figures else _asset("page.js")),
     )
 
@@ -70,11 +72,6 @@ def _script() -> str:
     bundle = str(vl_convert.javascript_bundle(_asset("page.js")))
     # A script ends at the first such tag, in a string too.
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _json(value: Any) -> _Safe:
-    """Return JSON in which no tag and no entity begins."""
-    return _Safe(json.dumps(value, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
 @cache
@@ -133,7 +130,7 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapp
 
 
 def _picture(paragraph: Sequence[Token], figures: Mapping[str, Figure]) -> Figure | None:
-    """Return the figure that a paragraph of one picture stands for."""
+    """Return the figure of a paragraph that is one picture; None of another paragraph."""
     if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
         return None
     found = _PICTURE.fullmatch(paragraph[1].content)

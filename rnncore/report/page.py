@@ -30,7 +30,7 @@ def write_report(
     Args:
         paths: Run files; several are put side by side.
         folder: Where to; made if missing.
-        title: Of the page; None for one that says what was compared.
+        title: Of the page; None for the usual one of one or of several runs.
         prices: Of an hour of a run's machine, by the name of its file or its letter (A, B); ranks choices by cost.
 
     Returns:
@@ -77,7 +77,7 @@ def render(
     Args:
         runs: The runs; the first is what the others are held against.
         drawn: Figures that lie beside it.
-        title: Its title; None for one that says what was compared.
+        title: Its title; None for the usual one of one or of several runs.
         prices: Of an hour of a run's machine, by the name of its file or its letter.
 
     Raises:

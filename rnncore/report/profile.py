@@ -39,7 +39,12 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
     if other is None:
         for record in _named(profiled_records(run), text):
             profile = profile_of(record)
-            yield f"{record.short_name}: {_kernel(record)}\n{_shares_line(profile)}", _op_table(profile, top)
+            shares = sorted(profile.get("shares_pct", {}).items(), key=lambda share: share[1], reverse=True)
+            shown = ", ".join(f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT)
+            note = f" ({profile['note']})" if "note" in profile else ""
+            trace = f"\nTrace: {profile['trace']}" if profile.get("trace") else ""
+            heading = f"{record.short_name}: {_kernel(record)}"
+            yield f"{heading}\n{_ms(profile['wall_s'])} ms a call: {shown}{note}{trace}", _op_table(profile, top)
         return
     columns = [*words("Operation"), *numbers("base", "now", unit="ms", show=_ms), *numbers("change", show=signed_time)]
     for before, now in _pairs(run, other, text):
@@ -107,15 +112,6 @@ def _kernel(record: Record) -> str:
     return record.kernel or "kernel not recorded"
 
 
-def _shares_line(profile: Mapping[str, Any]) -> str:
-    """Return where the time of a call goes, largest share first."""
-    shares = sorted(profile.get("shares_pct", {}).items(), key=lambda share: share[1], reverse=True)
-    shown = [f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT]
-    note = f" ({profile['note']})" if "note" in profile else ""
-    trace = f"\nTrace: {profile['trace']}" if profile.get("trace") else ""
-    return f"{_ms(profile['wall_s'])} ms a call: {', '.join(shown)}{note}{trace}"
-
-
 def _op_table(profile: Mapping[str, Any], top: int) -> Table:
     whole_s = max(profile["wall_s"], sum(op["self_s"] for op in profile["ops"]))
     rows = [
@@ -126,7 +122,7 @@ def _op_table(profile: Mapping[str, Any], top: int) -> Table:
             op.get("calls", 1),
             op.get("category"),
             op["where"],
-            _short_shapes(op.get("shapes", "")),
+            op.get("shapes", ""),
         ]
         for op in profile["ops"][:top]
     ]
@@ -135,7 +131,8 @@ def _op_table(profile: Mapping[str, Any], top: int) -> Table:
         *numbers("ms", show=_ms),
         *numbers("%", show="{:.1f}".format),
         *numbers("times", show="{:,.0f}".format),
-        *numbers("for", "where", "inputs"),
+        *numbers("for", "where"),
+        *numbers("inputs", show=_short_shapes),
     ]
     return Table(columns, rows)
 

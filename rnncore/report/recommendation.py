@@ -30,9 +30,9 @@ _EXPORT = "from rnncore.runtimes.export import export_module"
 
 def recommendation_text(found: Recommendation) -> str:
     """Return a recommendation as text for a terminal."""
-    lines = [f"Best: {_told(found.best)}"]
+    lines = [f"Best: {_in_words(found.best)}"]
     if found.runner_up and found.lead:
-        lines += [f"Next: {_told(found.runner_up)}", f"Sure: {_how_sure(found)}"]
+        lines += [f"Next: {_in_words(found.runner_up)}", f"Sure: {_how_sure(found)}"]
     else:
         lines += ["Sure: nothing else keeps the bounds"]
     if found.left_out:
@@ -57,23 +57,18 @@ def recommendation_facts(found: Recommendation) -> dict[str, Any]:
     }
 
 
-def _told(choice: Choice) -> str:
+def _in_words(choice: Choice) -> str:
     record = choice.record
     scale, unit = time_unit([record.median_s])
-    said = (
+    few = choice.latency_statistic == "median"
+    tail = "too few single calls for a p90" if few else f"p90 {significant(choice.latency_s / scale)} {unit}"
+    known = choice.smape is not None and choice.smape_loss is not None
+    smape = f"{choice.smape:.3f} % ({choice.smape_loss:.3f} above the best)" if known else "not measured"
+    return (
         f"{record.model_name} in {how(record)}, batch {record.batch_size:,}: "
-        f"median {measured(record.median_s / scale, record)} {unit} per call, {_tail(choice, scale, unit)}, "
-        f"{measured(record.windows_per_s, record)} windows/s"
+        f"median {measured(record.median_s / scale, record)} {unit} per call, {tail}, "
+        f"{measured(record.windows_per_s, record)} windows/s, sMAPE {smape}"
     )
-    if choice.smape is None or choice.smape_loss is None:
-        return f"{said}, sMAPE not measured"
-    return f"{said}, sMAPE {choice.smape:.3f} % ({choice.smape_loss:.3f} above the best)"
-
-
-def _tail(choice: Choice, scale: float, unit: str) -> str:
-    if choice.latency_statistic == "median":
-        return "too few single calls for a p90"
-    return f"p90 {significant(choice.latency_s / scale)} {unit}"
 
 
 def _how_sure(found: Recommendation) -> str:

@@ -1,6 +1,6 @@
 """All results as one flat table, for spreadsheets and data frames."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,48 @@ from rnncore.files import whole_file
 from rnncore.report.words import run_names
 from rnncore.runfile.record import Record, Run
 
-_TEXTS = ("phase", "cell", "recipe", "device", "runtime", "mode", "precision", "kernel", "bound")
-_COUNTS = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds")
-_NUMBERS = (
-    *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),
-    *("smape", "smape_article", "mae_mw", "parity_max_abs", "first_call_s"),
-    *("peak_rss_bytes", "model_rss_bytes", "peak_device_bytes", "joules_per_1000"),
-)
+# Facts of a record that are columns, by their type.
+_FACTS: Mapping[type, tuple[str, ...]] = {
+    str: ("phase", "cell", "recipe", "device", "runtime", "mode", "precision", "kernel", "bound"),
+    int: ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "windows", "disturbed_rounds"),
+    float: (
+        *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "us_per_step"),
+        *("smape", "smape_article", "mae_mw", "parity_max_abs", "first_call_s"),
+        *("peak_rss_bytes", "model_rss_bytes", "peak_device_bytes", "joules_per_1000"),
+    ),
+}
 
 
 def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return one row per benchmark and run: names, axes, times in seconds, and what stands beside them."""
+    """Return one row per benchmark and run: names, axes, times in seconds, and what was recorded beside them."""
     every = list(runs)
-    return [_row(name, run, record) for name, run in zip(run_names(every), every, strict=True) for record in run.records]
+    return [
+        {
+            "run": name,
+            "datetime": run.datetime,
+            "commit": run.commit,
+            "benchmark": record.fullname,
+            "group": record.group,
+            **_facts(record, str),
+            **_facts(record, int),
+            "rounds": len(record.rounds_s),
+            "median_s": record.median_s,
+            "min_s": min(record.rounds_s),
+            "max_s": max(record.rounds_s),
+            "windows_per_s": record.windows_per_s,
+            **_facts(record, float),
+            "validity": record.validity,
+        }
+        for name, run in zip(run_names(every), every, strict=True)
+        for record in run.records
+    ]
+
+
+def _facts(record: Record, kind: type) -> dict[str, Any]:
+    """Return the facts of one type; one of another type is as good as unknown."""
+    values = {name: getattr(record, name) for name in _FACTS[kind]}
+    known = (int, float) if kind is float else kind
+    return {name: kind(value) if isinstance(value, known) else None for name, value in values.items()}
 
 
 def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
@@ -30,7 +59,11 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     import pyarrow.csv
     import pyarrow.parquet
 
-    table = pa.Table.from_pylist(rows, schema=_schema())
+    texts = [(name, pa.string()) for name in ("run", "datetime", "commit", "benchmark", "group", *_FACTS[str])]
+    counts = [(name, pa.int64()) for name in (*_FACTS[int], "rounds")]
+    times = [(name, pa.float64()) for name in ("median_s", "min_s", "max_s", "windows_per_s", *_FACTS[float])]
+    schema = pa.schema([*texts, *counts, *times, ("validity", pa.string())])
+    table = pa.Table.from_pylist(rows, schema=schema)
     written = []
     for name, write in (("results.csv", pyarrow.csv.write_csv), ("results.parquet", pyarrow.parquet.write_table)):
         buffer = BytesIO()
@@ -39,43 +72,3 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
             temporary.write_bytes(buffer.getvalue())
         written.append(folder / name)
     return written
-
-
-def _row(name_of_run: str, run: Run, record: Record) -> dict[str, Any]:
-    return {
-        "run": name_of_run,
-        "datetime": run.datetime,
-        "commit": run.commit,
-        "benchmark": record.fullname,
-        "group": record.group,
-        **{name: _text(getattr(record, name)) for name in _TEXTS},
-        **{name: _count(getattr(record, name)) for name in _COUNTS},
-        "rounds": len(record.rounds_s),
-        "median_s": record.median_s,
-        "min_s": min(record.rounds_s),
-        "max_s": max(record.rounds_s),
-        "windows_per_s": record.windows_per_s,
-        **{name: _number(getattr(record, name)) for name in _NUMBERS},
-        "validity": record.validity,
-    }
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    texts = [(name, pa.string()) for name in ("run", "datetime", "commit", "benchmark", "group", *_TEXTS)]
-    counts = [(name, pa.int64()) for name in (*_COUNTS, "rounds")]
-    times = [(name, pa.float64()) for name in ("median_s", "min_s", "max_s", "windows_per_s", *_NUMBERS)]
-    return pa.schema([*texts, *counts, *times, ("validity", pa.string())])
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

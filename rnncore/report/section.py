@@ -56,5 +56,5 @@ class Section:
 
 
 def no_row_of(suite: str, which: str = "") -> str:
-    """Return what a section without rows says, by the suite that fills it."""
+    """Return the text of a section without rows, by the suite that fills it."""
     return f"No valid row of `{suite}` is in this run{which}."

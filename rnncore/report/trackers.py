@@ -36,14 +36,12 @@ class _Value:
     Attributes:
         kind: What was measured.
         value: The median over the rounds, or the one value there is.
-        low: Lower quartile over the rounds; None where there is no spread.
-        high: Upper quartile.
+        quartiles: Lower and upper over the rounds; None where there is no spread.
     """
 
     kind: Kind
     value: float
-    low: float | None = None
-    high: float | None = None
+    quartiles: tuple[float, float] | None = None
 
 
 def bencher_json(run: Run) -> dict[str, dict[str, dict[str, float]]]:
@@ -61,18 +59,16 @@ def bencher_json(run: Run) -> dict[str, dict[str, dict[str, float]]]:
 
     Source: https://bencher.dev/docs/reference/bencher-metric-format
     """
-    return {
-        record.fullname: {measured.kind: _bencher_metric(measured) for measured in _measured(record)}
-        for record in _usable(run)
-    }
-
-
-def _bencher_metric(measured: _Value) -> dict[str, float]:
-    scale = _BENCHER_SCALE[measured.kind]
-    metric = {"value": scale * measured.value}
-    if measured.low is not None and measured.high is not None:
-        metric |= {"lower_value": scale * measured.low, "upper_value": scale * measured.high}
-    return metric
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in _usable(run):
+        found[record.fullname] = metrics = {}
+        for measured in _measured(record):
+            scale = _BENCHER_SCALE[measured.kind]
+            metrics[measured.kind] = {"value": scale * measured.value}
+            if measured.quartiles:
+                low, high = measured.quartiles
+                metrics[measured.kind] |= {"lower_value": scale * low, "upper_value": scale * high}
+    return found
 
 
 def github_action_benchmark_json(run: Run, bigger_is_better: bool) -> list[dict[str, Any]]:
@@ -91,24 +87,20 @@ def github_action_benchmark_json(run: Run, bigger_is_better: bool) -> list[dict[
 
     Source: https://github.com/benchmark-action/github-action-benchmark, README.md and src/extract.ts, BenchmarkResult.
     """
-    entries = [
-        _action_entry(record, measured)
-        for record in _usable(run)
-        for measured in _measured(record)
-        if (measured.kind == "throughput") is bigger_is_better
-    ]
+    entries = []
+    for record in _usable(run):
+        for measured in _measured(record):
+            if (measured.kind == "throughput") is not bigger_is_better:
+                continue
+            added, scale, unit = _ACTION_NAMES[measured.kind]
+            entry = {"name": f"{record.fullname}{added}", "unit": unit, "value": scale * measured.value}
+            if measured.quartiles:
+                low, high = (scale * quartile for quartile in measured.quartiles)
+                # The action reads the number behind the sign, and wants at least two characters.
+                entry["range"] = f"± {(high - low) / 2:.6f}"
+                entry["extra"] = f"quartiles: {low:.6f} to {high:.6f} {unit}\nrounds: {len(record.rounds_s)}"
+            entries.append(entry)
     return sorted(entries, key=lambda entry: str(entry["name"]))
-
-
-def _action_entry(record: Record, measured: _Value) -> dict[str, Any]:
-    added, scale, unit = _ACTION_NAMES[measured.kind]
-    entry: dict[str, Any] = {"name": f"{record.fullname}{added}", "unit": unit, "value": scale * measured.value}
-    if measured.low is not None and measured.high is not None:
-        low, high = scale * measured.low, scale * measured.high
-        # The action reads the number behind the sign, and wants at least two characters.
-        entry["range"] = f"± {(high - low) / 2:.6f}"
-        entry["extra"] = f"quartiles: {low:.6f} to {high:.6f} {unit}\nrounds: {len(record.rounds_s)}"
-    return entry
 
 
 def tracker_text(content: dict[str, Any] | list[dict[str, Any]]) -> str:
@@ -129,23 +121,14 @@ def _usable(run: Run) -> list[Record]:
 
 def _measured(record: Record) -> Iterator[_Value]:
     """Yield what a record has of each measure."""
-    low_s, high_s = _quartiles_s(record)
-    yield _Value("latency", record.median_s, low_s, high_s)
-    windows = record.windows
-    spread = (None, None) if low_s is None or high_s is None else (windows / high_s, windows / low_s)
-    yield _Value("throughput", windows / record.median_s, *spread)
-    on_gpu = record.device == "cuda"
-    memory_bytes = record.peak_device_bytes if on_gpu else record.process_bytes
+    times_s = rates = None
+    if len(record.rounds_s) > 1:
+        low_s, _, high_s = statistics.quantiles(record.rounds_s, n=4, method="inclusive")
+        times_s, rates = (low_s, high_s), (record.windows / high_s, record.windows / low_s)
+    yield _Value("latency", record.median_s, times_s)
+    yield _Value("throughput", record.windows / record.median_s, rates)
+    memory_bytes = record.peak_device_bytes if record.device == "cuda" else record.process_bytes
     if memory_bytes is not None:
         yield _Value("peak-memory", float(memory_bytes))
-    smape = record.smape
-    if smape is not None:
-        yield _Value("smape", float(smape))
-
-
-def _quartiles_s(record: Record) -> tuple[float | None, float | None]:
-    """Return the quartiles of the rounds in seconds; None where one round has no spread."""
-    if len(record.rounds_s) == 1:
-        return None, None
-    low_s, _, high_s = statistics.quantiles(record.rounds_s, n=4, method="inclusive")
-    return low_s, high_s
+    if record.smape is not None:
+        yield _Value("smape", float(record.smape))

@@ -14,7 +14,7 @@ from rnncore.files import write_text
 from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
 from rnncore.report.table import Table, escape, numbers, paragraph, words
-from rnncore.report.trend_figures import trend_figures
+from rnncore.report.trend_figures import commit_name, trend_figures
 from rnncore.report.words import counted, time_text, times
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -122,7 +122,22 @@ def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dic
         "invalid": history.invalid,
         "notes": list(history.notes),
         "steps": [_step_json(step) for step in steps_of(trends)],
-        "benchmarks": [_trend_json(trend) for trend in trends],
+        "benchmarks": [
+            {
+                "benchmark": series.benchmark,
+                "machine": _fields(series.machine),
+                "level_s": trend.level_s,
+                "latest_ratio": series.medians_s[-1] / trend.level_s,
+                "not_called": trend.not_called,
+                "enough": trend.enough,
+                "steps": [_step_json(step) for step in trend.steps],
+                "points": [
+                    {**_fields(commit), "median_s": median_s, "files": files}
+                    for commit, median_s, files in zip(series.commits, series.medians_s, series.files, strict=True)
+                ],
+            }
+            for trend, series in ((trend, trend.series) for trend in trends)
+        ],
     }
 
 
@@ -161,19 +176,15 @@ def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Mach
         if count >= _MANY and count > histories[machine] / 2:
             yield (
                 f"{count} of {histories[machine]} histories of {machines[machine]} became {direction} at once, with "
-                f"{_commit(commit)}: if that commit does not touch them all, the machine changed."
+                f"{commit_name(commit)}: if that commit does not touch them all, the machine changed."
             )
 
 
 def _step_words(step: Step) -> str:
     """Return a step as `1.12x slower since 1a2b3c4..5d6e7f8, 2026-10-02, 14 points after`."""
-    commits = f"{_commit(step.last_before)}..{_commit(step.first_with)}"
+    commits = f"{commit_name(step.last_before)}..{commit_name(step.first_with)}"
     date = step.first_with.datetime[:10]
     return f"{times(step.ratio)} since {commits}, {date}, {counted(step.points_after, 'point')} after"
-
-
-def _commit(commit: Commit) -> str:
-    return "no commit" if commit.id is None else f"{commit.id[:7]}{'+changes' if commit.dirty else ''}"
 
 
 def _against_level(trend: Trend) -> str:
@@ -223,21 +234,6 @@ def _step_json(step: Step) -> dict[str, Any]:
         "datetime": step.first_with.datetime,
         "points_before": step.points_before,
         "points_after": step.points_after,
-    }
-
-
-def _trend_json(trend: Trend) -> dict[str, Any]:
-    series = trend.series
-    points = zip(series.commits, series.medians_s, series.files, strict=True)
-    return {
-        "benchmark": series.benchmark,
-        "machine": _fields(series.machine),
-        "level_s": trend.level_s,
-        "latest_ratio": series.medians_s[-1] / trend.level_s,
-        "not_called": trend.not_called,
-        "enough": trend.enough,
-        "steps": [_step_json(step) for step in trend.steps],
-        "points": [{**_fields(commit), "median_s": median_s, "files": files} for commit, median_s, files in points],
     }
 
 

@@ -6,11 +6,17 @@ from typing import Any
 import altair
 
 from rnncore.compare.change_points import Trend
+from rnncore.compare.history import Commit
 from rnncore.report.figure import HEIGHT, PALETTE, WIDTH, Chart, Figure
 from rnncore.report.words import time_unit, times
 
 # Newest points of a history that are drawn.
 SHOWN_POINTS = 200
+
+
+def commit_name(commit: Commit) -> str:
+    """Return the first signs of a commit, with a mark for uncommitted changes."""
+    return "no commit" if commit.id is None else f"{commit.id[:7]}{'+changes' if commit.dirty else ''}"
 
 
 def trend_figures(trends: Sequence[Trend]) -> list[Figure]:
@@ -30,11 +36,11 @@ def _trend_chart(trend: Trend) -> Chart:
     shown = range(max(0, len(series.medians_s) - SHOWN_POINTS), len(series.medians_s))
     scale, unit = time_unit(series.medians_s)
     values = [
-        {"point": index, "time": series.medians_s[index] / scale, "commit": (series.commits[index].id or "no commit")[:7]}
+        {"point": index, "time": series.medians_s[index] / scale, "commit": commit_name(series.commits[index])}
         for index in shown
     ]
     steps = [
-        {"point": index - 0.5, "commit": f"{(step.first_with.id or 'no commit')[:7]}: {times(step.ratio)}"}
+        {"point": index - 0.5, "commit": f"{commit_name(step.first_with)}: {times(step.ratio)}"}
         for step in trend.steps
         for index in shown
         if series.commits[index] == step.first_with

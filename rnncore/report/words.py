@@ -73,7 +73,7 @@ def measured(value: float, record: Record) -> str:
 
     Args:
         value: The median in some unit, or what follows from it, such as windows per second.
-        record: Tells how well the median is known.
+        record: Whose rounds give the interval.
     """
     return significant(value, digits(value, record)) if math.isfinite(value) else str(value)
 

@@ -22,7 +22,7 @@ from rnncore.report.sections import (
     verdict,
 )
 
-# What is fastest here. A section of level 2 is always there; an empty one says why it is.
+# What is fastest here. A section of level 2 is always there; an empty one gives the reason.
 OF_ONE_RUN = (
     verdict.SECTION,
     machine.SECTION,

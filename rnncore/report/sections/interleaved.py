@@ -24,12 +24,12 @@ def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) ->
     rows = []
     in_order = sorted(interleaved, key=lambda record: [str(part).zfill(8) for part in _conditions(record)])
     for conditions, group in groupby(in_order, key=_conditions):
-        records = sorted(group, key=lambda one: one.median_s)
+        records = list(group)
         base = next((one for one in records if _is_torch(one)), None)
         alone = [one for one in infer if _conditions(one) == conditions and one.clock != "host"]
         base_alone = next((one for one in alone if _is_torch(one)), None)
         scale, unit = time_unit(one.median_s for one in records)
-        for record in records:
+        for record in sorted(records, key=lambda one: one.median_s):
             own = next((one for one in alone if how(one) == how(record)), None)
             found = None
             if base and base is not record and len(base.rounds_s) == len(record.rounds_s):
@@ -41,7 +41,7 @@ def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) ->
                     how(record),
                     record.kernel or None,
                     f"{measured(record.median_s / scale, record)} {unit}",
-                    found and ratio_within(found.estimate, found.low, found.high),
+                    ratio_within(found.estimate, found.low, found.high) if found else None,
                     times(own.median_s / base_alone.median_s) if own and base_alone and own is not base_alone else None,
                 ]
             )

@@ -89,23 +89,6 @@ def time_to_target_table(records: Sequence[Record]) -> Table:
     Args:
         records: Records with a curve.
     """
-    levels = _levels(records)
-    rows = []
-    for record in records:
-        last = curve_of(record)[-1]
-        reached = [seconds_to(record, level) for _, level in levels]
-        rows.append([record.model_name, *reached, float(last["score"]), float(last["seconds"])])
-    columns = [
-        *words("Training"),
-        *numbers(*[f"s to {name}" for name, _ in levels], show=significant),
-        *numbers("at the end, sMAPE", unit="%", show="{:.3f}".format),
-        *numbers("after s", show=significant),
-    ]
-    return Table(columns, rows)
-
-
-def _levels(records: Sequence[Record]) -> list[tuple[str, float]]:
-    """Return names and sMAPE of the levels worth a column, the easiest first."""
     levels = {f"{level:g} %": level for level in LEVELS_PCT}
     for name, smape_pct in records[0].baselines_smape.items():
         if name in LEVEL_BASELINES:
@@ -113,7 +96,20 @@ def _levels(records: Sequence[Record]) -> list[tuple[str, float]]:
     ordered = sorted(levels.items(), key=lambda level: -level[1])
     reached = [level for level in ordered if any(seconds_to(record, level[1]) is not None for record in records)]
     missed = [level for level in ordered if level not in reached]
-    return [*reached[-(SHOWN_LEVELS - 1) :], *missed[:1]]
+    # The hardest levels that were reached, and the easiest that was not.
+    shown = [*reached[-(SHOWN_LEVELS - 1) :], *missed[:1]]
+    rows = []
+    for record in records:
+        last = curve_of(record)[-1]
+        seconds = [seconds_to(record, level) for _, level in shown]
+        rows.append([record.model_name, *seconds, float(last["score"]), float(last["seconds"])])
+    columns = [
+        *words("Training"),
+        *numbers(*[f"s to {name}" for name, _ in shown], show=significant),
+        *numbers("at the end, sMAPE", unit="%", show="{:.3f}".format),
+        *numbers("after s", show=significant),
+    ]
+    return Table(columns, rows)
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:

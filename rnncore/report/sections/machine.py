@@ -1,7 +1,6 @@
 """Machine and data, and the most that the machine gave."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
@@ -9,13 +8,14 @@ from rnncore.report.words import bytes_text, lettered_names, run_names, signific
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}
+_GPU_SOFTWARE = {"cuda": "CUDA", "cudnn": "cuDNN", "driver": "driver"}
 
 
 def machine_facts(run: Run) -> dict[str, str]:
     """Return what a reader wants to know of the machine, as text."""
     fingerprint = run.fingerprint
-    gpu = fingerprint.get("gpu")
-    packages = fingerprint.get("packages", {})
+    packages, gpu = fingerprint.get("packages", {}), fingerprint.get("gpu") or {}
+    software = [f"{name} {gpu[key]}" for key, name in _GPU_SOFTWARE.items() if gpu.get(key)]
     return {
         "CPU": str(fingerprint.get("cpu")),
         "Vector instructions": ", ".join(name for name, there in (fingerprint.get("isa") or {}).items() if there) or "–",
@@ -23,7 +23,7 @@ def machine_facts(run: Run) -> dict[str, str]:
         "Governor": str(fingerprint.get("governor") or "–"),
         "Virtual machine": _YES_NO.get(str(fingerprint.get("virtual_machine")), "–"),
         "Memory": bytes_text(fingerprint.get("memory_bytes")),
-        "GPU": _gpu_text(gpu),
+        "GPU": ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *software]) if gpu else "none",
         "System": f"{fingerprint.get('system')}, Python {fingerprint.get('python')}",
         "Packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
         "Data": f"{run.data['name']} ({run.data['digest'][:12]})" if run.data else "none",
@@ -31,38 +31,23 @@ def machine_facts(run: Run) -> dict[str, str]:
     }
 
 
-def _gpu_text(gpu: dict[str, Any] | None) -> str:
-    if gpu is None:
-        return "none"
-    software = (("cuda", "CUDA"), ("cudnn", "cuDNN"), ("driver", "driver"))
-    known = [f"{name} {gpu[key]}" for key, name in software if gpu.get(key)]
-    return ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *known])
-
-
 def ceilings_table(run: Run) -> Table:
     """Show the ceilings that the session measured."""
     rows = []
     for kind in ("gemm", "recurrent", "copy"):
         for entry in (run.ceilings or {}).get(kind, ()):
-            what, unit = _what_and_unit(kind, entry)
+            what, unit = "copying memory", "GB/s"
+            if kind == "gemm":
+                what, unit = f"square product, {entry['precision']}", "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
+            elif kind == "recurrent":
+                hidden_size = entry["hidden_size"]
+                shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
+                what, unit = f"chain of products {shape}, {entry['precision']}", "GFLOP/s"
             threads = f", {entry['threads']} threads" if entry.get("threads") else ""
             on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
-            if entry["per_s"] is None:
-                rows.append([what, on, entry.get("per_s_why"), None])
-            else:
-                rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}"])
+            rate = None if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"
+            rows.append([what, on, entry.get("by" if rate else "per_s_why"), rate])
     return Table([*words("Ceiling", "on", "reached by"), *numbers("best rate")], rows)
-
-
-def _what_and_unit(kind: str, entry: dict[str, Any]) -> tuple[str, str]:
-    if kind == "copy":
-        return "copying memory", "GB/s"
-    precision = entry["precision"]
-    if kind == "gemm":
-        return f"square product, {precision}", "GOP/s" if precision == "int8" else "GFLOP/s"
-    hidden_size = entry["hidden_size"]
-    shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
-    return f"chain of products {shape}, {precision}", "GFLOP/s"
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:

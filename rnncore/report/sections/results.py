@@ -14,7 +14,7 @@ SCORED = ("accuracy", "stream")
 
 
 def results_table(records: list[Record]) -> Table:
-    """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
+    """Show every row with its axes, times and other facts; one unit for all times, that of the middle row."""
     scale, unit = time_unit([statistics.median(record.median_s for record in records)] if records else [0.0])
     rows = []
     for record in records:

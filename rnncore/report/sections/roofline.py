@@ -16,7 +16,7 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
 
     Args:
         records: Records with `gflop_per_s` and `flops_per_byte`.
-        run: Tells the roofs.
+        run: Has the ceilings that are its roofs.
 
     Source:
         Williams, S., Waterman, A. & Patterson, D. (2009). Roofline: an insightful visual performance model. Communications

@@ -64,7 +64,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
 
 
 def _tried(run: Run, record: Record) -> bool:
-    """Say whether a run measured a row of another, or tells why it could not: what it was not asked for, it lacks."""
+    """Say whether a run measured a row of another, or has the reason why it could not; else it was not asked for it."""
     if record.device == "cuda" and not run.fingerprint.get("gpu"):
         return True
     names = (*(one.fullname for one in run.records), *(name for name, _ in run.skipped), *(name for name, *_ in run.failed))

@@ -32,7 +32,7 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
 
     Args:
         records: Records of the phase `infer`.
-        run: Tells the ceilings, where it has any.
+        run: Has the ceilings, if the session measured any.
     """
     values = [
         {

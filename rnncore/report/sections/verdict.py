@@ -81,10 +81,14 @@ def choices(run: Run) -> list[list[str | None]]:
     latency = [record for record in infer if record.batch_size == smallest]
     scale, unit = time_unit([record.median_s for record in latency] or [1.0])
     in_memory = [record for record in infer if record.process_bytes]
+
+    def memory(record: Record) -> str:
+        return f"{bytes_text(record.process_bytes)}, {bytes_text(record.model_rss_bytes)} of it the model's"
+
     goals: list[tuple[str, list[Record], Callable[[Record], float], Callable[[Record], str]]] = [
         ("Lowest latency", latency, lambda one: one.median_s, lambda one: f"{measured(one.median_s / scale, one)} {unit}"),
         ("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
-        ("Lowest memory", in_memory, lambda one: one.process_bytes or math.inf, _memory),
+        ("Lowest memory", in_memory, lambda one: one.process_bytes or math.inf, memory),
         ("Best accuracy", accuracy, lambda one: one.smape, lambda one: f"sMAPE {one.smape:.3f} %"),
         ("Fastest training", train, lambda one: -one.windows_per_s, _rate),
     ]
@@ -92,22 +96,16 @@ def choices(run: Run) -> list[list[str | None]]:
     for goal, records, order, figure in goals:
         ranked = sorted(records, key=lambda record: (order(record), record.fullname))
         if ranked:
-            named = [(_name(record), figure(record)) for record in ranked[:2]]
+            named = []
+            for record in ranked[:2]:
+                batch = f", batch {record.batch_size:,}" if record.batch_size and record.phase != "accuracy" else ""
+                named.append((f"{record.model_name} in {how(record)}{batch}", figure(record)))
             rows.append([goal, *named[0], ": ".join(named[1]) if len(ranked) > 1 else None])
     return rows
 
 
-def _name(record: Record) -> str:
-    batch = f", batch {record.batch_size:,}" if record.batch_size and record.phase != "accuracy" else ""
-    return f"{record.model_name} in {how(record)}{batch}"
-
-
 def _rate(record: Record) -> str:
     return f"{measured(record.windows_per_s, record)} windows/s"
-
-
-def _memory(record: Record) -> str:
-    return f"{bytes_text(record.process_bytes)}, {bytes_text(record.model_rss_bytes)} of it the model's"
 
 
 def recipe_words(recipe: str | None, among: Collection[str | None]) -> str:

@@ -10,7 +10,7 @@ from rnncore.report.verdict.words import Outcome, finite, outcomes_of
 def verdict_json(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison for other programs: seconds, bytes and percent; what is not known, or no number, is null.
 
-    The verdict of a benchmark is the gravest of its measures' verdicts, and its reason says of which measure; its ratio
+    The verdict of a benchmark is the gravest of its measures' verdicts, and its reason names the measure; its ratio
     is always that of time.
 
     Args:

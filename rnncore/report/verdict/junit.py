@@ -50,27 +50,20 @@ def verdict_junit(comparison: Comparison) -> str:
     for name, value in values.items():
         ElementTree.SubElement(properties, "property", {"name": name, "value": _xml_text(value)})
     for judgement in comparison.judgements:
-        _add_case(suite, judgement)
+        file, test = file_and_test(judgement.fullname)
+        of = "" if judgement.measure == TIME else f", {MEASURES[judgement.measure].title}"
+        facts = {
+            "classname": _xml_text(file.removesuffix(".py").replace("/", ".") or "benchmarks"),
+            "name": _xml_text(f"{test}{of}"),
+            "time": _junit_seconds(_head_s(judgement)),
+        }
+        case = ElementTree.SubElement(suite, "testcase", facts)
+        element, text = VERDICTS[judgement.verdict].junit, _xml_text(numbers_and_reason(judgement))
+        message = {"type": judgement.verdict, "message": _xml_text(judgement.reason) if element == "skipped" else text}
+        ElementTree.SubElement(case, element, {} if element == "system-out" else message).text = text
     ElementTree.indent(suites)
     xml = ElementTree.tostring(suites, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'
-
-
-def _add_case(suite: ElementTree.Element, judgement: Judgement) -> None:
-    file, test = file_and_test(judgement.fullname)
-    of = "" if judgement.measure == TIME else f", {MEASURES[judgement.measure].title}"
-    facts = {
-        "classname": _xml_text(file.removesuffix(".py").replace("/", ".") or "benchmarks"),
-        "name": _xml_text(f"{test}{of}"),
-        "time": _junit_seconds(_head_s(judgement)),
-    }
-    case = ElementTree.SubElement(suite, "testcase", facts)
-    element, text = VERDICTS[judgement.verdict].junit, _xml_text(numbers_and_reason(judgement))
-    if element == "system-out":
-        ElementTree.SubElement(case, element).text = text
-        return
-    message = text if element != "skipped" else _xml_text(judgement.reason)
-    ElementTree.SubElement(case, element, {"type": judgement.verdict, "message": message}).text = text
 
 
 def numbers_and_reason(judgement: Judgement) -> str:

@@ -25,11 +25,6 @@ class Outcome:
     judgements: tuple[Judgement, ...]
 
     @property
-    def fullname(self) -> str:
-        """Its name, the same on every machine."""
-        return self.judgements[0].fullname
-
-    @property
     def verdict(self) -> Verdict:
         """The gravest."""
         return min((judgement.verdict for judgement in self.judgements), key=_RANKS.__getitem__)
@@ -50,7 +45,10 @@ class Outcome:
     def reason(self) -> str:
         """Why, of each measure that decides; only of the first where all is the same."""
         deciding = self.deciding[:1] if self.verdict == "same" else self.deciding
-        return "; ".join(reason_with_measure(judgement) for judgement in deciding)
+        reasons = ((judgement.measure, judgement.reason) for judgement in deciding)
+        return "; ".join(
+            reason if measure == TIME else f"{MEASURES[measure].title}: {reason}" for measure, reason in reasons
+        )
 
     def of(self, measure: Measure) -> Judgement | None:
         """Return the judgement on a measure; None where it was not judged."""
@@ -127,12 +125,6 @@ def _interval_words(ratio: float, low: float, high: float, measure: Measure) -> 
 
 def _side(ratio: float) -> int:
     return (ratio > _EQUAL[1]) - (ratio < _EQUAL[0])
-
-
-def reason_with_measure(judgement: Judgement) -> str:
-    """Return why, with the measure it is of unless that is time."""
-    of = "" if judgement.measure == TIME else f"{MEASURES[judgement.measure].title}: "
-    return f"{of}{judgement.reason}"
 
 
 def reason_of(judgement: Judgement) -> str:
