@@ -71,6 +71,18 @@ class Base:
         commit = commit_id(info)
         return "REV" if commit is None or info.get("dirty") else commit[:12]
 
+    def command(self, saved: Path | None) -> str | None:
+        """Return the command that compares a session with it; None where it could not be read.
+
+        Args:
+            saved: The session's run file; None where none is saved.
+        """
+        if self.file is None or "rnncore" not in self.content:
+            return None
+        head = _argument(saved) if saved else "RUN"
+        how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
+        return f"'rnncore compare {_argument(self.file)} {head}'{how}"
+
 
 def note_base(config: pytest.Config, machine_info: dict[str, Any], content: dict[str, Any]) -> None:
     """Remember a run that pytest-benchmark has opened to compare with."""
@@ -98,7 +110,7 @@ def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> 
             if hasattr(report, "nodeid")
         }
         timed = harness.timed_names(config)
-        command = _command(bases[-1], session.saved_path or config.getoption("benchmark_json")) if session.rows else None
+        command = bases[-1].command(session.saved_path or config.getoption("benchmark_json")) if session.rows else None
         lines.append(_other_machine(bases, timed, session.fingerprint if session.rows else None, command))
         lines.append(not_compared(bases, timed, causes, bool(gates), command))
         # Of benchmarks that are not ours nothing is known.
@@ -149,15 +161,6 @@ def _the_bases(bases: Iterable[Base]) -> str:
 def _first(texts: list[str], mark: str = ", ") -> str:
     more = len(texts) - _NAMED
     return mark.join(texts[:_NAMED]) + (f"{mark}{more} more" if more > 0 else "")
-
-
-def _command(base: Base, saved: Path | None) -> str | None:
-    """Return the command that compares this run with a base; None where it could not read the base."""
-    if base.file is None or "rnncore" not in base.content:
-        return None
-    head = _argument(saved) if saved else "RUN"
-    how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
-    return f"'rnncore compare {_argument(base.file)} {head}'{how}"
 
 
 def _argument(file: Path) -> str:

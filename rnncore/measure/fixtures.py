@@ -100,7 +100,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     brief = is_gate(request.config)
     if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
-        from rnncore.measure.ceilings import Shape
+        from rnncore.measure.rates import Shape
 
         try:
             resolve_device(rnn_case.device)

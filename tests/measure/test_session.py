@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rnncore import __version__
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
 from rnncore.runfile.case import Case
@@ -223,12 +223,12 @@ def test_no_ceiling_is_measured_before_one_is_asked_for(session: Session, monkey
     def measure(*_: object) -> None:
         pytest.fail("a ceiling was measured")
 
-    for name in ("_gemm_rate", "_chain_rate", "_copy_rate"):
-        monkeypatch.setattr(ceilings, name, measure)
-    assert session.ceiling_facts() is None
+    for name in ("gemm_rate", "chain_rate", "copy_rate"):
+        monkeypatch.setattr(rates, name, measure)
+    assert session.facts(COMMAND, "quick")["ceilings"] is None
     first = session.ceilings
     assert session.ceilings is first
-    assert session.ceiling_facts() == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
+    assert session.facts(COMMAND, "quick")["ceilings"] == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
 
 
 # ------------------------------------------------------------------------------------------------------------- journal
