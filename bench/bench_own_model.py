@@ -12,8 +12,9 @@ from rnncore.errors import ExportError, Unavailable
 from rnncore.forecast.presets import preset
 from rnncore.measure.answers import forecast_verdict
 from rnncore.runtimes.catalog import runtime_kinds
-from rnncore.runtimes.export import export_module, float64_forecast, parity
+from rnncore.runtimes.export import export_module
 from rnncore.runtimes.own_model import load_own_model
+from rnncore.runtimes.parity import float64_forecast, parity
 
 CHECKED_WINDOWS = 64
 

@@ -12,7 +12,7 @@ from bench.trained import recipe_of
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime, open_stream
-from rnncore.runtimes.export import parity
+from rnncore.runtimes.parity import parity
 from rnncore.runtimes.stream import stream_test_hours
 
 # Calls of the whole window, which the saving is held against.

@@ -28,7 +28,8 @@ from rnncore.runfile.case import Case
 from rnncore.runtimes import export
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime, runtime_kinds
-from rnncore.runtimes.export import export_onnx, float64_forecast
+from rnncore.runtimes.export import export_onnx
+from rnncore.runtimes.parity import float64_forecast
 
 REPORT_FOLDER = Path("reports/latest")
 SEED = 0

@@ -19,9 +19,8 @@ import pytest
 from hypothesis import settings
 
 from rnncore import cli
-from rnncore.forecast.datasets import DATA_ENV, open_dataset
-from rnncore.forecast.pjm import is_complete
 from rnncore.forecast.series import HOUR, Dataset, Series
+from rnncore.forecast.sources import DATA_ENV, is_complete, open_dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from tests.command import Command, Done
 

@@ -21,7 +21,7 @@ from markdown_it.token import Token
 from typer.testing import CliRunner
 
 from rnncore.cli import app
-from rnncore.forecast.datasets import DATA_ENV
+from rnncore.forecast.sources import DATA_ENV
 from rnncore.forecast.synthetic import synthetic_dataset
 from tests.run_files import accuracy, inference
 from tests.test_house import ARROWS, PACKAGE

@@ -52,7 +52,7 @@ def prepare_as_article(folder: Path) -> tuple[int, int]:
 
 def prepare_as_rnncore(folder: Path) -> tuple[int, int]:
     """Make the windows of a folder of CSV files by row number; return how many train and how many test."""
-    from rnncore.forecast.datasets import open_dataset
+    from rnncore.forecast.sources import open_dataset
     from rnncore.forecast.windows import WindowConfig, make_windows
 
     windows = make_windows(open_dataset(folder), WindowConfig())

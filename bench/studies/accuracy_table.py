@@ -24,12 +24,12 @@ def train_and_score(preset_name: str, cell: str, seed: int, split: str, location
 
     import torch
 
-    from rnncore.forecast.datasets import open_dataset
     from rnncore.forecast.device import default_threads, resolve_device
     from rnncore.forecast.fit import fit
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset
     from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
+    from rnncore.forecast.sources import open_dataset
     from rnncore.forecast.trainer import Trainer
     from rnncore.forecast.windows import make_windows
     from rnncore.runtimes.catalog import open_runtime
@@ -66,8 +66,8 @@ def in_fresh_process(preset_name: str, cell: str, seed: int, split: str, locatio
 
 def score_of_mean(location: str, split: str, forecasts: list[Path]) -> float:
     """Return the sMAPE of the mean of several models' forecasts."""
-    from rnncore.forecast.datasets import open_dataset
     from rnncore.forecast.scoring import score_forecasts
+    from rnncore.forecast.sources import open_dataset
     from rnncore.forecast.windows import WindowConfig, make_windows
 
     windows = make_windows(open_dataset(location), WindowConfig(split=split))

@@ -18,11 +18,11 @@ import torch
 from bench.article.loop import ReferenceLoop
 from bench.bench_peers import CALENDAR, PEERS, SteppedTraining, hourly_frames
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.datasets import open_dataset
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import smape_pct
+from rnncore.forecast.sources import open_dataset
 from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import make_windows
 from rnncore.runfile.case import Case

@@ -45,7 +45,7 @@ def fetch(
     mirror: Annotated[str | None, typer.Option(help="Base URL of another source of the same files.")] = None,
 ) -> None:
     """Download the twelve PJM files (30 MB), check their digests, and keep what is already there."""
-    from rnncore.forecast.pjm import PJM_URL, fetch_pjm
+    from rnncore.forecast.sources import PJM_URL, fetch_pjm
 
     counts = {True: 0, False: 0}
 
@@ -107,7 +107,7 @@ def describe(
 
 def opened_dataset(data: str | None, clean: bool) -> "Dataset":
     """Open the data set; say which it is where it was not asked for by name."""
-    from rnncore.forecast.datasets import open_dataset
+    from rnncore.forecast.sources import open_dataset
 
     dataset = open_dataset(data)
     if data is None:

@@ -10,9 +10,9 @@ import typer
 from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
 from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, process_progress, say
 from rnncore.errors import ConfigError
+from rnncore.files import write_text
 
 if TYPE_CHECKING:
-    from rnncore.compare.judge import Side
     from rnncore.compare.verdict import Comparison
 
 
@@ -48,10 +48,10 @@ def compare(
     [tool.rnncore.thresholds] in ./pyproject.toml.
     """
     from rnncore.compare.floors import above_noise, read_noise
-    from rnncore.compare.judge import judge
+    from rnncore.compare.judge import judge, read_side
     from rnncore.compare.thresholds import read_thresholds
 
-    sides = _side(base, more_base), _side(head, more_head)
+    sides = read_side([base, *(more_base or [])]), read_side([head, *(more_head or [])])
     first, fewest = sides[0].runs[0], min(len(side.runs) for side in sides)
     noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
     comparison = judge(*sides, above_noise(read_thresholds(Path()), noise, fewest))
@@ -86,6 +86,7 @@ def gate(
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget, run_gate
     from rnncore.drive.process import Suites
+    from rnncore.report.verdict.json import verdict_json
 
     budget_s = parse_budget(budget)
     _choose_waiting()
@@ -103,7 +104,8 @@ def gate(
             out / "processes",
             on_progress,
         )
-    _write_comparison(comparison, out)
+    write_text(out / "verdict.json", json_text(verdict_json(comparison)))
+    _write_files(comparison, out / "verdict.md", out / "junit.xml")
     _print_comparison(comparison, as_json, markdown, junit, github)
     err.print(f"Verdicts and run files: {out}")
     raise typer.Exit(comparison.exit_code)
@@ -182,7 +184,6 @@ def selftest(
     from rnncore.drive.noise import measure_pool
     from rnncore.drive.process import Suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
-    from rnncore.files import write_text
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
@@ -219,41 +220,24 @@ def _delays(text: str) -> list[float]:
     return delays_pct
 
 
-def _write_comparison(comparison: "Comparison", folder: Path) -> None:
-    from rnncore.files import write_text
-    from rnncore.report.verdict.json import verdict_json
+def _write_files(comparison: "Comparison", markdown: Path | None, junit: Path | None) -> None:
     from rnncore.report.verdict.junit import verdict_junit
     from rnncore.report.verdict.markdown import verdict_markdown
-
-    write_text(folder / "verdict.json", json_text(verdict_json(comparison)))
-    write_text(folder / "verdict.md", verdict_markdown(comparison))
-    write_text(folder / "junit.xml", verdict_junit(comparison))
-
-
-def _side(name: str, more: list[str] | None) -> "Side":
-    from rnncore.compare.judge import Side
-    from rnncore.runfile.read import find_runs, read_run
-
-    names = [name, *(more or [])]
-    paths = dict.fromkeys(path for one in names for path in find_runs(one))
-    runs = sorted((read_run(path) for path in paths), key=lambda run: run.datetime)
-    return Side(", ".join(names), tuple(runs))
-
-
-def _print_comparison(
-    comparison: "Comparison", as_json: bool, markdown: Path | None, junit: Path | None, github: bool
-) -> None:
-    from rnncore.files import write_text
-    from rnncore.report.verdict.github import github_annotations
-    from rnncore.report.verdict.json import verdict_json
-    from rnncore.report.verdict.junit import verdict_junit
-    from rnncore.report.verdict.markdown import verdict_markdown
-    from rnncore.report.verdict.text import verdict_tables
 
     if markdown is not None:
         write_text(markdown, verdict_markdown(comparison))
     if junit is not None:
         write_text(junit, verdict_junit(comparison))
+
+
+def _print_comparison(
+    comparison: "Comparison", as_json: bool, markdown: Path | None, junit: Path | None, github: bool
+) -> None:
+    from rnncore.report.verdict.github import github_annotations
+    from rnncore.report.verdict.json import verdict_json
+    from rnncore.report.verdict.text import verdict_tables
+
+    _write_files(comparison, markdown, junit)
     if as_json:
         print_json(verdict_json(comparison))
     else:

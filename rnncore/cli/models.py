@@ -1,8 +1,6 @@
 """Verbs of models: train, evaluate, forecast, export, reproduce."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,11 +28,7 @@ from rnncore.files import require_writable
 
 if TYPE_CHECKING:
     from rnncore.forecast.fit import TrainResult
-    from rnncore.forecast.model import Forecaster
-    from rnncore.forecast.next_hours import KnownZone
     from rnncore.forecast.trainer import Trainer
-    from rnncore.forecast.windows import WindowConfig, Windows
-    from rnncore.runtimes.base import Runtime
 
 
 def train(
@@ -61,7 +55,7 @@ def train(
     ] = None,
     max_steps: MaxStepsOption = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Stop after so much training time; the schedule does not follow.")
+        float | None, typer.Option(help="Stop after this training time; the schedule does not follow.")
     ] = None,
     split: SplitOption = "article",
     clean: CleanOption = False,
@@ -74,44 +68,35 @@ def train(
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
     """
     from rnncore.forecast.device import resolve_device
-    from rnncore.forecast.fit import TRAINING_PRECISION
-    from rnncore.forecast.model import new_forecaster, save_forecaster
+    from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
     from rnncore.forecast.trainer import Trainer
-    from rnncore.forecast.windows import make_windows
+    from rnncore.runtimes.trained import save_trained
 
     path = path or Path("models") / f"{cell}-{preset}.safetensors"
     checkpoint = path.with_suffix(".checkpoint.safetensors")
     require_output(path, ".safetensors")
     require_writable(checkpoint)
+    if clip_norm is not None and not 0 <= clip_norm < math.inf:
+        raise ConfigError(f"--clip-norm is {clip_norm:g}; give a finite number above 0, or 0 to clip nothing.")
     dataset = opened_dataset(data, clean)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
-    hours = recipe.windows.lookback if lookback is None else lookback
-    windows = make_windows(dataset, replace(recipe.windows, lookback=hours, split=split, drop_gaps=clean))
-    train_as = recipe.training_on(windows)
-    asked: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    config = replace(
-        train_as,
+    windows = recipe.windows_of(dataset, split, clean, lookback)
+    config = recipe.training_on(
+        windows,
         seed=seed,
-        clip_norm=train_as.clip_norm if clip_norm is None else _clip_norm(clip_norm),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
         max_steps=max_steps,
         max_seconds=max_seconds,
-        **{name: value for name, value in asked.items() if value is not None},
     )
-    model = new_forecaster(recipe.forecaster, seed)
-    trainer = Trainer(model, windows, config, resolve_device(device))
+    if clip_norm is not None:
+        config = replace(config, clip_norm=clip_norm or None)
+    trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
     result = _fit(trainer, checkpoint, resume, cell.upper())
-    record = {
-        "preset": preset,
-        "precision": TRAINING_PRECISION,
-        "data": dataset.name,
-        "digest": dataset.digest,
-        "config": asdict(config),
-        **asdict(result),
-    }
     with err.status("Looking at tested hours, for bounds"):
-        zones = _zones_of(model, windows)
-    save_forecaster(path, model, windows.config, record, zones)
+        record = save_trained(path, trainer, result, windows, preset, dataset)
     if as_json:
         print_json({"out": str(path), **record})
         return
@@ -119,13 +104,6 @@ def train(
         f"{path}: {cell.upper()}, {result.steps:,} steps in {result.seconds:.1f} s ({result.windows_per_s:,.0f} windows/s), "
         f"last mean loss {result.epochs[-1].loss:.6f}, ended by {result.ended_by}"
     )
-
-
-def _clip_norm(asked: float) -> float | None:
-    """Return what a training takes for --clip-norm: 0 stands for no clipping."""
-    if not 0 <= asked < math.inf:
-        raise ConfigError(f"--clip-norm is {asked:g}; give a finite number above 0, or 0 to clip nothing.")
-    return asked or None
 
 
 def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "TrainResult":
@@ -164,18 +142,20 @@ def evaluate(
     """
     from rnncore.forecast.baselines import baseline_scores
     from rnncore.forecast.windows import WindowConfig, make_windows
+    from rnncore.runtimes.trained import read_model_facts, score_model_file
 
     if model is not None and (split != "article" or clean):
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
     if model is None and not baselines:
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
-    config, zones = _model_facts(model) if model else (WindowConfig(split=split), {})
+    config, zones = read_model_facts(model) if model else (WindowConfig(split=split), {})
     dataset = opened_dataset(data, clean or config.drop_gaps)
     scalings = {name: zone.scaling for name, zone in zones.items()}
     windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps), scalings)
     if not len(windows.test_start):
         raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
-    scores = _score_model(model, runtime, device, windows) if model else None
+    with err.status("Scoring"):
+        scores = score_model_file(model, runtime, device, windows) if model else None
     rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
     facts: dict[str, Any] = {
         "model": str(model) if model else None,
@@ -209,12 +189,13 @@ def forecast(
     Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
     """
     from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
+    from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
-    config, zones = _model_facts(model)
+    config, zones = read_model_facts(model)
     dataset = opened_dataset(str(data), clean=True)
-    with _opened(model, runtime, device) as opened:
+    with open_model_file(model, runtime, device) as opened:
         forecasts = next_hours(opened.predict, dataset.series, config, zones)
     for one in forecasts:
         if not one.is_known:
@@ -241,7 +222,8 @@ def export(
     path: Annotated[Path | None, typer.Option("--out", help="ONNX file [default: beside the model]")] = None,
 ) -> None:
     """Export a model to ONNX, and check that the file is the same model."""
-    from rnncore.forecast.model import load_forecaster, read_safetensors
+    from rnncore.forecast.model import load_forecaster
+    from rnncore.forecast.modelfile import read_safetensors
     from rnncore.runtimes.export import export_onnx
 
     path = path or model.with_suffix(".onnx")
@@ -267,7 +249,7 @@ def reproduce(
 
     Five epochs take hours on a CPU; --max-steps shortens them, and the page says so.
     """
-    from rnncore.forecast.datasets import open_dataset
+    from rnncore.forecast.sources import open_dataset
     from rnncore.measure.reproduction import reproduce as run
     from rnncore.report.reproduction import RECORD_NAME, reproduction_table, write_reproduction
 
@@ -282,55 +264,3 @@ def reproduce(
         return
     say(reproduction_table(record))
     say(f"Page: {page}")
-
-
-def _model_facts(model: Path) -> "tuple[WindowConfig, dict[str, KnownZone]]":
-    """Return how the windows of a model file are made, and what it knows of its zones."""
-    from rnncore.forecast.model import load_forecaster, read_safetensors
-    from rnncore.forecast.next_hours import zones_from_facts
-    from rnncore.runtimes.export import onnx_facts
-
-    if model.suffix == ".onnx":
-        config, facts = onnx_facts(model)
-    else:
-        config, facts = load_forecaster(model)[1], read_safetensors(model)[0].get("zones", {})
-    return config, zones_from_facts(str(model), config.features, facts)
-
-
-def _zones_of(model: "Forecaster", windows: "Windows") -> dict[str, Any]:
-    from rnncore.forecast.device import default_threads
-    from rnncore.forecast.next_hours import known_zones, zone_facts
-    from rnncore.runtimes.catalog import open_runtime
-
-    with open_runtime("torch", model.cpu(), "cpu", "fp32", default_threads()) as runtime:
-        return zone_facts(known_zones(runtime.predict, windows))
-
-
-def _score_model(model: Path, runtime_name: str | None, device_name: str, windows: "Windows") -> Any:
-    from rnncore.forecast.next_hours import require_finite_forecast
-    from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
-
-    with _opened(model, runtime_name, device_name) as runtime, err.status("Scoring"):
-        forecasts = forecast_test_hours(runtime.predict, windows)
-    for zone, forecast_mw in forecasts.items():
-        require_finite_forecast(zone, forecast_mw)
-    return score_forecasts(str(model), forecasts, windows)
-
-
-@contextmanager
-def _opened(model: Path, runtime_name: str | None, device_name: str) -> "Iterator[Runtime]":
-    """Open a model file in a runtime that can run it."""
-    from rnncore.forecast.device import default_threads, resolve_device
-    from rnncore.forecast.model import load_forecaster
-    from rnncore.runtimes.catalog import open_runtime, runtime_kinds
-
-    is_onnx = model.suffix == ".onnx"
-    name = runtime_name or ("onnxruntime" if is_onnx else "torch")
-    kind = runtime_kinds().get(name)
-    if kind and kind.reads == "onnx" and not is_onnx:
-        raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {model}' and give that.")
-    source = model if is_onnx else load_forecaster(model)[0]
-    device = resolve_device(device_name).type
-    precision = kind.precisions.get(device, ("fp32",))[0] if kind else "fp32"
-    with open_runtime(name, source, device, precision, default_threads()) as runtime:
-        yield runtime

@@ -7,6 +7,7 @@ import typer
 
 from rnncore.errors import ConfigError
 from rnncore.files import require_writable
+from rnncore.forecast.cells import Cell
 
 # Where pytest-benchmark keeps runs, and rnncore what it knows of machines.
 STORE = Path(".benchmarks")
@@ -23,7 +24,7 @@ DataOption = Annotated[
         "synthetic.",
     ),
 ]
-CellOption = Annotated[Literal["gru", "lstm"], typer.Option("--cell", help="Recurrent cell.")]
+CellOption = Annotated[Cell, typer.Option("--cell", help="Recurrent cell.")]
 CleanOption = Annotated[
     bool, typer.Option("--clean", help="Merge rows of equal stamp to their mean and drop windows that straddle a gap.")
 ]

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
 from rnncore.cli.screen import err, print_json, print_table, say
 from rnncore.errors import ConfigError
+from rnncore.files import write_text
+from rnncore.forecast.cells import Cell
 
 
 def report(
@@ -48,7 +50,7 @@ def recommend(
         float | None, typer.Option(help="Most points of sMAPE above the most accurate choice of the run [default: any]")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Windows per call [default: those with most windows per second]")] = None,
-    cell: Annotated[Literal["gru", "lstm", "own"] | None, typer.Option(help="Recurrent cell, or own [default: any]")] = None,
+    cell: Annotated[Literal[Cell, "own"] | None, typer.Option(help="Recurrent cell, or own [default: any]")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where to run [default: either]")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,7 +130,6 @@ def convert(
     path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
 ) -> None:
     """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
-    from rnncore.files import write_text
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
     from rnncore.runfile.read import only_run, read_run
 

@@ -44,7 +44,7 @@ _FEWEST_POINTS = 6
 # PELT's time grows with the square of the points where nothing changes.
 _BLOCK = 256
 
-# The report's words tell ratios to half a percent.
+# The report gives ratios to half a percent.
 _PRACTICAL_LIMITS = (0.005, 1.0)
 
 
@@ -115,7 +115,28 @@ def find_trends(history: History, practical: float = 0.02) -> tuple[Trend, ...]:
     low, high = _PRACTICAL_LIMITS
     if not low <= practical <= high:
         raise ConfigError(f"practical is {practical}, and must lie from {low} to {high}. 0.02 counts changes from 2 %.")
-    return tuple(_trend(series, practical) for series in history.series)
+    trends = []
+    for series in history.series:
+        values_s = np.array(series.medians_s)
+        edges = [0, *change_points(values_s, practical), len(values_s)]
+        levels_s = [float(np.median(values_s[start:end])) for start, end in pairwise(edges)]
+        steps = tuple(
+            Step(
+                benchmark=series.benchmark,
+                machine=series.machine,
+                last_before=series.commits[edges[index] - 1],
+                first_with=series.commits[edges[index]],
+                before_s=levels_s[index - 1],
+                after_s=levels_s[index],
+                points_before=edges[index] - edges[index - 1],
+                points_after=edges[index + 1] - edges[index],
+            )
+            for index in range(1, len(edges) - 1)
+        )
+        enough = len(values_s) >= _FEWEST_POINTS
+        not_called = _not_called(values_s, edges[-2], practical) if enough else None
+        trends.append(Trend(series, steps, levels_s[-1], not_called, enough))
+    return tuple(trends)
 
 
 def steps_of(trends: Iterable[Trend]) -> list[Step]:
@@ -134,7 +155,7 @@ def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> lis
     hardly move; where neighbours are more alike than points three apart, it is widened to the noise that a level of such
     points has. The penalty is the squared Student quantile at 0.05 / (2n): it bounds the chance of a step in n points of
     independent noise by Bonferroni, grows with 2 log n as the BIC does, and allows for a noise that was estimated from
-    few points. Noise that wanders over many points and by more than *practical* is not told from steps.
+    few points. Noise that wanders over many points and by more than *practical* looks like steps.
 
     Args:
         values_s: Positive times in order, seconds. Shape (n,).
@@ -154,28 +175,15 @@ def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> lis
         return []
     scaled, penalty = _scaled(values_s, practical)
     edges = _without_weak_edges(scaled, [0, *_candidates(scaled, penalty), len(scaled)], penalty)
-    return _without_small_steps(np.log(values_s), edges, practical)[1:-1]
-
-
-def _trend(series: Series, practical: float) -> Trend:
-    values_s = np.array(series.medians_s)
-    edges = [0, *change_points(values_s, practical), len(values_s)]
-    levels_s = [float(np.median(values_s[start:end])) for start, end in pairwise(edges)]
-    steps = tuple(
-        Step(
-            benchmark=series.benchmark,
-            machine=series.machine,
-            last_before=series.commits[edges[index] - 1],
-            first_with=series.commits[edges[index]],
-            before_s=levels_s[index - 1],
-            after_s=levels_s[index],
-            points_before=edges[index] - edges[index - 1],
-            points_after=edges[index + 1] - edges[index],
-        )
-        for index in range(1, len(edges) - 1)
-    )
-    enough = len(values_s) >= _FEWEST_POINTS
-    return Trend(series, steps, levels_s[-1], _not_called(values_s, edges[-2], practical) if enough else None, enough)
+    logs = np.log(values_s)
+    # The smallest step goes until each is large enough, so that several small ones in a row still add up.
+    while len(edges) > 2:
+        sizes = np.abs(np.diff([np.median(logs[start:end]) for start, end in pairwise(edges)]))
+        smallest = int(sizes.argmin())
+        if sizes[smallest] >= math.log1p(practical):
+            break
+        del edges[smallest + 1]
+    return edges[1:-1]
 
 
 def _not_called(values_s: NDArray[np.float64], level_start: int, practical: float) -> float | None:
@@ -212,8 +220,14 @@ def _noise(logs: NDArray[np.float64]) -> float:
 
 
 def _candidates(scaled: NDArray[np.float64], penalty: float) -> list[int]:
-    """Return where the level may change, from blocks that overlap by half."""
-    tamed = _without_outliers(scaled)
+    """Return where the level may change, from blocks that overlap by half.
+
+    Points that lie far from the median of five around them, of three at the ends, are cut off.
+    """
+    level = np.empty_like(scaled)
+    level[2:-2] = np.median(sliding_window_view(scaled, 5), axis=1)
+    level[:2], level[-2:] = np.median(scaled[:3]), np.median(scaled[-3:])
+    tamed = np.clip(scaled, level - _CUT, level + _CUT)
     starts = range(0, max(len(tamed) - _BLOCK, 0) + _BLOCK // 2, _BLOCK // 2)
     found = set()
     for start in starts:
@@ -223,23 +237,22 @@ def _candidates(scaled: NDArray[np.float64], penalty: float) -> list[int]:
     return sorted(found)
 
 
-def _without_outliers(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut points off that lie far from the median of five around them, of three at the ends."""
-    level = np.empty_like(scaled)
-    level[2:-2] = np.median(sliding_window_view(scaled, 5), axis=1)
-    level[:2], level[-2:] = np.median(scaled[:3]), np.median(scaled[-3:])
-    return np.clip(scaled, level - _CUT, level + _CUT)
-
-
 def _without_weak_edges(scaled: NDArray[np.float64], edges: list[int], penalty: float) -> list[int]:
     """Remove edges, one or two neighbours at a time, as long as that lowers bounded error and penalties together."""
+    bound = _ONE_POINT * penalty
 
     @cache
     def cost(start: int, end: int) -> float:
-        return _bounded_error(scaled[start:end], _ONE_POINT * penalty)
+        """Return the sum of squared distances from the best level, no point counting for more than the bound."""
+        values = scaled[start:end]
+        level = np.median(values)
+        for _ in range(3):
+            near = values[(values - level) ** 2 < bound]
+            level = near.mean() if len(near) else level
+        return float(np.minimum((values - level) ** 2, bound).sum())
 
     def saved(first: int, count: int) -> float:
-        """Return by how much the total falls without so many edges."""
+        """Return by how much the total falls without *count* edges from *first*."""
         kept = sum(cost(edges[index], edges[index + 1]) for index in range(first - 1, first + count))
         return count * penalty + kept - cost(edges[first - 1], edges[first + count])
 
@@ -249,25 +262,4 @@ def _without_weak_edges(scaled: NDArray[np.float64], edges: list[int], penalty: 
         if saved(first, count) <= 0:
             break
         edges = edges[:first] + edges[first + count :]
-    return edges
-
-
-def _bounded_error(values: NDArray[np.float64], bound: float) -> float:
-    """Return the sum of squared distances from the best level, no point counting for more than *bound*."""
-    level = np.median(values)
-    for _ in range(3):
-        near = values[(values - level) ** 2 < bound]
-        level = near.mean() if len(near) else level
-    return float(np.minimum((values - level) ** 2, bound).sum())
-
-
-def _without_small_steps(logs: NDArray[np.float64], edges: list[int], practical: float) -> list[int]:
-    """Remove the smallest step until each is large enough, so that several small ones in a row still add up."""
-    while len(edges) > 2:
-        levels = [np.median(logs[start:end]) for start, end in pairwise(edges)]
-        sizes = np.abs(np.diff(levels))
-        smallest = int(sizes.argmin())
-        if sizes[smallest] >= math.log1p(practical):
-            break
-        edges = edges[: smallest + 1] + edges[smallest + 2 :]
     return edges

@@ -1,6 +1,6 @@
-"""Which of the measured ways to run a forecaster is the best within bounds of latency and accuracy, and how sure that is."""
+"""What is best: which of the measured ways to run a forecaster, for each goal, and within bounds of latency and accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,55 @@ ERROR = 0.01
 _ONE_WAY = ("cell", "recipe", *SIZES, "runtime", "mode", "device", "precision")
 
 Statistic = Literal["p90", "median"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a user may want most of.
+
+    Attributes:
+        name: `latency`, `throughput`, `memory`, `accuracy`, `training`.
+        phase: Of the rows that have it.
+        cost: What the best has least of; None leaves a row out.
+        of_smallest_batch: Whether only rows of the run's smallest batch size count.
+    """
+
+    name: str
+    phase: str
+    cost: Callable[[Record], float | None]
+    of_smallest_batch: bool = False
+
+
+GOALS = (
+    Goal("latency", "infer", lambda record: record.median_s, of_smallest_batch=True),
+    Goal("throughput", "infer", lambda record: -record.windows_per_s),
+    Goal("memory", "infer", lambda record: record.process_bytes or None),
+    Goal("accuracy", "accuracy", lambda record: float(record.smape)),
+    Goal("training", "train", lambda record: -record.windows_per_s),
+)
+
+
+def ranked(run: Run, goal: Goal) -> list[Record]:
+    """Return the right rows that have what a goal is about, the best first."""
+    found = [record for record in run.phase(goal.phase) if record.is_valid]
+    if goal.of_smallest_batch:
+        smallest = min((record.batch_size for record in found), default=0)
+        found = [record for record in found if record.batch_size == smallest]
+    costs = [(cost, record.fullname, record) for record in found if (cost := goal.cost(record)) is not None]
+    return [record for _, _, record in sorted(costs, key=lambda one: one[:2])]
+
+
+def fastest_first(records: Iterable[Record]) -> list[Record]:
+    """Order rows by windows per second, most first."""
+    return sorted(records, key=lambda record: (-record.windows_per_s, record.fullname))
+
+
+def fastest_of_each(records: Iterable[Record], kind: Callable[[Record], Hashable]) -> list[Record]:
+    """Return the row with most windows per second of each kind of rows, in the order in which the kinds come first."""
+    kinds: dict[Hashable, list[Record]] = {}
+    for record in records:
+        kinds.setdefault(kind(record), []).append(record)
+    return [fastest_first(of_kind)[0] for of_kind in kinds.values()]
 
 
 @dataclass(frozen=True)

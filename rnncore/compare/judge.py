@@ -20,6 +20,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
+from rnncore.runfile.read import find_runs, read_run
 from rnncore.runfile.record import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
@@ -48,6 +49,11 @@ class Side:
         """Return what the processes say of one benchmark."""
         return [record for run in self.runs for record in run.records if record.fullname == fullname]
 
+    def values(self, fullname: str, measure: Measure) -> list[float]:
+        """Return one value per process, for those that have one."""
+        values = (MEASURES[measure].value(record) for record in self.records(fullname))
+        return [float(value) for value in values if value]
+
     def why_not_measured(self, fullname: str) -> str:
         """Return the reason that a process gives for a benchmark that it did not measure."""
         for run in self.runs:
@@ -65,6 +71,19 @@ class Side:
         return wrong + [
             f"{outcome}: {reason}" for run in self.runs for name, outcome, reason in run.failed if name == fullname
         ]
+
+
+def read_side(names: Sequence[str]) -> Side:
+    """Read the run files of one side.
+
+    Args:
+        names: As `find_runs` takes them.
+
+    Raises:
+        RunFileError: If there is no run file of a name, or one cannot be read.
+    """
+    paths = dict.fromkeys(path for name in names for path in find_runs(name))
+    return Side(", ".join(names), tuple(sorted(map(read_run, paths), key=lambda run: run.datetime)))
 
 
 def judge(
@@ -90,21 +109,28 @@ def judge(
     for side in (base, head):
         if not side.runs:
             raise ConfigError(f"{side.name}: no runs. Give at least one run file per side.")
-    differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
     kept = decided or {}
     tested = {
-        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error)
-        for fullname in _fullnames(base, head)
-        for key in _keys(base, head, fullname)
+        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error) for key in _keys(base, head)
     }
-    judgements = tuple(_decide(tested, kept, thresholds, family_error))
+    judgements = list(_decide(tested, kept, thresholds, family_error))
+    differences = tuple(_differences(base.runs[0], [*base.runs[1:], *head.runs]))
     if differences:
-        judgements = tuple(_as_incomparable(judgement, differences) for judgement in judgements)
+        facts = ", ".join(fact for fact, _, _ in differences[:3])
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        reason = f"the sides differ in {facts}{more}: the ratio compares machines, not code"
+        judgements = [
+            one if one.ratio is None else replace(one, verdict="incomparable", reason=reason) for one in judgements
+        ]
+    logs_of: dict[str, list[float]] = {}
+    for judgement in judgements:
+        if judgement.measure == TIME and judgement.ratio is not None:
+            logs_of.setdefault(judgement.group, []).append(math.log(judgement.ratio))
     return Comparison(
         base.name,
         head.name,
-        judgements,
-        tuple(_group_ratios(judgements)),
+        tuple(judgements),
+        tuple(GroupRatio(group, math.exp(sum(logs) / len(logs)), len(logs)) for group, logs in logs_of.items()),
         1 - family_error,
         family_error,
         tuple(_notes(base, head, differences, thresholds)),
@@ -114,43 +140,30 @@ def judge(
 
 def settled(comparison: Comparison, base: Side, head: Side, thresholds: Thresholds) -> dict[Key, Judgement]:
     """Return the verdicts that more processes are unlikely to change."""
-    return {
-        (judgement.fullname, judgement.measure): judgement
-        for judgement in comparison.judgements
-        if judgement.verdict != "unclear" and not _may_still_change(judgement, base, head, thresholds)
-    }
+    found: dict[Key, Judgement] = {}
+    for judgement in comparison.judgements:
+        key = judgement.fullname, judgement.measure
+        if judgement.verdict == "same":
+            # It may still turn out to have changed by a little.
+            bounds = thresholds.bounds(*key)
+            likely = compare_sides(base.values(*key), head.values(*key), FUTILITY_ERROR, _near(bounds, judgement.measure))
+            if likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high):
+                continue
+        if judgement.verdict != "unclear":
+            found[key] = judgement
+    return found
 
 
-def _may_still_change(judgement: Judgement, base: Side, head: Side, thresholds: Thresholds) -> bool:
-    """Say whether a benchmark that looks the same may turn out to have changed by a little."""
-    if judgement.verdict != "same":
-        return False
-    bounds = thresholds.bounds(judgement.fullname, judgement.measure)
-    before, values = (_values(side, judgement.fullname, judgement.measure) for side in (base, head))
-    likely = compare_sides(before, values, FUTILITY_ERROR, _near(bounds, judgement.measure))
-    return likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high)
-
-
-def _fullnames(base: Side, head: Side) -> list[str]:
-    """Return all benchmarks, those of the head first, each once, also where they failed."""
+def _keys(base: Side, head: Side) -> Iterator[Key]:
+    """Yield what is judged of all benchmarks, those of the head first, each once, also where they failed."""
     names = [record.fullname for side in (head, base) for run in side.runs for record in run.records]
     names += [name for side in (head, base) for run in side.runs for name, _, _ in run.failed]
-    return list(dict.fromkeys(names))
-
-
-def _keys(base: Side, head: Side, fullname: str) -> Iterator[Key]:
-    yield fullname, TIME
-    if base.failures(fullname) or head.failures(fullname):
-        return
-    for measure in BESIDE_TIME:
-        if _values(base, fullname, measure) and _values(head, fullname, measure):
-            yield fullname, measure
-
-
-def _values(side: Side, fullname: str, measure: Measure) -> list[float]:
-    """Return one value per process, for those that have one."""
-    values = (MEASURES[measure].value(record) for record in side.records(fullname))
-    return [float(value) for value in values if value]
+    for fullname in dict.fromkeys(names):
+        yield fullname, TIME
+        if not base.failures(fullname) and not head.failures(fullname):
+            for measure in BESIDE_TIME:
+                if base.values(fullname, measure) and head.values(fullname, measure):
+                    yield fullname, measure
 
 
 def _measured(
@@ -170,7 +183,7 @@ def _measured(
         return replace(found, verdict="new", reason=reason)
     if not in_base:
         return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
-    values, before = _values(head, fullname, measure), _values(base, fullname, measure)
+    values, before = head.values(fullname, measure), base.values(fullname, measure)
     ratio = compare_sides(before, values, family_error, _near(thresholds.bounds(fullname, measure), measure))
     # What quick processes take: a quarter of them stay below.
     typical = sorted(before)[(len(before) - 1) // 4]
@@ -253,24 +266,6 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
     return replace(judgement, reason=f"it changed, but whether beyond {change} is not clear")
 
 
-def _as_incomparable(judgement: Judgement, differences: Sequence[tuple[str, str, str]]) -> Judgement:
-    if judgement.ratio is None:
-        return judgement
-    facts = ", ".join(fact for fact, _, _ in differences[:3])
-    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-    reason = f"the sides differ in {facts}{more}: the ratio compares machines, not code"
-    return replace(judgement, verdict="incomparable", reason=reason)
-
-
-def _group_ratios(judgements: Sequence[Judgement]) -> Iterator[GroupRatio]:
-    by_group: dict[str, list[float]] = {}
-    for judgement in judgements:
-        if judgement.measure == TIME and judgement.ratio is not None:
-            by_group.setdefault(judgement.group, []).append(math.log(judgement.ratio))
-    for group, logs in by_group.items():
-        yield GroupRatio(group, math.exp(sum(logs) / len(logs)), len(logs))
-
-
 def _differences(first: Run, others: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     """Yield the stable facts in which any run differs from the first."""
     seen: set[str] = set()
@@ -293,12 +288,14 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     if differences:
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return
-    if min(len(base.runs), len(head.runs)) == 1:
+    times = [sorted(run.datetime for run in side.runs) for side in (base, head)]
+    if min(map(len, times)) == 1:
         yield (
             "One process per side: the noise between processes is unknown, so nothing can be told for certain. "
             "'rnncore gate --base REV' measures both sides in turn."
         )
-    elif not _interleaved(base, head):
+    elif times[0][-1] <= times[1][0] or times[1][-1] <= times[0][0]:
+        # One side was finished before the other began.
         yield (
             "The sides were not measured in turn: what changed on the machine between them counts as a change here. "
             "'rnncore gate --base REV' measures them in turn."
@@ -308,9 +305,3 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     if delayed:
         yield f"Delays were injected on purpose (--rnn-delay): {', '.join(delayed)}."
     yield from thresholds.notes
-
-
-def _interleaved(base: Side, head: Side) -> bool:
-    """Say whether neither side was finished before the other began."""
-    times = [[run.datetime for run in side.runs] for side in (base, head)]
-    return max(times[0]) > min(times[1]) and max(times[1]) > min(times[0])

@@ -68,13 +68,30 @@ def compare_sides(base: Sequence[float], head: Sequence[float], error: float, ne
     # The order of all values changes only as a shift of the head passes one of these.
     edges = np.unique(log_head[:, None] - log_base[None, :])
     between = np.concatenate([[edges[0] - 1], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1]])
-    estimate, nearest = _estimate(log_base, log_head, edges, between)
+
+    def excess(gap: int) -> float:
+        """Return the total of the head's scores, less what it is on average where nothing differs."""
+        scores = _scores(log_base, log_head - between[gap])
+        return float(scores[len(log_base) :].sum() - len(log_head) * scores.mean())
+
+    def kept(gap: int) -> bool:
+        return p_value(log_base, log_head - between[gap]) > error
+
+    # The excess falls as the shift grows, from above 0 in the first gap to below it in the last. Where it is 0 is the
+    # estimate.
+    not_above = _first(len(between), lambda gap: excess(gap) <= 0)
+    below = _first(len(between), lambda gap: excess(gap) < 0)
+    estimate = float((edges[not_above - 1] + edges[below - 1]) / 2)
     low: float | None
     high: float | None
     if max(-edges[0], edges[-1]) <= math.log1p(near):
         low, high = float(edges[0]), float(edges[-1])
     else:
-        low, high = _interval(log_base, log_head, edges, between, nearest, error)
+        # The interval is all shifts that the test does not reject; it has no end on a side where none is rejected.
+        first_kept = _first(not_above, kept)
+        first_rejected = not_above + _first(len(between) - not_above, lambda more: not kept(not_above + more))
+        low = None if first_kept == 0 else float(edges[first_kept - 1])
+        high = None if first_rejected == len(between) else float(edges[first_rejected - 1])
     return Ratio(
         math.exp(estimate),
         None if low is None else math.exp(min(low, estimate)),
@@ -84,15 +101,19 @@ def compare_sides(base: Sequence[float], head: Sequence[float], error: float, ne
 
 
 def compare_rounds(base: Sequence[float], head: Sequence[float], error: float) -> Ratio:
-    """Compare the rounds of two rows, which may be thousands: `USED_ROUNDS` of each, evenly spread.
+    """Compare the rounds of two rows, which may be thousands: some of each, `USED_ROUNDS` at most.
 
     Args:
         base: Positive values of the base. Shape (m,).
         head: The same of the head. Shape (n,).
         error: Largest probability that the interval misses the ratio.
     """
-    some_base, some_head = (rounds[:: max(1, -(-len(rounds) // USED_ROUNDS))] for rounds in (base, head))
-    return compare_sides(some_base, some_head, error)
+    return compare_sides(evenly_spread(base, USED_ROUNDS), evenly_spread(head, USED_ROUNDS), error)
+
+
+def evenly_spread(rounds: Sequence[float], most: int) -> Sequence[float]:
+    """Return every n-th of some rounds, the first among them, so that there are at most *most*."""
+    return rounds[:: max(1, math.ceil(len(rounds) / most))]
 
 
 def p_value(base: FloatArray, head: FloatArray) -> float:
@@ -154,41 +175,6 @@ def _null_distribution(scores: tuple[int, ...], drawn: int) -> FloatArray:
         totals = ways[of_quick, : len(counts) - rest * scores[-1]]
         counts[rest * scores[-1] :][: len(totals)] += math.comb(shared, rest) * totals
     return counts
-
-
-def _total_against_mean(log_base: FloatArray, log_head: FloatArray) -> float:
-    """Return the total of the head's scores, less what it is on average where nothing differs."""
-    scores = _scores(log_base, log_head)
-    return float(scores[len(log_base) :].sum() - len(log_head) * scores.mean())
-
-
-def _estimate(log_base: FloatArray, log_head: FloatArray, edges: FloatArray, between: FloatArray) -> tuple[float, int]:
-    """Return the shift at which the head's scores lie neither above nor below the base's, and the gap it lies in or beside.
-
-    Args:
-        log_base: Shape (m,).
-        log_head: Shape (n,).
-        edges: Shifts at which the order changes, ascending. Shape (k,).
-        between: One shift of each gap before, between and after the edges. Shape (k + 1,).
-    """
-    # The total falls as the shift grows, from above its mean in the first gap to below it in the last.
-    not_above = _first(len(between), lambda gap: _total_against_mean(log_base, log_head - between[gap]) <= 0)
-    below = _first(len(between), lambda gap: _total_against_mean(log_base, log_head - between[gap]) < 0)
-    return float((edges[not_above - 1] + edges[below - 1]) / 2), not_above
-
-
-def _interval(
-    log_base: FloatArray, log_head: FloatArray, edges: FloatArray, between: FloatArray, nearest: int, error: float
-) -> tuple[float | None, float | None]:
-    """Return the smallest and largest shift that the test does not reject; None for an end that it never rejects."""
-
-    def kept(gap: int) -> bool:
-        return p_value(log_base, log_head - between[gap]) > error
-
-    first_kept = _first(nearest, kept)
-    first_rejected = nearest + _first(len(between) - nearest, lambda more: not kept(nearest + more))
-    low = None if first_kept == 0 else float(edges[first_kept - 1])
-    return low, None if first_rejected == len(between) else float(edges[first_rejected - 1])
 
 
 def _first(count: int, holds: Callable[[int], bool]) -> int:

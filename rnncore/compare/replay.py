@@ -13,7 +13,6 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,10 +21,12 @@ from scipy.stats import beta, mannwhitneyu
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import LOOKS, Looks, processes_per_side
 from rnncore.compare.measures import TIME
+from rnncore.compare.ranks import evenly_spread
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.runfile.checks import is_moment, moment
 from rnncore.runfile.read import read_run
-from rnncore.runfile.record import Record, Run
+from rnncore.runfile.record import Run
 
 SEED = 0
 
@@ -138,28 +139,19 @@ def read_pool(folder: Path) -> Pool:
     plain = tuple((one, other) for one, other in ([run for run in runs if not _delay_pct(run)] for runs in whole))
     delays_pct = sorted({_delay_pct(run) for run in whole[0]} - {0.0})
     delayed = {wanted: tuple(run for runs in whole for run in runs if _delay_pct(run) == wanted) for wanted in delays_pct}
-    ended = [_moment(run) for runs in whole for run in runs]
+    ended = []
+    for run in (run for runs in whole for run in runs):
+        if not is_moment(run.datetime):
+            raise RunFileError(
+                f"{run.path}: datetime is {run.datetime!r}, and must be ISO 8601. Run 'rnncore selftest' anew."
+            )
+        ended.append(moment(run.datetime))
     return Pool(plain, delayed, statistics.median((later - earlier).total_seconds() for earlier, later in pairwise(ended)))
-
-
-def _moment(run: Run) -> datetime:
-    """Return when a run was saved; a time without a zone is in UTC."""
-    try:
-        moment = datetime.fromisoformat(run.datetime)
-    except ValueError as error:
-        raise RunFileError(
-            f"{run.path}: datetime is {run.datetime!r}, and must be ISO 8601. Run 'rnncore selftest' anew."
-        ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _delay_pct(run: Run) -> float:
     """Return what was asked for: of very quick calls the delay is larger, of none smaller."""
-    return min(map(_delay_of, run.records), default=0.0)
-
-
-def _delay_of(record: Record) -> float:
-    return float(record.injected_delay_pct or 0.0)
+    return min((float(record.injected_delay_pct or 0.0) for record in run.records), default=0.0)
 
 
 def score_rules(
@@ -190,7 +182,12 @@ def score_rules(
     }
     scores = []
     for number, delay_pct in enumerate((0.0, *pool.delayed)):
-        targets = _targets(pool, delay_pct)
+        # Some calls are too quick for a delay that small: they had a larger one.
+        targets = [
+            record.fullname
+            for record in (pool.delayed[delay_pct][0].records if delay_pct else ())
+            if record.injected_delay_pct == delay_pct
+        ]
         called: dict[str, list[tuple[str | None, Call]]] = {rule: [] for rule in rules}
         rng = random.Random(SEED)  # noqa: S311 (draws gates, no secret)
         for gate in range(gates):
@@ -223,13 +220,6 @@ def _rate(outcomes: Sequence[bool]) -> Rate:
     return Rate(sum(outcomes), len(outcomes))
 
 
-def _targets(pool: Pool, delay_pct: float) -> list[str]:
-    """Return the benchmarks to delay: all but those whose calls are too quick for a delay that small."""
-    if not delay_pct:
-        return []
-    return [record.fullname for record in pool.delayed[delay_pct][0].records if _delay_of(record) == delay_pct]
-
-
 def _replayed(
     pool: Pool, pairs: int, delay_pct: float, target: str | None, rng: random.Random
 ) -> tuple[list[Run], list[Run]]:
@@ -239,15 +229,13 @@ def _replayed(
     for step in range(pairs):
         block = (first + step) % len(pool.plain)
         one, other = pool.plain[block] if rng.random() < 0.5 else pool.plain[block][::-1]
+        if target:
+            taken = {record.fullname: record for record in pool.delayed[delay_pct][block].records}
+            mixed = tuple(taken[target] if one.fullname == target else one for one in other.records)
+            other = replace(other, records=mixed)
         base.append(one)
-        head.append(_with_record_of(other, pool.delayed[delay_pct][block], target) if target else other)
+        head.append(other)
     return base, head
-
-
-def _with_record_of(run: Run, other: Run, fullname: str) -> Run:
-    """Return a run with one benchmark of another."""
-    taken = {record.fullname: record for record in other.records}
-    return replace(run, records=tuple(taken[one.fullname] if one.fullname == fullname else one for one in run.records))
 
 
 def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds) -> Call:
@@ -264,8 +252,8 @@ def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds)
 
 def _min_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
     """Hold the last process of each side against the other, as pytest-benchmark does with two saved runs."""
-    before = {record.fullname: min(record.rounds_s) for record in base[-1].records}
-    return Call(frozenset(one.fullname for one in head[-1].records if min(one.rounds_s) > MIN_FACTOR * before[one.fullname]))
+    before = {record.fullname: record.quickest_s for record in base[-1].records}
+    return Call(frozenset(one.fullname for one in head[-1].records if one.quickest_s > MIN_FACTOR * before[one.fullname]))
 
 
 def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
@@ -276,10 +264,9 @@ def _asv_rule(base: Sequence[Run], head: Sequence[Run]) -> Call:
 
 
 def _all_rounds_s(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Return rounds of each benchmark, of each process evenly spread ones."""
+    """Return rounds of each benchmark; of each process at most `ASV_ROUNDS`."""
     rounds_s: dict[str, list[float]] = {}
     for run in runs:
         for record in run.records:
-            few = record.rounds_s[:: -(-len(record.rounds_s) // ASV_ROUNDS)]
-            rounds_s.setdefault(record.fullname, []).extend(few)
+            rounds_s.setdefault(record.fullname, []).extend(evenly_spread(record.rounds_s, ASV_ROUNDS))
     return rounds_s

@@ -1,19 +1,22 @@
 """Checkpoints: where a training stopped, written whole, and read back to the bit on a CPU."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rnncore.errors import ConfigError, ModelFileError
-from rnncore.files import whole_file
-from rnncore.forecast.model import CHECKPOINT_KEY, METADATA_KEY, read_safetensors
+from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
 from rnncore.forecast.trainer import Trainer
+
+# Where it is no setting that differs.
+_WAYS_TO_RESUME = {
+    "digest": "These are other data, or cleaned otherwise: resume with the same",
+    "implementation": "Resume on the same device, and where a C compiler is found as before",
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,7 @@ def write_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
         "epoch_seconds": position.epoch_seconds,
         "epochs": [asdict(epoch) for epoch in position.epochs],
     }
-    with whole_file(path) as temporary:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-            temporary,
-            metadata={METADATA_KEY: json.dumps(facts)},
-        )
+    write_safetensors(path, tensors, facts)
 
 
 def read_checkpoint(path: Path, trainer: Trainer) -> Position:
@@ -108,7 +106,15 @@ def read_checkpoint(path: Path, trainer: Trainer) -> Position:
     facts, tensors = read_safetensors(path)
     if CHECKPOINT_KEY not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
-    _require_same_training(path, facts[CHECKPOINT_KEY], _identity(trainer))
+    for part, values in _identity(trainer).items():
+        for name, value in values.items():
+            before = facts[CHECKPOINT_KEY].get(part, {}).get(name)
+            if before != value:
+                way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
+                raise ModelFileError(
+                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. {way_out}, or start anew "
+                    "without --resume."
+                )
     try:
         position = _restored(facts, tensors, trainer)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -143,22 +149,3 @@ def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Traine
         epoch_seconds=facts["epoch_seconds"],
         loss_sum=tensors["loss_sum"].to(trainer.device),
     )
-
-
-# Where it is no setting that differs.
-_WAYS_TO_RESUME = {
-    "digest": "These are other data, or cleaned otherwise: resume with the same",
-    "implementation": "Resume on the same device, and where a C compiler is found as before",
-}
-
-
-def _require_same_training(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    for part, values in asked.items():
-        for name, value in values.items():
-            before = saved.get(part, {}).get(name)
-            if before != value:
-                way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
-                raise ModelFileError(
-                    f"{path}: was written with {name} {before!r}, but {value!r} is asked for. {way_out}, or start anew "
-                    "without --resume."
-                )

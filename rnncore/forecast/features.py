@@ -86,7 +86,7 @@ class ArticleScaling:
 
 @dataclass(frozen=True)
 class LinearScaling:
-    """What is known about the hour after each, and what 24 regressions say: the model learns what they leave over.
+    """What is known about the hour after each, and what 24 regressions forecast: the model learns what they leave over.
 
     Channels of row r, whose next hour is r + 1: the load at r, at r + 1 - 24 and at r + 1 - 168, the last hourly change up
     to each of these, sine and cosine of the next hour's time of day, weekday and day of year, what the regressions forecast
@@ -112,17 +112,23 @@ class LinearScaling:
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit scales and regressions on some rows."""
         regressions = fit_hourly_regressions(series, fit, horizon)
+        load_mw = series.load_mw[fit]
+        change_mw = np.diff(load_mw, prepend=load_mw[:1])
         return cls(
-            *_load_scales(series, fit), _require_varied(series, regressions.missed_mw, _REST), regressions.coefficients
+            level_mw=float(load_mw.mean()),
+            spread_mw=_require_varied(series, float(load_mw.std()), _LOAD),
+            change_mw=_require_varied(series, float(change_mw.std()), "its hourly change"),
+            scale_mw=_require_varied(series, regressions.missed_mw, _REST),
+            coefficients=regressions.coefficients,
         )
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
         regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients, self.scale_mw)
         offset_mw = regressions.forecast_mw(series.load_mw, series.time)
-        ahead = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
+        rise = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
         missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
-        more = np.stack([ahead, missed], axis=1).astype(np.float32)
+        more = np.stack([rise, missed], axis=1).astype(np.float32)
         return Described(np.hstack([self._known(series), more]), offset_mw, more)
 
     def _known(self, series: Series) -> Float32Array:
@@ -158,7 +164,12 @@ NUM_SHARED = 3
 
 def scaling_facts(scaling: Scaling) -> dict[str, Any]:
     """Return a scaling as JSON values; arrays are float64 in base64, with their shape."""
-    return {name: _packed(value) if isinstance(value, np.ndarray) else value for name, value in asdict(scaling).items()}
+    facts = asdict(scaling)
+    for name, value in facts.items():
+        if isinstance(value, np.ndarray):
+            raw = value.astype("<f8").tobytes()
+            facts[name] = {"float64": base64.b64encode(raw).decode("ascii"), "shape": list(value.shape)}
+    return facts
 
 
 def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
@@ -170,29 +181,11 @@ def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
     """
     made = SCALINGS[kind]
     values: dict[str, Any] = {field.name: facts[field.name] for field in fields(made)}
-    unpacked: dict[str, Any] = {name: _unpacked(one) if isinstance(one, dict) else one for name, one in values.items()}
-    return made(**unpacked)
-
-
-def _packed(values: FloatArray) -> dict[str, Any]:
-    raw = values.astype("<f8").tobytes()
-    return {"float64": base64.b64encode(raw).decode("ascii"), "shape": list(values.shape)}
-
-
-def _unpacked(packed: dict[str, Any]) -> FloatArray:
-    raw = base64.b64decode(packed["float64"], validate=True)
-    return np.frombuffer(raw, dtype="<f8").astype(np.float64).reshape(packed["shape"])
-
-
-def _load_scales(series: Series, fit: slice) -> tuple[float, float, float]:
-    """Return mean and standard deviation of the load, and the standard deviation of its hourly changes."""
-    load_mw = series.load_mw[fit]
-    change_mw = np.diff(load_mw, prepend=load_mw[:1])
-    return (
-        float(load_mw.mean()),
-        _require_varied(series, float(load_mw.std()), _LOAD),
-        _require_varied(series, float(change_mw.std()), "its hourly change"),
-    )
+    for name, value in values.items():
+        if isinstance(value, dict):
+            raw = base64.b64decode(value["float64"], validate=True)
+            values[name] = np.frombuffer(raw, dtype="<f8").astype(np.float64).reshape(value["shape"])
+    return made(**values)
 
 
 # What a scale is taken of.

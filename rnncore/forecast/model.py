@@ -1,25 +1,21 @@
 """The forecaster: a GRU or LSTM over one window and a linear head on its last step."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, ModelFileError
-from rnncore.files import whole_file
 from rnncore.forecast.cells import CELLS, Cell
-from rnncore.forecast.weights import require_finite_weights
+from rnncore.forecast.modelfile import (
+    CHECKPOINT_KEY,
+    read_safetensors,
+    require_finite_weights,
+    write_safetensors,
+)
 from rnncore.forecast.windows import WindowConfig
-
-METADATA_KEY = "rnncore"
-
-# What the facts of a checkpoint have, and those of a model do not.
-CHECKPOINT_KEY = "identity"
 
 
 @dataclass(frozen=True)
@@ -127,9 +123,7 @@ def save_forecaster(
         zones: What `zone_facts` returns for the zones that it was trained on.
     """
     facts = {"forecaster": asdict(model.config), "windows": asdict(windows), "training": training, "zones": zones or {}}
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(facts)})
+    write_safetensors(path, model.state_dict(), facts)
 
 
 def load_forecaster(path: Path) -> tuple[Forecaster, WindowConfig]:
@@ -159,37 +153,3 @@ def load_forecaster(path: Path) -> tuple[Forecaster, WindowConfig]:
         raise ModelFileError(f"{path}: not a forecaster of this version ({why}). Train it again.") from error
     require_finite_weights(path, {name: tensor.numpy() for name, tensor in tensors.items()})
     return model.eval(), windows
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the facts and tensors of a file that rnncore wrote.
-
-    Raises:
-        ModelFileError: If the file is missing or rnncore did not write it.
-    """
-    if not path.is_file():
-        raise _no_model_at(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        facts = json.loads(metadata[METADATA_KEY])
-        if not isinstance(facts, dict):
-            raise TypeError(f"{METADATA_KEY} is {facts!r}")
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"{path}: not a whole .safetensors file ({error}): it is of another kind, was cut or is damaged. Give a "
-            ".safetensors file of 'rnncore train'."
-        ) from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ModelFileError(
-            f"{path}: not a file that rnncore wrote. Give a .safetensors file of 'rnncore train'."
-        ) from error
-    return facts, tensors
-
-
-def _no_model_at(path: Path) -> ModelFileError:
-    if path.suffix == ".safetensors" and not path.is_dir():
-        return ModelFileError(f"{path}: no such file. Make one with 'rnncore train --out {path}'.")
-    what = "a folder, not a file" if path.is_dir() else "no such file"
-    return ModelFileError(f"{path}: {what}. Give a .safetensors file of 'rnncore train'.")

@@ -127,8 +127,18 @@ def next_hours(
     Raises:
         DataError: If a series is too short, its last hours are not consecutive, or a forecast is NaN or infinite.
     """
+    needed = SCALINGS[config.features].first_row + config.lookback
     for one in series:
-        _require_recent_hours(one, config)
+        rows = len(one.time)
+        if rows < needed:
+            raise DataError(f"{one.name}: has {rows} hours, but a forecast needs the last {needed}. Give a longer series.")
+        gaps = np.flatnonzero(np.diff(one.time[-needed:]) != HOUR)
+        if len(gaps):
+            at = one.time[rows - needed + int(gaps[-1])]
+            raise DataError(
+                f"{one.name}: hours are missing after {str(at).replace('T', ' ')}, but a forecast needs the last {needed} "
+                "hours one after another. Fill the gap, for example with the hours of the day before."
+            )
     scalings = [
         zones[one.name].scaling
         if one.name in zones
@@ -167,20 +177,6 @@ def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
         raise DataError(
             f"{zone}: {bad} of {forecast_mw.size} forecasts are NaN or infinite: the model's arithmetic overflows on these "
             "loads. Compare their size with those that it was trained on, or train it again."
-        )
-
-
-def _require_recent_hours(series: Series, config: WindowConfig) -> None:
-    needed = SCALINGS[config.features].first_row + config.lookback
-    rows = len(series.time)
-    if rows < needed:
-        raise DataError(f"{series.name}: has {rows} hours, but a forecast needs the last {needed}. Give a longer series.")
-    gaps = np.flatnonzero(np.diff(series.time[-needed:]) != HOUR)
-    if len(gaps):
-        at = series.time[rows - needed + int(gaps[-1])]
-        raise DataError(
-            f"{series.name}: hours are missing after {str(at).replace('T', ' ')}, but a forecast needs the last {needed} "
-            "hours one after another. Fill the gap, for example with the hours of the day before."
         )
 
 

@@ -122,23 +122,22 @@ def synthetic_dataset(seed: int = DEFAULT_SEED, years: int = DEFAULT_YEARS) -> D
     local_time = standard_time + HOUR * _is_summer_time(standard_time)
     usual_mw = np.array([zone.usual_mw for zone in ZONES])[:, None]
     unrest = np.array([zone.unrest for zone in ZONES])[:, None]
+    hours = len(standard_time)
     part = _daily_round(standard_time, local_time) + _weather_effect(_temperature_c(rng, standard_time))
-    load_mw = np.rint(usual_mw * part * np.exp(unrest * _load_noise(rng, len(standard_time))))
+    noise = SPELL * _noise(rng, len(ZONES), hours, SPELL_MEMORY_H) + FLURRY * _noise(rng, len(ZONES), hours, FLURRY_MEMORY_H)
+    noise += METER * rng.standard_normal((len(ZONES), hours))
+    load_mw = np.rint(usual_mw * part * np.exp(unrest * noise))
+    # What a zone lacks at either end is cut at whole days.
+    spare_days = max(0.0, hours / DAY_H - FULL_YEARS * YEAR_DAYS)
     series = []
     for number, zone in enumerate(ZONES):
-        rows = _rows_of(zone, len(standard_time))
+        rows = slice(int(zone.late * spare_days) * DAY_H, hours - int(zone.early * spare_days) * DAY_H)
         kept = _kept_rows(rng, zone, local_time[rows])
         # PJM stamps an hour with the clock at its end: 01:00 is the first hour of a day.
         stamps = (local_time[rows][kept] + HOUR).astype("datetime64[s]")
         loads_mw = load_mw[number, rows][kept]
         series.append(Series(f"SYN{number + 1:02}", stamps, loads_mw, values_digest(stamps, loads_mw)))
     return Dataset("synthetic", tuple(series))
-
-
-def _rows_of(zone: _Zone, hours: int) -> slice:
-    """Return the part of all hours that a zone covers, cut at whole days."""
-    spare_days = max(0.0, hours / DAY_H - FULL_YEARS * YEAR_DAYS)
-    return slice(int(zone.late * spare_days) * DAY_H, hours - int(zone.early * spare_days) * DAY_H)
 
 
 def _is_summer_time(standard_time: TimeArray) -> npt.NDArray[np.bool_]:
@@ -228,14 +227,6 @@ def _weather_effect(temperature_c: FloatArray) -> FloatArray:
     cold_c, warm_c = np.maximum(HEATING_BELOW_C - felt_c, 0), np.maximum(felt_c - COOLING_ABOVE_C, 0)
     effect: FloatArray = heating_per_c * cold_c + cooling_per_c * warm_c
     return effect
-
-
-def _load_noise(rng: np.random.Generator, hours: int) -> FloatArray:
-    """Return noise of the load's logarithm before each zone's factor. Shape (zones, hours)."""
-    spells = SPELL * _noise(rng, len(ZONES), hours, SPELL_MEMORY_H)
-    flurries = FLURRY * _noise(rng, len(ZONES), hours, FLURRY_MEMORY_H)
-    noise: FloatArray = spells + flurries + METER * rng.standard_normal((len(ZONES), hours))
-    return noise
 
 
 def _noise(rng: np.random.Generator, rows: int, hours: int, memories_h: tuple[float, ...]) -> FloatArray:

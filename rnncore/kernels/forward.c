@@ -1,364 +1,118 @@
-/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU has
- * tiles (AMX) in bf16.
+/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU
+ * has tiles (AMX) in bf16.
  *
  * Weights are packed once: for each group of LANES units, all that its gates need lies in a row, so that one tile of windows
  * and units takes every product of an hour in registers and goes from there straight through the gates to the state. No gate
  * is ever written to memory.
  *
  * Threads form teams. Each team takes its share of the windows through all hours alone. Within a team each thread has its
- * share of the units, whose weights stay in its core's own cache, and a barrier follows every hour. With many windows a
- * team is one thread, and nobody waits.
+ * share of the units, whose weights stay in its core's own cache, and a barrier follows every hour. With many windows a team
+ * is one thread, and nobody waits.
  *
- * Each layer takes some hours at a time: first the products of its inputs, which wait for nothing, then hour by hour those of
- * its states.
+ * Each layer takes a chunk of hours at a time: first the products of its inputs, which wait for nothing, then hour by hour
+ * those of its states.
  *
  * Where a caller wants to know where the time goes, copies of the same functions with laps run (laps.h): one lap for the
- * inputs' products of a chunk of hours, two for each tile of an hour, as its products and its gates share registers. The clock
+ * inputs' products of a chunk, two for each tile of an hour, as its products and its gates share registers. The clock
  * between the two is read when the last sum is there. That takes the tile some hundred cycles longer, which count with the
  * phases: small tiles of small models show it.
  *
- * Row-major throughout. B windows, T hours, F features, H hidden, G gates (GRU 3, LSTM 4).
+ * Row-major throughout. B windows, T hours, F features, H hidden, N layers, L leads of the forecast, G gates (GRU 3, LSTM
+ * 4). `units` is H with the padding of the last group: a multiple of LANES. Packed weights of padding are zeros, and so the
+ * states of padding stay zeros.
+ *
+ * A layer's packed weights, one group of LANES units after another:
+ *   bias     (4, LANES)                         of a GRU reset, update, new from inputs, new from states
+ *   inputs   (F, G, LANES)                      of layers above the first H in place of F
+ *   states   (H, G, LANES)
+ * and in bf16, where one instruction adds the products of 16 pairs of rows, F / 32 and H / 32 rounded up, with zeros for
+ * rows that are missing:
+ *   bias     (4, LANES) in fp32
+ *   inputs   (F / 32, G, 16, LANES, 2)          block of 32 rows, gate, pair of rows, unit, row of the pair
+ *   states   (H / 32, G, 16, LANES, 2)
  */
-#include <math.h>
-#include <omp.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "laps.h"
+#include "activations.h"
+#include "sizes.h"
+#include "team.h"
+#include "tile.h"
+#include "vectors.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define LANES 16
-#define ANY_REGISTER "+v"
-#define GRU_ROWS 9
-#define LSTM_ROWS 6
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define LANES 8
-#define ANY_REGISTER "+x"
-#define GRU_ROWS 4
-#define LSTM_ROWS 2
-#else
-#define LANES 4
-#if defined(__x86_64__)
-#define ANY_REGISTER "+x"
-#elif defined(__aarch64__)
-#define ANY_REGISTER "+w"
-#else
-#define ANY_REGISTER "+m"
-#endif
-#define GRU_ROWS 8
-#define LSTM_ROWS 6
-#endif
-#define MAX_ROWS 9
-#define MAX_GATES 4
-
-/* Windows that go together, and rows whose input products are taken at once: both stay in a core's own cache. */
-#define BLOCK_WINDOWS 252
-#define BLOCK_ROWS 128
-/* Fewer windows than this keep no core busy: a team shares them. */
-#define THREAD_WINDOWS 8
-#define SPINS 4000
-/* Rows of weights that are prefetched before their turn. */
-#define PREFETCH_ROWS 12
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-
-INLINE vec broadcast(float x) { return x - (vec){}; }
-INLINE vec load(const float *x) {
-    vec v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
-
-/* The smaller of both; NaN where x is NaN: the instruction returns its second operand then. */
-INLINE vec min_with(vec x, float limit) {
-#if defined(__AVX512F__)
-    return _mm512_min_ps(broadcast(limit), x);
-#elif defined(__AVX2__)
-    return _mm256_min_ps(broadcast(limit), x);
-#else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] > limit ? limit : x[l];
-    return x;
-#endif
-}
-
-#if !defined(__AVX512F__)
-INLINE vec max_with(vec x, float limit) {
-#if defined(__AVX2__)
-    return _mm256_max_ps(broadcast(limit), x);
-#else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] < limit ? limit : x[l];
-    return x;
-#endif
-}
-#endif
-
-INLINE vec reciprocal(vec x) {
-#if defined(__AVX512F__)
-    vec y = _mm512_rcp14_ps(x);
-    return y + y * (1.0f - x * y); /* a step of Newton's: 14 bits become 28 */
-#else
-    return 1.0f / x;
-#endif
-}
-
-/* 2 to the x, at most 2^126, by the polynomial of Cephes' exp2f (Moshier).
- *
- * x = n + r with n whole and r from -1/2 to 1/2: the polynomial gives 2^r, and n is added to the exponent, which stands in a
- * float's bits from the 23rd on. */
-INLINE vec exp2_of(vec x) {
-    x = min_with(x, 126.0f);
-#if defined(__AVX512F__)
-    vec n = _mm512_roundscale_ps(x, 0);
-#else
-    const float to_whole = 12582912.0f; /* 1.5 * 2^23: the sum's last bits are the nearest whole number */
-    x = max_with(x, -126.0f);
-    vec sum = x + to_whole, n = sum - to_whole;
-#endif
-    vec r = x - n;
-    vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
-    p = p * r + 9.618437357674640e-3f;
-    p = p * r + 5.550332471162809e-2f;
-    p = p * r + 2.402264791363012e-1f;
-    p = p * r + 6.931472028550421e-1f;
-    p = p * r + 1.0f;
-#if defined(__AVX512F__)
-    return _mm512_scalef_ps(p, n);
-#else
-    return p * (vec)(((ints)sum << 23) + (127 << 23));
-#endif
-}
-
-#define LOG2_E 1.44269504088896341f
-
-INLINE vec sigmoid_of(vec x) { return reciprocal(1.0f + exp2_of(x * -LOG2_E)); }
-
-/* 1 - 2 / (1 + e^2x). Near zero two numbers of about 1 cancel: it is right to 1e-7 of 1, not of itself, which is enough, as
- * states are sums of such. */
-INLINE vec tanh_of(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2_of(x * (2.0f * LOG2_E))); }
-
-/* sums (rows, gates) += a (rows, inner) w, with w (inner, gates), in units of LANES columns. */
-INLINE void product(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATES], const float *a, int64_t a_step, int inner,
-                    const float *w) {
-    /* Few rows have few sums, each of which would wait for its own last addition: they are split. */
-    const int parts = rows * gates <= 4 ? 4 : rows * gates <= 8 ? 2 : 1;
-    vec extra[3][MAX_ROWS][MAX_GATES];
-    #pragma GCC unroll 4
-    for (int part = 1; part < parts; part++)
-        #pragma GCC unroll 16
-        for (int r = 0; r < rows; r++)
-            #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) extra[part - 1][r][g] = (vec){};
-    int k = 0;
-    for (; k + parts <= inner; k += parts) {
-        #pragma GCC unroll 4
-        for (int part = 0; part < parts; part++) {
-            vec weights[MAX_GATES];
-            #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) __builtin_prefetch(w + ((int64_t)(k + part + PREFETCH_ROWS) * gates + g) * LANES);
-            #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) weights[g] = load(w + ((int64_t)(k + part) * gates + g) * LANES);
-            #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++) {
-                vec value = broadcast(a[r * a_step + k + part]);
-                #pragma GCC unroll 4
-                for (int g = 0; g < gates; g++) {
-                    if (part == 0) sums[r][g] += value * weights[g];
-                    else extra[part - 1][r][g] += value * weights[g];
-                }
-            }
-        }
-    }
-    for (; k < inner; k++)
-        #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) {
-            vec weight = load(w + ((int64_t)k * gates + g) * LANES);
-            #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++) sums[r][g] += a[r * a_step + k] * weight;
-        }
-    #pragma GCC unroll 4
-    for (int part = 1; part < parts; part++)
-        #pragma GCC unroll 16
-        for (int r = 0; r < rows; r++)
-            #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) sums[r][g] += extra[part - 1][r][g];
-}
-
-/* What a layer's inputs give to a group of units: out (rows, gates) = bias + a w. */
-INLINE void inputs_tile(const int rows, const int gates, const float *a, int64_t a_step, int inner, const float *w,
-                        const float *bias, float *out) {
-    vec sums[MAX_ROWS][MAX_GATES];
-    #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) sums[r][g] = load(bias + g * LANES);
-    product(rows, gates, sums, a, a_step, inner, w);
-    #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) store(out + (r * gates + g) * LANES, sums[r][g]);
-}
-
-/* Hold the compiler to the order: it may move arithmetic past a reading of the clock, but not past this. */
-INLINE void settle(const int rows, const int gates, vec sums[MAX_ROWS][MAX_GATES]) {
-    #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) __asm__ volatile("" : ANY_REGISTER(sums[r][g]));
-}
-
-/* An hour of a group of units. from_inputs (rows, gates); h_before (rows, inner); before, cell and after at the group. */
-INLINE void hour_tile(const int rows, const int gates, const float *from_inputs, const float *h_before, int64_t step, int inner,
-                      const float *w, const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
-    vec sums[MAX_ROWS][MAX_GATES];
-    #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++)
-            /* The new gate of a GRU: reset scales what comes from the states, bias included, so it has a sum of its own. */
-            sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
-    product(rows, gates, sums, h_before, step, inner, w);
-    if (laps) {
-        settle(rows, gates, sums);
-        lap(laps, STATE_PRODUCTS);
-        settle(rows, gates, sums);
-    }
-    #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) {
-        if (gates == 3) {
-            vec reset = sigmoid_of(sums[r][0]), update = sigmoid_of(sums[r][1]);
-            vec new = tanh_of(load(from_inputs + (r * gates + 2) * LANES) + reset * sums[r][2]);
-            /* (1 - update) new + update before, with one product. */
-            store(after + r * step, new + update * (load(before + r * step) - new));
-        } else {
-            vec input = sigmoid_of(sums[r][0]), forget = sigmoid_of(sums[r][1]);
-            vec kept = forget * load(cell + r * step) + input * tanh_of(sums[r][2]);
-            store(cell + r * step, kept);
-            store(after + r * step, sigmoid_of(sums[r][3]) * tanh_of(kept));
-        }
-    }
-    lap(laps, GATES);
-}
-
-/* The same for any number of rows up to the cell's limit; the compiler makes a function of each. */
-#define FOR_ROWS(rows, max_rows, call) \
-    switch (rows) { \
-        case 1: call(1); break; \
-        case 2: call(2); break; \
-        case 3: if (max_rows >= 3) call(3); break; \
-        case 4: if (max_rows >= 4) call(4); break; \
-        case 5: if (max_rows >= 5) call(5); break; \
-        case 6: if (max_rows >= 6) call(6); break; \
-        case 7: if (max_rows >= 7) call(7); break; \
-        case 8: if (max_rows >= 8) call(8); break; \
-        case 9: if (max_rows >= 9) call(9); break; \
-    }
-
-static void gru_inputs(int rows, const float *a, int64_t a_step, int inner, const float *w, const float *bias, float *out) {
-    #define CALL(n) inputs_tile(n, 3, a, a_step, inner, w, bias, out)
-    FOR_ROWS(rows, GRU_ROWS, CALL)
-    #undef CALL
-}
-
-static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, const float *w, const float *bias, float *out) {
-    #define CALL(n) inputs_tile(n, 4, a, a_step, inner, w, bias, out)
-    FOR_ROWS(rows, LSTM_ROWS, CALL)
-    #undef CALL
-}
-
-static void gru_hour(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
-                     const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 3, from_inputs, h_before, step, inner, w, bias, before, cell, after, 0)
-    FOR_ROWS(rows, GRU_ROWS, CALL)
-    #undef CALL
-}
-
-static void lstm_hour(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
-                      const float *bias, const float *before, float *cell, float *after) {
-    #define CALL(n) hour_tile(n, 4, from_inputs, h_before, step, inner, w, bias, before, cell, after, 0)
-    FOR_ROWS(rows, LSTM_ROWS, CALL)
-    #undef CALL
-}
-
-static void gru_hour_timed(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
-                           const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
-    #define CALL(n) hour_tile(n, 3, from_inputs, h_before, step, inner, w, bias, before, cell, after, laps)
-    FOR_ROWS(rows, GRU_ROWS, CALL)
-    #undef CALL
-}
-
-static void lstm_hour_timed(int rows, const float *from_inputs, const float *h_before, int64_t step, int inner, const float *w,
-                            const float *bias, const float *before, float *cell, float *after, laps_t *laps) {
-    #define CALL(n) hour_tile(n, 4, from_inputs, h_before, step, inner, w, bias, before, cell, after, laps)
-    FOR_ROWS(rows, LSTM_ROWS, CALL)
-    #undef CALL
-}
-
-/* Where the threads of a team wait for one another; a cache line of its own. */
-typedef struct {
-    atomic_int arrived, round;
-    char rest[56];
-} barrier_t;
+/* -------------------------------------------------------------------------------------------------- a call, and its plan */
 
 /* What the exported functions take: ForwardCall of rnncore/kernels/forward.py, field by field. */
 typedef struct {
     int32_t threads, lstm;        /* lstm: 1, or 0 of a GRU */
-    int32_t B, T, F, H, L;        /* L layers; B and T at least 1 */
-    int32_t relu, horizon;        /* relu: whether one stands before the head */
+    int32_t B, T, F, H, N;        /* each at least 1 */
+    int32_t relu, L;              /* relu: whether one is before the head */
     const float *x;               /* (B, T, F) */
     const float *const *weights;  /* one packed block per layer */
-    const float *head;            /* (horizon, H) */
-    const float *head_bias;       /* (horizon) */
-    /* Null, where all windows begin from zeros and what they end with is not wanted; else (L, 1, B, H) of a GRU or (L, 2, B, H)
-     * of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
+    const float *head;            /* (L, H) */
+    const float *head_bias;       /* (L) */
+    /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU or (N, 2, B,
+     * H) of an LSTM, states before cells, read at first and written at last. tile_forward does not look at it. */
     float *state;
-    float *workspace;             /* as many floats as workspace_floats says, on a line of 64 bytes */
-    float *out;                   /* (B, horizon) */
-    /* Null; or to time the call, zeros (threads, PHASES, 2), that take the seconds of each thread in each phase, and how often
-     * it ran. Rows of threads that the system does not give stay zeros. */
-    double *phases;
+    float *workspace;             /* as many floats as workspace_floats returns, on a line of 64 bytes */
+    float *out;                   /* (B, L) */
+    double *phases;               /* null; or to time the call (threads, PHASES, 2), as run_threads has it */
 } call_t;
+
+static int gates_of(const call_t *call) { return call->lstm ? 4 : 3; }
 
 int64_t call_bytes(void) { return sizeof(call_t); }
 
-/* How the work is shared. */
+/* Return the columns of a group: how weights are to be packed. */
+int lanes(void) { return LANES; }
+
+/* Windows that go together through all hours, and rows whose input products are taken at once: both stay in a core's own
+ * cache. */
+#define BLOCK_WINDOWS 252
+#define CHUNK_ROWS 128
+/* Fewer windows than this keep no core busy: a team shares them. */
+#define THREAD_WINDOWS 8
+
+/* How the work and the workspace are shared. Sizes and places are in floats.
+ *
+ * The workspace: a barrier for each thread, then `of_team` for each team, then `of_thread` for each thread.
+ * A thread's: inputs of a chunk at 0, (hours, windows, F), then at sums_at what they give, (groups, hours, windows, G,
+ * LANES).
+ * A team's, layer by layer: states of a chunk at states_at, (hours + 1, windows, units), of which the first are those before
+ * the chunk; and at cells_at the cells of an LSTM, (windows, units). */
 typedef struct {
-    int teams, size, groups, windows, hours; /* windows: of a block; hours: taken at a time */
-    int64_t of_thread, of_team;              /* floats */
+    int teams, size;    /* size: threads of a team */
+    int groups;
+    int windows, hours; /* of a block of windows; of a chunk of hours */
+    int64_t units, states_step; /* floats of a row of units; values of a row of states */
+    int64_t of_thread, sums_at;
+    int64_t of_team, of_layer, states_at, cells_at;
 } plan_t;
 
-static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
-
-static int int_min(int a, int b) { return a < b ? a : b; }
-
 static plan_t plan_of(const call_t *call, int threads) {
-    const int lstm = call->lstm, B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
-    plan_t p;
-    p.groups = (H + LANES - 1) / LANES;
-    p.teams = int_min(threads, B / THREAD_WINDOWS > 1 ? B / THREAD_WINDOWS : 1);
+    const int B = call->B;
+    plan_t p = {.groups = (int)div_up(call->H, LANES), .teams = int_min(threads, int_max(B / THREAD_WINDOWS, 1))};
     p.size = int_min(threads / p.teams, p.groups);
-    int of_team = (B + p.teams - 1) / p.teams;
-    int blocks = (of_team + BLOCK_WINDOWS - 1) / BLOCK_WINDOWS;
-    p.windows = (of_team + blocks - 1) / blocks;
-    p.hours = int_min(T, BLOCK_ROWS / p.windows > 1 ? BLOCK_ROWS / p.windows : 1);
-    int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
-    p.of_thread = lines(rows * F) + lines(rows * units * (lstm ? 4 : 3));
-    p.of_team = L * (lines((p.hours + 1) * p.windows * units) + (lstm ? lines(p.windows * units) : 0));
+    int team_windows = (int)div_up(B, p.teams);
+    p.windows = (int)div_up(team_windows, div_up(team_windows, BLOCK_WINDOWS));
+    p.hours = int_min(call->T, int_max(CHUNK_ROWS / p.windows, 1));
+    p.units = p.states_step = (int64_t)p.groups * LANES;
+    int64_t rows = (int64_t)p.windows * p.hours;
+    p.sums_at = round_up(rows * call->F, LINE_FLOATS);
+    p.of_thread = p.sums_at + round_up(rows * p.units * gates_of(call), LINE_FLOATS);
+    p.cells_at = round_up((p.hours + 1) * p.windows * p.units, LINE_FLOATS);
+    p.of_layer = p.cells_at + (call->lstm ? round_up(p.windows * p.units, LINE_FLOATS) : 0);
+    p.of_team = call->N * p.of_layer;
     return p;
 }
 
 typedef plan_t (*planner_t)(const call_t *call, int threads);
 
-/* Return the largest workspace of up to so many threads: a system may give fewer than were asked for. */
-static int64_t largest_workspace(const call_t *call, planner_t plan) {
+/* Return the largest workspace of up to all threads: a system may give fewer than were asked for. */
+static int64_t largest_workspace(const call_t *call, planner_t planner) {
     int64_t largest = 0;
     for (int n = 1; n <= call->threads; n++) {
-        plan_t p = plan(call, n);
+        plan_t p = planner(call, n);
         int64_t floats = p.teams * (p.of_team + p.size * p.of_thread);
         if (floats > largest) largest = floats;
     }
@@ -368,202 +122,298 @@ static int64_t largest_workspace(const call_t *call, planner_t plan) {
 /* Return how many floats `forward` needs to work in, by the call's threads and sizes; its pointers may still be null. */
 int64_t workspace_floats(const call_t *call) { return largest_workspace(call, plan_of); }
 
-/* Return the columns of a group: how weights are to be packed. */
-int lanes(void) { return LANES; }
+/* What one thread has to do, and where. */
+typedef struct {
+    const call_t *call;
+    plan_t plan;
+    int rank;                      /* in its team */
+    int first_window, last_window; /* its team's; none where threads are left over */
+    int first_group, last_group;   /* its own, of every layer */
+    float *of_thread, *of_team;    /* the workspace */
+    barrier_t *barrier;
+} share_t;
 
-/* The last to arrive sets the count back before it raises the round: a thread that sees the new round may arrive at once at the
- * next barrier. */
-static void wait_at_barrier(barrier_t *barrier, int size) {
-    int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == size - 1) {
-        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
-        return;
+static share_t share_of(const call_t *call, planner_t planner) {
+    plan_t p = planner(call, omp_get_num_threads());
+    int thread = omp_get_thread_num(), team = thread / p.size, rank = thread % p.size;
+    share_t s = {.call = call, .plan = p, .rank = rank};
+    if (team >= p.teams) return s;
+    s.first_window = share_start(call->B, team, p.teams);
+    s.last_window = share_start(call->B, team + 1, p.teams);
+    s.first_group = share_start(p.groups, rank, p.size);
+    s.last_group = share_start(p.groups, rank + 1, p.size);
+    s.barrier = (barrier_t *)call->workspace + team;
+    float *after_barriers = (float *)((barrier_t *)call->workspace + call->threads);
+    s.of_team = after_barriers + team * p.of_team;
+    s.of_thread = after_barriers + p.teams * p.of_team + thread * p.of_thread;
+    return s;
+}
+
+static float *layer_of(const share_t *s, int layer) { return s->of_team + layer * s->plan.of_layer; }
+
+/* The thread's own units, padding included. */
+static int first_unit(const share_t *s) { return s->first_group * LANES; }
+
+static int own_units(const share_t *s) { return (s->last_group - s->first_group) * LANES; }
+
+/* ------------------------------------------------------------------------------------------------- gates, for one window */
+
+/* Return the next states of LANES units of a GRU. The reset gate scales what comes from the states to the new gate, bias
+ * included. */
+INLINE vec gru_state(vec reset_sum, vec update_sum, vec new_from_inputs, vec new_from_states, vec before) {
+    vec reset = sigmoid_lanes(reset_sum), update = sigmoid_lanes(update_sum);
+    vec new = tanh_lanes(new_from_inputs + reset * new_from_states);
+    return new + update * (before - new); /* (1 - update) new + update before, with one product */
+}
+
+/* Return the next states of LANES units of an LSTM; writes their cells. */
+INLINE vec lstm_state(vec input_sum, vec forget_sum, vec new_sum, vec output_sum, float *cell) {
+    vec input = sigmoid_lanes(input_sum), forget = sigmoid_lanes(forget_sum);
+    vec kept = forget * load(cell) + input * tanh_lanes(new_sum);
+    store(cell, kept);
+    return sigmoid_lanes(output_sum) * tanh_lanes(kept);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ fp32 */
+
+/* What a tile takes of a layer's inputs to a group of units: out (rows, G, LANES) = bias + a w. */
+typedef struct {
+    const float *a; /* (rows, inner), row r at r * a_step */
+    int64_t a_step;
+    int inner;
+    const float *w, *bias;
+    float *out;
+} inputs_t;
+
+INLINE void inputs_tile(const int rows, const int gates, const inputs_t *in) {
+    sums_t sums;
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) sums[r][g] = load(in->bias + g * LANES);
+    tile_product(rows, gates, sums, in->a, in->a_step, in->inner, in->w);
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++) store(in->out + (r * gates + g) * LANES, sums[r][g]);
+}
+
+static void gru_inputs(int rows, const inputs_t *in) { FOR_ROWS(rows, GRU_ROWS, inputs_tile, 3, in) }
+
+static void lstm_inputs(int rows, const inputs_t *in) { FOR_ROWS(rows, LSTM_ROWS, inputs_tile, 4, in) }
+
+/* What a tile takes of an hour of a group of units. Rows are windows; those of states and cells lie `units` apart. */
+typedef struct {
+    const float *from_inputs; /* (rows, G, LANES) */
+    const float *h_before;    /* (rows, H) */
+    int64_t units;
+    int H;
+    const float *w, *bias;
+    const float *before;      /* h_before at the group */
+    float *cell, *after;      /* at the group; cell null of a GRU */
+} step_t;
+
+INLINE void step_tile(const int rows, const int gates, const step_t *s, laps_t *laps) {
+    const float *from_inputs = s->from_inputs, *bias = s->bias, *before = s->before;
+    float *cell = s->cell, *after = s->after;
+    const int64_t step = s->units;
+    sums_t sums;
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int g = 0; g < gates; g++)
+            /* The new gate of a GRU: what comes from the states has a sum of its own, which reset scales. */
+            sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
+    tile_product(rows, gates, sums, s->h_before, step, s->H, s->w);
+    if (laps) {
+        settle(rows, gates, sums);
+        lap(laps, STATE_PRODUCTS);
+        settle(rows, gates, sums);
     }
-    for (int spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-        if (spins > SPINS) sched_yield();
+    #pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+        vec next;
+        if (gates == 3) {
+            vec new_from_inputs = load(from_inputs + (r * gates + 2) * LANES);
+            next = gru_state(sums[r][0], sums[r][1], new_from_inputs, sums[r][2], load(before + r * step));
+        } else {
+            next = lstm_state(sums[r][0], sums[r][1], sums[r][2], sums[r][3], cell + r * step);
+        }
+        store(after + r * step, next);
     }
+    lap(laps, GATES);
 }
 
-INLINE void team_barrier(barrier_t *barrier, int size, laps_t *laps) {
-    if (size == 1) return;
-    wait_at_barrier(barrier, size);
-    lap(laps, BARRIERS);
-}
+static void gru_step(int rows, const step_t *s) { FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, 0) }
 
-/* Rows of the next tile, so that all of a block have nearly as many. */
-static int tile_rows(int left, int max_rows) {
-    int tiles = (left + max_rows - 1) / max_rows;
-    return (left + tiles - 1) / tiles;
-}
+static void lstm_step(int rows, const step_t *s) { FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, 0) }
 
-/* A layer's packed weights, group by group: bias (4, LANES), of a GRU reset, update, new from inputs, new from states; then
- * those of its inputs (F, G, LANES) and of its states (H, G, LANES). */
-INLINE void layer_hours(int lstm, const float *weights, const float *inputs, int64_t inputs_step, int F, int H, int windows,
-                        int hours, int first_group, int last_group, float *sums, float *states, float *cell, int64_t units,
-                        barrier_t *barrier, int size, laps_t *laps) {
-    int gates = lstm ? 4 : 3, max_rows = lstm ? LSTM_ROWS : GRU_ROWS, rows = windows * hours;
-    int64_t of_group = (4 + (int64_t)(F + H) * gates) * LANES, of_row = gates * LANES, of_hour = windows * units;
-    for (int group = first_group; group < last_group; group++) {
+static void gru_step_timed(int rows, const step_t *s, laps_t *laps) { FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, laps) }
+
+static void lstm_step_timed(int rows, const step_t *s, laps_t *laps) { FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, laps) }
+
+/* A layer through a chunk of hours: the thread's own groups of units, for all windows of a block. */
+INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+    const plan_t *p = &s->plan;
+    const int lstm = s->call->lstm, gates = gates_of(s->call), max_rows = lstm ? LSTM_ROWS : GRU_ROWS;
+    const int H = s->call->H, inner = layer ? H : s->call->F, rows = windows * hours;
+    const int64_t units = p->units, of_group = (4 + (int64_t)(inner + H) * gates) * LANES, of_row = gates * LANES;
+    const int64_t of_hour = windows * units, inputs_step = layer ? units : inner;
+    const float *weights = s->call->weights[layer];
+    const float *inputs = layer ? layer_of(s, layer - 1) + p->states_at + of_hour : s->of_thread;
+    float *states = layer_of(s, layer) + p->states_at, *cells = layer_of(s, layer) + p->cells_at;
+    float *sums = s->of_thread + p->sums_at;
+    for (int group = s->first_group; group < s->last_group; group++) {
         const float *bias = weights + group * of_group, *w = bias + 4 * LANES;
-        float *out = sums + (int64_t)(group - first_group) * rows * of_row;
+        float *out = sums + (int64_t)(group - s->first_group) * rows * of_row;
         for (int row = 0, n; row < rows; row += n) {
             n = tile_rows(rows - row, max_rows);
-            (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, F, w, bias, out + row * of_row);
+            inputs_t in = {inputs + row * inputs_step, inputs_step, inner, w, bias, out + row * of_row};
+            (lstm ? lstm_inputs : gru_inputs)(n, &in);
         }
     }
     lap(laps, INPUT_PRODUCTS);
-    team_barrier(barrier, size, laps);
+    team_barrier(s->barrier, p->size, laps);
     for (int t = 0; t < hours; t++) {
-        const float *before = states + t * of_hour;
-        float *after = states + (t + 1) * of_hour;
-        for (int group = first_group; group < last_group; group++) {
-            const float *bias = weights + group * of_group, *w = bias + (4 + (int64_t)F * gates) * LANES;
-            const float *from_inputs = sums + ((int64_t)(group - first_group) * rows + t * windows) * of_row;
-            int64_t unit = group * LANES;
+        for (int group = s->first_group; group < s->last_group; group++) {
+            const float *bias = weights + group * of_group, *w = bias + (4 + (int64_t)inner * gates) * LANES;
+            const float *from_inputs = sums + ((int64_t)(group - s->first_group) * rows + t * windows) * of_row;
             for (int b = 0, n; b < windows; b += n) {
                 n = tile_rows(windows - b, max_rows);
-                const float *sums_at = from_inputs + b * of_row, *h_before = before + b * units;
-                float *cell_at = cell ? cell + b * units + unit : 0, *after_at = after + b * units + unit;
-                if (laps)
-                    (lstm ? lstm_hour_timed : gru_hour_timed)(n, sums_at, h_before, units, H, w, bias, h_before + unit,
-                                                              cell_at, after_at, laps);
-                else
-                    (lstm ? lstm_hour : gru_hour)(n, sums_at, h_before, units, H, w, bias, h_before + unit, cell_at,
-                                                  after_at);
+                const float *h_before = states + t * of_hour + b * units;
+                const int64_t unit = group * LANES, at = b * units + unit;
+                step_t step = {from_inputs + b * of_row, h_before, units, H, w, bias, h_before + unit,
+                               lstm ? cells + at : 0, states + (t + 1) * of_hour + at};
+                if (laps) (lstm ? lstm_step_timed : gru_step_timed)(n, &step, laps);
+                else (lstm ? lstm_step : gru_step)(n, &step);
             }
         }
-        team_barrier(barrier, size, laps);
+        team_barrier(s->barrier, p->size, laps);
     }
 }
 
-/* out (windows, horizon) = head of the states of some windows. */
-static void head_of(const float *states, int64_t units, int H, const float *head, const float *bias, int horizon, int relu,
-                    int first, int last, float *out) {
-    for (int b = first; b < last; b++)
-        for (int lead = 0; lead < horizon; lead++) {
-            float sum = bias[lead];
+/* Two copies, of which that of untimed calls has no trace of laps in its tiles. */
+static void fp32_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+    if (laps) layer_hours(s, layer, windows, hours, laps);
+    else layer_hours(s, layer, windows, hours, 0);
+}
+
+/* Return where the call has the state of a window, from the thread's first unit on; the cell of an LSTM is B H further. */
+static float *given_state(const share_t *s, int layer, int window) {
+    const call_t *call = s->call;
+    return call->state + ((int64_t)layer * (call->lstm ? 2 : 1) * call->B + window) * call->H + first_unit(s);
+}
+
+/* Let the windows of a block begin from what the call gives, or from zeros. */
+static void fp32_begin(const share_t *s, int first, int windows) {
+    const call_t *call = s->call;
+    const size_t own = sizeof(float) * own_units(s), given = sizeof(float) * int_min(own_units(s), call->H - first_unit(s));
+    for (int layer = 0; layer < call->N; layer++)
+        for (int b = 0; b < windows; b++) {
+            float *h = layer_of(s, layer) + s->plan.states_at + b * s->plan.units + first_unit(s);
+            float *c = layer_of(s, layer) + s->plan.cells_at + b * s->plan.units + first_unit(s);
+            memset(h, 0, own);
+            if (call->lstm) memset(c, 0, own);
+            if (!call->state) continue;
+            const float *from = given_state(s, layer, first + b);
+            memcpy(h, from, given);
+            if (call->lstm) memcpy(c, from + (int64_t)call->B * call->H, given);
+        }
+}
+
+/* Copy the inputs of a chunk hour by hour, so that an hour's rows are together as those of states are. */
+static void fp32_inputs(const share_t *s, int first, int windows, int t, int hours) {
+    const int64_t T = s->call->T, F = s->call->F;
+    for (int hour = 0; hour < hours; hour++)
+        for (int b = 0; b < windows; b++)
+            memcpy(s->of_thread + ((int64_t)hour * windows + b) * F, s->call->x + ((first + b) * T + t + hour) * F,
+                   sizeof(float) * F);
+}
+
+/* Write the forecasts (L) of the thread's share of a block's windows, by their last states (windows, units) in fp32. */
+static void head_of(const share_t *s, const float *states, int first, int windows) {
+    const call_t *call = s->call;
+    const int last = share_start(windows, s->rank + 1, s->plan.size), H = call->H, relu = call->relu;
+    for (int b = share_start(windows, s->rank, s->plan.size); b < last; b++)
+        for (int lead = 0; lead < call->L; lead++) {
+            const float *h = states + b * s->plan.units, *w = call->head + (int64_t)lead * H;
+            float sum = call->head_bias[lead];
             #pragma omp simd reduction(+ : sum)
-            for (int j = 0; j < H; j++) {
-                float state = states[b * units + j];
-                sum += (relu && !(state > 0.0f || state != state) ? 0.0f : state) * head[(int64_t)lead * H + j];
-            }
-            out[(int64_t)b * horizon + lead] = sum;
+            for (int j = 0; j < H; j++) sum += (relu && !(h[j] > 0.0f || h[j] != h[j]) ? 0.0f : h[j]) * w[j];
+            call->out[(int64_t)(first + b) * call->L + lead] = sum;
         }
 }
 
-typedef void (*thread_t)(const call_t *call, barrier_t *barriers);
-typedef void (*timed_thread_t)(const call_t *call, barrier_t *barriers, laps_t *laps);
-
-/* Put the barriers at the beginning of the workspace, and let it begin after them. */
-static barrier_t *barriers_of(call_t *call) {
-    barrier_t *barriers = (barrier_t *)call->workspace;
-    memset(barriers, 0, sizeof(barrier_t) * call->threads);
-    call->workspace += call->threads * (sizeof(barrier_t) / sizeof(float));
-    return barriers;
+/* Write what windows end with where the call gave what they began with, and their forecasts.
+ *
+ * hours: of the last chunk, which may have fewer than the plan: the last states are at that hour. */
+static void fp32_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
+    const call_t *call = s->call;
+    const int64_t units = s->plan.units, last = (int64_t)hours * windows * units;
+    const size_t given = sizeof(float) * int_min(own_units(s), call->H - first_unit(s));
+    for (int layer = 0; call->state && layer < call->N; layer++)
+        for (int b = 0; b < windows; b++) {
+            const float *row = layer_of(s, layer) + b * units + first_unit(s);
+            float *to = given_state(s, layer, first + b);
+            memcpy(to, row + s->plan.states_at + last, given);
+            if (call->lstm) memcpy(to + (int64_t)call->B * call->H, row + s->plan.cells_at, given);
+        }
+    lap(laps, LAYOUT);
+    head_of(s, layer_of(s, call->N - 1) + s->plan.states_at + last, first, windows);
+    lap(laps, HEAD);
 }
 
-static void run_threads(thread_t run, call_t call) {
-    barrier_t *barriers = barriers_of(&call);
-    #pragma omp parallel num_threads(call.threads)
-    run(&call, barriers);
+/* ----------------------------------------------------------------------------------------- a thread's way through a call */
+
+/* What differs by precision. Each does its thread's share: of the windows from `first` on, `windows` of them, and of the
+ * hours from t on, `hours` of them. */
+typedef struct {
+    size_t state_bytes; /* of a value of the states, as the next hour's products take them */
+    void (*begin)(const share_t *s, int first, int windows);
+    void (*inputs)(const share_t *s, int first, int windows, int t, int hours);
+    void (*layer)(const share_t *s, int layer, int windows, int hours, laps_t *laps);
+    void (*end)(const share_t *s, int first, int windows, int hours, laps_t *laps);
+} precision_t;
+
+/* Let a chunk of hours begin from the states at the end of the one before. */
+static void carry_states(const share_t *s, int layer, int windows, size_t state_bytes) {
+    const size_t row = s->plan.states_step * state_bytes, last = row * windows * s->plan.hours;
+    char *own = (char *)(layer_of(s, layer) + s->plan.states_at) + first_unit(s) * state_bytes;
+    for (int b = 0; b < windows; b++) memcpy(own + b * row, own + last + b * row, own_units(s) * state_bytes);
 }
 
-/* The same by threads with laps. */
-static void run_timed_threads(timed_thread_t run, call_t call) {
-    moment_t begun = moment_now();
-    barrier_t *barriers = barriers_of(&call);
-    int given = 0;
-    #pragma omp parallel num_threads(call.threads)
-    {
-        laps_t watch, *laps = start_laps(&watch);
-        run(&call, barriers, laps);
-        keep_laps(laps, call.phases, omp_get_thread_num());
-        if (omp_get_thread_num() == 0) given = omp_get_num_threads();
-    }
-    end_laps(begun, call.phases, given);
-}
-
-/* What one thread does of forward. */
-INLINE void thread_of_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
-    const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
-    float *state = call->state, *workspace = call->workspace, *out = call->out;
-    int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
-    int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
-    plan_t p = plan_of(call, omp_get_num_threads());
-    int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
-    int64_t units = (int64_t)p.groups * LANES, of_state = (lstm ? 2 : 1) * (int64_t)B * H;
-    int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
-    int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
-    int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
-    int own_real = int_min(H - first_unit, own);
-    float *mine = workspace + p.teams * p.of_team + me * p.of_thread, *sums = mine + lines((int64_t)p.windows * p.hours * F);
-    float *ours = workspace + team * p.of_team;
-    int64_t of_layer = p.of_team / L, of_states = lines((p.hours + 1) * p.windows * units);
-    barrier_t *barrier = &barriers[team < p.teams ? team : 0];
-    for (int first = from, windows; team < p.teams && first < to; first += windows) {
-        windows = int_min(p.windows, to - first);
-        for (int layer = 0; layer < L; layer++)
-            for (int b = 0; b < windows; b++) {
-                float *h = ours + layer * of_layer + b * units + first_unit;
-                float *c = ours + layer * of_layer + of_states + b * units + first_unit;
-                memset(h, 0, sizeof(float) * own);
-                if (lstm) memset(c, 0, sizeof(float) * own);
-                if (!state) continue;
-                const float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
-                memcpy(h, given, sizeof(float) * own_real);
-                if (lstm) memcpy(c, given + (int64_t)B * H, sizeof(float) * own_real);
-            }
-        for (int t = 0, hours; t < T; t += hours) {
-            hours = int_min(p.hours, T - t);
-            for (int hour = 0; hour < hours; hour++)
-                for (int b = 0; b < windows; b++)
-                    memcpy(mine + ((int64_t)hour * windows + b) * F, x + ((int64_t)(first + b) * T + t + hour) * F,
-                           sizeof(float) * F);
-            const float *inputs = mine;
-            for (int layer = 0; layer < L; layer++) {
-                float *states = ours + layer * of_layer, *cell = lstm ? states + of_states : 0;
-                if (t)
-                    for (int b = 0; b < windows; b++)
-                        memcpy(states + b * units + first_unit,
-                               states + ((int64_t)p.hours * windows + b) * units + first_unit, sizeof(float) * own);
+/* Take a thread's windows block by block through all hours, layers and the head. */
+static void run_blocks(const precision_t *as, const share_t *s, laps_t *laps) {
+    for (int first = s->first_window, windows; first < s->last_window; first += windows) {
+        windows = int_min(s->plan.windows, s->last_window - first);
+        as->begin(s, first, windows);
+        int hours = 0;
+        for (int t = 0; t < s->call->T; t += hours) {
+            hours = int_min(s->plan.hours, s->call->T - t);
+            as->inputs(s, first, windows, t, hours);
+            for (int layer = 0; layer < s->call->N; layer++) {
+                if (t) carry_states(s, layer, windows, as->state_bytes);
                 lap(laps, LAYOUT);
-                layer_hours(lstm, weights[layer], inputs, layer ? units : F, layer ? H : F, H, windows, hours, first_group,
-                            last_group, sums, states, cell, units, barrier, p.size, laps);
-                inputs = states + windows * units;
+                as->layer(s, layer, windows, hours, laps);
             }
-            /* The last hours may be fewer; what they leave lies where their number says. */
-            if (t + hours < T) continue;
-            for (int layer = 0; state && layer < L; layer++)
-                for (int b = 0; b < windows; b++) {
-                    float *given = state + layer * of_state + (int64_t)(first + b) * H + first_unit;
-                    const float *h = ours + layer * of_layer + ((int64_t)hours * windows + b) * units + first_unit;
-                    const float *c = ours + layer * of_layer + of_states + b * units + first_unit;
-                    memcpy(given, h, sizeof(float) * own_real);
-                    if (lstm) memcpy(given + (int64_t)B * H, c, sizeof(float) * own_real);
-                }
-            lap(laps, LAYOUT);
-            const float *last = ours + (L - 1) * of_layer + (int64_t)hours * windows * units;
-            head_of(last, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
-                    windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
-            lap(laps, HEAD);
         }
+        as->end(s, first, windows, hours, laps);
     }
 }
 
-static void thread_forward(const call_t *call, barrier_t *barriers) { thread_of_forward(call, barriers, 0); }
-
-static void timed_thread_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
-    thread_of_forward(call, barriers, laps);
+static void run_call(work_t thread, const call_t *call) {
+    memset(call->workspace, 0, sizeof(barrier_t) * call->threads);
+    run_threads(thread, call, call->threads, call->phases);
 }
 
-void forward(const call_t *call) {
-    if (call->phases) run_timed_threads(timed_thread_forward, *call);
-    else run_threads(thread_forward, *call);
+static void fp32_thread(const void *call, laps_t *laps) {
+    const precision_t fp32 = {
+        .state_bytes = sizeof(float), .begin = fp32_begin, .inputs = fp32_inputs, .layer = fp32_layer, .end = fp32_end};
+    const share_t share = share_of(call, plan_of);
+    run_blocks(&fp32, &share, laps);
 }
+
+void forward(const call_t *call) { run_call(fp32_thread, call); }
 
 /* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
 
@@ -571,12 +421,17 @@ void forward(const call_t *call) {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Compilers do not know that a tile load reads memory: what was written must be there by then. */
-#define WRITTEN __asm__ volatile("" ::: "memory")
-
-/* Of a tile: rows, and the bf16 values of one of its rows. */
+/* An AMX tile is a register of 16 rows of 64 bytes. _tile_dpbf16ps(c, a, b) adds to c, 16 x 16 in fp32, the product of a and
+ * b: a has 16 rows of 32 bf16 values; b has those 32 as 16 pairs, and of each pair 16 columns of two values, so that value k
+ * of column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b: this
+ * needs 16 lanes, which every CPU with AMX has.
+ *
+ * TILE: rows of a tile. PAIRED: bf16 values of a row. */
 #define TILE 16
 #define PAIRED 32
+
+/* Compilers do not know that a tile load reads memory: what was written must be there by then. */
+#define WRITTEN __asm__ volatile("" ::: "memory")
 
 /* Return whether this process may use tiles; asks the system for them. */
 int has_tiles(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
@@ -590,7 +445,8 @@ static void shape_tiles(void) {
     _tile_loadconfig(&shape);
 }
 
-/* Tiles 0 and up, one per gate, += a (TILE, inner) w; w by pairs of rows, as the instruction takes them. */
+/* Add to tiles 0 and up, one per gate, the product a w: a (TILE, blocks, PAIRED), w (blocks, G, TILE, PAIRED). Weights go to
+ * tiles 7 and 5 alternately, so that one loads while the other is used. */
 INLINE void tile_products(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w) {
     for (int k = 0; k < blocks; k++, w += gates * TILE * PAIRED) {
         _tile_loadd(6, a + k * PAIRED, a_step * 2);
@@ -607,10 +463,11 @@ INLINE void tile_products(const int gates, const uint16_t *a, int64_t a_step, in
     }
 }
 
+/* out (TILE, G, LANES) = bias + a w. */
 INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w, const float *bias,
                         float *out) {
     WRITTEN;
-    /* A step of nothing: the same row sixteen times. */
+    /* A step of zero: the same row sixteen times. */
     _tile_loadd(0, bias, 0);
     _tile_loadd(1, bias + TILE, 0);
     _tile_loadd(2, bias + 2 * TILE, 0);
@@ -622,7 +479,9 @@ INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int 
     if (gates == 4) _tile_stored(3, out + 3 * TILE, gates * 64);
 }
 
-INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
+/* As step_tile, of up to TILE rows. `before` and `after` are states in bf16, `step` apart; `state` those in fp32, `units`
+ * apart, which become the next. */
+INLINE void tile_step(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
                       const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after,
                       laps_t *laps) {
     float sums[MAX_GATES][TILE * TILE] __attribute__((aligned(64)));
@@ -643,17 +502,11 @@ INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const
     lap(laps, STATE_PRODUCTS);
     for (int r = 0; r < rows; r++) {
         const int at = r * TILE;
-        vec next;
-        if (gates == 3) {
-            vec reset = sigmoid_of(load(sums[0] + at)), update = sigmoid_of(load(sums[1] + at));
-            vec new = tanh_of(load(from_inputs + at * gates + 2 * TILE) + reset * load(sums[2] + at));
-            next = new + update * (load(state + r * units) - new);
-        } else {
-            vec input = sigmoid_of(load(sums[0] + at)), forget = sigmoid_of(load(sums[1] + at));
-            vec kept = forget * load(cell + r * units) + input * tanh_of(load(sums[2] + at));
-            store(cell + r * units, kept);
-            next = sigmoid_of(load(sums[3] + at)) * tanh_of(kept);
-        }
+        vec next, first = load(sums[0] + at), second = load(sums[1] + at), third = load(sums[2] + at);
+        if (gates == 3)
+            next = gru_state(first, second, load(from_inputs + at * gates + 2 * TILE), third, load(state + r * units));
+        else
+            next = lstm_state(first, second, third, load(sums[3] + at), cell + r * units);
         store(state + r * units, next);
         __m256bh rounded = _mm512_cvtneps_pbh(next);
         memcpy(after + r * step, &rounded, sizeof rounded);
@@ -661,142 +514,129 @@ INLINE void tile_hour(const int gates, int rows, const float *from_inputs, const
     lap(laps, GATES);
 }
 
-static int64_t pairs_of(int values) { return (values + PAIRED - 1) / PAIRED; }
+static int64_t blocks_of(int values) { return div_up(values, PAIRED); }
 
-/* As plan_of, in bf16: of a team fp32 states and cells (windows, units), and bf16 states of all hours of a chunk. */
+/* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows,
+ * units) in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. Whole tiles are read and written,
+ * past the last row too: there is a tile of padding after each. */
 static plan_t tile_plan_of(const call_t *call, int threads) {
-    const int lstm = call->lstm, F = call->F, H = call->H, L = call->L;
     plan_t p = plan_of(call, threads);
-    int64_t rows = (int64_t)p.windows * p.hours, units = (int64_t)p.groups * LANES;
-    int64_t whole = (rows + TILE - 1) / TILE * TILE;
-    p.of_thread = lines((rows + TILE) * pairs_of(F) * PAIRED / 2) + lines((whole + TILE) * units * (lstm ? 4 : 3));
-    p.of_team = L * (lines(((p.hours + 1) * p.windows + TILE) * pairs_of(H) * PAIRED / 2) + lines(p.windows * units) * 2);
+    int64_t rows = (int64_t)p.windows * p.hours;
+    p.states_step = blocks_of(call->H) * PAIRED;
+    p.sums_at = round_up((rows + TILE) * blocks_of(call->F) * PAIRED / 2, LINE_FLOATS);
+    p.of_thread = p.sums_at + round_up((round_up(rows, TILE) + TILE) * p.units * gates_of(call), LINE_FLOATS);
+    p.cells_at = round_up(p.windows * p.units, LINE_FLOATS);
+    p.states_at = 2 * p.cells_at;
+    p.of_layer = p.states_at + round_up(((p.hours + 1) * p.windows + TILE) * p.states_step / 2, LINE_FLOATS);
+    p.of_team = call->N * p.of_layer;
     return p;
 }
 
 int64_t tile_workspace_floats(const call_t *call) { return largest_workspace(call, tile_plan_of); }
 
-/* As layer_hours. A group's packed weights: bias in fp32 (4, LANES), then tiles of those of its inputs and of its states:
- * (pairs of 32 rows, G, 16, LANES, 2) in bf16. */
-INLINE void tile_layer_hours(int lstm, const float *weights, const uint16_t *inputs, int F, int H, int windows, int hours,
-                             int first_group, int last_group, float *sums, uint16_t *states, float *state, float *cell,
-                             int64_t units, barrier_t *barrier, int size, laps_t *laps) {
-    int64_t gates = lstm ? 4 : 3, rows = (int64_t)windows * hours, whole = (rows + TILE - 1) / TILE * TILE;
-    int64_t f = pairs_of(F), h = pairs_of(H), of_tile = TILE * PAIRED, of_row = gates * LANES, step = h * PAIRED;
-    int64_t of_group = 4 * LANES + (f + h) * gates * of_tile / 2;
-    for (int group = first_group; group < last_group; group++) {
+static uint16_t *rounded_states(const share_t *s, int layer) { return (uint16_t *)(layer_of(s, layer) + s->plan.states_at); }
+
+/* As layer_hours. */
+INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+    const plan_t *p = &s->plan;
+    const int lstm = s->call->lstm, gates = gates_of(s->call);
+    const int64_t rows = (int64_t)windows * hours, whole = round_up(rows, TILE), units = p->units, step = p->states_step;
+    const int64_t before_blocks = blocks_of(layer ? s->call->H : s->call->F), state_blocks = blocks_of(s->call->H);
+    const int64_t of_block = gates * TILE * PAIRED, of_row = gates * LANES, inputs_step = before_blocks * PAIRED;
+    const int64_t of_group = 4 * LANES + (before_blocks + state_blocks) * of_block / 2;
+    const float *weights = s->call->weights[layer];
+    const uint16_t *inputs = layer ? rounded_states(s, layer - 1) + windows * step : (uint16_t *)s->of_thread;
+    float *sums = s->of_thread + p->sums_at, *state = layer_of(s, layer), *cells = state + p->cells_at;
+    for (int group = s->first_group; group < s->last_group; group++) {
         const float *bias = weights + group * of_group;
         const uint16_t *w = (const uint16_t *)(bias + 4 * LANES);
-        float *out = sums + (group - first_group) * whole * of_row;
+        float *out = sums + (group - s->first_group) * whole * of_row;
         for (int64_t row = 0; row < rows; row += TILE) {
-            const uint16_t *a = inputs + row * f * PAIRED;
-            if (lstm) tile_inputs(4, a, f * PAIRED, f, w, bias, out + row * of_row);
-            else tile_inputs(3, a, f * PAIRED, f, w, bias, out + row * of_row);
+            const uint16_t *a = inputs + row * inputs_step;
+            if (lstm) tile_inputs(4, a, inputs_step, before_blocks, w, bias, out + row * of_row);
+            else tile_inputs(3, a, inputs_step, before_blocks, w, bias, out + row * of_row);
         }
     }
     lap(laps, INPUT_PRODUCTS);
-    team_barrier(barrier, size, laps);
+    team_barrier(s->barrier, p->size, laps);
     for (int t = 0; t < hours; t++) {
-        for (int group = first_group; group < last_group; group++) {
+        for (int group = s->first_group; group < s->last_group; group++) {
             const float *bias = weights + group * of_group;
-            const uint16_t *w = (const uint16_t *)(bias + 4 * LANES) + f * gates * of_tile;
+            const uint16_t *w = (const uint16_t *)(bias + 4 * LANES) + before_blocks * of_block;
             for (int b = 0; b < windows; b += TILE) {
-                const float *from_inputs = sums + ((group - first_group) * whole + (int64_t)t * windows + b) * of_row;
-                const uint16_t *before = states + ((int64_t)t * windows + b) * step;
-                uint16_t *after = states + ((int64_t)(t + 1) * windows + b) * step + group * LANES;
-                int64_t at = b * units + group * LANES;
-                int n = int_min(TILE, windows - b);
-                if (lstm) tile_hour(4, n, from_inputs, before, step, h, w, bias, state + at, cell + at, units, after, laps);
-                else tile_hour(3, n, from_inputs, before, step, h, w, bias, state + at, 0, units, after, laps);
+                const float *from_inputs = sums + ((group - s->first_group) * whole + (int64_t)t * windows + b) * of_row;
+                const uint16_t *before = rounded_states(s, layer) + ((int64_t)t * windows + b) * step;
+                uint16_t *after = rounded_states(s, layer) + ((int64_t)(t + 1) * windows + b) * step + group * LANES;
+                float *h = state + b * units + group * LANES, *c = cells + b * units + group * LANES;
+                const int n = int_min(TILE, windows - b);
+                if (lstm) tile_step(4, n, from_inputs, before, step, state_blocks, w, bias, h, c, units, after, laps);
+                else tile_step(3, n, from_inputs, before, step, state_blocks, w, bias, h, 0, units, after, laps);
             }
         }
-        team_barrier(barrier, size, laps);
+        team_barrier(s->barrier, p->size, laps);
     }
+}
+
+static void bf16_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+    if (laps) tile_layer_hours(s, layer, windows, hours, laps);
+    else tile_layer_hours(s, layer, windows, hours, 0);
+}
+
+static void bf16_begin(const share_t *s, int first, int windows) {
+    (void)first; /* of the call's state, which there is none of */
+    const int own = own_units(s);
+    for (int layer = 0; layer < s->call->N; layer++)
+        for (int b = 0; b < windows; b++) {
+            float *h = layer_of(s, layer) + b * s->plan.units + first_unit(s);
+            memset(h, 0, sizeof(float) * own);
+            memset(h + s->plan.cells_at, 0, sizeof(float) * own);
+            memset(rounded_states(s, layer) + b * s->plan.states_step + first_unit(s), 0, sizeof(uint16_t) * own);
+        }
 }
 
 static void to_bf16(const float *x, uint16_t *out, int count) {
     for (int i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
-        /* To nearest, ties to even; what is no number stays none. */
+        /* To nearest, ties to even; NaN stays NaN, which the sum could make an infinity. */
         out[i] = x[i] != x[i] ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     }
 }
 
-/* What one thread does of tile_forward. */
-INLINE void thread_of_tile_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
-    const float *x = call->x, *const *weights = call->weights, *head = call->head, *head_bias = call->head_bias;
-    float *workspace = call->workspace, *out = call->out;
-    int lstm = call->lstm, relu = call->relu, horizon = call->horizon;
-    int B = call->B, T = call->T, F = call->F, H = call->H, L = call->L;
-    plan_t p = tile_plan_of(call, omp_get_num_threads());
-    int me = omp_get_thread_num(), team = me / p.size, rank = me % p.size;
-    int64_t units = (int64_t)p.groups * LANES, f = pairs_of(F) * PAIRED, step = pairs_of(H) * PAIRED;
-    int first_group = p.groups * rank / p.size, last_group = p.groups * (rank + 1) / p.size;
-    int from = (int)((int64_t)B * team / p.teams), to = (int)((int64_t)B * (team + 1) / p.teams);
-    float *mine = workspace + p.teams * p.of_team + me * p.of_thread;
-    uint16_t *rounded = (uint16_t *)mine;
-    float *sums = mine + lines(((int64_t)p.windows * p.hours + TILE) * f / 2), *ours = workspace + team * p.of_team;
-    int64_t of_layer = p.of_team / L, of_cells = lines(p.windows * units);
-    barrier_t *barrier = &barriers[team < p.teams ? team : 0];
-    if (team < p.teams) {
-        shape_tiles();
-        /* Columns that fill up tiles stay zeros. */
-        memset(rounded, 0, sizeof(uint16_t) * ((size_t)p.windows * p.hours + TILE) * f);
-        if (rank == 0) memset(ours, 0, sizeof(float) * p.of_team);
-        lap(laps, LAYOUT);
-        team_barrier(barrier, p.size, laps);
-    }
-    for (int first = from, windows; team < p.teams && first < to; first += windows) {
-        windows = int_min(p.windows, to - first);
-        int first_unit = first_group * LANES, own = (last_group - first_group) * LANES;
-        for (int layer = 0; layer < L; layer++)
-            for (int b = 0; b < windows; b++) {
-                float *h = ours + layer * of_layer + b * units + first_unit;
-                memset(h, 0, sizeof(float) * own);
-                memset(h + of_cells, 0, sizeof(float) * own);
-                memset((uint16_t *)(ours + layer * of_layer + 2 * of_cells) + b * step + first_unit, 0, sizeof(uint16_t) * own);
-            }
-        for (int t = 0, hours; t < T; t += hours) {
-            hours = int_min(p.hours, T - t);
-            for (int hour = 0; hour < hours; hour++)
-                for (int b = 0; b < windows; b++)
-                    to_bf16(x + ((int64_t)(first + b) * T + t + hour) * F, rounded + ((int64_t)hour * windows + b) * f, F);
-            const uint16_t *inputs = rounded;
-            for (int layer = 0; layer < L; layer++) {
-                float *h = ours + layer * of_layer;
-                uint16_t *states = (uint16_t *)(h + 2 * of_cells);
-                if (t)
-                    for (int b = 0; b < windows; b++)
-                        memcpy(states + b * step + first_unit,
-                               states + ((int64_t)p.hours * windows + b) * step + first_unit, sizeof(uint16_t) * own);
-                lap(laps, LAYOUT);
-                tile_layer_hours(lstm, weights[layer], inputs, layer ? H : F, H, windows, hours, first_group, last_group,
-                                 sums, states, h, h + of_cells, units, barrier, p.size, laps);
-                inputs = states + windows * step;
-            }
-            if (t + hours < T) continue;
-            head_of(ours + (L - 1) * of_layer, units, H, head, head_bias, horizon, relu, windows * rank / p.size,
-                    windows * (rank + 1) / p.size, out + (int64_t)first * horizon);
-            lap(laps, HEAD);
-            team_barrier(barrier, p.size, laps);
-        }
-    }
-    if (team < p.teams) _tile_release();
+static void bf16_inputs(const share_t *s, int first, int windows, int t, int hours) {
+    const int64_t T = s->call->T, F = s->call->F, step = blocks_of(s->call->F) * PAIRED;
+    for (int hour = 0; hour < hours; hour++)
+        for (int b = 0; b < windows; b++)
+            to_bf16(s->call->x + ((first + b) * T + t + hour) * F,
+                    (uint16_t *)s->of_thread + ((int64_t)hour * windows + b) * step, F);
 }
 
-static void thread_tile_forward(const call_t *call, barrier_t *barriers) { thread_of_tile_forward(call, barriers, 0); }
+static void bf16_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
+    (void)hours; /* the states in fp32 are in one place */
+    head_of(s, layer_of(s, s->call->N - 1), first, windows);
+    lap(laps, HEAD);
+    /* The next block begins where other threads still read. */
+    team_barrier(s->barrier, s->plan.size, laps);
+}
 
-static void timed_thread_tile_forward(const call_t *call, barrier_t *barriers, laps_t *laps) {
-    thread_of_tile_forward(call, barriers, laps);
+static void bf16_thread(const void *call, laps_t *laps) {
+    const precision_t bf16 = {
+        .state_bytes = sizeof(uint16_t), .begin = bf16_begin, .inputs = bf16_inputs, .layer = bf16_layer, .end = bf16_end};
+    const share_t share = share_of(call, tile_plan_of);
+    if (share.first_window == share.last_window) return;
+    shape_tiles();
+    /* What pads rows to whole blocks stays zeros. */
+    memset(share.of_thread, 0, sizeof(float) * share.plan.sums_at);
+    if (share.rank == 0) memset(share.of_team, 0, sizeof(float) * share.plan.of_team);
+    lap(laps, LAYOUT);
+    team_barrier(share.barrier, share.plan.size, laps);
+    run_blocks(&bf16, &share, laps);
+    _tile_release();
 }
 
 /* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
  * beside it. All windows begin from zeros. */
-void tile_forward(const call_t *call) {
-    if (call->phases) run_timed_threads(timed_thread_tile_forward, *call);
-    else run_threads(thread_tile_forward, *call);
-}
+void tile_forward(const call_t *call) { run_call(bf16_thread, call); }
 #else
 int has_tiles(void) { return 0; }
 #endif

@@ -33,7 +33,7 @@ class ForwardCall(ctypes.Structure):
     """What the kernel takes: `call_t` of `forward.c`, which tells what each field is."""
 
     _fields_ = (
-        *[(name, ctypes.c_int32) for name in ("threads", "lstm", "B", "T", "F", "H", "L", "relu", "horizon")],
+        *[(name, ctypes.c_int32) for name in ("threads", "lstm", "B", "T", "F", "H", "N", "relu", "L")],
         *[(name, ctypes.c_void_p) for name in ("x", "weights", "head", "head_bias", "state", "workspace", "out", "phases")],
     )
 
@@ -125,9 +125,9 @@ class PackedNetwork:
             T=hours,
             F=self.features,
             H=self.hidden,
-            L=self.layers,
+            N=self.layers,
             relu=self._relu,
-            horizon=self.horizon,
+            L=self.horizon,
             x=inputs.ctypes.data,
             weights=ctypes.addressof(self._layer_addresses),
             head=self._head.ctypes.data,

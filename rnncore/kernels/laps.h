@@ -1,8 +1,8 @@
 /* The phases of a kernel's call, timed inside it where its caller profiles, and for it alone.
  *
- * Each thread has a stopwatch of its own. A lap ends a phase and begins the next, so that every moment of a thread belongs to
- * one phase. What of the call no lap accounts for is a thread's wait: for its own start, for work that there is none of, and
- * for the others' end.
+ * Each thread has a stopwatch of its own. A lap ends a phase and begins the next, so that every moment of a thread belongs
+ * to one phase. What of the call no lap accounts for is a thread's wait: for its own start, for work that there is none of,
+ * and for the others' end.
  *
  * A function that is always inlined and gets a literal null for its laps has no trace of them in the machine's code.
  */
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "sizes.h"
 
 /* As PHASES of rnncore.kernels.laps has them. */
 enum { LAYOUT, INPUT_PRODUCTS, STATE_PRODUCTS, GATES, DROPOUT, HEAD, BARRIERS, ENDS, PHASES };
@@ -25,8 +25,8 @@ typedef struct {
     struct timespec time;
 } moment_t;
 
-/* Return the clock of the core, once all that was asked for before is done: a product whose sums are still on their way would
- * be counted with what comes next. */
+/* Return the clock of the core, once all that was asked for before is done: a product whose sums are still on their way
+ * would be counted with what comes next. */
 INLINE int64_t ticks_now(void) {
 #if defined(__x86_64__)
     uint32_t low, high;

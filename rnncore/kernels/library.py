@@ -8,6 +8,7 @@ import atexit
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def compiled_library(name: str) -> Path:
     if not command or not shutil.which(command[0]):
         where = f"of the name {compiler} (CC)" if compiler else "(gcc or cc)"
         raise Unavailable(f"there is no C compiler {where}. Install GCC, or name another compiler by CC")
-    source = _source(f"{name}.c").replace('#include "laps.h"\n', _source("laps.h"))
+    source = _source(f"{name}.c")
     flags = _flags()
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), _cpu_flags()])
     library = _cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
@@ -58,8 +59,9 @@ def compiled_library(name: str) -> Path:
 
 
 def _source(name: str) -> str:
-    """Return a source; it and the header of all kernels reach the compiler as one text."""
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    """Return a source with its headers in place of their includes: the text that is compiled is then all that is hashed."""
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return re.sub(r'^#include "(.+)"\n', lambda include: _source(include[1]), text, flags=re.MULTILINE)
 
 
 def _cache_folder() -> Path:

@@ -12,7 +12,7 @@ from rnncore.forecast.scoring import smape_of_windows_pct
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import RowArray, Windows
-from rnncore.runtimes.export import Parity, parity
+from rnncore.runtimes.parity import Parity, parity
 
 # Largest change of a sMAPE, in points of percent, that rounding at a precision explains: on the article's model the runtimes
 # show up to 2e-6 in fp32. tf32 keeps 10 of fp32's 23 bits; its bound is not measured yet. What a coarser precision costs is

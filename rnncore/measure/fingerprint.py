@@ -16,12 +16,11 @@ from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure import linux
 from rnncore.measure.facts import Fact, json_value, with_reasons
 from rnncore.measure.gpu import Gpu
+from rnncore.runtimes.catalog import runtime_kinds
 
+# Beside those that the runtimes import.
 PACKAGES = (
-    "torch",
-    "onnxruntime",
     "onnxruntime-gpu",
-    "openvino",
     "onnx",
     "onnxscript",
     "numpy",
@@ -54,7 +53,8 @@ def fingerprint(threads: int) -> dict[str, Any]:
     """
     import torch
 
-    packages = {name: _tried(partial(metadata.version, name), metadata.PackageNotFoundError) for name in PACKAGES}
+    names = [*(name for kind in runtime_kinds().values() for name in kind.packages), *PACKAGES]
+    packages = {name: _tried(partial(metadata.version, name), metadata.PackageNotFoundError) for name in names}
     memory_bytes = _tried(
         lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), ValueError, OSError, AttributeError
     )

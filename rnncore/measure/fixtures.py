@@ -62,8 +62,8 @@ def threads_of(config: pytest.Config) -> int:
 @pytest.fixture(scope="session")
 def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
     """The data set that `--rnn-data` names; its name and digest go into the run file."""
-    from rnncore.forecast.datasets import open_dataset
     from rnncore.forecast.series import Dataset
+    from rnncore.forecast.sources import open_dataset
     from rnncore.forecast.synthetic import synthetic_dataset
 
     location = request.config.getoption("rnn_data")

@@ -42,8 +42,8 @@ def _is_base(record: Record) -> bool:
 
 
 def same_but_cell(record: Record, records: list[Record]) -> Record | None:
-    """Return the GRU record beside an LSTM record."""
-    if record.cell != "lstm":
+    """Return the GRU record beside a record of another cell."""
+    if record.cell == "gru":
         return None
     axes = ("recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
     return next(

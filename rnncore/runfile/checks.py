@@ -47,10 +47,21 @@ def is_seconds(value: Any) -> bool:
     return is_number(value) and bool(_SHORTEST_S <= value <= _LONGEST_S)
 
 
+def moment(text: str) -> datetime:
+    """Return a time of ISO 8601 in UTC, which one without a zone is in.
+
+    Raises:
+        ValueError: If the text is no such time.
+        OverflowError: If calendars do not hold it.
+    """
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
 def is_moment(value: Any) -> bool:
     """Say whether a value is a time in ISO 8601, within what calendars and time zones hold."""
     try:
-        datetime.fromisoformat(value).astimezone(UTC)
+        moment(value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
-from rnncore.runfile.checks import COMMIT, FOLDER, MOMENT, TEXT, list_of, object_with, or_none, refuse
-from rnncore.runfile.schema import MACHINE
+from rnncore.runfile.checks import COMMIT, FOLDER, MOMENT, list_of, object_with, or_none, refuse
+from rnncore.runfile.schema import MACHINE, SESSION
 
 FORMAT = 1
 
@@ -78,7 +78,7 @@ class Journal:
 
     def began(self, fullname: str) -> None:
         """Note that a benchmark begins: without a later line on it, it is what the process died of."""
-        self._write(_line({"event": "began", "fullname": fullname}))
+        self._note("began", fullname=fullname)
 
     def finished(self, entry: dict[str, Any]) -> None:
         """Note a finished benchmark.
@@ -86,22 +86,22 @@ class Journal:
         Args:
             entry: As pytest-benchmark's `Metadata.as_dict` makes it, with the raw rounds in `stats.data`.
         """
-        self._write(_line({"event": "finished", "entry": entry}))
+        self._note("finished", entry=entry)
 
     def failed(self, fullname: str, outcome: Literal["error", "out of memory", "timed out"], reason: str) -> None:
         """Note a benchmark that ended without a result."""
-        self._write(_line({"event": "failed", "fullname": fullname, "outcome": outcome, "reason": reason}))
+        self._note("failed", fullname=fullname, outcome=outcome, reason=reason)
 
     def skipped(self, fullname: str, reason: str) -> None:
         """Note a benchmark that was skipped."""
-        self._write(_line({"event": "skipped", "fullname": fullname, "reason": reason}))
+        self._note("skipped", fullname=fullname, reason=reason)
 
     def facts(self, **values: Any) -> None:
         """Note facts that were not known at the start; later values replace earlier ones by key.
 
         They go into the block `rnncore`.
         """
-        self._write(_line({"event": "facts", "values": values}))
+        self._note("facts", values=values)
 
     def close(self) -> None:
         """Close the journal and keep it."""
@@ -111,6 +111,9 @@ class Journal:
         """Close and delete the journal: the session ended in order, and what it measured is saved."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+    def _note(self, event: str, **content: Any) -> None:
+        self._write(_line({"event": event, **content}))
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)
@@ -152,7 +155,8 @@ def _line(content: dict[str, Any]) -> bytes:
 def find_journals(folder: Path) -> list[Path]:
     """Return the journals of a folder whose process has ended, newest last.
 
-    Only Linux tells a process from a later one of the same number. Windows is not asked: there a journal counts as ended.
+    Only on Linux is a process known from a later one of the same number. Windows is not asked: there a journal counts as
+    ended.
     """
     return [path for path in sorted(folder.glob("*.jsonl")) if not _is_being_written(path)]
 
@@ -243,13 +247,7 @@ def finished_before(journal: Path) -> Finished:
     )
 
 
-_SESSION = object_with(
-    {},
-    skipped=list_of(object_with({"fullname": TEXT, "reason": TEXT})),
-    failed=list_of(object_with({"fullname": TEXT, "outcome": TEXT, "reason": TEXT})),
-    data=or_none(object_with({"name": TEXT, "digest": TEXT})),
-    **MACHINE,
-)
+_SESSION = object_with({}, **SESSION, **MACHINE)
 _HEADER = object_with(
     {
         "machine_info": object_with({}, **MACHINE),
@@ -381,24 +379,18 @@ def _is_being_written(journal: Path) -> bool:
     except (OSError, ValueError):
         return False
     match first:
-        case {"pid": int(pid), "process_start_ticks": int() | None as start_ticks}:
-            return _is_running(pid, start_ticks)
+        case {"pid": int(pid), "process_start_ticks": int(start_ticks)} if _PROC.is_dir():
+            return _process_start_ticks(pid) == start_ticks
+        # On Windows os.kill ends the process, whatever the signal.
+        case {"pid": int(pid), "process_start_ticks": int() | None} if sys.platform != "win32":
+            try:
+                os.kill(pid, 0)
+            except (ProcessLookupError, OverflowError):
+                return False
+            except PermissionError:
+                pass
+            return True
     return False
-
-
-def _is_running(pid: int, start_ticks: int | None) -> bool:
-    if start_ticks is not None and _PROC.is_dir():
-        return _process_start_ticks(pid) == start_ticks
-    if sys.platform == "win32":
-        # There os.kill ends the process, whatever the signal.
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _process_start_ticks(pid: int) -> int | None:

@@ -49,6 +49,13 @@ MACHINE: dict[str, Check] = {
     ),
 }
 
+# Of the session, beside the machine: what a journal has of it, too.
+SESSION: dict[str, Check] = {
+    "skipped": list_of(object_with({"fullname": TEXT, "reason": TEXT})),
+    "failed": list_of(object_with({"fullname": TEXT, "outcome": TEXT, "reason": TEXT})),
+    "data": or_none(object_with({"name": TEXT, "digest": TEXT})),
+}
+
 # Of the whole file, its benchmarks aside.
 RUN: Check = object_with(
     {
@@ -57,12 +64,8 @@ RUN: Check = object_with(
         "commit_info": object_with({}, id=or_none(COMMIT)),
         "benchmarks": list_of(object_with({"extra_info": object_with({})})),
         "rnncore": object_with(
-            {
-                "data": or_none(object_with({"name": TEXT, "digest": TEXT})),
-                "command": list_of(TEXT),
-                "skipped": list_of(object_with({"fullname": TEXT, "reason": TEXT})),
-            },
-            failed=list_of(object_with({"fullname": TEXT, "outcome": TEXT, "reason": TEXT})),
+            {"data": SESSION["data"], "command": list_of(TEXT), "skipped": SESSION["skipped"]},
+            failed=SESSION["failed"],
             scale=or_none(TEXT),
             version=or_none(TEXT),
             steady=or_none(YES_NO),

@@ -9,8 +9,8 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from rnncore.forecast.modelfile import onnx_weights, require_finite_weights
 from rnncore.forecast.series import Float32Array
-from rnncore.forecast.weights import onnx_weights, require_finite_weights
 
 LARGEST_INT8 = 127
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from rnncore.compare.judge import Side, judge
+from rnncore.compare.thresholds import Thresholds
 from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import write_report
@@ -299,6 +301,24 @@ def test_the_report_ranks_only_what_is_right_and_lists_the_rest_with_why(planted
     for fullname in EVERY:
         is_listed = f"| {fullname.split('::')[1]} | invalid: " in listed
         assert is_listed == (fullname != TORCH)
+
+
+# ------------------------------------------------------------------------------------------------ the gate's own scale
+
+
+def test_a_short_process_of_the_gate_leaves_a_run_that_can_be_judged_and_shown(tmp_path: Path) -> None:
+    """Every row that a gate measures, with what its short processes leave out."""
+    done, _ = _session(tmp_path, "bench/", "--rnn-scale=gate")
+    assert done.returncode == 0, done.stdout
+    run = read_run(tmp_path / "run.json")
+    assert {record.phase for record in run.records} == {"accuracy", "data", "infer", "stream", "train"}
+    assert [(record.short_name, record.validity) for record in run.records if not record.is_valid] == []
+    judged = judge(Side("base", (run,)), Side("head", (run,)), Thresholds()).judgements
+    assert {one.fullname for one in judged} == {record.fullname for record in run.records}
+    assert {one.verdict for one in judged} <= {"same", "unclear"}
+    page = write_report([tmp_path / "run.json"], tmp_path / "report")
+    assert "the best baseline" not in page.read_text(encoding="utf-8")
+    assert "Most accurate" in page.read_text(encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------------- other libraries

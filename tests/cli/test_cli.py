@@ -22,7 +22,8 @@ from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.drive.process import Process
 from rnncore.forecast.cells import CELLS, Cell
-from rnncore.forecast.model import load_forecaster, read_safetensors, save_forecaster
+from rnncore.forecast.model import load_forecaster, save_forecaster
+from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.presets import Preset, preset
 from rnncore.runfile.read import read_run
 from tests.command import Command, Done
@@ -466,7 +467,7 @@ def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnncore.forecast.datasets.open_dataset", interrupt)
+    monkeypatch.setattr("rnncore.forecast.sources.open_dataset", interrupt)
     done = rnncore("data", "describe", "--data", csv)
     assert done == Done(130, "", "")
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rnncore.compare.change_points import Trend, change_points, find_trends, steps_of
-from rnncore.compare.history import CACHE_NAME, Commit, History, Machine, Series, read_history
+from rnncore.compare.history import Commit, History, Machine, Series, read_history
+from rnncore.compare.history_cache import CACHE_NAME
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 from tests.run_files import GPU, inference, run_content

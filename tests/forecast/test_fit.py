@@ -17,22 +17,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
-from rnncore.forecast import checkpoint as checkpoint_module
 from rnncore.forecast import fit as fit_module
 from rnncore.forecast import trainer as trainer_module
 from rnncore.forecast.checkpoint import Position
 from rnncore.forecast.device import cudnn_precision
 from rnncore.forecast.fit import Progress, TrainResult, Watch, fit
-from rnncore.forecast.model import (
-    METADATA_KEY,
-    Cell,
-    Forecaster,
-    ForecasterConfig,
-    load_forecaster,
-    new_forecaster,
-    read_safetensors,
-    save_forecaster,
-)
+from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, load_forecaster, new_forecaster, save_forecaster
+from rnncore.forecast.modelfile import METADATA_KEY, read_safetensors
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.trainer import Implementation, TrainConfig, Trainer, learning_rate_at
@@ -434,7 +425,7 @@ def test_a_failing_write_leaves_the_earlier_checkpoint_untouched(
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module, "save_file", full_disk)
+        patch.setattr("safetensors.torch.save_file", full_disk)
         with pytest.raises(OSError, match="no space left"):
             fit(_trainer(windows), checkpoint, resume=True, should_stop=_stop_after(3))
     assert checkpoint.read_bytes() == before

@@ -21,7 +21,7 @@ from rnncore.measure.answers import (
     forecast_verdict,
     gradient_parity,
 )
-from rnncore.runtimes.export import Parity, float64_forecast
+from rnncore.runtimes.parity import Parity, float64_forecast
 from tests import reference
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster,
 from rnncore.forecast.windows import WindowConfig
 from rnncore.measure import interleaved, worker
 from rnncore.measure.interleaved import Interleaved, StoppedProcess, measure_interleaved
-from rnncore.runtimes.export import export_onnx, float64_forecast
+from rnncore.runtimes.export import export_onnx
+from rnncore.runtimes.parity import float64_forecast
 
 WINDOWS = WindowConfig(lookback=6)
 

@@ -13,7 +13,7 @@ from rnncore.forecast.series import Float32Array
 from rnncore.runtimes import catalog
 from rnncore.runtimes.base import Evidence, Runtime, RuntimeKind, Source
 from rnncore.runtimes.catalog import OWN_RUNTIMES, open_runtime, runtime_facts, runtime_kinds, ways_on
-from rnncore.runtimes.export import PARITY_TOLERANCE, parity
+from rnncore.runtimes.parity import PARITY_TOLERANCE, parity
 
 NOT_A_KIND = 7
 

@@ -13,21 +13,14 @@ from onnx import numpy_helper
 
 from rnncore.errors import ExportError, ModelFileError, RnncoreError
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.model import METADATA_KEY, Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.modelfile import METADATA_KEY
 from rnncore.forecast.windows import WindowConfig
 from rnncore.runtimes import export
 from rnncore.runtimes.catalog import open_runtime
-from rnncore.runtimes.export import (
-    OPSET,
-    Parity,
-    check_graph,
-    export_module,
-    export_onnx,
-    float64_forecast,
-    onnx_facts,
-    parity,
-)
+from rnncore.runtimes.export import OPSET, check_graph, export_module, export_onnx, onnx_facts
 from rnncore.runtimes.int8 import quantized
+from rnncore.runtimes.parity import float64_forecast, parity
 
 # Not the defaults, so that a round trip shows every field.
 WINDOWS = WindowConfig(features="linear", lookback=7, scale_on="train", split="date", test_fraction=0.2, drop_gaps=True)
@@ -325,19 +318,3 @@ def test_the_window_configuration_of_a_corrupt_file_is_refused(content, wording,
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=rf"corrupt\.onnx: {wording}"):
         onnx_facts(path)
-
-
-def test_parity_calls_not_a_number_wrong() -> None:
-    assert Parity(max_abs=float("nan"), tolerance=1e-5).verdict == (
-        "outputs differ from float64 by nan; rounding explains 1.0e-05"
-    )
-    assert Parity(max_abs=1e-5, tolerance=1e-5).verdict == "valid"
-
-
-def test_parity_leaves_the_model_in_float32_and_in_its_mode(exported) -> None:
-    model = exported["gru"].model.train()
-    inputs = np.random.default_rng(0).random((2, 4, 3), dtype=np.float32)
-    float64_forecast(model, inputs)
-    assert model.training
-    assert all(weight.dtype == torch.float32 for weight in model.parameters())
-    model.eval()

@@ -16,7 +16,7 @@ from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.windows import WindowConfig, make_windows
 from rnncore.runtimes import catalog
 from rnncore.runtimes.catalog import open_stream, streams
-from rnncore.runtimes.export import float64_forecast
+from rnncore.runtimes.parity import float64_forecast
 from rnncore.runtimes.stream import stream_test_hours
 
 

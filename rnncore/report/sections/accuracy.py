@@ -113,7 +113,7 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
         ),
         *shown.figure("accuracy"),
         accuracy_table(accuracy),
-        baseline_table(accuracy[0].baselines_smape),
+        *([baseline_table(accuracy[0].baselines_smape)] if accuracy[0].baselines_smape else []),
     ]
 
 

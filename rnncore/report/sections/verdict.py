@@ -51,11 +51,11 @@ def sentences(run: Run) -> list[str]:
         )
     if accuracy := valid(run.phase("accuracy")):
         best = min(accuracy, key=lambda record: float(record.smape))
-        name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
-        found.append(
-            f"Most accurate: **{best.model_name}**, sMAPE {best.smape:.3f} %; "
-            f"the best baseline, {BASELINE_NAMES.get(name, name)}, has {smape:.3f} %."
-        )
+        sentence = f"Most accurate: **{best.model_name}**, sMAPE {best.smape:.3f} %"
+        if best.baselines_smape:
+            name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
+            sentence += f"; the best baseline, {BASELINE_NAMES.get(name, name)}, has {smape:.3f} %"
+        found.append(f"{sentence}.")
         found.append(_effect_of_runtimes(accuracy))
     if run.data:
         found.append(f"Data: {run.data['name']}. The ratios are of one process on one machine.")

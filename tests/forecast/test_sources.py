@@ -1,10 +1,10 @@
-"""Tests of fetching the PJM files, against a server of this process: whole and right, or not at all."""
+"""Tests of where loads come from: the PJM files, fetched from a server of this process, and data sets by name or path."""
 
 import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from rnncore.errors import DataError
-from rnncore.forecast import pjm as pjm_module
-from rnncore.forecast.pjm import PJM_FILES, fetch_pjm, is_complete
+from rnncore.forecast import sources as sources_module
+from rnncore.forecast.series import Dataset
+from rnncore.forecast.sources import DATA_ENV, PJM_FILES, fetch_pjm, is_complete, open_dataset
 
 CONTENT = {f"{name}_hourly.csv": f"Datetime,{name}_MW\n2018-01-01 00:00:00,1.0\n".encode() * 50 for name in "ABCD"}
+DAY = "Datetime,AEP_MW\n" + "".join(f"2018-03-01 {hour:02}:00:00,{100 + hour}\n" for hour in range(24))
 ZONES = "AEP COMED DAYTON DEOK DOM DUQ EKPC FE NI PJME PJMW PJM_Load"
 
 
@@ -53,7 +55,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         source.url = f"http://127.0.0.1:{server.server_port}/files/"
-        monkeypatch.setattr(pjm_module, "PJM_FILES", {name: _sha256(content) for name, content in CONTENT.items()})
+        monkeypatch.setattr(sources_module, "PJM_FILES", {name: _sha256(content) for name, content in CONTENT.items()})
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield source
         server.shutdown()
@@ -150,3 +152,114 @@ def test_a_folder_is_complete_when_all_names_are_there(tmp_path: Path) -> None:
 
 def test_the_real_files_have_the_digests_of_the_registry(pjm: Path) -> None:
     assert {name: _sha256((pjm / name).read_bytes()) for name in PJM_FILES} == PJM_FILES
+
+
+# Which data set is opened
+
+
+def test_a_file_is_a_data_set_of_one_zone_under_its_name(write_csv: Callable[..., Path]) -> None:
+    dataset = open_dataset(write_csv(DAY, "my_zone.csv"))
+    assert dataset.name == "my_zone"
+    assert [series.name for series in dataset.series] == ["AEP"]
+
+
+def test_a_folder_is_a_data_set_of_its_csv_files_in_order_of_file_name(
+    write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    for file, zone in (("b", "ONE"), ("c", "TWO"), ("a", "THREE")):
+        write_csv(DAY.replace("AEP_MW", f"{zone}_MW"), f"mine/{file}.csv")
+    write_csv("not a series", "mine/README.md")
+    dataset = open_dataset(str(tmp_path / "mine"))
+    assert dataset.name == "mine"
+    assert [series.name for series in dataset.series] == ["THREE", "ONE", "TWO"]
+
+
+def test_two_files_with_one_zone_name_are_refused(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+    write_csv(DAY, "a.csv")
+    write_csv(DAY, "b.csv")
+    with pytest.raises(DataError, match=r"value column 'AEP' is in more than one file.*its own column name") as caught:
+        open_dataset(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_folder_without_csv_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the folder holds no \.csv file\. Put one hourly CSV per zone there"):
+        open_dataset(tmp_path)
+
+
+def test_a_bad_file_within_a_folder_is_named(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+    write_csv(DAY, "a.csv")
+    path = write_csv(DAY.replace("2018-03-01 01:00:00,101", "x,1"), "b.csv")
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+
+
+def test_a_path_that_is_not_there_is_named_with_what_may_be_given(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone: no such file or folder\. Give a CSV file, a folder .*'rnncore data fetch'"):
+        open_dataset(tmp_path / "gone")
+
+
+@pytest.fixture
+def _fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a folder whose data/pjm holds files with the twelve names."""
+    folder = tmp_path / "data" / "pjm"
+    folder.mkdir(parents=True)
+    for name in PJM_FILES:
+        (folder / name).write_text(DAY.replace("AEP_MW", f"{name.removesuffix('_hourly.csv')}_MW"))
+    monkeypatch.chdir(tmp_path)
+
+
+def _synthetic_stands_in(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
+    monkeypatch.setattr("rnncore.forecast.sources.synthetic_dataset", lambda: dataset)
+
+
+@pytest.mark.usefixtures("_fetched")
+def test_the_environment_variable_comes_first(monkeypatch: pytest.MonkeyPatch, write_csv: Callable[..., Path]) -> None:
+    monkeypatch.setenv(DATA_ENV, str(write_csv(DAY, "mine.csv")))
+    assert open_dataset().name == "mine"
+
+
+@pytest.mark.usefixtures("_fetched")
+def test_the_environment_variable_may_ask_for_synthetic_data(
+    monkeypatch: pytest.MonkeyPatch, small_dataset: Dataset
+) -> None:
+    _synthetic_stands_in(monkeypatch, small_dataset)
+    monkeypatch.setenv(DATA_ENV, "synthetic")
+    assert open_dataset() is small_dataset
+
+
+@pytest.mark.usefixtures("_fetched")
+def test_fetched_pjm_files_come_second() -> None:
+    dataset = open_dataset()
+    assert dataset.name == "pjm"
+    assert [f"{series.name}_hourly.csv" for series in dataset.series] == sorted(PJM_FILES)
+
+
+@pytest.mark.usefixtures("_fetched")
+def test_an_incomplete_fetch_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_dataset: Dataset) -> None:
+    (tmp_path / "data" / "pjm" / "NI_hourly.csv").unlink()
+    _synthetic_stands_in(monkeypatch, small_dataset)
+    assert open_dataset() is small_dataset
+
+
+def test_synthetic_data_come_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_dataset: Dataset) -> None:
+    monkeypatch.chdir(tmp_path)
+    _synthetic_stands_in(monkeypatch, small_dataset)
+    assert open_dataset() is small_dataset
+
+
+@pytest.mark.usefixtures("_fetched")
+def test_a_location_that_is_given_wins_over_everything(
+    monkeypatch: pytest.MonkeyPatch, write_csv: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv(DATA_ENV, "synthetic")
+    assert open_dataset(write_csv(DAY, "given.csv")).name == "given"
+
+
+def test_a_variable_that_points_nowhere_is_an_error_and_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(DATA_ENV, str(tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"gone \(from RNNCORE_DATA\): no such file or folder"):
+        open_dataset()

@@ -1,0 +1,93 @@
+/* exp, sigmoid and tanh: for the forward kernel in vectors, for training in scalar code that compilers vectorise.
+ *
+ * Both split x = n ln 2 + r with n whole and r of at most ln 2 / 2 either way: e^r comes from a polynomial of Cephes
+ * (Moshier), and n is put into the exponent, which fills a float's bits from the 23rd on, 127 for 2^0. NaN stays NaN.
+ *
+ * They differ near zero. The forward kernel's tanh has a small absolute error: states are sums of such values. Training's
+ * has a small relative error, as gradients pass through values near zero as well. The errors given below are the largest
+ * against double precision over two million arguments of each sign from 1e-6 to 87, at all three widths of vectors.
+ */
+#ifndef ACTIVATIONS_H
+#define ACTIVATIONS_H
+#include <math.h>
+
+#include "vectors.h"
+
+#define LOG2_E 1.44269504088896341f
+
+/* ------------------------------------------------------------------------------------------------------------ in vectors */
+
+/* Return 2^x, of x at most 126: up to there its reciprocal is a normal number. In powers of 2 the split x = n + r is exact,
+ * so that only the polynomial's roundings are left: 1.3 ulp, 1.1e-7 of the result. */
+INLINE vec exp2_lanes(vec x) {
+    x = min_with(x, 126.0f);
+#if defined(__AVX512F__)
+    vec n = _mm512_roundscale_ps(x, 0);
+#else
+    x = max_with(x, -126.0f); /* below, n would leave the exponent's bits */
+    /* 1.5 * 2^23: floats are whole numbers there, so that the sum rounds x to the nearest and has n in its last bits. */
+    const float to_whole = 12582912.0f;
+    vec sum = x + to_whole, n = sum - to_whole;
+#endif
+    vec r = x - n;
+    vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, n);
+#else
+    return p * (vec)(((ints)sum << 23) + (127 << 23)); /* the shift leaves n alone of the sum's bits */
+#endif
+}
+
+/* Return 1 / (1 + e^-x): right to 1e-7. Of itself it is less so the smaller it is, to 4e-6 at x = -87: x log2 e is rounded
+ * before 2 is raised to it. */
+INLINE vec sigmoid_lanes(vec x) { return reciprocal(1.0f + exp2_lanes(x * -LOG2_E)); }
+
+/* Return tanh x = 1 - 2 / (1 + e^2x): right to 2e-7. Near zero two numbers of about 1 cancel, and that is all the digits
+ * there are: of tanh 0.01 it is 2e-5 of the result. */
+INLINE vec tanh_lanes(vec x) { return 1.0f - 2.0f * reciprocal(1.0f + exp2_lanes(x * (2.0f * LOG2_E))); }
+
+/* ------------------------------------------------------------------------------------------------- in scalars, for loops */
+
+/* Return e^x, of x from -87 to 88, right to 1.1 ulp: beyond, n would leave the exponent's bits. Without branches, so that
+ * loops become vectors.
+ *
+ * ln 2 is taken off in two parts, 0.693359375 - 2.12194440e-4. The first has nine bits, so that n times it is exact, and
+ * what is left of x loses nothing; the second is small enough for its rounding not to count. */
+INLINE float exp_of(float x) {
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float n = nearbyintf(x * LOG2_E);
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union { int32_t bits; float value; } power;
+    power.bits = ((int32_t)n + 127) << 23;
+    return p * power.value;
+}
+
+/* Return 1 / (1 + e^-x), right to 2.5 ulp. */
+INLINE float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+/* Return tanh x, right to 1.4 ulp: near zero by a polynomial of Cephes, x + x^3 p(x^2), which loses no digits where
+ * 1 - 2 / (1 + e^2x) does. Both are computed everywhere, as lanes of a vector cannot branch. */
+INLINE float tanh_of(float x) {
+    float size = fabsf(x), square = x * x;
+    float far = copysignf(1.0f - 2.0f / (exp_of(2.0f * size) + 1.0f), x);
+    float p = -5.70498872745e-3f;
+    p = p * square + 2.06390887954e-2f;
+    p = p * square - 5.37397155531e-2f;
+    p = p * square + 1.33314422036e-1f;
+    p = p * square - 3.33332819422e-1f;
+    return size < 0.625f ? x + x * square * p : far;
+}
+#endif

@@ -1,0 +1,307 @@
+"""Tests of reading hourly series: nothing is lost, and every bad file is named with its line and what to do."""
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnncore.errors import DataError
+from rnncore.forecast.read_csv import read_csv
+from rnncore.forecast.series import HOUR, Dataset, Series
+
+HEADER = "Datetime,AEP_MW\n"
+DAY = [f"2018-03-01 {hour:02}:00:00" for hour in range(24)]
+
+
+def _csv(rows: list[tuple[str, object]], header: str = HEADER) -> str:
+    return header + "".join(f"{time},{load}\n" for time, load in rows)
+
+
+def _day(**replaced: str) -> str:
+    """Return a good day, with whole lines replaced: `_day(line_5="...")`, the header being line 1."""
+    lines = _csv([(time, 100.0 + hour) for hour, time in enumerate(DAY)]).splitlines()
+    for key, text in replaced.items():
+        lines[int(key.removeprefix("line_")) - 1] = text
+    return "\n".join(lines) + "\n"
+
+
+def _times(*texts: str) -> np.ndarray:
+    return np.array(texts, dtype="datetime64[s]")
+
+
+# What is read
+
+
+def test_rows_are_sorted_by_time_and_equal_stamps_stay_in_file_order(write_csv: Callable[..., Path]) -> None:
+    series = read_csv(
+        write_csv(_csv([(DAY[3], 4), (DAY[1], 9.5), (DAY[0], 1), (DAY[1], 2), (DAY[2], 3), (DAY[1], 7), (DAY[3], 0)]))
+    )
+    assert series.time.dtype == np.dtype("datetime64[s]")
+    assert series.load_mw.dtype == np.float64
+    np.testing.assert_array_equal(series.time, _times(DAY[0], DAY[1], DAY[1], DAY[1], DAY[2], DAY[3], DAY[3]))
+    np.testing.assert_array_equal(series.load_mw, [1, 9.5, 2, 7, 3, 4, 0])
+
+
+def test_repeated_and_missing_hours_are_kept_and_counted(write_csv: Callable[..., Path]) -> None:
+    hours = [0, 1, 1, 1, 2, 3, 7, 8, 9, 9, 11]
+    series = read_csv(write_csv(_csv([(DAY[hour], at) for at, hour in enumerate(hours)])))
+    assert len(series.time) == len(hours)
+    assert series.duplicates == 3
+    assert series.missing_hours == 4  # 4, 5, 6 and 10
+
+
+def test_consecutive_hours_have_no_faults(write_csv: Callable[..., Path]) -> None:
+    series = read_csv(write_csv(_day()))
+    assert (series.duplicates, series.missing_hours) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [("AEP_MW", "AEP"), ("load", "load"), ("PJM_Load_MW", "PJM_Load"), (" DOM_MW ", "DOM"), ("A_MW_MW", "A_MW")],
+)
+def test_the_zone_is_named_after_the_value_column(column: str, name: str, write_csv: Callable[..., Path]) -> None:
+    assert read_csv(write_csv(_day(line_1=f"Datetime,{column}"))).name == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _day().replace("\n", "\r\n"),
+        "\ufeff" + _day(),
+        _day().rstrip("\n"),
+        _day() + "\n\n",
+        _day().replace(" ", "T"),
+        _day().replace(":00:00,", ":00,"),
+        _day(line_1='"Datetime","AEP_MW"'),
+    ],
+    ids=["crlf", "byte order mark", "no last newline", "blank lines", "T between", "no seconds", "quoted header"],
+)
+def test_harmless_variants_are_read_alike(content: str, write_csv: Callable[..., Path]) -> None:
+    expected, series = read_csv(write_csv(_day(), "expected.csv")), read_csv(write_csv(content))
+    assert series.name == "AEP"
+    np.testing.assert_array_equal(series.time, expected.time)
+    np.testing.assert_array_equal(series.load_mw, expected.load_mw)
+
+
+@pytest.mark.parametrize("offset", ["Z", "+02:00", "-05:00"])
+def test_a_uniform_utc_offset_is_accepted_and_the_stamps_stay_as_written(
+    offset: str, write_csv: Callable[..., Path]
+) -> None:
+    series = read_csv(write_csv(_day().replace(":00,", f":00{offset},")))
+    np.testing.assert_array_equal(series.time, _times(*DAY))
+
+
+def test_the_digest_is_that_of_the_file_and_changes_with_its_content(write_csv: Callable[..., Path]) -> None:
+    one, other = write_csv(_day(), "one.csv"), write_csv(_day(line_7=f"{DAY[5]},105.5"), "other.csv")
+    assert read_csv(one).digest == hashlib.sha256(one.read_bytes()).hexdigest()
+    assert read_csv(one).digest != read_csv(other).digest
+    assert Dataset("a", (read_csv(one),)).digest != Dataset("a", (read_csv(other),)).digest
+
+
+@given(
+    hours=st.lists(st.integers(0, 60), min_size=3, max_size=60),
+    data=st.data(),
+)
+def test_reading_sorts_and_loses_nothing(
+    hours: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # A run of hours in front keeps the usual step at one hour, whatever is drawn.
+    first = np.datetime64("2018-03-01T00:00:00")
+    stamps = [first + hour * HOUR for hour in [*range(70), *hours, *(hour + 1000 for hour in hours)]]
+    rows = data.draw(st.permutations([(str(stamp), at / 4) for at, stamp in enumerate(stamps)]))
+    path = tmp_path_factory.mktemp("rows") / "zone.csv"
+    path.write_text(_csv(rows))
+    series = read_csv(path)
+    # Python's sort is stable, as reading promises to be.
+    expected = sorted(rows, key=lambda row: row[0])
+    np.testing.assert_array_equal(series.time, _times(*[time for time, _ in expected]))
+    np.testing.assert_array_equal(series.load_mw, [load for _, load in expected])
+    distinct = {time for time, _ in rows}
+    assert series.duplicates == len(rows) - len(distinct)
+    every_hour = int((series.time[-1] - series.time[0]) / HOUR) + 1
+    assert series.missing_hours == every_hour - len(distinct)
+
+
+def test_a_written_series_is_read_back_unchanged(make_series: Callable[..., Series], tmp_path: Path) -> None:
+    series = make_series("PJM_Load", hours=50)
+    path = tmp_path / "folder" / "out.csv"
+    replace(series, load_mw=np.round(series.load_mw)).to_csv(path)
+    again = read_csv(path)
+    assert path.read_text().splitlines()[:2] == ["Datetime,PJM_Load_MW", f"2017-06-01 00:00:00,{again.load_mw[0]}"]
+    assert again.name == "PJM_Load"
+    np.testing.assert_array_equal(again.time, series.time)
+    np.testing.assert_array_equal(again.load_mw, np.round(series.load_mw))
+
+
+def test_a_written_series_keeps_every_bit_of_its_loads(tmp_path: Path) -> None:
+    load_mw = np.random.default_rng(8).uniform(1, 60_000, size=500)
+    series = Series("A", np.datetime64("2018-01-01T00:00:00") + np.arange(500) * HOUR, load_mw, "")
+    series.to_csv(tmp_path / "out.csv")
+    np.testing.assert_array_equal(read_csv(tmp_path / "out.csv").load_mw, load_mw)
+
+
+# What is refused
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_csv(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "wrong", "remedy"),
+    [
+        (_day(line_1="Datetime"), 1, "1 columns (Datetime)", "one file per zone"),
+        (_day(line_1="Datetime,A_MW,B_MW"), 1, "3 columns (Datetime, A_MW, B_MW)", "one file per zone"),
+        (_day().replace(",", ";"), 1, "columns apart by ';'", "commas between columns"),
+        (_day().removeprefix(HEADER), 1, "data where the header belongs", "such as 'Datetime,AEP_MW'"),
+        ("\n" + _day(), 1, "no header", "such as 'Datetime,AEP_MW'"),
+        ("", 1, "no header", "such as 'Datetime,AEP_MW'"),
+        (_day(line_9=DAY[7]), 9, "1 fields", "a time and one value are allowed"),
+        (_day(line_9=f"{DAY[7]},1,2"), 9, "3 fields", "a time and one value are allowed"),
+        (_day(line_2=f"{DAY[0]},1,2"), 2, "3 fields", "a time and one value are allowed"),
+        (_day(line_6="yesterday,104"), 6, "'yesterday' is not a time", "YYYY-MM-DD HH:MM:SS"),
+        (_day(line_6=",104"), 6, "'' is not a time", "YYYY-MM-DD HH:MM:SS"),
+        (_day(line_6="2018-02-30 04:00:00,104"), 6, "'2018-02-30 04:00:00' is not a time", "YYYY-MM-DD HH:MM:SS"),
+        (_day(line_6="03/01/2018 04:00,104"), 6, "'03/01/2018 04:00' is not a time", "YYYY-MM-DD HH:MM:SS"),
+        (_day(line_25=f"{DAY[23]},12x"), 25, "'12x' is not a number", "Give a finite number in MW, or leave the row out"),
+        (_day(line_2=f"{DAY[0]},n/a"), 2, "'n/a' is not a number", "Give a finite number in MW, or leave the row out"),
+        (_day(line_4=f"{DAY[2]},"), 4, "the value is empty", "Give a finite number in MW, or leave the row out"),
+        (_day(line_4=f"{DAY[2]},nan"), 4, "'nan' is not finite", "Give a finite number in MW, or leave the row out"),
+        (_day(line_4=f"{DAY[2]},inf"), 4, "'inf' is not finite", "Give a finite number in MW, or leave the row out"),
+        (_day(line_4=f"{DAY[2]},-inf"), 4, "'-inf' is not finite", "Give a finite number in MW, or leave the row out"),
+        (_day(line_4=f"{DAY[2]},1e999"), 4, "'1e999' is not finite", "Give a finite number in MW, or leave the row out"),
+        (_day(line_8=f"{DAY[6]}+01:00,5"), 8, "mixed time zones", "Write all times in one zone"),
+        (
+            _day().replace(":00,", ":00+01:00,").replace(f"{DAY[6]}+01:00", f"{DAY[6]}+02:00"),
+            8,
+            "mixed time zones",
+            "Write all times in one zone",
+        ),
+        (_day().encode().replace(b"AEP", b"A\xe9P"), 1, "not UTF-8 text", "Save the file as UTF-8"),
+        (_day().encode().replace(b"106.0", b"106\xb5"), 8, "not UTF-8 text", "Save the file as UTF-8"),
+        (_day().encode("utf-16"), 1, "not UTF-8 text", "Save the file as UTF-8"),
+        (_day(line_5="", line_6=f"{DAY[4]},x"), 6, "'x' is not a number", "Give a finite number"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line_its_fault_and_the_remedy(
+    content: str | bytes, line: int, wrong: str, remedy: str, write_csv: Callable[..., Path]
+) -> None:
+    path = write_csv(content)
+    text = _refusal(path)
+    assert text.startswith(f"{path}, line {line}: ")
+    assert wrong in text
+    assert remedy in text
+
+
+def test_the_first_of_several_faults_is_named(write_csv: Callable[..., Path]) -> None:
+    assert ", line 7: '?' is not a number" in _refusal(write_csv(_day(line_7=f"{DAY[5]},?", line_9="then,1")))
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong", "remedy"),
+    [
+        (HEADER, "a header but no rows", "Give at least one row per hour"),
+        (HEADER.strip(), "a header but no rows", "Give at least one row per hour"),
+        (_csv([(time, 7) for time in DAY]), "column 'AEP_MW' is 7 in every row", "Give a series that varies"),
+        (_csv([(time[:14] + "30:00", 7) for time in DAY]), "is 7 in every row", "Give a series that varies"),
+        (
+            _csv([(f"2018-03-01 {at // 4:02}:{at % 4 * 15:02}:00", at) for at in range(96)]),
+            "the usual step between rows is 15 minutes, not one hour",
+            "Resample to hours",
+        ),
+        (
+            _csv([(f"2018-03-{day:02}", day) for day in range(1, 30)]),
+            "the usual step between rows is 1440 minutes, not one hour",
+            "Resample to hours",
+        ),
+    ],
+)
+def test_a_file_that_is_bad_as_a_whole_is_named_with_its_fault_and_the_remedy(
+    content: str, wrong: str, remedy: str, write_csv: Callable[..., Path]
+) -> None:
+    path = write_csv(content)
+    text = _refusal(path)
+    assert text.startswith(f"{path}: ")
+    assert wrong in text
+    assert remedy in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _day(line_3=f'"{DAY[1]},101') + _csv([(time, 1) for time in DAY], header="") * 400,
+        _day().replace("\n", "\r"),
+    ],
+    ids=["a quote that is never closed", "carriage returns alone"],
+)
+def test_text_that_the_csv_reader_chokes_on_is_a_data_error(content: str, write_csv: Callable[..., Path]) -> None:
+    path = write_csv(content)
+    assert _refusal(path).startswith(str(path))
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_named(write_csv: Callable[..., Path]) -> None:
+    assert "carriage returns alone. Save the file with line feeds" in _refusal(write_csv(_day().replace("\n", "\r")))
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_apart_by_another_mark_are_named(mark: str, write_csv: Callable[..., Path]) -> None:
+    text = _refusal(write_csv(_day().replace(",", mark)))
+    assert f", line 1: columns apart by {mark!r}" in text
+    assert "commas between columns, and decimal points" in text
+
+
+def test_a_quoted_header_may_hold_a_comma(write_csv: Callable[..., Path]) -> None:
+    assert read_csv(write_csv(_day(line_1='"Time","Load, MW"'))).name == "Load, MW"
+
+
+def test_a_compressed_file_is_to_be_unpacked(write_csv: Callable[..., Path]) -> None:
+    assert "compressed by gzip. Unpack it first" in _refusal(write_csv(gzip.compress(_day().encode())))
+
+
+def test_times_with_slashes_are_read_and_do_not_hide_the_line_of_a_fault(write_csv: Callable[..., Path]) -> None:
+    slashed = _day().replace("-", "/")
+    assert read_csv(write_csv(slashed)).time.tolist() == read_csv(write_csv(_day())).time.tolist()
+    rows = slashed.splitlines()
+    rows[6] = rows[6].split(",")[0] + ","
+    assert ", line 7: the value is empty" in _refusal(write_csv("\n".join(rows) + "\n"))
+    assert ", line 1: data where the header belongs" in _refusal(write_csv(slashed.split("\n", 1)[1]))
+
+
+def test_a_single_row_is_not_taken_for_a_constant_load(write_csv: Callable[..., Path]) -> None:
+    assert "a single row" in _refusal(write_csv(_csv([(DAY[0], 7)])))
+
+
+def test_a_number_beyond_every_load_is_named_with_its_line(write_csv: Callable[..., Path]) -> None:
+    text = _refusal(write_csv(_day(line_6=f"{DAY[4]},-1e300")))
+    assert ", line 6: '-1e300' is beyond 1e+18, and no load" in text
+
+
+@pytest.mark.parametrize("text", ["now", "today"])
+def test_only_written_out_times_are_taken_for_times(text: str, write_csv: Callable[..., Path]) -> None:
+    assert f", line 6: '{text}' is not a time" in _refusal(write_csv(_day(line_6=f"{text},104")))
+
+
+def test_a_number_that_only_python_reads_is_named_with_its_line(write_csv: Callable[..., Path]) -> None:
+    assert ", line 6: '1_04' is not a number" in _refusal(write_csv(_day(line_6=f"{DAY[4]},1_04")))
+
+
+def test_a_value_column_without_a_name_is_refused(write_csv: Callable[..., Path]) -> None:
+    assert ", line 1: " in _refusal(write_csv(_day(line_1="Datetime,")))
+
+
+def test_a_row_between_the_hours_is_refused(write_csv: Callable[..., Path]) -> None:
+    # Taken for an hour, it would make the count of missing hours -1.
+    path = write_csv(_csv([(time, at) for at, time in enumerate(DAY)] + [("2018-03-01 00:30:00", 3)]))
+    assert _refusal(path).startswith(str(path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert _refusal(tmp_path / "gone.csv").startswith(f"{tmp_path / 'gone.csv'}: cannot be read (No such file")
