@@ -101,7 +101,16 @@ def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> 
     environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     arguments = [*config.getini("addopts"), *environment, *map(str, config.invocation_params.args)]
     lines = [dropped_gates(arguments, [gate.field for gate in gates or ()])]
-    bases = _bases(config)
+    compared, noted, storage = (
+        harness.compared_paths(config),
+        config.stash.get(_COMPARED, []),
+        harness.storage_folder(config),
+    )
+    # The path of a run is relative to the storage, or what the user gave.
+    bases = [
+        Base(_number(path) or path.stem, next(filter(Path.is_file, (storage / path, path)), None), content, machine_info)
+        for path, (machine_info, content) in zip(compared, noted, strict=False)
+    ]
     if bases:
         causes = {
             report.nodeid: cause
@@ -140,17 +149,10 @@ def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) ->
             cpu |= {fact: cpu_here[fact]} if fact in cpu_here else {}
 
 
-def _bases(config: pytest.Config) -> list[Base]:
-    """Return the runs that pytest-benchmark compares with, oldest first."""
-    bases = []
-    compared, noted = harness.compared_paths(config), config.stash.get(_COMPARED, [])
-    for path, (machine_info, content) in zip(compared, noted, strict=False):
-        # The path of a run is relative to the storage, or what the user gave.
-        files = [harness.storage_folder(config) / path, path]
-        number = re.match(r"\d{4,}(?=_)", path.name)
-        name = number[0] if number else path.stem
-        bases.append(Base(name, next(filter(Path.is_file, files), None), content, machine_info))
-    return bases
+def _number(path: Path) -> str | None:
+    """Return the number that pytest-benchmark gave a saved run."""
+    found = re.match(r"\d{4,}(?=_)", path.name)
+    return found[0] if found else None
 
 
 def _the_bases(bases: Iterable[Base]) -> str:
@@ -165,10 +167,9 @@ def _first(texts: list[str], mark: str = ", ") -> str:
 
 def _argument(file: Path) -> str:
     """Return the number of a run in the usual storage, or else the path of its file."""
-    number = re.match(r"\d{4,}(?=_)", file.name)
-    file, folder = file.resolve(), Path.cwd()
+    number, file, folder = _number(file), file.resolve(), Path.cwd()
     if number and file.parent == folder.resolve() / ".benchmarks" / harness.machine_id():
-        return number[0]
+        return number
     return shlex.quote(str(file.relative_to(folder) if file.is_relative_to(folder) else file))
 
 

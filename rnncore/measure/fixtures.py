@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rnncore.measure.row import RnnBenchmark
 
 
-# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
+# What the gate's processes measure on where no data is named: little to make, and enough for every suite.
 GATE_ZONES, GATE_YEARS = 2, 1
 SESSION = pytest.StashKey[Session]()
 

@@ -50,7 +50,7 @@ from rnncore.measure import rates
 from rnncore.measure import row as benchmark
 from rnncore.runtimes import export
 
-# Real ceilings and warm-up take seconds, and stand in the session without faults.
+# Real ceilings and warm-up take seconds; the session without faults has them.
 benchmark.WARM_UP_S = 0.02
 rates.MEASURED_S = rates.CONFIRMED_WITHIN_S = 0.001
 rates.SQUARE_SIZES = {"cpu": (64,)}

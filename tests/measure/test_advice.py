@@ -242,10 +242,10 @@ def test_what_is_set_aside_of_a_base_is_what_changes_by_the_minute_and_bases_of_
         "machine_info": {"node": "b", "cpu": {"brand_raw": "A", "hz_actual": [2, 0]}},
         "rnncore": {"scale": "full", **facts},
     }
-    theirs = {"machine_info": {"cpu": {"hz_actual": [1, 0]}, "ceilings": "of a user"}}
-    before = copy.deepcopy(theirs)
-    set_aside_volatile(here, theirs)
-    assert theirs == before
+    of_others = {"machine_info": {"cpu": {"hz_actual": [1, 0]}, "ceilings": "of a user"}}
+    before = copy.deepcopy(of_others)
+    set_aside_volatile(here, of_others)
+    assert of_others == before
 
 
 # ------------------------------------------------------------------------------------- first, and nothing else changes

@@ -238,7 +238,7 @@ def test_last(rnn_case, rnn_benchmark):
     rnn_benchmark(some_work, windows=1, group="ends")
 """
 
-# A session that ends in the middle of its third benchmark, in which BAD_END stands for how.
+# A session that ends in the middle of its third benchmark, in which BAD_END is how.
 BROKEN_OFF = """
 import hashlib, os, signal, time
 
@@ -834,7 +834,7 @@ def test_mine(rnn_case, rnn_benchmark):
 
 def _entries(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     names = [entry["fullname"] for entry in content["benchmarks"]]
-    assert len(names) == len(set(names)), "a benchmark stands twice"
+    assert len(names) == len(set(names)), "a benchmark is there twice"
     return {entry["extra_info"]["cell"]: entry for entry in content["benchmarks"]}
 
 

@@ -23,7 +23,7 @@ COMMAND = ["pytest", "bench/"]
 
 
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that goes only when a test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
