@@ -138,8 +138,8 @@ class RnnBenchmark:
 
         Args:
             call: What to call.
-            called_s: Seconds that the first call and the profiled one each took, or longer; where that is as long as the
-                warm-up itself, they were it.
+            called_s: Seconds of the shorter of the first call and the profiled one; where that is as long as the warm-up
+                itself, they were it.
         """
         warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
         if called_s >= warm_up_s:
