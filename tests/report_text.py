@@ -1,8 +1,11 @@
 """What tests of reports share: texts kept as golden files, and tables that GitHub would cut."""
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+
+from rnncore.report.table import Table
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,3 +26,8 @@ def broken_rows(text: str) -> list[str]:
         for (above, bars_above), (line, bars) in pairwise(rows)
         if above.startswith("|") and line.startswith("|") and bars != bars_above
     ]
+
+
+def as_text(tables: Iterable[tuple[str, Table | None]]) -> list[tuple[str, list[list[str]]]]:
+    """Return lines with the rows of the tables under them, the first row the heading; no rows where there is no table."""
+    return [(lines, [table.head, *table.texts] if table else []) for lines, table in tables]

@@ -68,6 +68,7 @@ def describe(
 ) -> None:
     """Show zones, faults and window counts of a data set."""
     from rnncore.forecast.windows import WindowConfig, make_windows
+    from rnncore.report.table import Table, numbers, words
 
     dataset = opened_dataset(data, clean)
     windows = make_windows(dataset, WindowConfig(lookback=lookback, split=split, drop_gaps=clean))
@@ -96,9 +97,8 @@ def describe(
     if as_json:
         print_json(facts)
         return
-    names = {"name": "Zone", "rows": "Rows", "duplicates": "Repeated", "missing_hours": "Missing"}
-    names |= {"train_windows": "Training", "test_windows": "Test", "first_hour": "First hour", "last_hour": "Last hour"}
-    print_table([list(names.values()), *[[zone[key] for key in names] for zone in zones]])
+    columns = numbers("Rows", "Repeated", "Missing", "Training", "Test", "First hour", "Last hour")
+    print_table(Table([*words("Zone"), *columns], [list(zone.values()) for zone in zones]))
     say(
         f"{dataset.name}: {facts['train_windows']:,} training and {facts['test_windows']:,} test windows of {lookback} "
         f"hours, digest {dataset.digest[:12]}"

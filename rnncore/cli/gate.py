@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
-from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, process_progress, say
+from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, print_tables, process_progress, say
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
@@ -203,10 +203,7 @@ def selftest(
     if as_json:
         print_json(facts)
     else:
-        for lines, table in selftest_tables(facts):
-            say(lines)
-            print_table(table)
-            say()
+        print_tables(selftest_tables(facts))
     err.print(f"Rates: {out}")
 
 
@@ -241,11 +238,7 @@ def _print_comparison(
     if as_json:
         print_json(verdict_json(comparison))
     else:
-        for lines, table in verdict_tables(comparison):
-            say(lines)
-            if table:
-                print_table(table)
-            say()
+        print_tables(verdict_tables(comparison))
     if github:
         for line in github_annotations(comparison):
             say(line, err=as_json)

@@ -142,6 +142,7 @@ def evaluate(
     """
     from rnncore.forecast.baselines import baseline_scores
     from rnncore.forecast.windows import WindowConfig, make_windows
+    from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import read_model_facts, score_model_file
 
     if model is not None and (split != "article" or clean):
@@ -171,8 +172,12 @@ def evaluate(
         print_json(facts)
         return
     lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
-    cells = [[row.name, f"{row.smape:.3f}", f"{row.smape_article:.3f}", f"{row.mae_mw:,.1f}"] for row in [*lines, *rows]]
-    print_table([["", "sMAPE %", "article's sMAPE %", "MAE MW"], *cells])
+    columns = [
+        *words(""),
+        *numbers("sMAPE", "article's sMAPE", unit="%", show="{:.3f}".format),
+        *numbers("MAE", unit="MW", show="{:,.1f}".format),
+    ]
+    print_table(Table(columns, [[row.name, row.smape, row.smape_article, row.mae_mw] for row in [*lines, *rows]]))
     say(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
 
 
@@ -189,6 +194,7 @@ def forecast(
     Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
     """
     from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
+    from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
@@ -210,11 +216,8 @@ def forecast(
         write_hours(path, rows)
         say(f"{path}: {len(rows)} hours")
     else:
-        cells = []
-        for row in rows:
-            zone, time, *loads_mw = row.values()
-            cells.append([zone, time, *("–" if mw is None else f"{mw:,.1f}" for mw in loads_mw)])
-        print_table([["zone", "time", "MW", "low", "high"], *cells])
+        columns = [*words("zone"), *numbers("time"), *numbers("MW", "low", "high", show="{:,.1f}".format)]
+        print_table(Table(columns, [list(row.values()) for row in rows]))
 
 
 def export(
@@ -262,5 +265,5 @@ def reproduce(
     if as_json:
         print_json(record)
         return
-    say(reproduction_table(record))
+    say(reproduction_table(record).markdown())
     say(f"Page: {page}")

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
-from rnncore.cli.screen import err, print_json, print_table, say
+from rnncore.cli.screen import err, print_json, print_tables, say
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 from rnncore.forecast.cells import Cell
@@ -114,11 +114,7 @@ def trend(
     if as_json:
         print_json(trend_json(history, trends, text))
         return
-    for lines, table in trend_tables(history, trends, text):
-        say(lines)
-        if table:
-            print_table(table)
-        say()
+    print_tables(trend_tables(history, trends, text))
 
 
 def convert(
@@ -159,10 +155,7 @@ def profile(
     if as_json:
         print_json(profile_json(base, head, text))
         return
-    for lines, table in profile_tables(base, head, text, top):
-        say(lines)
-        print_table(table)
-        say()
+    print_tables(profile_tables(base, head, text, top))
 
 
 def recover(

@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,28 +14,18 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from rnncore.drive.gate import Progress as GateProgress
     from rnncore.forecast.fit import Progress as TrainingProgress
+    from rnncore.report.table import Table
 
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0
 
 
-# Columns of words: a table's other columns but the first hold numbers.
-WORDS = ("verdict", "head against base", "why")
-
-
-# The longest verdict.
-WORD_WIDTH = len("incomparable")
-
-
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
-
 
 # Results go to standard output, everything else to standard error, so that --json can be piped.
 err = Console(stderr=True, highlight=False)
@@ -64,26 +54,21 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_table(rows: list[list[Any]]) -> None:
-    """Print a table: first column and words left, numbers right; words wrap."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(rows[0]):
-        words = str(name) in WORDS
-        # On a narrow screen names fold and words wrap, so that numbers and verdicts stay whole.
-        table.add_column(
-            str(name),
-            justify="left" if index == 0 or words else "right",
-            no_wrap=not words and index > 0,
-            overflow="fold",
-            min_width=WORD_WIDTH if words else None,
-        )
-    for row in rows[1:]:
-        # As Text: brackets of a test's name are no markup.
-        table.add_row(*[Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row])
+def print_table(table: "Table") -> None:
+    """Print a table."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    console.print(table)
+    console.print(table.screen())
+
+
+def print_tables(tables: "Iterable[tuple[str, Table | None]]") -> None:
+    """Print lines, each with the table under them, if there is one."""
+    for lines, table in tables:
+        say(lines)
+        if table:
+            print_table(table)
+        say()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Figures: charts as Altair specifications, drawn without a browser."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import altair
 import vl_convert
 
 from rnncore.files import whole_file, write_text
+from rnncore.report.words import BASELINE_NAMES
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; a grey and a brown for charts of more.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
@@ -19,11 +21,11 @@ QUIET = "#595959"
 
 WIDTH, HEIGHT, ROW_HEIGHT = 560, 320, 24
 
-# Rows and calls that a chart shows, at most; the tables have all.
-SHOWN_ROWS, SHOWN_CALLS = 16, 100
+# Rows that a chart shows, at most; the tables have all.
+SHOWN_ROWS = 16
 
-# Free space above and below the lines of a logarithmic axis.
-ROOM = 1.3
+# Baselines beyond this many times the worst model would squeeze the models together.
+SHOWN_BASELINES = 2.0
 
 Chart = altair.Chart | altair.LayerChart | altair.FacetChart
 
@@ -48,11 +50,30 @@ class Figure:
         return dict(self.chart.to_dict())
 
 
-def evenly(values: list[float], most: int) -> list[float]:
-    """Return the values, or where they are more than so many, evenly chosen ones with the first and the last."""
-    if len(values) <= most:
-        return values
-    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
+def rows_height(rows: int) -> int:
+    """Return the height of a chart with a line for each row."""
+    return max(60, ROW_HEIGHT * rows)
+
+
+def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float, left: bool) -> list[altair.Chart]:
+    """Draw baselines as lines with their names, unless they squeeze the models together.
+
+    Args:
+        baselines_smape: Their sMAPE in percent, by name.
+        worst_smape: Of the models.
+        left: Where the names are: at the left, else at the right.
+    """
+    lines = [
+        {"name": BASELINE_NAMES.get(name, name), "smape": float(smape)}
+        for name, smape in baselines_smape.items()
+        if float(smape) <= SHOWN_BASELINES * worst_smape
+    ]
+    if not lines:
+        return []
+    rules = altair.Chart(altair.InlineData(lines)).encode(y=altair.Y("smape:Q"))
+    names = rules.mark_text(align="left" if left else "right", baseline="bottom", dx=4 if left else -4, color=QUIET)
+    at = altair.value(0) if left else altair.value("width")
+    return [rules.mark_rule(strokeDash=[2, 3], color=QUIET), names.encode(x=at, text="name:N")]
 
 
 def write_chart(chart: Chart, path: Path) -> None:

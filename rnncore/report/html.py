@@ -48,7 +48,7 @@ def page_html(
         body=_Safe(body),
         downloads=downloads,
         style=_Safe(_asset("page.css")),
-        specs=[{"name": figure.name, "spec": _Safe(_json(figure.spec))} for figure in figures],
+        specs=[{"name": figure.name, "spec": _json(figure.spec)} for figure in figures],
         script=_Safe(_script() if figures else _asset("page.js")),
     )
 
@@ -72,8 +72,9 @@ def _script() -> str:
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c").replace("&", "\\u0026")
+def _json(value: Any) -> _Safe:
+    """Return JSON in which no tag and no entity begins."""
+    return _Safe(json.dumps(value, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
 @cache
@@ -101,6 +102,10 @@ def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
 def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapping[str, str]) -> list[Token]:
     """Put figures in place of pictures, and each table into a frame that scrolls by itself."""
     made: list[Token] = []
+
+    def add(html: str) -> None:
+        made.append(Token("html_block", "", 0, content=html))
+
     section, index = "", 0
     while index < len(tokens):
         token = tokens[index]
@@ -110,15 +115,19 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapp
             token.attrSet("scope", "col")
         picture = _picture(tokens[index : index + 3], figures)
         if picture:
-            made.append(_html(_figure_html(picture, svgs[picture.name])))
+            source = base64.b64encode(svgs[picture.name].encode()).decode()
+            alt = escape(picture.alt)
+            add(
+                f'<figure id="figure-{picture.name}" data-figure="{picture.name}">'
+                f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}"><figcaption>{alt}</figcaption></figure>\n'
+            )
             index += 3
             continue
         if token.type == "table_open":
-            label = escape(f"Table: {section}")
-            made.append(_html(f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'))
+            add(f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}">')
         made.append(token)
         if token.type == "table_close":
-            made.append(_html("</div>\n"))
+            add("</div>\n")
         index += 1
     return made
 
@@ -129,16 +138,3 @@ def _picture(paragraph: Sequence[Token], figures: Mapping[str, Figure]) -> Figur
         return None
     found = _PICTURE.fullmatch(paragraph[1].content)
     return figures.get(found[1]) if found else None
-
-
-def _figure_html(figure: Figure, svg: str) -> str:
-    source = base64.b64encode(svg.encode()).decode()
-    alt = escape(figure.alt)
-    return (
-        f'<figure id="figure-{figure.name}" data-figure="{figure.name}">'
-        f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}"><figcaption>{alt}</figcaption></figure>\n'
-    )
-
-
-def _html(content: str) -> Token:
-    return Token("html_block", "", 0, content=content)

@@ -6,7 +6,8 @@ from typing import Any
 from rnncore.compare.floors import NoiseRecord, floor_at
 from rnncore.compare.looks import WARM_UPS
 from rnncore.compare.replay import Pool, Rate, Score
-from rnncore.report.table import TextTable, markdown_table
+from rnncore.report.table import Table, numbers, words
+from rnncore.report.verdict.words import file_and_test
 
 
 def noise_json(record: NoiseRecord, budget_s: float, processes: int, wanted: float) -> dict[str, Any]:
@@ -42,28 +43,31 @@ def noise_json(record: NoiseRecord, budget_s: float, processes: int, wanted: flo
     }
 
 
-def noise_table(facts: dict[str, Any]) -> TextTable:
-    """Return lines and a table of what `noise_json` tells."""
-    head = ["Benchmark", "floor %", "visible %", f"a side for {facts['wanted_pct']:g} %", "minutes"]
-    rows = []
-    for row in facts["benchmarks"]:
-        needed = row["processes_needed"]
-        rows.append(
-            [
-                str(row["fullname"]).split("::", 1)[-1],
-                f"{row['floor_pct']:.1f}",
-                "–" if row["visible_pct"] is None else f"{row['visible_pct']:.1f}",
-                f"over {facts['most_processes_tried']}" if needed is None else str(needed),
-                "–" if needed is None else f"{row['minutes_needed']:.0f}",
-            ]
-        )
+def noise_table(facts: dict[str, Any]) -> tuple[str, Table]:
+    """Return lines and a table of the facts of `noise_json`."""
+    rows = [
+        [
+            file_and_test(row["fullname"])[1],
+            row["floor_pct"],
+            row["visible_pct"],
+            f"over {facts['most_processes_tried']}" if row["processes_needed"] is None else str(row["processes_needed"]),
+            row["minutes_needed"],
+        ]
+        for row in facts["benchmarks"]
+    ]
+    columns = [
+        *words("Benchmark"),
+        *numbers("floor", "visible", unit="%", show="{:.1f}".format),
+        *numbers(f"a side for {facts['wanted_pct']:g} %"),
+        *numbers("minutes", show="{:.0f}".format),
+    ]
     lines = (
         f"{facts['recorded_processes']} processes of identical code, {facts['process_s']:.1f} s each. A gate of "
         f"{facts['budget_s'] / 60:.3g} min has {facts['processes_per_side']} a side, and of those:\n"
         "floor: what 99 of 100 gates of identical code stay below; visible: the smallest slowdown that 4 of 5 gates call;\n"
         f"a side: processes after which a slowdown of {facts['wanted_pct']:g} % is visible."
     )
-    return lines, [head, *rows]
+    return lines, Table(columns, rows)
 
 
 def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, processes: int) -> dict[str, Any]:
@@ -94,36 +98,39 @@ def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, processe
     }
 
 
-def selftest_tables(facts: dict[str, Any]) -> list[TextTable]:
-    """Return lines and tables of what `selftest_json` tells: all rules, and the gate's by benchmark."""
+def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
+    """Return lines and tables of the facts of `selftest_json`: all rules, and the gate's finds by benchmark."""
+    scores = facts["scores"]
     lines = (
         f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['processes_per_side']} processes a side, replayed from "
         f"{facts['blocks']} blocks of processes of {facts['process_s']:.1f} s. In parentheses: intervals of 95 %."
     )
+    columns = [
+        *words("Rule"),
+        *numbers("delay of one benchmark"),
+        *numbers("found it", "false alarm", "left something open", show=_rate_text),
+    ]
     rows = [
         [
             score["rule"],
             f"{score['delay_pct']:g} %" if score["delay_pct"] else "none",
-            "–" if score["found"] is None else _rate_text(score["found"]),
-            _rate_text(score["false_alarms"]),
-            _rate_text(score["unclear"]),
+            *[score[name] for name in ("found", "false_alarms", "unclear")],
         ]
-        for score in facts["scores"]
+        for score in scores
     ]
-    head = ["Rule", "delay of one benchmark", "found it", "false alarm", "left something open"]
-    return [(lines, [head, *rows]), ("The gate's finds by delayed benchmark:", _by_benchmark(facts))]
-
-
-def _by_benchmark(facts: dict[str, Any]) -> list[list[str]]:
-    ours = [score for score in facts["scores"] if score["rule"] == facts["scores"][0]["rule"] and score["delay_pct"]]
-    names = list(dict.fromkeys(name for score in ours for name in score["found_of"]))
-    rows = [[name.split("::", 1)[-1], *[_share_text(score["found_of"].get(name)) for score in ours]] for name in names]
-    return [["Benchmark", *[f"{score['delay_pct']:g} %" for score in ours]], *rows]
+    ours = [score for score in scores if score["rule"] == scores[0]["rule"] and score["delay_pct"]]
+    found_columns = numbers(*[f"{score['delay_pct']:g} %" for score in ours], show="{0[happened]} of {0[tried]}".format)
+    found_rows = [
+        [file_and_test(name)[1], *[score["found_of"].get(name) for score in ours]]
+        for name in dict.fromkeys(name for score in ours for name in score["found_of"])
+    ]
+    by_benchmark = Table([*words("Benchmark"), *found_columns], found_rows)
+    return [(lines, Table(columns, rows)), ("The gate's finds by delayed benchmark:", by_benchmark)]
 
 
 def selftest_markdown(facts: dict[str, Any]) -> str:
     """Return the same as a page."""
-    parts = [f"{lines}\n\n{markdown_table(head, rows)}" for lines, (head, *rows) in selftest_tables(facts)]
+    parts = [f"{lines}\n\n{table.markdown()}" for lines, table in selftest_tables(facts)]
     return "# Self-test of the gate\n\n" + "\n".join(parts)
 
 
@@ -134,7 +141,3 @@ def _rate_json(rate: Rate) -> dict[str, Any]:
 
 def _rate_text(rate: dict[str, Any]) -> str:
     return f"{100 * rate['share']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
-
-
-def _share_text(rate: dict[str, Any] | None) -> str:
-    return "–" if rate is None else f"{rate['happened']} of {rate['tried']}"

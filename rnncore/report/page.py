@@ -63,7 +63,7 @@ def write_report(
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the runs of a page have something to draw for."""
-    return [figure for section in _sections(runs) for figure in section.figures(runs)]
+    return [figure for section in _sections(runs) for figure in section.drawn(runs)]
 
 
 def render(

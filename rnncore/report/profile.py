@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rnncore.compare.profile import (
-    ProfileDifference,
     difference,
     explain,
     profile_of,
@@ -14,7 +13,7 @@ from rnncore.compare.profile import (
     signed_time,
 )
 from rnncore.errors import RunFileError
-from rnncore.report.table import TextTable
+from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import significant
 from rnncore.runfile.record import Record, Run
 
@@ -25,7 +24,7 @@ _SMALLEST_PCT = 0.05
 _SHOWN_SHAPES = 3
 
 
-def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator[TextTable]:
+def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator[tuple[str, Table]]:
     """Yield for each profiled benchmark where its time goes; or with another run, which operations changed.
 
     Args:
@@ -40,11 +39,18 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
     if other is None:
         for record in _named(profiled_records(run), text):
             profile = profile_of(record)
-            yield f"{_heading(record)}\n{_shares_line(profile)}", _op_table(profile, top)
+            yield f"{record.short_name}: {_kernel(record)}\n{_shares_line(profile)}", _op_table(profile, top)
         return
+    columns = [*words("Operation"), *numbers("base", "now", unit="ms", show=_ms), *numbers("change", show=signed_time)]
     for before, now in _pairs(run, other, text):
         change = difference(before, now)
-        yield f"{_heading_of_both(before, now)}\n{_change_line(change)}", _change_table(change, top)
+        was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
+        lines = (
+            f"{now.short_name}: {_kernel(now)}{was}\n"
+            f"{_ms(change.base_s)} ms, now {_ms(change.head_s)} ms a call: {explain(change)}"
+        )
+        rows = [[op.op, op.base_s, op.head_s, op.change_s, op.where] for op in change.ops[:top]]
+        yield lines, Table([*columns, *numbers("where")], rows)
 
 
 def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
@@ -64,22 +70,22 @@ def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
             for record in _named(profiled_records(run), text)
         ]
         return {"run": str(run.path), "benchmarks": rows}
-    changes = [_change_json(before, now) for before, now in _pairs(run, other, text)]
+    changes = []
+    for before, now in _pairs(run, other, text):
+        change = difference(before, now)
+        changes.append(
+            {
+                "fullname": now.fullname,
+                "base_kernel": before.kernel,
+                "head_kernel": now.kernel,
+                "base_s": change.base_s,
+                "head_s": change.head_s,
+                "change_s": change.change_s,
+                "explanation": explain(change),
+                "ops": [{**asdict(op), "change_s": op.change_s} for op in change.ops],
+            }
+        )
     return {"base": str(run.path), "head": str(other.path), "benchmarks": changes}
-
-
-def _change_json(before: Record, now: Record) -> dict[str, Any]:
-    change = difference(before, now)
-    return {
-        "fullname": now.fullname,
-        "base_kernel": before.kernel,
-        "head_kernel": now.kernel,
-        "base_s": change.base_s,
-        "head_s": change.head_s,
-        "change_s": change.change_s,
-        "explanation": explain(change),
-        "ops": [{**asdict(op), "change_s": op.change_s} for op in change.ops],
-    }
 
 
 def _named(records: list[Record], text: str) -> list[Record]:
@@ -97,15 +103,6 @@ def _pairs(base: Run, head: Run, text: str) -> list[tuple[Record, Record]]:
     return [(before, now) for before, now in pairs if now.fullname in wanted]
 
 
-def _heading(record: Record) -> str:
-    return f"{record.short_name}: {_kernel(record)}"
-
-
-def _heading_of_both(before: Record, now: Record) -> str:
-    was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
-    return f"{_heading(now)}{was}"
-
-
 def _kernel(record: Record) -> str:
     return record.kernel or "kernel not recorded"
 
@@ -119,35 +116,33 @@ def _shares_line(profile: Mapping[str, Any]) -> str:
     return f"{_ms(profile['wall_s'])} ms a call: {', '.join(shown)}{note}{trace}"
 
 
-def _op_table(profile: Mapping[str, Any], top: int) -> list[list[str]]:
+def _op_table(profile: Mapping[str, Any], top: int) -> Table:
     whole_s = max(profile["wall_s"], sum(op["self_s"] for op in profile["ops"]))
     rows = [
         [
             op["op"],
-            _ms(op["self_s"]),
-            f"{100 * op['self_s'] / whole_s:.1f}",
-            f"{op.get('calls', 1):,.0f}",
-            op.get("category", "–"),
+            op["self_s"],
+            100 * op["self_s"] / whole_s,
+            op.get("calls", 1),
+            op.get("category"),
             op["where"],
             _short_shapes(op.get("shapes", "")),
         ]
         for op in profile["ops"][:top]
     ]
-    return [["Operation", "ms", "%", "times", "for", "where", "inputs"], *rows]
+    columns = [
+        *words("Operation"),
+        *numbers("ms", show=_ms),
+        *numbers("%", show="{:.1f}".format),
+        *numbers("times", show="{:,.0f}".format),
+        *numbers("for", "where", "inputs"),
+    ]
+    return Table(columns, rows)
 
 
 def _short_shapes(shapes: str) -> str:
     listed = [f"[{sizes}" for sizes in shapes.split("[")[1:]]
     return "".join(listed[:_SHOWN_SHAPES]).strip() + (" …" if len(listed) > _SHOWN_SHAPES else "")
-
-
-def _change_line(change: ProfileDifference) -> str:
-    return f"{_ms(change.base_s)} ms, now {_ms(change.head_s)} ms a call: {explain(change)}"
-
-
-def _change_table(change: ProfileDifference, top: int) -> list[list[str]]:
-    rows = [[op.op, _ms(op.base_s), _ms(op.head_s), signed_time(op.change_s), op.where] for op in change.ops[:top]]
-    return [["Operation", "base ms", "now ms", "change", "where"], *rows]
 
 
 def _ms(seconds: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from rnncore.files import write_text
 from rnncore.report.figure import write_chart
 from rnncore.report.sections.forecasts import forecast_panel
-from rnncore.report.table import markdown_table, paragraph
+from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import BASELINE_NAMES, significant
 
 RECORD_NAME, REPORT_NAME, CHART_NAME = "reproduction.json", "reproduction.md", "forecasts.png"
@@ -33,15 +33,23 @@ def write_reproduction(record: dict[str, Any], folder: Path) -> Path:
 def render_reproduction(record: dict[str, Any]) -> str:
     """Return the page as Markdown; equal text for equal records."""
     config, machine = record["config"], record["machine"]
+    baselines = Table(
+        [
+            *words("Baseline"),
+            *numbers("sMAPE", unit="%", show="{:.3f}".format),
+            *numbers("MAE", unit="MW", show=significant),
+        ],
+        [[BASELINE_NAMES.get(one["name"], one["name"]), one["smape"], one["mae_mw"]] for one in record["baselines"]],
+    )
     return "\n".join(
         [
             "# The article's comparison, run again\n",
             paragraph(_what_was_run(record)),
-            reproduction_table(record),
+            reproduction_table(record).markdown(),
             "The article measures process CPU time on a machine it does not name: its seconds cannot be set against ours. "
             "Its code divides the sMAPE by 4; its true sMAPE is given too.\n",
             "## Baselines on the same hours\n",
-            _baseline_table(record),
+            baselines.markdown(),
             "## Forecast and actual load\n",
             f"![The last tested hours of four zones, actual and forecast]({CHART_NAME})\n",
             "## Machine and data\n",
@@ -68,7 +76,7 @@ def _what_was_run(record: dict[str, Any]) -> str:
     )
 
 
-def reproduction_table(record: dict[str, Any]) -> str:
+def reproduction_table(record: dict[str, Any]) -> Table:
     """Return the article's table with its figures beside ours."""
     rows = []
     for cell, ours in record["cells"].items():
@@ -76,25 +84,22 @@ def reproduction_table(record: dict[str, Any]) -> str:
         rows.append(
             [
                 cell.upper(),
-                significant(printed["training_s"]),
-                significant(ours["training"]["seconds"]),
-                significant(ours["training"]["windows_per_s"]),
-                significant(printed["evaluation_s"]),
-                significant(ours["evaluation_s"]),
-                f"{printed['smape_article']:.4f}",
-                f"{ours['score']['smape_article']:.4f}",
-                f"{4 * printed['smape_article']:.3f}",
-                f"{ours['score']['smape']:.3f}",
+                printed["training_s"],
+                ours["training"]["seconds"],
+                ours["training"]["windows_per_s"],
+                printed["evaluation_s"],
+                ours["evaluation_s"],
+                printed["smape_article"],
+                ours["score"]["smape_article"],
+                4 * printed["smape_article"],
+                ours["score"]["smape"],
             ]
         )
-    head = ["Cell", "training CPU s, article", "training s, ours", "windows/s, ours", "evaluation CPU s, article"]
-    head += ["evaluation s, ours", "printed sMAPE %, article", "same formula, ours", "true sMAPE %, article"]
-    return markdown_table([*head, "true sMAPE %, ours"], rows)
-
-
-def _baseline_table(record: dict[str, Any]) -> str:
-    rows = [
-        [BASELINE_NAMES.get(score["name"], score["name"]), f"{score['smape']:.3f}", significant(score["mae_mw"])]
-        for score in record["baselines"]
+    titles = ("training CPU s, article", "training s, ours", "windows/s, ours", "evaluation CPU s, article")
+    columns = [
+        *words("Cell"),
+        *numbers(*titles, "evaluation s, ours", show=significant),
+        *numbers("printed sMAPE %, article", "same formula, ours", show="{:.4f}".format),
+        *numbers("true sMAPE %, article", "true sMAPE %, ours", show="{:.3f}".format),
     ]
-    return markdown_table(["Baseline", "sMAPE %", "MAE MW"], rows)
+    return Table(columns, rows)

@@ -7,7 +7,7 @@ from itertools import groupby
 from rnncore.report.table import escape
 from rnncore.report.words import between, digits
 from rnncore.runfile.recipes import ARTICLE, SIZES
-from rnncore.runfile.record import Record
+from rnncore.runfile.record import Record, Run
 
 
 def valid(records: Iterable[Record]) -> list[Record]:
@@ -32,13 +32,13 @@ def of_usual_size(records: Iterable[Record]) -> list[Record]:
 
 def base_of(records: Iterable[Record]) -> Record | None:
     """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that."""
-    bases = [record for record in records if _is_base(record)]
+    bases = [
+        record
+        for record in records
+        if (record.runtime, record.mode, record.cell, record.precision) == ("torch", None, "gru", "fp32")
+        and record.clock != "host"
+    ]
     return min(bases, key=lambda record: record.device != "cpu", default=None)
-
-
-def _is_base(record: Record) -> bool:
-    kind = (record.runtime, record.mode, record.cell, record.precision)
-    return kind == ("torch", None, "gru", "fp32") and record.clock != "host"
 
 
 def same_but_cell(record: Record, records: list[Record]) -> Record | None:
@@ -46,16 +46,28 @@ def same_but_cell(record: Record, records: list[Record]) -> Record | None:
     if record.cell == "gru":
         return None
     axes = ("recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
-    return next(
-        (other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)),
-        None,
-    )
+    return next((other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)), None)
 
 
 def time_cells(record: Record, scale: float) -> list[str]:
-    """Return the cells of the median and of the span of the rounds."""
+    """Return the cells of the median, and of the quickest and the slowest round."""
     low, median, high = low_median_high(record, scale)
     return [median, f"{low}–{high}"]
+
+
+def best_per_s(run: Run, kind: str, device: str, precision: str | None = None) -> float | None:
+    """Return the best rate that a session measured: operations or bytes per second; None where there is none.
+
+    Args:
+        run: The run.
+        kind: `gemm` for square products, `copy` for copying memory.
+        device: Where.
+        precision: Of the products; None for copying.
+    """
+    for entry in (run.ceilings or {}).get(kind, ()):
+        if (entry["device"], entry.get("precision")) == (device, precision) and entry["per_s"]:
+            return float(entry["per_s"])
+    return None
 
 
 def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:

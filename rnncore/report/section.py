@@ -1,9 +1,9 @@
-"""A section of a page: its text with its tables, and its figures. A page is a list of them."""
+"""A section of a page: what it needs, its text with its tables, and its figures. A page is a list of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rnncore.report.figure import Chart, Figure
+from rnncore.report.figure import Figure
 from rnncore.runfile.record import Run
 
 
@@ -24,36 +24,37 @@ class Shown:
         return [f"![{self.figures[name].alt}]({name}.png)\n"] if name in self.figures else []
 
 
-def no_figures(runs: Sequence[Run]) -> list[Figure]:
-    """Draw nothing."""
-    return []
-
-
 @dataclass(frozen=True)
 class Section:
     """One section.
 
     Attributes:
-        lines: Its Markdown, from the runs of the page; none where it has nothing to say.
+        heading: With Markdown's signs of its level; empty for lines under the heading before.
+        text: Returns what is under the heading, as Markdown; nothing where the page goes without the section.
         figures: Draws what the runs have something for.
+        needs: Returns what of the first run it is about; None where it is about the runs as they are.
+        lacking: Its text where that is nothing.
     """
 
-    lines: Callable[[Sequence[Run], Shown], list[str]]
-    figures: Callable[[Sequence[Run]], list[Figure]] = no_figures
+    heading: str
+    text: Callable[[Sequence[Run], Shown], list[str]]
+    figures: Callable[[Sequence[Run]], list[Figure]] = lambda runs: []
+    needs: Callable[[Run], Sequence[object]] | None = None
+    lacking: str = ""
+
+    def lines(self, runs: Sequence[Run], shown: Shown) -> list[str]:
+        """Return the section as Markdown."""
+        body = [f"{self.lacking}\n"] if self._lacks(runs) else self.text(runs, shown)
+        return [f"{self.heading}\n", *body] if self.heading and body else body
+
+    def drawn(self, runs: Sequence[Run]) -> list[Figure]:
+        """Return its figures."""
+        return [] if self._lacks(runs) else self.figures(runs)
+
+    def _lacks(self, runs: Sequence[Run]) -> bool:
+        return self.needs is not None and not self.needs(runs[0])
 
 
-def drawn(name: str, alt: str, records: Sequence[object], draw: Callable[[], Chart]) -> list[Figure]:
-    """Return a figure where there are records to draw.
-
-    Args:
-        name: Stem of its files.
-        alt: What it shows, in a sentence.
-        records: What it would show.
-        draw: Makes the chart.
-    """
-    return [Figure(name, alt, draw())] if records else []
-
-
-def nothing(suite: str, why: str = "") -> str:
-    """Return what an empty section says, by the suite that fills it."""
-    return f"No valid row of `{suite}` is in this run{why}.\n"
+def no_row_of(suite: str, which: str = "") -> str:
+    """Return what a section without rows says, by the suite that fills it."""
+    return f"No valid row of `{suite}` is in this run{which}."

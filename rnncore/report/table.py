@@ -1,17 +1,101 @@
-"""Tables and paragraphs: as Markdown, and as a verb prints them."""
+"""One table, as Markdown and on a screen; paragraphs in which text from files stays text."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-# Lines to print, and the table under them, its first row the heading; no rows where the lines are all.
-TextTable = tuple[str, list[list[str]]]
+import rich.table
+from rich.text import Text
+
+# The longest verdict: a column of wrapping words is at least as wide on a screen.
+_WRAPPED_WIDTH = len("incomparable")
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Return a Markdown table, the first *left* columns aligned left and the rest right."""
-    rule = ["---" if index < left else "--:" for index in range(len(head))]
-    lines = [[escape(text) for text in head], rule, *[[escape(text) for text in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def _plain(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading, without the unit.
+        unit: Of its numbers; empty where they have none, or each its own.
+        left: Align it left; numbers are aligned right.
+        wraps: On a screen, wrap its words, aligned left.
+        show: Writes a cell that is known; what is not known, None, is a dash.
+    """
+
+    title: str
+    unit: str = ""
+    left: bool = False
+    wraps: bool = False
+    show: Callable[[Any], str] = _plain
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit."""
+        return f"{self.title} {self.unit}" if self.unit else self.title
+
+
+def words(*titles: str) -> list[Column]:
+    """Return columns of words."""
+    return [Column(title, left=True) for title in titles]
+
+
+def numbers(*titles: str, unit: str = "", show: Callable[[Any], str] = _plain) -> list[Column]:
+    """Return columns of numbers in one unit and format."""
+    return [Column(title, unit, show=show) for title in titles]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns.
+
+    Attributes:
+        columns: The columns.
+        rows: A cell for each column; None where it is not known.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def head(self) -> list[str]:
+        """The headings."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The rows as text."""
+        return [
+            ["–" if cell is None else column.show(cell) for column, cell in zip(self.columns, row, strict=True)]
+            for row in self.rows
+        ]
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, in which text that came from a file stays text."""
+        rule = ["---" if column.left else "--:" for column in self.columns]
+        lines = [list(map(escape, self.head)), rule, *[list(map(escape, row)) for row in self.texts]]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+    def screen(self) -> rich.table.Table:
+        """Return the table for a screen: where that is narrow, names fold and words wrap; numbers stay whole."""
+        drawn = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(self.columns):
+            drawn.add_column(
+                column.heading,
+                justify="left" if column.left or column.wraps else "right",
+                no_wrap=index > 0 and not column.wraps,
+                overflow="fold",
+                min_width=_WRAPPED_WIDTH if column.wraps else None,
+            )
+        for row in self.texts:
+            # As Text: brackets of a test's name are no markup.
+            drawn.add_row(*map(Text, row))
+        return drawn
 
 
 def paragraph(text: str) -> str:

@@ -13,9 +13,9 @@ from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
-from rnncore.report.table import TextTable, escape, markdown_table, paragraph
+from rnncore.report.table import Table, escape, numbers, paragraph, words
 from rnncore.report.trend_figures import trend_figures
-from rnncore.report.words import significant, time_unit, times
+from rnncore.report.words import counted, time_text, times
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -28,11 +28,11 @@ _DRAWN_RANGE = 0.1
 # Files that are named on the screen.
 _NAMED = 3
 
-# Benchmarks, at least, that step at once before a change of the machine is thought of.
+# From this many benchmarks that step at once on, a change of the machine is thought of.
 _MANY = 3
 
 
-def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> Iterator[TextTable]:
+def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> Iterator[tuple[str, Table | None]]:
     """Yield the steps, newest first, then for each machine its benchmarks, then what was left out.
 
     Args:
@@ -44,16 +44,28 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
         RunFileError: If there is no such benchmark.
     """
     trends = _named(history, trends, text)
-    names = _short_names(trends)
-    machines = _machine_names(trends)
-    steps = steps_of(trends)
-    lines = [_steps_line(history, trends, steps), *_at_once(trends, steps, machines)]
-    yield "\n".join(lines), _step_table(steps, names, machines)
+    names, machines, steps = _short_names(trends), _machine_names(trends), steps_of(trends)
+    histories = f"{len(trends):,} {'histories' if len(trends) != 1 else 'history'}"
+    found = counted(len(steps), "step") if steps else "no steps"
+    lines = [f"{counted(history.files, 'run file')}, {histories}: {found}", *_at_once(trends, steps, machines)]
+    rows = [[names[step.benchmark], _step_words(step), machines[step.machine]] for step in steps]
+    yield "\n".join(lines), Table([*words("Benchmark"), *numbers("step", "machine")], rows) if rows else None
+    columns = numbers("points", "first", "level", "latest", "against level", "newest points")
     for machine, name in machines.items():
-        on_machine = [trend for trend in trends if trend.series.machine == machine]
-        yield name, _benchmark_table(on_machine, names)
+        rows = [
+            [
+                names[trend.series.benchmark],
+                f"{len(trend.series.medians_s):,}",
+                *map(time_text, (trend.series.medians_s[0], trend.level_s, trend.series.medians_s[-1])),
+                _against_level(trend),
+                _drawn(trend.series.medians_s[-_DRAWN:]),
+            ]
+            for trend in trends
+            if trend.series.machine == machine
+        ]
+        yield name, Table([*words("Benchmark"), *columns], rows)
     if lines := _left_out(history):
-        yield "\n".join(lines), []
+        yield "\n".join(lines), None
 
 
 def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, text: str = "") -> Path:
@@ -74,9 +86,10 @@ def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, te
     named = _named(history, trends, text)
     figures = trend_figures(named)
     parts = ["# History of the benchmarks\n"]
-    for heading, (lines, rows) in zip(_headings(named), trend_tables(history, trends, text), strict=False):
+    headings = ["Steps", *["Benchmarks" for _ in _machine_names(named)], "Left out"]
+    for heading, (lines, table) in zip(headings, trend_tables(history, trends, text), strict=False):
         parts += [f"## {heading}\n", *[paragraph(line) for line in lines.splitlines()]]
-        parts += [markdown_table(rows[0], rows[1:])] if rows else []
+        parts += [table.markdown()] if table else []
     parts.append("## Charts\n")
     names = _short_names(named)
     for figure, trend in zip(figures, named, strict=True):
@@ -87,10 +100,6 @@ def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, te
     page = folder / "index.html"
     write_text(page, page_html(markdown, figures, svgs))
     return page
-
-
-def _headings(trends: Sequence[Trend]) -> list[str]:
-    return ["Steps", *["Benchmarks" for _ in _machine_names(trends)], "Left out"]
 
 
 def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dict[str, Any]:
@@ -144,11 +153,6 @@ def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
     return {machine: f"{machine.name} [{machine.key}]" for machine in ordered}
 
 
-def _steps_line(history: History, trends: Sequence[Trend], steps: Sequence[Step]) -> str:
-    found = _counted(len(steps), "step") if steps else "no steps"
-    return f"{_counted(history.files, 'run file')}, {_histories(len(trends))}: {found}"
-
-
 def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Machine, str]) -> Iterator[str]:
     """Yield a line for each commit at which most benchmarks of a machine stepped the same way: a host's change looks so."""
     histories = Counter(trend.series.machine for trend in trends)
@@ -161,51 +165,15 @@ def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Mach
             )
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
-
-
-def _histories(count: int) -> str:
-    return f"{count:,} {'histories' if count != 1 else 'history'}"
-
-
-def _step_table(steps: Sequence[Step], names: dict[str, str], machines: dict[Machine, str]) -> list[list[str]]:
-    if not steps:
-        return []
-    rows = [[names[step.benchmark], _step_words(step), machines[step.machine]] for step in steps]
-    return [["Benchmark", "step", "machine"], *rows]
-
-
 def _step_words(step: Step) -> str:
     """Return a step as `1.12x slower since 1a2b3c4..5d6e7f8, 2026-10-02, 14 points after`."""
     commits = f"{_commit(step.last_before)}..{_commit(step.first_with)}"
     date = step.first_with.datetime[:10]
-    return f"{times(step.ratio)} since {commits}, {date}, {_counted(step.points_after, 'point')} after"
+    return f"{times(step.ratio)} since {commits}, {date}, {counted(step.points_after, 'point')} after"
 
 
 def _commit(commit: Commit) -> str:
     return "no commit" if commit.id is None else f"{commit.id[:7]}{'+changes' if commit.dirty else ''}"
-
-
-def _benchmark_table(trends: Sequence[Trend], names: dict[str, str]) -> list[list[str]]:
-    rows = [
-        [
-            names[trend.series.benchmark],
-            f"{len(trend.series.medians_s):,}",
-            _time(trend.series.medians_s[0]),
-            _time(trend.level_s),
-            _time(trend.series.medians_s[-1]),
-            _against_level(trend),
-            _drawn(trend.series.medians_s[-_DRAWN:]),
-        ]
-        for trend in trends
-    ]
-    return [["Benchmark", "points", "first", "level", "latest", "against level", "newest points"], *rows]
-
-
-def _time(seconds: float) -> str:
-    scale, unit = time_unit([seconds])
-    return f"{significant(seconds / scale)} {unit}"
 
 
 def _against_level(trend: Trend) -> str:
@@ -230,10 +198,10 @@ def _left_out(history: History) -> list[str]:
     if history.invalid:
         rows = sum(history.invalid.values())
         names = _some([f"{name.split('::')[-1]} ({count:,})" for name, count in history.invalid.items()])
-        lines.append(f"{_counted(rows, 'invalid row')} left out: {names}.")
+        lines.append(f"{counted(rows, 'invalid row')} left out: {names}.")
     if history.unread:
         files = _some([f"{path}: {why}" for path, why in history.unread], "; ")
-        lines.append(f"{_counted(len(history.unread), 'file')} not read: {files}.")
+        lines.append(f"{counted(len(history.unread), 'file')} not read: {files}.")
     return [*lines, *history.notes]
 
 

@@ -3,13 +3,16 @@
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from rnncore.compare.profile import TIME_UNITS
 from rnncore.runfile.record import Record, Run
 
 # Significant digits of a figure whose interval leaves meaning to more.
 MOST_DIGITS = 4
+
+# Of the standard normal distribution, two-sided.
+NORMAL_95 = 1.96
 
 BASELINE_NAMES = {
     "persistence": "Persistence, y[t-1]",
@@ -30,10 +33,16 @@ def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits, thousands apart, no exponent."""
+    """Return a number with *digits* significant digits, thousands apart, no exponent."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    return _to_decimals(value, _decimals(value, digits))
+    return _to_decimals(value, digits - 1 - _exponent(value))
+
+
+def time_text(seconds: float, digits: int = 3) -> str:
+    """Return a time in its own unit."""
+    scale, unit = time_unit([seconds])
+    return f"{significant(seconds / scale, digits)} {unit}"
 
 
 def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
@@ -46,24 +55,17 @@ def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str
         digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
             decimals as any of them.
     """
-    decimals = [_decimals(low, 3), _decimals(value, digits), _decimals(high, 3)]
-    rounded = [round(one, places) for one, places in zip((low, value, high), decimals, strict=True)]
+    wanted = ((low, 3), (value, digits), (high, 3))
+    decimals = [count - 1 - _exponent(number) for number, count in wanted]
+    rounded = [round(number, places) for (number, _), places in zip(wanted, decimals, strict=True)]
     if sorted(rounded) != rounded:
         decimals = [max(decimals)] * 3
-    low_text, text, high_text = (_to_decimals(*one) for one in zip((low, value, high), decimals, strict=True))
+    low_text, text, high_text = map(_to_decimals, (low, value, high), decimals)
     return low_text, text, high_text
-
-
-def _decimals(value: float, digits: int) -> int:
-    return digits - 1 - _exponent(value)
 
 
 def _to_decimals(value: float, decimals: int) -> str:
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
-
-
-# Of the standard normal distribution, two-sided.
-NORMAL_95 = 1.96
 
 
 def measured(value: float, record: Record) -> str:
@@ -74,6 +76,11 @@ def measured(value: float, record: Record) -> str:
         record: Tells how well the median is known.
     """
     return significant(value, digits(value, record)) if math.isfinite(value) else str(value)
+
+
+def median_text(record: Record) -> str:
+    """Return a record's median in its own unit, with as many digits as its interval leaves meaning."""
+    return time_text(record.median_s, digits(record.median_s, record))
 
 
 def digits(value: float, record: Record) -> int:
@@ -106,16 +113,26 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}x slower" if ratio > 1 else f"{1 / ratio:.2f}x faster"
 
 
+def ratio_within(ratio: float, low: float | None, high: float | None) -> str:
+    """Return a ratio in words, with its interval where there is one."""
+    return times(ratio) if low is None or high is None else f"{times(ratio)} ({times(low)} to {times(high)})"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: `1 file`, `2 files`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
 def bytes_text(count: int | None) -> str:
     """Return a number of bytes in MiB, or a dash."""
     return "–" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
-def gflop_text(record: Record) -> str:
-    """Return what a record reaches of floating-point operations, and of the machine's best, or a dash."""
+def gflop_text(record: Record) -> str | None:
+    """Return the floating-point operations that a record reaches, with their share of the machine's best."""
     rate, share_pct = record.gflop_per_s, record.gemm_ceiling_pct
     if rate is None:
-        return "–"
+        return None
     return measured(float(rate), record) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
 
 
@@ -140,25 +157,13 @@ def lettered_names(runs: Sequence[Run]) -> list[str]:
 
 def run_names(runs: Sequence[Run]) -> list[str]:
     """Return short names of runs, no two alike: their files', or else their machines', or else with their folders."""
+    machines = [(run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name")) for run in runs]
+    folders = [run.path.absolute().parts for run in runs]
     for names in (
         [run.path.name for run in runs],
-        [_machine_name(run) for run in runs],
-        *([_last_parts(run.path, count) for run in runs] for count in range(2, _deepest(runs) + 1)),
+        [", ".join(str(name) for name in known if name) or "unknown CPU" for known in machines],
+        *([PurePath(*parts[-count:]).as_posix() for parts in folders] for count in range(2, max(map(len, folders)) + 1)),
     ):
         if len(set(names)) == len(runs):
             return names
     return [f"{run.path.name} ({letter(index)})" for index, run in enumerate(runs)]
-
-
-def _machine_name(run: Run) -> str:
-    """Name the CPU and the GPU of a run."""
-    known = (run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name"))
-    return ", ".join(str(name) for name in known if name) or "unknown CPU"
-
-
-def _last_parts(path: Path, count: int) -> str:
-    return PurePath(*path.absolute().parts[-count:]).as_posix()
-
-
-def _deepest(runs: Sequence[Run]) -> int:
-    return max(len(run.path.absolute().parts) for run in runs)

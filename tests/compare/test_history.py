@@ -24,6 +24,7 @@ from rnncore.compare.history import Commit, History, Machine, Series, read_histo
 from rnncore.compare.history_cache import CACHE_NAME
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.trend import trend_json, trend_tables, write_trend_page
+from tests.report_text import as_text
 from tests.run_files import GPU, inference, run_content
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -513,7 +514,7 @@ def test_a_file_whose_name_is_no_text_is_read_with_a_note(tmp_path: Path) -> Non
 
 
 def _tables(history: History, **choice: Any) -> list[tuple[str, list[list[str]]]]:
-    return list(trend_tables(history, find_trends(history), **choice))
+    return as_text(trend_tables(history, find_trends(history), **choice))
 
 
 def test_steps_come_first_and_then_each_machine_s_benchmarks(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
 from rnncore.drive.process import Process, Suites
 from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
+from tests.report_text import as_text
 
 ONE, TWO = "bench/a.py::test_one[x]", "bench/a.py::test_two[x]"
 
@@ -72,7 +73,7 @@ RECORD = NoiseRecord(
 
 def test_the_table_of_noise_says_floor_sight_and_need() -> None:
     facts = noise_json(RECORD, 600.0, 42, 0.05)
-    lines, table = noise_table(facts)
+    ((lines, table),) = as_text([noise_table(facts)])
     assert lines.startswith("40 processes of identical code, 7.0 s each. A gate of 10 min has 42 a side")
     assert table == [
         ["Benchmark", "floor %", "visible %", "a side for 5 %", "minutes"],
@@ -80,7 +81,7 @@ def test_the_table_of_noise_says_floor_sight_and_need() -> None:
         ["test_two[x]", "4.0", "8.0", "over 42", "–"],
     ]
     few = noise_table(noise_json(RECORD, 60.0, 8, 0.07))[1]
-    assert few[1:] == [["test_one[x]", "2.0", "6.0", "8", "2"], ["test_two[x]", "9.0", "–", "over 42", "–"]]
+    assert few.texts == [["test_one[x]", "2.0", "6.0", "8", "2"], ["test_two[x]", "9.0", "–", "over 42", "–"]]
 
 
 def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
@@ -91,7 +92,7 @@ def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
         Score("other", 3.0, Rate(9, 200), {ONE: Rate(9, 100), TWO: Rate(0, 100)}, Rate(80, 200), Rate(0, 200)),
     ]
     facts = selftest_json(Pool((), {}, 7.0), scores, 600.0, 42)
-    (lines, table), (_, by_benchmark) = selftest_tables(facts)
+    (lines, table), (_, by_benchmark) = as_text(selftest_tables(facts))
     assert lines.startswith("Gates of 10 min, 42 processes a side, replayed from 0 blocks of processes of 7.0 s.")
     assert table[1] == ["rnncore gate", "none", "–", "0.5 % (0.0 to 2.8)", "10.0 % (6.2 to 15.0)"]
     assert table[3] == ["rnncore gate", "3 %", "95.0 % (91.0 to 97.6)", "0.0 % (0.0 to 1.8)", "2.0 % (0.5 to 5.0)"]

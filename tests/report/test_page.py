@@ -15,8 +15,9 @@ from rnncore.errors import ConfigError
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.sections.accuracy import pareto_front
-from rnncore.report.sections.ratios import case_ratios, ratio_figures
-from rnncore.report.table import markdown_table
+from rnncore.report.sections.ratios import case_ratios
+from rnncore.report.sections.ratios import figures as ratio_figures
+from rnncore.report.table import Table, numbers, words
 from rnncore.runfile.read import read_run
 from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
@@ -287,7 +288,7 @@ def test_a_report_can_be_made_again_from_the_run_files_beside_it(tmp_path: Path)
 
 def test_a_small_page_is_the_golden_text() -> None:
     text = "# A <title>\n\n## One\n\nWords, `code`, **strong** & &lt;b>html</b>.\n\n## One\n\n"
-    text += markdown_table(["a", "b"], [["x", "1"]])
+    text += Table([*words("a"), *numbers("b")], [["x", "1"]]).markdown()
     page = page_html(text, [], {}, ("report.md", "a b&c.json"))
     body = page[page.index("<body>") : page.index("<script>")]
     assert body == (Path(__file__).parents[1] / "golden" / "page-body.html").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rnncore.errors import RunFileError
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
-from rnncore.report.table import markdown_table
+from rnncore.report.table import Table, words
 from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
 from rnncore.runfile.read import read_run
 from tests.report_text import broken_rows, require_golden
@@ -607,7 +607,7 @@ def test_a_file_name_does_not_break_a_row(tmp_path: Path) -> None:
 
 
 def test_a_cell_keeps_its_text_on_one_line_in_one_cell() -> None:
-    table = markdown_table(["a", "b"], [["x|y", "<b>\r\n&"]])
+    table = Table(words("a", "b"), [["x|y", "<b>\r\n&"]]).markdown()
     assert table.splitlines()[2] == "| x\\|y | &lt;b>  &amp; |"
 
 
@@ -744,4 +744,4 @@ def test_record_page_and_figure_are_written_and_the_page_can_be_made_again_from_
 
 @pytest.mark.parametrize(("text", "cell"), [("a|b", r"a\|b"), (r"a\|b", r"a\\\|b"), (r"a\\|b", r"a\\\|b"), ("a\\b", r"a\b")])
 def test_a_bar_after_a_backslash_does_not_end_its_cell(text: str, cell: str) -> None:
-    assert markdown_table(["x"], [[text]]).splitlines()[2] == f"| {cell} |"
+    assert Table(words("x"), [[text]]).markdown().splitlines()[2] == f"| {cell} |"

@@ -8,6 +8,7 @@ import pytest
 from rnncore.report.page import write_report
 from rnncore.report.sections.scenarios import scenarios_table, streaming_table
 from rnncore.report.sections.throughput import fastest_table
+from rnncore.report.table import Table
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record
 from tests.run_files import benchmark, inference, make_run, run_content
@@ -19,9 +20,9 @@ def _records(tmp_path: Path, *rows: dict[str, Any]) -> list[Record]:
     return list(read_run(make_run(tmp_path, run_content(list(rows)))).records)
 
 
-def _row(table: str, *first: str) -> list[str]:
+def _row(table: Table, *first: str) -> list[str]:
     begins = f"| {' | '.join(first)} | "
-    (line,) = (line for line in table.splitlines() if line.startswith(begins))
+    (line,) = (line for line in table.markdown().splitlines() if line.startswith(begins))
     return line.strip("| ").split(" | ")[len(first) :]
 
 
@@ -39,7 +40,7 @@ def test_a_swept_axis_changes_no_scenario(tmp_path: Path) -> None:
     usual = [inference("gru", "torch", size, size * 1e-3) for size in (1, 32, 1024)]
     swept = inference("gru", "torch", 32, 1e-5, hidden_size=32)
     swept["fullname"] += "-h32"
-    tables = [scenarios_table(_records(tmp_path, *rows), []) for rows in (usual, [*usual, swept])]
+    tables = [scenarios_table(_records(tmp_path, *rows), []).texts for rows in (usual, [*usual, swept])]
     assert tables[0] == tables[1]
     assert _row(fastest_table(_records(tmp_path, *usual, swept)), "32", "GRU")[1] == "32 ms"
 

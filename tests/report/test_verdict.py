@@ -20,7 +20,7 @@ from rnncore.report.verdict.junit import verdict_junit
 from rnncore.report.verdict.markdown import verdict_markdown
 from rnncore.report.verdict.text import verdict_tables
 from rnncore.report.verdict.words import ratio_text, whole_verdict
-from tests.report_text import broken_rows, require_golden
+from tests.report_text import as_text, broken_rows, require_golden
 
 MIB = 2**20
 
@@ -136,7 +136,7 @@ EMPTY = Comparison("a", "b", (), (), 0.99, 0.01)
 def _screen(comparison: Comparison) -> str:
     """Return the tables as text, as wide as their cells."""
     lines = []
-    for text, rows in verdict_tables(comparison):
+    for text, rows in as_text(verdict_tables(comparison)):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += [text, *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows), ""]
     return "\n".join(lines)
@@ -169,7 +169,7 @@ def test_a_comparison_reads_as_the_golden_files(name: str, comparison: Compariso
 
 def test_nothing_compared_is_said_everywhere() -> None:
     assert whole_verdict(EMPTY) == "no benchmark was compared: same (exit code 0)"
-    assert list(verdict_tables(EMPTY))[-1] == (whole_verdict(EMPTY), [])
+    assert as_text(verdict_tables(EMPTY))[-1] == (whole_verdict(EMPTY), [])
     assert verdict_markdown(EMPTY).startswith("## Same: no benchmark was compared\n")
     assert _parsed(verdict_junit(EMPTY)).get("tests") == "0"
     assert github_annotations(EMPTY) == []
@@ -247,7 +247,7 @@ def test_the_whole_verdict_counts_each_benchmark_once_by_its_gravest() -> None:
 
 
 def test_what_a_reader_must_know_comes_first_and_the_whole_verdict_last() -> None:
-    tables = list(verdict_tables(COMPARISON))
+    tables = as_text(verdict_tables(COMPARISON))
     assert tables[0][0].splitlines()[:3] == [
         "Base: 128f4f796c4e",
         "Head: 3b9a78c9c132 with uncommitted changes",
@@ -257,7 +257,7 @@ def test_what_a_reader_must_know_comes_first_and_the_whole_verdict_last() -> Non
 
 
 def test_the_gravest_comes_first_and_equals_stay_in_the_order_of_the_suites() -> None:
-    rows = next(verdict_tables(COMPARISON))[1][1:]
+    rows = as_text(verdict_tables(COMPARISON))[0][1][1:]
     assert [row[1] for row in rows] == ["slower", "invalid", "missing", "unclear", "faster", "new", *["same"] * 4]
     assert [row[0] for row in rows[-4:]] == [
         "test_forecast[gru-torch-b1]",
@@ -268,17 +268,17 @@ def test_the_gravest_comes_first_and_equals_stay_in_the_order_of_the_suites() ->
 
 
 def test_memory_and_smape_have_rows_only_where_they_are_not_the_same() -> None:
-    tables = dict(verdict_tables(COMPARISON))
+    tables = dict(as_text(verdict_tables(COMPARISON)))
     assert [row[0] for row in tables["Peak memory: 1 worse, 2 same"]] == ["Benchmark", "test_train_step[gru-b1024]"]
     assert [row[1] for row in tables["sMAPE: 1 better, 1 same"]] == ["verdict", "better"]
     same = replace(COMPARISON, judgements=JUDGEMENTS[:2])
-    assert dict(verdict_tables(same))["Peak memory: 1 same"] == []
+    assert dict(as_text(verdict_tables(same)))["Peak memory: 1 same"] == []
 
 
 def test_a_parameter_that_holds_colons_stays_whole() -> None:
     judgement = _judged("bench/b.py::TestIt::test_op[aten::addmm]", "slower", 1, 2, 2.0)
     comparison = replace(EMPTY, judgements=(judgement,))
-    assert next(verdict_tables(comparison))[1][1][0] == "TestIt::test_op[aten::addmm]"
+    assert as_text(verdict_tables(comparison))[0][1][1][0] == "TestIt::test_op[aten::addmm]"
     case = _parsed(verdict_junit(comparison)).find(".//testcase")
     assert case is not None
     assert (case.get("classname"), case.get("name")) == ("bench.b", "TestIt::test_op[aten::addmm]")

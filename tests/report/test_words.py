@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from rnncore.compare.verdict import Judgement
 from rnncore.report.sections.accuracy import accuracy_table
 from rnncore.report.sections.latency import tails_table
-from rnncore.report.sections.ratios import _ratio_text
+from rnncore.report.sections.ratios import case_ratio
 from rnncore.report.sections.results import results_table
 from rnncore.report.sections.throughput import inference_table
 from rnncore.report.sections.training import data_table, training_table
+from rnncore.report.table import Table
 from rnncore.report.verdict.words import ratio_text
 from rnncore.report.words import between
 from rnncore.runfile.earlier import completed
@@ -36,10 +37,9 @@ def _number(text: str) -> float:
     return float(text.replace(",", "").split(" ")[0])
 
 
-def _cells(table: str) -> list[dict[str, str]]:
-    """Return the rows of a Markdown table by heading."""
-    head, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
-    return [dict(zip(head, row, strict=True)) for row in rows]
+def _cells(table: Table) -> list[dict[str, str]]:
+    """Return the rows of a table by heading."""
+    return [dict(zip(table.head, row, strict=True)) for row in table.texts]
 
 
 def _holds(median: str, low: str, high: str) -> bool:
@@ -105,7 +105,7 @@ def _ratio(words: str) -> float:
 @given(before_s=ROUNDS, now_s=ROUNDS)
 def test_a_ratio_of_two_machines_lies_within_its_interval(before_s: list[float], now_s: list[float]) -> None:
     before, now = (_record(inference("gru", "torch", 1, 0.1), rounds_s) for rounds_s in (before_s, now_s))
-    text = _ratio_text(before, now)
+    text = case_ratio("B", before, now).text
     shown = re.fullmatch(r"(.*) \((.*) to (.*)\)", text)
     if shown is not None:
         ratio, low, high = map(_ratio, shown.groups())

@@ -23,7 +23,7 @@ from rnncore.report.page import figures, render, write_report
 from rnncore.report.profile import profile_json, profile_tables
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
 from rnncore.report.results import result_rows
-from rnncore.report.sections.ratios import ratio_figures
+from rnncore.report.sections.ratios import figures as ratio_figures
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
 from rnncore.report.verdict.github import github_annotations

@@ -2,14 +2,19 @@
 
 from rnncore.report.sections import (
     accuracy,
+    cost,
     forecasts,
+    interleaved,
     latency,
+    learning,
     machine,
     method,
     not_measured,
     profile,
+    ratios,
     results,
     roofline,
+    scenarios,
     several,
     throughput,
     training,
@@ -17,14 +22,20 @@ from rnncore.report.sections import (
     verdict,
 )
 
-# What is fastest here. Every section is always there; an empty one says why it is.
+# What is fastest here. A section of level 2 is always there; an empty one says why it is.
 OF_ONE_RUN = (
     verdict.SECTION,
     machine.SECTION,
     throughput.SECTION,
+    interleaved.SECTION,
+    cost.SECTION,
     latency.SECTION,
+    scenarios.SECTION,
+    scenarios.STREAMING,
     accuracy.SECTION,
     training.SECTION,
+    learning.SECTION,
+    training.DATA,
     profile.SECTION,
     roofline.SECTION,
     forecasts.SECTION,
@@ -39,11 +50,11 @@ OF_SEVERAL = (
     several.VERDICT,
     machine.SECTION_OF_SEVERAL,
     several.NOT_ALIKE,
-    several.COST,
+    cost.SECTION_OF_SEVERAL,
     several.CHANGED,
-    several.TIMES,
-    several.WHY,
-    several.ACCURACIES,
+    ratios.SECTION,
+    ratios.WHY,
+    accuracy.SECTION_OF_SEVERAL,
     not_measured.SECTION,
     method.SECTION,
 )

@@ -1,15 +1,14 @@
 """Accuracy beside speed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import altair
 
-from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
+from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure, baseline_layers
 from rnncore.report.rows import time_cells, valid
-from rnncore.report.section import Section, Shown, drawn, nothing
-from rnncore.report.sections.training import drawn_baselines
-from rnncore.report.table import markdown_table, paragraph
-from rnncore.report.words import BASELINE_NAMES, how, measured, significant, time_unit
+from rnncore.report.section import Section, Shown, no_row_of
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import BASELINE_NAMES, how, letter, measured, significant, time_unit
 from rnncore.runfile.record import Record, Run
 
 
@@ -19,18 +18,17 @@ def accuracy_chart(records: list[Record]) -> Chart:
     Args:
         records: Records of the phase `accuracy`.
     """
-    front = pareto_front([(record.windows_per_s, float(record.smape)) for record in records])
+    front = pareto_front([(record.windows_per_s, record.smape) for record in records])
     values = [
         {
             "row": f"{record.model_name}, {how(record)}",
             "windows_per_s": record.windows_per_s,
-            "smape": float(record.smape),
+            "smape": record.smape,
             "front": index in front,
         }
         for index, record in enumerate(records)
     ]
-    worst = max(float(record.smape) for record in records)
-    lines = drawn_baselines(records[0], worst)
+    baselines = baseline_layers(records[0].baselines_smape, max(record.smape for record in records), left=True)
     # The precision comes last, and two rows may differ in nothing else.
     legend = altair.Legend(title="Model and runtime", labelLimit=320)
     points = (
@@ -54,12 +52,7 @@ def accuracy_chart(records: list[Record]) -> Chart:
         .mark_point(size=420, color=QUIET)
         .encode(x="windows_per_s:Q", y="smape:Q")
     )
-    if not lines:
-        return altair.layer(rings, points).properties(width=WIDTH, height=HEIGHT)
-    rules = altair.Chart(altair.InlineData(lines)).encode(y=altair.Y("smape:Q"))
-    names = rules.mark_text(align="left", baseline="bottom", dx=4, color=QUIET).encode(x=altair.value(0), text="name:N")
-    marked = rules.mark_rule(strokeDash=[2, 3], color=QUIET)
-    return altair.layer(marked, names, rings, points).properties(width=WIDTH, height=HEIGHT)
+    return altair.layer(*baselines, rings, points).properties(width=WIDTH, height=HEIGHT)
 
 
 def pareto_front(points: list[tuple[float, float]]) -> set[int]:
@@ -74,63 +67,72 @@ def pareto_front(points: list[tuple[float, float]]) -> set[int]:
     }
 
 
-def accuracy_table(records: list[Record]) -> str:
+def accuracy_table(records: list[Record]) -> Table:
     """Show sMAPE beside the time to train and to score."""
     scale, unit = time_unit(record.median_s for record in records)
+    columns = [
+        *words("Scored by", "Cell"),
+        *numbers("sMAPE", "article's sMAPE", unit="%", show="{:.3f}".format),
+        *numbers("MAE", unit="MW", show=significant),
+        *numbers("training", unit="s", show="{:.1f}".format),
+        *numbers("scoring", "min–max", unit=unit),
+        *numbers("windows/s"),
+    ]
     rows = [
         [
             how(record),
             record.model_name,
-            f"{record.smape:.3f}",
-            f"{record.smape_article:.3f}",
-            significant(record.mae_mw),
-            f"{record.training['seconds']:.1f}",
+            record.smape,
+            record.smape_article,
+            record.mae_mw,
+            record.training["seconds"],
             *time_cells(record, scale),
             measured(record.windows_per_s, record),
         ]
         for record in records
     ]
-    head = ["Scored by", "Cell", "sMAPE %", "article's sMAPE %", "MAE MW", "training s", f"scoring {unit}"]
-    return markdown_table([*head, f"min–max {unit}", "windows/s"], rows, left=2)
+    return Table(columns, rows)
 
 
-def baseline_table(smape_pct: Mapping[str, float]) -> str:
-    """Show what simple rules score on the same hours."""
-    rows = [[BASELINE_NAMES.get(name, name), f"{value:.3f}"] for name, value in smape_pct.items()]
-    return markdown_table(["Baseline", "sMAPE %"], rows)
+def scored(run: Run) -> list[Record]:
+    """Return the valid rows of the accuracy suite."""
+    return valid(run.phase("accuracy"))
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    run = runs[0]
-    accuracy = valid(run.phase("accuracy"))
-    parts = ["## Accuracy beside speed\n"]
-    if not accuracy:
-        return [*parts, nothing("bench/bench_accuracy.py")]
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return what was trained, the figure, and the tables of models and of simple rules on the same hours."""
+    records = scored(runs[0])
+    trainings = {
+        f"The `{record.recipe}` model after {record.training['steps']:,} steps, seed {record.training.get('seed')}"
+        for record in records
+    }
+    baselines = [(BASELINE_NAMES.get(name, name), smape) for name, smape in records[0].baselines_smape.items()]
+    simple_rules = Table([*words("Baseline"), *numbers("sMAPE", unit="%", show="{:.3f}".format)], baselines)
     return [
-        *parts,
         paragraph(
-            f"{_trainings(accuracy)}: every tested hour of every zone. The article's own code prints a quarter of the sMAPE."
+            f"{'; '.join(sorted(trainings))}: every tested hour of every zone. The article's own code prints a quarter of "
+            "the sMAPE."
         ),
         *shown.figure("accuracy"),
-        accuracy_table(accuracy),
-        *([baseline_table(accuracy[0].baselines_smape)] if accuracy[0].baselines_smape else []),
+        accuracy_table(records).markdown(),
+        *([simple_rules.markdown()] if baselines else []),
     ]
 
 
-def _trainings(accuracy: list[Record]) -> str:
-    """Name the recipes that were scored, with their steps and seeds."""
-    trainings = [(record.recipe, record.training) for record in accuracy]
-    named = {
-        f"The `{recipe}` model after {training['steps']:,} steps, seed {training.get('seed')}"
-        for recipe, training in trainings
-    }
-    return "; ".join(sorted(named))
-
-
-def _figures(runs: Sequence[Run]) -> list[Figure]:
-    accuracy = valid(runs[0].phase("accuracy"))
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw accuracy against speed."""
     alt = "sMAPE against scored windows per second, the Pareto front in rings"
-    return drawn("accuracy", alt, accuracy, lambda: accuracy_chart(accuracy))
+    return [Figure("accuracy", alt, accuracy_chart(scored(runs[0])))]
 
 
-SECTION = Section(_lines, _figures)
+def text_of_several(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of the sMAPE of each scored model in each run."""
+    scores = [{record.short_name: record.smape for record in scored(run)} for run in runs]
+    names = dict.fromkeys(name for by_name in scores for name in by_name)
+    columns = numbers(*[letter(index) for index in range(len(runs))], show="{:.3f}".format)
+    rows = [[name, *[of.get(name) for of in scores]] for name in names]
+    return ["sMAPE in percent.\n", Table([*words("Benchmark"), *columns], rows).markdown()] if names else []
+
+
+SECTION = Section("## Accuracy beside speed", text, figures, scored, no_row_of("bench/bench_accuracy.py"))
+SECTION_OF_SEVERAL = Section("## Accuracy", text_of_several)

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 
 from rnncore.errors import ConfigError
 from rnncore.report.rows import valid
-from rnncore.report.table import markdown_table
+from rnncore.report.section import Section, Shown
+from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import how, letter, lettered_names, measured, run_names, significant
 from rnncore.runfile.record import Record, Run
 
 SECONDS_PER_HOUR = 3600.0
 
 FORECASTS = 1e6
-
-COST_NOTE = "Cheapest first, each choice at its batch size with most windows per second.\n"
-
-COST_NOTE_OF_SEVERAL = (
-    "Cheapest first, each choice at its batch size with most windows per second, of those that all runs with it measured.\n"
-)
 
 
 @dataclass(frozen=True)
@@ -72,31 +67,24 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
     records = _of_common_sizes([valid(run.phase("infer")) for run in runs])
     for run_name, of_run, of_sizes in zip(lettered_names(runs), names, records, strict=True):
         price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
-        for record in _quickest_by_choice(of_sizes):
-            joules = record.joules_per_1000
+        best: dict[str, Record] = {}
+        for record in sorted(of_sizes, key=lambda record: record.windows_per_s, reverse=True):
+            best.setdefault(_choice(record), record)
+        for choice, record in best.items():
+            joules, windows_per_hour = record.joules_per_1000, record.windows_per_s * SECONDS_PER_HOUR
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
                     run=run_name,
-                    choice=f"{_choice(record)}, batch {record.batch_size:,}",
+                    choice=f"{choice}, batch {record.batch_size:,}",
                     record=record,
                     price_per_hour=price_per_hour,
-                    price=None if price_per_hour is None else _price_of_forecasts(price_per_hour, record),
+                    price=None if price_per_hour is None else price_per_hour / windows_per_hour * FORECASTS,
                     joules=None if joules is None else float(joules) * FORECASTS / 1000,
                 )
             )
     return sorted(found, key=lambda cost: (_or_last(cost.price), _or_last(cost.joules), cost.run, cost.choice))
-
-
-def _quickest_by_choice(records: Sequence[Record]) -> list[Record]:
-    """Return the record with most windows per second of each cell and runtime."""
-    best: dict[str, Record] = {}
-    for record in records:
-        choice = _choice(record)
-        if choice not in best or record.windows_per_s > best[choice].windows_per_s:
-            best[choice] = record
-    return list(best.values())
 
 
 def _choice(record: Record) -> str:
@@ -116,26 +104,34 @@ def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[R
     return [[record for record in records if record.batch_size in common[_choice(record)]] for records in records_of_runs]
 
 
-def _price_of_forecasts(price_per_hour: float, record: Record) -> float:
-    return price_per_hour / SECONDS_PER_HOUR * FORECASTS / record.windows_per_s
-
-
 def _or_last(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-def cost_table(found: Sequence[Cost]) -> str:
-    """Show what `costs` found, with the digits that each throughput has."""
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of costs, with the digits that each throughput has."""
+    columns = [
+        *words("Run", "Choice"),
+        *numbers("windows/s"),
+        *numbers("price per hour", show="{:.2f}".format),
+        *numbers("price per million forecasts"),
+        *numbers("J per million forecasts", show=significant),
+    ]
     rows = [
         [
             cost.run,
             cost.choice,
             measured(cost.record.windows_per_s, cost.record),
-            "–" if cost.price_per_hour is None else f"{cost.price_per_hour:.2f}",
-            "–" if cost.price is None else measured(cost.price, cost.record),
-            "–" if cost.joules is None else significant(cost.joules),
+            cost.price_per_hour,
+            None if cost.price is None else measured(cost.price, cost.record),
+            cost.joules,
         ]
-        for cost in found
+        for cost in costs(runs, shown.prices)
     ]
-    head = ["Run", "Choice", "windows/s", "price per hour", "price per million forecasts", "J per million forecasts"]
-    return markdown_table(head, rows, left=2)
+    of_which = ", of those that all runs with it measured" if len(runs) > 1 else ""
+    note = f"Cheapest first, each choice at its batch size with most windows per second{of_which}.\n"
+    return [note, Table(columns, rows).markdown()] if rows else []
+
+
+SECTION = Section("### Cost", text)
+SECTION_OF_SEVERAL = Section("## Cost", text)

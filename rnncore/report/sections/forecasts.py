@@ -7,8 +7,8 @@ import altair
 
 from rnncore.report.figure import PALETTE, Chart, Figure
 from rnncore.report.rows import valid
-from rnncore.report.section import Section, Shown, drawn, nothing
-from rnncore.runfile.record import Record, Run
+from rnncore.report.section import Section, Shown, no_row_of
+from rnncore.runfile.record import Run
 
 
 def forecast_panel(panels: list[dict[str, Any]]) -> Chart:
@@ -43,10 +43,10 @@ def forecast_panel(panels: list[dict[str, Any]]) -> Chart:
     return figure
 
 
-def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
+def panels_of(run: Run) -> list[dict[str, Any]]:
     """Return the panels of all cells zone by zone; of a cell that several runtimes scored, the first."""
     by_zone: dict[str, dict[str, Any]] = {}
-    for record in records:
+    for record in valid(run.phase("accuracy")):
         for panel in record.panels or ():
             joined = by_zone.setdefault(panel["zone"], {**panel, "forecast_mw": {}})
             if panel["hours"] == joined["hours"]:
@@ -55,15 +55,15 @@ def _joined_panels(records: list[Record]) -> list[dict[str, Any]]:
     return list(by_zone.values())
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    if "forecasts" not in shown.figures:
-        return ["## Forecast beside actual load\n", nothing("bench/bench_accuracy.py", " with its forecasts")]
-    return ["## Forecast beside actual load\n", "By the models of the accuracy rows.\n", *shown.figure("forecasts")]
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure."""
+    return ["By the models of the accuracy rows.\n", *shown.figure("forecasts")]
 
 
-def _figures(runs: Sequence[Run]) -> list[Figure]:
-    panels = _joined_panels(valid(runs[0].phase("accuracy")))
-    return drawn("forecasts", "Forecast beside actual load, last tested hours", panels, lambda: forecast_panel(panels))
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw the last tested hours."""
+    return [Figure("forecasts", "Forecast beside actual load, last tested hours", forecast_panel(panels_of(runs[0])))]
 
 
-SECTION = Section(_lines, _figures)
+LACKING = no_row_of("bench/bench_accuracy.py", " with its forecasts")
+SECTION = Section("## Forecast beside actual load", text, figures, panels_of, LACKING)

@@ -4,49 +4,49 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rnncore.compare.interleaved import interleaved_ratio
-from rnncore.report.table import markdown_table
-from rnncore.report.words import how, measured, time_unit, times
-from rnncore.runfile.record import Record
+from rnncore.report.rows import valid
+from rnncore.report.section import Section, Shown
+from rnncore.report.table import Table, numbers, words
+from rnncore.report.words import how, measured, ratio_within, time_unit, times
+from rnncore.runfile.record import Record, Run
 
 # Of the intervals of ratios.
 ERROR = 0.01
 
-NOTE = (
-    "Each runtime in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
-    "device, round by round, with 99 % intervals.\n"
-)
 
-
-def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) -> str:
-    """Compare runtimes at each batch size and cell by interleaved rounds.
+def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) -> Table:
+    """Compare interleaved runtimes at each batch size and cell.
 
     Args:
         interleaved: Valid rows of the interleaved suite.
-        infer: Valid rows of the inference suite, for the ratio of rows one after another.
+        infer: Valid rows of the inference suite, for the ratio of rows measured one after another.
     """
     rows = []
-    for _, group in groupby(sorted(interleaved, key=_order), key=_conditions):
-        records = list(group)
+    in_order = sorted(interleaved, key=lambda record: [str(part).zfill(8) for part in _conditions(record)])
+    for conditions, group in groupby(in_order, key=_conditions):
+        records = sorted(group, key=lambda one: one.median_s)
         base = next((one for one in records if _is_torch(one)), None)
+        alone = [one for one in infer if _conditions(one) == conditions and one.clock != "host"]
+        base_alone = next((one for one in alone if _is_torch(one)), None)
         scale, unit = time_unit(one.median_s for one in records)
-        for record in sorted(records, key=lambda one: one.median_s):
+        for record in records:
+            own = next((one for one in alone if how(one) == how(record)), None)
+            found = None
+            if base and base is not record and len(base.rounds_s) == len(record.rounds_s):
+                found = interleaved_ratio(base.rounds_s, record.rounds_s, ERROR)
             rows.append(
                 [
                     record.model_name,
-                    f"{record.batch_size:,}",
+                    record.batch_size,
                     how(record),
-                    str(record.kernel or "–"),
+                    record.kernel or None,
                     f"{measured(record.median_s / scale, record)} {unit}",
-                    "–" if base in (None, record) else _ratio_text(base, record),
-                    _one_after_another(record, infer),
+                    found and ratio_within(found.estimate, found.low, found.high),
+                    times(own.median_s / base_alone.median_s) if own and base_alone and own is not base_alone else None,
                 ]
             )
-    head = ["Cell", "Batch", "Runtime", "Kernel", "median", "interleaved", "one after another"]
-    return markdown_table(head, rows, left=4)
-
-
-def _order(record: Record) -> tuple[str, ...]:
-    return tuple(str(part).zfill(8) for part in _conditions(record))
+    columns = [*words("Cell", "Batch", "Runtime", "Kernel"), *numbers("median", "interleaved", "one after another")]
+    return Table(columns, rows)
 
 
 def _conditions(record: Record) -> tuple[object, ...]:
@@ -57,19 +57,14 @@ def _is_torch(record: Record) -> bool:
     return (record.runtime, record.mode, record.precision) == ("torch", None, "fp32")
 
 
-def _ratio_text(base: Record | None, record: Record) -> str:
-    if base is None or len(base.rounds_s) != len(record.rounds_s):
-        return "–"
-    found = interleaved_ratio(base.rounds_s, record.rounds_s, ERROR)
-    text = times(found.estimate)
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} ({times(found.low)} to {times(found.high)})"
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table, where runtimes were interleaved."""
+    interleaved, infer = valid(runs[0].phase("interleaved")), valid(runs[0].phase("infer"))
+    note = (
+        "Each runtime in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
+        "device, round by round, with 99 % intervals.\n"
+    )
+    return [note, interleaved_table(interleaved, infer).markdown()] if interleaved else []
 
 
-def _one_after_another(record: Record, infer: Sequence[Record]) -> str:
-    """Return the ratio to PyTorch of the same two rows in the inference suite."""
-    same = [one for one in infer if _conditions(one) == _conditions(record) and one.clock != "host"]
-    own = next((one for one in same if how(one) == how(record)), None)
-    base = next((one for one in same if _is_torch(one)), None)
-    return "–" if own is None or base is None or own is base else times(own.median_s / base.median_s)
+SECTION = Section("### Interleaved", text)

@@ -1,19 +1,27 @@
 """Latency: the times of single calls."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair
 
-from rnncore.report.figure import PALETTE, ROW_HEIGHT, SHOWN_CALLS, SHOWN_ROWS, WIDTH, Chart, Figure, evenly
+from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, rows_height
 from rnncore.report.rows import valid
-from rnncore.report.section import Section, Shown, drawn, nothing
-from rnncore.report.sections.scenarios import SCENARIOS_NOTE, STREAMING_NOTE, scenarios_table, streaming_table
-from rnncore.report.table import markdown_table
+from rnncore.report.section import Section, Shown, no_row_of
+from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import between, how, time_unit
 from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ["p50", "p90", "p95", "p99"]
+
+# Calls of a row that the chart shows, at most.
+SHOWN_CALLS = 100
+
+
+def evenly(values: list[float], most: int) -> list[float]:
+    """Return the values, or where they are more than *most*, evenly chosen ones with the first and the last."""
+    if len(values) <= most:
+        return values
+    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
 
 
 def latency_chart(records: list[Record]) -> Chart:
@@ -49,53 +57,46 @@ def latency_chart(records: list[Record]) -> Chart:
             tooltip=["row:N", "what:N", altair.Tooltip("ms:Q", format=".4~g")],
         )
     )
-    return altair.layer(ticks, points).properties(width=WIDTH, height=max(60, ROW_HEIGHT * len(fastest)))
+    return altair.layer(ticks, points).properties(width=WIDTH, height=rows_height(len(fastest)))
 
 
-def tails_table(records: list[Record]) -> str:
+def tails_table(records: list[Record]) -> Table:
     """Show the percentiles of single calls with their intervals, or why there is none."""
     rows = []
     for record in records:
-        found = record.percentiles or {}
         scale, unit = time_unit([record.median_s])
-        rows.append([record.short_name, unit, *[_percentile_text(found, name, scale) for name in PERCENTILES]])
-    return markdown_table(["Benchmark", "unit", *PERCENTILES], rows, left=2)
+        cells: list[str | None] = []
+        for name in PERCENTILES:
+            known = record.percentiles or {}
+            if found := known.get(name):
+                low, s, high = between(*(found[key] / scale for key in ("low_s", "s", "high_s")))
+                cells.append(f"{s} ({low} to {high})")
+            else:
+                cells.append(known.get(f"{name}_why"))
+        rows.append([record.short_name, unit, *cells])
+    return Table([*words("Benchmark", "unit"), *numbers(*PERCENTILES)], rows)
 
 
-def _percentile_text(found: Mapping[str, Any], name: str, scale: float) -> str:
-    value = found.get(name)
-    if value is None:
-        return str(found.get(f"{name}_why", "–"))
-    low, s, high = between(*(value[key] / scale for key in ("low_s", "s", "high_s")))
-    return f"{s} ({low} to {high})"
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure, and the table of percentiles."""
+    records = [record for record in valid(runs[0].phase("infer")) if record.disturbance is not None]
+    if not records:
+        return [no_row_of("bench/bench_inference.py", " with percentiles of its calls") + "\n"]
+    return [
+        "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
+        *shown.figure("latency"),
+        tails_table(records).markdown(),
+    ]
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    run = runs[0]
-    infer, serve, stream = (valid(run.phase(phase)) for phase in ("infer", "serve", "stream"))
-    records = [record for record in infer if record.disturbance is not None]
-    parts = ["## Latency\n"]
-    if records:
-        parts += [
-            "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
-            *shown.figure("latency"),
-            tails_table(records),
-        ]
-    else:
-        parts.append(nothing("bench/bench_inference.py", " with percentiles of its calls"))
-    if records or serve:
-        parts += ["### Scenarios\n", SCENARIOS_NOTE, scenarios_table(infer, serve)]
-    if stream:
-        parts += ["### Streaming\n", STREAMING_NOTE, streaming_table(stream)]
-    return parts
-
-
-def _figures(runs: Sequence[Run]) -> list[Figure]:
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw the calls of the smallest batch size."""
     infer = valid(runs[0].phase("infer"))
     smallest = min((record.batch_size for record in infer), default=0)
     single = [record for record in infer if record.batch_size == smallest]
-    alt = f"Times of single calls at batch {smallest:,}, by row"
-    return drawn("latency", alt, single, lambda: latency_chart(single))
+    return (
+        [Figure("latency", f"Times of single calls at batch {smallest:,}, by row", latency_chart(single))] if single else []
+    )
 
 
-SECTION = Section(_lines, _figures)
+SECTION = Section("## Latency", text, figures)

@@ -4,23 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import markdown_table
+from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import bytes_text, lettered_names, run_names, significant
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}
-
-
-def machine_table(runs: Sequence[Run]) -> str:
-    """Put the machines of runs side by side; facts that differ are bold."""
-    facts = [machine_facts(run) for run in runs]
-    rows = []
-    for name in facts[0]:
-        values = [fact[name] for fact in facts]
-        differ = len(set(values)) > 1
-        rows.append([name, *[f"**{value}**" if differ else value for value in values]])
-    names = lettered_names(runs) if len(runs) > 1 else run_names(runs)
-    return markdown_table(["Fact", *names], rows, left=1 + len(runs))
 
 
 def machine_facts(run: Run) -> dict[str, str]:
@@ -51,42 +39,47 @@ def _gpu_text(gpu: dict[str, Any] | None) -> str:
     return ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *known])
 
 
-def ceilings_table(run: Run) -> str | None:
-    """Show the ceilings that the session measured; None where it has none."""
-    ceilings = run.ceilings
-    if not ceilings:
-        return None
+def ceilings_table(run: Run) -> Table:
+    """Show the ceilings that the session measured."""
     rows = []
-    for entry in ceilings.get("gemm", ()):
-        unit = "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
-        rows.append(_ceiling_row(f"square product, {entry['precision']}", entry, unit))
-    for entry in ceilings.get("recurrent", ()):
-        shape = f"({entry['batch_size']:,}, {entry['hidden_size']}) x ({entry['hidden_size']}, "
-        shape += f"{entry['gates']} x {entry['hidden_size']})"
-        rows.append(_ceiling_row(f"chain of products {shape}, {entry['precision']}", entry, "GFLOP/s"))
-    rows += [_ceiling_row("copying memory", entry, "GB/s") for entry in ceilings.get("copy", ())]
-    return markdown_table(["Ceiling", "on", "reached by", "best rate"], rows, left=3)
+    for kind in ("gemm", "recurrent", "copy"):
+        for entry in (run.ceilings or {}).get(kind, ()):
+            what, unit = _what_and_unit(kind, entry)
+            threads = f", {entry['threads']} threads" if entry.get("threads") else ""
+            on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
+            if entry["per_s"] is None:
+                rows.append([what, on, entry.get("per_s_why"), None])
+            else:
+                rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}"])
+    return Table([*words("Ceiling", "on", "reached by"), *numbers("best rate")], rows)
 
 
-def _ceiling_row(what: str, entry: dict[str, Any], unit: str) -> list[str]:
-    threads = f", {entry['threads']} threads" if entry.get("threads") else ""
-    on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
-    if entry["per_s"] is None:
-        return [what, on, str(entry.get("per_s_why", "–")), "–"]
-    return [what, on, str(entry.get("by", "–")), f"{significant(entry['per_s'] / 1e9)} {unit}"]
+def _what_and_unit(kind: str, entry: dict[str, Any]) -> tuple[str, str]:
+    if kind == "copy":
+        return "copying memory", "GB/s"
+    precision = entry["precision"]
+    if kind == "gemm":
+        return f"square product, {precision}", "GOP/s" if precision == "int8" else "GFLOP/s"
+    hidden_size = entry["hidden_size"]
+    shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
+    return f"chain of products {shape}, {precision}", "GFLOP/s"
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    run = runs[0]
-    parts = ["## Machine and data\n", machine_table([run])]
-    if ceilings := ceilings_table(run):
-        parts += ["The most that this machine gave in this session, with the same threads:\n", ceilings]
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the machines side by side, facts that differ bold; and the ceilings of one."""
+    facts = [machine_facts(run) for run in runs]
+    rows = []
+    for name in facts[0]:
+        values = [fact[name] for fact in facts]
+        differ = len(set(values)) > 1
+        rows.append([name, *[f"**{value}**" if differ else value for value in values]])
+    names = lettered_names(runs) if len(runs) > 1 else run_names(runs)
+    parts = [Table(words("Fact", *names), rows).markdown()]
+    if len(runs) == 1 and runs[0].ceilings:
+        parts += ["The most that this machine gave in this session, with the same threads:\n"]
+        parts += [ceilings_table(runs[0]).markdown()]
     return parts
 
 
-def _lines_of_several(runs: Sequence[Run], shown: Shown) -> list[str]:
-    return ["## Machines and data\n", machine_table(runs)]
-
-
-SECTION = Section(_lines)
-SECTION_OF_SEVERAL = Section(_lines_of_several)
+SECTION = Section("## Machine and data", text)
+SECTION_OF_SEVERAL = Section("## Machines and data", text)

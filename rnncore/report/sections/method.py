@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import markdown_table
+from rnncore.report.table import Table, words
 from rnncore.report.words import letter
 from rnncore.runfile.record import Run
 
@@ -14,8 +14,8 @@ def raw_name(index: int, runs: int) -> str:
     return "run.json" if runs == 1 else f"run-{letter(index)}.json"
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Tell how the figures came about, and of each run what is needed to make or check it again."""
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return how the figures came about, and of each run what is needed to make or check it again."""
     facts = [
         {
             "Command": shlex.join(run.command),
@@ -33,14 +33,13 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
     rows = [[name, *[fact[name] for fact in facts]] for name in facts[0]]
     names = [letter(index) for index in range(len(runs))] if len(runs) > 1 else ["this run"]
     return [
-        "## How it was measured\n",
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
         "is the peak of a fresh process that only imports the runtime, opens the model and makes one such call, the model's "
         "share what it grew by after the imports; on a GPU it is torch's peak over the rounds. GFLOP/s counts "
         "the matrix products alone. All runtimes get the same threads, and only one is open at a time. A time has as many "
         "digits as the interval of its median leaves meaning.\n",
-        markdown_table(["Fact", *names], rows, left=1 + len(runs)),
+        Table(words("Fact", *names), rows).markdown(),
     ]
 
 
-SECTION = Section(_lines)
+SECTION = Section("## How it was measured", text)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import markdown_table
+from rnncore.report.table import Table, words
 from rnncore.report.words import run_names
 from rnncore.runfile.record import Run
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """List what is wrong or was skipped, skips of one reason together."""
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of what is wrong or was skipped, skips of one reason together."""
     rows = []
     for run, name_of_run in zip(runs, run_names(runs), strict=True):
         which = [name_of_run] if len(runs) > 1 else []
@@ -19,16 +19,12 @@ def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
         by_reason: dict[str, list[str]] = {}
         for name, reason in run.skipped:
             by_reason.setdefault(reason, []).append(name.split("::")[-1])
-        rows += [[*which, _counted(names), f"skipped: {reason}"] for reason, names in by_reason.items()]
-    heading = "## Not measured, or not ranked\n"
+        for reason, names in by_reason.items():
+            benchmarks = names[0] if len(names) == 1 else f"{len(names)} benchmarks, such as {names[0]}"
+            rows.append([*which, benchmarks, f"skipped: {reason}"])
     if not rows:
-        return [heading, "Everything that was asked for was measured, and is right.\n"]
-    head = [*(["Run"] if len(runs) > 1 else []), "Benchmark", "Why"]
-    return [heading, markdown_table(head, rows, left=len(head))]
+        return ["Everything that was asked for was measured, and is right.\n"]
+    return [Table(words(*(["Run"] if len(runs) > 1 else []), "Benchmark", "Why"), rows).markdown()]
 
 
-def _counted(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} benchmarks, such as {names[0]}"
-
-
-SECTION = Section(_lines)
+SECTION = Section("## Not measured, or not ranked", text)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import altair
 
-from rnncore.report.figure import PALETTE, ROW_HEIGHT, SHOWN_ROWS, WIDTH, Chart, Figure
+from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, rows_height
 from rnncore.report.rows import valid
-from rnncore.report.section import Section, Shown, drawn
+from rnncore.report.section import Section, Shown
 from rnncore.runfile.record import Record, Run
 
 
@@ -31,20 +31,25 @@ def profile_chart(records: list[Record]) -> Chart:
             color=altair.Color("kind:N", sort=None, scale=altair.Scale(range=PALETTE), title="Kind of work"),
             tooltip=["row:N", "kind:N", altair.Tooltip("pct:Q", format=".1f")],
         )
-        .properties(width=WIDTH, height=max(60, ROW_HEIGHT * min(len(records), SHOWN_ROWS)))
+        .properties(width=WIDTH, height=rows_height(min(len(records), SHOWN_ROWS)))
     )
     return bars
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    if "profiles" in shown.figures:
-        return ["## Where the time goes\n", "Shares of one profiled call.\n", *shown.figure("profiles")]
-    return ["## Where the time goes\n", "No row was profiled: run with `--rnn-profile`.\n"]
+def profiled(run: Run) -> list[Record]:
+    """Return the valid rows with a profile."""
+    return [record for record in valid(run.records) if (record.profile or {}).get("shares_pct")]
 
 
-def _figures(runs: Sequence[Run]) -> list[Figure]:
-    profiled = [record for record in valid(runs[0].records) if (record.profile or {}).get("shares_pct")]
-    return drawn("profiles", "Share of the time by kind of work", profiled, lambda: profile_chart(profiled))
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure."""
+    return ["Shares of one profiled call.\n", *shown.figure("profiles")]
 
 
-SECTION = Section(_lines, _figures)
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw the shares of time."""
+    return [Figure("profiles", "Share of the time by kind of work", profile_chart(profiled(runs[0])))]
+
+
+LACKING = "No row was profiled: run with `--rnn-profile`."
+SECTION = Section("## Where the time goes", text, figures, profiled, LACKING)

@@ -1,15 +1,16 @@
-"""How much faster each case is on another machine, and what explains it."""
+"""Times of several runs side by side: how much faster each case is on another machine, and what explains it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair
 
 from rnncore.compare.ranks import compare_rounds
-from rnncore.report.figure import PALETTE, QUIET, ROW_HEIGHT, WIDTH, Chart, Figure
-from rnncore.report.rows import valid
-from rnncore.report.words import letter, times
+from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, rows_height
+from rnncore.report.rows import best_per_s, valid
+from rnncore.report.section import Section, Shown
+from rnncore.report.table import Table, numbers, words
+from rnncore.report.words import letter, measured, ratio_within, time_unit, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -41,13 +42,28 @@ class CaseRatio:
     low: float | None
     high: float | None
 
+    @property
+    def text(self) -> str:
+        """The ratio in words, with its interval."""
+        return ratio_within(self.ratio, self.low, self.high)
+
 
 def case_ratios(runs: Sequence[Run]) -> list[CaseRatio]:
     """Return the ratio of times of each valid benchmark of each run after the first to the first run's."""
-    return [_case_ratio(letter(index), before, record) for index, _, before, record in _pairs(runs)]
+    return [case_ratio(letter(index), before, record) for index, _, before, record in _pairs(runs)]
 
 
-def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
+def case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
+    """Return the ratio of two rows of one benchmark, the second of the run with this letter."""
+    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
+    ratio = now.median_s / before.median_s
+    # The interval is of the shift between all rounds, which is not quite that between the medians.
+    low = None if found.low is None else min(found.low, ratio)
+    high = None if found.high is None else max(found.high, ratio)
+    return CaseRatio(now.short_name, letter, ratio, low, high)
+
+
+def explained_rows(runs: Sequence[Run]) -> list[list[str | None]]:
     """Return for each case and each run after the first the ratio of times and what explains it.
 
     Args:
@@ -56,12 +72,13 @@ def explained_rows(runs: Sequence[Run]) -> list[list[str]]:
     Returns:
         Rows of benchmark, run, ratio with its interval, and why.
     """
-    first = runs[0]
-    return [
-        [record.short_name, letter(index), _ratio_text(before, record), _why(first, run, before, record)]
-        for index, run, before, record in _pairs(runs)
-        if not _same_ceilings(first, run)
-    ]
+    first, rows = runs[0], []
+    for index, run, before, record in _pairs(runs):
+        same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
+        if not (same_threads and same_machine(first.fingerprint, run.fingerprint)):
+            name = letter(index)
+            rows.append([record.short_name, name, case_ratio(name, before, record).text, _why(first, run, record)])
+    return rows
 
 
 def _pairs(runs: Sequence[Run]) -> Iterator[tuple[int, Run, Record, Record]]:
@@ -73,57 +90,18 @@ def _pairs(runs: Sequence[Run]) -> Iterator[tuple[int, Run, Record, Record]]:
                 yield index, run, base[record.fullname], record
 
 
-def _same_ceilings(first: Run, run: Run) -> bool:
-    """Say whether two runs had the same hardware to use."""
-    same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
-    return same_threads and same_machine(first.fingerprint, run.fingerprint)
-
-
-def _case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
-    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
-    ratio = now.median_s / before.median_s
-    # The interval is of the shift between all rounds, which is not quite that between the medians.
-    low = None if found.low is None else min(found.low, ratio)
-    high = None if found.high is None else max(found.high, ratio)
-    return CaseRatio(now.short_name, letter, ratio, low, high)
-
-
-def _ratio_text(before: Record, now: Record) -> str:
-    found = _case_ratio("", before, now)
-    text = times(found.ratio)
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} ({times(found.low)} to {times(found.high)})"
-
-
-def _why(first: Run, run: Run, before: Record, now: Record) -> str:
+def _why(first: Run, run: Run, now: Record) -> str | None:
     """Say how much faster the machine's products and memory are, and what holds the case back there."""
     known = []
-    for what, kind in (("its products are", "gemm"), ("its memory is", "copy")):
-        rates = [_ceiling(one, record, kind) for one, record in ((first, before), (run, now))]
-        if rates[0] and rates[1]:
-            known.append(f"{what} {times(rates[0] / rates[1])}")
+    for what, kind, precision in (("its products are", "gemm", now.precision), ("its memory is", "copy", None)):
+        before, after = (best_per_s(one, kind, now.device, precision) for one in (first, run))
+        if before and after:
+            known.append(f"{what} {times(before / after)}")
     held = _WAITS.get(str(now.bound))
-    if held:
-        joined = ", but" if now.bound == "latency" and known else ";"
-        return f"{'; '.join(known)}{joined} {held}" if known else held
-    return "; ".join(known) or "–"
-
-
-def _ceiling(run: Run, record: Record, kind: str) -> float | None:
-    entries: Sequence[dict[str, Any]] = (run.ceilings or {}).get(kind, ())
-    for entry in entries:
-        if entry["device"] == record.device and (kind != "gemm" or entry["precision"] == record.precision):
-            return None if not entry["per_s"] else float(entry["per_s"])
-    return None
-
-
-def ratio_figures(runs: Sequence[Run]) -> list[Figure]:
-    """Return the figure of the ratios to the first run, if the runs have benchmarks in common."""
-    ratios = case_ratios(runs)
-    if not ratios:
-        return []
-    return [Figure("ratios", "Time of each benchmark as a multiple of that in A", ratio_chart(ratios))]
+    if not held:
+        return "; ".join(known) or None
+    joined = ", but" if now.bound == "latency" and known else ";"
+    return f"{'; '.join(known)}{joined} {held}" if known else held
 
 
 def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
@@ -156,5 +134,41 @@ def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
     )
     letters = base.mark_text(dy=-7, fontSize=9, color=QUIET).encode(x=altair.X("ratio:Q", scale=scale), text="Run:N")
     equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x="ratio:Q")
-    height = max(60, ROW_HEIGHT * len(names))
-    return altair.layer(equal, intervals, points, letters).properties(width=WIDTH, height=height)
+    return altair.layer(equal, intervals, points, letters).properties(width=WIDTH, height=rows_height(len(names)))
+
+
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure, and the table of every benchmark's time in each run, with the ratios to the first."""
+    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    rows = []
+    for name in dict.fromkeys(name for records in by_name for name in records):
+        first, *others = here = [records.get(name) for records in by_name]
+        scale, unit = time_unit(record.median_s for record in here if record)
+        cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else None for record in here]
+        ratios = [times(record.median_s / first.median_s) if record and first else None for record in others]
+        rows.append([name.split("::")[-1], *cells, *ratios])
+    letters = [letter(index) for index in range(len(runs))]
+    columns = [*words("Benchmark"), *numbers(*letters, *[f"{name} against A" for name in letters[1:]])]
+    return [
+        "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
+        "be noise between processes.\n",
+        *shown.figure("ratios"),
+        Table(columns, rows).markdown(),
+    ]
+
+
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw the ratios to the first run, if the runs have benchmarks in common."""
+    ratios = case_ratios(runs)
+    return [Figure("ratios", "Time of each benchmark as a multiple of that in A", ratio_chart(ratios))] if ratios else []
+
+
+def text_of_why(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return for each case what explains the ratio, where the runs are of different machines."""
+    note = "Ratios of the medians, between the ratios that hold them with 99 % certainty within these two processes.\n"
+    rows = explained_rows(runs)
+    return [note, Table(words("Benchmark", "Run", "Ratio to A", "Why"), rows).markdown()] if rows else []
+
+
+SECTION = Section("## Times", text, figures)
+WHY = Section("### Why", text_of_why)

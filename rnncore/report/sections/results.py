@@ -3,10 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
-from rnncore.compare.profile import TIME_UNITS
 from rnncore.report.rows import low_median_high
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import markdown_table
+from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import gflop_text, how, measured, time_unit
 from rnncore.runfile.record import Record, Run
 
@@ -14,43 +13,45 @@ from rnncore.runfile.record import Record, Run
 SCORED = ("accuracy", "stream")
 
 
-def results_table(records: list[Record]) -> str:
+def results_table(records: list[Record]) -> Table:
     """Show every row with its axes, times and what stands beside them; one unit for all times, that of the middle row."""
-    scale, unit = time_unit([statistics.median(record.median_s for record in records)]) if records else TIME_UNITS[-1]
-    spans = [low_median_high(record, scale) for record in records]
-    rows = [
-        [
-            record.short_name,
-            str(record.phase or "–"),
-            str(record.cell or "–").upper(),
-            how(record),
-            _whole(record.batch_size),
-            median,
-            low,
-            high,
-            str(len(record.rounds_s)),
-            measured(record.windows_per_s, record),
-            gflop_text(record).split(" ")[0],
-            # Of rows that time a forecast it is that of a model that was never trained.
-            _smape_text(record.smape if record.phase in SCORED else None),
-            record.validity,
-        ]
-        for record, (low, median, high) in zip(records, spans, strict=True)
+    scale, unit = time_unit([statistics.median(record.median_s for record in records)] if records else [0.0])
+    rows = []
+    for record in records:
+        low, median, high = low_median_high(record, scale)
+        rows.append(
+            [
+                record.short_name,
+                record.phase or None,
+                str(record.cell or "–").upper(),
+                how(record),
+                record.batch_size,
+                median,
+                low,
+                high,
+                len(record.rounds_s),
+                measured(record.windows_per_s, record),
+                (gflop_text(record) or "–").split(" ")[0],
+                # Of rows that time a forecast it is that of a model that was never trained.
+                record.smape if record.phase in SCORED else None,
+                record.validity,
+            ]
+        )
+    columns = [
+        *words("Benchmark", "phase", "cell", "runtime"),
+        *numbers("batch"),
+        *numbers("median", "min", "max", unit=unit),
+        *numbers("rounds", show=str),
+        *numbers("windows/s", "GFLOP/s"),
+        *numbers("sMAPE", unit="%", show="{:.3f}".format),
+        *numbers("result"),
     ]
-    head = ["Benchmark", "phase", "cell", "runtime", "batch", f"median {unit}", f"min {unit}", f"max {unit}", "rounds"]
-    return markdown_table([*head, "windows/s", "GFLOP/s", "sMAPE %", "result"], rows, left=4)
+    return Table(columns, rows)
 
 
-def _whole(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else "–"
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of all rows."""
+    return [results_table(list(runs[0].records)).markdown()]
 
 
-def _smape_text(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
-
-
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    return ["## All results\n", results_table(list(runs[0].records))]
-
-
-SECTION = Section(_lines)
+SECTION = Section("## All results", text)

@@ -6,8 +6,8 @@ from typing import Any
 import altair
 
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
-from rnncore.report.rows import valid
-from rnncore.report.section import Section, Shown, drawn
+from rnncore.report.rows import best_per_s, valid
+from rnncore.report.section import Section, Shown
 from rnncore.runfile.record import Record, Run
 
 
@@ -63,10 +63,9 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
 
 def _roofs(run: Run, measured: set[tuple[str, str | None]], low: float, high: float) -> list[dict[str, Any]]:
     """Return the roofs, slope and flat part, for each measured device and precision with both ceilings."""
-    ceilings = run.ceilings or {}
     roofs = []
-    for gemm in ceilings.get("gemm", ()):
-        bytes_per_s = next((one["per_s"] for one in ceilings.get("copy", ()) if one["device"] == gemm["device"]), None)
+    for gemm in (run.ceilings or {}).get("gemm", ()):
+        bytes_per_s = best_per_s(run, "copy", gemm["device"])
         if not gemm["per_s"] or not bytes_per_s or (gemm["device"], gemm["precision"]) not in measured:
             continue
         ridge = gemm["per_s"] / bytes_per_s
@@ -76,22 +75,26 @@ def _roofs(run: Run, measured: set[tuple[str, str | None]], low: float, high: fl
     return roofs
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    if "roofline" not in shown.figures:
-        return ["## Roofline\n", "No valid row of this run tells its operations and the bytes they need.\n"]
+def counted(run: Run) -> list[Record]:
+    """Return the valid rows whose operations and bytes are known."""
+    # Rows measured interleaved are the same work as those of the inference suite, at the same places.
+    measured = [record for record in valid(run.records) if record.phase != "interleaved"]
+    return [record for record in measured if record.gflop_per_s and record.flops_per_byte]
+
+
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure."""
     return [
-        "## Roofline\n",
         "What each row reaches, under the best rates of products and of copying memory that the session measured. "
         "Operations per byte count each byte once; a row above a slope finds its data in a cache.\n",
         *shown.figure("roofline"),
     ]
 
 
-def _figures(runs: Sequence[Run]) -> list[Figure]:
-    # Rows measured interleaved are the same work as those of the inference suite, at the same places.
-    measured = [record for record in valid(runs[0].records) if record.phase != "interleaved"]
-    records = [record for record in measured if record.gflop_per_s and record.flops_per_byte]
-    return drawn("roofline", "GFLOP/s against operations per byte", records, lambda: roofline_chart(records, runs[0]))
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Draw what each row reaches under the roofs."""
+    return [Figure("roofline", "GFLOP/s against operations per byte", roofline_chart(counted(runs[0]), runs[0]))]
 
 
-SECTION = Section(_lines, _figures)
+LACKING = "No valid row of this run tells its operations and the bytes they need."
+SECTION = Section("## Roofline", text, figures, counted, LACKING)

@@ -3,27 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.report.rows import of_usual_size
-from rnncore.report.table import markdown_table
-from rnncore.report.words import how, measured, significant, time_unit
-from rnncore.runfile.record import Record
+from rnncore.report.rows import of_usual_size, valid
+from rnncore.report.section import Section, Shown
+from rnncore.report.table import Table, numbers, words
+from rnncore.report.words import how, measured, median_text, significant, time_text
+from rnncore.runfile.record import Record, Run
 
 # Of the most windows per second that any batch size gives.
 KNEE_SHARE = 0.9
 
-SCENARIOS_NOTE = (
-    "SingleStream: one window after another, 90th percentile of a call. Offline: all windows at hand, at the batch size "
-    "with most per second; the knee is the smallest with nine tenths of it. Server: windows that arrive by chance, one by "
-    "one, and the highest rate at which 99 of 100 are answered within the bound, the waiting included.\n"
-)
 
-STREAMING_NOTE = (
-    "One new hour for each series with the state carried, against the whole window again in the same runtime. The state of "
-    "a stream has seen more than a window's hours, so its sMAPE is another.\n"
-)
-
-
-def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
+def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> Table:
     """Compare the ways to run each cell by scenario.
 
     Args:
@@ -32,83 +22,89 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> str:
     """
     rows, infer = [], of_usual_size(infer)
     for way in sorted({_way(record) for record in (*infer, *serve)}):
-        of_way = [record for record in infer if _way(record) == way]
-        rows.append([*way, *_call_texts(of_way), *_server_texts(way, serve)])
-    head = ["Cell", "Runtime", "SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32"]
-    return markdown_table(head, rows, left=2)
-
-
-def streaming_table(records: Sequence[Record]) -> str:
-    """Compare one new hour with the whole window."""
-    rows = []
-    for record in sorted(records, key=_stream_order):
-        scale, unit = time_unit([record.median_s])
-        window_scale, window_unit = time_unit([float(record.window_call_s)])
+        served = {record.batch_size > 1: record for record in serve if _way(record) == way}
         rows.append(
             [
-                record.model_name,
-                f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
-                f"{record.batch_size:,}",
-                str(record.runtime_title),
-                f"{measured(record.median_s / scale, record)} {unit}",
-                f"{significant(float(record.window_call_s) / window_scale)} {window_unit}",
-                f"{float(record.window_call_s) / record.median_s:.1f}x",
-                _percent(record.smape),
-                _percent(record.smape_by_windows),
+                *way,
+                *_call_texts([record for record in infer if _way(record) == way]),
+                *[_served(served.get(together)) for together in (False, True)],
             ]
         )
-    head = ["Cell", "Model", "Series", "Runtime", "next hour", "whole window", "saving", "sMAPE carried", "by windows"]
-    return markdown_table(head, rows, left=4)
-
-
-def _stream_order(record: Record) -> tuple[Any, ...]:
-    return record.model_name, record.batch_size, record.runtime, record.mode
-
-
-def _percent(value: Any) -> str:
-    return "–" if value is None else f"{float(value):.3f} %"
+    columns = numbers("SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32")
+    return Table([*words("Cell", "Runtime"), *columns], rows)
 
 
 def _way(record: Record) -> tuple[str, str]:
     return record.model_name, how(record)
 
 
-def _call_texts(records: Sequence[Record]) -> list[str]:
-    """Return SingleStream, Offline and the knee of rows of one way."""
+def _call_texts(records: Sequence[Record]) -> list[str | None]:
+    """Return SingleStream, Offline and the knee of rows of one way: the smallest batch from which more adds little."""
     if not records:
-        return ["–"] * 3
-    single = next((record for record in records if record.batch_size == 1), None)
+        return [None] * 3
+    single = next((record.percentiles or {} for record in records if record.batch_size == 1), {}).get("p90")
     offline = max(records, key=lambda record: record.windows_per_s)
-    return [_single_text(single), _offline_text(offline), _knee_text(records)]
+    knee = min(int(one.batch_size) for one in records if one.windows_per_s >= KNEE_SHARE * offline.windows_per_s)
+    return [
+        time_text(float(single["s"])) if single else None,
+        f"{measured(offline.windows_per_s, offline)} (batch {offline.batch_size:,})",
+        f"batch {knee:,}" if len(records) > 2 else None,
+    ]
 
 
-def _single_text(record: Record | None) -> str:
-    p90 = ((record.percentiles or {}) if record else {}).get("p90")
-    if record is None or not p90:
-        return "–"
-    scale, unit = time_unit([float(p90["s"])])
-    return f"{significant(float(p90['s']) / scale)} {unit}"
-
-
-def _offline_text(record: Record) -> str:
-    return f"{measured(record.windows_per_s, record)} (batch {record.batch_size:,})"
-
-
-def _knee_text(records: Sequence[Record]) -> str:
-    """Return the smallest batch size from which on more windows per call add little."""
-    most = max(record.windows_per_s for record in records)
-    knee = min(int(one.batch_size) for one in records if one.windows_per_s >= KNEE_SHARE * most)
-    return f"batch {knee:,}" if len(records) > 2 else "–"
-
-
-def _server_texts(way: tuple[str, str], serve: Sequence[Record]) -> list[str]:
-    """Return the rates served one by one, and together."""
-    found = {record.batch_size > 1: record for record in serve if _way(record) == way}
-    return [_served(found.get(together)) for together in (False, True)]
-
-
-def _served(record: Record | None) -> str:
+def _served(record: Record | None) -> str | None:
     if record is None:
-        return "–"
+        return None
     rate, bound_ms = record.served_per_s, 1e3 * float(record.p99_bound_s)
     return f"none within {bound_ms:g} ms" if rate is None else f"{significant(float(rate))} (p99 {bound_ms:g} ms)"
+
+
+def streaming_table(records: Sequence[Record]) -> Table:
+    """Compare one new hour with the whole window."""
+    rows: list[list[Any]] = [
+        [
+            record.model_name,
+            f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
+            record.batch_size,
+            record.runtime_title,
+            median_text(record),
+            time_text(float(record.window_call_s)),
+            f"{float(record.window_call_s) / record.median_s:.1f}x",
+            record.smape,
+            record.smape_by_windows,
+        ]
+        for record in sorted(records, key=lambda record: (record.model_name, record.batch_size, record.runtime, record.mode or ""))
+    ]
+    columns = [
+        *words("Cell", "Model", "Series", "Runtime"),
+        *numbers("next hour", "whole window", "saving"),
+        *numbers("sMAPE carried", "by windows", show="{:.3f} %".format),
+    ]
+    return Table(columns, rows)
+
+
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of scenarios, where calls were looked at one by one, or served."""
+    infer, serve = valid(runs[0].phase("infer")), valid(runs[0].phase("serve"))
+    if not serve and all(record.disturbance is None for record in infer):
+        return []
+    return [
+        "SingleStream: one window after another, 90th percentile of a call. Offline: all windows at hand, at the batch size "
+        "with most per second; the knee is the smallest with nine tenths of it. Server: windows that arrive by chance, one "
+        "by one, and the highest rate at which 99 of 100 are answered within the bound, the waiting included.\n",
+        scenarios_table(infer, serve).markdown(),
+    ]
+
+
+def text_of_streaming(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of streaming, where states were carried."""
+    note = (
+        "One new hour for each series with the state carried, against the whole window again in the same runtime. The state "
+        "of a stream has seen more than a window's hours, so its sMAPE is another.\n"
+    )
+    records = valid(runs[0].phase("stream"))
+    return [note, streaming_table(records).markdown()] if records else []
+
+
+SECTION = Section("### Scenarios", text)
+STREAMING = Section("### Streaming", text_of_streaming)

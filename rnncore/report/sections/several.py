@@ -1,4 +1,4 @@
-"""What only a page of several runs has: verdict, what changed, times side by side, why."""
+"""The verdict on several runs, what is not alike, and what changed."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,11 @@ from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.report.rows import by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
-from rnncore.report.sections.cost import COST_NOTE_OF_SEVERAL, cost_table, costs
-from rnncore.report.sections.ratios import CaseRatio, case_ratios, explained_rows, ratio_figures
-from rnncore.report.sections.verdict import batch_words, recipe_words
-from rnncore.report.table import escape, markdown_table, paragraph
+from rnncore.report.sections.ratios import CaseRatio, case_ratios
+from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
+from rnncore.report.table import paragraph
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import how, letter, lettered_names, measured, time_unit, times
+from rnncore.report.words import counted, how, letter, lettered_names, median_text, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -51,18 +50,16 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     bests = [(min(rows, key=lambda record: (record.median_s, record.fullname)), name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
-    scale, unit = time_unit([best.median_s])
     sentence = (
-        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)} on {where}** is "
-        "fastest: "
-        f"{measured(best.median_s / scale, best)} {unit} per call"
+        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)} on {where}** is fastest: "
+        f"{median_text(best)} per call"
     )
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
         sentence += f"; the best on {there}, {other.model_name} in {how(other)}, is {ratio}"
     left_out = {one.fullname for name, rows in rows_of.items() for one in rows if one not in shared[name]}
     if left_out:
-        sentence += f"; {len(left_out)} row{'s' if len(left_out) > 1 else ''} that only some runs have left out"
+        sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
     return f"{sentence}."
 
 
@@ -70,12 +67,8 @@ def _tried(run: Run, record: Record) -> bool:
     """Say whether a run measured a row of another, or tells why it could not: what it was not asked for, it lacks."""
     if record.device == "cuda" and not run.fingerprint.get("gpu"):
         return True
-    return record.fullname in _asked_for(run)
-
-
-def _asked_for(run: Run) -> set[str]:
-    measured = {one.fullname for one in run.records}
-    return measured | {name for name, _ in run.skipped} | {name for name, *_ in run.failed}
+    names = (*(one.fullname for one in run.records), *(name for name, _ in run.skipped), *(name for name, *_ in run.failed))
+    return record.fullname in names
 
 
 def _lacking(first: Run, run: Run, letter: str) -> str:
@@ -105,26 +98,16 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     untold = len(ratios) - len(slower) - len(faster) - unbounded
     said += [f"{untold} within the interval of the rounds"] if untold else []
     said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
-    return f"{name} against A, of {len(ratios)} benchmark{'' if len(ratios) == 1 else 's'} in both: {', '.join(said)}."
+    return f"{name} against A, of {counted(len(ratios), 'benchmark')} in both: {', '.join(said)}."
 
 
-def _verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
-    said = sentences_of_several(runs)
-    return ["## Verdict\n", "\n".join(f"- {escape(sentence)}" for sentence in said) + "\n"]
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the verdict in sentences."""
+    return [bullets(sentences_of_several(runs))]
 
 
-def _what_changed(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return verdicts where two runs are of one machine, software and data."""
-    if len(runs) != 2:
-        return []
-    comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
-    if comparison.differences:
-        return []
-    return ["## What changed\n", *map(paragraph, comparison.notes), judgement_table(comparison)]
-
-
-def _not_alike(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Warn of what makes ratios say less than they seem to."""
+def text_of_differences(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return a warning of what makes ratios say less than they seem to."""
     digests = {run.data["digest"] if run.data else None for run in runs}
     threads = {run.fingerprint.get("threads") for run in runs}
     warnings = ["The data differ: sMAPE and the data path cannot be compared."] if len(digests) > 1 else []
@@ -132,65 +115,16 @@ def _not_alike(runs: Sequence[Run], shown: Shown) -> list[str]:
     return [f"**{' '.join(warnings)}**\n"] if warnings else []
 
 
-def _accuracies(runs: Sequence[Run], shown: Shown) -> list[str]:
-    if not any(valid(run.phase("accuracy")) for run in runs):
+def text_of_changes(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return verdicts where two runs are of one machine, software and data."""
+    if len(runs) != 2:
         return []
-    return ["## Accuracy\n", "sMAPE in percent.\n", side_by_side_accuracy_table(runs)]
-
-
-def _why(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Say of each case what explains the ratio, where the runs are of different machines."""
-    rows = explained_rows(runs)
-    if not rows:
+    comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
+    if comparison.differences:
         return []
-    return [
-        "### Why\n",
-        "Ratios of the medians, between the ratios that hold them with 99 % certainty within these two processes.\n",
-        markdown_table(["Benchmark", "Run", "Ratio to A", "Why"], rows, left=4),
-    ]
+    return [*map(paragraph, comparison.notes), judgement_table(comparison.judgements).markdown()]
 
 
-def _cost(runs: Sequence[Run], shown: Shown) -> list[str]:
-    rows = costs(runs, shown.prices)
-    if not rows:
-        return []
-    return ["## Cost\n", COST_NOTE_OF_SEVERAL, cost_table(rows)]
-
-
-def side_by_side_accuracy_table(runs: Sequence[Run]) -> str:
-    """Put the sMAPE of each scored model in each run side by side."""
-    scores = [{record.short_name: f"{record.smape:.3f}" for record in valid(run.phase("accuracy"))} for run in runs]
-    names = dict.fromkeys(name for by_name in scores for name in by_name)
-    letters = [letter(index) for index in range(len(runs))]
-    return markdown_table(["Benchmark", *letters], [[name, *[of.get(name, "–") for of in scores]] for name in names])
-
-
-def side_by_side_table(runs: Sequence[Run]) -> str:
-    """Put every benchmark's time in each run side by side, with the ratio to the first run."""
-    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
-    names = list(dict.fromkeys(name for records in by_name for name in records))
-    rows = []
-    for name in names:
-        here = [records.get(name) for records in by_name]
-        scale, unit = time_unit(record.median_s for record in here if record)
-        cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else "–" for record in here]
-        first = here[0]
-        ratios = [times(record.median_s / first.median_s) if record and first else "–" for record in here[1:]]
-        rows.append([name.split("::")[-1], *cells, *ratios])
-    letters = [letter(index) for index in range(len(runs))]
-    head = ["Benchmark", *letters, *[f"{name} against A" for name in letters[1:]]]
-    return markdown_table(head, rows)
-
-
-def _times(runs: Sequence[Run], shown: Shown) -> list[str]:
-    return [
-        "## Times\n",
-        "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
-        "be noise between processes.\n",
-        *shown.figure("ratios"),
-        side_by_side_table(runs),
-    ]
-
-
-VERDICT, NOT_ALIKE, COST, CHANGED = Section(_verdict), Section(_not_alike), Section(_cost), Section(_what_changed)
-TIMES, WHY, ACCURACIES = Section(_times, ratio_figures), Section(_why), Section(_accuracies)
+VERDICT = Section("## Verdict", text)
+NOT_ALIKE = Section("", text_of_differences)
+CHANGED = Section("## What changed", text_of_changes)

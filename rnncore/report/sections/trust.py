@@ -1,89 +1,71 @@
 """What the figures rest on: what ran, what held it back, what disturbed it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import markdown_table, paragraph
+from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import bytes_text, significant, time_unit
 from rnncore.runfile.record import Record, Run
 
 _BOUNDS = {"compute": "arithmetic", "bandwidth": "memory bandwidth", "latency": "waiting for the step before"}
 
 
-def path_table(records: list[Record]) -> str:
+def path_table(records: list[Record]) -> Table:
     """Show by benchmark what ran, what holds it back, how much of the ceilings it reaches, and how right it is."""
-    rows = []
-    for record in records:
-        error = record.parity_max_abs
-        rows.append(
-            [
-                record.short_name,
-                "valid" if record.is_valid else "**invalid**",
-                str(record.kernel or "–"),
-                _BOUNDS.get(str(record.bound), "–"),
-                _percent(record.gemm_ceiling_pct),
-                _percent(record.recurrent_ceiling_pct),
-                _percent(record.bandwidth_ceiling_pct),
-                _number(record.us_per_step),
-                "–" if error is None else f"{error:.1e}",
-                bytes_text(record.peak_device_bytes if record.device == "cuda" else record.process_bytes),
-                bytes_text(record.model_rss_bytes),
-                _number(record.joules_per_1000),
-            ]
-        )
-    head = [
-        "Benchmark",
-        "result",
-        "Kernel",
-        "held back by",
-        "of product",
-        "of chain",
-        "of copy",
-        "µs per step",
-        "error to float64",
+    rows = [
+        [
+            record.short_name,
+            "valid" if record.is_valid else "**invalid**",
+            record.kernel or None,
+            _BOUNDS.get(str(record.bound)),
+            record.gemm_ceiling_pct,
+            record.recurrent_ceiling_pct,
+            record.bandwidth_ceiling_pct,
+            record.us_per_step,
+            record.parity_max_abs,
+            bytes_text(record.peak_device_bytes if record.device == "cuda" else record.process_bytes),
+            bytes_text(record.model_rss_bytes),
+            record.joules_per_1000,
+        ]
+        for record in records
     ]
-    return markdown_table([*head, "peak memory", "model's share", "J per 1,000 windows"], rows, left=4)
+    columns = [
+        *words("Benchmark", "result", "Kernel", "held back by"),
+        *numbers("of product", "of chain", "of copy", show="{:.0f} %".format),
+        *numbers("µs per step", show=significant),
+        *numbers("error to float64", show="{:.1e}".format),
+        *numbers("peak memory", "model's share"),
+        *numbers("J per 1,000 windows", show=significant),
+    ]
+    return Table(columns, rows)
 
 
-def disturbance_table(records: list[Record]) -> str:
+def disturbance_table(records: list[Record]) -> Table:
     """Show by benchmark how many rounds were disturbed, both medians, and whether the halves agree."""
-    rows = []
+    rows: list[list[Any]] = []
     for record in records:
         scale, unit = time_unit([record.median_s])
         disturbance = record.disturbance or {}
-        quiet_s = disturbance.get("median_undisturbed_s")
+        times_s = (record.median_s, disturbance.get("median_undisturbed_s"), record.first_call_s)
         causes = [f"{count} × {cause}" for cause, count in (disturbance.get("causes") or {}).items()]
-        first_call_s = record.first_call_s
+        steady = None if record.steady is None else "yes" if record.steady else f"not steady: {record.why('steady')}"
         rows.append(
             [
                 record.short_name,
-                ", ".join(causes) or "–",
-                str(len(record.rounds_s)),
-                "–" if record.disturbed_rounds is None else str(record.disturbed_rounds),
-                f"{significant(record.median_s / scale)} {unit}",
-                "–" if quiet_s is None else f"{significant(quiet_s / scale)} {unit}",
-                "–" if first_call_s is None else f"{significant(first_call_s / scale)} {unit}",
-                steady_text(record.steady, record.why("steady")),
+                ", ".join(causes) or None,
+                len(record.rounds_s),
+                record.disturbed_rounds,
+                *[None if seconds is None else f"{significant(seconds / scale)} {unit}" for seconds in times_s],
+                steady,
             ]
         )
-    head = [
-        "Benchmark",
-        "Disturbed by",
-        "rounds",
-        "disturbed",
-        "median of all",
-        "of the undisturbed",
-        "first call",
-        "steady",
+    columns = [
+        *words("Benchmark", "Disturbed by"),
+        *numbers("rounds", "disturbed", show=str),
+        *numbers("median of all", "of the undisturbed", "first call", "steady"),
     ]
-    return markdown_table(head, rows, left=2)
-
-
-def steady_text(steady: bool | None, why: str | None) -> str:
-    """Say whether a series was steady: `yes`, `not steady: why`, or `–`."""
-    if steady is None:
-        return "–"
-    return "yes" if steady else f"not steady: {why}"
+    return Table(columns, rows)
 
 
 def session_sentences(run: Run) -> str:
@@ -107,36 +89,28 @@ def session_sentences(run: Run) -> str:
     return " ".join(sentences)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} %"
+def observed(run: Run) -> list[Record]:
+    """Return the rows that were watched for disturbances."""
+    return [record for record in run.records if record.disturbance is not None]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else significant(value)
-
-
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Tell what the figures rest on."""
-    run = runs[0]
-    records = [record for record in run.records if record.disturbance is not None]
-    parts = ["## What the figures rest on\n"]
-    if not records:
-        return [*parts, "The run file is of a version that did not look for disturbances.\n"]
-    parts += [
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return what the figures rest on: two tables by benchmark, and sentences on the session."""
+    records, sentences = observed(runs[0]), session_sentences(runs[0])
+    return [
         paragraph(
             "The kernel is what a profile of an extra call saw. Shares are of the best square product, of the recurrent "
             "products chained one after another with the others at full rate, and of copying memory."
         ),
-        path_table(records),
+        path_table(records).markdown(),
         paragraph(
             "A round is disturbed where others took more than 2 % of its time, made its threads leave their cores often, or "
             "slowed a clock; it is counted and kept. The first call, with the opening of the runtime, is in no other figure."
         ),
-        disturbance_table(records),
+        disturbance_table(records).markdown(),
+        *([paragraph(sentences)] if sentences else []),
     ]
-    if sentences := session_sentences(run):
-        parts.append(paragraph(sentences))
-    return parts
 
 
-SECTION = Section(_lines)
+LACKING = "The run file is of a version that did not look for disturbances."
+SECTION = Section("## What the figures rest on", text, needs=observed, lacking=LACKING)

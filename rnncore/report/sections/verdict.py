@@ -3,13 +3,12 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import escape, markdown_table
-from rnncore.report.words import BASELINE_NAMES, bytes_text, how, measured, time_unit, times
+from rnncore.report.table import Table, escape, words
+from rnncore.report.words import BASELINE_NAMES, bytes_text, how, measured, median_text, time_unit, times
 from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
@@ -17,23 +16,6 @@ SAME_ANSWERS = 1e-4
 
 # Below half a unit of the third decimal, in percentage points.
 SAME_SMAPE = 5e-4
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The best of what was measured for one goal.
-
-    Attributes:
-        goal: What it is best at.
-        best: Its name.
-        figure: Its figure, with the unit.
-        others: What the next best has, in words.
-    """
-
-    goal: str
-    best: str
-    figure: str
-    others: str
 
 
 def sentences(run: Run) -> list[str]:
@@ -92,50 +74,31 @@ def _brief(reason: str) -> str:
     return re.split(r"[:;]|\.(?:\s|$)", reason, maxsplit=1)[0]
 
 
-def choices(run: Run) -> list[Choice]:
-    """Return the best choice for each goal that something was measured for."""
-    infer = valid(run.phase("infer"))
+def choices(run: Run) -> list[list[str | None]]:
+    """Return rows of goal, best choice, its figure and the next best, for each goal that something was measured for."""
+    infer, train, accuracy = (valid(run.phase(phase)) for phase in ("infer", "train", "accuracy"))
     smallest = min((int(record.batch_size) for record in infer), default=0)
     latency = [record for record in infer if record.batch_size == smallest]
     scale, unit = time_unit([record.median_s for record in latency] or [1.0])
-    found = [
-        _choice(
-            "Lowest latency",
-            latency,
-            lambda one: one.median_s,
-            lambda one: f"{measured(one.median_s / scale, one)} {unit}",
-        ),
-        _choice("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
-        _choice(
-            "Lowest memory",
-            [one for one in infer if one.process_bytes],
-            lambda one: one.process_bytes or math.inf,
-            _memory,
-        ),
-        _choice(
-            "Best accuracy",
-            valid(run.phase("accuracy")),
-            lambda one: float(one.smape),
-            lambda one: f"sMAPE {one.smape:.3f} %",
-        ),
-        _choice("Fastest training", valid(run.phase("train")), lambda one: -one.windows_per_s, _rate),
+    in_memory = [record for record in infer if record.process_bytes]
+    goals: list[tuple[str, list[Record], Callable[[Record], float], Callable[[Record], str]]] = [
+        ("Lowest latency", latency, lambda one: one.median_s, lambda one: f"{measured(one.median_s / scale, one)} {unit}"),
+        ("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
+        ("Lowest memory", in_memory, lambda one: one.process_bytes or math.inf, _memory),
+        ("Best accuracy", accuracy, lambda one: one.smape, lambda one: f"sMAPE {one.smape:.3f} %"),
+        ("Fastest training", train, lambda one: -one.windows_per_s, _rate),
     ]
-    return [choice for choice in found if choice]
-
-
-def _choice(
-    goal: str, records: Sequence[Record], order: Callable[[Record], float], figure: Callable[[Record], str]
-) -> Choice | None:
-    if not records:
-        return None
-    best, *others = sorted(records, key=lambda record: (order(record), record.fullname))
-    following = f"{_name(others[0])}: {figure(others[0])}" if others else "–"
-    return Choice(goal, _name(best), figure(best), following)
+    rows = []
+    for goal, records, order, figure in goals:
+        ranked = sorted(records, key=lambda record: (order(record), record.fullname))
+        if ranked:
+            named = [(_name(record), figure(record)) for record in ranked[:2]]
+            rows.append([goal, *named[0], ": ".join(named[1]) if len(ranked) > 1 else None])
+    return rows
 
 
 def _name(record: Record) -> str:
-    batch_size = record.batch_size
-    batch = f", batch {batch_size:,}" if isinstance(batch_size, int) and record.phase != "accuracy" else ""
+    batch = f", batch {record.batch_size:,}" if record.batch_size and record.phase != "accuracy" else ""
     return f"{record.model_name} in {how(record)}{batch}"
 
 
@@ -144,9 +107,7 @@ def _rate(record: Record) -> str:
 
 
 def _memory(record: Record) -> str:
-    """Say what a process needs that only serves this, and how much of it is the model's."""
-    share = bytes_text(record.model_rss_bytes)
-    return f"{bytes_text(record.process_bytes)}, {share} of it the model's"
+    return f"{bytes_text(record.process_bytes)}, {bytes_text(record.model_rss_bytes)} of it the model's"
 
 
 def recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
@@ -157,12 +118,9 @@ def recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
 def _fastest(records: list[Record], of_recipe: str) -> str:
     """Say which is the fastest of one recipe and batch size, by how much, and whether its answers are right."""
     best, *others = sorted(records, key=lambda record: record.median_s)
-    batch_size = int(best.batch_size)
-    scale, unit = time_unit([best.median_s])
     sentence = (
-        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)}** is fastest: "
-        f"{measured(best.median_s / scale, best)} {unit} per call, "
-        f"{measured(best.windows_per_s, best)} windows/s"
+        f"For {batch_words(int(best.batch_size))}{of_recipe}, **{best.model_name} in {how(best)}** is fastest: "
+        f"{median_text(best)} per call, {_rate(best)}"
     )
     base = base_of(records)
     if base and base is not best:
@@ -170,10 +128,13 @@ def _fastest(records: list[Record], of_recipe: str) -> str:
         than = "as fast as" if ratio == "equal" else f"{ratio} than"
         sentence += f", {than} {base.model_name} in {how(base)}"
     if others and others[0] is not base:
-        sentence += f"; the next, {others[0].model_name} in {how(others[0])}, is " + times(
-            others[0].median_s / best.median_s
-        )
-    return f"{sentence}{_answers(best)}."
+        ratio = times(others[0].median_s / best.median_s)
+        sentence += f"; the next, {others[0].model_name} in {how(others[0])}, is {ratio}"
+    error = best.parity_max_abs
+    if isinstance(error, float):
+        same = error <= SAME_ANSWERS
+        sentence += f"; its answers lie within {error:.0e} of float64" if same else f"; they are off by {error:.0e}"
+    return f"{sentence}."
 
 
 def batch_words(batch_size: int) -> str:
@@ -181,22 +142,16 @@ def batch_words(batch_size: int) -> str:
     return "one window at a time" if batch_size == 1 else f"{batch_size:,} windows at a time"
 
 
-def _answers(record: Record) -> str:
-    error = record.parity_max_abs
-    if not isinstance(error, float):
-        return ""
-    return f"; its answers lie within {error:.0e} of float64" if error <= SAME_ANSWERS else f"; they are off by {error:.0e}"
+def bullets(sentences: Iterable[str]) -> str:
+    """Return sentences as a Markdown list."""
+    return "\n".join(f"- {escape(sentence)}" for sentence in sentences) + "\n"
 
 
-def _lines(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Say in sentences what is fastest and most accurate, and which is the best choice for each goal."""
-    run = runs[0]
-    said = sentences(run)
-    parts = ["## Verdict\n", "\n".join(f"- {escape(sentence)}" for sentence in said) + "\n"]
-    if chosen := choices(run):
-        rows = [[choice.goal, choice.best, choice.figure, choice.others] for choice in chosen]
-        parts.append(markdown_table(["Goal", "Best choice", "its figure", "the next best"], rows, left=4))
-    return parts
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return what is fastest and most accurate in sentences, and the best choice for each goal."""
+    rows = choices(runs[0])
+    table = Table(words("Goal", "Best choice", "its figure", "the next best"), rows)
+    return [bullets(sentences(runs[0])), *([table.markdown()] if rows else [])]
 
 
-SECTION = Section(_lines)
+SECTION = Section("## Verdict", text)

@@ -7,7 +7,7 @@ from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.report.verdict.junit import numbers_and_reason
 from rnncore.report.verdict.words import file_and_test, gravest_first, verdict_word
 
-# GitHub shows so many errors and so many warnings of a step, and drops the rest in silence.
+# GitHub shows this many errors and this many warnings of a step, and drops the rest in silence.
 # Source: https://docs.github.com/en/rest/checks/runs, "10 warning annotations and 10 error annotations per step".
 _SHOWN_ANNOTATIONS = 10
 
@@ -28,7 +28,12 @@ def github_annotations(comparison: Comparison) -> list[str]:
         level = VERDICTS[judgement.verdict].annotation
         if level:
             commands[level].append(_annotation(level, judgement))
-    return [command for level, of in commands.items() for command in _ten_at_most(level, of)]
+    for name, kind in (("error", "slower, invalid or missing"), ("warning", "unclear or incomparable")):
+        rest = commands[name][_SHOWN_ANNOTATIONS - 1 :]
+        if len(rest) > 1:
+            more = f"{len(rest)} more are {kind}; the job's summary has all of them"
+            commands[name][_SHOWN_ANNOTATIONS - 1 :] = [f"::{name} title=rnncore::{more}"]
+    return [*commands["error"], *commands["warning"]]
 
 
 def _annotation(level: str, judgement: Judgement) -> str:
@@ -37,15 +42,6 @@ def _annotation(level: str, judgement: Judgement) -> str:
     title = _command_property(_encodable(f"{verdict_word(judgement)}{of}: {test}"))
     place = f"file={_command_property(_encodable(file))}," if file else ""
     return f"::{level} {place}title={title}::{_command_data(_encodable(numbers_and_reason(judgement)))}"
-
-
-def _ten_at_most(level: str, commands: list[str]) -> list[str]:
-    if len(commands) <= _SHOWN_ANNOTATIONS:
-        return commands
-    shown = commands[: _SHOWN_ANNOTATIONS - 1]
-    kind = "slower, invalid or missing" if level == "error" else "unclear or incomparable"
-    more = f"{len(commands) - len(shown)} more are {kind}; the job's summary has all of them"
-    return [*shown, f"::{level} title=rnncore::{more}"]
 
 
 def _command_data(text: str) -> str:

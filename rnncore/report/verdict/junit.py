@@ -7,13 +7,12 @@ from collections import Counter
 from rnncore.compare.measures import MEASURES, TIME
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.report.verdict.words import (
+    base_and_head,
     file_and_test,
     finite,
     processes_of,
     ratio_text,
     reason_of,
-    scale_of,
-    value_text,
     verdict_word,
 )
 
@@ -47,8 +46,8 @@ def verdict_junit(comparison: Comparison) -> str:
     facts = {"name": "rnncore", **counts, "skipped": str(found["skipped"]), **time}
     suite = ElementTree.SubElement(suites, "testsuite", facts)
     properties = ElementTree.SubElement(suite, "properties")
-    told = {"verdict": comparison.verdict, "base": comparison.base, "head": comparison.head}
-    for name, value in told.items():
+    values = {"verdict": comparison.verdict, "base": comparison.base, "head": comparison.head}
+    for name, value in values.items():
         ElementTree.SubElement(properties, "property", {"name": name, "value": _xml_text(value)})
     for judgement in comparison.judgements:
         _add_case(suite, judgement)
@@ -76,12 +75,10 @@ def _add_case(suite: ElementTree.Element, judgement: Judgement) -> None:
 
 def numbers_and_reason(judgement: Judgement) -> str:
     """Return `1.33x slower (1.21 to 1.46), 10.0 ms to 13.3 ms, processes 10, 10: reason`, as far as it is known."""
-    scale, unit = scale_of([judgement], judgement.measure)
-    values = [value_text(value, scale, judgement.measure) for value in (judgement.base, judgement.head)]
-    parts = [ratio_text(judgement), " to ".join(value if value == "–" else f"{value} {unit}" for value in values)]
+    parts = [ratio_text(judgement), " to ".join(base_and_head(judgement))]
     known = [part for part in parts if part not in ("–", "– to –")]
-    is_told = bool(known) and known[0].split(" (")[0].endswith(verdict_word(judgement))
-    verdict = [] if is_told else [verdict_word(judgement)]
+    has_verdict = bool(known) and known[0].split(" (")[0].endswith(verdict_word(judgement))
+    verdict = [] if has_verdict else [verdict_word(judgement)]
     return f"{', '.join([*verdict, *known, f'processes {processes_of(judgement)}'])}: {reason_of(judgement)}"
 
 

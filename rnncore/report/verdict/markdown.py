@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 from rnncore.compare.measures import MEASURES
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.report.table import markdown_table, paragraph
-from rnncore.report.verdict.text import difference_rows, group_rows
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.verdict.text import difference_table, group_table
 from rnncore.report.verdict.words import (
+    base_and_head,
     counts_of,
     file_and_test,
     gravest_first,
@@ -17,8 +18,6 @@ from rnncore.report.verdict.words import (
     processes_of,
     ratio_text,
     reason_of,
-    scale_of,
-    value_text,
     verdict_word,
 )
 
@@ -35,73 +34,59 @@ def verdict_markdown(comparison: Comparison) -> str:
     Returns:
         Markdown that GitHub renders, in which text that came from a file stays text.
     """
-    return "\n".join(_markdown_parts(comparison))
-
-
-def judgement_table(comparison: Comparison) -> str:
-    """Render all judgements as one Markdown table, the gravest first."""
-    return _judgement_table(gravest_first(comparison.judgements))
-
-
-def _markdown_parts(comparison: Comparison) -> Iterator[str]:
-    yield f"## {comparison.verdict.capitalize()}: {counts_of(comparison)}\n"
-    yield paragraph(f"Head {_inert(comparison.head)} against base {_inert(comparison.base)}.")
-    yield from (paragraph(f"Note: {_inert(note)}") for note in comparison.notes)
     ordered = gravest_first(comparison.judgements)
     changed = [judgement for judgement in ordered if judgement.verdict != "same"]
     same = [judgement for judgement in ordered if judgement.verdict == "same"]
+    parts = [
+        f"## {comparison.verdict.capitalize()}: {counts_of(comparison)}\n",
+        paragraph(f"Head {_inert(comparison.head)} against base {_inert(comparison.base)}."),
+        *[paragraph(f"Note: {_inert(note)}") for note in comparison.notes],
+    ]
     if changed:
-        yield _judgement_table(changed)
+        parts.append(judgement_table(changed).markdown())
     if same:
-        yield f"<details><summary>{_same_summary(same)}</summary>\n"
-        yield _judgement_table(same)
-        yield "</details>\n"
+        counts = Counter(MEASURES[judgement.measure].title for judgement in same)
+        listed = ", ".join(f"{measure} of {count:,}" for measure, count in counts.items())
+        parts.append(f"<details><summary>The same: {listed}</summary>\n")
+        parts += [judgement_table(same).markdown(), "</details>\n"]
     if comparison.groups:
-        yield _markdown_rows(group_rows(comparison))
+        parts.append(_inert_markdown(group_table(comparison)))
     if comparison.differences:
-        yield paragraph("Facts that differ, so that the ratios tell machines apart and not code:")
-        yield _markdown_rows(difference_rows(comparison))
-    yield from _how_to_read(comparison)
+        parts.append(paragraph("Facts that differ, so that the ratios tell machines apart and not code:"))
+        parts.append(_inert_markdown(difference_table(comparison)))
+    parts += [
+        paragraph(
+            "A ratio is the head's typical value over the base's; in parentheses stands its interval of "
+            f"{percent(comparison.confidence)} over processes, whose numbers (base, head) stand at the end."
+        ),
+        paragraph(
+            "Slower and faster are said only of what noise does not explain: the chance of any false one in the whole table "
+            f"is at most {percent(comparison.family_error)}. Unclear means that too little was measured to tell."
+        ),
+    ]
+    return "\n".join(parts)
 
 
-def _judgement_table(judgements: Sequence[Judgement]) -> str:
-    rows = []
-    for judgement in judgements:
-        scale, unit = scale_of([judgement], judgement.measure)
-        values = [value_text(value, scale, judgement.measure) for value in (judgement.base, judgement.head)]
-        rows.append(
-            [
-                _inert(file_and_test(judgement.fullname)[1]),
-                MEASURES[judgement.measure].title,
-                verdict_word(judgement) if judgement.verdict == "same" else f"**{verdict_word(judgement)}**",
-                _inert(reason_of(judgement)),
-                ratio_text(judgement),
-                *[value if value == "–" else f"{value} {unit}" for value in values],
-                processes_of(judgement),
-            ]
-        )
-    head = ["Benchmark", "Measure", "verdict", "why", "head against base", "base", "head", "processes"]
-    return markdown_table(head, rows, left=4)
+def judgement_table(judgements: Iterable[Judgement]) -> Table:
+    """Return judgements for Markdown, the gravest first."""
+    rows = [
+        [
+            _inert(file_and_test(judgement.fullname)[1]),
+            MEASURES[judgement.measure].title,
+            verdict_word(judgement) if judgement.verdict == "same" else f"**{verdict_word(judgement)}**",
+            _inert(reason_of(judgement)),
+            ratio_text(judgement),
+            *base_and_head(judgement),
+            processes_of(judgement),
+        ]
+        for judgement in gravest_first(judgements)
+    ]
+    columns = [*words("Benchmark", "Measure", "verdict", "why"), *numbers("head against base", "base", "head", "processes")]
+    return Table(columns, rows)
 
 
-def _same_summary(same: Sequence[Judgement]) -> str:
-    counts = Counter(MEASURES[judgement.measure].title for judgement in same)
-    return f"The same: {', '.join(f'{measure} of {count:,}' for measure, count in counts.items())}"
-
-
-def _markdown_rows(rows: list[list[str]]) -> str:
-    return markdown_table(rows[0], [list(map(_inert, row)) for row in rows[1:]])
-
-
-def _how_to_read(comparison: Comparison) -> Iterator[str]:
-    yield paragraph(
-        "A ratio is the head's typical value over the base's; in parentheses stands its interval of "
-        f"{percent(comparison.confidence)} over processes, whose numbers (base, head) stand at the end."
-    )
-    yield paragraph(
-        "Slower and faster are said only of what noise does not explain: the chance of any false one in the whole table is "
-        f"at most {percent(comparison.family_error)}. Unclear means that too little was measured to tell."
-    )
+def _inert_markdown(table: Table) -> str:
+    return Table(table.columns, [list(map(_inert, row)) for row in table.texts]).markdown()
 
 
 def _inert(text: str) -> str:

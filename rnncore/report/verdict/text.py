@@ -5,15 +5,14 @@ from collections.abc import Iterator
 
 from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison
-from rnncore.report.table import TextTable
+from rnncore.report.table import Column, Table, numbers, words
 from rnncore.report.verdict.words import (
     file_and_test,
     gravest_first,
     is_ratio,
-    listed,
     one_line,
+    percent,
     processes_of,
-    rates_of,
     ratio_text,
     ratio_words,
     reason_of,
@@ -24,33 +23,43 @@ from rnncore.report.verdict.words import (
 )
 
 
-def verdict_tables(comparison: Comparison) -> Iterator[TextTable]:
+def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]:
     """Yield what a reader must know first, the judgements with the gravest first, groups, and the whole verdict last.
 
     Args:
         comparison: The verdicts.
 
     Yields:
-        Lines, and the rows of the table under them, the first row its heading; rows may be empty.
+        Lines, and the table under them.
     """
-    notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, rates_of(comparison)]
-    yield "\n".join(map(one_line, notes)), judgement_rows(comparison, TIME)
+    rates = (
+        f"Intervals are of {percent(comparison.confidence)}; the chance of any false slower or faster is at most "
+        f"{percent(comparison.family_error)}"
+    )
+    notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, rates]
+    yield "\n".join(map(one_line, notes)), _judgement_table(comparison, TIME)
     for measure in BESIDE_TIME:
-        if line := _measure_line(comparison, measure):
-            yield line, judgement_rows(comparison, measure)
+        judged = gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
+        if judged:
+            counts = Counter(map(verdict_word, judged))
+            name = MEASURES[measure].title
+            # sMAPE is written so at the start of a line too.
+            name = name if name[1].isupper() else name.capitalize()
+            line = ", ".join(f"{count} {word}" for word, count in counts.items())
+            yield f"{name}: {line}", _judgement_table(comparison, measure)
     if comparison.groups:
-        yield "Geometric means of the ratios of time", group_rows(comparison)
+        yield "Geometric means of the ratios of time", group_table(comparison)
     if comparison.differences:
-        yield "Facts that differ, so that the ratios tell machines apart and not code", difference_rows(comparison)
-    yield whole_verdict(comparison), []
+        yield "Facts that differ, so that the ratios tell machines apart and not code", difference_table(comparison)
+    yield whole_verdict(comparison), None
 
 
-def judgement_rows(comparison: Comparison, measure: Measure) -> list[list[str]]:
+def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
     """Return the judgements on a measure in one unit; other measures than time only where they are not the same."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
     shown = gravest_first(judgement for judgement in judgements if measure == TIME or judgement.verdict != "same")
     if not shown:
-        return []
+        return None
     scale, unit = scale_of(shown, measure)
     rows = [
         [
@@ -64,27 +73,26 @@ def judgement_rows(comparison: Comparison, measure: Measure) -> list[list[str]]:
         ]
         for judgement in shown
     ]
-    return [["Benchmark", "verdict", "head against base", f"base {unit}", f"head {unit}", "processes", "why"], *rows]
+    columns = [
+        *words("Benchmark"),
+        Column("verdict", wraps=True),
+        Column("head against base", wraps=True),
+        *numbers("base", "head", unit=unit),
+        *numbers("processes"),
+        Column("why", wraps=True),
+    ]
+    return Table(columns, rows)
 
 
-def _measure_line(comparison: Comparison, measure: Measure) -> str:
-    """Return how many benchmarks have which verdict on a measure; nothing where it was not judged."""
-    judged = gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
-    counts = Counter(map(verdict_word, judged))
-    name = MEASURES[measure].title
-    # sMAPE is written so at the start of a line too.
-    return f"{name if name[1].isupper() else name.capitalize()}: {listed(counts)}" if counts else ""
-
-
-def group_rows(comparison: Comparison) -> list[list[str]]:
-    """Return the geometric means by group, as rows under their heading."""
+def group_table(comparison: Comparison) -> Table:
+    """Return the geometric means by group."""
     rows = [
-        [one_line(group.group), f"{group.count:,}", ratio_words(group.ratio, TIME) if is_ratio(group.ratio) else "–"]
+        [one_line(group.group), group.count, ratio_words(group.ratio, TIME) if is_ratio(group.ratio) else None]
         for group in comparison.groups
     ]
-    return [["Group", "benchmarks", "head against base"], *rows]
+    return Table([*words("Group"), *numbers("benchmarks"), Column("head against base", wraps=True)], rows)
 
 
-def difference_rows(comparison: Comparison) -> list[list[str]]:
-    """Return the facts in which the sides differ, as rows under their heading."""
-    return [["Fact", "base", "head"], *[list(map(one_line, row)) for row in comparison.differences]]
+def difference_table(comparison: Comparison) -> Table:
+    """Return the facts in which the sides differ."""
+    return Table([*words("Fact"), *numbers("base", "head")], [list(map(one_line, row)) for row in comparison.differences])

@@ -174,17 +174,11 @@ def value_text(value: float | None, scale: float, measure: Measure) -> str:
     return f"{value / scale:.3f}" if digits is None else significant(value / scale, digits)
 
 
-def listed(counts: Counter[str]) -> str:
-    """Write counts as a list: `2 slower, 1 same`."""
-    return ", ".join(f"{count} {word}" for word, count in counts.items())
-
-
-def rates_of(comparison: Comparison) -> str:
-    """Say how sure intervals and verdicts are."""
-    return (
-        f"Intervals are of {percent(comparison.confidence)}; the chance of any false slower or faster is at most "
-        f"{percent(comparison.family_error)}"
-    )
+def base_and_head(judgement: Judgement) -> list[str]:
+    """Return the values of both sides, each with the unit."""
+    scale, unit = scale_of([judgement], judgement.measure)
+    values = [value_text(value, scale, judgement.measure) for value in (judgement.base, judgement.head)]
+    return [value if value == "–" else f"{value} {unit}" for value in values]
 
 
 def percent(share: float) -> str:
