@@ -73,7 +73,9 @@ def streaming_table(records: Sequence[Record]) -> Table:
             record.smape,
             record.smape_by_windows,
         ]
-        for record in sorted(records, key=lambda record: (record.model_name, record.batch_size, record.runtime, record.mode or ""))
+        for record in sorted(
+            records, key=lambda record: (record.model_name, record.batch_size, record.runtime, record.mode or "")
+        )
     ]
     columns = [
         *words("Cell", "Model", "Series", "Runtime"),
