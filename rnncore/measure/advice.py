@@ -71,6 +71,18 @@ class Base:
         commit = commit_id(info)
         return "REV" if commit is None or info.get("dirty") else commit[:12]
 
+    def command(self, saved: Path | None) -> str | None:
+        """Return the command that compares a session with it; None where it could not be read.
+
+        Args:
+            saved: The session's run file; None where none is saved.
+        """
+        if self.file is None or "rnncore" not in self.content:
+            return None
+        head = _argument(saved) if saved else "RUN"
+        how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
+        return f"'rnncore compare {_argument(self.file)} {head}'{how}"
+
 
 def note_base(config: pytest.Config, machine_info: dict[str, Any], content: dict[str, Any]) -> None:
     """Remember a run that pytest-benchmark has opened to compare with."""
@@ -89,7 +101,16 @@ def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> 
     environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     arguments = [*config.getini("addopts"), *environment, *map(str, config.invocation_params.args)]
     lines = [dropped_gates(arguments, [gate.field for gate in gates or ()])]
-    bases = _bases(config)
+    compared, noted, storage = (
+        harness.compared_paths(config),
+        config.stash.get(_COMPARED, []),
+        harness.storage_folder(config),
+    )
+    # The path of a run is relative to the storage, or what the user gave.
+    bases = [
+        Base(_number(path) or path.stem, next(filter(Path.is_file, (storage / path, path)), None), content, machine_info)
+        for path, (machine_info, content) in zip(compared, noted, strict=False)
+    ]
     if bases:
         causes = {
             report.nodeid: cause
@@ -98,7 +119,7 @@ def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> 
             if hasattr(report, "nodeid")
         }
         timed = harness.timed_names(config)
-        command = _command(bases[-1], session.saved_path or config.getoption("benchmark_json")) if session.rows else None
+        command = bases[-1].command(session.saved_path or config.getoption("benchmark_json")) if session.rows else None
         lines.append(_other_machine(bases, timed, session.fingerprint if session.rows else None, command))
         lines.append(not_compared(bases, timed, causes, bool(gates), command))
         # Of benchmarks that are not ours nothing is known.
@@ -128,17 +149,10 @@ def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) ->
             cpu |= {fact: cpu_here[fact]} if fact in cpu_here else {}
 
 
-def _bases(config: pytest.Config) -> list[Base]:
-    """Return the runs that pytest-benchmark compares with, oldest first."""
-    bases = []
-    compared, noted = harness.compared_paths(config), config.stash.get(_COMPARED, [])
-    for path, (machine_info, content) in zip(compared, noted, strict=False):
-        # The path of a run is relative to the storage, or what the user gave.
-        files = [harness.storage_folder(config) / path, path]
-        number = re.match(r"\d{4,}(?=_)", path.name)
-        name = number[0] if number else path.stem
-        bases.append(Base(name, next(filter(Path.is_file, files), None), content, machine_info))
-    return bases
+def _number(path: Path) -> str | None:
+    """Return the number that pytest-benchmark gave a saved run."""
+    found = re.match(r"\d{4,}(?=_)", path.name)
+    return found[0] if found else None
 
 
 def _the_bases(bases: Iterable[Base]) -> str:
@@ -151,21 +165,11 @@ def _first(texts: list[str], mark: str = ", ") -> str:
     return mark.join(texts[:_NAMED]) + (f"{mark}{more} more" if more > 0 else "")
 
 
-def _command(base: Base, saved: Path | None) -> str | None:
-    """Return the command that compares this run with a base; None where it could not read the base."""
-    if base.file is None or "rnncore" not in base.content:
-        return None
-    head = _argument(saved) if saved else "RUN"
-    how = "" if saved else " (RUN is this run, saved with --benchmark-autosave)"
-    return f"'rnncore compare {_argument(base.file)} {head}'{how}"
-
-
 def _argument(file: Path) -> str:
     """Return the number of a run in the usual storage, or else the path of its file."""
-    number = re.match(r"\d{4,}(?=_)", file.name)
-    file, folder = file.resolve(), Path.cwd()
+    number, file, folder = _number(file), file.resolve(), Path.cwd()
     if number and file.parent == folder.resolve() / ".benchmarks" / harness.machine_id():
-        return number[0]
+        return number
     return shlex.quote(str(file.relative_to(folder) if file.is_relative_to(folder) else file))
 
 

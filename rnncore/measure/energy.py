@@ -28,10 +28,8 @@ def joules_per_1000(call: Callable[[], object], windows: int, device: str) -> tu
     Returns:
         The energy in joules and None, or None and the reason where nothing counts it.
     """
-    return _gpu_joules(call, windows) if device == "cuda" else _cpu_joules(call, windows)
-
-
-def _gpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None, str | None]:
+    if device != "cuda":
+        return _cpu_joules(call, windows)
     try:
         with closing(Gpu.open()) as gpu:
             before_j = gpu.energy_j()

@@ -16,12 +16,6 @@ Fact = tuple[Any, str | None]
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
 
-class _Refused(Exception):  # noqa: N818 (carries what is refused, and where it lies, to the surface)
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.where = ""
-
-
 def json_value(key: str, value: object) -> Any:
     """Return a value as JSON holds it; NaN and infinity, which JSON has not, become None.
 
@@ -30,18 +24,15 @@ def json_value(key: str, value: object) -> Any:
         value: Any of `ALLOWED`.
 
     Raises:
-        TypeError: If it is or holds anything else.
+        TypeError: If it is or holds anything else; says what and where.
     """
     try:
-        return _json_value(value)
-    except _Refused as refused:
-        what, where = str(refused), refused.where
+        return _json_value(key, value)
     except RecursionError:
-        what, where = "holds itself", ""
-    raise TypeError(f"{key}{where} {what}, which a run file cannot hold; record {ALLOWED}.")
+        raise _refused(key, "holds itself") from None
 
 
-def _json_value(value: object) -> Any:
+def _json_value(where: str, value: object) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -54,24 +45,20 @@ def _json_value(value: object) -> Any:
     if isinstance(value, dict):
         for name in value:
             if not isinstance(name, str):
-                raise _Refused(f"has a key that {_shown(name)}")
-        return {str(_json_value(name)): _inside(name, inner) for name, inner in value.items()}
+                raise _refused(where, f"has a key that {_shown(name)}")
+        return {str(_json_value(where, name)): _json_value(f"{where}[{name!r}]", inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_inside(index, inner) for index, inner in enumerate(value)]
+        return [_json_value(f"{where}[{index}]", inner) for index, inner in enumerate(value)]
     as_python = getattr(value, "tolist", None)
     inner = as_python() if callable(as_python) else value
     # What NumPy has no Python value for gives itself.
     if type(inner) is type(value):
-        raise _Refused(_shown(value))
-    return _json_value(inner)
+        raise _refused(where, _shown(value))
+    return _json_value(where, inner)
 
 
-def _inside(place: object, value: object) -> Any:
-    try:
-        return _json_value(value)
-    except _Refused as refused:
-        refused.where = f"[{place!r}]{refused.where}"
-        raise
+def _refused(where: str, what: str) -> TypeError:
+    return TypeError(f"{where} {what}, which a run file cannot hold; record {ALLOWED}.")
 
 
 def _shown(value: object) -> str:

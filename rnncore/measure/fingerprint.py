@@ -177,8 +177,8 @@ def _gpu() -> Fact:
     except Unavailable as error:
         return None, str(error)
     properties = torch.cuda.get_device_properties(0)
-    told, why = _asked_of_gpu(lambda gpu: (gpu.driver(), gpu.power_limit_w()))
-    driver, power_limit_w = told or (None, None)
+    known, why = _asked_of_gpu(lambda gpu: (gpu.driver(), gpu.power_limit_w()))
+    driver, power_limit_w = known or (None, None)
     facts = {
         "name": properties.name,
         "memory_bytes": properties.total_memory,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rnncore.measure.row import RnnBenchmark
 
 
-# What the gate's processes measure on, unless they are told: little to make, and enough for every suite.
+# What the gate's processes measure on where no data is named: little to make, and enough for every suite.
 GATE_ZONES, GATE_YEARS = 2, 1
 SESSION = pytest.StashKey[Session]()
 
@@ -100,7 +100,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
     brief = is_gate(request.config)
     if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
-        from rnncore.measure.ceilings import Shape
+        from rnncore.measure.rates import Shape
 
         try:
             resolve_device(rnn_case.device)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -189,22 +190,33 @@ def storage_folder(config: pytest.Config) -> Path:
     return Path(getattr(getattr(session_of(config), "storage", None), "path", ".benchmarks"))
 
 
-def places_to_save(config: pytest.Config) -> list[tuple[str, Path, Path | None]]:
-    """Return where a session will write run files to, by option: the folder, and the file where its name is known."""
+def require_places_to_save(config: pytest.Config) -> None:
+    """Refuse a session whose run files could not be written to where they are to go; what is there stays as it is.
+
+    Raises:
+        pytest.UsageError: If a file, or a folder that is to hold one, cannot be written to; names the option.
+    """
     session = session_of(config)
-    places: list[tuple[str, Path, Path | None]] = []
-    if session.json:
-        path = Path(session.json)
-        places.append(("--benchmark-json", path.parent, path))
+    places = [("--benchmark-json", Path(session.json))] if session.json else []
     if (session.save or session.autosave) and hasattr(session.storage, "path"):
-        places.append(("--benchmark-storage", Path(session.storage.path) / session.machine_id, None))
-    return places
-
-
-def save_nothing(config: pytest.Config) -> None:
-    """Let a session that is refused end without a warning that there was nothing to save."""
-    session = session_of(config)
-    session.json = session.save = session.autosave = None
+        # Of a file in the store the name is not known yet.
+        places.append(("--benchmark-storage", Path(session.storage.path) / session.machine_id))
+    for option, place in places:
+        try:
+            if option == "--benchmark-storage":
+                place.mkdir(parents=True, exist_ok=True)
+            elif place.exists():
+                place.open("ab").close()
+                continue
+            with TemporaryFile(dir=place if place.is_dir() else place.parent) as trial:
+                trial.write(b"\n")
+        except OSError as error:
+            # A session that is refused ends without a warning that there was nothing to save.
+            session.json = session.save = session.autosave = None
+            raise pytest.UsageError(
+                f"{option}: {place} cannot be written to ({error.strerror}), so nothing that is measured could be saved. "
+                f"Give another {option}, or make it writable."
+            ) from error
 
 
 def watch_saving(

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,14 +28,13 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
     threads_of,
 )
 from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
-from rnncore.measure.session import Session
-from rnncore.measure.timeout import CaseTimeout, case_timeout
+from rnncore.measure.session import Session, outcome_of
+from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.case import AXES
 from rnncore.runfile.record import is_right
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
-    from rnncore.measure.session import Outcome
     from rnncore.runfile.journal import Finished
 
 # Many short processes tell more than few long ones: noise between processes is what hides a change.
@@ -111,26 +109,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     harness.check(config)
     if harness.times(config) and not config.getoption("collectonly"):
-        for place in harness.places_to_save(config):
-            _require_writable(config, *place)
-
-
-def _require_writable(config: pytest.Config, option: str, folder: Path, file: Path | None) -> None:
-    """Refuse a file, or a folder that is to hold one, that cannot be written to; what is there stays as it is."""
-    try:
-        if file is not None and file.exists():
-            file.open("ab").close()
-            return
-        if file is None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder) as trial:
-            trial.write(b"\n")
-    except OSError as error:
-        harness.save_nothing(config)
-        raise pytest.UsageError(
-            f"{option}: {file or folder} cannot be written to ({error.strerror}), so nothing that is measured could be "
-            f"saved. Give another {option}, or make it writable."
-        ) from error
+        harness.require_places_to_save(config)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
@@ -236,7 +215,7 @@ def pytest_runtest_makereport(
     if report.skipped and isinstance(report.longrepr, tuple):
         session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
     elif error and row is None:
-        session.failed(name, _outcome(error), _first_line(error))
+        session.failed(name, outcome_of(error), _first_line(error))
     elif error and row and is_right(row.record.extra_info):
         put_facts(row.record.extra_info, validity=f"failed after it was timed: {_first_line(error)}")
     elif call.when == "call" and row is None:
@@ -244,16 +223,6 @@ def pytest_runtest_makereport(
     if row and (call.when == "call" or error):
         session.finished(name)
     return report
-
-
-def _outcome(error: BaseException) -> "Outcome":
-    if isinstance(error, CaseTimeout):
-        return "timed out"
-    # torch and ONNX Runtime have errors of their own for it; the words are what they share.
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        return "out of memory"
-    return "error"
 
 
 def _first_line(error: BaseException) -> str:

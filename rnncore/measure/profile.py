@@ -58,7 +58,12 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
     if ops_s < evidence.wall_s:
         ops.append(OpTime(OUTSIDE_OPS, "host", 1, evidence.wall_s - ops_s, kind=OVERHEAD))
     rows = [{**_row(op), "category": category(op, batch_size, lookback)} for op in ops]
-    whole_s = max(evidence.wall_s, ops_s)
+    whole_s, smallest_s = max(evidence.wall_s, ops_s), LISTED_PCT / 100 * evidence.wall_s
+    listed = sorted((row for row in rows if row["self_s"] >= smallest_s), key=lambda row: row["self_s"], reverse=True)
+    rest = [row for row in rows if row["self_s"] < smallest_s]
+    if rest:
+        calls, self_s = (math.fsum(row[key] for row in rest) for key in ("calls", "self_s"))
+        listed.append({**_row(OpTime(OTHER, "", calls, self_s)), "category": OTHER})
     notes = []
     if ops_s > evidence.wall_s:
         notes.append("Operations ran at the same time: the shares are of their sum, which is longer than the call.")
@@ -69,7 +74,7 @@ def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | No
         "shares_pct": {
             name: 100 * math.fsum(row["self_s"] for row in rows if row["category"] == name) / whole_s for name in KINDS
         },
-        "ops": _listed(rows, LISTED_PCT / 100 * evidence.wall_s),
+        "ops": listed,
         "trace": None,
         **({"note": " ".join(notes)} if notes else {}),
     }
@@ -104,16 +109,6 @@ def category(op: OpTime, batch_size: int | None, lookback: int | None) -> str:
 
 def _row(op: OpTime) -> dict[str, Any]:
     return {"op": op.name, "where": op.where, "shapes": op.shapes, "calls": op.calls, "self_s": op.self_s}
-
-
-def _listed(rows: list[dict[str, Any]], smallest_s: float) -> list[dict[str, Any]]:
-    """Return the rows longest first, those below *smallest_s* added up."""
-    listed = sorted((row for row in rows if row["self_s"] >= smallest_s), key=lambda row: row["self_s"], reverse=True)
-    rest = [row for row in rows if row["self_s"] < smallest_s]
-    if rest:
-        calls, self_s = (math.fsum(row[key] for row in rest) for key in ("calls", "self_s"))
-        listed.append({**_row(OpTime(OTHER, "", calls, self_s)), "category": OTHER})
-    return listed
 
 
 def function_evidence(call: Callable[[], object], named: Collection[str]) -> Evidence:

@@ -80,7 +80,7 @@ class RnnBenchmark:
         self._trace_folder = trace_folder
         self.brief = brief
         self._delay_pct = delay_pct
-        # Axes first, so that a benchmark that fails half-way can still be told apart.
+        # Axes first, so that a benchmark that fails half-way still says which it was.
         self.record(**{**case.axes, "threads": threads}, **runtime_facts(case.runtime, case.mode))
 
     @property
@@ -138,7 +138,7 @@ class RnnBenchmark:
 
         Args:
             call: What to call.
-            called_s: Seconds that the first call and the profiled one took at least; where that is as long as the warm-up
+            called_s: Seconds of the shorter of the first call and the profiled one; where that is as long as the warm-up
                 itself, they were it.
         """
         warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S

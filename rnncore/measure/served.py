@@ -39,27 +39,24 @@ def main() -> None:
                 importlib.import_module(module)
         pages = list(_resident_file_pages())
         for line in sys.stdin:
-            _answer_in_a_copy(json.loads(line), pages, answers)
-
-
-def _answer_in_a_copy(question: dict[str, Any], pages: list[int], answers: TextIO) -> None:
-    with warnings.catch_warnings():
-        # Newer versions of Python warn of any thread. Those of a library that wait for work stay behind.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        copy = os.fork()
-    if copy == 0:
-        # Ends the copy, also inside a call that does not return.
-        signal.alarm(question["limit_s"])
-        _serve_once(question, pages, answers)
-        os._exit(0)
-    _, status = os.waitpid(copy, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGALRM:
-        say(answers, why=f"the process took longer than {question['limit_s']} s")
-    elif code < 0:
-        say(answers, why=f"the process was ended by {signal.Signals(-code).name}")
-    elif code > 0:
-        say(answers, why=f"the process ended with exit code {code}", failed=True)
+            question = json.loads(line)
+            with warnings.catch_warnings():
+                # Newer versions of Python warn of any thread. Those of a library that wait for work stay behind.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                copy = os.fork()
+            if copy == 0:
+                # Ends the copy, also inside a call that does not return.
+                signal.alarm(question["limit_s"])
+                _serve_once(question, pages, answers)
+                os._exit(0)
+            _, status = os.waitpid(copy, 0)
+            code = os.waitstatus_to_exitcode(status)
+            if code == -signal.SIGALRM:
+                say(answers, why=f"the process took longer than {question['limit_s']} s")
+            elif code < 0:
+                say(answers, why=f"the process was ended by {signal.Signals(-code).name}")
+            elif code > 0:
+                say(answers, why=f"the process ended with exit code {code}", failed=True)
 
 
 def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> None:

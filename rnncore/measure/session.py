@@ -14,6 +14,8 @@ from rnncore import __version__
 from rnncore.files import write_text
 from rnncore.measure.busy import waiting_facts
 from rnncore.measure.facts import make_writable
+from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.measure.timeout import CaseTimeout
 from rnncore.runfile.journal import dumps
 
 if TYPE_CHECKING:
@@ -180,10 +182,6 @@ class Session:
         if self._memory is not None:
             self._memory.close()
 
-    def ceiling_facts(self) -> dict[str, Any] | None:
-        """Return the ceilings measured so far, or None."""
-        return self._ceilings.facts() if self._ceilings else None
-
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time of the block, less that of parts inside it, under *name*."""
@@ -235,12 +233,9 @@ class Session:
         from rnncore.forecast.device import cpu_threads
 
         values = torch.ones(_PULSE_SIZE, _PULSE_SIZE)
-        calls_s = []
+        calls = _PULSE_CALLS if self._pulses_s else _FIRST_PULSE_CALLS
         with cpu_threads(threads):
-            for _ in range(_PULSE_CALLS if self._pulses_s else _FIRST_PULSE_CALLS):
-                began_s = time.perf_counter()
-                torch.mm(values, values)
-                calls_s.append(time.perf_counter() - began_s)
+            calls_s = [seconds_per_call(lambda: torch.mm(values, values)) for _ in range(calls)]
         self._pulses_s.append(statistics.median(calls_s[-_PULSE_CALLS:]))
 
     def facts(self, command: list[str], scale: str) -> dict[str, Any]:
@@ -265,7 +260,7 @@ class Session:
 
         steady, why = steadiness(self._pulses_s)
         return {
-            "ceilings": self.ceiling_facts(),
+            "ceilings": self._ceilings.facts() if self._ceilings else None,
             "data": self.dataset,
             "execution_providers": sorted(self.providers),
             "steady": steady,
@@ -273,3 +268,14 @@ class Session:
             "pulses_s": self._pulses_s,
             "overhead": self.overhead(),
         }
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Return what a benchmark that raised is recorded as."""
+    if isinstance(error, CaseTimeout):
+        return "timed out"
+    # torch and ONNX Runtime have errors of their own for it; the words are what they share.
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return "out of memory"
+    return "error"

@@ -6,8 +6,8 @@ forecasts beside the inputs.
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
 from safetensors.numpy import load_file, save_file
 
@@ -15,7 +15,6 @@ from rnncore.errors import Unavailable
 from rnncore.forecast.model import load_forecaster
 from rnncore.measure.asked import answering, say
 from rnncore.measure.stopwatch import seconds_per_call
-from rnncore.runtimes.base import Runtime
 from rnncore.runtimes.catalog import open_runtime, runtime_kind
 
 FORECASTER, ONNX_FILE = "model.safetensors", "model.onnx"
@@ -32,32 +31,30 @@ def main() -> None:
     """Open what the arguments name and do what the lines of standard input say, until they end."""
     folder, name, device, precision, threads, *modes = Path(sys.argv[1]), *sys.argv[2:]
     mode = modes[0] if modes else None
-    with answering() as answers:
+    with answering() as answers, ExitStack() as opened:
         began_s = time.perf_counter()
         reads = runtime_kind(name, mode).reads
         source = load_forecaster(folder / FORECASTER)[0] if reads == "forecaster" else folder / ONNX_FILE
         try:
-            with open_runtime(name, source, device, precision, int(threads), mode=mode) as runtime:
-                runtime.bind(load_file(folder / INPUTS)[ARRAY])
-                _serve(runtime, folder / OUTPUT.format("-".join([name, *modes, precision])), answers, began_s)
+            runtime = opened.enter_context(open_runtime(name, source, device, precision, int(threads), mode=mode))
+            runtime.bind(load_file(folder / INPUTS)[ARRAY])
+            runtime.run()
         except Unavailable as error:
             say(answers, unavailable=str(error))
-
-
-def _serve(runtime: Runtime, output: Path, answers: TextIO, began_s: float) -> None:
-    runtime.run()
-    first_call_s = time.perf_counter() - began_s
-    kernel = runtime.evidence().kernel
-    calls = max(1, round(ROUND_S / seconds_per_call(runtime.run)))
-    say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
-    for line in sys.stdin:
-        if line.strip() == "round":
-            # While others ran they had the caches too.
-            runtime.run()
-            say(answers, seconds=seconds_per_call(runtime.run, calls))
-        else:
-            save_file({ARRAY: runtime.output()}, output)
-            say(answers, output=str(output))
+            return
+        first_call_s = time.perf_counter() - began_s
+        kernel = runtime.evidence().kernel
+        calls = max(1, round(ROUND_S / seconds_per_call(runtime.run)))
+        say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
+        for line in sys.stdin:
+            if line.strip() == "round":
+                # While others ran they had the caches too.
+                runtime.run()
+                say(answers, seconds=seconds_per_call(runtime.run, calls))
+            else:
+                output = folder / OUTPUT.format("-".join([name, *modes, precision]))
+                save_file({ARRAY: runtime.output()}, output)
+                say(answers, output=str(output))
 
 
 if __name__ == "__main__":

@@ -46,14 +46,14 @@ from onnx import numpy_helper
 
 from bench.article import preprocessing as reference_preprocessing
 from rnncore.forecast.trainer import ResidentWindows, Trainer
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure import row as benchmark
 from rnncore.runtimes import export
 
-# Real ceilings and warm-up take seconds, and stand in the session without faults.
+# Real ceilings and warm-up take seconds; the session without faults has them.
 benchmark.WARM_UP_S = 0.02
-ceilings.MEASURED_S = ceilings.CONFIRMED_WITHIN_S = 0.001
-ceilings.SQUARE_SIZES = {"cpu": (64,)}
+rates.MEASURED_S = rates.CONFIRMED_WITHIN_S = 0.001
+rates.SQUARE_SIZES = {"cpu": (64,)}
 
 true_export, true_step, true_inputs = export.export_onnx, Trainer.train_step, ResidentWindows.inputs
 

@@ -14,7 +14,7 @@ import pytest
 # Imported here, so that a session that pytester runs inside this process does not load it a second time.
 import scipy.stats  # noqa: F401
 
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure.advice import NOISE, Base, differences, dropped_gates, not_compared, set_aside_volatile
 from rnncore.measure.fingerprint import fingerprint
 
@@ -79,7 +79,7 @@ def foreign(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def ours(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project with benchmarks of rnncore and their base 0001."""
     for name, value in SHORT_CEILINGS.items():
-        monkeypatch.setattr(ceilings, name, value)
+        monkeypatch.setattr(rates, name, value)
     monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: dict(CPU))
     pytester.makepyfile(test_it=OURS)
@@ -162,12 +162,12 @@ def test_a_session_without_pytest_benchmark_has_nothing_to_say(pytester: pytest.
 
 CONFTEST = f"""
 import pytest_benchmark.plugin
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure import row as benchmark
 
 benchmark.WARM_UP_S = 0.02
 for name, value in {SHORT_CEILINGS!r}.items():
-    setattr(ceilings, name, value)
+    setattr(rates, name, value)
 hz = __import__("time").time_ns()
 pytest_benchmark.plugin.get_cpu_info = lambda: dict({CPU!r}, hz_actual=[hz, 0], hz_actual_friendly=f"{{hz}} Hz")
 """
@@ -242,10 +242,10 @@ def test_what_is_set_aside_of_a_base_is_what_changes_by_the_minute_and_bases_of_
         "machine_info": {"node": "b", "cpu": {"brand_raw": "A", "hz_actual": [2, 0]}},
         "rnncore": {"scale": "full", **facts},
     }
-    theirs = {"machine_info": {"cpu": {"hz_actual": [1, 0]}, "ceilings": "of a user"}}
-    before = copy.deepcopy(theirs)
-    set_aside_volatile(here, theirs)
-    assert theirs == before
+    of_others = {"machine_info": {"cpu": {"hz_actual": [1, 0]}, "ceilings": "of a user"}}
+    before = copy.deepcopy(of_others)
+    set_aside_volatile(here, of_others)
+    assert of_others == before
 
 
 # ------------------------------------------------------------------------------------- first, and nothing else changes

@@ -27,7 +27,7 @@ BUSY = Host(cpus=2, threads=2, others_cpus=1.04, load_1min=2.13, pressure_pct=35
 
 
 def _stat(*busy_ticks: int, idle: int = 0) -> str:
-    """Return /proc/stat of CPUs that were busy for so many of their ticks."""
+    """Return /proc/stat of CPUs that were busy for these numbers of ticks."""
     lines = [f"cpu{cpu} {ticks} 0 0 {idle - ticks} 0 0 0 0 0 0" for cpu, ticks in enumerate(busy_ticks)]
     return "\n".join(["cpu  1 2 3 4 5 6 7 8 0 0", *lines, "intr 1 2", "ctxt 9", ""])
 

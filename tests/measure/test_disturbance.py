@@ -44,7 +44,7 @@ DEADLINE_S = 120
 
 
 class Bench:
-    """Rounds under a watch, on a clock that stands still unless it is moved. Times are binary fractions: sums are exact."""
+    """Rounds under a watch, on a clock that is still unless it is moved. Times are binary fractions: sums are exact."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -666,7 +666,7 @@ def test_a_clock_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
 
 
 class PlantedGpu:
-    """A GPU whose states are told one after another."""
+    """A GPU with planted states, one after another."""
 
     def __init__(self, *states: GpuState) -> None:
         self.states = list(states)

@@ -15,7 +15,7 @@ RANGE_UJ = 262_143_328_850
 
 
 class Call:
-    """A call of 0.2 s that works through 50 windows and moves counters as it is told."""
+    """A call of 0.2 s that works through 50 windows and moves counters as a test asks."""
 
     windows = 50
 

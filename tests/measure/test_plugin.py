@@ -16,7 +16,7 @@ import pytest
 import scipy.stats  # noqa: F401
 import torch
 
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.journal import newest_journal, recover
@@ -238,7 +238,7 @@ def test_last(rnn_case, rnn_benchmark):
     rnn_benchmark(some_work, windows=1, group="ends")
 """
 
-# A session that ends in the middle of its third benchmark, in which BAD_END stands for how.
+# A session that ends in the middle of its third benchmark, in which BAD_END is how.
 BROKEN_OFF = """
 import hashlib, os, signal, time
 
@@ -275,14 +275,14 @@ SHORT_CEILINGS = {
 CONFTEST = f"""
 import pytest_benchmark.plugin
 import scipy.stats
-from rnncore.measure import ceilings, timeout
+from rnncore.measure import rates, timeout
 from rnncore.measure import row as benchmark
 
 benchmark.WARM_UP_S = 0.02
 timeout.GRACE_S = 0.3
 pytest_benchmark.plugin.get_cpu_info = dict
 for name, value in {SHORT_CEILINGS!r}.items():
-    setattr(ceilings, name, value)
+    setattr(rates, name, value)
 """
 
 # One thread: beside other work on the machine, two that wait for each other are up to a hundred times slower.
@@ -650,7 +650,7 @@ def test_a_case_that_is_timed_out_while_ceilings_are_measured_leaves_the_later_o
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.makepyfile(test_rows=ROWS)
-    true_rate, calls = ceilings._gemm_rate, []
+    true_rate, calls = rates.gemm_rate, []
 
     def slow_at_first(*args: Any, **only: str) -> Any:
         calls.append(args)
@@ -658,7 +658,7 @@ def test_a_case_that_is_timed_out_while_ceilings_are_measured_leaves_the_later_o
             time.sleep(60)
         return true_rate(*args, **only)
 
-    monkeypatch.setattr(ceilings, "_gemm_rate", slow_at_first)
+    monkeypatch.setattr(rates, "gemm_rate", slow_at_first)
     project.runpytest_inprocess(*QUICK, "--benchmark-autosave", "--rnn-case-timeout=5", "-k", "test_told")
     run = read_run(_run_file(project.path))
     assert [outcome for _, outcome, _ in run.failed] == ["timed out"]
@@ -834,7 +834,7 @@ def test_mine(rnn_case, rnn_benchmark):
 
 def _entries(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     names = [entry["fullname"] for entry in content["benchmarks"]]
-    assert len(names) == len(set(names)), "a benchmark stands twice"
+    assert len(names) == len(set(names)), "a benchmark is there twice"
     return {entry["extra_info"]["cell"]: entry for entry in content["benchmarks"]}
 
 

@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _server(clock: Clock, first_s: float, each_s: float = 0.0) -> tuple[Callable[[int], None], list[int]]:
-    """Return what answers in so many seconds and so many more for each query, and the batches that it was given."""
+    """Return what answers in *first_s* and *each_s* more for each query, and the batches that it was given."""
     batches: list[int] = []
 
     def answer(count: int) -> None:

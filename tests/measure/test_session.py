@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rnncore import __version__
-from rnncore.measure import ceilings
+from rnncore.measure import rates
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
 from rnncore.runfile.case import Case
@@ -23,7 +23,7 @@ COMMAND = ["pytest", "bench/"]
 
 
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that goes only when a test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -223,12 +223,12 @@ def test_no_ceiling_is_measured_before_one_is_asked_for(session: Session, monkey
     def measure(*_: object) -> None:
         pytest.fail("a ceiling was measured")
 
-    for name in ("_gemm_rate", "_chain_rate", "_copy_rate"):
-        monkeypatch.setattr(ceilings, name, measure)
-    assert session.ceiling_facts() is None
+    for name in ("gemm_rate", "chain_rate", "copy_rate"):
+        monkeypatch.setattr(rates, name, measure)
+    assert session.facts(COMMAND, "quick")["ceilings"] is None
     first = session.ceilings
     assert session.ceilings is first
-    assert session.ceiling_facts() == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
+    assert session.facts(COMMAND, "quick")["ceilings"] == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
 
 
 # ------------------------------------------------------------------------------------------------------------- journal

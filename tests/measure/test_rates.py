@@ -1,0 +1,227 @@
+"""Tests of rates: products, copies and calls by a planted clock, and a chain that truly is one."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from rnncore.measure import rates
+from rnncore.measure.rates import Rate, Shape
+
+SHAPE = Shape(batch_size=5, hidden_size=16, gates=3)
+TASKS = Path("/proc/self/task")
+# Only for what never comes: a thread that was joined leaves the list a moment later.
+DEADLINE_S = 60
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 8, 3), Shape(5, 16, 4), Shape(7, 6, 3)])
+def test_a_step_of_a_shape_does_the_operations_of_its_loops(shape: Shape) -> None:
+    multiply_adds = 0
+    for _window in range(shape.batch_size):
+        for _gate_unit in range(shape.gates * shape.hidden_size):
+            multiply_adds += shape.hidden_size
+    assert shape.flops == 2 * multiply_adds == 2 * shape.batch_size * shape.hidden_size * shape.gates * shape.hidden_size
+
+
+def _session(graph: onnx.ModelProto, optimised: Path | None = None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if optimised:
+        options.optimized_model_filepath = str(optimised)
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _weights(graph: onnx.ModelProto) -> np.ndarray:
+    (weights,) = (tensor for tensor in graph.graph.initializer if tensor.name == "weights")
+    return numpy_helper.to_array(weights)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 90])
+@pytest.mark.parametrize("shape", [SHAPE, Shape(1, 64, 4)])
+def test_the_chain_gives_the_last_state_of_a_naive_product_of_every_step(shape: Shape, steps: int) -> None:
+    graph = rates._chain_graph(shape, steps)
+    weights = _weights(graph)
+    assert weights.shape == (shape.hidden_size, shape.gates * shape.hidden_size)
+    start = rates._random(shape.batch_size, shape.hidden_size)
+    state = start.astype(np.float64)
+    for _ in range(steps):
+        before = state
+        state = (state @ weights.astype(np.float64))[:, : shape.hidden_size]
+    (last,) = _session(graph).run(None, {"x": start})
+    np.testing.assert_allclose(last, state, atol=1e-4)
+    # The step before the last has another state: a chain that left a step out would be seen.
+    assert np.abs(before - state).max() > 0.1
+
+
+def test_a_long_chain_neither_dies_out_nor_grows_nor_falls_into_subnormal_numbers() -> None:
+    start = rates._random(SHAPE.batch_size, SHAPE.hidden_size)
+    for steps in (1, 45, 90):
+        (state,) = _session(rates._chain_graph(SHAPE, steps)).run(None, {"x": start})
+        np.testing.assert_allclose(np.linalg.norm(state, axis=1), np.linalg.norm(start, axis=1), rtol=1e-3)
+        assert np.abs(state).min() > np.finfo(np.float32).tiny
+
+
+def test_every_step_of_the_chain_follows_from_the_start() -> None:
+    session = _session(rates._chain_graph(SHAPE, 90))
+    start = rates._random(SHAPE.batch_size, SHAPE.hidden_size)
+    moved = start.copy()
+    moved[2, 3] += 1
+    (last,), (moved_last,) = (session.run(None, {"x": values}) for values in (start, moved))
+    # Turned, and not made smaller: the whole change of one start arrives, in that window alone.
+    np.testing.assert_allclose(np.linalg.norm(moved_last - last, axis=1), [0, 0, 1, 0, 0], atol=1e-3)
+
+
+def test_the_runtime_still_multiplies_at_every_step_by_the_weights_of_all_gates(tmp_path: Path) -> None:
+    steps = 12
+    _session(rates._chain_graph(SHAPE, steps), tmp_path / "optimised.onnx")
+    optimised = onnx.load(tmp_path / "optimised.onnx").graph
+    products = [node for node in optimised.node if node.op_type in ("MatMul", "Gemm", "FusedMatMul")]
+    assert len(products) == steps
+    sizes = {tensor.name: list(tensor.dims) for tensor in optimised.initializer}
+    assert [sizes[node.input[1]] for node in products] == [[SHAPE.hidden_size, SHAPE.gates * SHAPE.hidden_size]] * steps
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps"),
+    [(Shape(1, 8, 3), 90), (Shape(64, 256, 3), 19), (Shape(1024, 256, 4), 4)],
+    ids=["short steps", "between", "long steps"],
+)
+def test_the_rate_of_a_chain_is_the_work_of_all_its_steps_over_the_time(shape: Shape, steps: int, monkeypatch) -> None:
+    graphs: list[onnx.ModelProto] = []
+
+    def session(graph: onnx.ModelProto, threads: int) -> Any:
+        graphs.append(graph)
+        return nullcontext(lambda: None)
+
+    monkeypatch.setattr(rates, "_onnx_session", session)
+    monkeypatch.setattr(rates, "_shortest_s", lambda call: 0.5)
+    rate = rates.chain_rate("cpu", "fp32", 1, shape)
+    assert rate == Rate(steps * shape.flops / 0.5, "ONNX Runtime")
+    assert sum(node.op_type == "MatMul" for node in graphs[0].graph.node) == steps
+
+
+def test_a_session_of_onnx_runtime_leaves_no_thread_behind() -> None:
+    if not TASKS.exists():
+        pytest.skip("no list of threads on this system")
+    threads = 4
+    before = len(list(TASKS.iterdir()))
+    with rates._onnx_session(rates._chain_graph(SHAPE, 4), threads) as run:
+        run()
+        assert len(list(TASKS.iterdir())) >= before + threads - 1
+    del run
+    deadline_s = time.monotonic() + DEADLINE_S
+    while len(list(TASKS.iterdir())) > before:
+        assert time.monotonic() < deadline_s, "threads of a closed session are still there"
+        time.sleep(0.001)
+
+
+def test_only_what_reached_the_best_rate_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = _best(monkeypatch, {10: 0.002, 20: 0.002, 100: 0.2}, {10: 0.004, 20: 0.001, 100: 0.25})
+    rate = Rate(pytest.approx(2 * 20**3 / 0.001), "ONNX Runtime, 20 x 20")
+    assert rates.gemm_rate("cpu", "fp32", 1, only="ONNX Runtime, 20 x 20") == rate
+    assert sizes == []
+
+
+def _best(monkeypatch: pytest.MonkeyPatch, torch_s: dict[int, float | None], onnx_s: dict[int, float]) -> list[int]:
+    """Plant the seconds of products by size; return the sizes that torch is asked for, as it is asked."""
+    sizes: list[int] = []
+
+    def torch_product_s(device: str, precision: str, size: int) -> float | None:
+        sizes.append(size)
+        return torch_s[size]
+
+    monkeypatch.setattr(rates, "_torch_product_s", torch_product_s)
+    monkeypatch.setattr(rates, "_onnx_product_s", lambda precision, size, threads: onnx_s[size])
+    monkeypatch.setattr(rates, "SQUARE_SIZES", {"cpu": (10, 20, 100), "cuda": (10, 20, 100)})
+    return sizes
+
+
+def test_the_best_product_over_sizes_and_libraries_is_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    _best(monkeypatch, {10: 0.002, 20: 0.002, 100: 0.2}, {10: 0.004, 20: 0.001, 100: 0.25})
+    assert rates.gemm_rate("cpu", "fp32", 1) == Rate(pytest.approx(2 * 20**3 / 0.001), "ONNX Runtime, 20 x 20")
+    assert rates.gemm_rate("cpu", "bf16", 1) == Rate(pytest.approx(2 * 100**3 / 0.2), "torch, 100 x 100")
+    # ONNX Runtime is no library for a product on the GPU here.
+    assert rates.gemm_rate("cuda", "fp32", 1) == Rate(pytest.approx(2 * 100**3 / 0.2), "torch, 100 x 100")
+
+
+def test_a_product_that_would_take_long_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    # At the rate of the second size, 125 times its work would take 0.5 s.
+    sizes = _best(monkeypatch, {10: 0.001, 20: 0.004, 100: 0.2}, {})
+    assert rates.gemm_rate("cuda", "fp32", 1) == Rate(pytest.approx(2 * 20**3 / 0.004), "torch, 20 x 20")
+    assert sizes == [10, 20]
+
+
+def test_a_library_without_a_product_leaves_the_ceiling_to_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    _best(monkeypatch, {10: None}, {10: 0.004, 20: 0.001, 100: 0.25})
+    assert rates.gemm_rate("cpu", "int8", 1) == Rate(pytest.approx(2 * 20**3 / 0.001), "ONNX Runtime, 20 x 20")
+    assert rates.gemm_rate("cpu", "bf16", 1) is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_a_product_that_torch_refuses_is_none(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        raise error("not implemented for this type")
+
+    monkeypatch.setattr(torch, "mm", refuse)
+    assert rates._torch_product_s("cpu", "bf16", 8) is None
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("tf32", "high"), ("fp32", "highest"), ("bf16", "highest")])
+def test_products_round_to_tf32_only_where_it_is_asked_for_and_the_setting_is_restored(
+    precision: str, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(rates, "_shortest_s", lambda call: seen.append(torch.get_float32_matmul_precision()) or 1.0)
+    before = torch.get_float32_matmul_precision()
+    rates._torch_product_s("cpu", precision, 8)
+    assert seen == [inside]
+    assert torch.get_float32_matmul_precision() == before
+
+
+def _calls_of(monkeypatch: pytest.MonkeyPatch, calls_s: list[float]) -> Callable[[], float]:
+    """Plant a clock that calls move: each takes the next time of the list, and the last one is repeated."""
+    clock = SimpleNamespace(now_s=0.0, calls=0)
+
+    def call() -> None:
+        clock.now_s += calls_s[min(clock.calls, len(calls_s) - 1)]
+        clock.calls += 1
+
+    monkeypatch.setattr(rates, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    monkeypatch.setattr(rates, "MEASURED_S", 1.0)
+    monkeypatch.setattr(rates, "CONFIRMED_WITHIN_S", 4.0)
+
+    def measure() -> float:
+        shortest_s = rates._shortest_s(call)
+        measure.calls, measure.seconds = clock.calls, clock.now_s  # type: ignore[attr-defined]
+        return shortest_s
+
+    return measure
+
+
+def test_the_shortest_call_counts_and_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _calls_of(monkeypatch, [0.125, 0.5, 0.25, 0.25, 0.25, 0.75])
+    assert measure() == 0.25
+
+
+def test_calls_that_agree_end_the_measurement_and_calls_that_do_not_prolong_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreeing = _calls_of(monkeypatch, [0.25])
+    assert agreeing() == 0.25
+    assert agreeing.seconds == 0.25 + 1.0
+    # Each is an eighth longer than the one before, so no three are close.
+    differing = _calls_of(monkeypatch, [0.25 * 1.125**index for index in range(40)])
+    assert differing() == pytest.approx(0.25 * 1.125)
+    assert differing.seconds >= 0.25 + 4.0
+
+
+def test_a_call_longer_than_the_measurement_is_still_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _calls_of(monkeypatch, [9.0])() == 9.0
