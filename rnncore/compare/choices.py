@@ -23,29 +23,33 @@ class Goal:
     """What a user may want most of.
 
     Attributes:
-        name: `latency`, `throughput`, `memory`, `accuracy`, `training`.
         phase: Of the rows that have it.
         cost: What the best has least of; None leaves a row out.
         of_smallest_batch: Whether only rows of the run's smallest batch size count.
     """
 
-    name: str
     phase: str
     cost: Callable[[Record], float | None]
     of_smallest_batch: bool = False
 
 
-GOALS = (
-    Goal("latency", "infer", lambda record: record.median_s, of_smallest_batch=True),
-    Goal("throughput", "infer", lambda record: -record.windows_per_s),
-    Goal("memory", "infer", lambda record: record.process_bytes or None),
-    Goal("accuracy", "accuracy", lambda record: float(record.smape)),
-    Goal("training", "train", lambda record: -record.windows_per_s),
-)
+GOALS = {
+    "latency": Goal("infer", lambda record: record.median_s, of_smallest_batch=True),
+    "throughput": Goal("infer", lambda record: -record.windows_per_s),
+    "memory": Goal("infer", lambda record: record.process_bytes or None),
+    "accuracy": Goal("accuracy", lambda record: float(record.smape)),
+    "training": Goal("train", lambda record: -record.windows_per_s),
+}
 
 
-def ranked(run: Run, goal: Goal) -> list[Record]:
-    """Return the right rows that have what a goal is about, the best first."""
+def ranked(run: Run, name: str) -> list[Record]:
+    """Return the right rows that have what a goal is about, the best first.
+
+    Args:
+        run: Of any suites.
+        name: A key of `GOALS`.
+    """
+    goal = GOALS[name]
     found = [record for record in run.phase(goal.phase) if record.is_valid]
     if goal.of_smallest_batch:
         smallest = min((record.batch_size for record in found), default=0)
@@ -153,7 +157,8 @@ def recommend(run: Run, bounds: Bounds) -> Recommendation:
             kept.append(choice)
     if not kept:
         raise ConfigError(f"{run.path}: nothing keeps the bounds. {_nearest_text(asked, bounds)}")
-    best, *others = sorted(kept, key=lambda choice: (-choice.record.windows_per_s, choice.record.fullname))
+    by_row = {choice.record.fullname: choice for choice in kept}
+    best, *others = [by_row[record.fullname] for record in fastest_first(choice.record for choice in kept)]
     runner_up = others[0] if others else None
     lead = None
     if runner_up:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rnncore.compare.choices import fastest_of_each
 from rnncore.errors import ConfigError
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
@@ -67,17 +68,14 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
     records = _of_common_sizes([valid(run.phase("infer")) for run in runs])
     for run_name, of_run, of_sizes in zip(lettered_names(runs), names, records, strict=True):
         price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
-        best: dict[str, Record] = {}
-        for record in sorted(of_sizes, key=lambda record: record.windows_per_s, reverse=True):
-            best.setdefault(_choice(record), record)
-        for choice, record in best.items():
+        for record in fastest_of_each(of_sizes, _choice):
             joules, windows_per_hour = record.joules_per_1000, record.windows_per_s * SECONDS_PER_HOUR
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
                     run=run_name,
-                    choice=f"{choice}, batch {record.batch_size:,}",
+                    choice=f"{_choice(record)}, batch {record.batch_size:,}",
                     record=record,
                     price_per_hour=price_per_hour,
                     price=None if price_per_hour is None else price_per_hour / windows_per_hour * FORECASTS,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore.compare.choices import fastest_first
 from rnncore.report.rows import of_usual_size, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
@@ -43,7 +44,7 @@ def _call_texts(records: Sequence[Record]) -> list[str | None]:
     if not records:
         return [None] * 3
     single = next((record.percentiles or {} for record in records if record.batch_size == 1), {}).get("p90")
-    offline = max(records, key=lambda record: record.windows_per_s)
+    offline = fastest_first(records)[0]
     knee = min(int(one.batch_size) for one in records if one.windows_per_s >= KNEE_SHARE * offline.windows_per_s)
     return [
         time_text(float(single["s"])) if single else None,

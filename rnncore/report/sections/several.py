@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rnncore.compare.choices import fastest_first
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.report.rows import by_batch_size, by_recipe, valid
@@ -47,7 +48,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     compared = {name: rows for name, rows in shared.items() if rows}
     if not compared:
         return f"For {batch_words(batch_size)}{of_recipe}, no row is in all runs: nothing is compared."
-    bests = [(min(rows, key=lambda record: (record.median_s, record.fullname)), name) for name, rows in compared.items()]
+    bests = [(fastest_first(rows)[0], name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
     sentence = (

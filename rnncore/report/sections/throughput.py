@@ -5,6 +5,7 @@ from typing import Any
 
 import altair
 
+from rnncore.compare.choices import fastest_first
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import (
     base_of,
@@ -117,7 +118,7 @@ def fastest_table(infer: Sequence[Record]) -> Table:
     rows, infer = [], of_usual_size(infer)
     for batch_size, cell in sorted({(int(record.batch_size), record.model_name) for record in infer}):
         some = [one for one in infer if one.batch_size == batch_size and one.model_name == cell]
-        best, *others = sorted(some, key=lambda record: (record.median_s, record.fullname))
+        best, *others = fastest_first(some)
         following = f"{how(others[0])}: {times(others[0].median_s / best.median_s)}" if others else None
         rows.append([batch_size, cell, how(best), median_text(best), following])
     return Table(words("Batch", "Cell", "Fastest", "median", "the next"), rows)

@@ -1,10 +1,10 @@
 """Verdict: what is fastest, in sentences, and the best choice for each goal."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from rnncore.compare.choices import fastest_first, ranked
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, escape, words
@@ -26,13 +26,13 @@ def sentences(run: Run) -> list[str]:
         for recipe, records_of in of_recipe.items()
         for _, records in by_batch_size(records_of)
     ]
-    if train := valid(run.phase("train")):
-        fastest = max(train, key=lambda record: record.windows_per_s)
+    if train := ranked(run, "training"):
+        fastest = train[0]
         found.append(
             f"**{fastest.model_name}** trains fastest: {_rate(fastest)} at batch {fastest.batch_size:,} in {how(fastest)}."
         )
-    if accuracy := valid(run.phase("accuracy")):
-        best = min(accuracy, key=lambda record: float(record.smape))
+    if accuracy := ranked(run, "accuracy"):
+        best = accuracy[0]
         sentence = f"Most accurate: **{best.model_name}**, sMAPE {best.smape:.3f} %"
         if best.baselines_smape:
             name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
@@ -76,31 +76,26 @@ def _brief(reason: str) -> str:
 
 def choices(run: Run) -> list[list[str | None]]:
     """Return rows of goal, best choice, its figure and the next best, for each goal that something was measured for."""
-    infer, train, accuracy = (valid(run.phase(phase)) for phase in ("infer", "train", "accuracy"))
-    smallest = min((int(record.batch_size) for record in infer), default=0)
-    latency = [record for record in infer if record.batch_size == smallest]
-    scale, unit = time_unit([record.median_s for record in latency] or [1.0])
-    in_memory = [record for record in infer if record.process_bytes]
+    scale, unit = time_unit([record.median_s for record in ranked(run, "latency")] or [1.0])
 
     def memory(record: Record) -> str:
         return f"{bytes_text(record.process_bytes)}, {bytes_text(record.model_rss_bytes)} of it the model's"
 
-    goals: list[tuple[str, list[Record], Callable[[Record], float], Callable[[Record], str]]] = [
-        ("Lowest latency", latency, lambda one: one.median_s, lambda one: f"{measured(one.median_s / scale, one)} {unit}"),
-        ("Highest throughput", infer, lambda one: -one.windows_per_s, _rate),
-        ("Lowest memory", in_memory, lambda one: one.process_bytes or math.inf, memory),
-        ("Best accuracy", accuracy, lambda one: one.smape, lambda one: f"sMAPE {one.smape:.3f} %"),
-        ("Fastest training", train, lambda one: -one.windows_per_s, _rate),
-    ]
+    shown: dict[str, tuple[str, Callable[[Record], str]]] = {
+        "latency": ("Lowest latency", lambda one: f"{measured(one.median_s / scale, one)} {unit}"),
+        "throughput": ("Highest throughput", _rate),
+        "memory": ("Lowest memory", memory),
+        "accuracy": ("Best accuracy", lambda one: f"sMAPE {one.smape:.3f} %"),
+        "training": ("Fastest training", _rate),
+    }
     rows = []
-    for goal, records, order, figure in goals:
-        ranked = sorted(records, key=lambda record: (order(record), record.fullname))
-        if ranked:
+    for goal, (title, figure) in shown.items():
+        if records := ranked(run, goal):
             named = []
-            for record in ranked[:2]:
+            for record in records[:2]:
                 batch = f", batch {record.batch_size:,}" if record.batch_size and record.phase != "accuracy" else ""
                 named.append((f"{record.model_name} in {how(record)}{batch}", figure(record)))
-            rows.append([goal, *named[0], ": ".join(named[1]) if len(ranked) > 1 else None])
+            rows.append([title, *named[0], ": ".join(named[1]) if len(records) > 1 else None])
     return rows
 
 
@@ -115,7 +110,7 @@ def recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
 
 def _fastest(records: list[Record], of_recipe: str) -> str:
     """Say which is the fastest of one recipe and batch size, by how much, and whether its answers are right."""
-    best, *others = sorted(records, key=lambda record: record.median_s)
+    best, *others = fastest_first(records)
     sentence = (
         f"For {batch_words(int(best.batch_size))}{of_recipe}, **{best.model_name} in {how(best)}** is fastest: "
         f"{median_text(best)} per call, {_rate(best)}"
