@@ -1,6 +1,6 @@
 """Benchmark GRU and LSTM load forecasters on any hardware and runtime.
 
-The package has two halves that meet in the run file, the JSON that pytest-benchmark saves:
+The package has two halves, joined by the run file, the JSON that pytest-benchmark saves:
 `forecast`, `runtimes` and `measure` make it and need torch; `compare` and `report` read it and never import torch.
 """
 

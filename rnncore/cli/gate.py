@@ -42,7 +42,7 @@ def compare(
     junit: JunitOption = None,
     github: GithubOption = False,
 ) -> None:
-    """Say for each benchmark whether the head is slower, faster, the same, or cannot be told.
+    """Say for each benchmark whether the head is slower, faster, the same, or unclear.
 
     A verdict of slower needs several processes per side; 'rnncore gate' measures them. Thresholds are read from
     [tool.rnncore.thresholds] in ./pyproject.toml.
@@ -112,8 +112,8 @@ def gate(
 
 
 def noise(
-    processes: Annotated[int, typer.Option(min=8, help="How many to run; more tell more.")] = 40,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose sight is told.")] = "10m",
+    processes: Annotated[int, typer.Option(min=8, help="How many to run; more give a lower floor.")] = 40,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
     as_json: JsonOption = False,
@@ -172,7 +172,7 @@ def selftest(
 ) -> None:
     """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
 
-    Beside it stands what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes seven to ten
+    Beside it is what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes seven to ten
     seconds a process on 2 cores: 50 blocks of six are about 40 minutes.
     """
     from datetime import UTC, datetime

@@ -37,9 +37,7 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Of initial weights, shu
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", help="Passes over the training windows [default: the preset's]")
 ]
-MaxStepsOption = Annotated[
-    int | None, typer.Option("--max-steps", help="Stop after so many steps; the schedule spans them.")
-]
+MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", help="Stop after N steps; the schedule spans them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 RuntimeOption = Annotated[
     str | None,

@@ -17,7 +17,7 @@ import numpy as np
 {imports}
 
 {model}
-inputs = np.zeros({shape}, dtype=np.float32)  # put your windows here: so many, hours, features
+inputs = np.zeros({shape}, dtype=np.float32)  # put your windows here: (B, T, F)
 with open_runtime("{record.runtime}", model, "{record.device}", "{record.precision}", {options}) as runtime:
     forecasts = runtime.predict(inputs)
 """
@@ -78,7 +78,9 @@ def _how_sure(found: Recommendation) -> str:
     span = f"{lead.estimate:.2f}x ({lead.low:.2f} to {lead.high:.2f}, 99 %)"
     if found.is_sure:
         return f"the best takes less time per window, the next {span}; quick half of the rounds of one process"
-    return f"the two cannot be told apart: the next takes {span} of the time; quick half of the rounds of one process"
+    return (
+        f"the interval does not separate the two: the next takes {span} of the time; quick half of the rounds of one process"
+    )
 
 
 def _facts(choice: Choice) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The one table of runtimes, and how they are opened.
 
-Other packages add theirs by an entry point of the group `rnncore.runtimes` that leads to a `RuntimeKind`.
+Another package adds its own by an entry point of the group `rnncore.runtimes` that leads to a `RuntimeKind`.
 """
 
 from collections.abc import Iterator

@@ -104,7 +104,7 @@ def test_a_lead_beyond_the_rounds_scatter_is_sure_and_one_within_is_not(run: Run
     close = [_inference("gru", "torch", "fp32", 1, _rounds(1.001e-3)), _inference("lstm", "torch", "fp32", 1, _rounds(1e-3))]
     unsure = recommend(read_run(make_run(tmp_path / "close", run_content(close))), Bounds())
     assert not unsure.is_sure
-    assert "cannot be told apart" in recommendation_text(unsure)
+    assert "does not separate the two" in recommendation_text(unsure)
 
 
 def test_latency_is_the_90th_percentile_and_else_the_median_and_says_which(run: Run, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
         "# rnncore train --cell lstm --preset fast --out lstm-fast.safetensors",
         "# rnncore export lstm-fast.safetensors --out lstm-fast.onnx",
         'model = Path("lstm-fast.onnx")',
-        "inputs = np.zeros((1, 24, 37), dtype=np.float32)  # put your windows here: so many, hours, features",
+        "inputs = np.zeros((1, 24, 37), dtype=np.float32)  # put your windows here: (B, T, F)",
         'with open_runtime("onnxruntime", model, "cpu", "int8", threads=2) as runtime:',
         "    forecasts = runtime.predict(inputs)",
     ]

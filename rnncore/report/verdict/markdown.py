@@ -56,7 +56,7 @@ def verdict_markdown(comparison: Comparison) -> str:
         parts.append(_inert_markdown(difference_table(comparison)))
     parts += [
         paragraph(
-            "A ratio is the head's typical value over the base's; in parentheses stands its interval of "
+            "A ratio is the head's typical value over the base's; in parentheses, its interval of "
             f"{percent(comparison.confidence)} over processes, whose numbers (base, head) stand at the end."
         ),
         paragraph(
