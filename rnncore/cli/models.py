@@ -55,7 +55,7 @@ def train(
     ] = None,
     max_steps: MaxStepsOption = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Stop after so much training time; the schedule does not follow.")
+        float | None, typer.Option(help="Stop after this training time; the schedule does not follow.")
     ] = None,
     split: SplitOption = "article",
     clean: CleanOption = False,
