@@ -47,4 +47,4 @@ class ProcessError(RnncoreError, RuntimeError):
 
 
 class Unavailable(RnncoreError, RuntimeError):  # noqa: N818 (a state, not a fault)
-    """A device or package is missing on this machine."""
+    """A device, package or kernel is missing on this machine."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
 
@@ -77,4 +78,4 @@ class ReferenceLoop:
     def _zeros(self, batch_size: int) -> State:
         config = self.model.config
         zeros = torch.zeros(config.num_layers, batch_size, config.hidden_size, device=self._device)
-        return zeros if config.cell == "gru" else (zeros, zeros.clone())
+        return zeros if CELLS[config.cell].states == 1 else (zeros, zeros.clone())

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, Unavailable
 
 Rnn: TypeAlias = nn.GRU | nn.LSTM
 
@@ -17,11 +17,12 @@ def require_rnn(rnn: Rnn) -> None:
     """Refuse recurrent layers that no kernel computes.
 
     Raises:
-        ConfigError: If they are neither GRU nor LSTM, not batch first, bidirectional, without biases or with projections; or
-            a weight is not contiguous float32 on the CPU.
+        Unavailable: If they are neither GRU nor LSTM: there may be other cells, and no kernel for them.
+        ConfigError: If they are not batch first, bidirectional, without biases or with projections; or a weight is not
+            contiguous float32 on the CPU.
     """
     if not isinstance(rnn, nn.GRU | nn.LSTM):
-        raise ConfigError(f"the kernel cannot run {type(rnn).__name__}; allowed: torch.nn.GRU, torch.nn.LSTM.")
+        raise Unavailable(f"the kernel cannot run {type(rnn).__name__}; allowed: torch.nn.GRU, torch.nn.LSTM.")
     for name, allowed in (("batch_first", True), ("bidirectional", False), ("bias", True), ("proj_size", 0)):
         if (found := getattr(rnn, name)) != allowed:
             raise ConfigError(f"the kernel cannot run {rnn.mode} with {name}={found}; allowed: {name}={allowed}.")

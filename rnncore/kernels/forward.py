@@ -77,6 +77,7 @@ class PackedNetwork:
 
     Raises:
         ConfigError: If the kernel cannot run such a network, or not in this precision.
+        Unavailable: If there is no kernel for its cell.
     """
 
     def __init__(

@@ -165,6 +165,7 @@ class FusedLayers:
 
     Raises:
         ConfigError: If the kernels cannot run such layers.
+        Unavailable: If there is no kernel for their cell.
     """
 
     def __init__(self, rnn: Rnn, kernels: Kernels) -> None:

@@ -48,10 +48,6 @@ def _with_weight(module: Any, name: str) -> Any:
 
 
 RNNS: dict[str, tuple[Callable[[], Any], str]] = {
-    "kind": (
-        lambda: nn.RNN(FEATURES, HIDDEN, batch_first=True),
-        r"cannot run RNN; allowed: torch\.nn\.GRU, torch\.nn\.LSTM\.",
-    ),
     "hours first": (lambda: _gru(batch_first=False), "GRU with batch_first=False; allowed: batch_first=True"),
     "two directions": (lambda: _gru(bidirectional=True), "GRU with bidirectional=True; allowed: bidirectional=False"),
     "no biases": (lambda: _gru(bias=False), "GRU with bias=False; allowed: bias=True"),
@@ -73,6 +69,13 @@ RNNS: dict[str, tuple[Callable[[], Any], str]] = {
 def test_layers_that_no_kernel_computes_are_refused(kernel: str, rnn: Callable[[], Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         _packed(rnn()) if kernel == "forward" else FusedLayers(rnn(), fused_kernels())
+
+
+@pytest.mark.parametrize("kernel", ["forward", "training"])
+def test_a_cell_without_a_kernel_is_unavailable_so_that_others_run_it(kernel: str) -> None:
+    rnn: Any = nn.RNN(FEATURES, HIDDEN, batch_first=True)
+    with pytest.raises(Unavailable, match=r"cannot run RNN; allowed: torch\.nn\.GRU, torch\.nn\.LSTM\."):
+        _packed(rnn) if kernel == "forward" else FusedLayers(rnn, fused_kernels())
 
 
 HEADS: dict[str, tuple[Callable[[], Any], str]] = {
