@@ -25,7 +25,7 @@ from rnncore.forecast.series import Dataset, Float32Array, FloatArray
 from rnncore.forecast.windows import RowArray, WindowConfig, Windows, make_windows
 from rnncore.measure.plugin import saved_run_file
 from rnncore.runfile.case import Case
-from rnncore.runtimes import export
+from rnncore.runtimes import export, parity
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime, runtime_kinds
 from rnncore.runtimes.export import export_onnx
@@ -75,7 +75,8 @@ def export_key(model: Forecaster, windows: WindowConfig) -> str:
     """Return a digest of all that an exported file depends on: weights, shapes, the exporter and its versions."""
     versions = {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
     digest = hashlib.sha256(json.dumps([asdict(model.config), asdict(windows), versions]).encode())
-    digest.update(Path(export.__file__).read_bytes())
+    for module in (export, parity):
+        digest.update(Path(module.__file__).read_bytes())
     for weight in model.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
