@@ -1,4 +1,4 @@
-"""sMAPE: both cells trained for a short while, then every tested hour scored on every runtime."""
+"""sMAPE: both cells trained for a short while, then every test hour scored on every runtime."""
 
 import time
 from dataclasses import asdict
@@ -42,7 +42,7 @@ def test_score_batch(
         source = source_for(rnn_case.runtime, model, windows.config)
     answers = right_answers(model, windows, CHUNK_WINDOWS)
     chunks = in_chunks(windows.test_start)
-    # A round is a batch of tested hours, the next each time; the last, which is smaller, is timed only where it is alone.
+    # A round is a batch of test hours, the next each time; the last, which is smaller, is timed only where it is alone.
     timed = cycle(range(max(1, len(windows.test_start) // CHUNK_WINDOWS)))
     outputs = {}
     began_s = time.perf_counter()
@@ -63,7 +63,7 @@ def test_score_batch(
             evidence=evidence,
             opening_s=time.perf_counter() - began_s,
         )
-        with rnn_benchmark.part("tested hours left over"):
+        with rnn_benchmark.part("test hours left over"):
             for chunk in set(range(len(chunks))).difference(outputs):
                 forecast(chunk)
         found = parity(runtime.predict(answers.inputs)[answers.checked], answers.float64, rnn_case.precision)
@@ -82,7 +82,7 @@ def test_score_batch(
         training={
             "steps": training.steps,
             "seconds": training.seconds,
-            "seed": 0,
+            "seed": recipe_of(rnn_case, rnn_dataset).train.seed,
             "curve": [asdict(point) for point in training.curve],
         },
         parity_max_abs=found.max_abs,

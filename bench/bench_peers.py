@@ -91,7 +91,7 @@ def _trainer_options(callback):
 def hourly_frames(dataset):
     """Return zones as tables of consecutive hours with the calendar of each, as the libraries demand; gaps are filled in.
 
-    They end before the tested hours of the article's split. Hours beyond keep the scale: `y` is the load in units of its
+    They end before the test hours of the article's split. Hours beyond keep the scale: `y` is the load in units of its
     standard deviation before them, above its mean, which are in the table's `attrs`.
     """
     for series, tested in zip(dataset.cleaned().series, _first_tested_hours(dataset), strict=True):

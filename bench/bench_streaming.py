@@ -24,7 +24,7 @@ MIN_ROUND_S = 1e-3
 
 @pytest.fixture(scope="session")
 def smape_of_streams(trained, rnn_dataset, windows_of, rnn_threads):
-    """The sMAPE of trained forecasters by windows, and with the state carried over all tested hours; each scored once."""
+    """The sMAPE of trained forecasters by windows, and with the state carried over all test hours; each scored once."""
     made = {}
 
     def smapes(case, rnn_benchmark):

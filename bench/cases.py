@@ -57,7 +57,7 @@ COMPILED_BATCH_SIZES = (1, 1024)
 # What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
 # batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX (reports/LOG.md), less what
 # two kinds of rows no longer do: a training row took 16.3 s with a second untimed call, an accuracy row 8.5 s when it scored
-# all tested hours again in each round.
+# all test hours again in each round.
 ROW_S = {
     ("accuracy", "fast", CHUNK_WINDOWS): 5.5,
     ("data", None, None): 7.5,

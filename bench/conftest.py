@@ -20,6 +20,7 @@ import pytest
 
 from bench.trained import recipe_of, trained  # noqa: F401 (a fixture, for all suites)
 from rnncore.errors import RnncoreError
+from rnncore.forecast import cells
 from rnncore.forecast.model import Forecaster, new_forecaster
 from rnncore.forecast.series import Dataset, Float32Array, FloatArray
 from rnncore.forecast.windows import RowArray, WindowConfig, Windows, make_windows
@@ -29,6 +30,7 @@ from rnncore.runtimes import export, parity
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime, runtime_kinds
 from rnncore.runtimes.export import export_onnx
+from rnncore.runtimes.own_model import load_own_model
 from rnncore.runtimes.parity import float64_forecast
 
 REPORT_FOLDER = Path("reports/latest")
@@ -75,7 +77,7 @@ def export_key(model: Forecaster, windows: WindowConfig) -> str:
     """Return a digest of all that an exported file depends on: weights, shapes, the exporter and its versions."""
     versions = {name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")}
     digest = hashlib.sha256(json.dumps([asdict(model.config), asdict(windows), versions]).encode())
-    for module in (export, parity):
+    for module in (cells, export, parity):
         digest.update(Path(module.__file__).read_bytes())
     for weight in model.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
@@ -125,6 +127,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let a library's warning, say of a newer torch, pass: here it must not stop a measurement."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a model of a user's own that cannot be made, before anything is measured."""
+    if (named := config.getoption("rnn_model")) is not None:
+        try:
+            load_own_model(named, config.invocation_params.dir)
+        except RnncoreError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(trylast=True)

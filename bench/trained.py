@@ -12,6 +12,7 @@ from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import forecast_test_hours, score_forecasts
 from rnncore.forecast.trainer import Trainer
+from rnncore.kernels.arguments import require_rnn
 from rnncore.kernels.forward import forward_kernel
 from rnncore.measure.session import TRAININGS
 from rnncore.runtimes.catalog import open_runtime
@@ -56,7 +57,7 @@ def trained(request, rnn_threads, rnn_dataset, windows_of):
 
             def smape_on_the_way(model):
                 with rnn_benchmark.part("curves"):
-                    runtime = _quickest_runtime(device)
+                    runtime = _quickest_runtime(device, model)
                     return scores_of(runtime, model, device.type, "fp32", rnn_threads, windows).mean.smape
 
             scored_at = () if only_checked else (round(trainer.total_steps * share) for share in shares)
@@ -84,12 +85,13 @@ def recipe_of(case, dataset):
     )
 
 
-def _quickest_runtime(device):
-    """Return who scores on the way: our kernel where there is one, whose accuracy row is held against torch's."""
+def _quickest_runtime(device, model):
+    """Return who scores on the way: our kernel where it runs the model, whose accuracy row is held against torch's."""
     if device.type != "cpu":
         return "torch"
     try:
         forward_kernel()
+        require_rnn(model.rnn)
     except Unavailable:
         return "torch"
     return "rnncore"

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rnncore.cli import app
-from rnncore.compare.choices import Bounds, recommend
+from rnncore.compare.choices import Limits, recommend
 from rnncore.errors import ConfigError
 from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.report.recommendation import recommendation_facts
@@ -78,7 +78,7 @@ def _recommended(run_file: Path, runtime: str) -> str:
     """Return the code that is recommended where nothing but a runtime was measured."""
     run = read_run(run_file)
     records = tuple(record for record in run.records if record.facts["runtime"] == runtime)
-    return str(recommendation_facts(recommend(replace(run, records=records), Bounds()))["code"])
+    return str(recommendation_facts(recommend(replace(run, records=records), Limits()))["code"])
 
 
 def _run_code(folder: Path, code: str) -> None:
@@ -137,6 +137,16 @@ def test_the_page_s_runtime_stands_beside_the_others_and_is_right(tmp_path: Path
     assert {(record.facts["cell"], record.facts["runtime"]) for record in records} == {("gru", "numpy")}
     assert all(record.validity == "valid" and record.facts["kernel"] == "NumPy GRU" for record in records)
     assert "this runtime has rnncore's GRU alone." in output
+
+
+def test_a_model_that_cannot_be_made_ends_the_session_at_once_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "bench/bench_own_model.py", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--rnn-model=no_such:factory"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "'no_such:factory' cannot be imported" in done.stderr
+    assert "test_own_forecast" not in done.stdout + done.stderr
 
 
 def test_without_the_option_no_own_model_is_asked_for(tmp_path: Path) -> None:

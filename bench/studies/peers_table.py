@@ -2,7 +2,7 @@
 
     python bench/studies/peers_table.py [--data PATH] [--seconds 60] [--every 8]
 
-Each training is a fresh process and begins to count with its second step. All are scored on the same tested hours, every
+Each training is a fresh process and begins to count with its second step. All are scored on the same test hours, every
 eighth of each zone: by their own network and their own scaling, from the last 90 hours.
 """
 
@@ -71,7 +71,7 @@ def _train_and_score(library: str, cell: str, location: str, seconds: float, eve
 
 
 def _smape(dataset, forecast, every):
-    """Return the mean of the zones' sMAPE over every n-th tested hour."""
+    """Return the mean of the zones' sMAPE over every n-th test hour."""
     windows, found = make_windows(dataset, preset("article", "gru").windows), []
     for zone, frame in zip(windows.zones, hourly_frames(dataset), strict=True):
         start = windows.test_start[zone.test][::every]

@@ -95,7 +95,7 @@ def train(
         config = replace(config, clip_norm=clip_norm or None)
     trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
     result = _fit(trainer, checkpoint, resume, cell.upper())
-    with err.status("Looking at tested hours, for bounds"):
+    with err.status("Looking at test hours, for bounds"):
         record = save_trained(path, trainer, result, windows, preset, dataset)
     if as_json:
         print_json({"out": str(path), **record})
@@ -136,7 +136,7 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a model, and simple baselines, on the tested hours.
+    """Score a model, and simple baselines, on the test hours.
 
     The windows are those that the model was trained with; --split and --clean are for baselines alone.
     """
@@ -178,7 +178,7 @@ def evaluate(
         *numbers("MAE", unit="MW", show="{:,.1f}".format),
     ]
     print_table(Table(columns, [[row.name, row.smape, row.smape_article, row.mae_mw] for row in [*lines, *rows]]))
-    say(f"{dataset.name}: {len(windows.test_start):,} tested hours; baselines are means of zones")
+    say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
 
 
 def forecast(
@@ -191,7 +191,7 @@ def forecast(
 ) -> None:
     """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
 
-    Bounds hold nine in ten of the tested hours of the zone, which the model was not trained on.
+    Bounds hold nine in ten of the test hours of the zone, which the model was not trained on.
     """
     from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
     from rnncore.report.table import Table, numbers, words

@@ -43,8 +43,8 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What runs the model: torch, rnncore, onnxruntime, openvino, or one that another package registers [default: "
-        "torch, or onnxruntime for an .onnx file]",
+        help="What runs the model, such as rnncore or openvino (docs/runtimes.md) [default: torch, or onnxruntime for an "
+        ".onnx file]",
     ),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")]

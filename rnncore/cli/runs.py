@@ -55,7 +55,7 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Name the fastest measured way to run a forecaster within bounds, the next, how sure that is, and the code."""
-    from rnncore.compare.choices import Bounds
+    from rnncore.compare.choices import Limits
     from rnncore.compare.choices import recommend as choose
     from rnncore.report.recommendation import recommendation_facts, recommendation_text
     from rnncore.runfile.read import read_one_run
@@ -64,7 +64,7 @@ def recommend(
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{option} is {value}; give a number of at least 0.")
     max_latency_s = None if max_latency_ms is None else max_latency_ms / 1e3
-    found = choose(read_one_run(name), Bounds(max_latency_s, max_smape_loss, batch, cell, device))
+    found = choose(read_one_run(name), Limits(max_latency_s, max_smape_loss, batch, cell, device))
     if as_json:
         print_json(recommendation_facts(found))
         return

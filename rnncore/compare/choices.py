@@ -37,7 +37,8 @@ GOALS = {
     "latency": Goal("infer", lambda record: record.median_s, of_smallest_batch=True),
     "throughput": Goal("infer", lambda record: -record.windows_per_s),
     "memory": Goal("infer", lambda record: record.process_bytes or None),
-    "accuracy": Goal("accuracy", lambda record: float(record.smape)),
+    # As exact as it is shown: of those as accurate the quickest is the best.
+    "accuracy": Goal("accuracy", lambda record: round(record.smape, 3)),
     "training": Goal("train", lambda record: -record.windows_per_s),
 }
 
@@ -54,8 +55,8 @@ def ranked(run: Run, name: str) -> list[Record]:
     if goal.of_smallest_batch:
         smallest = min((record.batch_size for record in found), default=0)
         found = [record for record in found if record.batch_size == smallest]
-    costs = [(cost, record.fullname, record) for record in found if (cost := goal.cost(record)) is not None]
-    return [record for _, _, record in sorted(costs, key=lambda one: one[:2])]
+    costs = [(cost, record) for record in fastest_first(found) if (cost := goal.cost(record)) is not None]
+    return [record for _, record in sorted(costs, key=lambda one: one[0])]
 
 
 def fastest_first(records: Iterable[Record]) -> list[Record]:
@@ -72,14 +73,14 @@ def fastest_of_each(records: Iterable[Record], kind: Callable[[Record], Hashable
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Limits:
     """What a choice must keep.
 
     Attributes:
         max_latency_s: Largest latency, by the statistic that a choice has; None for any.
         max_smape_loss: Largest points of sMAPE above the most accurate choice of the run; None for any, known or not.
         batch_size: Windows per call; None for the size with most windows per second.
-        cell: `gru` or `lstm`; None for either.
+        cell: One of the cells; None for any.
         device: `cpu` or `cuda`; None for either.
     """
 
@@ -133,7 +134,7 @@ class Recommendation:
         return self.lead is None or (self.lead.low is not None and self.lead.low > 1)
 
 
-def recommend(run: Run, bounds: Bounds) -> Recommendation:
+def recommend(run: Run, bounds: Limits) -> Recommendation:
     """Return the choice with most windows per second within the bounds.
 
     Args:
@@ -192,12 +193,12 @@ def _latency(record: Record) -> tuple[float, Statistic]:
     return (float(p90["s"]), "p90") if p90 else (record.median_s, "median")
 
 
-def _is_asked(record: Record, bounds: Bounds) -> bool:
+def _is_asked(record: Record, bounds: Limits) -> bool:
     asked = ((bounds.batch_size, record.batch_size), (bounds.cell, record.cell), (bounds.device, record.device))
     return all(wanted in (None, has) for wanted, has in asked)
 
 
-def _breaks(choice: Choice, bounds: Bounds) -> str | None:
+def _breaks(choice: Choice, bounds: Limits) -> str | None:
     """Return which bound a choice breaks, or None."""
     if bounds.max_latency_s is not None and choice.latency_s > bounds.max_latency_s:
         return "slower than the bound of latency"
@@ -213,8 +214,8 @@ def _per_window_s(record: Record) -> list[float]:
     return [seconds / float(record.windows) for seconds in record.rounds_s]
 
 
-def _asked_text(bounds: Bounds) -> str:
-    parts = [f"of {bounds.cell.upper()}"] if bounds.cell else []
+def _asked_text(bounds: Limits) -> str:
+    parts = [f"of the cell {bounds.cell}"] if bounds.cell else []
     parts += [f"on {bounds.device}"] if bounds.device else []
     parts += [f"at batch {bounds.batch_size:,}"] if bounds.batch_size else []
     return " ".join(parts) or "at all"
@@ -229,7 +230,7 @@ def _measured_text(choices: Sequence[Choice]) -> str:
     return f"{', '.join(cells)} on {', '.join(devices)} at batch {', '.join(map(str, batch_sizes))}"
 
 
-def _nearest_text(choices: Sequence[Choice], bounds: Bounds) -> str:
+def _nearest_text(choices: Sequence[Choice], bounds: Limits) -> str:
     said = []
     if bounds.max_latency_s is not None:
         lowest = min(choices, key=lambda choice: choice.latency_s)

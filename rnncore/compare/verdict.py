@@ -46,9 +46,8 @@ class Judgement:
     Attributes:
         fullname: The benchmark; the same on every machine.
         group: What it is listed with.
-        measure: `time` of a call in seconds, peak `memory` in bytes (of torch on the GPU, else of a process that only
-            serves), or `smape` in percent.
-        verdict: What holds. For memory and sMAPE `slower` means worse (more), and `faster` better (less).
+        measure: A key of `MEASURES`.
+        verdict: What holds. Of a measure other than time `slower` means worse (more), and `faster` better (less).
         reason: Why, in one sentence without its full stop.
         base: Typical value of the base, in the unit of the measure; None where there is none.
         head: The same of the head.

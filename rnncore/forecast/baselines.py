@@ -1,6 +1,6 @@
 """Forecasts that any trained network has to beat: naive rules and least squares.
 
-All of them forecast the tested hours of `Windows`, and the leads after them, from rows of the same zone before the tested
+All of them forecast the test hours of `Windows`, and the leads after them, from rows of the same zone before the tested
 hour, by position, as the article's windows do. The linear models are fitted on the hours before the tested ones, directly
 for each lead.
 """
@@ -15,7 +15,7 @@ from rnncore.forecast.scoring import Scores, score_forecasts
 from rnncore.forecast.series import FloatArray
 from rnncore.forecast.windows import RowArray, Windows, ZoneWindows
 
-# The forecasts of a zone in MW. Shape (tested hours, L).
+# The forecasts of a zone in MW. Shape (test hours, L).
 Baseline = Callable[[Windows, ZoneWindows], FloatArray]
 
 AR_LAGS = 90
@@ -29,16 +29,16 @@ RIDGE_MW2 = 1e-6
 
 
 def baseline_scores(windows: Windows) -> list[Scores]:
-    """Score every baseline on the tested hours.
+    """Score every baseline on the test hours.
 
     Args:
-        windows: The windows whose tested hours are forecast.
+        windows: The windows whose test hours are forecast.
 
     Returns:
         One entry per baseline: persistence, seasonal naive of a day and of a week, AR(90) and 24 per-hour regressions.
 
     Raises:
-        DataError: If a zone has too few rows before its tested hours.
+        DataError: If a zone has too few rows before its test hours.
     """
     zones = [zone for zone in windows.zones if zone.test.stop > zone.test.start]
     for zone in zones:
@@ -56,7 +56,7 @@ def _tested_rows(windows: Windows, zone: ZoneWindows, needed: int) -> RowArray:
     have = int(tested[0]) - zone.rows.start
     if have < needed:
         raise DataError(
-            f"{zone.name}: {have} hours lie before the first tested hour, but the baselines need {needed}. "
+            f"{zone.name}: {have} hours lie before the first test hour, but the baselines need {needed}. "
             "Give a longer series, or score a model without them (--no-baselines)."
         )
     return tested

@@ -25,6 +25,7 @@ class CellKind:
         moved_back_first: Values that the way back moves in the first layer, whose inputs need no gradient: the gradients of
             states and gates, beside what was kept.
         moved_back_next: The same in a layer above it.
+        exported: Whether torch's ONNX exporter writes a layer of it as one node; else what reads ONNX cannot run it.
     """
 
     operator: str
@@ -35,6 +36,7 @@ class CellKind:
     moved_back_first: int
     moved_back_next: int
     required: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    exported: bool = True
 
 
 CELLS: dict[Cell, CellKind] = {

@@ -19,7 +19,7 @@ from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 # What lies below and above the bounds, in equal parts.
 OUTSIDE_PCT = 10.0
 
-# Tested hours of a zone, its last, that the bounds are made from.
+# Test hours of a zone, its last, that the bounds are made from.
 BOUND_HOURS = 2000
 
 

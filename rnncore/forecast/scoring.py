@@ -12,7 +12,7 @@ from rnncore.forecast.windows import RowArray, Windows
 # Windows per call of a predictor: bounds the memory of scoring, however long a zone is.
 CHUNK_WINDOWS = 2048
 
-# A figure of forecasts beside the actual load shows this many zones, and of each this many of the last tested hours.
+# A figure of forecasts beside the actual load shows this many zones, and of each this many of the last test hours.
 PANEL_ZONES = 4
 PANEL_HOURS = 100
 
@@ -114,14 +114,14 @@ def in_chunks(start: RowArray) -> list[RowArray]:
 
 
 def forecasts_by_zone(outputs: Sequence[Float32Array], windows: Windows) -> dict[str, FloatArray]:
-    """Return what a model forecasts for the tested hours.
+    """Return what a model forecasts for the test hours.
 
     Args:
         outputs: What it gave for each chunk of the test windows. Shapes (B, L).
         windows: The windows.
 
     Returns:
-        Forecasts in MW by zone, in order of time; zones without tested hours are left out. Shapes (N, L).
+        Forecasts in MW by zone, in order of time; zones without test hours are left out. Shapes (N, L).
     """
     output = np.concatenate(outputs)
     return {
@@ -132,7 +132,7 @@ def forecasts_by_zone(outputs: Sequence[Float32Array], windows: Windows) -> dict
 
 
 def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatArray]:
-    """Forecast every tested hour, in chunks.
+    """Forecast every test hour, in chunks.
 
     Args:
         predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
@@ -145,7 +145,7 @@ def forecast_test_hours(predict: Predict, windows: Windows) -> dict[str, FloatAr
 
 
 def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Windows) -> Scores:
-    """Score forecasts of the tested hours against the actual load.
+    """Score forecasts of the test hours against the actual load.
 
     Args:
         name: What made them.
@@ -163,13 +163,13 @@ def score_forecasts(name: str, forecasts_mw: dict[str, FloatArray], windows: Win
 
 
 def load_of_tested_hours(windows: Windows, zone_name: str) -> FloatArray:
-    """Return the actual load of the tested hours of one zone, and of those that follow, in order of time. Shape (N, L)."""
+    """Return the actual load of the test hours of one zone, and of those that follow, in order of time. Shape (N, L)."""
     zone = next(zone for zone in windows.zones if zone.name == zone_name)
     return windows.target_load_mw(windows.test_start[zone.test])
 
 
 def forecast_panels(windows: Windows, forecasts_mw: Mapping[str, Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
-    """Return the last tested hours of the first zones beside forecasts of the next hour, for a figure such as the article's.
+    """Return the last test hours of the first zones beside forecasts of the next hour, for a figure such as the article's.
 
     Args:
         windows: The windows.

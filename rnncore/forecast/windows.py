@@ -1,8 +1,8 @@
 """Windows over hourly series: features, scaling and split, held as row indices and never as copies.
 
-Shape letters, here and everywhere: N rows of all zones, B batch, T lookback, F features, H hidden, L layers.
+Shape letters, here and everywhere: R rows of all zones, B batch, T lookback, F features, H hidden, N layers, L leads.
 
-Window `s` covers rows `s` to `s + T - 1` of one resident (N, F) float32 array and forecasts row `s + T`. A batch is a
+Window `s` covers rows `s` to `s + T - 1` of one resident (R, F) float32 array and forecasts row `s + T`. A batch is a
 gather by `s`; nothing of size windows x lookback is ever held.
 """
 
@@ -20,7 +20,7 @@ from rnncore.forecast.series import HOUR, Dataset, Float32Array, FloatArray, Ser
 
 RowArray = npt.NDArray[np.int64]
 
-# The article tests the last tenth of each file's windows of 90 hours. The tested hours stay the same at any lookback,
+# The article tests the last tenth of each file's windows of 90 hours. The test hours stay the same at any lookback,
 # so that scores can be compared.
 ARTICLE_LOOKBACK = 90
 
@@ -300,7 +300,7 @@ def _split(series: Series, config: WindowConfig, first_tested: int, is_alone: bo
         raise _too_few_rows(series, config, first_row, len(train), len(test))
     if len(train) == 0:
         way_out = "Give a longer series" if is_alone else "Leave the zone out, or use the article split"
-        raise DataError(f"{series.name}: no window ends before the first tested hour of the date split. {way_out}.")
+        raise DataError(f"{series.name}: no window ends before the first test hour of the date split. {way_out}.")
     return train, test
 
 
@@ -319,7 +319,7 @@ def _too_few_rows(series: Series, config: WindowConfig, first_row: int, train: i
 
 
 def _rows_needed(config: WindowConfig, first_row: int) -> int:
-    """Return the fewest rows that give one tested hour and one training window."""
+    """Return the fewest rows that give one test hour and one training window."""
     rows = ARTICLE_LOOKBACK + int(np.ceil(config.horizon / config.test_fraction))
     while rows - int(config.test_fraction * (rows - ARTICLE_LOOKBACK)) <= first_row + config.lookback + config.horizon - 1:
         rows += 1

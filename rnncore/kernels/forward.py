@@ -191,8 +191,8 @@ def _tiled(weight: Floats) -> Floats:
     groups, rows, gates, lanes = weight.shape
     whole = np.zeros((groups, -(-rows // _TILE_ROWS) * _TILE_ROWS, gates, lanes), dtype=np.float32)
     whole[:, :rows] = weight
-    paired = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
-    rounded = torch.from_numpy(np.ascontiguousarray(paired)).bfloat16().view(torch.int16).numpy()
+    by_two = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
+    rounded = torch.from_numpy(np.ascontiguousarray(by_two)).bfloat16().view(torch.int16).numpy()
     return rounded.reshape(groups, -1).view(np.float32)
 
 

@@ -48,7 +48,7 @@ def reproduce(
 
     Returns:
         The whole comparison as JSON values: `cells` (training, evaluation and scores by cell), `article`, `baselines`,
-        `data`, `machine`, `config` and `panels` (actual and forecast load of four zones' last tested hours).
+        `data`, `machine`, `config` and `panels` (actual and forecast load of four zones' last test hours).
     """
     torch.set_num_threads(default_threads())
     recipe = preset("article", "gru")

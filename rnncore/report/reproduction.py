@@ -51,7 +51,7 @@ def render_reproduction(record: dict[str, Any]) -> str:
             "## Baselines on the same hours\n",
             baselines.markdown(),
             "## Forecast and actual load\n",
-            f"![The last tested hours of four zones, actual and forecast]({CHART_NAME})\n",
+            f"![The last test hours of four zones, actual and forecast]({CHART_NAME})\n",
             "## Machine and data\n",
             paragraph(
                 f"{machine['cpu']}, {machine['threads']} threads, "

@@ -106,7 +106,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def output(self) -> Float32Array:
-        """Return the output of the last run on the host. Shape (B, 1), float32."""
+        """Return the output of the last run on the host. Shape (B, L), float32."""
 
     @abstractmethod
     def evidence(self, trace: Path | None = None) -> Evidence:
@@ -122,7 +122,7 @@ class Runtime(ABC):
         """Free threads and memory."""
 
     def predict(self, inputs: Float32Array) -> Float32Array:
-        """Bind, run and fetch: from (B, T, F) to (B, 1)."""
+        """Bind, run and fetch: from (B, T, F) to (B, L)."""
         self.bind(inputs)
         self.run()
         return self.output()

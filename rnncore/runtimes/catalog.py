@@ -173,8 +173,9 @@ def runtime_facts(name: str, mode: str | None = None) -> dict[str, str | None]:
     """
     if name not in runtime_kinds():
         return {"runtime_title": name, "runtime_reads": None}
-    kind = runtime_kind(name, mode)
-    return {"runtime_title": kind.title or name, "runtime_reads": kind.reads}
+    usual, kind = runtime_kind(name), runtime_kind(name, mode)
+    title = kind.title or " ".join(filter(None, (usual.title or name, mode)))
+    return {"runtime_title": title, "runtime_reads": kind.reads}
 
 
 def declared_tolerance(precision: str) -> float | None:
@@ -205,12 +206,12 @@ def open_runtime(
         RnncoreError: If another runtime is open.
     """
     kind = runtime_kind(name, mode)
-    precisions = kind.precisions
+    precisions, how = kind.precisions, f"{name} in mode {mode}" if mode else name
     if device not in precisions:
-        raise ConfigError(f"runtime {name} does not run on {device!r}; it runs on: {', '.join(precisions)}.")
+        raise ConfigError(f"runtime {how} does not run on {device!r}; it runs on: {', '.join(precisions)}.")
     if precision not in precisions[device]:
         raise ConfigError(
-            f"runtime {name} has no precision {precision!r} on {device!r}; allowed there: {', '.join(precisions[device])}."
+            f"runtime {how} has no precision {precision!r} on {device!r}; allowed there: {', '.join(precisions[device])}."
         )
     if threads < 1:
         raise ConfigError(f"threads is {threads}; give a whole number of at least 1.")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnncore.errors import ExportError, ModelFileError
+from rnncore.errors import ExportError, ModelFileError, Unavailable
 from rnncore.files import whole_file
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster, ForecasterConfig
@@ -137,10 +137,13 @@ def check_graph(graph: "onnx.ModelProto", config: ForecasterConfig) -> None:
         config: What it was made from.
 
     Raises:
+        Unavailable: If the exporter has no node for the cell.
         ExportError: If a layer is missing, a GRU is of the other variant, weights are not initializers, or the batch
             size is fixed.
     """
     operator = CELLS[config.cell].operator
+    if not CELLS[config.cell].exported:
+        raise Unavailable(f"torch's ONNX exporter writes no node for {operator}. Use a runtime that opens the forecaster.")
     layers = [node for node in graph.graph.node if node.op_type == operator]
     if len(layers) != config.num_layers:
         raise ExportError(

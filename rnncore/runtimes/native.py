@@ -61,6 +61,8 @@ class NativeRuntime(Runtime):
     def predict(self, inputs: Float32Array) -> Float32Array:
         """Bind, run and fetch: from (B, T, F) to (B, L). No windows have no forecasts; the kernel takes at least one."""
         if len(inputs) == 0:
+            # Windows of a wrong shape are refused however few they are.
+            self.bind(np.zeros((1, *inputs.shape[1:]), dtype=inputs.dtype))
             return np.empty((0, self._packed.horizon), dtype=np.float32)
         return super().predict(inputs)
 

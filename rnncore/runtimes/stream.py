@@ -12,10 +12,10 @@ from rnncore.runtimes.base import Stream
 
 
 def stream_test_hours(stream: Stream, windows: Windows) -> dict[str, FloatArray]:
-    """Forecast every tested hour by a stream of all zones together, each from its first tested window on.
+    """Forecast every test hour by a stream of all zones together, each from its first tested window on.
 
     Args:
-        stream: New, of as many series as there are zones with tested hours.
+        stream: New, of as many series as there are zones with test hours.
         windows: The windows.
 
     Returns:

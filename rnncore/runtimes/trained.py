@@ -24,7 +24,7 @@ from rnncore.runtimes.export import onnx_facts
 def save_trained(
     path: Path, trainer: Trainer, result: TrainResult, windows: Windows, preset: str, dataset: Dataset
 ) -> dict[str, Any]:
-    """Write a trained forecaster, with a record of its training and what it missed of each zone's tested hours.
+    """Write a trained forecaster, with a record of its training and what it missed of each zone's test hours.
 
     Args:
         path: A .safetensors file.
@@ -96,7 +96,7 @@ def open_model_file(path: Path, runtime_name: str | None, device_name: str) -> I
 
 
 def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
-    """Score a model file on the tested hours of some windows; arguments as of `open_model_file`.
+    """Score a model file on the test hours of some windows; arguments as of `open_model_file`.
 
     Raises:
         ConfigError: If the runtime cannot run the file.

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rnncore.cli import app
-from rnncore.compare.choices import Bounds, recommend
+from rnncore.compare.choices import Limits, recommend
 from rnncore.errors import ConfigError
 from rnncore.report.recommendation import recommendation_facts, recommendation_text
 from rnncore.runfile.read import read_run
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Run:
     return read_run(make_run(tmp_path, run_content(rows)))
 
 
-def _named(run: Run, bounds: Bounds) -> tuple[str, str | None]:
+def _named(run: Run, bounds: Limits) -> tuple[str, str | None]:
     found = recommend(run, bounds)
     names = [choice and choice.record.short_name for choice in (found.best, found.runner_up)]
     return str(names[0]), names[1]
@@ -70,24 +70,24 @@ TORCH = "test_forecast[lstm-torch-cpu-fp32-b1]"
 @pytest.mark.parametrize(
     ("bounds", "names"),
     [
-        (Bounds(batch_size=1), (INT8, FP32)),
-        (Bounds(batch_size=1, max_smape_loss=0.04), (FP32, "test_forecast[gru-torch-cpu-fp32-b1]")),
-        (Bounds(batch_size=1, max_smape_loss=0.06), (INT8, FP32)),
-        (Bounds(batch_size=1, max_smape_loss=0.04, cell="lstm"), (FP32, None)),
+        (Limits(batch_size=1), (INT8, FP32)),
+        (Limits(batch_size=1, max_smape_loss=0.04), (FP32, "test_forecast[gru-torch-cpu-fp32-b1]")),
+        (Limits(batch_size=1, max_smape_loss=0.06), (INT8, FP32)),
+        (Limits(batch_size=1, max_smape_loss=0.04, cell="lstm"), (FP32, None)),
         # Most windows per second at any size: what is wrong is never named, however fast.
-        (Bounds(), ("test_forecast[lstm-onnxruntime-cpu-fp32-b1024]", "test_forecast[gru-torch-cpu-fp32-b1024]")),
-        (Bounds(max_latency_s=0.01), (INT8, FP32)),
-        (Bounds(max_latency_s=0.003, max_smape_loss=0.0), (FP32, None)),
+        (Limits(), ("test_forecast[lstm-onnxruntime-cpu-fp32-b1024]", "test_forecast[gru-torch-cpu-fp32-b1024]")),
+        (Limits(max_latency_s=0.01), (INT8, FP32)),
+        (Limits(max_latency_s=0.003, max_smape_loss=0.0), (FP32, None)),
     ],
 )
 def test_the_fastest_within_the_bounds_is_named_and_the_next(
-    bounds: Bounds, names: tuple[str, str | None], run: Run
+    bounds: Limits, names: tuple[str, str | None], run: Run
 ) -> None:
     assert _named(run, bounds) == names
 
 
 def test_what_breaks_a_bound_is_counted_by_reason(run: Run) -> None:
-    found = recommend(run, Bounds(batch_size=1, max_latency_s=0.005, max_smape_loss=0.01))
+    found = recommend(run, Limits(batch_size=1, max_latency_s=0.005, max_smape_loss=0.01))
     assert found.left_out == {
         "slower than the bound of latency": 1,
         "sMAPE above the bound": 1,
@@ -97,23 +97,23 @@ def test_what_breaks_a_bound_is_counted_by_reason(run: Run) -> None:
 
 
 def test_a_lead_beyond_the_rounds_scatter_is_sure_and_one_within_is_not(run: Run, tmp_path: Path) -> None:
-    sure = recommend(run, Bounds(batch_size=1))
+    sure = recommend(run, Limits(batch_size=1))
     assert sure.is_sure
     assert sure.lead is not None
     assert sure.lead.estimate == pytest.approx(2.0, rel=0.02)
     close = [_inference("gru", "torch", "fp32", 1, _rounds(1.001e-3)), _inference("lstm", "torch", "fp32", 1, _rounds(1e-3))]
-    unsure = recommend(read_run(make_run(tmp_path / "close", run_content(close))), Bounds())
+    unsure = recommend(read_run(make_run(tmp_path / "close", run_content(close))), Limits())
     assert not unsure.is_sure
     assert "does not separate the two" in recommendation_text(unsure)
 
 
 def test_latency_is_the_90th_percentile_and_else_the_median_and_says_which(run: Run, tmp_path: Path) -> None:
-    best = recommend(run, Bounds(batch_size=1)).best
+    best = recommend(run, Limits(batch_size=1)).best
     assert (best.latency_s, best.latency_statistic) == (1e-3, "median")
     p90 = {"p90": {"s": 1.3e-3, "low_s": 1.2e-3, "high_s": 1.4e-3}}
     row = _inference("gru", "torch", "fp32", 1, _rounds(1e-3))
     row["extra_info"]["percentiles"] = p90
-    found = recommend(read_run(make_run(tmp_path / "p90", run_content([row]))), Bounds())
+    found = recommend(read_run(make_run(tmp_path / "p90", run_content([row]))), Limits())
     assert (found.best.latency_s, found.best.latency_statistic) == (1.3e-3, "p90")
     facts = recommendation_facts(found)["best"]
     assert (facts["latency_s"], facts["latency_statistic"]) == (1.3e-3, "p90")
@@ -123,7 +123,7 @@ def test_latency_is_the_90th_percentile_and_else_the_median_and_says_which(run: 
 def test_one_slow_round_of_few_is_no_p90_and_throws_no_choice_out(tmp_path: Path) -> None:
     rounds_s = [*_rounds(1e-3)[:16], 0.177]
     path = make_run(tmp_path, run_content([_inference("gru", "torch", "fp32", 1, rounds_s)]))
-    found = recommend(read_run(path), Bounds(max_latency_s=0.01))
+    found = recommend(read_run(path), Limits(max_latency_s=0.01))
     text = recommendation_text(found)
     assert "too few single calls for a p90" in text
     assert "177" not in text
@@ -135,11 +135,11 @@ def test_speed_and_accuracy_are_joined_only_where_they_are_of_one_model(tmp_path
         _inference("gru", "torch", "fp32", 1, _rounds(5e-4), **ARTICLE),
         _score("gru", "torch", "fp32", 0.667),
     ]
-    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
     assert found.best.smape is None
     assert "--preset article" in recommendation_facts(found)["code"]
     with pytest.raises(ConfigError, match="No choice has a row of the accuracy suite"):
-        recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds(max_smape_loss=1.0))
+        recommend(read_run(make_run(tmp_path, run_content(rows))), Limits(max_smape_loss=1.0))
 
 
 def test_two_recipes_keep_their_own_accuracy(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_two_recipes_keep_their_own_accuracy(tmp_path: Path) -> None:
     slow = _inference("gru", "torch", "fp32", 1, _rounds(5e-3), **ARTICLE)
     slow["fullname"] += "-article"
     rows = [_inference("gru", "torch", "fp32", 1, _rounds(1e-4)), slow, _score("gru", "torch", "fp32", 0.667), article]
-    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
     assert found.runner_up is not None
     assert [(one.record.facts["recipe"], one.smape) for one in (found.best, found.runner_up)] == [
         ("fast", 0.667),
@@ -160,7 +160,7 @@ def test_a_model_of_a_sweep_is_not_recommended(tmp_path: Path) -> None:
     swept = _inference("gru", "torch", "fp32", 1, _rounds(1e-6), **{**ARTICLE, "hidden_size": 32})
     swept["fullname"] += "-h32"
     rows = [_inference("gru", "torch", "fp32", 1, _rounds(5e-4), **ARTICLE), swept]
-    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
     assert (found.best.record.facts["hidden_size"], found.within) == (256, 1)
 
 
@@ -171,7 +171,7 @@ def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
         _inference("gru", "onnxruntime", "fp32", 1, _rounds(2e-3)),
     ]
     rows[1]["fullname"] += "-host"
-    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
     assert found.best.record.facts["device"] == "cpu"
     assert found.runner_up is not None
     assert found.runner_up.record.median_s == pytest.approx(3e-3)
@@ -180,13 +180,13 @@ def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
-        (Bounds(batch_size=7), "no valid inference row at batch 7. Measured: gru, lstm on cpu at batch 1, 1024."),
-        (Bounds(device="cuda"), "no valid inference row on cuda."),
-        (Bounds(batch_size=1, max_latency_s=1e-4), r"nothing keeps the bounds. The lowest latency is 1 ms .median.."),
-        (Bounds(cell="gru", max_smape_loss=0.001), r"nothing keeps the bounds. The smallest loss of sMAPE is 0.01."),
+        (Limits(batch_size=7), "no valid inference row at batch 7. Measured: gru, lstm on cpu at batch 1, 1024."),
+        (Limits(device="cuda"), "no valid inference row on cuda."),
+        (Limits(batch_size=1, max_latency_s=1e-4), r"nothing keeps the bounds. The lowest latency is 1 ms .median.."),
+        (Limits(cell="gru", max_smape_loss=0.001), r"nothing keeps the bounds. The smallest loss of sMAPE is 0.01."),
     ],
 )
-def test_where_nothing_keeps_the_bounds_it_says_what_comes_nearest(bounds: Bounds, said: str, run: Run) -> None:
+def test_where_nothing_keeps_the_bounds_it_says_what_comes_nearest(bounds: Limits, said: str, run: Run) -> None:
     with pytest.raises(ConfigError, match=said):
         recommend(run, bounds)
 
@@ -194,11 +194,11 @@ def test_where_nothing_keeps_the_bounds_it_says_what_comes_nearest(bounds: Bound
 def test_a_run_without_forecasts_says_how_to_make_one(tmp_path: Path) -> None:
     rows = [benchmark("data", "test_prepare[rnncore-cpu]", [0.6], 10, runtime="rnncore")]
     with pytest.raises(ConfigError, match=r"no valid inference row at all\. Measured: nothing; run 'pytest bench/"):
-        recommend(read_run(make_run(tmp_path, run_content(rows))), Bounds())
+        recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
 
 
 def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
-    text = recommendation_text(recommend(run, Bounds(batch_size=1)))
+    text = recommendation_text(recommend(run, Limits(batch_size=1)))
     assert text.splitlines() == [
         "Best: LSTM fast in ONNX Runtime, CPU, int8, batch 1: median 1.00 ms per call, too few single calls for a p90, "
         "1,000 windows/s, sMAPE 0.710 % (0.050 above the best)",
@@ -223,8 +223,8 @@ def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("bounds", [Bounds(batch_size=1), Bounds(cell="gru", batch_size=1)], ids=["a file", "a forecaster"])
-def test_the_code_is_python(bounds: Bounds, run: Run) -> None:
+@pytest.mark.parametrize("bounds", [Limits(batch_size=1), Limits(cell="gru", batch_size=1)], ids=["a file", "a forecaster"])
+def test_the_code_is_python(bounds: Limits, run: Run) -> None:
     compile(recommendation_facts(recommend(run, bounds))["code"], "recommended", "exec")
 
 

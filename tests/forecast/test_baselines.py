@@ -117,7 +117,7 @@ def test_too_little_history_is_told_with_what_is_there_and_what_is_needed(
     windows = _windows(make_series("LONG", hours=500), make_series("SHORT", hours=hours))
     have = hours - (hours - 90) // 10
     with pytest.raises(
-        DataError, match=f"SHORT: {have} hours lie before the first tested hour.* need {needed}.*longer series"
+        DataError, match=f"SHORT: {have} hours lie before the first test hour.* need {needed}.*longer series"
     ):
         _forecast(name, windows, zone=1)
 

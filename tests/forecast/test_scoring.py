@@ -79,7 +79,7 @@ def test_the_score_of_a_zone_has_its_name_and_the_mean_absolute_error() -> None:
 
 
 def test_the_mean_weighs_every_zone_alike(make_series: Callable[..., Series]) -> None:
-    # 500 and 120 rows: 41 and 3 tested hours.
+    # 500 and 120 rows: 41 and 3 test hours.
     dataset = Dataset("two", (make_series("LONG", hours=500), make_series("SHORT", hours=120)))
     windows = make_windows(dataset, WindowConfig(lookback=5))
     forecasts = {

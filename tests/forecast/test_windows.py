@@ -329,7 +329,7 @@ def test_a_zone_that_begins_after_the_tested_date_is_named(
 ) -> None:
     dataset = Dataset("two", (make_series("OLD", hours=900), make_series("NEW", hours=100, first="2019-01-01T00:00:00")))
     config = WindowConfig(features=features, lookback=5, split="date", scale_on=scale_on)
-    with pytest.raises(DataError, match=r"NEW: no window ends before the first tested hour.*Leave the zone out"):
+    with pytest.raises(DataError, match=r"NEW: no window ends before the first test hour.*Leave the zone out"):
         make_windows(dataset, config)
 
 
@@ -435,7 +435,7 @@ def test_gaps_are_named_where_they_and_not_the_length_leave_no_window(make_serie
 
 def test_a_lone_zone_too_short_for_a_split_by_date_is_not_to_be_left_out(make_series: Callable[..., Series]) -> None:
     dataset = Dataset("one", (make_series("AEP", hours=60),))
-    with pytest.raises(DataError, match=r"AEP: no window ends before the first tested hour.*Give a longer series\.$"):
+    with pytest.raises(DataError, match=r"AEP: no window ends before the first test hour.*Give a longer series\.$"):
         make_windows(dataset, WindowConfig(split="date"))
 
 

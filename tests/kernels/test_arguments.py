@@ -225,6 +225,14 @@ def test_the_runtime_takes_windows_in_any_order() -> None:
         np.testing.assert_array_equal(runtime.predict(inputs.swapaxes(0, 1)), runtime.predict(inputs.swapaxes(0, 1).copy()))
 
 
+def test_no_windows_of_a_wrong_shape_are_refused_as_one_is() -> None:
+    model = new_forecaster(ForecasterConfig(hidden_size=HIDDEN, num_layers=1), seed=0).eval()
+    with open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime:
+        assert runtime.predict(np.zeros((0, 3, 5), dtype=np.float32)).shape == (0, 1)
+        with pytest.raises(ConfigError, match="4 features; the model takes 5"):
+            runtime.predict(np.zeros((0, 3, 4), dtype=np.float32))
+
+
 # The structs
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rnncore.compare.choices import Bounds, recommend
+from rnncore.compare.choices import Limits, recommend
 from rnncore.errors import RunFileError
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.read import read_run
@@ -94,5 +94,5 @@ def test_the_published_run_joins_no_speed_of_one_model_with_the_accuracy_of_anot
         *(("infer", "article"), ("interleaved", "article"), ("train", "article")),
         *(("stream", "article"), ("stream", "fast"), ("accuracy", "fast"), ("data", None)),
     }
-    found = recommend(run, Bounds(batch_size=1))
+    found = recommend(run, Limits(batch_size=1))
     assert found.best.smape is None

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncore.compare.change_points import find_trends
-from rnncore.compare.choices import Bounds, recommend
+from rnncore.compare.choices import Limits, recommend
 from rnncore.compare.history import read_history
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
@@ -136,7 +136,7 @@ def _refusal(use: Callable[[], object]) -> str:
 
 
 def _recommend(run: Run) -> None:
-    found = recommend(run, Bounds(0.5, 10.0))
+    found = recommend(run, Limits(0.5, 10.0))
     recommendation_text(found)
     json.dumps(recommendation_facts(found), allow_nan=False)
 

@@ -1,6 +1,7 @@
 """Tests of the table of runtimes: what other packages register is opened like ours, and a broken entry is named."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -64,11 +65,25 @@ def test_a_registered_runtime_stands_beside_ours_and_is_opened_like_them(monkeyp
         assert runtime.predict(np.zeros((2, 3, 5), dtype=np.float32)).tolist() == [[7], [7]]
 
 
-def test_a_mode_is_a_way_of_its_own_with_its_own_title_and_precisions() -> None:
+def test_a_mode_is_a_way_of_its_own_with_its_own_title_and_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [way for way in ways_on("cpu") if way.runtime == "torch"] == [
         *(("torch", None, "fp32"), ("torch", None, "bf16"), ("torch", "compile", "fp32"), ("torch", "flush", "fp32"))
     ]
     assert {way.mode for way in ways_on("cuda")} == {None}
+    without_title = RuntimeKind(Constant, {"cpu": ("fp32",)}, "forecaster")
+    monkeypatch.setitem(catalog.OWN_RUNTIMES, "torch", replace(OWN_RUNTIMES["torch"], modes={"turbo": without_title}))
+    runtime_kinds.cache_clear()
+    assert runtime_facts("torch", "turbo")["runtime_title"] == "PyTorch turbo"
+
+
+def test_a_mode_has_a_title_and_an_error_of_its_own() -> None:
+    with (
+        pytest.raises(
+            ConfigError, match="runtime torch in mode flush has no precision 'bf16' on 'cpu'; allowed there: fp32"
+        ),
+        open_runtime("torch", new_forecaster(ForecasterConfig(), seed=0), "cpu", "bf16", 1, mode="flush"),
+    ):
+        pass
     assert runtime_facts("torch", "compile") == {"runtime_title": "torch.compile", "runtime_reads": "forecaster"}
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from rnncore.errors import ExportError, ModelFileError, RnncoreError
+from rnncore.errors import ExportError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.modelfile import METADATA_KEY
@@ -197,6 +197,13 @@ def test_a_missing_layer_is_refused(cell, exported) -> None:
     graph.graph.node.remove(exported[cell].layers(graph)[1])
     with pytest.raises(ExportError, match=rf"has 1 {cell.upper()} nodes, but the model has 2 layers"):
         check_graph(graph, exported[cell].model.config)
+
+
+def test_a_cell_that_the_exporter_has_no_node_for_is_unavailable_to_what_reads_onnx(exported, monkeypatch) -> None:
+    one = exported["gru"]
+    monkeypatch.setitem(CELLS, "gru", replace(CELLS["gru"], exported=False))
+    with pytest.raises(Unavailable, match="exporter writes no node for GRU"):
+        check_graph(one.graph, one.model.config)
 
 
 def test_a_graph_of_the_other_cell_is_refused(exported) -> None:

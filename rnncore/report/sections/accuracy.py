@@ -110,7 +110,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     simple_rules = Table([*words("Baseline"), *numbers("sMAPE", unit="%", show="{:.3f}".format)], baselines)
     return [
         paragraph(
-            f"{'; '.join(sorted(trainings))}: every tested hour of every zone. The article's own code prints a quarter of "
+            f"{'; '.join(sorted(trainings))}: every test hour of every zone. The article's own code prints a quarter of "
             "the sMAPE."
         ),
         *shown.figure("accuracy"),

@@ -61,8 +61,8 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Draw the last tested hours."""
-    return [Figure("forecasts", "Forecast beside actual load, last tested hours", forecast_panel(panels_of(runs[0])))]
+    """Draw the last test hours."""
+    return [Figure("forecasts", "Forecast beside actual load, last test hours", forecast_panel(panels_of(runs[0])))]
 
 
 LACKING = no_row_of("bench/bench_accuracy.py", " with its forecasts")

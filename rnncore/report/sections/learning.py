@@ -23,7 +23,7 @@ SHOWN_LEVELS = 6
 
 
 def learning_chart(records: Sequence[Record]) -> Chart:
-    """Draw the sMAPE of all tested hours against training seconds, one line per training, and the baselines as lines.
+    """Draw the sMAPE of all test hours against training seconds, one line per training, and the baselines as lines.
 
     Args:
         records: Records with a curve.
@@ -115,7 +115,7 @@ def time_to_target_table(records: Sequence[Record]) -> Table:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the table of levels, and the figures."""
     return [
-        "Training seconds until the sMAPE of all tested hours was first seen at or below a level; scoring is not in "
+        "Training seconds until the sMAPE of all test hours was first seen at or below a level; scoring is not in "
         "them. Nothing is chosen by these scores.\n",
         time_to_target_table(learners(runs[0])).markdown(),
         *shown.figure("learning"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import bytes_text, lettered_names, run_names, significant
+from rnncore.report.words import bytes_text, counted, lettered_names, run_names, significant
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}
@@ -43,7 +43,7 @@ def ceilings_table(run: Run) -> Table:
                 hidden_size = entry["hidden_size"]
                 shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
                 what, unit = f"chain of products {shape}, {entry['precision']}", "GFLOP/s"
-            threads = f", {entry['threads']} threads" if entry.get("threads") else ""
+            threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
             on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
             rate = None if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"
             rows.append([what, on, entry.get("by" if rate else "per_s_why"), rate])

@@ -79,7 +79,7 @@ def streaming_table(records: Sequence[Record]) -> Table:
         )
     ]
     columns = [
-        *words("Cell", "Model", "Series", "Runtime"),
+        *words("Model", "Sizes", "Series", "Runtime"),
         *numbers("next hour", "whole window", "saving"),
         *numbers("sMAPE carried", "by windows", show="{:.3f} %".format),
     ]
