@@ -54,8 +54,8 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
         color=altair.Color("runtime:N", scale=altair.Scale(range=PALETTE), title="Runtime"),
         tooltip=["runtime:N", "model:N", "batch:Q", altair.Tooltip("windows_per_s:Q", format=",.4~g", title="windows/s")],
     )
-    # With one batch size there is no line: the legend must have the shapes too.
-    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("model:N", title="Model"))
+    # With one batch size there is no line: the legend has the shapes.
+    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("model:N", legend=None))
     points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=altair.Shape("model:N", title="Model"))
     layers: list[Any] = [lines, points]
     if ceilings:
