@@ -1,0 +1,129 @@
+"""Was one side slower? Pairs of processes that were alive at once, and the signs of the ratios between them.
+
+Each pair gives one ratio per benchmark. Which side of a pair was first was left to chance, so where the sides do not differ,
+each pair might as well have had its sides the other way round: all its ratios inverted at once. The test counts in how many
+of these 2^n worlds any benchmark would stand out as much as one does in ours. So it holds for all benchmarks of a suite
+together at no further price, whatever they have in common, and however the machine drifts or jumps between pairs.
+
+How much a benchmark stands out is its mean log ratio over its root mean square, both after far values were brought in: one
+pair that fell into another mode of the machine has one vote, and no more. A part of the root mean square is that of the
+median benchmark: eight pairs say too little of the noise of one to be quick with.
+
+Source:
+    Fisher, R. A. (1935). The Design of Experiments, section 21: the test by the signs of pairs. Westfall, P. H. & Young,
+    S. S. (1993). Resampling-Based Multiple Testing, algorithm 2.8: step-down maxima, for all benchmarks together. Tusher,
+    V. G., Tibshirani, R. & Chu, G. (2001). PNAS 98(9), 5116-5121: variance shared between tests. Hodges, J. L. & Lehmann,
+    E. L. (1963). Annals of Mathematical Statistics 34(2), 598-611: estimate and interval by Wilcoxon's signed ranks.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rnncore.compare.ranks import Ratio
+
+FloatArray = npt.NDArray[np.float64]
+K = TypeVar("K", bound=Hashable)
+
+# Log ratios count up to this many times the median size of their benchmark.
+FAR = 3.0
+
+# Pairs that the noise of the median benchmark counts for, beside a benchmark's own.
+SHARED_PAIRS = 8.0
+
+# All ways to flip the signs are counted up to this many pairs; of more, a draw by chance with ours among it.
+COUNTED_PAIRS = 13
+DRAWN_FLIPS = 20_000
+SEED = 0
+
+# Two sums of equal values in another order are one.
+_EQUAL = 1e-9
+
+
+def ratio_of_pairs(logs: Sequence[float], error: float) -> Ratio:
+    """Return how large head is against base, by pairs.
+
+    Args:
+        logs: Logarithm of head over base in each pair. Shape (n,).
+        error: Largest probability that the interval misses the ratio, such as 0.01.
+
+    Returns:
+        With the median of the means of all two pairs as estimate, and its significance where nothing else is tested.
+
+    Raises:
+        ValueError: If there is no pair.
+    """
+    if not len(logs):
+        raise ValueError("there is no pair; give the log ratio of at least one.")
+    values = np.asarray(logs, np.float64)
+    first, second = np.triu_indices(len(values))
+    means = np.sort((values[first] + values[second]) / 2)
+    outside = _ranks_outside(len(values), error)
+    low, high = (None, None) if outside is None else (math.exp(means[outside]), math.exp(means[-1 - outside]))
+    return Ratio(math.exp(float(np.median(means))), low, high, family_p_values({"": values})[""])
+
+
+def family_p_values(logs: Mapping[K, npt.ArrayLike]) -> dict[K, float]:
+    """Return the significance of each benchmark among all: at most an error for none of those without a difference.
+
+    Args:
+        logs: By benchmark the logarithm of head over base in each pair; pairs have the same place in all, NaN where a
+            benchmark was not measured. Shape (n,).
+
+    Returns:
+        Two-sided, corrected for the number of benchmarks.
+    """
+    if not logs:
+        return {}
+    values = np.asarray(list(logs.values()), np.float64).T
+    sums = np.abs(_flips(len(values)) @ _standing_out(values))
+    order = np.argsort(-sums[0], kind="stable")
+    # Of each flip the largest among this benchmark and all that stand out less.
+    largest = np.maximum.accumulate(sums[:, order][:, ::-1], axis=1)[:, ::-1]
+    shares = np.maximum.accumulate((largest >= sums[0, order] - _EQUAL).mean(axis=0))
+    keys = list(logs)
+    return {keys[place]: float(share) for place, share in zip(order, shares, strict=True)}
+
+
+def pairs_needed(error: float) -> int:
+    """Return how many pairs it takes before the test can reach an error at all: with all signs alike."""
+    return max(2, 1 + math.ceil(-math.log2(error) - _EQUAL))
+
+
+def _standing_out(values: FloatArray) -> FloatArray:
+    """Return what each pair adds to how much a benchmark stands out, 0 where it was not measured. Shape (n, benchmarks)."""
+    far = FAR * np.nanmedian(np.abs(values), axis=0)
+    near = np.nan_to_num(np.clip(values, -far, far))
+    counts = np.maximum(1, (~np.isnan(values)).sum(axis=0))
+    squares = (near**2).sum(axis=0)
+    scale = np.sqrt(squares + SHARED_PAIRS * np.median(squares / counts))
+    return np.divide(near, scale, out=np.zeros_like(near), where=scale > 0)
+
+
+@lru_cache(maxsize=8)
+def _flips(pairs: int) -> FloatArray:
+    """Return ways to flip the signs of pairs, the first of which flips none. Shape (ways, n)."""
+    if pairs <= COUNTED_PAIRS:
+        return 1.0 - 2.0 * (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1)
+    drawn = 1.0 - 2.0 * np.random.default_rng(SEED).integers(0, 2, (DRAWN_FLIPS, pairs))
+    drawn[0] = 1.0
+    return drawn
+
+
+@lru_cache(maxsize=256)
+def _ranks_outside(pairs: int, error: float) -> int | None:
+    """Return how many of the smallest means of two pairs lie outside an interval; None where even all are too few.
+
+    Wilcoxon's signed ranks: each rank from 1 to n is of a positive value or not, as likely.
+    """
+    counts = np.zeros(pairs * (pairs + 1) // 2 + 1)
+    counts[0] = 1.0
+    for rank in range(1, pairs + 1):
+        counts[rank:] += counts[:-rank].copy()
+    tail = np.cumsum(counts) / 2.0**pairs
+    outside = int(np.searchsorted(tail, error / 2, side="right"))
+    return outside - 1 if outside else None
