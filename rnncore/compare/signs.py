@@ -89,27 +89,63 @@ def family_p_values(logs: Mapping[K, npt.ArrayLike]) -> dict[K, float]:
     return {keys[place]: float(share) for place, share in zip(order, shares, strict=True)}
 
 
+def visible_shifts(values: FloatArray, error: float, shifts: Sequence[float]) -> FloatArray:
+    """Return for each benchmark the smallest shift of its log ratios, of those given, that the test would call.
+
+    Args:
+        values: Log ratios of identical code, of all benchmarks that are tested together. Shape (n, benchmarks).
+        error: Of all verdicts together.
+        shifts: Ascending.
+
+    Returns:
+        Infinity where no shift would be called. Shape (benchmarks,).
+    """
+    flips = _flips(len(values))
+    largest = np.sort(np.abs(flips @ _standing_out(values)).max(axis=1))
+    allowed = int(error * len(flips) + _EQUAL)
+    found = np.full(values.shape[1], np.inf)
+    # Ours is one of the flips, and so is the one with all signs the other way.
+    if allowed < 2:
+        return found
+    for shift in reversed(shifts):
+        stands = np.abs(_standing_out(values + shift, _shared(values)).sum(axis=0)) > largest[-allowed]
+        found[stands] = shift
+    return found
+
+
 def pairs_needed(error: float) -> int:
     """Return how many pairs it takes before the test can reach an error at all: with all signs alike."""
     return max(2, 1 + math.ceil(-math.log2(error) - _EQUAL))
 
 
-def _standing_out(values: FloatArray) -> FloatArray:
-    """Return what each pair adds to how much a benchmark stands out, 0 where it was not measured. Shape (n, benchmarks)."""
+def _near(values: FloatArray) -> FloatArray:
+    """Bring far values in; 0 where a benchmark was not measured. Shape (n, benchmarks)."""
     far = FAR * np.nanmedian(np.abs(values), axis=0)
-    near = np.nan_to_num(np.clip(values, -far, far))
+    near: FloatArray = np.nan_to_num(np.clip(values, -far, far)).astype(np.float64)
+    return near
+
+
+def _shared(values: FloatArray) -> float:
+    """Return the mean square of the median benchmark."""
     counts = np.maximum(1, (~np.isnan(values)).sum(axis=0))
-    squares = (near**2).sum(axis=0)
-    scale = np.sqrt(squares + SHARED_PAIRS * np.median(squares / counts))
-    return np.divide(near, scale, out=np.zeros_like(near), where=scale > 0)
+    return float(np.median((_near(values) ** 2).sum(axis=0) / counts))
+
+
+def _standing_out(values: FloatArray, shared: float | None = None) -> FloatArray:
+    """Return what each pair adds to how much a benchmark stands out. Shape (n, benchmarks)."""
+    near = _near(values)
+    scale = np.sqrt((near**2).sum(axis=0) + SHARED_PAIRS * (_shared(values) if shared is None else shared))
+    adds: FloatArray = np.divide(near, scale, out=np.zeros_like(near), where=scale > 0)
+    return adds
 
 
 @lru_cache(maxsize=8)
 def _flips(pairs: int) -> FloatArray:
     """Return ways to flip the signs of pairs, the first of which flips none. Shape (ways, n)."""
     if pairs <= COUNTED_PAIRS:
-        return 1.0 - 2.0 * (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1)
-    drawn = 1.0 - 2.0 * np.random.default_rng(SEED).integers(0, 2, (DRAWN_FLIPS, pairs))
+        bits = (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1).astype(np.float64)
+        return 1.0 - 2.0 * bits
+    drawn: FloatArray = 1.0 - 2.0 * np.random.default_rng(SEED).integers(0, 2, (DRAWN_FLIPS, pairs))
     drawn[0] = 1.0
     return drawn
 

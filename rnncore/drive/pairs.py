@@ -29,6 +29,10 @@ from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import COLLECTED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
 
+# The test needs pairs before all, then slots, of which a burst of other load spoils one.
+WANTED_PAIRS = 14
+FEWEST_SLOTS, MOST_SLOTS = 3, 12
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -40,7 +44,7 @@ class Plan:
         without: Benchmarks that are left out.
     """
 
-    slots: int = 6
+    slots: int
     slot_s: float = 0.04
     without: frozenset[str] = frozenset()
 
@@ -54,12 +58,18 @@ class Pair:
         head: Run of the head.
         wall_s: Seconds from the start to the end of both, imports included.
         slots_s: Seconds of them in slots.
+        slots: Slots of each side, for each benchmark.
     """
 
     base: Run
     head: Run
     wall_s: float
     slots_s: float
+    slots: int
+
+    def wall_of(self, plan: Plan) -> float:
+        """Return how many seconds a pair of another plan would take."""
+        return self.wall_s + self.slots_s * (plan.slots / self.slots - 1)
 
 
 class LiveProcess:
@@ -226,7 +236,19 @@ def run_pair(
             # Whoever is first with this benchmark is second with the next.
             first = first[::-1]
         base, head = (one.ended() for one in live)
-        return Pair(base, head, time.monotonic() - began_s, slots_s)
+        return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots)
+
+
+def planned(warm_up: Pair, budget_s: float) -> Plan:
+    """Return how many slots the pairs of a gate have, so that there are enough pairs.
+
+    Args:
+        warm_up: A pair of the same suites.
+        budget_s: Of the gate.
+    """
+    slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
+    slots = (budget_s / (WANTED_PAIRS + 1) - fixed_s) / slot_s
+    return Plan(int(min(MOST_SLOTS, max(FEWEST_SLOTS, slots))))
 
 
 def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:

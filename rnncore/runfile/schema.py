@@ -102,10 +102,10 @@ NOISE: Check = object_with(
         "fingerprint": object_with({}),
         "scale": TEXT,
         "datetime": TEXT,
-        "process_s": SECONDS,
-        "quickest_s": object_of(list_of(SECONDS)),
+        "pair_s": SECONDS,
+        "log_ratios": object_of(list_of(NUMBER)),
         "floors": object_of(
-            list_of(object_with({"processes": SIZE, "wander": NOT_NEGATIVE, "visible": or_none(NOT_NEGATIVE)}), fewest=1)
+            list_of(object_with({"pairs": SIZE, "wander": NOT_NEGATIVE, "visible": or_none(NOT_NEGATIVE)}), fewest=1)
         ),
     }
 )
