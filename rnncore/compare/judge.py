@@ -268,7 +268,7 @@ def _decide(
     certain = {key for key, p_value in family.items() if p_value == 0.0}
     if logs:
         adjusted = signs.family_p_values({key: logs[key] for key in family if key not in certain})
-        needed = signs.pairs_needed(family_error)
+        needed = signs.pairs_needed(family_error or FAMILY_ERROR)
     else:
         adjusted = _holm(family)
         needed = processes_needed(family_error / len(family)) if family else 0

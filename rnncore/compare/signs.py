@@ -143,11 +143,11 @@ def _standing_out(values: FloatArray, shared: float | None = None) -> FloatArray
 def _flips(pairs: int) -> FloatArray:
     """Return ways to flip the signs of pairs, the first of which flips none. Shape (ways, n)."""
     if pairs <= COUNTED_PAIRS:
-        bits = (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1).astype(np.float64)
-        return 1.0 - 2.0 * bits
-    drawn: FloatArray = 1.0 - 2.0 * np.random.default_rng(SEED).integers(0, 2, (DRAWN_FLIPS, pairs))
-    drawn[0] = 1.0
-    return drawn
+        bits = np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1
+    else:
+        bits = np.random.default_rng(SEED).integers(0, 2, (DRAWN_FLIPS, pairs))
+        bits[0] = 0
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 @lru_cache(maxsize=256)
