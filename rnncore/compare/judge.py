@@ -267,7 +267,9 @@ def _decide(
     # Where nothing is left to chance there is nothing to test.
     certain = {key for key, p_value in family.items() if p_value == 0.0}
     if logs:
-        adjusted = signs.family_p_values({key: logs[key] for key in family if key not in certain})
+        # What no pair has on both sides cannot have changed significantly.
+        uncertain = {key: logs[key] for key in family if key in logs and key not in certain}
+        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values(uncertain)
         needed = signs.pairs_needed(family_error or FAMILY_ERROR)
     else:
         adjusted = _holm(family)

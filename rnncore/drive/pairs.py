@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -128,8 +128,10 @@ class LiveProcess:
         self.ready = str(answer[READY]) if answer else ""
 
     def slot(self, seconds: float) -> None:
-        """Let the process time its benchmark for a slot."""
-        self._run_until_answer({SLOT_S: seconds})
+        """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended."""
+        answer = self._run_until_answer({SLOT_S: seconds})
+        if answer is None or READY in answer:
+            self.ready = str(answer[READY]) if answer else ""
 
     def ended(self) -> Run:
         """Wait for the end of the process; return its run.
@@ -168,7 +170,9 @@ class LiveProcess:
         answer = self._answer()
         if answer is not None:
             self._process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            # It may have died since, and been waited for.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return answer
 
     def _answer(self) -> dict[str, Any] | None:
@@ -229,10 +233,13 @@ def run_pair(
             slots_began_s = time.monotonic()
             for slot in range(plan.slots):
                 for one in sides[:: -1 if slot % 2 else 1]:
-                    one.slot(plan.slot_s)
+                    # A benchmark may fail in one of its slots.
+                    if one.ready == name:
+                        one.slot(plan.slot_s)
             slots_s += time.monotonic() - slots_began_s
             for one in sides:
-                one.advance({})
+                if one.ready == name:
+                    one.advance({})
             # Whoever is first with this benchmark is second with the next.
             first = first[::-1]
         base, head = (one.ended() for one in live)
@@ -246,6 +253,9 @@ def planned(warm_up: Pair, budget_s: float) -> Plan:
         warm_up: A pair of the same suites.
         budget_s: Of the gate.
     """
+    if not warm_up.slots_s:
+        # Every benchmark failed, as the verdicts will say.
+        return Plan(FEWEST_SLOTS)
     slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
     slots = (budget_s / (WANTED_PAIRS + 1) - fixed_s) / slot_s
     return Plan(int(min(MOST_SLOTS, max(FEWEST_SLOTS, slots))))

@@ -37,6 +37,8 @@ class Slots:
         if named is None:
             return None
         asked, answers = map(int, named.split(","))
+        for pipe in (asked, answers):
+            os.set_inheritable(pipe, False)
         return cls(os.fdopen(asked, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8"))
 
     def order(self, collected: Sequence[str]) -> list[str]:
