@@ -71,7 +71,9 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[SESSION] = Session()
-    config.stash[SESSION].slots = Slots.of_environment()
+    if slots := Slots.of_environment():
+        config.stash[SESSION].slots = slots
+        config.add_cleanup(slots.close)
     if is_gate(config):
         # Before pytest-benchmark reads its options; what the user gave stays.
         for name, (usual, brief) in GATE_OPTIONS.items():

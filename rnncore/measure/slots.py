@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 from rnncore.errors import ProcessError
@@ -54,6 +55,13 @@ class Slots:
         while (slot_s := self._heard().get(SLOT_S)) is not None:
             yield float(slot_s)
             self._say({ENDED: fullname})
+
+    def close(self) -> None:
+        """Close the pipes."""
+        # What could not be said is of no use to a process that has ended.
+        with suppress(OSError):
+            self._answers.close()
+        self._asked.close()
 
     def _say(self, facts: dict[str, Any]) -> None:
         self._answers.write(json.dumps(facts) + "\n")
