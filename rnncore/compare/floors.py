@@ -200,7 +200,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) 
     listed = [f"{short_name(fullname)} {100 * change:.1f} %" for fullname, change in lifted.items()]
     note = (
         f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {pairs} pairs: "
-        f" {', '.join(_first_few(listed))}. Smaller ones are not called there."
+        f"{', '.join(_first_few(listed))}. Smaller ones are not called there."
     )
     return replace(thresholds, floors=lifted, notes=(note,))
 
@@ -208,7 +208,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) 
 def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float) -> str:
     enough = next((one.pairs for one in record.floors[fullname] if one.wander <= change), None)
     needed = f"more than {record.floors[fullname][-1].pairs}" if enough is None else str(enough)
-    minutes = "" if enough is None else f" ({enough * record.pair_s / 60:.0f} min)"
+    minutes = "" if enough is None else f" ({(enough + 1) * record.pair_s / 60:.0f} min)"
     return (
         f"{100 * change:g} % of {short_name(fullname)}, where the noise floor is {100 * smallest:.1f} % and {needed} are "
         f"needed{minutes}"

@@ -258,18 +258,18 @@ def _decide(
     logs: Mapping[Key, Sequence[float]],
 ) -> Iterator[Judgement]:
     """Yield the judgements with their verdicts, significant for all of them together."""
-    # A change found earlier is no longer tested; what was found to be the same still counts as a member.
+    # A change found earlier is no longer tested; what was found to be the same still counts as a member. Where each side
+    # repeats one value, as a seeded sMAPE does, nothing is left to chance, and there is nothing to test.
     family = {
         key: judgement.p_value if key not in decided else 1.0
         for key, judgement in tested.items()
-        if judgement.p_value is not None and not (key in decided and judgement.verdict in ("slower", "faster"))
+        if judgement.p_value is not None
+        and not (key in decided and judgement.verdict in ("slower", "faster"))
+        and (judgement.low is None or judgement.low != judgement.high)
     }
-    # Where nothing is left to chance there is nothing to test.
-    certain = {key for key, p_value in family.items() if p_value == 0.0}
     if logs:
         # What no pair has on both sides cannot have changed significantly.
-        uncertain = {key: logs[key] for key in family if key in logs and key not in certain}
-        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values(uncertain)
+        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values({key: logs[key] for key in family if key in logs})
         needed = signs.pairs_needed(family_error or FAMILY_ERROR)
     else:
         adjusted = _holm(family)
@@ -278,7 +278,7 @@ def _decide(
         if key in decided or judgement.ratio is None:
             yield judgement
             continue
-        judgement = replace(judgement, p_value=0.0 if key in certain else adjusted[key])
+        judgement = replace(judgement, p_value=adjusted.get(key, judgement.p_value))
         yield _with_verdict(judgement, thresholds.bounds(*key), family_error, needed)
 
 

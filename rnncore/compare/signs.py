@@ -6,8 +6,8 @@ of these 2^n worlds any benchmark would stand out as much as one does in ours. S
 together at no further price, whatever they have in common, and however the machine drifts or jumps between pairs.
 
 How much a benchmark stands out is its mean log ratio over its root mean square, both after far values were brought in: one
-pair that fell into another mode of the machine counts as three usual ones, however far it fell. A part of the root mean square is that of the
-median benchmark: eight pairs say too little of the noise of one to be quick with.
+pair that fell into another mode of the machine counts as three usual ones, however far it fell. A part of the root mean
+square is that of the median benchmark: eight pairs say too little of the noise of one to be quick with.
 
 Source:
     Fisher, R. A. (1935). The Design of Experiments, section 21: the test by the signs of pairs. Westfall, P. H. & Young,

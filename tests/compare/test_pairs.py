@@ -24,7 +24,9 @@ def _record(*slots_s: Sequence[float], **facts: Any) -> Record:
 
 
 def test_runs_belong_together_by_the_number_of_their_pair() -> None:
-    base, head = ([_run(number, f"{side}-{number}") for number in numbers] for side, numbers in (("b", (2, 0)), ("h", (0, 2))))
+    base, head = (
+        [_run(number, f"{side}-{number}") for number in numbers] for side, numbers in (("b", (2, 0)), ("h", (0, 2)))
+    )
     pairs = pairs_of(base, head)
     assert pairs is not None
     assert [(one.path.name, other.path.name) for one, other in pairs] == [("b-0", "h-0"), ("b-2", "h-2")]

@@ -126,7 +126,7 @@ def test_no_benchmark_has_no_p_value() -> None:
 def test_pairs_are_flipped_as_wholes_so_that_what_benchmarks_have_in_common_costs_nothing() -> None:
     one = np.random.default_rng(0).normal(0.01, 0.01, 10)
     alone = family_p_values({0: one})[0]
-    assert set(family_p_values({place: one for place in range(30)}).values()) == {alone}
+    assert set(family_p_values(dict.fromkeys(range(30), one)).values()) == {alone}
     # Those that have nothing in common cost something.
     others = np.random.default_rng(1).normal(0.0, 0.01, (29, 10))
     assert family_p_values({0: one, **{place + 1: other for place, other in enumerate(others)}})[0] > alone
@@ -273,7 +273,7 @@ def test_the_interval_holds_the_ratio_as_often_as_it_says(noise: Callable[[np.ra
         found = ratio_of_pairs(values, 0.1)
         assert found.low is not None
         assert found.high is not None
-        missed += not found.low <= 1.1 * (1 + 1e-12) or not 1.1 * (1 - 1e-12) <= found.high
+        missed += not found.low <= 1.1 * (1 + 1e-12) or not found.high >= 1.1 * (1 - 1e-12)
     assert missed <= binom.ppf(0.9999, trials, 0.1)
 
 

@@ -84,7 +84,8 @@ class Project:
     ) -> Pair:
         trees = [self.folder / side for side in ("base", "head")]
         files = [self.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
-        return run_pair(trees, Suites(), files, plan, number, Random(seed), extra)
+        chance = Random(seed)  # noqa: S311 (an order, no secret)
+        return run_pair(trees, Suites(), files, plan, number, chance, extra)
 
     def turns(self) -> list[tuple[str, int]]:
         """Return whose calls ran, one after another, each with the size of its benchmark; calls of a slot are one turn."""
@@ -141,7 +142,7 @@ def test_two_processes_take_slots_one_after_the_other(project: Project) -> None:
 
 def test_who_is_first_is_left_to_chance(project: Project) -> None:
     # Of a generator that is handed in: these two say otherwise.
-    for seed, first in ((1, "base"), (3, "head")):
+    for seed, first in ((1, "base"), (5, "head")):
         (project.folder / "log").unlink(missing_ok=True)
         project.run(Plan(1, 0.001), seed=seed)
         assert project.turns()[0] == (first, 1)
@@ -222,7 +223,9 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
         "    session.config.stash[SESSION].slots = None\n",
         encoding="utf-8",
     )
-    with pytest.raises(ProcessError, match=r"base: the process measured 2 benchmarks without slots: .* older than the gate's"):
+    with pytest.raises(
+        ProcessError, match=r"base: the process measured 2 benchmarks without slots: .* older than the gate's"
+    ):
         project.run()
     _assert_ended(project.pids())
 
