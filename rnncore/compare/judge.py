@@ -1,8 +1,9 @@
 """From the run files of two sides to a verdict on each benchmark.
 
-The unit is the process: each gives one value per benchmark, its quickest round, since noise only ever adds time. Which
-ratios are significant is decided for all benchmarks together, so that a suite of many does not raise false alarms
-more often than one.
+The unit is the pair of processes that were alive at once: each gives one ratio per benchmark (`signs.py`). Where runs are no
+pairs it is the process, by its quickest round, since noise only ever adds time (`ranks.py`). Which ratios are significant
+is decided for all measures of all benchmarks together, so that a suite of many does not raise false alarms more often than
+one.
 
 Source:
     Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),
