@@ -23,7 +23,7 @@ class Slots:
         answers: Where the answers go.
 
     Attributes:
-        pair: Number of the pair that this process is of; None before it is told.
+        pair: Number of the pair that this process is of; None before that is known.
     """
 
     def __init__(self, asked: TextIO, answers: TextIO) -> None:

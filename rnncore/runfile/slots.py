@@ -2,7 +2,7 @@
 
 What both sides of the pipe must agree on lies here: the process that drives two others (`rnncore.drive.pairs`) writes a line
 of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. First each says which benchmarks it
-collected, and is told in which order to run them. From then on one of the two runs at a time, until its next answer.
+collected, and hears in which order to run them. From then on one of the two runs at a time, until its next answer.
 """
 
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
