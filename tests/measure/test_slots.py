@@ -71,6 +71,9 @@ class Driver:
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     made = Driver()
+    # As those that were passed to a process are.
+    for pipe in (made.asked, made.answers):
+        os.set_inheritable(pipe, True)
     monkeypatch.setenv(ENVIRONMENT, f"{made.asked},{made.answers}")
     yield made
     made.says_no_more()
