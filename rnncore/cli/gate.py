@@ -112,7 +112,7 @@ def gate(
 
 
 def noise(
-    processes: Annotated[int, typer.Option(min=8, help="How many to run; more give a lower floor.")] = 40,
+    pairs: Annotated[int, typer.Option(min=8, help="How many to run; more make the floor surer.")] = 20,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
@@ -120,13 +120,12 @@ def noise(
 ) -> None:
     """Measure this machine's noise: identical code, again and again. The gate uses it from then on.
 
-    Tells for each benchmark the smallest slowdown that a gate of the budget sees, and the processes that a wanted one needs.
+    Tells for each benchmark the smallest slowdown that a gate of the budget sees, and the pairs that a wanted one needs.
     """
-    import statistics
     import tempfile
 
-    from rnncore.compare.floors import KEPT_SIDES, record_noise, write_noise
-    from rnncore.compare.looks import processes_per_side
+    from rnncore.compare.floors import KEPT_SIZES, record_noise, write_noise
+    from rnncore.compare.looks import pairs_in
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_noise
@@ -140,16 +139,18 @@ def noise(
     _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
-        two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree),
+        two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
         tempfile.TemporaryDirectory() as folder,
-        process_progress(processes) as on_process,
+        process_progress(pairs, "pair") as on_pair,
     ):
-        runs, walls_s = measure_noise(tree.path, suites, processes, Path(folder), on_process)
-    per_side = processes_per_side(budget_s, statistics.median(walls_s))
+        found = measure_noise([tree.path for tree in trees], suites, pairs, budget_s, Path(folder), on_pair)
+    walls_s = [pair.wall_s for pair in found]
+    of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):
-        record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIDES, per_side})
+        runs = [(pair.base, pair.head) for pair in found]
+        record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIZES, of_gate})
     path = write_noise(STORE, record)
-    facts = noise_json(record, budget_s, per_side, wanted_pct / 100)
+    facts = noise_json(record, budget_s, of_gate, wanted_pct / 100)
     if as_json:
         print_json(facts)
         return
@@ -160,8 +161,8 @@ def noise(
 
 
 def selftest(
-    blocks: Annotated[int, typer.Option(min=4, help="Blocks of two plain processes and one of each delay.")] = 50,
-    delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5,10,20",
+    blocks: Annotated[int, typer.Option(min=4, help="Blocks of a pair of identical code and one of each delay.")] = 30,
+    delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
     replay: Annotated[
@@ -172,12 +173,12 @@ def selftest(
 ) -> None:
     """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
 
-    Beside it is what pytest-benchmark's min:5% and asv's test would have said of the same processes. Takes seven to ten
-    seconds a process on 2 cores: 50 blocks of six are about 40 minutes.
+    Beside it is what pytest-benchmark's min:5% and asv's test would have said of the same processes. It takes the blocks
+    times a pair and one for each delay; a pair is the budget by 15, so 30 blocks of three are an hour.
     """
     from datetime import UTC, datetime
 
-    from rnncore.compare.looks import processes_per_side
+    from rnncore.compare.looks import pairs_in
     from rnncore.compare.replay import read_pool, score_rules
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget
@@ -190,14 +191,15 @@ def selftest(
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     if replay is None:
         _choose_waiting()
-        total = blocks * (2 + len(delays_pct))
-        with two_worktrees(Path(), "HEAD", WORKTREE) as (_, tree), process_progress(total) as on_process:
-            measure_pool(tree.path, Suites(), blocks, delays_pct, out / "processes", on_process)
+        total = blocks * (1 + len(delays_pct))
+        with two_worktrees(Path(), WORKTREE, WORKTREE) as trees, process_progress(total, "pair") as on_pair:
+            paths = [tree.path for tree in trees]
+            measure_pool(paths, Suites(), blocks, delays_pct, budget_s, out / "processes", on_pair)
         err.print(f"Processes: {out / 'processes'}")
     pool = read_pool(replay or out / "processes")
     with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
         scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
-    facts = selftest_json(pool, scores, budget_s, processes_per_side(budget_s, pool.process_s))
+    facts = selftest_json(pool, scores, budget_s, pairs_in(budget_s, pool.pair_s))
     write_text(out / "selftest.json", json_text(facts))
     write_text(out / "selftest.md", selftest_markdown(facts))
     if as_json:

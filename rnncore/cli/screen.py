@@ -87,7 +87,7 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 
 @contextmanager
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
-    """Show processes, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
+    """Show pairs, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
     with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
         said_at_s = budget_s
@@ -97,7 +97,7 @@ def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]"
             counts = (
                 f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
             )
-            line = f"{now.processes} processes, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            line = f"{now.pairs} pairs, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
             progress.update(task, description=line, completed=budget_s - now.left_s)
             if not err.is_terminal and said_at_s - now.left_s >= GATE_LINE_EVERY_S:
                 said_at_s = now.left_s

@@ -1,8 +1,8 @@
-"""What a machine's noise hides: from processes of identical code, the smallest slowdown that a gate can see there.
+"""What a machine's noise hides: from pairs of identical code, the smallest slowdown that a gate can see there.
 
-Gates are drawn from the recorded processes in runs of neighbours, so that a burst of other load keeps its length, and their
-processes dealt to the sides alternately as a real gate deals them. What such a gate would have needed to call a benchmark
-slower follows from its interval, since a slowdown shifts all times of a side alike.
+Gates are drawn from the recorded pairs in runs of neighbours, so that a burst of other load keeps its length, the sides of
+each by chance as in a real gate. A slowdown shifts the log ratios of all pairs alike: the smallest shift that the gate's
+test would call is what it would have seen.
 
 Source:
     Politis, D. N. & Romano, J. P. (1992). A circular block-resampling procedure for stationary data. In LePage & Billard
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnncore.compare.judge import FAMILY_ERROR
-from rnncore.compare.looks import LOOKS, TURNS
-from rnncore.compare.measures import MEASURES, TIME
-from rnncore.compare.ranks import compare_sides
+from rnncore.compare.judge import FAMILY_ERROR, Side, log_ratios
+from rnncore.compare.looks import LOOKS
+from rnncore.compare.measures import TIME
+from rnncore.compare.signs import visible_shifts
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
@@ -32,12 +32,12 @@ from rnncore.runfile.machine import differences
 from rnncore.runfile.record import Run, short_name
 from rnncore.runfile.schema import NOISE
 
-# Processes per side for which floors are kept.
-KEPT_SIDES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
+# Numbers of pairs for which floors are kept.
+KEPT_SIZES = (8, 10, 12, 14, 16, 20, 24, 32)
 
 # Gates that are drawn for each floor, and neighbours that are drawn together.
 DRAWN_GATES = 200
-NEIGHBOURS = 20
+NEIGHBOURS = 4
 SEED = 0
 
 # A gate's last look has this part of its error to spend.
@@ -47,8 +47,8 @@ LAST_LOOK = LOOKS[-1] ** 2 - LOOKS[-2] ** 2
 BELOW_FLOOR = 0.99
 FOUND = 0.8
 
-# By how much of itself, at most, a value differs from another drawing of it.
-_APART = 1e-9
+# Slowdowns that are tried, as log ratios: by a tenth of a percent, then by a twentieth of themselves.
+TRIED_SHIFTS = tuple(np.concatenate([np.arange(0.001, 0.05, 0.001), np.geomspace(0.05, 1.0, 62)]).tolist())
 
 # Benchmarks that a message names; it counts the rest.
 _NAMED = 3
@@ -56,78 +56,75 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Floor:
-    """What the noise of one benchmark hides from a gate of *processes* processes a side.
+    """What the noise of one benchmark hides from a gate of *pairs* pairs.
 
     Attributes:
-        processes: Processes per side.
+        pairs: Pairs of the gate.
         wander: Change that 99 of 100 gates of identical code stay below, such as 0.02: a threshold must lie above it.
         visible: Smallest slowdown, such as 0.03, that 4 of 5 gates call by the thresholds of then; None where none would.
     """
 
-    processes: int
+    pairs: int
     wander: float
     visible: float | None
 
 
 @dataclass(frozen=True)
 class NoiseRecord:
-    """Processes of identical code on one machine, and what their noise hides.
+    """Pairs of identical code on one machine, and what their noise hides.
 
     Attributes:
         fingerprint: Stable facts of the machine.
         scale: Of the grid.
         datetime: When it was recorded.
-        process_s: Median seconds of a process, imports included.
-        quickest_s: Quickest round of each process in the order they ran, by benchmark.
-        floors: By benchmark, from few processes to many.
+        pair_s: Median seconds of a pair, imports included.
+        log_ratios: Logarithm of one side over the other of each pair in the order they ran, by benchmark.
+        floors: By benchmark, from few pairs to many.
     """
 
     fingerprint: Mapping[str, Any]
     scale: str
     datetime: str
-    process_s: float
-    quickest_s: Mapping[str, Sequence[float]]
+    pair_s: float
+    log_ratios: Mapping[str, Sequence[float]]
     floors: Mapping[str, Sequence[Floor]]
 
 
 def record_noise(
-    runs: Sequence[Run], walls_s: Sequence[float], thresholds: Thresholds, sides: Iterable[int] = KEPT_SIDES
+    pairs: Sequence[tuple[Run, Run]], walls_s: Sequence[float], thresholds: Thresholds, sizes: Iterable[int] = KEPT_SIZES
 ) -> NoiseRecord:
-    """Make a record from processes of identical code.
+    """Make a record from pairs of identical code.
 
     Args:
-        runs: In the order they ran. A benchmark that failed in any of them is left out.
+        pairs: In the order they ran. A benchmark that failed in any of them is left out.
         walls_s: Seconds of each.
         thresholds: How large a change must be to be called.
-        sides: Processes per side that floors are worked out for.
+        sizes: Numbers of pairs that floors are worked out for.
 
     Raises:
-        ConfigError: If no benchmark was measured in all processes.
+        ConfigError: If no benchmark was measured in all pairs.
     """
-    values: dict[str, list[float]] = {}
-    for run in runs:
-        for record in run.records:
-            if record.is_valid:
-                values.setdefault(record.fullname, []).append(record.quickest_s)
-    whole = {name: quickest for name, quickest in values.items() if len(quickest) == len(runs)}
-    if not whole:
-        raise ConfigError("no benchmark was measured in all processes. Run 'pytest bench/ --rnn-scale gate' to see why.")
-    floors = {
-        name: tuple(
-            _floor(np.asarray(quickest), processes, thresholds.bounds(name, TIME).change, len(whole))
-            for processes in sorted(sides)
-        )
-        for name, quickest in whole.items()
+    base, head = (Side("", runs) for runs in zip(*pairs, strict=True))
+    whole = {
+        fullname: logs
+        for (fullname, measure), logs in log_ratios(base, head).items()
+        if measure == TIME and not any(map(math.isnan, logs)) and not base.failures(fullname) and not head.failures(fullname)
     }
-    first = runs[0]
-    process_s = float(np.median(walls_s))
-    return NoiseRecord(first.fingerprint, str(first.session.get("scale")), first.datetime, process_s, whole, floors)
+    if not whole:
+        raise ConfigError("no benchmark was measured in all pairs. Run 'pytest bench/ --rnn-scale gate' to see why.")
+    values = np.asarray(list(whole.values())).T
+    changes = np.asarray([thresholds.bounds(name, TIME).change for name in whole])
+    by_size = [_floors(values, size, changes) for size in sorted(sizes)]
+    floors = {name: tuple(of_size[place] for of_size in by_size) for place, name in enumerate(whole)}
+    first = base.runs[0]
+    scale, pair_s = str(first.session.get("scale")), float(np.median(walls_s))
+    return NoiseRecord(first.fingerprint, scale, first.datetime, pair_s, whole, floors)
 
 
-def floor_at(record: NoiseRecord, fullname: str, processes: int) -> Floor:
-    """Return the floor of the most processes that are no more than these; the first where there are fewer."""
+def floor_at(record: NoiseRecord, fullname: str, pairs: int) -> Floor:
+    """Return the floor of the most pairs that are no more than these; the first where there are fewer."""
     floors = record.floors[fullname]
-    return max((one for one in floors if one.processes <= processes), key=lambda one: one.processes, default=floors[0])
+    return max((one for one in floors if one.pairs <= pairs), key=lambda one: one.pairs, default=floors[0])
 
 
 def write_noise(store: Path, record: NoiseRecord) -> Path:
@@ -170,23 +167,23 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
             yield path, record
 
 
-def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: int) -> Thresholds:
+def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) -> Thresholds:
     """Return thresholds that lie above a machine's noise: defaults are lifted, and a note says so.
 
     Args:
         thresholds: Of the project.
         record: The machine's noise; None where it was not measured.
-        processes: Processes per side that there are, or will be. One can only warn, whatever the threshold.
+        pairs: Pairs that there are, or will be. One can only warn, whatever the threshold.
 
     Raises:
         ConfigError: If a threshold that the project set lies below the noise.
     """
-    if record is None or processes < 2:
+    if record is None or pairs < 2:
         return thresholds
     lifted: dict[str, float] = {}
     refused: list[str] = []
     for fullname in record.floors:
-        bounds, smallest = thresholds.bounds(fullname, TIME), floor_at(record, fullname, processes).wander
+        bounds, smallest = thresholds.bounds(fullname, TIME), floor_at(record, fullname, pairs).wander
         if bounds.change >= smallest:
             continue
         if bounds.chosen:
@@ -195,23 +192,23 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, processes: i
             lifted[fullname] = smallest
     if refused:
         raise ConfigError(
-            f"{thresholds.source}: {processes} processes a side cannot tell from noise, as 'rnncore noise' found on "
-            f"{record.datetime[:10]}: {'; '.join(_first_few(refused))}. Set higher thresholds, or measure as many processes."
+            f"{thresholds.source}: {pairs} pairs cannot tell from noise, as 'rnncore noise' found on "
+            f"{record.datetime[:10]}: {'; '.join(_first_few(refused))}. Set higher thresholds, or measure as many pairs."
         )
     if not lifted:
         return thresholds
     listed = [f"{short_name(fullname)} {100 * change:.1f} %" for fullname, change in lifted.items()]
     note = (
-        f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {processes} processes a "
-        f"side: {', '.join(_first_few(listed))}. Smaller ones are not called there."
+        f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {pairs} pairs: "
+        f"{', '.join(_first_few(listed))}. Smaller ones are not called there."
     )
     return replace(thresholds, floors=lifted, notes=(note,))
 
 
 def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float) -> str:
-    enough = next((one.processes for one in record.floors[fullname] if one.wander <= change), None)
-    needed = f"more than {record.floors[fullname][-1].processes}" if enough is None else str(enough)
-    minutes = "" if enough is None else f" ({2 * enough * record.process_s / 60:.0f} min)"
+    enough = next((one.pairs for one in record.floors[fullname] if one.wander <= change), None)
+    needed = f"more than {record.floors[fullname][-1].pairs}" if enough is None else str(enough)
+    minutes = "" if enough is None else f" ({(enough + 1) * record.pair_s / 60:.0f} min)"
     return (
         f"{100 * change:g} % of {short_name(fullname)}, where the noise floor is {100 * smallest:.1f} % and {needed} are "
         f"needed{minutes}"
@@ -224,38 +221,39 @@ def _first_few(texts: Sequence[str]) -> Iterator[str]:
         yield f"and {len(texts) - _NAMED} more"
 
 
-def _floor(values: npt.NDArray[np.float64], processes: int, change: float, members: int) -> Floor:
-    """Work out what noise hides.
+def _floors(values: npt.NDArray[np.float64], pairs: int, changes: npt.NDArray[np.float64]) -> list[Floor]:
+    """Work out what noise hides of each benchmark.
 
     Args:
-        values: One per process of identical code, in the order they ran. Shape (n,).
-        processes: Per side of the gates.
-        change: How large a change must be to be called.
-        members: Benchmarks that are tested together.
+        values: Log ratios of pairs of identical code, in the order they ran. Shape (n, benchmarks).
+        pairs: Of the gates.
+        changes: How large a change must be to be called. Shape (benchmarks,).
     """
-    error = FAMILY_ERROR * LAST_LOOK * MEASURES[TIME].error_share / members
     rng = np.random.default_rng(SEED)
     wander, needed = [], []
     for _ in range(DRAWN_GATES):
-        base, head = _drawn_gate(rng, values, processes)
-        ratio = compare_sides(base, head, error)
-        wander.append(max(ratio.estimate, 1 / ratio.estimate) - 1)
-        needed.append(math.inf if ratio.low is None else max(1 / ratio.low, (1 + change) / ratio.estimate) - 1)
-    visible = float(np.quantile(needed, FOUND, method="higher"))
-    return Floor(processes, float(np.quantile(wander, BELOW_FLOOR)), visible if math.isfinite(visible) else None)
+        drawn = values[_neighbours(rng, len(values), pairs)] * rng.choice((-1.0, 1.0), (pairs, 1))
+        estimates = np.median(_means_of_two(drawn), axis=0)
+        wander.append(np.expm1(np.abs(estimates)))
+        shifts = visible_shifts(drawn, FAMILY_ERROR * LAST_LOOK, TRIED_SHIFTS)
+        needed.append(np.expm1(np.maximum(shifts, np.log1p(changes) - estimates)))
+    highest, visible = np.quantile(wander, BELOW_FLOOR, axis=0), np.quantile(needed, FOUND, axis=0, method="higher")
+    return [
+        Floor(pairs, float(one), float(seen) if math.isfinite(seen) else None)
+        for one, seen in zip(highest, visible, strict=True)
+    ]
 
 
-def _drawn_gate(
-    rng: np.random.Generator, values: npt.NDArray[np.float64], processes: int
-) -> tuple[list[float], list[float]]:
-    """Draw runs of neighbouring processes, the last joined to the first, and deal them to two sides alternately."""
-    together = min(NEIGHBOURS, len(values))
-    starts = rng.integers(len(values), size=math.ceil(2 * processes / together))
-    drawn = [float(values[(start + step) % len(values)]) for start in starts for step in range(together)]
-    # A process that is drawn twice is two processes, and no two are equal to the last digit.
-    drawn = [value * (1 + _APART * float(rng.random())) for value in drawn]
-    swap = int(rng.integers(2))
-    sides: tuple[list[float], list[float]] = ([], [])
-    for position, value in enumerate(drawn[: 2 * processes]):
-        sides[TURNS[position % len(TURNS)] ^ swap].append(value)
-    return sides
+def _neighbours(rng: np.random.Generator, recorded: int, pairs: int) -> npt.NDArray[np.int64]:
+    """Draw runs of neighbouring pairs, the last joined to the first. Shape (pairs,)."""
+    together = min(NEIGHBOURS, recorded)
+    starts = rng.integers(recorded, size=math.ceil(pairs / together))
+    drawn: npt.NDArray[np.int64] = ((starts[:, None] + np.arange(together)) % recorded).ravel()[:pairs]
+    return drawn
+
+
+def _means_of_two(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the means of all two values, each with itself too. Shape (n (n + 1) / 2, benchmarks)."""
+    first, second = np.triu_indices(len(values))
+    means: npt.NDArray[np.float64] = (values[first] + values[second]) / 2
+    return means

@@ -1,8 +1,9 @@
 """From the run files of two sides to a verdict on each benchmark.
 
-The unit is the process: each gives one value per benchmark, its quickest round, since noise only ever adds time. Which
-ratios are significant is decided for all benchmarks together, so that a suite of many does not raise false alarms
-more often than one.
+The unit is the pair of processes that were alive at once: each gives one ratio per benchmark (`signs.py`). Where runs are no
+pairs it is the process, by its quickest round, since noise only ever adds time (`ranks.py`). Which ratios are significant
+is decided for all measures of all benchmarks together, so that a suite of many does not raise false alarms more often than
+one.
 
 Source:
     Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6(2),
@@ -14,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnncore.compare import signs
 from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Bounds, Measure
-from rnncore.compare.ranks import compare_sides, processes_needed
+from rnncore.compare.pairs import log_ratio, pairs_of
+from rnncore.compare.ranks import Ratio, compare_sides, processes_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
 from rnncore.errors import ConfigError
@@ -25,6 +28,9 @@ from rnncore.runfile.record import Record, Run
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01
+
+# Of the interval of one ratio.
+INTERVAL_ERROR = 0.01
 
 # A benchmark that is likely to stay the same is measured no further: with this confidence, its change is below the bound.
 FUTILITY_ERROR = 0.10
@@ -109,11 +115,12 @@ def judge(
     for side in (base, head):
         if not side.runs:
             raise ConfigError(f"{side.name}: no runs. Give at least one run file per side.")
-    kept = decided or {}
+    kept, logs = decided or {}, log_ratios(base, head)
     tested = {
-        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, family_error) for key in _keys(base, head)
+        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, logs.get(key))
+        for key in _keys(base, head)
     }
-    judgements = list(_decide(tested, kept, thresholds, family_error))
+    judgements = list(_decide(tested, kept, thresholds, family_error, logs))
     differences = _differences(base.runs[0], [*base.runs[1:], *head.runs])
     if differences:
         facts = ", ".join(fact for fact, _, _ in differences[:3])
@@ -131,7 +138,7 @@ def judge(
         head.name,
         tuple(judgements),
         tuple(GroupRatio(group, math.exp(sum(logs) / len(logs)), len(logs)) for group, logs in logs_of.items()),
-        1 - family_error,
+        1 - INTERVAL_ERROR,
         family_error,
         tuple(_notes(base, head, differences, thresholds)),
         differences,
@@ -141,12 +148,13 @@ def judge(
 def settled(comparison: Comparison, base: Side, head: Side, thresholds: Thresholds) -> dict[Key, Judgement]:
     """Return the verdicts that more processes are unlikely to change."""
     found: dict[Key, Judgement] = {}
+    logs = log_ratios(base, head)
     for judgement in comparison.judgements:
         key = judgement.fullname, judgement.measure
         if judgement.verdict == "same":
             # It may still turn out to have changed by a little.
             bounds = thresholds.bounds(*key)
-            likely = compare_sides(base.values(*key), head.values(*key), FUTILITY_ERROR, _near(bounds, judgement.measure))
+            likely = _ratio(base, head, *key, bounds, logs.get(key), FUTILITY_ERROR)
             if likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high):
                 continue
         if judgement.verdict != "unclear":
@@ -167,7 +175,12 @@ def _keys(base: Side, head: Side) -> Iterator[Key]:
 
 
 def _measured(
-    base: Side, head: Side, fullname: str, measure: Measure, thresholds: Thresholds, family_error: float
+    base: Side,
+    head: Side,
+    fullname: str,
+    measure: Measure,
+    thresholds: Thresholds,
+    logs: Sequence[float] | None,
 ) -> Judgement:
     """Return a judgement with its numbers, and with its verdict where no number decides it."""
     in_base, in_head = base.records(fullname), head.records(fullname)
@@ -184,7 +197,7 @@ def _measured(
     if not in_base:
         return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
     values, before = head.values(fullname, measure), base.values(fullname, measure)
-    ratio = compare_sides(before, values, family_error, _near(thresholds.bounds(fullname, measure), measure))
+    ratio = _ratio(base, head, fullname, measure, thresholds.bounds(fullname, measure), logs, INTERVAL_ERROR)
     # What quick processes take: a quarter of them stay below.
     typical = sorted(before)[(len(before) - 1) // 4]
     return replace(
@@ -200,6 +213,35 @@ def _measured(
     )
 
 
+def _ratio(
+    base: Side, head: Side, fullname: str, measure: Measure, bounds: Bounds, logs: Sequence[float] | None, error: float
+) -> Ratio:
+    """Return the ratio of one measure of one benchmark: by pairs where there are, else by two sides of processes."""
+    before, values = base.values(fullname, measure), head.values(fullname, measure)
+    if logs is None or (len(set(before)) == 1 and len(set(values)) == 1):
+        return compare_sides(before, values, error, _near(bounds, measure))
+    return signs.ratio_of_pairs([log for log in logs if not math.isnan(log)], error)
+
+
+def log_ratios(base: Side, head: Side) -> dict[Key, list[float]]:
+    """Return the logarithm of head over base in each pair, NaN where a side lacks it; nothing where runs are no pairs."""
+    pairs = pairs_of(base.runs, head.runs)
+    if pairs is None:
+        return {}
+    rows = [[{record.fullname: record for record in run.records} for run in pair] for pair in pairs]
+    found = {}
+    for fullname, measure in _keys(base, head):
+        logs = [
+            log_ratio(of_base[fullname], of_head[fullname], measure)
+            if fullname in of_base and fullname in of_head
+            else math.nan
+            for of_base, of_head in rows
+        ]
+        if not all(map(math.isnan, logs)):
+            found[fullname, measure] = logs
+    return found
+
+
 def _near(bounds: Bounds, measure: Measure) -> float:
     """Return within which change an interval need not be narrowed: of time it is shown, and how narrow it is counts."""
     return 0.0 if measure == TIME else bounds.same
@@ -210,28 +252,35 @@ def _counted(failures: Sequence[str], side: Side) -> str:
 
 
 def _decide(
-    tested: Mapping[Key, Judgement], decided: Mapping[Key, Judgement], thresholds: Thresholds, family_error: float
+    tested: Mapping[Key, Judgement],
+    decided: Mapping[Key, Judgement],
+    thresholds: Thresholds,
+    family_error: float,
+    logs: Mapping[Key, Sequence[float]],
 ) -> Iterator[Judgement]:
-    """Yield the judgements with their verdicts, the family of each measure corrected by Holm's method."""
-    adjusted: dict[Key, float] = {}
-    for measure in MEASURES:
-        # A change found earlier is no longer tested; what was found to be the same still counts as a member.
-        family = {
-            key: judgement.p_value if key not in decided else 1.0
-            for key, judgement in tested.items()
-            if key[1] == measure
-            and judgement.p_value is not None
-            and not (key in decided and judgement.verdict in ("slower", "faster"))
-        }
-        adjusted |= _holm(family)
-    members = {measure: sum(key[1] == measure for key in adjusted) for measure in MEASURES}
+    """Yield the judgements with their verdicts, significant for all of them together."""
+    # A change found earlier is no longer tested; what was found to be the same still counts as a member. Where each side
+    # repeats one value, as a seeded sMAPE does, nothing is left to chance, and there is nothing to test.
+    family = {
+        key: judgement.p_value if key not in decided else 1.0
+        for key, judgement in tested.items()
+        if judgement.p_value is not None
+        and not (key in decided and judgement.verdict in ("slower", "faster"))
+        and (judgement.low is None or judgement.low != judgement.high)
+    }
+    if logs:
+        # What no pair has on both sides cannot have changed significantly.
+        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values({key: logs[key] for key in family if key in logs})
+        needed = signs.pairs_needed(family_error or FAMILY_ERROR)
+    else:
+        adjusted = _holm(family)
+        needed = processes_needed(family_error / len(family)) if family else 0
     for key, judgement in tested.items():
         if key in decided or judgement.ratio is None:
             yield judgement
             continue
-        error = family_error * MEASURES[judgement.measure].error_share
-        judgement = replace(judgement, p_value=adjusted[key])
-        yield _with_verdict(judgement, thresholds.bounds(*key), error, members[judgement.measure])
+        judgement = replace(judgement, p_value=adjusted.get(key, judgement.p_value))
+        yield _with_verdict(judgement, thresholds.bounds(*key), family_error, needed)
 
 
 def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
@@ -244,7 +293,7 @@ def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     return adjusted
 
 
-def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: int) -> Judgement:
+def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: int) -> Judgement:
     ratio, low, high, p_value = judgement.ratio, judgement.low, judgement.high, judgement.p_value
     if ratio is None or p_value is None:
         return judgement
@@ -258,7 +307,6 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, members: i
         return replace(judgement, reason=f"{hint}one process per side, so the noise between processes is unknown")
     if low is not None and high is not None and bounds.hold_same(low, high):
         return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:g} %")
-    needed = processes_needed(error / members)
     if low is None or high is None or min(judgement.base_processes, judgement.head_processes) < needed:
         return replace(judgement, reason=f"too few processes to tell: at least {needed} a side are needed")
     if not significant:

@@ -13,17 +13,12 @@ Source:
 from dataclasses import replace
 
 from rnncore.compare.judge import FAMILY_ERROR, Key, Side, judge, settled
+from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 
-# Which side each process of a round belongs to: 0 is the base.
-TURNS = (0, 1, 1, 0)
-
-# The first process of each side compiles bytecode and fills caches; it is not counted.
-WARM_UPS = 2
-
 # Parts of the budget after which the gate looks at what it has. The last look gets as much of the error whatever the first.
-LOOKS = (0.2, 0.4, 0.6, 0.8, 1.0)
+LOOKS = (0.5, 1.0)
 
 
 class Looks:
@@ -41,16 +36,22 @@ class Looks:
         self.decided: dict[Key, Judgement] = {}
         self.comparison: Comparison | None = None
         self._thresholds = thresholds
-        self._spent = 0.0
+        self._taken = self._paid = 0.0
 
     @property
     def undecided(self) -> int:
         """Judgements of the latest look that are open."""
         return len(self.comparison.judgements) - len(self.decided) if self.comparison else 0
 
+    @property
+    def decided_benchmarks(self) -> frozenset[str]:
+        """Benchmarks of which every measure is decided."""
+        found = self.comparison.judgements if self.comparison else ()
+        return frozenset({key[0] for key in self.decided} - {one.fullname for one in found if one.key not in self.decided})
+
     def is_due(self, spent: float) -> bool:
         """Say whether the spent part of the budget, from 0 to 1, calls for a look that was not taken yet."""
-        return any(self._spent < look <= spent for look in LOOKS)
+        return any(self._taken < look <= spent for look in LOOKS)
 
     def take(self, base: Side, head: Side, spent: float) -> Comparison:
         """Look at what there is.
@@ -61,15 +62,19 @@ class Looks:
             spent: How much of the budget is spent; 1 for the last look, which gets all that is left of the error.
         """
         reached = max(look for look in LOOKS if look <= spent)
-        error = FAMILY_ERROR * (reached**2 - self._spent**2)
-        self._spent = reached
+        error = FAMILY_ERROR * (reached**2 - self._paid**2)
+        self._taken = reached
+        if reached < 1 and len(base.runs) < pairs_needed(error):
+            # Too few to find a change: this look is for what stays the same, and costs nothing.
+            error = 0.0
+        else:
+            self._paid = reached
         found = judge(base, head, self._thresholds, error, self.decided)
         self.decided = settled(found, base, head, self._thresholds)
         self.comparison = replace(found, family_error=FAMILY_ERROR)
         return self.comparison
 
 
-def processes_per_side(budget_s: float, process_s: float) -> int:
-    """Return how many processes of each side a budget holds, in whole rounds of turns; at least one round's."""
-    rounds = int((budget_s / process_s - WARM_UPS) // len(TURNS))
-    return max(1, rounds) * len(TURNS) // 2
+def pairs_in(budget_s: float, pair_s: float) -> int:
+    """Return how many pairs a budget holds, beside the one that warms up; at least one."""
+    return max(1, int(budget_s / pair_s) - 1)

@@ -46,7 +46,6 @@ class MeasureKind:
         title: For people.
         value: Its value in one process; None or 0 where there is none.
         bounds: What counts where a project sets nothing.
-        error_share: Part of a comparison's error that its verdicts may use; all shares add up to 1.
         more: What a larger value is called.
         less: What a smaller one is called.
         json_unit: Unit of its values, as JSON keys end.
@@ -57,7 +56,6 @@ class MeasureKind:
     title: str
     value: Callable[[Record], float | None]
     bounds: Bounds
-    error_share: float
     more: str
     less: str
     json_unit: str
@@ -65,13 +63,12 @@ class MeasureKind:
     digits: int | None
 
 
-# Time first. It has most of the error: the others hardly vary, and need little.
+# Time first.
 MEASURES: dict[Measure, MeasureKind] = {
     TIME: MeasureKind(
         title="time",
         value=lambda record: record.quickest_s,
         bounds=Bounds(0.02, 0.05),
-        error_share=0.8,
         more="slower",
         less="faster",
         json_unit="s",
@@ -83,7 +80,6 @@ MEASURES: dict[Measure, MeasureKind] = {
         value=lambda record: record.process_bytes if record.peak_device_bytes is None else record.peak_device_bytes,
         # Allocators round up, and libraries keep what they once took.
         bounds=Bounds(0.05, 0.10),
-        error_share=0.1,
         more="larger",
         less="smaller",
         json_unit="bytes",
@@ -95,7 +91,6 @@ MEASURES: dict[Measure, MeasureKind] = {
         value=lambda record: record.smape,
         # Of the same seed, data and machine: sums in another order change the last digits of a weight, and little else.
         bounds=Bounds(0.005, 0.01),
-        error_share=0.1,
         more="higher",
         less="lower",
         json_unit="pct",

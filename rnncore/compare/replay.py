@@ -1,6 +1,6 @@
-"""How often the gate is right: gates replayed from processes of identical code and of planted delays.
+"""How often the gate is right: gates replayed from pairs of identical code and of planted delays.
 
-The processes ran in blocks, each in an order of its own by chance. In each gate one benchmark of the head is a delayed one,
+The pairs ran in blocks, each in an order of its own by chance. In each gate one benchmark of the head is a delayed one,
 all else is identical code, and the looks are those of a real gate. What other rules would have said of the same processes
 is beside it.
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from scipy.stats import beta, mannwhitneyu
 
 from rnncore.compare.judge import Side
-from rnncore.compare.looks import LOOKS, Looks, processes_per_side
+from rnncore.compare.looks import LOOKS, Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.ranks import evenly_spread
 from rnncore.compare.thresholds import Thresholds
@@ -91,17 +91,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Pool:
-    """Processes to replay gates from, block by block.
+    """Pairs to replay gates from, block by block.
 
     Attributes:
-        plain: Two processes of identical code per block.
-        delayed: One process per block with every benchmark delayed, by percent.
-        process_s: Median seconds from the end of one process to that of the next.
+        plain: A pair of identical code per block: base and head.
+        delayed: A pair per block whose head has every benchmark delayed, by percent.
+        pair_s: Median seconds from the end of one pair to that of the next.
     """
 
     plain: tuple[tuple[Run, Run], ...]
-    delayed: Mapping[float, tuple[Run, ...]]
-    process_s: float
+    delayed: Mapping[float, tuple[tuple[Run, Run], ...]]
+    pair_s: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ Rule = Callable[[Sequence[Run], Sequence[Run]], Call]
 
 
 def read_pool(folder: Path) -> Pool:
-    """Read the processes that `rnncore selftest` ran; a block that broke off is left out.
+    """Read the pairs that `rnncore selftest` ran; a block that broke off is left out.
 
     Raises:
         RunFileError: If a file cannot be read.
@@ -129,29 +129,27 @@ def read_pool(folder: Path) -> Pool:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder. Give the folder 'processes' that 'rnncore selftest' wrote.")
-    blocks: dict[str, list[Run]] = {}
-    for path in sorted(folder.glob("[0-9]*-[0-9]*.json")):
-        blocks.setdefault(path.stem.split("-")[0], []).append(read_run(path))
-    per_block = max(map(len, blocks.values()), default=0)
-    whole = [runs for runs in blocks.values() if len(runs) == per_block and sum(_delay_pct(run) == 0 for run in runs) == 2]
-    if not whole:
+    blocks: dict[str, dict[float, tuple[Run, Run]]] = {}
+    for path in sorted(folder.glob("[0-9]*-*-base.json")):
+        block, delay, _ = path.stem.split("-")
+        head = path.with_name(f"{block}-{delay}-head.json")
+        if head.exists():
+            blocks.setdefault(block, {})[float(delay)] = read_run(path), read_run(head)
+    delays_pct = sorted({delay_pct for pairs in blocks.values() for delay_pct in pairs})
+    whole = [pairs for pairs in blocks.values() if sorted(pairs) == delays_pct]
+    if not whole or delays_pct[0] != 0:
         raise ConfigError(f"{folder}: holds no whole block of a self-test. Give the folder 'processes' that one wrote.")
-    plain = tuple((one, other) for one, other in ([run for run in runs if not _delay_pct(run)] for runs in whole))
-    delays_pct = sorted({_delay_pct(run) for run in whole[0]} - {0.0})
-    delayed = {wanted: tuple(run for runs in whole for run in runs if _delay_pct(run) == wanted) for wanted in delays_pct}
+    by_delay = {delay_pct: tuple(pairs[delay_pct] for pairs in whole) for delay_pct in delays_pct}
     ended = []
-    for run in (run for runs in whole for run in runs):
+    for run in (head for pairs in whole for _, head in pairs.values()):
         if not is_moment(run.datetime):
             raise RunFileError(
                 f"{run.path}: datetime is {run.datetime!r}, and must be ISO 8601. Run 'rnncore selftest' anew."
             )
         ended.append(moment(run.datetime))
-    return Pool(plain, delayed, statistics.median((later - earlier).total_seconds() for earlier, later in pairwise(ended)))
-
-
-def _delay_pct(run: Run) -> float:
-    """Return what was asked for: of very quick calls the delay is larger, of none smaller."""
-    return min((float(record.injected_delay_pct or 0.0) for record in run.records), default=0.0)
+    ended.sort()
+    pair_s = statistics.median((later - earlier).total_seconds() for earlier, later in pairwise(ended))
+    return Pool(by_delay.pop(0.0), by_delay, pair_s)
 
 
 def score_rules(
@@ -160,8 +158,8 @@ def score_rules(
     """Replay gates of identical code and of each delay, by the gate's rule and by those of others.
 
     Args:
-        pool: Processes.
-        budget_s: Of each gate; says how many processes it has.
+        pool: Pairs.
+        budget_s: Of each gate; says how many pairs it has.
         thresholds: How large a change must be.
         gates: How many for each delay.
         on_gate: Called with how many are done.
@@ -169,10 +167,10 @@ def score_rules(
     Raises:
         ConfigError: If the pool is smaller than one gate.
     """
-    pairs = processes_per_side(budget_s, pool.process_s)
+    pairs = pairs_in(budget_s, pool.pair_s)
     if pairs > len(pool.plain):
         raise ConfigError(
-            f"a gate of {budget_s:g} s has {pairs} processes a side here, and the pool {len(pool.plain)}. "
+            f"a gate of {budget_s:g} s has {pairs} pairs here, and the pool {len(pool.plain)}. "
             "Measure at least that many --blocks, or --replay these with a smaller --budget."
         )
     rules: dict[str, Rule] = {
@@ -185,7 +183,7 @@ def score_rules(
         # Some calls are too quick for a delay that small: they had a larger one.
         targets = [
             record.fullname
-            for record in (pool.delayed[delay_pct][0].records if delay_pct else ())
+            for record in (pool.delayed[delay_pct][0][1].records if delay_pct else ())
             if record.injected_delay_pct == delay_pct
         ]
         called: dict[str, list[tuple[str | None, Call]]] = {rule: [] for rule in rules}
@@ -223,16 +221,22 @@ def _rate(outcomes: Sequence[bool]) -> Rate:
 def _replayed(
     pool: Pool, pairs: int, delay_pct: float, target: str | None, rng: random.Random
 ) -> tuple[list[Run], list[Run]]:
-    """Draw a gate from neighbouring blocks, sides by chance, and one benchmark of the head from delayed processes."""
+    """Draw a gate from neighbouring blocks, sides by chance, and one benchmark from pairs with a delayed head."""
     first = rng.randrange(len(pool.plain))
     base, head = [], []
     for step in range(pairs):
         block = (first + step) % len(pool.plain)
-        one, other = pool.plain[block] if rng.random() < 0.5 else pool.plain[block][::-1]
-        if target:
-            taken = {record.fullname: record for record in pool.delayed[delay_pct][block].records}
-            mixed = tuple(taken[target] if one.fullname == target else one for one in other.records)
-            other = replace(other, records=mixed)
+        sides = pool.plain[block] if rng.random() < 0.5 else pool.plain[block][::-1]
+        delayed = pool.delayed[delay_pct][block] if target else sides
+        one, other = (
+            replace(
+                run,
+                session={**run.session, "pair": step},
+                records=tuple(record for record in run.records if record.fullname != target)
+                + tuple(record for record in of_target.records if record.fullname == target),
+            )
+            for run, of_target in zip(sides, delayed, strict=True)
+        )
         base.append(one)
         head.append(other)
     return base, head

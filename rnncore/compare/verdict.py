@@ -76,6 +76,11 @@ class Judgement:
     grown: str | None = None
 
     @property
+    def key(self) -> tuple[str, Measure]:
+        """What it is about, apart from all others."""
+        return self.fullname, self.measure
+
+    @property
     def short_name(self) -> str:
         """Test id without its file."""
         return short_name(self.fullname)

@@ -1,24 +1,22 @@
-"""Did this change make it slower? Two revisions, measured interleaved by many short processes, until that is clear.
-
-The processes alternate in the order base, head, head, base: a drift of the machine changes both sides alike.
-"""
+"""Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import SystemRandom
 
 from rnncore.compare.floors import above_noise, read_noise
 from rnncore.compare.judge import Side
-from rnncore.compare.looks import TURNS, Looks, processes_per_side
+from rnncore.compare.looks import Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites, require_own_package, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
-from rnncore.runfile.record import Run
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,13 @@ class Progress:
     """How far a gate is.
 
     Attributes:
-        processes: Processes that have ended, warm-up left out.
-        decided: Benchmarks whose verdict more processes are unlikely to change.
+        pairs: Pairs of processes that have ended, warm-up left out.
+        decided: Measures of benchmarks whose verdict more pairs are unlikely to change.
         undecided: The others; 0 before the first look too.
         left_s: Seconds of the budget that are left.
     """
 
-    processes: int
+    pairs: int
     decided: int
     undecided: int
     left_s: float
@@ -70,7 +68,7 @@ def run_gate(
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
-        comparison = measure_interleaved(trees, suites, budget_s, thresholds, store, folder, on_progress)
+        comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -78,7 +76,7 @@ def run_gate(
         return _with_profiles(comparison, trees, suites, folder)
 
 
-def measure_interleaved(
+def measure_in_pairs(
     trees: tuple[Tree, Tree],
     suites: Suites,
     budget_s: float,
@@ -87,49 +85,51 @@ def measure_interleaved(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> Comparison:
-    """Alternate processes of two trees until every benchmark is decided or the budget is spent.
+    """Measure pairs of two trees until every benchmark is decided or the budget is spent.
 
     Args:
         trees: Base and head.
         suites: What each process runs.
-        budget_s: Seconds for all processes.
+        budget_s: Seconds for all pairs.
         thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
-        on_progress: Called after every process.
+        on_progress: Called after every pair.
 
     Returns:
-        What the last look found. However small the budget, one round is measured: base, head, head, base.
+        What the last look found. However small the budget, one pair is measured.
 
     Raises:
         ConfigError: If a threshold that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
-    began_s = time.monotonic()
+    began_s, chance = time.monotonic(), SystemRandom()
 
     def left_s() -> float:
         return budget_s - (time.monotonic() - began_s)
 
-    # The first process of a tree compiles bytecode and fills caches; it is not counted.
-    warm_ups = [run_process(tree.path, suites, folder / f"{tree.path.name}-warm-up.json") for tree in trees]
-    noise = read_noise(store, warm_ups[0].run.fingerprint, str(warm_ups[0].run.session["scale"]))
+    def measured(number: int, plan: Plan) -> Pair:
+        name = "warm-up" if number < 0 else f"{number:03}"
+        run_files = [folder / f"{tree.path.name}-{name}.json" for tree in trees]
+        return run_pair([tree.path for tree in trees], suites, run_files, plan, max(0, number), chance)
+
+    # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
+    warm_up = measured(-1, Plan(slots=FEWEST_SLOTS))
+    plan = planned(warm_up, budget_s)
+    noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session["scale"]))
     if noise is not None:
-        process_s = min(noise.process_s, *[process.wall_s for process in warm_ups])
-        thresholds = above_noise(thresholds, noise, processes_per_side(budget_s, process_s))
-    runs: tuple[list[Run], list[Run]] = ([], [])
-    looks, round_s = Looks(thresholds), 0.0
+        thresholds = above_noise(thresholds, noise, pairs_in(budget_s, warm_up.wall_of(plan)))
+    pairs: list[Pair] = []
+    looks, longest_s = Looks(thresholds), 0.0
     while True:
-        round_began_s = time.monotonic()
-        for side in TURNS:
-            name = f"{trees[side].path.name}-{len(runs[side]):03}.json"
-            runs[side].append(run_process(trees[side].path, suites, folder / name).run)
-            on_progress(Progress(sum(map(len, runs)), len(looks.decided), looks.undecided, left_s()))
-        round_s = max(round_s, time.monotonic() - round_began_s)
-        is_last = left_s() < round_s
+        pairs.append(measured(len(pairs), replace(plan, without=looks.decided_benchmarks)))
+        longest_s = max(longest_s, pairs[-1].wall_s)
+        on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s()))
+        is_last = left_s() < longest_s
         spent = 1.0 if is_last else 1 - left_s() / budget_s
         if is_last or looks.is_due(spent):
-            base, head = (Side(tree.name, tuple(measured)) for tree, measured in zip(trees, runs, strict=True))
-            comparison = looks.take(base, head, spent)
+            base = Side(trees[0].name, tuple(pair.base for pair in pairs))
+            comparison = looks.take(base, Side(trees[1].name, tuple(pair.head for pair in pairs)), spent)
             if is_last or not looks.undecided:
                 return comparison
 

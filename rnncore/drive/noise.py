@@ -1,62 +1,95 @@
-"""Processes of identical code, and of planted delays, to know the gate by."""
+"""Pairs of identical code, and of planted delays, to know the gate by."""
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
-from rnncore.drive.process import Suites, run_process
-from rnncore.runfile.record import Run
+from rnncore.compare.looks import pairs_in
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
+from rnncore.drive.process import Suites
+from rnncore.errors import ConfigError
 
 SEED = 0
 
 
 def measure_noise(
-    tree: Path, suites: Suites, processes: int, folder: Path, on_process: Callable[[int], None]
-) -> tuple[list[Run], list[float]]:
-    """Run processes of identical code one after another; return their runs, and the seconds of each.
+    trees: Sequence[Path],
+    suites: Suites,
+    pairs: int,
+    budget_s: float,
+    folder: Path,
+    on_pair: Callable[[int], None],
+) -> list[Pair]:
+    """Run pairs of identical code as a gate would.
 
     Args:
-        tree: Folder of the code.
+        trees: Two folders of the code.
         suites: What each process runs.
-        processes: How many.
+        pairs: How many.
+        budget_s: Of the gate; says how many slots a pair has.
         folder: Where the run files go.
-        on_process: Called with how many have ended.
+        on_pair: Called with how many have ended.
 
     Raises:
         ProcessError: If a process leaves no run file.
     """
-    run_process(tree, suites, folder / "warm-up.json")
-    ended = []
-    for number in range(processes):
-        ended.append(run_process(tree, suites, folder / f"{number:03}.json"))
-        on_process(number + 1)
-    return [process.run for process in ended], [process.wall_s for process in ended]
+    chance = Random(SEED)  # noqa: S311 (an order, no secret)
+    plan = planned(_warmed_up(trees, suites, folder, chance), budget_s)
+    found = []
+    for number in range(pairs):
+        found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
+        on_pair(number + 1)
+    return found
 
 
 def measure_pool(
-    tree: Path, suites: Suites, blocks: int, delays_pct: Sequence[float], folder: Path, on_process: Callable[[int], None]
+    trees: Sequence[Path],
+    suites: Suites,
+    blocks: int,
+    delays_pct: Sequence[float],
+    budget_s: float,
+    folder: Path,
+    on_pair: Callable[[int], None],
 ) -> None:
-    """Run blocks of two plain processes and one of each delay, each block in an order of its own.
+    """Run blocks of one pair of identical code and one for each delay of the head, each block in an order of its own.
 
     Args:
-        tree: Folder of the code.
+        trees: Two folders of the code.
         suites: What each process runs.
         blocks: How many.
-        delays_pct: Delays of every benchmark, in percent.
+        delays_pct: Delays of every benchmark of the head, in percent.
+        budget_s: Of the gates that are to be replayed; says how many slots a pair has.
         folder: Where the run files go; `read_pool` reads them.
-        on_process: Called with how many have ended.
+        on_pair: Called with how many have ended.
 
     Raises:
+        ConfigError: If the blocks are fewer than the pairs of one such gate; known after the first pair.
         ProcessError: If a process leaves no run file.
     """
-    run_process(tree, suites, folder / "warm-up.json")
+    chance = Random(SEED)  # noqa: S311 (an order, no secret)
+    warm_up = _warmed_up(trees, suites, folder, chance)
+    plan = planned(warm_up, budget_s)
+    wanted = pairs_in(budget_s, warm_up.wall_of(plan))
+    if wanted > blocks:
+        raise ConfigError(
+            f"a gate of {budget_s:g} s has {wanted} pairs here, and {blocks} blocks are too few to draw from. "
+            f"Give --blocks {wanted} or more, or a smaller --budget."
+        )
     ended = 0
-    rng = random.Random(SEED)  # noqa: S311 (an order, no secret)
     for block in range(blocks):
-        kinds = [0.0, 0.0, *delays_pct]
-        rng.shuffle(kinds)
-        for place, delay_pct in enumerate(kinds):
-            extra = [f"--rnn-delay={delay_pct:g}:*"] if delay_pct else []
-            run_process(tree, suites, folder / f"{block:03}-{place}.json", extra)
+        kinds = [0.0, *delays_pct]
+        chance.shuffle(kinds)
+        for delay_pct in kinds:
+            slower = [f"--rnn-delay={delay_pct:g}:*"] if delay_pct else []
+            files = _files(folder, f"{block:03}-{delay_pct:g}")
+            run_pair(trees, suites, files, plan, block, chance, ([], slower))
             ended += 1
-            on_process(ended)
+            on_pair(ended)
+
+
+def _warmed_up(trees: Sequence[Path], suites: Suites, folder: Path, chance: Random) -> Pair:
+    return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS), 0, chance)
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}-{side}.json" for side in ("base", "head")]

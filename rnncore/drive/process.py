@@ -64,24 +64,45 @@ def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]
     Raises:
         ProcessError: If the process takes too long, or leaves no run file.
     """
-    run_file.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED),
-        *(f"--benchmark-json={run_file.absolute()}", *suites.arguments, *extra),
-    ]
+    command = pytest_command(suites, run_file, extra)
     began_s = time.monotonic()
     code, output = _run_to_end(command, tree)
     wall_s = time.monotonic() - began_s
+    return Process(run_of(command, tree, run_file, code, output), wall_s)
+
+
+def pytest_command(suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> list[str]:
+    """Return the command of a process that writes a run file, and make the folder that it goes to."""
+    run_file.parent.mkdir(parents=True, exist_ok=True)
+    return [
+        *(sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED),
+        *(f"--benchmark-json={run_file.absolute()}", *suites.arguments, *extra),
+    ]
+
+
+def run_of(command: Sequence[str], tree: Path, run_file: Path, code: int, output: str) -> Run:
+    """Return what a process that has ended left.
+
+    Args:
+        command: What was run.
+        tree: Where.
+        run_file: What it should have written.
+        code: Its exit code.
+        output: What it printed.
+
+    Raises:
+        ProcessError: If there is no run file, or none that can be read.
+    """
+    made_by = f"'{' '.join(command[1:])}' in {tree}"
     if code not in _ENDED or not run_file.is_file():
         shown = "\n".join(output.splitlines()[-_SHOWN_LINES:])
         raise ProcessError(
-            f"'{' '.join(command[1:])}' in {tree} ended with exit code {code} and no run file. "
-            f"Run it by hand to see why. Its last lines:\n{shown}"
+            f"{made_by} ended with exit code {code} and no run file. Run it by hand to see why. Its last lines:\n{shown}"
         )
     try:
-        return Process(read_run(run_file), wall_s)
+        return read_run(run_file)
     except RunFileError as error:
-        raise ProcessError(f"{error} It was made by '{' '.join(command[1:])}' in {tree}.") from error
+        raise ProcessError(f"{error} It was made by {made_by}.") from error
 
 
 def require_own_package(tree: Path) -> None:
@@ -97,7 +118,7 @@ def require_own_package(tree: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tree,
-        env=_environment(tree),
+        env=tree_environment(tree),
         capture_output=True,
         text=True,
         errors="surrogateescape",
@@ -116,7 +137,7 @@ def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
     with subprocess.Popen(
         command,
         cwd=tree,
-        env=_environment(tree),
+        env=tree_environment(tree),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -137,7 +158,8 @@ def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
         return process.returncode, output
 
 
-def _environment(tree: Path) -> dict[str, str]:
+def tree_environment(tree: Path) -> dict[str, str]:
+    """Return the environment of a process that imports what a tree holds before all that is installed."""
     before = [str(folder) for folder in _source_folders(tree)]
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*before, *([inherited] if inherited else [])])}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rnncore.errors import ConfigError
 
-# The head that is what lies in the user's folder, uncommitted changes and new files with it.
+# The revision that is what lies in the user's folder, uncommitted changes and new files with it.
 WORKTREE = "worktree"
 
 # What says which dependencies a revision wants.
@@ -38,20 +38,21 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
 
     Args:
         repository: A folder in the repository.
-        base: A revision, as git names it.
-        head: The same, or `worktree` for what lies in the user's folder.
+        base: A revision, as git names it, or `worktree` for what lies in the user's folder.
+        head: The same.
 
     Raises:
         ConfigError: If this is no git repository, or a revision is not in it.
     """
     top = Path(_git(repository, "rev-parse", "--show-toplevel"))
-    commits = _commit(top, base), _snapshot(top) if head == WORKTREE else _commit(top, head)
-    names = _name(top, base, commits[0]), _name(top, head, commits[1])
+    # One snapshot where both sides are the folder.
+    commit_of = {one: _snapshot(top) if one == WORKTREE else _commit(top, one) for one in dict.fromkeys((base, head))}
+    names = _name(top, base, commit_of[base]), _name(top, head, commit_of[head])
     with tempfile.TemporaryDirectory(prefix="rnncore-gate-") as folder:
         paths = Path(folder) / "base", Path(folder) / "head"
         try:
-            for path, commit in zip(paths, commits, strict=True):
-                _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit)
+            for path, revision in zip(paths, (base, head), strict=True):
+                _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit_of[revision])
             yield Tree(paths[0], names[0]), Tree(paths[1], names[1])
         finally:
             for path in paths:

@@ -29,6 +29,7 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
 )
 from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
 from rnncore.measure.session import Session, outcome_of
+from rnncore.measure.slots import Slots
 from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.case import AXES
 from rnncore.runfile.record import is_right
@@ -70,6 +71,9 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
     config.stash[SESSION] = Session()
+    if slots := Slots.of_environment():
+        config.stash[SESSION].slots = slots
+        config.add_cleanup(slots.close)
     if is_gate(config):
         # Before pytest-benchmark reads its options; what the user gave stays.
         for name, (usual, brief) in GATE_OPTIONS.items():
@@ -110,6 +114,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     harness.check(config)
     if harness.times(config) and not config.getoption("collectonly"):
         harness.require_places_to_save(config)
+        if slots := config.stash[SESSION].slots:
+            ranks = {name: rank for rank, name in enumerate(slots.order([item.nodeid for item in ours]))}
+            config.hook.pytest_deselected(items=[item for item in ours if item.nodeid not in ranks])
+            kept = [item for item in session.items if item.nodeid in ranks or item not in ours]
+            session.items[:] = sorted(kept, key=lambda item: ranks.get(item.nodeid, len(ranks)))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:

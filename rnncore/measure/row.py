@@ -18,6 +18,7 @@ from rnncore.runfile.record import Record, is_found_right
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
+    from rnncore.measure.slots import Slots
     from rnncore.measure.work import Work
     from rnncore.runtimes.base import Evidence, Source
 
@@ -123,7 +124,11 @@ class RnnBenchmark:
         with self.part("first calls and warm-up"):
             call_s = self._warmed_up(run, min(first_call_s, profiled_s))
         harness.lengthen_rounds(self._benchmark, min_round_s)
-        self._time(self._delayed(run, call_s) if self._delay_pct else run, call_s)
+        timed = self._delayed(run, call_s) if self._delay_pct else run
+        if self._session.slots is None:
+            self._time(timed, call_s)
+        else:
+            self._time_in_slots(self._session.slots, timed, call_s, min_round_s)
         stats = self._benchmark.stats
         if not self.brief:
             from rnncore.measure.energy import joules_per_1000
@@ -282,6 +287,20 @@ class RnnBenchmark:
             else None
         )
         self.record(**peaks, **facts)
+
+    def _time_in_slots(self, slots: "Slots", run: Callable[[], object], call_s: float, min_round_s: float) -> None:
+        """Time rounds in the slots that the driving process asks for; arguments as of `_time`."""
+        from rnncore.measure.slots import calls_of_a_round, rounds_of_a_slot
+
+        calls, of_slots = calls_of_a_round(call_s, min_round_s), []
+        for slot_s in slots.of(self._benchmark.fullname):
+            of_slots.append(rounds_of_a_slot(run, slot_s, calls, call_s))
+        rounds_s = [seconds for of_slot in of_slots for seconds in of_slot]
+        harness.mark_used(self._benchmark)
+        harness.take_rounds(self._benchmark, rounds_s, calls)
+        self._session.count(TIMED, sum(rounds_s) * calls, out_of="checks and the rest of benchmarks")
+        self._put(**dict.fromkeys(_SEEN_INSIDE, (None, "timed in slots, beside a process of another revision")))
+        self.record(slot_rounds=[len(of_slot) for of_slot in of_slots])
 
     def _delayed(self, run: Callable[[], object], call_s: float) -> Callable[[], object]:
         """Return a slower call, and record by how much: in calls of a few microseconds a delay costs more than was asked."""

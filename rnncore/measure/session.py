@@ -21,6 +21,7 @@ from rnncore.runfile.journal import dumps
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
     from rnncore.measure.memory import ServingMemory
+    from rnncore.measure.slots import Slots
     from rnncore.runfile.journal import Finished, Journal
 
 Outcome = Literal["error", "out of memory", "timed out"]
@@ -64,6 +65,7 @@ class Session:
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
         why_no_journal: The system's reason for the latter.
         earlier: What the session that this one goes on with had finished; None where it begins anew.
+        slots: Whose slots rounds are timed in; None where nobody drives this process.
     """
 
     def __init__(self) -> None:
@@ -80,6 +82,7 @@ class Session:
         self.journal: Journal | None = None
         self.why_no_journal: str | None = None
         self.earlier: Finished | None = None
+        self.slots: Slots | None = None
         self._began_s = time.perf_counter()
         self._begun: set[str] = set()
         self._skipped: dict[str, str] = {}
@@ -248,6 +251,7 @@ class Session:
             "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
             **waiting_facts(),
+            "pair": self.slots.pair if self.slots else None,
             "skipped": [{"fullname": name, "reason": reason} for name, reason in self._skipped.items()],
             "failed": [
                 {"fullname": name, "outcome": outcome, "reason": reason} for name, (outcome, reason) in self._failed.items()

@@ -4,41 +4,40 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncore.compare.floors import NoiseRecord, floor_at
-from rnncore.compare.looks import WARM_UPS
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.verdict.words import file_and_test
 
 
-def noise_json(record: NoiseRecord, budget_s: float, processes: int, wanted: float) -> dict[str, Any]:
+def noise_json(record: NoiseRecord, budget_s: float, pairs: int, wanted: float) -> dict[str, Any]:
     """Return what noise hides of each benchmark from a gate.
 
     Args:
         record: The machine's noise.
         budget_s: Of the gate.
-        processes: Per side that it has.
+        pairs: That it has.
         wanted: The slowdown that should be seen, such as 0.05.
     """
     rows = []
     for fullname, floors in record.floors.items():
-        here = floor_at(record, fullname, processes)
-        needed = next((one.processes for one in floors if one.visible is not None and one.visible <= wanted), None)
+        here = floor_at(record, fullname, pairs)
+        needed = next((one.pairs for one in floors if one.visible is not None and one.visible <= wanted), None)
         rows.append(
             {
                 "fullname": fullname,
                 "floor_pct": 100 * here.wander,
                 "visible_pct": None if here.visible is None else 100 * here.visible,
-                "processes_needed": needed,
-                "minutes_needed": None if needed is None else (2 * needed + WARM_UPS) * record.process_s / 60,
+                "pairs_needed": needed,
+                "minutes_needed": None if needed is None else (needed + 1) * record.pair_s / 60,
             }
         )
     return {
-        "process_s": record.process_s,
-        "recorded_processes": len(next(iter(record.quickest_s.values()))),
+        "pair_s": record.pair_s,
+        "recorded_pairs": len(next(iter(record.log_ratios.values()))),
         "budget_s": budget_s,
-        "processes_per_side": processes,
+        "pairs": pairs,
         "wanted_pct": 100 * wanted,
-        "most_processes_tried": max(floor.processes for floors in record.floors.values() for floor in floors),
+        "most_pairs_tried": max(floor.pairs for floors in record.floors.values() for floor in floors),
         "benchmarks": rows,
     }
 
@@ -50,7 +49,7 @@ def noise_table(facts: dict[str, Any]) -> tuple[str, Table]:
             file_and_test(row["fullname"])[1],
             row["floor_pct"],
             row["visible_pct"],
-            f"over {facts['most_processes_tried']}" if row["processes_needed"] is None else str(row["processes_needed"]),
+            f"over {facts['most_pairs_tried']}" if row["pairs_needed"] is None else str(row["pairs_needed"]),
             row["minutes_needed"],
         ]
         for row in facts["benchmarks"]
@@ -58,32 +57,32 @@ def noise_table(facts: dict[str, Any]) -> tuple[str, Table]:
     columns = [
         *words("Benchmark"),
         *numbers("floor", "visible", unit="%", show="{:.1f}".format),
-        *numbers(f"a side for {facts['wanted_pct']:g} %"),
+        *numbers(f"pairs for {facts['wanted_pct']:g} %"),
         *numbers("minutes", show="{:.0f}".format),
     ]
     lines = (
-        f"{facts['recorded_processes']} processes of identical code, {facts['process_s']:.1f} s each. A gate of "
-        f"{facts['budget_s'] / 60:.3g} min has {facts['processes_per_side']} a side, and of those:\n"
+        f"{facts['recorded_pairs']} pairs of identical code, {facts['pair_s']:.1f} s each. A gate of "
+        f"{facts['budget_s'] / 60:.3g} min has {facts['pairs']}, and of those:\n"
         "floor: what 99 of 100 gates of identical code stay below; visible: the smallest slowdown that 4 of 5 gates call;\n"
-        f"a side: processes after which a slowdown of {facts['wanted_pct']:g} % is visible."
+        f"pairs: after which a slowdown of {facts['wanted_pct']:g} % is visible."
     )
     return lines, Table(columns, rows)
 
 
-def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, processes: int) -> dict[str, Any]:
+def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, pairs: int) -> dict[str, Any]:
     """Return how often each rule was right.
 
     Args:
         pool: What was replayed.
         scores: How each rule did.
         budget_s: Of each gate.
-        processes: Per side that it had.
+        pairs: That it had.
     """
     return {
         "blocks": len(pool.plain),
-        "process_s": pool.process_s,
+        "pair_s": pool.pair_s,
         "budget_s": budget_s,
-        "processes_per_side": processes,
+        "pairs": pairs,
         "scores": [
             {
                 "rule": score.rule,
@@ -102,8 +101,8 @@ def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
     """Return lines and tables of the facts of `selftest_json`: all rules, and the gate's finds by benchmark."""
     scores = facts["scores"]
     lines = (
-        f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['processes_per_side']} processes a side, replayed from "
-        f"{facts['blocks']} blocks of processes of {facts['process_s']:.1f} s. In parentheses: intervals of 95 %."
+        f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['pairs']} pairs, replayed from "
+        f"{facts['blocks']} blocks of pairs of {facts['pair_s']:.1f} s. In parentheses: intervals of 95 %."
     )
     columns = [
         *words("Rule"),

@@ -117,6 +117,9 @@ def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
         )
     refuse(f"{path}: {name}", ROUNDS("stats.data", rounds_s))
     refuse(f"{path}: {name}", faults_of_row(extra))
+    of_slots = extra.get("slot_rounds")
+    if of_slots and sum(of_slots) != len(rounds_s):
+        raise RunFileError(f"{path}: {name} has {len(rounds_s)} rounds, and slot_rounds of {sum(of_slots)} in all.")
     facts = completed({**dict.fromkeys(AXES), **extra})
     if missing := missing_of_row(facts):
         raise RunFileError(

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -165,6 +166,7 @@ class Record:
             )
         )
     )
+    slot_rounds = Fact[Sequence[int] | None](or_none(list_of(SIZE)))
     steady = Fact[bool | None](or_none(YES_NO))
     percentiles = Fact[Mapping[str, Any] | None](or_none(object_of(or_none(_PERCENTILE))))
     injected_delay_pct = Fact[float | None](or_none(NOT_NEGATIVE))
@@ -206,6 +208,12 @@ class Record:
     def quickest_s(self) -> float:
         """Seconds of the quickest round."""
         return min(self.rounds_s)
+
+    @property
+    def slots_s(self) -> list[tuple[float, ...]]:
+        """Seconds of the rounds of each slot; nothing where rounds were not timed in slots."""
+        rounds_s = iter(self.rounds_s)
+        return [tuple(islice(rounds_s, count)) for count in self.slot_rounds or ()]
 
     @property
     def windows_per_s(self) -> float:
@@ -281,6 +289,12 @@ class Run:
     session: dict[str, Any]
     records: tuple[Record, ...]
     digest: str
+
+    @property
+    def pair(self) -> int | None:
+        """Number of the pair that its process was one of; None where it was alone."""
+        number = self.session.get("pair")
+        return None if number is None else int(number)
 
     def phase(self, name: str) -> list[Record]:
         """Return the records of one phase."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from rnncore.runfile.checks import (
     COMMIT,
+    COUNT,
     NAME,
     NOT_NEGATIVE,
     NUMBER,
@@ -69,6 +70,7 @@ RUN: Check = object_with(
             scale=or_none(TEXT),
             version=or_none(TEXT),
             steady=or_none(YES_NO),
+            pair=or_none(COUNT),
             overhead=or_none(
                 object_with(
                     {"wall_s": NOT_NEGATIVE, "timed_s": NOT_NEGATIVE, "overhead_s": NUMBER, "parts_s": object_of(NUMBER)},
@@ -100,10 +102,10 @@ NOISE: Check = object_with(
         "fingerprint": object_with({}),
         "scale": TEXT,
         "datetime": TEXT,
-        "process_s": SECONDS,
-        "quickest_s": object_of(list_of(SECONDS)),
+        "pair_s": SECONDS,
+        "log_ratios": object_of(list_of(NUMBER)),
         "floors": object_of(
-            list_of(object_with({"processes": SIZE, "wander": NOT_NEGATIVE, "visible": or_none(NOT_NEGATIVE)}), fewest=1)
+            list_of(object_with({"pairs": SIZE, "wander": NOT_NEGATIVE, "visible": or_none(NOT_NEGATIVE)}), fewest=1)
         ),
     }
 )

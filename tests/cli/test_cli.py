@@ -20,7 +20,7 @@ import pytest
 from rnncore import __version__, cli
 from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
-from rnncore.drive.process import Process
+from rnncore.drive.pairs import Pair, Plan
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
@@ -577,49 +577,64 @@ def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path
     (tmp_path / "pyproject.toml").write_text('[tool.rnncore.thresholds]\n"*" = { time_pct = 3 }\n', encoding="utf-8")
     refused = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
     assert refused.code == 2
-    assert "where the noise floor is 6.0 % and 32 are needed (7 min)" in refused.said
+    assert "where the noise floor is 6.0 % and 32 are needed (4 min)" in refused.said
 
 
 @pytest.fixture
-def made_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let noise and selftest run no process, but find run files of a machine with little noise."""
+def made_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let noise and selftest run no pair, but find run files of a machine with little noise."""
     rng = np.random.default_rng(0)
     seconds = itertools.count()
 
-    def run_process(tree: Path, suites: Any, run_file: Path, extra: Sequence[str] = ()) -> Process:
-        delay_pct = float(extra[0].split("=")[1].split(":")[0]) if extra else 0.0
-        rows = [inference(cell, "torch", 1, 0.005 * (1 + delay_pct / 100) * np.exp(rng.normal(0, 0.003))) for cell in CELLS]
-        for row in rows:
-            if delay_pct:
-                row["extra_info"]["injected_delay_pct"] = delay_pct
-        content = run_content(rows)
+    def run_pair(
+        trees: Sequence[Path],
+        suites: Any,
+        run_files: Sequence[Path],
+        plan: Plan,
+        number: int,
+        chance: Any,
+        extra: Sequence[Sequence[str]] = ((), ()),
+    ) -> Pair:
         second = 10 * next(seconds)
-        content["datetime"] = f"2026-11-24T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}+00:00"
-        return Process(read_run(make_run(run_file.parent, content, run_file.name)), 10.0)
+        runs = []
+        for run_file, arguments in zip(run_files, extra, strict=True):
+            delay_pct = float(arguments[0].split("=")[1].split(":")[0]) if arguments else 0.0
+            factor = 1 + delay_pct / 100
+            rows = [inference(cell, "torch", 1, 0.005 * factor * np.exp(rng.normal(0, 0.003))) for cell in CELLS]
+            for row in rows:
+                if delay_pct:
+                    row["extra_info"]["injected_delay_pct"] = delay_pct
+            content = run_content(rows)
+            content["datetime"] = f"2026-11-24T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}+00:00"
+            content["rnncore"]["pair"] = number
+            runs.append(read_run(make_run(run_file.parent, content, run_file.name)))
+        # All of it in imports and fixtures.
+        return Pair(runs[0], runs[1], 10.0, 0.0, plan.slots)
 
-    monkeypatch.setattr("rnncore.drive.noise.run_process", run_process)
+    monkeypatch.setattr("rnncore.drive.noise.run_pair", run_pair)
     monkeypatch.chdir(tmp_path)
     identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
     for command in (("init", "--quiet"), (*identity, "commit", "--allow-empty", "--quiet", "-m", "one")):
         subprocess.run(["git", *command], check=True)
 
 
-@pytest.mark.usefixtures("made_process")
+@pytest.mark.usefixtures("made_pairs")
 def test_noise_is_kept_and_told(rnncore: Command, tmp_path: Path) -> None:
-    done = rnncore("noise", "--processes", 20, "--budget", "400s", "--json")
+    done = rnncore("noise", "--pairs", 20, "--budget", "170s", "--json")
     assert done.code == 0
-    assert (done.json["recorded_processes"], done.json["processes_per_side"]) == (20, 18)
-    assert [row["processes_needed"] for row in done.json["benchmarks"]] == [8, 8]
+    assert (done.json["recorded_pairs"], done.json["pairs"]) == (20, 16)
+    # Of eight, no ratio is significant; of ten this little noise hides nothing.
+    assert [row["pairs_needed"] for row in done.json["benchmarks"]] == [10, 10]
     (kept,) = (tmp_path / ".benchmarks" / "noise").iterdir()
-    assert json.loads(kept.read_text("utf-8"))["process_s"] == 10
-    text = rnncore("noise", "--processes", 20, "--budget", "400s")
-    assert "20 processes of identical code, 10.0 s each. A gate of 6.67 min has 18 a side" in text.out
+    assert json.loads(kept.read_text("utf-8"))["pair_s"] == 10
+    text = rnncore("noise", "--pairs", 20, "--budget", "170s")
+    assert "20 pairs of identical code, 10.0 s each. A gate of 2.83 min has 16, and of those:" in text.out
     assert ".benchmarks/noise/" in text.out
 
 
-@pytest.mark.usefixtures("made_process")
+@pytest.mark.usefixtures("made_pairs")
 def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Path) -> None:
-    done = rnncore("selftest", "--blocks", 10, "--delays", "5", "--budget", "230s", "--gates", 10, "--json")
+    done = rnncore("selftest", "--blocks", 14, "--delays", "5", "--budget", "120s", "--gates", 10, "--json")
     assert done.code == 0
     ours = {score["delay_pct"]: score for score in done.json["scores"] if score["rule"] == "rnncore gate"}
     assert ours[5.0]["found"]["share"] == 1
@@ -627,9 +642,18 @@ def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Pa
     (folder,) = (tmp_path / "reports" / "selftest").iterdir()
     assert json.loads((folder / "selftest.json").read_text("utf-8")) == done.json
     assert "| rnncore gate | 5 % | 100.0 %" in (folder / "selftest.md").read_text("utf-8")
-    asked = ("--budget", "230s", "--gates", 10, "--json", "--out", "again")
+    asked = ("--budget", "120s", "--gates", 10, "--json", "--out", "again")
     again = rnncore("selftest", "--replay", folder / "processes", *asked)
     assert again.json == done.json
+
+
+@pytest.mark.usefixtures("made_pairs")
+def test_a_self_test_of_too_few_blocks_is_refused_at_once(rnncore: Command, tmp_path: Path) -> None:
+    done = rnncore("selftest", "--blocks", 10, "--delays", "5", "--budget", "120s")
+    assert done.code == 2
+    assert "a gate of 120 s has 11 pairs here, and 10 blocks are too few to draw from. Give --blocks 11" in done.said
+    (folder,) = (tmp_path / "reports" / "selftest").iterdir()
+    assert len(list((folder / "processes").iterdir())) == 2
 
 
 @pytest.mark.parametrize("percents", [0, -5, "nan", "inf"])

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore.compare.judge import FAMILY_ERROR, Side, judge, settled
+from rnncore.compare.judge import FAMILY_ERROR, Side, judge, log_ratios, settled
 from rnncore.compare.ranks import compare_sides
+from rnncore.compare.signs import family_p_values
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.errors import ConfigError, RunFileError
@@ -238,6 +239,113 @@ def test_holm_multiplies_the_smallest_p_value_most(side: Callable[..., Side]) ->
     assert raw[0].p_value < raw[1].p_value
     assert times[0].p_value == pytest.approx(2 * raw[0].p_value)
     assert times[1].p_value == pytest.approx(raw[1].p_value)
+
+
+def test_what_leaves_nothing_to_chance_is_no_burden_on_the_rest(side: Callable[..., Side]) -> None:
+    def vary(content: dict[str, Any], process: int) -> None:
+        content["benchmarks"][0]["extra_info"]["smape"] *= 1 + 1e-6 * (process % 5)
+
+    base, head = side("base"), side("head", factors=(1.03, 1.0), first_minute=1)
+    constant = _compare(base, head)
+    assert _of(constant, "gru", "smape").p_value == 1.0
+    base, head = (replace(one, runs=_rewritten(one, vary)) for one in (base, head))
+    varying = _compare(base, head)
+    # Of two times and one sMAPE that was tested with them.
+    p_value, p_before = _of(varying, "gru").p_value, _of(constant, "gru").p_value
+    assert p_before is not None
+    assert p_value == pytest.approx(p_before * 3 / 2)
+
+
+def _rewritten(one: Side, change: Callable[[dict[str, Any], int], None]) -> tuple[Run, ...]:
+    """Return the runs of a side, read again from files with another content."""
+    for process, run in enumerate(one.runs):
+        content = json.loads(run.path.read_text("utf-8"))
+        change(content, process)
+        run.path.write_text(json.dumps(content), encoding="utf-8")
+    return tuple(read_run(run.path) for run in one.runs)
+
+
+# ------------------------------------------------------------------------------------------------------------------- pairs
+
+
+def _numbered(content: dict[str, Any], process: int) -> None:
+    content["rnncore"]["pair"] = process
+
+
+def _paired(
+    side: Callable[..., Side],
+    factors: Sequence[float] = (1.0, 1.0),
+    pairs: int = 12,
+    change: Callable[[dict[str, Any], int], None] = lambda content, process: None,
+) -> tuple[Side, Side]:
+    """Return two sides whose pairs are slow and quick together, by far more than a change of the head."""
+
+    def both(content: dict[str, Any], process: int) -> None:
+        _numbered(content, process)
+        for entry in content["benchmarks"]:
+            entry["stats"]["data"] = [seconds * (1 + process % 3) for seconds in entry["stats"]["data"]]
+
+    def of_head(content: dict[str, Any], process: int) -> None:
+        both(content, process)
+        change(content, process)
+
+    base = side("base", pairs, change=both)
+    return base, side("head", pairs, factors, 1, of_head)
+
+
+def test_what_pairs_have_in_common_hides_nothing(side: Callable[..., Side]) -> None:
+    base, head = _paired(side, (1.5, 1.0))
+    assert _of(_compare(base, head), "gru").verdict == "slower"
+    # The same processes without their numbers are no pairs.
+    alone = [replace(one, runs=_rewritten(one, lambda content, _: content["rnncore"].pop("pair"))) for one in (base, head)]
+    assert _of(_compare(*alone), "gru").verdict == "unclear"
+
+
+def test_all_measures_of_pairs_are_tested_as_one_family(side: Callable[..., Side]) -> None:
+    rng = np.random.default_rng(0)
+
+    def vary(content: dict[str, Any], process: int) -> None:
+        for entry in content["benchmarks"]:
+            entry["extra_info"]["peak_rss_bytes"] *= float(np.exp(rng.normal(0, 0.01)))
+
+    base, head = _paired(side, (1.5, 1.0), change=vary)
+    comparison = _compare(base, head)
+    # The sMAPE is the same in all.
+    of_family = {key: logs for key, logs in log_ratios(base, head).items() if key[1] != "smape"}
+    assert {measure for _, measure in of_family} == {"time", "memory"}
+    expected = family_p_values(of_family)
+    found = {one.key: one.p_value for one in comparison.judgements if one.key in of_family}
+    assert found == pytest.approx(expected)
+
+
+def test_too_few_pairs_say_how_many_are_needed(side: Callable[..., Side]) -> None:
+    judgement = _of(_compare(*_paired(side, (1.5, 1.0), pairs=7)), "gru")
+    assert judgement.verdict == "unclear"
+    assert judgement.reason == "too few processes to tell: at least 8 a side are needed"
+
+
+def test_a_benchmark_that_no_pair_has_on_both_sides_is_unclear(side: Callable[..., Side]) -> None:
+    def of_half(half: int) -> Callable[[dict[str, Any], int], None]:
+        def drop(content: dict[str, Any], process: int) -> None:
+            _numbered(content, process)
+            if process % 2 == half:
+                del content["benchmarks"][0]
+
+        return drop
+
+    base = side("base", change=of_half(0))
+    head = side("head", factors=(2.0, 1.0), first_minute=1, change=of_half(1))
+    judgement = _of(_compare(base, head), "gru")
+    assert (judgement.verdict, judgement.p_value) == ("unclear", 1.0)
+
+
+def test_pairs_of_which_some_lack_a_benchmark_are_judged_by_the_others(side: Callable[..., Side]) -> None:
+    def drop_one(content: dict[str, Any], process: int) -> None:
+        if process == 3:
+            del content["benchmarks"][0]
+
+    judgement = _of(_compare(*_paired(side, (1.5, 1.0), change=drop_one)), "gru")
+    assert (judgement.verdict, judgement.base_processes, judgement.head_processes) == ("slower", 12, 11)
 
 
 def test_delays_that_were_injected_are_told(side: Callable[..., Side]) -> None:

@@ -1,9 +1,10 @@
-"""Tests of the gate's loop on planted processes: order, looks, budget, and what it says."""
+"""Tests of the gate's loop on planted pairs: order, looks, budget, and what it says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,80 +12,135 @@ import pytest
 
 from rnncore.compare import looks
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
-from rnncore.compare.looks import LOOKS, processes_per_side
+from rnncore.compare.judge import FAMILY_ERROR
+from rnncore.compare.looks import LOOKS, pairs_in
+from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
-from rnncore.drive.gate import Progress, measure_interleaved, parse_budget
+from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget
+from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
 from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
 from tests.run_files import inference, make_run, run_content
 
-PROCESS_S = 7.0
+WARM_UP_S, SLOTS_S = 10.0, 2.0
 
 
 class Machine:
-    """A machine of planted speed: processes take 7 s of its own clock, and the head's times are longer by a factor."""
+    """A machine of planted speed: pairs take seconds of its own clock, and the head's times are longer by a factor."""
 
     def __init__(self, folder: Path, head_factor: float, noise: float) -> None:
         self.now_s = 0.0
-        self.order: list[str] = []
+        self.order: list[tuple[str, str]] = []
+        self.numbers: list[int] = []
+        self.plans: list[Plan] = []
         self._folder, self._factor, self._noise = folder, head_factor, noise
         self._rng = np.random.default_rng(0)
 
     def monotonic(self) -> float:
         return self.now_s
 
-    def run_process(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
-        self.now_s += PROCESS_S
-        self.order.append(run_file.stem)
-        factor = self._factor if tree.name == "head" else 1.0
-        noise = np.exp(self._rng.exponential(self._noise, 2))
+    def run_pair(
+        self, trees: Sequence[Path], suites: Suites, run_files: Sequence[Path], plan: Plan, number: int, chance: Random
+    ) -> Pair:
+        slots_s = SLOTS_S / FEWEST_SLOTS * plan.slots
+        wall_s = WARM_UP_S - SLOTS_S + slots_s
+        self.now_s += wall_s
+        self.numbers.append(number)
+        self.plans.append(plan)
+        base_file, head_file = run_files
+        self.order.append((base_file.stem, head_file.stem))
+        runs = [self._run(tree.name, run_file, plan, number) for tree, run_file in zip(trees, run_files, strict=True)]
+        return Pair(*runs, wall_s, slots_s, plan.slots)
+
+    def _run(self, side: str, run_file: Path, plan: Plan, number: int) -> Run:
+        factor = self._factor if side == "head" else 1.0
+        noise = np.exp(self._rng.normal(0, self._noise, 2))
         rows = [
             inference("gru", "torch", 1, 0.005 * factor * noise[0]),
             inference("lstm", "torch", 1, 0.003 * noise[1]),
         ]
-        content = run_content(rows)
+        content = run_content([row for row in rows if row["fullname"] not in plan.without])
         content["datetime"] = f"2026-11-24T10:{int(self.now_s) // 60 % 60:02}:{int(self.now_s) % 60:02}+00:00"
-        return Process(read_run(make_run(self._folder, content, run_file.name)), PROCESS_S)
+        content["rnncore"]["pair"] = number
+        return read_run(make_run(self._folder, content, run_file.name))
+
+
+def _pair_s(budget_s: float = 600.0) -> float:
+    """Return how long a pair takes after the warm-up."""
+    warm_up = Pair(*[_no_run()] * 2, WARM_UP_S, SLOTS_S, FEWEST_SLOTS)
+    return warm_up.wall_of(planned(warm_up, budget_s))
+
+
+def _no_run() -> Run:
+    return Run(Path("a.json"), "2026-11-26", None, {}, None, (), (), (), None, {}, (), "")
 
 
 def _gate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head_factor: float = 1.0, noise: float = 0.005, budget_s: float = 600.0
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    head_factor: float = 1.0,
+    noise: float = 0.005,
+    budget_s: float = 600.0,
+    thresholds: Thresholds | None = None,
 ) -> tuple[Comparison, Machine, list[Progress]]:
     machine, told = Machine(tmp_path, head_factor, noise), list[Progress]()
-    monkeypatch.setattr(gate, "run_process", machine.run_process)
+    comparison = _measured(machine, tmp_path, monkeypatch, told.append, budget_s, thresholds)
+    return comparison, machine, told
+
+
+def _measured(
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_progress: Callable[[Progress], None] = lambda now: None,
+    budget_s: float = 600.0,
+    thresholds: Thresholds | None = None,
+) -> Comparison:
+    monkeypatch.setattr(gate, "run_pair", machine.run_pair)
     monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    comparison = measure_interleaved(trees, Suites(), budget_s, Thresholds(), tmp_path / "store", tmp_path, told.append)
-    return comparison, machine, told
+    return measure_in_pairs(trees, Suites(), budget_s, thresholds or Thresholds(), tmp_path / "store", tmp_path, on_progress)
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
     return [one.verdict for one in comparison.judgements if one.measure == "time"]
 
 
-def test_processes_alternate_and_the_first_of_each_tree_is_not_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_are_numbered_and_the_first_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, machine, _ = _gate(tmp_path, monkeypatch)
-    assert machine.order[:10] == [
-        *("base-warm-up", "head-warm-up"),
-        *("base-000", "head-000", "head-001", "base-001"),
-        *("base-002", "head-002", "head-003", "base-003"),
-    ]
-    assert (
-        comparison.judgements[0].base_processes == comparison.judgements[0].head_processes == (len(machine.order) - 2) // 2
-    )
+    assert machine.order[:3] == [("base-warm-up", "head-warm-up"), ("base-000", "head-000"), ("base-001", "head-001")]
+    assert machine.numbers[1:] == list(range(len(machine.numbers) - 1))
+    assert comparison.judgements[0].base_processes == comparison.judgements[0].head_processes == len(machine.order) - 1
     assert comparison.notes == ()
+
+
+def test_the_warm_up_plans_the_slots_of_all_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, machine, _ = _gate(tmp_path, monkeypatch)
+    warm_up, *rest = machine.plans
+    assert warm_up.slots == FEWEST_SLOTS
+    # Of 40 s for a pair eight are fixed, and a slot takes less than one: as many as there may be.
+    assert {plan.slots for plan in rest} == {MOST_SLOTS}
+
+
+def test_what_is_decided_is_not_timed_any_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Thresholds((("*[gru-*", {"time_pct": 0.1, "same_time_pct": 0.1}),))
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, noise=0.01, thresholds=wide)
+    left_out = {name for plan in machine.plans for name in plan.without}
+    assert [plan.without for plan in machine.plans[:3]] == [frozenset()] * 3
+    assert len(left_out) == 1
+    assert "lstm" in left_out.pop()
+    assert _verdicts(comparison) == ["unclear", "same"]
 
 
 def test_a_clear_slowdown_is_found_at_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
     assert _verdicts(comparison) == ["slower", "same"]
-    assert LOOKS[0] * 600 <= machine.now_s < LOOKS[0] * 600 + 4 * PROCESS_S
+    assert LOOKS[0] * 600 <= machine.now_s < LOOKS[0] * 600 + 2 * _pair_s()
 
 
 def test_what_noise_hides_is_unclear_when_the_budget_is_spent_and_not_later(
@@ -92,30 +148,31 @@ def test_what_noise_hides_is_unclear_when_the_budget_is_spent_and_not_later(
 ) -> None:
     comparison, machine, told = _gate(tmp_path, monkeypatch, noise=0.5)
     assert _verdicts(comparison) == ["unclear", "unclear"]
-    assert 600 - 4 * PROCESS_S <= machine.now_s <= 600
+    assert 600 - 2 * _pair_s() <= machine.now_s <= 600
     assert told[-1].left_s >= 0
 
 
-def test_progress_counts_processes_and_benchmarks_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_pairs_and_benchmarks_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, machine, told = _gate(tmp_path, monkeypatch, noise=0.5)
-    assert [now.processes for now in told] == list(range(1, len(machine.order) - 1))
-    assert told[0] == Progress(1, 0, 0, 600 - 3 * PROCESS_S)
+    assert [now.pairs for now in told] == list(range(1, len(machine.order)))
+    assert told[0] == Progress(1, 0, 0, 600 - WARM_UP_S - _pair_s())
     assert told[-1].decided + told[-1].undecided == 6
     assert told[-1].undecided >= 2
 
 
 def _noise_of_the_machine(tmp_path: Path, wander: float) -> None:
     run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.005)]), "any.json"))
-    floors = {run.records[0].fullname: (Floor(8, 2 * wander, None), Floor(32, wander, None))}
+    floors = {run.records[0].fullname: (Floor(8, 2 * wander, None), Floor(12, wander, None))}
     scale = str(run.session["scale"])
-    write_noise(tmp_path / "store", NoiseRecord(run.fingerprint, scale, "2026-11-24", PROCESS_S, {}, floors))
+    write_noise(tmp_path / "store", NoiseRecord(run.fingerprint, scale, "2026-11-24", 30.0, {}, floors))
 
 
 def test_noise_that_was_measured_lifts_the_threshold_of_a_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _noise_of_the_machine(tmp_path, 0.25)
     comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
     assert "slower" not in _verdicts(comparison)
-    assert "hides changes below, with 40 processes a side" in comparison.notes[0]
+    pairs = pairs_in(600.0, _pair_s())
+    assert f"hides changes below, with {pairs} pairs" in comparison.notes[0]
 
 
 def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
@@ -123,24 +180,28 @@ def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
 ) -> None:
     _noise_of_the_machine(tmp_path, 0.25)
     machine = Machine(tmp_path, 1.0, 0.005)
-    monkeypatch.setattr(gate, "run_process", machine.run_process)
-    monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
-    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
     chosen = Thresholds((("*", {"time_pct": 10.0}),))
-    with pytest.raises(ConfigError, match=r"where the noise floor is 25\.0 % and more than 32 are needed"):
-        measure_interleaved(trees, Suites(), 600.0, chosen, tmp_path / "store", tmp_path, lambda now: None)
-    assert machine.order == ["base-warm-up", "head-warm-up"]
+    with pytest.raises(ConfigError, match=r"where the noise floor is 25\.0 % and more than 12 are needed"):
+        _measured(machine, tmp_path, monkeypatch, thresholds=chosen)
+    assert machine.order == [("base-warm-up", "head-warm-up")]
 
 
-@pytest.mark.parametrize(("budget_s", "processes"), [(1.0, 2), (42.0, 2), (70.0, 4), (600.0, 40), (605.0, 42)])
-def test_a_budget_holds_whole_rounds_of_turns(budget_s: float, processes: int) -> None:
-    assert processes_per_side(budget_s, PROCESS_S) == processes
+@pytest.mark.parametrize(("budget_s", "pairs"), [(1.0, 1), (42.0, 5), (48.9, 5), (49.0, 6), (600.0, 84)])
+def test_a_budget_holds_whole_pairs_and_a_warm_up(budget_s: float, pairs: int) -> None:
+    assert pairs_in(budget_s, 7.0) == pairs
 
 
-def test_a_budget_for_less_than_one_block_measures_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_for_less_than_one_pair_measures_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, machine, _ = _gate(tmp_path, monkeypatch, budget_s=1.0)
-    assert len(machine.order) == 6
-    assert "too few processes" in comparison.judgements[0].reason
+    assert len(machine.order) == 2
+    assert _verdicts(comparison) == ["unclear", "unclear"]
+    assert "one process per side" in comparison.judgements[0].reason
+
+
+def test_too_few_pairs_say_how_many_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.5, budget_s=60.0)
+    assert len(machine.order) < 1 + pairs_needed(FAMILY_ERROR)
+    assert comparison.judgements[0].reason == "too few processes to tell: at least 8 a side are needed"
 
 
 def test_the_errors_of_all_looks_add_up_to_that_of_the_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +222,7 @@ def test_the_errors_of_all_looks_add_up_to_that_of_the_family(tmp_path: Path, mo
 def test_identical_code_is_the_same_before_the_budget_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, machine, _ = _gate(tmp_path, monkeypatch)
     assert (comparison.verdict, comparison.exit_code) == ("same", 0)
-    assert machine.now_s < 600 - 4 * PROCESS_S
+    assert machine.now_s < 600 - 2 * _pair_s()
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
@@ -188,7 +249,7 @@ def test_operations_that_grew_are_named_for_what_became_slower(tmp_path: Path, m
         ]
         row = inference("gru", "torch", 1, 0.005)
         row["extra_info"]["profile"] = {"wall_s": 0.005 + grown_s, "ops": ops}
-        return Process(read_run(make_run(tmp_path, run_content([row]), run_file.name)), PROCESS_S)
+        return Process(read_run(make_run(tmp_path, run_content([row]), run_file.name)), 7.0)
 
     monkeypatch.setattr(gate, "run_process", profiled)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")

@@ -115,7 +115,7 @@ def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, 
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
     require_own_package(tmp_path / "tree")
-    monkeypatch.setattr("rnncore.drive.process._environment", lambda tree: {**os.environ, "PYTHONSAFEPATH": "1"})
+    monkeypatch.setattr("rnncore.drive.process.tree_environment", lambda tree: {**os.environ, "PYTHONSAFEPATH": "1"})
     with pytest.raises(ConfigError, match=r"import rnncore from .*, not from there"):
         require_own_package(tmp_path / "tree")
 

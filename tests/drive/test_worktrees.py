@@ -63,6 +63,16 @@ def test_uncommitted_changes_and_new_files_can_be_the_head(repository: Path) -> 
     assert _state(repository) == before
 
 
+def test_both_sides_can_be_the_folder_with_its_uncommitted_changes(repository: Path) -> None:
+    (repository / "code.py").write_text("three")
+    with two_worktrees(repository, "worktree", "worktree") as trees:
+        assert [(tree.path / "code.py").read_text() for tree in trees] == ["three", "three"]
+        assert trees[0].path != trees[1].path
+        assert trees[0].name == trees[1].name
+        heads = {_git(tree.path, "rev-parse", "HEAD") for tree in trees}
+    assert len(heads) == 1
+
+
 def test_a_deleted_file_is_not_in_the_head(repository: Path) -> None:
     (repository / "code.py").unlink()
     with two_worktrees(repository, "HEAD", "worktree") as (_, head):

@@ -1,8 +1,8 @@
-"""Tests of processes that are run to know the gate by: their order and number, and the tables of what they tell."""
+"""Tests of pairs that are run to know the gate by: their order and number, and the tables of what they tell."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +12,88 @@ from rnncore.compare.floors import Floor, NoiseRecord
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
-from rnncore.drive.process import Process, Suites
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
+from rnncore.drive.process import Suites
+from rnncore.errors import ConfigError
 from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
 from tests.report_text import as_text
 
+TREES = [Path("base"), Path("head")]
 ONE, TWO = "bench/a.py::test_one[x]", "bench/a.py::test_two[x]"
 
 
+@dataclass
+class Ran:
+    """What was run of one pair: run files, plan, number of the pair, and arguments of each side."""
+
+    names: list[str]
+    plan: Plan
+    number: int
+    extra: Sequence[Sequence[str]]
+
+
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
-    """What was run: run files and arguments."""
-    calls: list[tuple[str, tuple[str, ...]]] = []
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
+    """What was run, on a machine where a pair takes 10 s beside its slots, of which each takes 2 s."""
+    calls: list[Ran] = []
 
-    def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
-        calls.append((run_file.name, tuple(extra)))
-        made: Any = run_file.name
-        return Process(made, float(len(calls)))
+    def run_pair(
+        trees: Sequence[Path],
+        suites: Suites,
+        run_files: Sequence[Path],
+        plan: Plan,
+        number: int,
+        chance: random.Random,
+        extra: Sequence[Sequence[str]] = ((), ()),
+    ) -> Pair:
+        assert list(trees) == TREES
+        calls.append(Ran([file.name for file in run_files], plan, number, extra))
+        base, head = [file.name for file in run_files]
+        made: Any = (base, head)
+        return Pair(*made, 10.0 + 2 * plan.slots, 2.0 * plan.slots, plan.slots)
 
-    monkeypatch.setattr(noise, "run_process", run_process)
+    monkeypatch.setattr(noise, "run_pair", run_pair)
     return calls
 
 
-def test_noise_is_that_of_processes_without_arguments_after_a_warm_up(ran: list[Any]) -> None:
+def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> None:
     told: list[int] = []
-    runs, walls_s = measure_noise(Path("tree"), Suites(), 3, Path("out"), told.append)
-    assert ran == [("warm-up.json", ()), ("000.json", ()), ("001.json", ()), ("002.json", ())]
-    assert runs == ["000.json", "001.json", "002.json"]
-    assert walls_s == [2, 3, 4]
+    pairs = measure_noise(TREES, Suites(), 3, 15 * 24.0, Path("out"), told.append)
+    assert [one.names[0] for one in ran] == ["warm-up-base.json", "000-base.json", "001-base.json", "002-base.json"]
+    assert [one.names[1] for one in ran] == ["warm-up-head.json", "000-head.json", "001-head.json", "002-head.json"]
+    assert [one.plan for one in ran] == [Plan(FEWEST_SLOTS), *[Plan(7)] * 3]
+    assert [one.number for one in ran[1:]] == [0, 1, 2]
+    assert {tuple(map(tuple, one.extra)) for one in ran} == {((), ())}
+    assert [pair.base for pair in pairs] == ["000-base.json", "001-base.json", "002-base.json"]
     assert told == [1, 2, 3]
 
 
-def test_each_block_has_two_plain_processes_and_one_of_each_delay_in_an_order_of_its_own(ran: list[Any]) -> None:
-    measure_pool(Path("tree"), Suites(), 8, [3.0, 7.5], Path("out"), lambda ended: None)
-    blocks = [ran[1 + 4 * block : 5 + 4 * block] for block in range(8)]
+def test_each_block_has_a_plain_pair_and_one_of_each_delay_of_the_head_in_an_order_of_its_own(ran: list[Ran]) -> None:
+    measure_pool(TREES, Suites(), 8, [3.0, 7.5], 100.0, Path("out"), lambda ended: None)
+    blocks = [ran[1 + 3 * block : 4 + 3 * block] for block in range(8)]
     for number, block in enumerate(blocks):
-        assert [name for name, _ in block] == [f"{number:03}-{place}.json" for place in range(4)]
-        assert Counter(extra for _, extra in block) == {(): 2, ("--rnn-delay=3:*",): 1, ("--rnn-delay=7.5:*",): 1}
-    assert len({tuple(extra for _, extra in block) for block in blocks}) > 2
+        assert {one.number for one in block} == {number}
+        arguments = {one.names[1]: [list(side) for side in one.extra] for one in block}
+        assert arguments == {
+            f"{number:03}-0-head.json": [[], []],
+            f"{number:03}-3-head.json": [[], ["--rnn-delay=3:*"]],
+            f"{number:03}-7.5-head.json": [[], ["--rnn-delay=7.5:*"]],
+        }
+    assert len({tuple(one.names[1][4:] for one in block) for block in blocks}) > 2
 
 
-def test_the_order_of_blocks_leaves_other_random_numbers_alone(ran: list[Any]) -> None:
+def test_too_few_blocks_are_refused_after_the_first_pair(ran: list[Ran]) -> None:
+    with pytest.raises(ConfigError, match=r"has 14 pairs here, and 13 blocks are too few .* Give --blocks 14 or more"):
+        measure_pool(TREES, Suites(), 13, [3.0], 15 * 24.0, Path("out"), lambda ended: None)
+    assert [one.names[0] for one in ran] == ["warm-up-base.json"]
+
+
+def test_the_order_of_blocks_leaves_other_random_numbers_alone(ran: list[Ran]) -> None:
     random.seed(1)
     before = random.getstate()
-    measure_pool(Path("tree"), Suites(), 2, [3.0], Path("out"), lambda ended: None)
+    measure_pool(TREES, Suites(), 4, [3.0], 60.0, Path("out"), lambda ended: None)
     assert random.getstate() == before
+    assert len(ran) == 1 + 4 * 2
 
 
 RECORD = NoiseRecord(
@@ -74,14 +112,14 @@ RECORD = NoiseRecord(
 def test_the_table_of_noise_says_floor_sight_and_need() -> None:
     facts = noise_json(RECORD, 600.0, 42, 0.05)
     ((lines, table),) = as_text([noise_table(facts)])
-    assert lines.startswith("40 processes of identical code, 7.0 s each. A gate of 10 min has 42 a side")
+    assert lines.startswith("40 pairs of identical code, 7.0 s each. A gate of 10 min has 42, and of those:")
     assert table == [
-        ["Benchmark", "floor %", "visible %", "a side for 5 %", "minutes"],
-        ["test_one[x]", "0.8", "2.4", "42", "10"],
+        ["Benchmark", "floor %", "visible %", "pairs for 5 %", "minutes"],
+        ["test_one[x]", "0.8", "2.4", "42", "5"],
         ["test_two[x]", "4.0", "8.0", "over 42", "–"],
     ]
     few = noise_table(noise_json(RECORD, 60.0, 8, 0.07))[1]
-    assert few.texts == [["test_one[x]", "2.0", "6.0", "8", "2"], ["test_two[x]", "9.0", "–", "over 42", "–"]]
+    assert few.texts == [["test_one[x]", "2.0", "6.0", "8", "1"], ["test_two[x]", "9.0", "–", "over 42", "–"]]
 
 
 def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
@@ -93,7 +131,7 @@ def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
     ]
     facts = selftest_json(Pool((), {}, 7.0), scores, 600.0, 42)
     (lines, table), (_, by_benchmark) = as_text(selftest_tables(facts))
-    assert lines.startswith("Gates of 10 min, 42 processes a side, replayed from 0 blocks of processes of 7.0 s.")
+    assert lines.startswith("Gates of 10 min, 42 pairs, replayed from 0 blocks of pairs of 7.0 s.")
     assert table[1] == ["rnncore gate", "none", "–", "0.5 % (0.0 to 2.8)", "10.0 % (6.2 to 15.0)"]
     assert table[3] == ["rnncore gate", "3 %", "95.0 % (91.0 to 97.6)", "0.0 % (0.0 to 1.8)", "2.0 % (0.5 to 5.0)"]
     assert by_benchmark == [["Benchmark", "3 %"], ["test_one[x]", "100 of 100"], ["test_two[x]", "90 of 100"]]

@@ -52,6 +52,46 @@ def test_a_record_gives_the_median_of_its_rounds_and_windows_per_second_from_it(
     assert (record.facts["cell"], record.facts["batch_size"]) == ("gru", 32)
 
 
+def test_rounds_that_were_timed_in_slots_are_given_by_slot(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.02, slot_rounds=[2, 1, 2])
+    entry["stats"]["data"] = [0.5, 0.01, 0.02, 0.04, 0.03]
+    alone = inference("lstm", "torch", 1, 0.02)
+    in_slots, not_in_slots = read_run(make_run(tmp_path, run_content([entry, alone]))).records
+    assert in_slots.slots_s == [(0.5, 0.01), (0.02,), (0.04, 0.03)]
+    assert (not_in_slots.slot_rounds, not_in_slots.slots_s) == (None, [])
+
+
+@pytest.mark.parametrize("counts", [[2, 1], [2, 1, 2, 1]])
+def test_slots_of_other_rounds_than_there_are_are_told(tmp_path: Path, counts: list[int]) -> None:
+    entry = inference("gru", "torch", 1, 0.02, slot_rounds=counts)
+    entry["stats"]["data"] = [0.5, 0.01, 0.02, 0.04, 0.03]
+    with pytest.raises(RunFileError, match=f"has 5 rounds, and slot_rounds of {sum(counts)} in all"):
+        read_run(make_run(tmp_path, run_content([entry])))
+
+
+@pytest.mark.parametrize("counts", [[0, 5], [2.5, 2.5], "5", [-1, 6]])
+def test_slots_that_are_no_counts_are_told(tmp_path: Path, counts: object) -> None:
+    entry = inference("gru", "torch", 1, 0.02, slot_rounds=counts)
+    with pytest.raises(RunFileError, match="slot_rounds"):
+        read_run(make_run(tmp_path, run_content([entry])))
+
+
+def test_a_run_has_the_number_of_its_pair(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.02)])
+    assert read_run(make_run(tmp_path, content)).pair is None
+    for number in (None, 0, 7):
+        content["rnncore"]["pair"] = number
+        assert read_run(make_run(tmp_path, content)).pair == number
+
+
+@pytest.mark.parametrize("number", [-1, "3", 1.5, [0]])
+def test_a_number_of_a_pair_that_is_none_is_told(tmp_path: Path, number: object) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.02)])
+    content["rnncore"]["pair"] = number
+    with pytest.raises(RunFileError, match=r"rnncore\.pair"):
+        read_run(make_run(tmp_path, content))
+
+
 def test_a_record_is_valid_unless_the_file_says_why_not(tmp_path: Path) -> None:
     said = ["valid", None, "outputs differ"]
     entries = [inference("gru", "torch", size, 0.1, validity=validity) for size, validity in enumerate(said, 1)]

@@ -1,0 +1,269 @@
+"""Two revisions alive at once, each in a pytest process of its own, timed in short slots one after the other.
+
+Whole processes one after another are seconds apart, and a shared host changes in seconds: its bursts, clocks and modes fall
+on one side or the other. Slots of a fraction of a second fall on both. What a pair cannot see is where the memory of its two
+processes came to lie, so there are several pairs, each of new processes. Which side is first is left to chance in each pair:
+that, and nothing else, is what the test of `rnncore.compare.signs` relies on.
+
+Source:
+    Bulej, L. et al. (2020). Duet benchmarking: improving measurement accuracy in the cloud. ICPE 2020, 100-107: two versions
+    at the same time, each on a core. Here they alternate, as calls that use all cores, or the memory's bandwidth, must.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rnncore.drive.process import TIMEOUT_S, Suites, pytest_command, run_of, tree_environment
+from rnncore.errors import ProcessError
+from rnncore.runfile.record import Run
+from rnncore.runfile.slots import COLLECTED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
+
+# The test needs pairs before all, then slots, of which a burst of other load spoils one.
+WANTED_PAIRS = 14
+FEWEST_SLOTS, MOST_SLOTS = 3, 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the benchmarks of a pair are timed.
+
+    Attributes:
+        slots: Slots of each side, for each benchmark.
+        slot_s: Seconds of a slot; a call that takes longer is a slot by itself.
+        without: Benchmarks that are left out.
+    """
+
+    slots: int
+    slot_s: float = 0.04
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of processes that has ended.
+
+    Attributes:
+        base: Run of the base.
+        head: Run of the head.
+        wall_s: Seconds from the start to the end of both, imports included.
+        slots_s: Seconds of them in slots.
+        slots: Slots of each side, for each benchmark.
+    """
+
+    base: Run
+    head: Run
+    wall_s: float
+    slots_s: float
+    slots: int
+
+    def wall_of(self, plan: Plan) -> float:
+        """Return how many seconds a pair of another plan would take."""
+        return self.wall_s + self.slots_s * (plan.slots / self.slots - 1)
+
+
+class LiveProcess:
+    """A pytest process that waits whenever it has answered.
+
+    Args:
+        tree: Folder of the code.
+        suites: What it runs.
+        run_file: Where its run file goes.
+        extra: Further arguments of pytest.
+
+    Attributes:
+        ready: The benchmark that it is ready to time; None once all have ended.
+    """
+
+    def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
+        self._tree, self._run_file, self.ready = tree, run_file, ""
+        self._command = pytest_command(suites, run_file, extra)
+        asked, self._asks = os.pipe()
+        self._answers, answers = os.pipe()
+        self._unread = b""
+        # In a file: a pipe that nobody reads would fill up and stop the process.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=tree,
+            env={**tree_environment(tree), ENVIRONMENT: f"{asked},{answers}"},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(asked, answers),
+            start_new_session=True,
+        )
+        os.close(asked)
+        os.close(answers)
+
+    def collected(self) -> list[str]:
+        """Wait for the benchmarks that the process collected.
+
+        Raises:
+            ProcessError: If it ended before, or knows no slots.
+        """
+        answer = self._answer()
+        if answer is None:
+            run = self._run()
+            raise ProcessError(
+                f"{self._tree.name}: the process measured {len(run.records)} benchmarks without slots: this revision's "
+                "rnncore is older than the gate's. Measure both revisions with 'pytest bench/ --benchmark-autosave' "
+                "several times, interleaved, and give the files to 'rnncore compare'."
+            )
+        return [str(name) for name in answer[COLLECTED]]
+
+    def advance(self, told: Mapping[str, object]) -> None:
+        """Let the process run until it is ready to time its next benchmark, or has ended all."""
+        answer = self._run_until_answer(told)
+        self.ready = str(answer[READY]) if answer else ""
+
+    def slot(self, seconds: float) -> None:
+        """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended."""
+        answer = self._run_until_answer({SLOT_S: seconds})
+        if answer is None or READY in answer:
+            self.ready = str(answer[READY]) if answer else ""
+
+    def ended(self) -> Run:
+        """Wait for the end of the process; return its run.
+
+        Raises:
+            ProcessError: If it leaves no run file.
+        """
+        try:
+            self._process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise self._stuck() from None
+        return self._run()
+
+    def close(self) -> None:
+        """End the process, and all that it started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for pipe in (self._asks, self._answers):
+            os.close(pipe)
+        self._output.close()
+
+    def _run(self) -> Run:
+        self._process.wait()
+        self._output.seek(0)
+        output = self._output.read().decode(errors="replace")
+        return run_of(self._command, self._tree, self._run_file, self._process.returncode, output)
+
+    def _run_until_answer(self, told: Mapping[str, object]) -> dict[str, Any] | None:
+        """Tell the process something and wait for its answer; then stop it, so that its idle threads take no time."""
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            os.write(self._asks, json.dumps(told).encode() + b"\n")
+        except BrokenPipeError:
+            return None
+        answer = self._answer()
+        if answer is not None:
+            self._process.send_signal(signal.SIGSTOP)
+            # It may have died since, and been waited for.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        return answer
+
+    def _answer(self) -> dict[str, Any] | None:
+        """Wait for a line; None once the process will write no more."""
+        while b"\n" not in self._unread:
+            if not select.select([self._answers], [], [], TIMEOUT_S)[0]:
+                raise self._stuck()
+            read = os.read(self._answers, 1 << 16)
+            if not read:
+                return None
+            self._unread += read
+        line, _, self._unread = self._unread.partition(b"\n")
+        return dict(json.loads(line))
+
+    def _stuck(self) -> ProcessError:
+        return ProcessError(
+            f"'{' '.join(self._command[1:])}' in {self._tree} took longer than {TIMEOUT_S:g} s and was ended. "
+            "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
+        )
+
+
+def run_pair(
+    trees: Sequence[Path],
+    suites: Suites,
+    run_files: Sequence[Path],
+    plan: Plan,
+    number: int,
+    chance: Random,
+    extra: Sequence[Sequence[str]] = ((), ()),
+) -> Pair:
+    """Measure a base and a head in slots.
+
+    Args:
+        trees: Folders of base and head.
+        suites: What both run.
+        run_files: Where their run files go.
+        plan: How long, and what is left out.
+        number: Of the pair, from 0; no two pairs of a gate share it.
+        chance: Who is first.
+        extra: Arguments for the base alone, and for the head alone.
+
+    Raises:
+        ProcessError: If a process takes too long, knows no slots, or leaves no run file.
+    """
+    began_s, slots_s = time.monotonic(), 0.0
+    with ExitStack() as stack:
+        live = []
+        for tree, run_file, arguments in zip(trees, run_files, extra, strict=True):
+            live.append(LiveProcess(tree, suites, run_file, arguments))
+            stack.callback(live[-1].close)
+        ranks = _ranks([one.collected() for one in live], plan.without)
+        first = live[:: chance.choice((1, -1))]
+        for one in first:
+            one.advance({ORDER: list(ranks), PAIR: number})
+        while ready := [one for one in live if one.ready]:
+            name = min((one.ready for one in ready), key=ranks.__getitem__)
+            sides = [one for one in first if one.ready == name]
+            slots_began_s = time.monotonic()
+            for slot in range(plan.slots):
+                for one in sides[:: -1 if slot % 2 else 1]:
+                    # A benchmark may fail in one of its slots.
+                    if one.ready == name:
+                        one.slot(plan.slot_s)
+            slots_s += time.monotonic() - slots_began_s
+            for one in sides:
+                if one.ready == name:
+                    one.advance({})
+            # Whoever is first with this benchmark is second with the next.
+            first = first[::-1]
+        base, head = (one.ended() for one in live)
+        return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots)
+
+
+def planned(warm_up: Pair, budget_s: float) -> Plan:
+    """Return how many slots the pairs of a gate have, so that there are enough pairs.
+
+    Args:
+        warm_up: A pair of the same suites.
+        budget_s: Of the gate.
+    """
+    if not warm_up.slots_s:
+        # Every benchmark failed, as the verdicts will say.
+        return Plan(FEWEST_SLOTS)
+    slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
+    slots = (budget_s / (WANTED_PAIRS + 1) - fixed_s) / slot_s
+    return Plan(int(min(MOST_SLOTS, max(FEWEST_SLOTS, slots))))
+
+
+def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:
+    """Return the place of each benchmark: those of both sides first, in the order of the head."""
+    base, head = collected
+    both = [name for name in head if name in set(base)]
+    alone = [name for names in (head, base) for name in names if name not in set(both)]
+    return {name: rank for rank, name in enumerate(one for one in (*both, *alone) if one not in without)}

@@ -1,0 +1,15 @@
+"""Rounds in slots: two revisions alive at once, of which one is timed for a fraction of a second and then the other.
+
+What both sides of the pipe must agree on lies here: the process that drives two others (`rnncore.drive.pairs`) writes a line
+of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. First each says which benchmarks it
+collected, and hears in which order to run them. From then on one of the two runs at a time, until its next answer.
+"""
+
+# Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
+ENVIRONMENT = "RNNCORE_SLOTS"
+
+# Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended.
+COLLECTED, READY, ENDED = "collected", "ready", "ended"
+# Of the one that drives: the benchmarks in order, the number of the pair, the seconds of a slot. A line without seconds lets
+# a benchmark end.
+ORDER, PAIR, SLOT_S = "order", "pair", "slot_s"

@@ -1,0 +1,304 @@
+"""Tests of pairs of live processes: small real suites that take their turns, differ, fail, die, and are ended."""
+
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rnncore.compare.pairs import log_ratio, pairs_of
+from rnncore.drive import pairs
+from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, LiveProcess, Pair, Plan, planned, run_pair
+from rnncore.drive.process import Suites
+from rnncore.errors import ProcessError
+from rnncore.runfile.record import Run
+
+# Each call is noted in a file that both sides share, so that a test can see who ran when.
+SUITE = """
+    import os
+    import signal
+    import sys
+    from pathlib import Path
+
+    import pytest
+    from rnncore.runfile.case import Case
+
+    SIDE = Path.cwd().name
+    LOG = Path.cwd().parent / "log"
+    with open(LOG.with_name("pids"), "a") as pids:
+        pids.write(f"{{os.getpid()}}\\n")
+
+
+    def sized(*sizes):
+        return lambda scale: [
+            Case("infer", "gru", 8, 1, 4, batch_size=size, device="cpu", precision="fp32") for size in sizes
+        ]
+
+
+    @pytest.mark.rnn_cases(choose=sized({sizes}))
+    def test_made(rnn_case, rnn_benchmark):
+        size = rnn_case.batch_size
+        calls, in_slots = [], []
+
+        def in_slot(call):
+            if sys._getframe(2).f_code.co_name == "rounds_of_a_slot":
+                in_slots.append(None)
+            return len(in_slots) >= call
+
+        def run():
+            calls.append(None)
+            with open(LOG, "a") as log:
+                log.write(f"{{SIDE}} {{size}}\\n")
+            sum(range(50_000))
+            {in_call}
+
+        {before}
+        rnn_benchmark(run, windows=1, group="made")
+        rnn_benchmark.record(validity="valid")
+"""
+PLAN = Plan(slots=4, slot_s=0.005)
+
+
+@dataclass
+class Project:
+    """Two trees in a folder, and what their processes leave there."""
+
+    folder: Path
+
+    def write(self, side: str, sizes: str = "1, 2", before: str = "", in_call: str = "") -> None:
+        suite = self.folder / side / "bench" / "test_made.py"
+        suite.parent.mkdir(parents=True, exist_ok=True)
+        suite.write_text(textwrap.dedent(SUITE).format(sizes=sizes + ",", before=before, in_call=in_call), encoding="utf-8")
+
+    def run(
+        self,
+        plan: Plan = PLAN,
+        number: int = 0,
+        seed: int = 0,
+        extra: Sequence[Sequence[str]] = ((), ()),
+    ) -> Pair:
+        trees = [self.folder / side for side in ("base", "head")]
+        files = [self.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
+        chance = Random(seed)  # noqa: S311 (an order, no secret)
+        return run_pair(trees, Suites(), files, plan, number, chance, extra)
+
+    def turns(self) -> list[tuple[str, int]]:
+        """Return whose calls ran, one after another, each with the size of its benchmark; calls of a slot are one turn."""
+        lines = [line.split() for line in (self.folder / "log").read_text("utf-8").splitlines()]
+        calls = [(side, int(size)) for side, size in lines]
+        return [now for place, now in enumerate(calls) if place == 0 or calls[place - 1] != now]
+
+    def pids(self) -> list[int]:
+        return list(map(int, (self.folder / "pids").read_text("utf-8").split()))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    for side in ("base", "head"):
+        made.write(side)
+    return made
+
+
+def _sizes(run: Run) -> list[int | None]:
+    return [record.batch_size for record in run.records]
+
+
+def _assert_ended(pids: Sequence[int]) -> None:
+    """Assert that processes are gone, and neither stopped nor running."""
+    assert pids
+    for pid in pids:
+        for _ in range(100):
+            if not Path(f"/proc/{pid}").exists():
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f"process {pid} is still there: {Path(f'/proc/{pid}/stat').read_text()}")
+
+
+def test_two_processes_take_slots_one_after_the_other(project: Project) -> None:
+    pair = project.run(number=5)
+    for run in (pair.base, pair.head):
+        assert run.pair == 5
+        assert _sizes(run) == [1, 2]
+        assert all(len(record.slots_s) == PLAN.slots for record in run.records)
+    assert pairs_of([pair.base], [pair.head]) == [(pair.base, pair.head)]
+    assert (pair.slots, pair.slots_s < pair.wall_s) == (PLAN.slots, True)
+    # Both are warmed up; from then on A B B A A B B A. Whoever was second with one benchmark is first with the next.
+    turns = project.turns()
+    ones = [side for side, size in turns if size == 1]
+    first, second = ones[:2]
+    assert {first, second} == {"base", "head"}
+    assert ones == [first, second] * 3 + [first]
+    twos = [side for side, size in turns if size == 2]
+    assert twos[-1] == second
+    _assert_ended(project.pids())
+
+
+def test_who_is_first_is_left_to_chance(project: Project) -> None:
+    # Of a generator that is handed in: these two say otherwise.
+    for seed, first in ((1, "base"), (5, "head")):
+        (project.folder / "log").unlink(missing_ok=True)
+        project.run(Plan(1, 0.001), seed=seed)
+        assert project.turns()[0] == (first, 1)
+
+
+def test_a_delay_of_the_head_alone_is_in_the_ratio(project: Project) -> None:
+    pair = project.run(extra=((), ["--rnn-delay=300:*"]))
+    for before, now in zip(pair.base.records, pair.head.records, strict=True):
+        assert before.injected_delay_pct is None
+        assert now.injected_delay_pct == 300
+        assert log_ratio(before, now, "time") > 0.3
+
+
+def test_benchmarks_of_one_side_alone_come_last(project: Project) -> None:
+    project.write("base", sizes="3, 1, 2")
+    project.write("head", sizes="4, 2, 1")
+    pair = project.run()
+    assert _sizes(pair.base) == [2, 1, 3]
+    assert _sizes(pair.head) == [2, 1, 4]
+
+
+def test_benchmarks_that_are_left_out_are_timed_on_no_side(project: Project) -> None:
+    names = [record.fullname for record in project.run().head.records]
+    pair = project.run(Plan(2, 0.001, without=frozenset({names[0]})), number=1)
+    assert [_sizes(run) for run in (pair.base, pair.head)] == [[2], [2]]
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+@pytest.mark.parametrize(
+    ("before", "outcomes"),
+    [("assert size == 2", (1, 0)), ("if size == 1: pytest.skip('not here')", (0, 1))],
+    ids=["fails", "is skipped"],
+)
+def test_a_benchmark_that_does_not_get_ready_on_one_side_is_timed_on_the_other(
+    project: Project, side: str, before: str, outcomes: tuple[int, int]
+) -> None:
+    project.write(side, before=before)
+    pair = project.run()
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    assert (len(broken.failed), len(broken.skipped)) == outcomes
+    assert _sizes(broken) == [2]
+    assert _sizes(whole) == [1, 2]
+    assert [len(run.records[-1].slots_s) for run in (broken, whole)] == [PLAN.slots] * 2
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Project, side: str) -> None:
+    project.write(side, in_call="assert size == 2 or not in_slot(3)")
+    pair = project.run(Plan(6, 0.02))
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    assert len(broken.failed) == 1
+    assert _sizes(broken) == [2]
+    assert [len(record.slots_s) for record in broken.records] == [6]
+    assert [len(record.slots_s) for record in whole.records] == [6, 6]
+
+
+def test_a_process_that_dies_is_an_error_and_ends_the_other(project: Project) -> None:
+    project.write("head", in_call="size == 2 and in_slot(3) and os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(ProcessError, match=r"in .*head ended with exit code -9 and no run file"):
+        project.run(Plan(6, 0.02))
+    _assert_ended(project.pids())
+
+
+def test_a_process_that_dies_at_once_is_an_error_and_ends_the_other(project: Project) -> None:
+    project.write("head", sizes="no_such_name")
+    with pytest.raises(ProcessError, match="exit code 2 and no run file") as caught:
+        project.run()
+    assert "no_such_name" in str(caught.value)
+    _assert_ended(project.pids())
+
+
+def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
+    """As an old one would, it takes no notice of the pipes."""
+    old = project.folder / "base" / "conftest.py"
+    old.write_text(
+        "from rnncore.measure.fixtures import SESSION\n\n\n"
+        "def pytest_collection(session):\n"
+        "    session.config.stash[SESSION].slots = None\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(
+        ProcessError, match=r"base: the process measured 2 benchmarks without slots: .* older than the gate's"
+    ):
+        project.run()
+    _assert_ended(project.pids())
+
+
+def test_a_process_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("head", before="import time; time.sleep(600)")
+    monkeypatch.setattr(pairs, "TIMEOUT_S", 12.0)
+    with pytest.raises(ProcessError, match="took longer than 12 s and was ended"):
+        project.run()
+    _assert_ended(project.pids())
+
+
+def test_an_interrupt_ends_both_processes_also_the_one_that_is_stopped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = LiveProcess.slot
+    states: list[str] = []
+
+    def interrupted(self: LiveProcess, seconds: float) -> None:
+        slot(self, seconds)
+        states.extend(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] for pid in project.pids())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LiveProcess, "slot", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        project.run()
+    # Between slots neither may take time.
+    assert states == ["T", "T"]
+    _assert_ended(project.pids())
+
+
+def test_a_process_that_died_between_two_slots_is_not_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = LiveProcess.slot
+    killed: list[int] = []
+
+    def killing(self: LiveProcess, seconds: float) -> None:
+        if not killed:
+            killed.append(project.pids()[0])
+            os.kill(killed[0], signal.SIGKILL)
+        slot(self, seconds)
+
+    monkeypatch.setattr(LiveProcess, "slot", killing)
+    with pytest.raises(ProcessError, match="exit code -9"):
+        project.run()
+    _assert_ended(project.pids())
+
+
+# ------------------------------------------------------------------------------------------------------------- their plan
+
+
+def _pair(wall_s: float, slots_s: float, slots: int) -> Pair:
+    run = Run(Path("a.json"), "2026-11-26", None, {}, None, (), (), (), None, {}, (), "")
+    return Pair(run, run, wall_s, slots_s, slots)
+
+
+@pytest.mark.parametrize(("wall_s", "slots_s", "slots"), [(10.0, 6.0, 3), (25.0, 15.0, 5), (40.0, 1.0, 2)])
+def test_a_pair_of_another_plan_takes_longer_by_its_slots(wall_s: float, slots_s: float, slots: int) -> None:
+    pair = _pair(wall_s, slots_s, slots)
+    assert pair.wall_of(Plan(slots)) == pytest.approx(wall_s)
+    assert pair.wall_of(Plan(2 * slots)) == pytest.approx(wall_s + slots_s)
+
+
+def test_slots_fill_what_the_wanted_pairs_leave() -> None:
+    warm_up = _pair(16.0, 6.0, 3)
+    plan = planned(warm_up, 15 * 24.0)
+    assert FEWEST_SLOTS < plan.slots < MOST_SLOTS
+    assert warm_up.wall_of(plan) <= 24.0 < warm_up.wall_of(Plan(plan.slots + 1))
+
+
+@pytest.mark.parametrize(("budget_s", "slots"), [(1.0, FEWEST_SLOTS), (1e6, MOST_SLOTS)])
+def test_a_plan_has_no_fewer_and_no_more_slots_than_make_sense(budget_s: float, slots: int) -> None:
+    assert planned(_pair(16.0, 6.0, 3), budget_s) == Plan(slots)
+
+
+def test_a_warm_up_that_timed_nothing_has_the_plan_of_fewest_slots() -> None:
+    assert planned(_pair(10.0, 0.0, 3), 600.0) == Plan(FEWEST_SLOTS)

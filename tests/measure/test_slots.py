@@ -1,0 +1,262 @@
+"""Tests of a process that times in slots: what it says and hears over its pipes, what it times, and its run file."""
+
+import json
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+# Imported here, so that a session that pytester runs inside this process does not load them a second time.
+import scipy.stats  # noqa: F401
+import torch  # noqa: F401
+
+from rnncore.errors import ProcessError
+from rnncore.measure.slots import MIN_ROUND_S, Slots, calls_of_a_round, rounds_of_a_slot
+from rnncore.runfile.read import read_run
+from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import pytest
+from rnncore.runfile.case import Case
+
+
+def two(scale):
+    return [Case("infer", cell, 8, 1, 4, batch_size=1, device="cpu", precision="fp32") for cell in ("gru", "lstm")]
+
+
+@pytest.mark.rnn_cases(choose=two)
+def test_made(rnn_case, rnn_benchmark):
+    rnn_benchmark(lambda: sum(range(1000)), windows=1, group="made")
+    rnn_benchmark.record(validity="valid")
+
+
+def test_of_no_case():
+    pass
+"""
+
+
+class Driver:
+    """The other end of the pipes."""
+
+    def __init__(self) -> None:
+        self.asked, asks = os.pipe()
+        answers, self.answers = os.pipe()
+        self._asks: TextIO = os.fdopen(asks, "w", encoding="utf-8")
+        self._answers: TextIO = os.fdopen(answers, encoding="utf-8")
+
+    def say(self, **facts: object) -> None:
+        self._asks.write(json.dumps(facts) + "\n")
+        self._asks.flush()
+
+    def heard(self) -> dict[str, Any]:
+        return dict(json.loads(self._answers.readline()))
+
+    def has_answer(self) -> bool:
+        return bool(select.select([self._answers], [], [], 0.0)[0])
+
+    def says_no_more(self) -> None:
+        self._asks.close()
+
+    def hears_no_more(self) -> None:
+        self._answers.close()
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+    made = Driver()
+    # As those that were passed to a process are.
+    for pipe in (made.asked, made.answers):
+        os.set_inheritable(pipe, True)
+    monkeypatch.setenv(ENVIRONMENT, f"{made.asked},{made.answers}")
+    yield made
+    made.says_no_more()
+    made.hears_no_more()
+
+
+@pytest.fixture
+def slots(driver: Driver) -> Iterator[Slots]:
+    made = Slots.of_environment()
+    assert made is not None
+    yield made
+    made.close()
+
+
+def test_a_process_that_nobody_drives_has_no_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    assert Slots.of_environment() is None
+
+
+@pytest.mark.usefixtures("slots")
+def test_processes_that_a_driven_one_starts_are_not_driven(driver: Driver) -> None:
+    assert ENVIRONMENT not in os.environ
+    # Nor do they hold the pipe open, whose end says that the process has ended.
+    assert not os.get_inheritable(driver.asked)
+    assert not os.get_inheritable(driver.answers)
+
+
+def test_a_process_says_what_it_collected_and_takes_the_order(driver: Driver, slots: Slots) -> None:
+    assert slots.pair is None
+    driver.say(**{ORDER: ["b", "a"], PAIR: 7})
+    assert slots.order(["a", "b", "c"]) == ["b", "a"]
+    assert slots.pair == 7
+    assert driver.heard() == {COLLECTED: ["a", "b", "c"]}
+
+
+def test_a_benchmark_has_the_slots_that_are_asked_for(driver: Driver, slots: Slots) -> None:
+    for facts in ({SLOT_S: 0.25}, {SLOT_S: 0.5}, {}):
+        driver.say(**facts)
+    assert list(slots.of("a")) == [0.25, 0.5]
+    assert [driver.heard() for _ in range(3)] == [{READY: "a"}, {ENDED: "a"}, {ENDED: "a"}]
+
+
+def test_a_slot_is_said_to_have_ended_only_once_it_has(driver: Driver, slots: Slots) -> None:
+    of_one = slots.of("a")
+    driver.say(**{SLOT_S: 0.25})
+    next(of_one)
+    assert driver.heard() == {READY: "a"}
+    assert not driver.has_answer()
+    driver.say()
+    assert list(of_one) == []
+    assert driver.has_answer()
+
+
+def test_a_driver_that_has_ended_is_an_error(driver: Driver, slots: Slots) -> None:
+    driver.says_no_more()
+    with pytest.raises(ProcessError, match="the process that drives this one has ended"):
+        list(slots.of("a"))
+
+
+def test_pipes_can_be_closed_once_the_driver_has_ended(driver: Driver, slots: Slots) -> None:
+    driver.hears_no_more()
+    with pytest.raises(BrokenPipeError):
+        list(slots.of("a"))
+    slots.close()
+
+
+# ------------------------------------------------------------------------------------------------------- rounds of a slot
+
+
+@pytest.mark.parametrize(
+    ("call_s", "min_round_s", "calls"),
+    [(1.0, 0.0, 1), (MIN_ROUND_S, 0.0, 1), (MIN_ROUND_S / 4, 0.0, 4), (3e-5, 0.0, 4), (1e-3, 0.01, 10), (1e-3, 0.0101, 11)],
+)
+def test_calls_that_are_short_make_up_a_round(call_s: float, min_round_s: float, calls: int) -> None:
+    assert calls_of_a_round(call_s, min_round_s) == calls
+
+
+class Clock:
+    """A clock that moves only by the calls that are timed."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.calls = 0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+    def taking(self, call_s: float) -> Callable[[], None]:
+        def run() -> None:
+            self.calls += 1
+            self.now_s += call_s
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    made = Clock()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "perf_counter", made.perf_counter)
+        yield made
+
+
+def test_a_slot_has_rounds_of_calls_until_it_is_over_after_one_that_fills_the_caches(clock: Clock) -> None:
+    assert rounds_of_a_slot(clock.taking(0.25), 2.0, 2, 0.25) == [0.25] * 4
+    assert clock.calls == 1 + 4 * 2
+
+
+def test_a_round_that_has_begun_is_ended(clock: Clock) -> None:
+    assert rounds_of_a_slot(clock.taking(0.75), 1.0, 1, 0.75) == [0.75, 0.75]
+
+
+def test_a_call_longer_than_a_slot_is_a_slot_by_itself(clock: Clock) -> None:
+    assert rounds_of_a_slot(clock.taking(3.0), 1.0, 1, 3.0) == [3.0]
+    assert clock.calls == 1
+
+
+# ------------------------------------------------------------------------------------------------------ a session in slots
+
+
+def _in_slots(
+    pytester: pytest.Pytester, driver: Driver, order: Callable[[list[str]], list[str]], slots: int, *args: str
+) -> tuple[pytest.RunResult, list[str]]:
+    """Run a session that is driven: each benchmark has *slots* slots; return how it ended and what was ready, in order."""
+    ready: list[str] = []
+
+    def drive() -> None:
+        driver.say(**{ORDER: (names := order(driver.heard()[COLLECTED])), PAIR: 3})
+        for _ in names:
+            ready.append(driver.heard()[READY])
+            for _ in range(slots):
+                driver.say(**{SLOT_S: 0.001})
+                assert driver.heard() == {ENDED: ready[-1]}
+            driver.say()
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.start()
+    pytester.makepyfile(test_suite=SUITE)
+    options = ("-p", "no:cacheprovider", "--rnn-scale=gate", "--benchmark-json=run.json", "--benchmark-storage=kept")
+    result = pytester.runpytest_inprocess(*options, *args)
+    thread.join(30)
+    assert not thread.is_alive()
+    return result, ready
+
+
+def test_benchmarks_run_in_the_order_that_is_asked_for(pytester: pytest.Pytester, driver: Driver) -> None:
+    result, ready = _in_slots(pytester, driver, lambda names: names[::-1], 2)
+    # What is no benchmark of a case runs too.
+    result.assert_outcomes(passed=3)
+    assert [name.split("[")[1].split("-")[0] for name in ready] == ["lstm", "gru"]
+
+
+def test_benchmarks_that_are_left_out_do_not_run(pytester: pytest.Pytester, driver: Driver) -> None:
+    result, ready = _in_slots(pytester, driver, lambda names: names[1:], 2)
+    result.assert_outcomes(passed=2, deselected=1)
+    assert len(ready) == 1
+    assert "lstm" in ready[0]
+
+
+def test_the_run_file_has_the_pair_and_the_rounds_of_each_slot(pytester: pytest.Pytester, driver: Driver) -> None:
+    _in_slots(pytester, driver, list, 3)
+    run = read_run(Path(pytester.path) / "run.json")
+    assert run.pair == 3
+    assert len(run.records) == 2
+    for record in run.records:
+        assert record.slot_rounds is not None
+        assert len(record.slot_rounds) == 3
+        assert [len(slot) for slot in record.slots_s] == list(record.slot_rounds)
+        assert sum(record.slot_rounds) == len(record.rounds_s)
+        assert record.disturbed_rounds is None
+        assert record.why("disturbed_rounds") == "timed in slots, beside a process of another revision"
+
+
+def test_a_session_that_nobody_drives_has_no_pair_and_no_slots(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_suite=SUITE)
+    options = ("-p", "no:cacheprovider", "--rnn-scale=gate", "--benchmark-json=run.json", "--benchmark-storage=kept")
+    pytester.runpytest_inprocess(*options).assert_outcomes(passed=3)
+    run = read_run(Path(pytester.path) / "run.json")
+    assert run.pair is None
+    assert all(record.slots_s == [] for record in run.records)
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_session_that_only_collects_asks_nobody(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_suite=SUITE)
+    assert pytester.runpytest_inprocess("-p", "no:cacheprovider", "--rnn-scale=gate", "--collect-only").ret == 0
