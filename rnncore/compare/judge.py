@@ -270,7 +270,9 @@ def _decide(
     }
     if logs:
         # What no pair has on both sides cannot have changed significantly.
-        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values({key: logs[key] for key in family if key in logs})
+        adjusted = dict.fromkeys(family, 1.0) | signs.family_p_values(
+            {key: logs[key] for key in family if key in logs}, lambda key: key[1]
+        )
         needed = signs.pairs_needed(family_error or FAMILY_ERROR)
     else:
         adjusted = _holm(family)

@@ -18,7 +18,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 
 # Parts of the budget after which the gate looks at what it has. The last look gets as much of the error whatever the first.
-LOOKS = (0.5, 1.0)
+LOOKS = (0.5, 0.75, 1.0)
 
 
 class Looks:

@@ -17,7 +17,7 @@ Source:
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -69,12 +69,13 @@ def ratio_of_pairs(logs: Sequence[float], error: float) -> Ratio:
     return Ratio(math.exp(float(np.median(means))), low, high, family_p_values({"": values})[""])
 
 
-def family_p_values(logs: Mapping[K, npt.ArrayLike]) -> dict[K, float]:
+def family_p_values(logs: Mapping[K, npt.ArrayLike], kind: Callable[[K], Hashable] = lambda key: None) -> dict[K, float]:
     """Return the significance of each benchmark among all: at most an error for none of those without a difference.
 
     Args:
         logs: By benchmark the logarithm of head over base in each pair; pairs have the same place in all, NaN where a
             benchmark was not measured. Shape (n,).
+        kind: Of the noise of a benchmark: those of one kind share a part of it. Times and bytes do not.
 
     Returns:
         Two-sided, corrected for the number of benchmarks.
@@ -82,7 +83,12 @@ def family_p_values(logs: Mapping[K, npt.ArrayLike]) -> dict[K, float]:
     if not logs:
         return {}
     values = np.asarray(list(logs.values()), np.float64).T
-    sums = np.abs(_flips(len(values)) @ _standing_out(values))
+    kinds = list(map(kind, logs))
+    shared = np.empty(len(kinds))
+    for one in set(kinds):
+        alike = np.asarray([other == one for other in kinds])
+        shared[alike] = _shared(values[:, alike])
+    sums = np.abs(_flips(len(values)) @ _standing_out(values, shared))
     order = np.argsort(-sums[0], kind="stable")
     # Of each flip the largest among this benchmark and all that stand out less.
     largest = np.maximum.accumulate(sums[:, order][:, ::-1], axis=1)[:, ::-1]
@@ -105,8 +111,8 @@ def visible_shifts(values: FloatArray, error: float, shifts: Sequence[float]) ->
     flips = _flips(len(values))
     # The other half has all signs the other way, or is as good a draw.
     flips = flips[: min(len(flips) // 2, SHIFTED_FLIPS)]
-    others = np.abs(flips @ _standing_out(values)).max(axis=1, keepdims=True)
     shared, tried = _shared(values), np.asarray([*shifts, np.inf])
+    others = np.abs(flips @ _standing_out(values, shared)).max(axis=1, keepdims=True)
     # By halving: the last that was not called, and the first that was.
     below, above = (np.full(values.shape[1], place) for place in (-1, len(shifts)))
     while (is_open := above - below > 1).any():
@@ -138,10 +144,10 @@ def _shared(values: FloatArray) -> float:
     return float(np.median((_near(values) ** 2).sum(axis=0) / counts))
 
 
-def _standing_out(values: FloatArray, shared: float | None = None) -> FloatArray:
+def _standing_out(values: FloatArray, shared: FloatArray | float) -> FloatArray:
     """Return what each pair adds to how much a benchmark stands out. Shape (n, benchmarks)."""
     near = _near(values)
-    scale = np.sqrt((near**2).sum(axis=0) + SHARED_PAIRS * (_shared(values) if shared is None else shared))
+    scale = np.sqrt((near**2).sum(axis=0) + SHARED_PAIRS * shared)
     adds: FloatArray = np.divide(near, scale, out=np.zeros_like(near), where=scale > 0)
     return adds
 

@@ -108,13 +108,13 @@ def measure_in_pairs(
     def left_s() -> float:
         return budget_s - (time.monotonic() - began_s)
 
-    def measured(number: int, plan: Plan) -> Pair:
-        name = "warm-up" if number < 0 else f"{number:03}"
+    def measured(number: int | None, plan: Plan) -> Pair:
+        name = "warm-up" if number is None else f"{number:03}"
         run_files = [folder / f"{tree.path.name}-{name}.json" for tree in trees]
-        return run_pair([tree.path for tree in trees], suites, run_files, plan, max(0, number), chance)
+        return run_pair([tree.path for tree in trees], suites, run_files, plan, number, chance)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
-    warm_up = measured(-1, Plan(slots=FEWEST_SLOTS))
+    warm_up = measured(None, Plan(slots=FEWEST_SLOTS))
     plan = planned(warm_up, budget_s)
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session["scale"]))
     if noise is not None:

@@ -88,7 +88,7 @@ def measure_pool(
 
 
 def _warmed_up(trees: Sequence[Path], suites: Suites, folder: Path, chance: Random) -> Pair:
-    return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS), 0, chance)
+    return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS), None, chance)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -30,7 +30,7 @@ from rnncore.runfile.record import Run
 from rnncore.runfile.slots import COLLECTED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
 
 # The test needs pairs before all, then slots, of which a burst of other load spoils one.
-WANTED_PAIRS = 14
+WANTED_PAIRS = 20
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
 
 
@@ -199,7 +199,7 @@ def run_pair(
     suites: Suites,
     run_files: Sequence[Path],
     plan: Plan,
-    number: int,
+    number: int | None,
     chance: Random,
     extra: Sequence[Sequence[str]] = ((), ()),
 ) -> Pair:
@@ -210,7 +210,7 @@ def run_pair(
         suites: What both run.
         run_files: Where their run files go.
         plan: How long, and what is left out.
-        number: Of the pair, from 0; no two pairs of a gate share it.
+        number: Of the pair, from 0; no two pairs of a gate share it. None for one that warms up and is not to be judged.
         chance: Who is first.
         extra: Arguments for the base alone, and for the head alone.
 

@@ -46,7 +46,7 @@ class Slots:
         """Say which benchmarks were collected; return them in the order in which they are to run."""
         self._say({COLLECTED: list(collected)})
         heard = self._heard()
-        self.pair = int(heard[PAIR])
+        self.pair = heard[PAIR]
         return list(heard[ORDER])
 
     def of(self, fullname: str) -> Iterator[float]:
