@@ -325,3 +325,14 @@ def test_of_more_noise_less_is_visible() -> None:
     values = np.random.default_rng(0).normal(0, 1, (12, 4)) * [0.005, 0.005, 0.005, 0.05]
     smallest = visible_shifts(values, 0.0075, np.linspace(0.001, 0.3, 300).tolist())
     assert smallest[3] > 2 * max(smallest[:3])
+
+
+def test_a_kind_of_benchmarks_shares_the_noise_of_its_own_alone() -> None:
+    """Bytes that hardly vary make times no quicker to stand out."""
+    rng = np.random.default_rng(5)
+    times = {("time", place): rng.normal(0, 0.02, 10) for place in range(6)}
+    bytes_ = {("bytes", place): rng.normal(0, 1e-5, 10) for place in range(12)}
+    together = family_p_values({**times, **bytes_}, lambda key: key[0])
+    as_large = family_p_values({**times, **{key: 2000 * logs for key, logs in bytes_.items()}}, lambda key: key[0])
+    assert together == pytest.approx(as_large)
+    assert family_p_values({**times, **bytes_}) != pytest.approx(together)

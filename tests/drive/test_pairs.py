@@ -13,7 +13,7 @@ import pytest
 
 from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.drive import pairs
-from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, LiveProcess, Pair, Plan, planned, run_pair
+from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, WANTED_PAIRS, LiveProcess, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
@@ -290,7 +290,7 @@ def test_a_pair_of_another_plan_takes_longer_by_its_slots(wall_s: float, slots_s
 
 def test_slots_fill_what_the_wanted_pairs_leave() -> None:
     warm_up = _pair(16.0, 6.0, 3)
-    plan = planned(warm_up, 15 * 24.0)
+    plan = planned(warm_up, (WANTED_PAIRS + 1) * 24.0)
     assert FEWEST_SLOTS < plan.slots < MOST_SLOTS
     assert warm_up.wall_of(plan) <= 24.0 < warm_up.wall_of(Plan(plan.slots + 1))
 

@@ -12,7 +12,7 @@ from rnncore.compare.floors import Floor, NoiseRecord
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
-from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
+from rnncore.drive.pairs import FEWEST_SLOTS, WANTED_PAIRS, Pair, Plan
 from rnncore.drive.process import Suites
 from rnncore.errors import ConfigError
 from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
@@ -58,7 +58,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
 
 def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> None:
     told: list[int] = []
-    pairs = measure_noise(TREES, Suites(), 3, 15 * 24.0, Path("out"), told.append)
+    pairs = measure_noise(TREES, Suites(), 3, (WANTED_PAIRS + 1) * 24.0, Path("out"), told.append)
     assert [one.names[0] for one in ran] == ["warm-up-base.json", "000-base.json", "001-base.json", "002-base.json"]
     assert [one.names[1] for one in ran] == ["warm-up-head.json", "000-head.json", "001-head.json", "002-head.json"]
     assert [one.plan for one in ran] == [Plan(FEWEST_SLOTS), *[Plan(7)] * 3]
@@ -83,8 +83,8 @@ def test_each_block_has_a_plain_pair_and_one_of_each_delay_of_the_head_in_an_ord
 
 
 def test_too_few_blocks_are_refused_after_the_first_pair(ran: list[Ran]) -> None:
-    with pytest.raises(ConfigError, match=r"has 14 pairs here, and 13 blocks are too few .* Give --blocks 14 or more"):
-        measure_pool(TREES, Suites(), 13, [3.0], 15 * 24.0, Path("out"), lambda ended: None)
+    with pytest.raises(ConfigError, match=rf"has {WANTED_PAIRS} pairs here, .* Give --blocks {WANTED_PAIRS} or more"):
+        measure_pool(TREES, Suites(), 13, [3.0], (WANTED_PAIRS + 1) * 24.0, Path("out"), lambda ended: None)
     assert [one.names[0] for one in ran] == ["warm-up-base.json"]
 
 
