@@ -174,7 +174,7 @@ def selftest(
     """Prove the gate: plant delays of known size, and identical code, and count what it finds and what it makes up.
 
     Beside it is what pytest-benchmark's min:5% and asv's test would have said of the same processes. It takes the blocks
-    times a pair and one for each delay; a pair is the budget by 15, so 30 blocks of three are an hour.
+    times a pair and one for each delay.
     """
     from datetime import UTC, datetime
 

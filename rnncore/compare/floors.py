@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rnncore.compare.judge import FAMILY_ERROR, Side, log_ratios
 from rnncore.compare.looks import LOOKS
 from rnncore.compare.measures import TIME
-from rnncore.compare.signs import visible_shifts
+from rnncore.compare.signs import means_of_two, visible_shifts
 from rnncore.compare.thresholds import Thresholds
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
@@ -233,7 +233,7 @@ def _floors(values: npt.NDArray[np.float64], pairs: int, changes: npt.NDArray[np
     wander, needed = [], []
     for _ in range(DRAWN_GATES):
         drawn = values[_neighbours(rng, len(values), pairs)] * rng.choice((-1.0, 1.0), (pairs, 1))
-        estimates = np.median(_means_of_two(drawn), axis=0)
+        estimates = np.median(means_of_two(drawn), axis=0)
         wander.append(np.expm1(np.abs(estimates)))
         shifts = visible_shifts(drawn, FAMILY_ERROR * LAST_LOOK, TRIED_SHIFTS)
         needed.append(np.expm1(np.maximum(shifts, np.log1p(changes) - estimates)))
@@ -250,10 +250,3 @@ def _neighbours(rng: np.random.Generator, recorded: int, pairs: int) -> npt.NDAr
     starts = rng.integers(recorded, size=math.ceil(pairs / together))
     drawn: npt.NDArray[np.int64] = ((starts[:, None] + np.arange(together)) % recorded).ravel()[:pairs]
     return drawn
-
-
-def _means_of_two(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the means of all two values, each with itself too. Shape (n (n + 1) / 2, benchmarks)."""
-    first, second = np.triu_indices(len(values))
-    means: npt.NDArray[np.float64] = (values[first] + values[second]) / 2
-    return means

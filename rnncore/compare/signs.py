@@ -62,11 +62,17 @@ def ratio_of_pairs(logs: Sequence[float], error: float) -> Ratio:
     if not len(logs):
         raise ValueError("there is no pair; give the log ratio of at least one.")
     values = np.asarray(logs, np.float64)
-    first, second = np.triu_indices(len(values))
-    means = np.sort((values[first] + values[second]) / 2)
+    means = np.sort(means_of_two(values))
     outside = _ranks_outside(len(values), error)
     low, high = (None, None) if outside is None else (math.exp(means[outside]), math.exp(means[-1 - outside]))
     return Ratio(math.exp(float(np.median(means))), low, high, family_p_values({"": values})[""])
+
+
+def means_of_two(values: FloatArray) -> FloatArray:
+    """Return the means of all two values, each with itself too: from (n, ...) to (n (n + 1) / 2, ...)."""
+    first, second = np.triu_indices(len(values))
+    means: FloatArray = (values[first] + values[second]) / 2
+    return means
 
 
 def family_p_values(logs: Mapping[K, npt.ArrayLike], kind: Callable[[K], Hashable] = lambda key: None) -> dict[K, float]:

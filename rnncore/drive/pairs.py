@@ -82,7 +82,7 @@ class LiveProcess:
         extra: Further arguments of pytest.
 
     Attributes:
-        ready: The benchmark that it is ready to time; None once all have ended.
+        ready: The benchmark that it is ready to time; empty once all have ended.
     """
 
     def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ from rnncore.measure.session import Session, outcome_of
 from rnncore.measure.slots import Slots
 from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.case import AXES
-from rnncore.runfile.record import is_right
+from rnncore.runfile.record import has_case, is_right
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
         if record:
             make_writable(entry["extra_info"])
             entry["stats"]["data"] = list(record.stats.data)
-        elif "phase" in entry["extra_info"]:
+        elif has_case(entry["extra_info"]):
             session.broke_off(entry["fullname"])
             continue
         kept.append(entry)

@@ -40,7 +40,7 @@ _COMPILED_FUNCTIONS = (
 
 
 def profile_table(evidence: Evidence, batch_size: int | None, lookback: int | None) -> dict[str, Any]:
-    """Bring the operations of one call into JSON for `extra_info["profile"]`.
+    """Bring the operations of one call into JSON for the fact `profile`.
 
     Args:
         evidence: What a runtime, or `function_evidence`, says of one call.

@@ -10,7 +10,7 @@ from typing import Any
 from rnncore.errors import RunFileError
 from rnncore.runfile.checks import one_line, refuse
 from rnncore.runfile.earlier import completed
-from rnncore.runfile.record import AXES, Record, Run, faults_of_row, missing_of_row
+from rnncore.runfile.record import AXES, Record, Run, faults_of_row, has_case, missing_of_row
 from rnncore.runfile.schema import ENTRY, ROUNDS, RUN, another_kind, commit_id, machine_facts
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
@@ -59,7 +59,7 @@ def read_run(path: Path) -> Run:
         records=tuple(
             _record(path, f"benchmarks[{index}]", entry)
             for index, entry in enumerate(content["benchmarks"])
-            if entry["extra_info"].get("phase")
+            if has_case(entry["extra_info"])
         ),
         digest=hashlib.sha256(raw).hexdigest(),
     )

@@ -306,6 +306,11 @@ def short_name(fullname: str) -> str:
     return fullname.split("::", 1)[-1]
 
 
+def has_case(extra: Mapping[str, Any]) -> bool:
+    """Say whether a benchmark is of a suite of ours; others may be in the same file."""
+    return bool(extra.get("phase"))
+
+
 def is_right(extra: Mapping[str, Any]) -> bool:
     """Say whether a row's result is right; a benchmark that checks nothing is taken at its word."""
     return extra.get("validity") in (None, "", "valid")
