@@ -143,7 +143,7 @@ def noise(
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
-        found = measure_noise([tree.path for tree in trees], suites, pairs, budget_s, Path(folder), on_pair)
+        found = measure_noise([tree.path for tree in trees], suites, pairs, Path(folder), on_pair)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):

@@ -13,6 +13,7 @@ Source:
 from dataclasses import replace
 
 from rnncore.compare.judge import FAMILY_ERROR, Key, Side, judge, settled
+from rnncore.compare.measures import Measure
 from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
@@ -48,6 +49,12 @@ class Looks:
         """Benchmarks of which every measure is decided."""
         found = self.comparison.judgements if self.comparison else ()
         return frozenset({key[0] for key in self.decided} - {one.fullname for one in found if one.key not in self.decided})
+
+    def is_open(self, measure: Measure) -> bool:
+        """Say whether a measure of any benchmark is open, as before the first look all are."""
+        if self.comparison is None:
+            return True
+        return any(one.measure == measure and one.key not in self.decided for one in self.comparison.judgements)
 
     def is_due(self, spent: float) -> bool:
         """Say whether the spent part of the budget, from 0 to 1, calls for a look that was not taken yet."""

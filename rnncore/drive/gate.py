@@ -114,15 +114,16 @@ def measure_in_pairs(
         return run_pair([tree.path for tree in trees], suites, run_files, plan, number, chance)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
-    warm_up = measured(None, Plan(slots=FEWEST_SLOTS))
-    plan = planned(warm_up, budget_s)
+    warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False))
+    plan = planned(warm_up)
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session["scale"]))
     if noise is not None:
         thresholds = above_noise(thresholds, noise, pairs_in(budget_s, warm_up.wall_of(plan)))
     pairs: list[Pair] = []
     looks, longest_s = Looks(thresholds), 0.0
     while True:
-        pairs.append(measured(len(pairs), replace(plan, without=looks.decided_benchmarks)))
+        of_next = replace(plan, without=looks.decided_benchmarks, measures_memory=looks.is_open("memory"))
+        pairs.append(measured(len(pairs), of_next))
         longest_s = max(longest_s, pairs[-1].wall_s)
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s()))
         is_last = left_s() < longest_s

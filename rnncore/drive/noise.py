@@ -1,6 +1,7 @@
 """Pairs of identical code, and of planted delays, to know the gate by."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,6 @@ def measure_noise(
     trees: Sequence[Path],
     suites: Suites,
     pairs: int,
-    budget_s: float,
     folder: Path,
     on_pair: Callable[[int], None],
 ) -> list[Pair]:
@@ -26,7 +26,6 @@ def measure_noise(
         trees: Two folders of the code.
         suites: What each process runs.
         pairs: How many.
-        budget_s: Of the gate; says how many slots a pair has.
         folder: Where the run files go.
         on_pair: Called with how many have ended.
 
@@ -34,7 +33,7 @@ def measure_noise(
         ProcessError: If a process leaves no run file.
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
-    plan = planned(_warmed_up(trees, suites, folder, chance), budget_s)
+    plan = replace(planned(_warmed_up(trees, suites, folder, chance)), measures_memory=False)
     found = []
     for number in range(pairs):
         found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
@@ -58,7 +57,7 @@ def measure_pool(
         suites: What each process runs.
         blocks: How many.
         delays_pct: Delays of every benchmark of the head, in percent.
-        budget_s: Of the gates that are to be replayed; says how many slots a pair has.
+        budget_s: Of the gates that are to be replayed.
         folder: Where the run files go; `read_pool` reads them.
         on_pair: Called with how many have ended.
 
@@ -68,7 +67,7 @@ def measure_pool(
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
     warm_up = _warmed_up(trees, suites, folder, chance)
-    plan = planned(warm_up, budget_s)
+    plan = planned(warm_up)
     wanted = pairs_in(budget_s, warm_up.wall_of(plan))
     if wanted > blocks:
         raise ConfigError(
@@ -82,13 +81,14 @@ def measure_pool(
         for delay_pct in kinds:
             slower = [f"--rnn-delay={delay_pct:g}:*"] if delay_pct else []
             files = _files(folder, f"{block:03}-{delay_pct:g}")
-            run_pair(trees, suites, files, plan, block, chance, ([], slower))
+            # Memory is not delayed: pairs of identical code tell it.
+            run_pair(trees, suites, files, replace(plan, measures_memory=not slower), block, chance, ([], slower))
             ended += 1
             on_pair(ended)
 
 
 def _warmed_up(trees: Sequence[Path], suites: Suites, folder: Path, chance: Random) -> Pair:
-    return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS), None, chance)
+    return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS, measures_memory=False), None, chance)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -11,6 +11,7 @@ Source:
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -27,11 +28,13 @@ from typing import Any
 from rnncore.drive.process import TIMEOUT_S, Suites, pytest_command, run_of, tree_environment
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
-from rnncore.runfile.slots import COLLECTED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
+from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPORTS, MEMORY, ORDER, PAIR, READY, SLOT_S
 
-# The test needs pairs before all, then slots, of which a burst of other load spoils one.
-WANTED_PAIRS = 20
+# Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
+
+# Variance of the ratio between the slots of a pair over that between pairs, in the usual benchmark (reports/LOG.md).
+SLOT_VARIANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,17 @@ class Plan:
 
     Attributes:
         slots: Slots of each side, for each benchmark.
-        slot_s: Seconds of a slot; a call that takes longer is a slot by itself.
+        slot_s: Seconds of a slot; it has two rounds at least, and a call that takes long is a slot by itself.
         without: Benchmarks that are left out.
+        measures_memory: Whether the memory of a fresh process is measured too, which takes seconds.
+        imports: Modules that the benchmarks of base and head import at some time: both import them at once, beforehand.
     """
 
     slots: int
-    slot_s: float = 0.04
+    slot_s: float = 0.02
     without: frozenset[str] = frozenset()
+    measures_memory: bool = True
+    imports: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Pair:
         wall_s: Seconds from the start to the end of both, imports included.
         slots_s: Seconds of them in slots.
         slots: Slots of each side, for each benchmark.
+        imported: Modules that the benchmarks of base and head imported.
     """
 
     base: Run
@@ -66,6 +74,7 @@ class Pair:
     wall_s: float
     slots_s: float
     slots: int
+    imported: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def wall_of(self, plan: Plan) -> float:
         """Return how many seconds a pair of another plan would take."""
@@ -83,10 +92,12 @@ class LiveProcess:
 
     Attributes:
         ready: The benchmark that it is ready to time; empty once all have ended.
+        imported: Modules that the benchmarks imported, once all have ended.
     """
 
     def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
         self._tree, self._run_file, self.ready = tree, run_file, ""
+        self.imported: tuple[str, ...] = ()
         self._command = pytest_command(suites, run_file, extra)
         asked, self._asks = os.pipe()
         self._answers, answers = os.pipe()
@@ -106,6 +117,10 @@ class LiveProcess:
         os.close(asked)
         os.close(answers)
 
+    def begin(self, imports: Sequence[str]) -> None:
+        """Say what to import."""
+        self._say({IMPORTS: list(imports)})
+
     def collected(self) -> list[str]:
         """Wait for the benchmarks that the process collected.
 
@@ -124,14 +139,17 @@ class LiveProcess:
 
     def advance(self, told: Mapping[str, object]) -> None:
         """Let the process run until it is ready to time its next benchmark, or has ended all."""
-        answer = self._run_until_answer(told)
-        self.ready = str(answer[READY]) if answer else ""
+        self._take(self._run_until_answer(told))
 
     def slot(self, seconds: float) -> None:
         """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended."""
         answer = self._run_until_answer({SLOT_S: seconds})
-        if answer is None or READY in answer:
-            self.ready = str(answer[READY]) if answer else ""
+        if answer is None or ENDED not in answer:
+            self._take(answer)
+
+    def go_on(self) -> None:
+        """Let the process run to its end."""
+        self._process.send_signal(signal.SIGCONT)
 
     def ended(self) -> Run:
         """Wait for the end of the process; return its run.
@@ -160,13 +178,22 @@ class LiveProcess:
         output = self._output.read().decode(errors="replace")
         return run_of(self._command, self._tree, self._run_file, self._process.returncode, output)
 
+    def _take(self, answer: Mapping[str, Any] | None) -> None:
+        """Take what the process is ready for, or that it is for nothing more."""
+        self.ready = str((answer or {}).get(READY, ""))
+        self.imported = tuple((answer or {}).get(IMPORTED, ()))
+
+    def _say(self, told: Mapping[str, object]) -> None:
+        # A process that has died answers no more, which is seen there.
+        with suppress(BrokenPipeError):
+            line = json.dumps(told).encode() + b"\n"
+            while line:
+                line = line[os.write(self._asks, line) :]
+
     def _run_until_answer(self, told: Mapping[str, object]) -> dict[str, Any] | None:
         """Tell the process something and wait for its answer; then stop it, so that its idle threads take no time."""
-        self._process.send_signal(signal.SIGCONT)
-        try:
-            os.write(self._asks, json.dumps(told).encode() + b"\n")
-        except BrokenPipeError:
-            return None
+        self.go_on()
+        self._say(told)
         answer = self._answer()
         if answer is not None:
             self._process.send_signal(signal.SIGSTOP)
@@ -223,10 +250,12 @@ def run_pair(
         for tree, run_file, arguments in zip(trees, run_files, extra, strict=True):
             live.append(LiveProcess(tree, suites, run_file, arguments))
             stack.callback(live[-1].close)
+        for one, imports in zip(live, plan.imports, strict=True):
+            one.begin(imports)
         ranks = _ranks([one.collected() for one in live], plan.without)
         first = live[:: chance.choice((1, -1))]
         for one in first:
-            one.advance({ORDER: list(ranks), PAIR: number})
+            one.advance({ORDER: list(ranks), PAIR: number, MEMORY: plan.measures_memory})
         while ready := [one for one in live if one.ready]:
             name = min((one.ready for one in ready), key=ranks.__getitem__)
             sides = [one for one in first if one.ready == name]
@@ -242,23 +271,29 @@ def run_pair(
                     one.advance({})
             # Whoever is first with this benchmark is second with the next.
             first = first[::-1]
+        for one in live:
+            one.go_on()
         base, head = (one.ended() for one in live)
-        return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots)
+        imported = live[0].imported, live[1].imported
+        return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots, imported)
 
 
-def planned(warm_up: Pair, budget_s: float) -> Plan:
-    """Return how many slots the pairs of a gate have, so that there are enough pairs.
+def planned(warm_up: Pair) -> Plan:
+    """Return the plan that tells most in the time that there is.
 
     Args:
         warm_up: A pair of the same suites.
-        budget_s: Of the gate.
+
+    Source:
+        Cochran, W. G. (1977). Sampling Techniques, 3rd ed., section 10.6: how many of each unit to look at, by what the unit
+        and its parts cost and how much they vary.
     """
     if not warm_up.slots_s:
         # Every benchmark failed, as the verdicts will say.
         return Plan(FEWEST_SLOTS)
     slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
-    slots = (budget_s / (WANTED_PAIRS + 1) - fixed_s) / slot_s
-    return Plan(int(min(MOST_SLOTS, max(FEWEST_SLOTS, slots))))
+    slots = round(math.sqrt(SLOT_VARIANCE * fixed_s / slot_s))
+    return Plan(min(MOST_SLOTS, max(FEWEST_SLOTS, slots)), imports=warm_up.imported)
 
 
 def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:

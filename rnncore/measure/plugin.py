@@ -176,6 +176,16 @@ def _is_measured(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Say that all benchmarks have ended to the process that drives this one."""
+    try:
+        return (yield)
+    finally:
+        if slots := session.config.stash[SESSION].slots:
+            slots.ended()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Note that a benchmark begins, limit its time, and turn a missing device or package into a skip with its text."""
     session = item.config.stash[SESSION]

@@ -3,16 +3,35 @@
 import json
 import math
 import os
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
 from rnncore.errors import ProcessError
-from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
+from rnncore.runfile.slots import (
+    COLLECTED,
+    ENDED,
+    ENVIRONMENT,
+    IMPORTED,
+    IMPORTS,
+    MEMORY,
+    ORDER,
+    PAIR,
+    READY,
+    SLOT_S,
+)
 
 # Calls that are shorter make up a round together: reading the clock takes some 50 ns.
 MIN_ROUND_S = 1e-4
+
+# The quickest of two rounds is far steadier than one, unless a call is so long that it is even within itself.
+FEWEST_ROUNDS = 2
+LONG_CALL_S = 0.1
 
 
 class Slots:
@@ -24,11 +43,15 @@ class Slots:
 
     Attributes:
         pair: Number of the pair that this process is of; None before that is known.
+        measures_memory: Whether the memory of a fresh process is wanted too.
     """
 
     def __init__(self, asked: TextIO, answers: TextIO) -> None:
         self._asked, self._answers = asked, answers
         self.pair: int | None = None
+        self.measures_memory = True
+        # Modules that were there as benchmarks were collected; None where none were.
+        self._before: frozenset[str] | None = None
 
     @classmethod
     def of_environment(cls) -> "Slots | None":
@@ -43,10 +66,15 @@ class Slots:
         return cls(os.fdopen(asked, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8"))
 
     def order(self, collected: Sequence[str]) -> list[str]:
-        """Say which benchmarks were collected; return them in the order in which they are to run."""
+        """Say which benchmarks were collected; return them in the order in which they are to run.
+
+        Before that it imports what it is asked to: later it would be this process's turn alone.
+        """
+        self._before = frozenset(sys.modules)
+        _import_ahead(self._heard()[IMPORTS])
         self._say({COLLECTED: list(collected)})
         heard = self._heard()
-        self.pair = heard[PAIR]
+        self.pair, self.measures_memory = heard[PAIR], heard[MEMORY]
         return list(heard[ORDER])
 
     def of(self, fullname: str) -> Iterator[float]:
@@ -55,6 +83,14 @@ class Slots:
         while (slot_s := self._heard().get(SLOT_S)) is not None:
             yield float(slot_s)
             self._say({ENDED: fullname})
+
+    def ended(self) -> None:
+        """Say that all benchmarks have ended, and what they imported from outside of the tree."""
+        if self._before is None:
+            return
+        tree = Path.cwd()
+        later = {name: module for name, module in sys.modules.items() if name not in self._before}
+        self._say({IMPORTED: [name for name, module in later.items() if _is_outside(module, tree)]})
 
     def close(self) -> None:
         """Close the pipes."""
@@ -74,6 +110,22 @@ class Slots:
         return dict(json.loads(line))
 
 
+def _is_outside(module: object, tree: Path) -> bool:
+    """Say whether a module comes from a file, and not from the code that is measured."""
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not Path(file).is_relative_to(tree)
+
+
+def _import_ahead(names: Sequence[str]) -> None:
+    """Import modules that benchmarks will; what cannot be imported by its name is left to them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            if name not in sys.modules:
+                with suppress(Exception):
+                    import_module(name)
+
+
 def calls_of_a_round(call_s: float, min_round_s: float) -> int:
     """Return how many calls a round is the mean of.
 
@@ -85,7 +137,7 @@ def calls_of_a_round(call_s: float, min_round_s: float) -> int:
 
 
 def rounds_of_a_slot(run: Callable[[], object], slot_s: float, calls: int, call_s: float) -> list[float]:
-    """Time rounds for a slot, at least one.
+    """Time rounds for a slot, at least two unless a call takes long.
 
     Args:
         run: The call.
@@ -96,12 +148,13 @@ def rounds_of_a_slot(run: Callable[[], object], slot_s: float, calls: int, call_
     Returns:
         Mean seconds of a call in each round.
     """
-    if call_s < slot_s:
-        # The caches were the other process's meanwhile; a call as long as a slot fills them within itself.
+    if call_s < 2 * slot_s:
+        # The caches were the other process's meanwhile; a longer call fills them within itself.
         run()
+    fewest = 1 if call_s >= LONG_CALL_S else FEWEST_ROUNDS
     rounds_s: list[float] = []
     end_s = time.perf_counter() + slot_s
-    while not rounds_s or time.perf_counter() < end_s:
+    while len(rounds_s) < fewest or time.perf_counter() < end_s:
         began_s = time.perf_counter()
         for _ in range(calls):
             run()

@@ -1,15 +1,17 @@
 """Rounds in slots: two revisions alive at once, of which one is timed for a fraction of a second and then the other.
 
 What both sides of the pipe must agree on lies here: the process that drives two others (`rnncore.drive.pairs`) writes a line
-of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. First each says which benchmarks it
-collected, and hears in which order to run them. From then on one of the two runs at a time, until its next answer.
+of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. First each hears what to import, says which
+benchmarks it collected, and hears in which order to run them; so far both run at once. From then on one of the two runs at a
+time, until its next answer. The last is what it imported meanwhile, which its successors do at once.
 """
 
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
 ENVIRONMENT = "RNNCORE_SLOTS"
 
-# Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended.
-COLLECTED, READY, ENDED = "collected", "ready", "ended"
-# Of the one that drives: the benchmarks in order, the number of the pair, the seconds of a slot. A line without seconds lets
-# a benchmark end.
-ORDER, PAIR, SLOT_S = "order", "pair", "slot_s"
+# Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
+# and once all have ended the modules that they imported.
+COLLECTED, READY, ENDED, IMPORTED = "collected", "ready", "ended", "imported"
+# Of the one that drives: modules to import, the benchmarks in order, the number of the pair, whether to measure memory, the
+# seconds of a slot. A line without seconds lets a benchmark end.
+IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "imports", "order", "pair", "memory", "slot_s"

@@ -5,7 +5,7 @@ import signal
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +13,7 @@ import pytest
 
 from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.drive import pairs
-from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, WANTED_PAIRS, LiveProcess, Pair, Plan, planned, run_pair
+from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
@@ -138,6 +138,31 @@ def test_two_processes_take_slots_one_after_the_other(project: Project) -> None:
     twos = [side for side, size in turns if size == 2]
     assert twos[-1] == second
     _assert_ended(project.pids())
+
+
+def test_both_import_what_benchmarks_will_before_the_first_begins(project: Project) -> None:
+    seen = 'ahead = "wave" in sys.modules; import wave; LOG.with_name(SIDE + "-ahead").write_text(str(ahead))'
+    for side in ("base", "head"):
+        project.write(side, sizes="1", before=seen)
+    for plan, was_ahead in ((PLAN, "False"), (replace(PLAN, imports=(("wave",), ("wave",))), "True")):
+        pair = project.run(plan)
+        assert all("wave" in names for names in pair.imported)
+        assert [(project.folder / f"{side}-ahead").read_text("utf-8") for side in ("base", "head")] == [was_ahead] * 2
+
+
+def test_memory_is_measured_where_it_is_asked_for(project: Project) -> None:
+    for side in ("base", "head"):
+        asks = "rnn_benchmark.record_memory(object(), (1, 4, 1))"
+        suite = project.folder / side / "bench" / "test_made.py"
+        suite.write_text(suite.read_text("utf-8") + f"    {asks}\n", encoding="utf-8")
+    unasked = "earlier pairs of processes told it"
+    whys = {
+        plan.measures_memory: {record.why("peak_rss_bytes") for run in (pair.base, pair.head) for record in run.records}
+        for plan in (PLAN, replace(PLAN, measures_memory=False))
+        for pair in [project.run(plan)]
+    }
+    assert whys[False] == {unasked}
+    assert unasked not in whys[True]
 
 
 def test_who_is_first_is_left_to_chance(project: Project) -> None:
@@ -288,17 +313,28 @@ def test_a_pair_of_another_plan_takes_longer_by_its_slots(wall_s: float, slots_s
     assert pair.wall_of(Plan(2 * slots)) == pytest.approx(wall_s + slots_s)
 
 
-def test_slots_fill_what_the_wanted_pairs_leave() -> None:
-    warm_up = _pair(16.0, 6.0, 3)
-    plan = planned(warm_up, (WANTED_PAIRS + 1) * 24.0)
-    assert FEWEST_SLOTS < plan.slots < MOST_SLOTS
-    assert warm_up.wall_of(plan) <= 24.0 < warm_up.wall_of(Plan(plan.slots + 1))
+@pytest.mark.parametrize(("wall_s", "slots_s"), [(5.0, 0.3), (5.0, 0.05), (9.0, 0.2), (16.0, 6.0), (1000.0, 1.0)])
+def test_a_plan_has_as_many_slots_as_tell_most_in_the_time(wall_s: float, slots_s: float) -> None:
+    warm_up = _pair(wall_s, slots_s, 3)
+
+    def error_of(slots: int) -> float:
+        # Of a mean over the pairs that a second holds, where those vary by 1 between them.
+        return (1 + SLOT_VARIANCE / slots) * warm_up.wall_of(Plan(slots))
+
+    best = min(range(FEWEST_SLOTS, MOST_SLOTS + 1), key=error_of)
+    # The formula is of slots that need not be whole.
+    assert error_of(planned(warm_up).slots) <= 1.01 * error_of(best)
 
 
-@pytest.mark.parametrize(("budget_s", "slots"), [(1.0, FEWEST_SLOTS), (1e6, MOST_SLOTS)])
-def test_a_plan_has_no_fewer_and_no_more_slots_than_make_sense(budget_s: float, slots: int) -> None:
-    assert planned(_pair(16.0, 6.0, 3), budget_s) == Plan(slots)
+@pytest.mark.parametrize(("wall_s", "slots"), [(6.0, FEWEST_SLOTS), (1e6, MOST_SLOTS)])
+def test_a_plan_has_no_fewer_and_no_more_slots_than_make_sense(wall_s: float, slots: int) -> None:
+    assert planned(_pair(wall_s, 6.0, 3)).slots == slots
 
 
 def test_a_warm_up_that_timed_nothing_has_the_plan_of_fewest_slots() -> None:
-    assert planned(_pair(10.0, 0.0, 3), 600.0) == Plan(FEWEST_SLOTS)
+    assert planned(_pair(10.0, 0.0, 3)) == Plan(FEWEST_SLOTS)
+
+
+def test_later_pairs_import_what_the_warm_up_did() -> None:
+    imported = ("a", "b"), ("a",)
+    assert planned(replace(_pair(10.0, 1.0, 3), imported=imported)).imports == imported

@@ -3,10 +3,13 @@
 import json
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 import pytest
@@ -16,9 +19,20 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 from rnncore.errors import ProcessError
-from rnncore.measure.slots import MIN_ROUND_S, Slots, calls_of_a_round, rounds_of_a_slot
+from rnncore.measure.slots import LONG_CALL_S, MIN_ROUND_S, Slots, calls_of_a_round, rounds_of_a_slot
 from rnncore.runfile.read import read_run
-from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, ORDER, PAIR, READY, SLOT_S
+from rnncore.runfile.slots import (
+    COLLECTED,
+    ENDED,
+    ENVIRONMENT,
+    IMPORTED,
+    IMPORTS,
+    MEMORY,
+    ORDER,
+    PAIR,
+    READY,
+    SLOT_S,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -103,10 +117,60 @@ def test_processes_that_a_driven_one_starts_are_not_driven(driver: Driver) -> No
 
 def test_a_process_says_what_it_collected_and_takes_the_order(driver: Driver, slots: Slots) -> None:
     assert slots.pair is None
-    driver.say(**{ORDER: ["b", "a"], PAIR: 7})
+    driver.say(**{IMPORTS: []})
+    driver.say(**{ORDER: ["b", "a"], PAIR: 7, MEMORY: False})
     assert slots.order(["a", "b", "c"]) == ["b", "a"]
-    assert slots.pair == 7
+    assert (slots.pair, slots.measures_memory) == (7, False)
     assert driver.heard() == {COLLECTED: ["a", "b", "c"]}
+
+
+def _package(folder: Path, name: str, text: str = "") -> str:
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return name
+
+
+@pytest.fixture
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of modules to import, which are forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_process_imports_what_it_is_told_before_it_says_what_it_collected(
+    driver: Driver, slots: Slots, imported: Path
+) -> None:
+    fine, broken = _package(imported, "slots_fine"), _package(imported, "slots_broken", "raise RuntimeError('no')")
+    loud = _package(imported, "slots_loud", "import warnings\nwarnings.warn('old', DeprecationWarning)")
+    driver.say(**{IMPORTS: [broken, "slots_of_no_file", loud, fine]})
+    driver.say(**{ORDER: [], PAIR: 0, MEMORY: True})
+    slots.order([])
+    assert {fine, loud} <= set(sys.modules)
+    assert broken not in sys.modules
+
+
+def test_a_process_says_what_its_benchmarks_imported_from_outside_of_the_tree(
+    driver: Driver, slots: Slots, imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = imported / "tree"
+    tree.mkdir()
+    monkeypatch.chdir(tree)
+    monkeypatch.syspath_prepend(tree)
+    ahead, later = _package(imported, "slots_ahead"), _package(imported, "slots_later")
+    own, early = _package(tree, "slots_own"), _package(imported, "slots_early")
+    import_module(early)
+    driver.say(**{IMPORTS: [ahead]})
+    driver.say(**{ORDER: [], PAIR: 0, MEMORY: True})
+    slots.order([])
+    for name in (later, own):
+        import_module(name)
+    sys.modules["slots_made_up"] = ModuleType("slots_made_up")
+    slots.ended()
+    driver.heard()
+    # Those that were imported ahead too: the next process is told by this one. Not what collection loads in any case.
+    assert driver.heard() == {IMPORTED: [ahead, later]}
 
 
 def test_a_benchmark_has_the_slots_that_are_asked_for(driver: Driver, slots: Slots) -> None:
@@ -183,10 +247,15 @@ def test_a_slot_has_rounds_of_calls_until_it_is_over_after_one_that_fills_the_ca
 
 
 def test_a_round_that_has_begun_is_ended(clock: Clock) -> None:
-    assert rounds_of_a_slot(clock.taking(0.75), 1.0, 1, 0.75) == [0.75, 0.75]
+    assert rounds_of_a_slot(clock.taking(0.75), 2.0, 1, 0.75) == [0.75] * 3
 
 
-def test_a_call_longer_than_a_slot_is_a_slot_by_itself(clock: Clock) -> None:
+def test_calls_as_long_as_a_slot_fill_the_caches_themselves_and_have_two_rounds(clock: Clock) -> None:
+    assert rounds_of_a_slot(clock.taking(LONG_CALL_S / 2), LONG_CALL_S / 4, 1, LONG_CALL_S / 2) == [LONG_CALL_S / 2] * 2
+    assert clock.calls == 2
+
+
+def test_a_call_that_takes_long_is_a_slot_by_itself(clock: Clock) -> None:
     assert rounds_of_a_slot(clock.taking(3.0), 1.0, 1, 3.0) == [3.0]
     assert clock.calls == 1
 
@@ -201,13 +270,15 @@ def _in_slots(
     ready: list[str] = []
 
     def drive() -> None:
-        driver.say(**{ORDER: (names := order(driver.heard()[COLLECTED])), PAIR: 3})
+        driver.say(**{IMPORTS: []})
+        driver.say(**{ORDER: (names := order(driver.heard()[COLLECTED])), PAIR: 3, MEMORY: True})
         for _ in names:
             ready.append(driver.heard()[READY])
             for _ in range(slots):
                 driver.say(**{SLOT_S: 0.001})
                 assert driver.heard() == {ENDED: ready[-1]}
             driver.say()
+        assert list(driver.heard()) == [IMPORTED]
 
     thread = threading.Thread(target=drive, daemon=True)
     thread.start()

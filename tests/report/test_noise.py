@@ -12,7 +12,7 @@ from rnncore.compare.floors import Floor, NoiseRecord
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
-from rnncore.drive.pairs import FEWEST_SLOTS, WANTED_PAIRS, Pair, Plan
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
 from rnncore.drive.process import Suites
 from rnncore.errors import ConfigError
 from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
@@ -34,7 +34,7 @@ class Ran:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
-    """What was run, on a machine where a pair takes 10 s beside its slots, of which each takes 2 s."""
+    """What was run, on a machine where a pair takes 10 s beside its slots, of which each takes 0.1 s."""
     calls: list[Ran] = []
 
     def run_pair(
@@ -50,7 +50,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
         calls.append(Ran([file.name for file in run_files], plan, number, extra))
         base, head = [file.name for file in run_files]
         made: Any = (base, head)
-        return Pair(*made, 10.0 + 2 * plan.slots, 2.0 * plan.slots, plan.slots)
+        return Pair(*made, 10.0 + 0.1 * plan.slots, 0.1 * plan.slots, plan.slots)
 
     monkeypatch.setattr(noise, "run_pair", run_pair)
     return calls
@@ -58,10 +58,10 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
 
 def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> None:
     told: list[int] = []
-    pairs = measure_noise(TREES, Suites(), 3, (WANTED_PAIRS + 1) * 24.0, Path("out"), told.append)
+    pairs = measure_noise(TREES, Suites(), 3, Path("out"), told.append)
     assert [one.names[0] for one in ran] == ["warm-up-base.json", "000-base.json", "001-base.json", "002-base.json"]
     assert [one.names[1] for one in ran] == ["warm-up-head.json", "000-head.json", "001-head.json", "002-head.json"]
-    assert [one.plan for one in ran] == [Plan(FEWEST_SLOTS), *[Plan(7)] * 3]
+    assert [one.plan for one in ran] == [Plan(FEWEST_SLOTS, measures_memory=False), *[Plan(7, measures_memory=False)] * 3]
     assert [one.number for one in ran[1:]] == [0, 1, 2]
     assert {tuple(map(tuple, one.extra)) for one in ran} == {((), ())}
     assert [pair.base for pair in pairs] == ["000-base.json", "001-base.json", "002-base.json"]
@@ -73,6 +73,8 @@ def test_each_block_has_a_plain_pair_and_one_of_each_delay_of_the_head_in_an_ord
     blocks = [ran[1 + 3 * block : 4 + 3 * block] for block in range(8)]
     for number, block in enumerate(blocks):
         assert {one.number for one in block} == {number}
+        assert {one.plan.measures_memory for one in block if one.extra[1]} == {False}
+        assert {one.plan.measures_memory for one in block if not one.extra[1]} == {True}
         arguments = {one.names[1]: [list(side) for side in one.extra] for one in block}
         assert arguments == {
             f"{number:03}-0-head.json": [[], []],
@@ -83,8 +85,8 @@ def test_each_block_has_a_plain_pair_and_one_of_each_delay_of_the_head_in_an_ord
 
 
 def test_too_few_blocks_are_refused_after_the_first_pair(ran: list[Ran]) -> None:
-    with pytest.raises(ConfigError, match=rf"has {WANTED_PAIRS} pairs here, .* Give --blocks {WANTED_PAIRS} or more"):
-        measure_pool(TREES, Suites(), 13, [3.0], (WANTED_PAIRS + 1) * 24.0, Path("out"), lambda ended: None)
+    with pytest.raises(ConfigError, match=r"has 20 pairs here, .* Give --blocks 20 or more"):
+        measure_pool(TREES, Suites(), 13, [3.0], 21 * 10.75, Path("out"), lambda ended: None)
     assert [one.names[0] for one in ran] == ["warm-up-base.json"]
 
 
