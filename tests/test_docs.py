@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from rnncore.cli import app
 from rnncore.forecast.sources import DATA_ENV
 from rnncore.forecast.synthetic import synthetic_dataset
+from rnncore.runfile.grid import grid_digest
 from tests.run_files import accuracy, inference
 from tests.test_house import ARROWS, PACKAGE
 
@@ -294,6 +295,15 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= MOST_WORDS
     assert {page.name for page in PAGES if page.parent.name == "docs"} == set(re.findall(r"\(docs/([\w-]+\.md)\)", text))
+
+
+@pytest.mark.parametrize("page", [REPOSITORY / "README.md", REPOSITORY / "docs" / "gate.md"], ids=_name)
+def test_rates_of_the_gate_are_of_today_s_grid(page: Path) -> None:
+    """`grid` and its digest, as `rnncore selftest` prints them, beside each rate of the gate that is said to be today's."""
+    frozen = REPOSITORY / "tests" / "golden" / "frozen" / "ids-gate.txt"
+    today = grid_digest(frozen.read_text(encoding="utf-8").splitlines())
+    named = set(re.findall(r"\bgrid ([0-9a-f]{12})\b", page.read_text(encoding="utf-8")))
+    assert named == {today}, f"today's grid is {today}: measure its rates by 'rnncore selftest', and name it beside them"
 
 
 def test_the_page_of_options_lists_each_option_and_no_other(pytest_options: set[str]) -> None:

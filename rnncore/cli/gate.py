@@ -132,6 +132,7 @@ def noise(
     from rnncore.drive.process import Suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import noise_json, noise_table
+    from rnncore.runfile.grid import grid_of
 
     budget_s = parse_budget(budget)
     if not 0 < wanted_pct < math.inf:
@@ -150,7 +151,7 @@ def noise(
         runs = [(pair.base, pair.head) for pair in found]
         record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIZES, of_gate})
     path = write_noise(STORE, record)
-    facts = noise_json(record, budget_s, of_gate, wanted_pct / 100)
+    facts = noise_json(record, grid_of(found[0].base), budget_s, of_gate, wanted_pct / 100)
     if as_json:
         print_json(facts)
         return

@@ -75,6 +75,27 @@ MEASURES: dict[Measure, MeasureKind] = {
         unit=None,
         digits=3,
     ),
+    # Of one thread, and in gates alone. The code decides how many instructions there are, and the caches how many cycles.
+    "instructions": MeasureKind(
+        title="instructions",
+        value=lambda record: record.instructions_per_call,
+        bounds=Bounds(0.005, 0.01),
+        more="higher",
+        less="lower",
+        json_unit="count",
+        unit=(1e6, "million"),
+        digits=4,
+    ),
+    "cycles": MeasureKind(
+        title="CPU cycles",
+        value=lambda record: record.cycles_per_call,
+        bounds=Bounds(0.02, 0.05),
+        more="higher",
+        less="lower",
+        json_unit="count",
+        unit=(1e6, "million"),
+        digits=4,
+    ),
     "memory": MeasureKind(
         title="peak memory",
         value=lambda record: record.process_bytes if record.peak_device_bytes is None else record.peak_device_bytes,

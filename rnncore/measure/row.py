@@ -293,17 +293,28 @@ class RnnBenchmark:
 
     def _time_in_slots(self, slots: "Slots", run: Callable[[], object], call_s: float, min_round_s: float) -> None:
         """Time rounds in the slots that the driving process asks for; arguments as of `_time`."""
+        from rnncore.measure.counters import CallCounters
         from rnncore.measure.slots import calls_of_a_round, rounds_of_a_slot
 
         calls, of_slots = calls_of_a_round(call_s, min_round_s), []
-        for slot_s in slots.of(self._benchmark.fullname):
-            of_slots.append(rounds_of_a_slot(run, slot_s, calls, call_s))
+        with closing(CallCounters(self._why_not_counted())) as counters:
+            for slot_s in slots.of(self._benchmark.fullname):
+                of_slots.append(rounds_of_a_slot(run, slot_s, calls, call_s, counters))
         rounds_s = [seconds for of_slot in of_slots for seconds in of_slot]
         harness.mark_used(self._benchmark)
         harness.take_rounds(self._benchmark, rounds_s, calls)
         self._session.count(TIMED, sum(rounds_s) * calls, out_of="checks and the rest of benchmarks")
         self._put(**dict.fromkeys(_SEEN_INSIDE, (None, "timed in slots, beside a process of another revision")))
+        self._put(**counters.facts())
         self.record(slot_rounds=[len(of_slot) for of_slot in of_slots])
+
+    def _why_not_counted(self) -> str | None:
+        """Return why instructions of a call would say nothing; None where they do."""
+        if self._case.device != "cpu":
+            return "the work is on the GPU"
+        if self._threads != 1:
+            return f"{self._threads} threads spin while they wait for one another"
+        return "the planted delay spins" if self._delay_pct else None
 
     def _delayed(self, run: Callable[[], object], call_s: float) -> Callable[[], object]:
         """Return a slower call, and record by how much: in calls of a few microseconds a delay costs more than was asked."""

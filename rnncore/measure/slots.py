@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rnncore.errors import ProcessError
 from rnncore.runfile.slots import (
@@ -25,6 +25,9 @@ from rnncore.runfile.slots import (
     READY,
     SLOT_S,
 )
+
+if TYPE_CHECKING:
+    from rnncore.measure.counters import CallCounters
 
 # Calls that are shorter make up a round together: reading the clock takes some 50 ns.
 MIN_ROUND_S = 1e-4
@@ -136,7 +139,9 @@ def calls_of_a_round(call_s: float, min_round_s: float) -> int:
     return max(1, math.ceil(max(min_round_s, MIN_ROUND_S) / call_s))
 
 
-def rounds_of_a_slot(run: Callable[[], object], slot_s: float, calls: int, call_s: float) -> list[float]:
+def rounds_of_a_slot(
+    run: Callable[[], object], slot_s: float, calls: int, call_s: float, counters: "CallCounters | None" = None
+) -> list[float]:
     """Time rounds for a slot, at least two unless a call takes long.
 
     Args:
@@ -144,6 +149,7 @@ def rounds_of_a_slot(run: Callable[[], object], slot_s: float, calls: int, call_
         slot_s: Seconds of the slot.
         calls: Calls of a round.
         call_s: About how long a call takes.
+        counters: Count the calls that are timed; None for no counting.
 
     Returns:
         Mean seconds of a call in each round.
@@ -153,10 +159,14 @@ def rounds_of_a_slot(run: Callable[[], object], slot_s: float, calls: int, call_
         run()
     fewest = 1 if call_s >= LONG_CALL_S else FEWEST_ROUNDS
     rounds_s: list[float] = []
+    if counters:
+        counters.start()
     end_s = time.perf_counter() + slot_s
     while len(rounds_s) < fewest or time.perf_counter() < end_s:
         began_s = time.perf_counter()
         for _ in range(calls):
             run()
         rounds_s.append((time.perf_counter() - began_s) / calls)
+    if counters:
+        counters.stop(len(rounds_s) * calls)
     return rounds_s

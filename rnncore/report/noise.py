@@ -7,13 +7,15 @@ from rnncore.compare.floors import NoiseRecord, floor_at
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.verdict.words import file_and_test
+from rnncore.runfile.grid import grid_of
 
 
-def noise_json(record: NoiseRecord, budget_s: float, pairs: int, wanted: float) -> dict[str, Any]:
+def noise_json(record: NoiseRecord, grid: str, budget_s: float, pairs: int, wanted: float) -> dict[str, Any]:
     """Return what noise hides of each benchmark from a gate.
 
     Args:
         record: The machine's noise.
+        grid: Digest of the benchmarks that it was measured with.
         budget_s: Of the gate.
         pairs: That it has.
         wanted: The slowdown that should be seen, such as 0.05.
@@ -32,6 +34,7 @@ def noise_json(record: NoiseRecord, budget_s: float, pairs: int, wanted: float) 
             }
         )
     return {
+        "grid": grid,
         "pair_s": record.pair_s,
         "recorded_pairs": len(next(iter(record.log_ratios.values()))),
         "budget_s": budget_s,
@@ -61,7 +64,7 @@ def noise_table(facts: dict[str, Any]) -> tuple[str, Table]:
         *numbers("minutes", show="{:.0f}".format),
     ]
     lines = (
-        f"{facts['recorded_pairs']} pairs of identical code, {facts['pair_s']:.1f} s each. A gate of "
+        f"{facts['recorded_pairs']} pairs of identical code, {facts['pair_s']:.1f} s each, grid {facts['grid']}. A gate of "
         f"{facts['budget_s'] / 60:.3g} min has {facts['pairs']}, and of those:\n"
         "floor: what 99 of 100 gates of identical code stay below; visible: the smallest slowdown that 4 of 5 gates call;\n"
         f"pairs: after which a slowdown of {facts['wanted_pct']:g} % is visible."
@@ -73,12 +76,13 @@ def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, pairs: i
     """Return how often each rule was right.
 
     Args:
-        pool: What was replayed.
+        pool: What was replayed; its first run says of which grid.
         scores: How each rule did.
         budget_s: Of each gate.
         pairs: That it had.
     """
     return {
+        "grid": grid_of(pool.plain[0][0]),
         "blocks": len(pool.plain),
         "pair_s": pool.pair_s,
         "budget_s": budget_s,
@@ -101,8 +105,8 @@ def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
     """Return lines and tables of the facts of `selftest_json`: all rules, and the gate's finds by benchmark."""
     scores = facts["scores"]
     lines = (
-        f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['pairs']} pairs, replayed from "
-        f"{facts['blocks']} blocks of pairs of {facts['pair_s']:.1f} s. In parentheses: intervals of 95 %."
+        f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['pairs']} pairs, replayed from {facts['blocks']} "
+        f"blocks of pairs of {facts['pair_s']:.1f} s, grid {facts['grid']}. In parentheses: intervals of 95 %."
     )
     columns = [
         *words("Rule"),

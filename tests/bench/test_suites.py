@@ -15,6 +15,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import write_report
+from rnncore.runfile.grid import grid_digest, grid_of
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
 from tests.run_files import FACTS
@@ -313,6 +314,8 @@ def test_a_short_process_of_the_gate_leaves_a_run_that_can_be_judged_and_shown(t
     run = read_run(tmp_path / "run.json")
     assert {record.phase for record in run.records} == {"accuracy", "data", "infer", "stream", "train"}
     assert [(record.short_name, record.validity) for record in run.records if not record.is_valid] == []
+    # What the rates in README and docs name is the grid that a process measures.
+    assert grid_of(run) == grid_digest((REPOSITORY / "tests/golden/frozen/ids-gate.txt").read_text("utf-8").splitlines())
     judged = judge(Side("base", (run,)), Side("head", (run,)), Thresholds()).judgements
     assert {one.fullname for one in judged} == {record.fullname for record in run.records}
     assert {one.verdict for one in judged} <= {"same", "unclear"}

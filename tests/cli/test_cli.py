@@ -25,6 +25,7 @@ from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.presets import Preset, preset
+from rnncore.runfile.grid import grid_of
 from rnncore.runfile.read import read_run
 from tests.command import Command, Done
 from tests.run_files import inference, make_run, run_content
@@ -623,12 +624,14 @@ def test_noise_is_kept_and_told(rnncore: Command, tmp_path: Path) -> None:
     done = rnncore("noise", "--pairs", 20, "--budget", "170s", "--json")
     assert done.code == 0
     assert (done.json["recorded_pairs"], done.json["pairs"]) == (20, 16)
+    grid = grid_of(read_run(make_run(tmp_path, run_content([inference(cell, "torch", 1, 0.005) for cell in CELLS]))))
+    assert done.json["grid"] == grid
     # Of eight, no ratio is significant; of ten this little noise hides nothing.
     assert [row["pairs_needed"] for row in done.json["benchmarks"]] == [10, 10]
     (kept,) = (tmp_path / ".benchmarks" / "noise").iterdir()
     assert json.loads(kept.read_text("utf-8"))["pair_s"] == 10
     text = rnncore("noise", "--pairs", 20, "--budget", "170s")
-    assert "20 pairs of identical code, 10.0 s each. A gate of 2.83 min has 16, and of those:" in text.out
+    assert f"20 pairs of identical code, 10.0 s each, grid {grid}. A gate of 2.83 min has 16, and of those:" in text.out
     assert ".benchmarks/noise/" in text.out
 
 
@@ -641,6 +644,7 @@ def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Pa
     assert ours[0.0]["false_alarms"]["happened"] == 0
     (folder,) = (tmp_path / "reports" / "selftest").iterdir()
     assert json.loads((folder / "selftest.json").read_text("utf-8")) == done.json
+    assert f", grid {done.json['grid']}. In parentheses" in (folder / "selftest.md").read_text("utf-8")
     assert "| rnncore gate | 5 % | 100.0 %" in (folder / "selftest.md").read_text("utf-8")
     asked = ("--budget", "120s", "--gates", 10, "--json", "--out", "again")
     again = rnncore("selftest", "--replay", folder / "processes", *asked)

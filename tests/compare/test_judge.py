@@ -319,6 +319,35 @@ def test_all_measures_of_pairs_are_tested_as_one_family(side: Callable[..., Side
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("instructions", "cycles", "expected"),
+    [
+        # More of them are seen where noise of a tenth of a percent is all there is, and the time says nothing.
+        (1.01, 1.01, {"instructions": "slower", "cycles": "same"}),
+        (0.99, 1.03, {"instructions": "faster", "cycles": "slower"}),
+        (1.003, 0.97, {"instructions": "same", "cycles": "faster"}),
+    ],
+)
+def test_instructions_and_cycles_are_judged_by_pairs_beside_the_time(
+    side: Callable[..., Side], instructions: float, cycles: float, expected: dict[str, str]
+) -> None:
+    rng = np.random.default_rng(1)
+
+    def counted(factors: tuple[float, float]) -> Callable[[dict[str, Any], int], None]:
+        def change(content: dict[str, Any], process: int) -> None:
+            _numbered(content, process)
+            for row in content["benchmarks"]:
+                counts = rng.normal((5e6, 2e6), (5e3, 2e4)) * factors
+                row["extra_info"] |= dict(zip(("instructions_per_call", "cycles_per_call"), map(float, counts), strict=True))
+
+        return change
+
+    base, head = side("base", 12, change=counted((1, 1))), side("head", 12, change=counted((instructions, cycles)))
+    comparison = _compare(base, head)
+    for cell in NAMES:
+        assert {measure: _of(comparison, cell, measure).verdict for measure in expected} == expected
+
+
 def test_too_few_pairs_say_how_many_are_needed(side: Callable[..., Side]) -> None:
     judgement = _of(_compare(*_paired(side, (1.5, 1.0), pairs=7)), "gru")
     assert judgement.verdict == "unclear"

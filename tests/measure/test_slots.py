@@ -19,6 +19,7 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 from rnncore.errors import ProcessError
+from rnncore.measure.counters import CallCounters
 from rnncore.measure.slots import LONG_CALL_S, MIN_ROUND_S, Slots, calls_of_a_round, rounds_of_a_slot
 from rnncore.runfile.read import read_run
 from rnncore.runfile.slots import (
@@ -260,6 +261,27 @@ def test_a_call_that_takes_long_is_a_slot_by_itself(clock: Clock) -> None:
     assert clock.calls == 1
 
 
+class Counted(CallCounters):
+    """Notes how many calls were made by when it is asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__("nothing is counted here")
+        self._clock = clock
+        self.heard: list[tuple[str, int]] = []
+
+    def start(self) -> None:
+        self.heard.append(("start", self._clock.calls))
+
+    def stop(self, calls: int) -> None:
+        self.heard.append((f"stop after {calls}", self._clock.calls))
+
+
+def test_what_counts_is_asked_once_around_all_rounds_without_the_call_that_fills_the_caches(clock: Clock) -> None:
+    counted = Counted(clock)
+    rounds_of_a_slot(clock.taking(0.25), 2.0, 2, 0.25, counted)
+    assert counted.heard == [("start", 1), ("stop after 8", 9)]
+
+
 # ------------------------------------------------------------------------------------------------------ a session in slots
 
 
@@ -316,6 +338,31 @@ def test_the_run_file_has_the_pair_and_the_rounds_of_each_slot(pytester: pytest.
         assert sum(record.slot_rounds) == len(record.rounds_s)
         assert record.disturbed_rounds is None
         assert record.why("disturbed_rounds") == "timed in slots, beside a process of another revision"
+
+
+def test_calls_on_one_thread_are_counted_where_the_machine_counts(
+    pytester: pytest.Pytester, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CallCounters, "_open", lambda self: setattr(self, "_fewest", (2e6, 1e6)))
+    _in_slots(pytester, driver, list, 2, "--rnn-threads=1")
+    for record in read_run(Path(pytester.path) / "run.json").records:
+        assert (record.instructions_per_call, record.cycles_per_call) == (2e6, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--rnn-threads=2"], "2 threads spin while they wait for one another"),
+        (["--rnn-threads=1", "--rnn-delay=5:*"], "the planted delay spins"),
+    ],
+)
+def test_calls_of_which_a_count_would_say_nothing_have_the_reason(
+    pytester: pytest.Pytester, driver: Driver, arguments: list[str], why: str
+) -> None:
+    _in_slots(pytester, driver, list, 2, *arguments)
+    for record in read_run(Path(pytester.path) / "run.json").records:
+        assert (record.instructions_per_call, record.cycles_per_call) == (None, None)
+        assert record.why("instructions_per_call") == record.why("cycles_per_call") == why
 
 
 def test_a_session_that_nobody_drives_has_no_pair_and_no_slots(pytester: pytest.Pytester) -> None:

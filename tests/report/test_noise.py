@@ -16,6 +16,8 @@ from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
 from rnncore.drive.process import Suites
 from rnncore.errors import ConfigError
 from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
+from rnncore.runfile.grid import grid_digest
+from rnncore.runfile.record import Record, Run
 from tests.report_text import as_text
 
 TREES = [Path("base"), Path("head")]
@@ -112,15 +114,17 @@ RECORD = NoiseRecord(
 
 
 def test_the_table_of_noise_says_floor_sight_and_need() -> None:
-    facts = noise_json(RECORD, 600.0, 42, 0.05)
+    facts = noise_json(RECORD, "1a2b3c4d5e6f", 600.0, 42, 0.05)
     ((lines, table),) = as_text([noise_table(facts)])
-    assert lines.startswith("40 pairs of identical code, 7.0 s each. A gate of 10 min has 42, and of those:")
+    assert lines.startswith(
+        "40 pairs of identical code, 7.0 s each, grid 1a2b3c4d5e6f. A gate of 10 min has 42, and of those:"
+    )
     assert table == [
         ["Benchmark", "floor %", "visible %", "pairs for 5 %", "minutes"],
         ["test_one[x]", "0.8", "2.4", "42", "5"],
         ["test_two[x]", "4.0", "8.0", "over 42", "–"],
     ]
-    few = noise_table(noise_json(RECORD, 60.0, 8, 0.07))[1]
+    few = noise_table(noise_json(RECORD, "1a2b3c4d5e6f", 60.0, 8, 0.07))[1]
     assert few.texts == [["test_one[x]", "2.0", "6.0", "8", "1"], ["test_two[x]", "9.0", "–", "over 42", "–"]]
 
 
@@ -131,9 +135,13 @@ def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
         Score("rnncore gate", 3.0, Rate(190, 200), {ONE: Rate(100, 100), TWO: Rate(90, 100)}, Rate(0, 200), Rate(4, 200)),
         Score("other", 3.0, Rate(9, 200), {ONE: Rate(9, 100), TWO: Rate(0, 100)}, Rate(80, 200), Rate(0, 200)),
     ]
-    facts = selftest_json(Pool((), {}, 7.0), scores, 600.0, 42)
+    run = Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {}, (Record(ONE, "a", (0.1,), {}),), "")
+    facts = selftest_json(Pool(((run, run),), {}, 7.0), scores, 600.0, 42)
     (lines, table), (_, by_benchmark) = as_text(selftest_tables(facts))
-    assert lines.startswith("Gates of 10 min, 42 pairs, replayed from 0 blocks of pairs of 7.0 s.")
+    assert lines.startswith(
+        f"Gates of 10 min, 42 pairs, replayed from 1 blocks of pairs of 7.0 s, grid {grid_digest([ONE])}."
+    )
+    assert facts["grid"] == grid_digest([ONE])
     assert table[1] == ["rnncore gate", "none", "–", "0.5 % (0.0 to 2.8)", "10.0 % (6.2 to 15.0)"]
     assert table[3] == ["rnncore gate", "3 %", "95.0 % (91.0 to 97.6)", "0.0 % (0.0 to 1.8)", "2.0 % (0.5 to 5.0)"]
     assert by_benchmark == [["Benchmark", "3 %"], ["test_one[x]", "100 of 100"], ["test_two[x]", "90 of 100"]]

@@ -1,0 +1,150 @@
+"""Tests of the scripts in tests/campaigns: what they simulate is judged as the gate judges it, and counted rightly."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from rnncore.compare import looks
+from rnncore.compare.judge import FAMILY_ERROR, Side
+from rnncore.compare.looks import Looks
+from rnncore.compare.replay import Rate
+from rnncore.compare.signs import FloatArray
+from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.verdict import Comparison
+from rnncore.runfile.record import Record, Run
+from tests.campaigns.gate_rates import (
+    ANY_CHANGE,
+    LEVELS,
+    drawn_gates,
+    false_verdicts,
+    gate_of,
+    live_noise,
+    rates_of,
+    read_recording,
+)
+
+REPOSITORY = Path(__file__).parents[1]
+SCRIPT = "tests/campaigns/gate_rates.py"
+BASE_S = 0.01
+
+
+def _run(quickest_s: FloatArray, pair: int) -> Run:
+    records = tuple(
+        Record(str(place), "made", (float(seconds),), {}) for place, seconds in enumerate(quickest_s) if seconds > 0
+    )
+    return Run(Path("a.json"), f"{pair:04}", None, {}, None, (), (), (), None, {"pair": pair}, records, "")
+
+
+def _gate_of_run_files(logs: FloatArray, thresholds: Thresholds) -> Comparison:
+    """Let a gate judge runs of these ratios, pair after pair, each without what was decided before."""
+    gate, base, head = Looks(thresholds), [], []
+    for number, of_pair in enumerate(logs, 1):
+        left_out = np.isin(np.arange(len(of_pair)).astype(str), list(gate.decided_benchmarks))
+        base.append(_run(np.where(left_out, 0.0, BASE_S), number))
+        head.append(_run(np.where(left_out, 0.0, BASE_S * np.exp(of_pair)), number))
+        if number == len(logs) or gate.is_due(number / len(logs)):
+            found = gate.take(Side("base", tuple(base)), Side("head", tuple(head)), number / len(logs))
+            if not gate.undecided:
+                break
+    return found
+
+
+@pytest.mark.parametrize("thresholds", [Thresholds(), ANY_CHANGE], ids=["usual", "any change"])
+@pytest.mark.parametrize("pairs", [12, 18])
+def test_a_drawn_gate_is_judged_as_the_run_files_of_its_ratios_are(pairs: int, thresholds: Thresholds) -> None:
+    noise = live_noise(np.random.default_rng(3), 60)[:, ::5]
+    seen = set()
+    for logs in drawn_gates(noise, pairs, 3):
+        logs[:, 1] += 0.1
+        logs[:, 2] -= 0.1
+        ours, theirs = gate_of(logs, thresholds), _gate_of_run_files(logs, thresholds)
+        expected = {one.fullname: one for one in theirs.judgements}
+        for one in ours.judgements:
+            other = expected[one.fullname]
+            assert (one.verdict, one.reason) == (other.verdict, other.reason)
+            assert (one.ratio, one.p_value) == pytest.approx((other.ratio, other.p_value))
+            assert (one.low, one.high) == pytest.approx((other.low, other.high))
+            seen.add(one.verdict)
+    assert {"slower", "faster", "unclear"} <= seen
+    assert ("same" in seen) == (thresholds is not ANY_CHANGE)
+
+
+def test_hardly_any_noise_hides_nothing_and_makes_nothing_up() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.001, (40, 4))
+    found = rates_of(noise, 12, 8)
+    assert (found.alarms, found.unclear, found.unclear_benchmarks) == (Rate(0, 8), Rate(0, 8), Rate(0, 32))
+    assert found.found[0.03] == found.found[0.05] == Rate(8, 8)
+    assert found.others == Rate(0, 24)
+
+
+def test_noise_hides_a_slowdown_and_leaves_benchmarks_unclear() -> None:
+    noise = np.random.default_rng(0).normal(0, [0.001, 0.001, 0.3], (40, 3))
+    found = rates_of(noise, 12, 9)
+    # The two quiet ones are found, and the other is open.
+    assert found.found[0.05] == Rate(6, 9)
+    assert (found.unclear, found.unclear_benchmarks) == (Rate(9, 9), Rate(9, 27))
+
+
+@pytest.mark.parametrize("noise", LEVELS)
+def test_no_more_gates_err_than_may(noise: str) -> None:
+    gates = 40
+    assert false_verdicts(LEVELS[noise], gates).happened <= binom.ppf(0.9999, gates, FAMILY_ERROR)
+
+
+def test_gates_that_err_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault of the one above: a gate that may err in half of all cases does."""
+    monkeypatch.setattr(looks, "FAMILY_ERROR", 0.5)
+    assert false_verdicts(LEVELS["drift of 10 % over a gate"], 40).share > 0.2
+
+
+def _quickest(processes: int) -> list[dict[str, float]]:
+    rng = np.random.default_rng(0)
+    return [{name: float(0.01 * np.exp(rng.normal(0, 0.01))) for name in ("gru", "lstm")} for _ in range(processes)]
+
+
+def test_neighbours_of_a_recording_are_pairs(tmp_path: Path) -> None:
+    path, processes = tmp_path / "made.jsonl", _quickest(8)
+    lines = [json.dumps({name: {"min": one, "med": 2 * one, "n": 3} for name, one in each.items()}) for each in processes]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    expected = [
+        [np.log(second[name] / first[name]) for name in ("gru", "lstm")]
+        for first, second in zip(processes[::2], processes[1::2], strict=True)
+    ]
+    assert read_recording(path) == pytest.approx(np.asarray(expected))
+
+
+def test_of_recorded_rounds_the_quickest_counts_and_delayed_processes_and_the_first_of_an_odd_number_do_not(
+    tmp_path: Path,
+) -> None:
+    path, processes = tmp_path / "made.jsonl.gz", _quickest(5)
+    plain = [{"delay_pct": 0, "rounds_s": {name: [one, 2 * one] for name, one in each.items()}} for each in processes]
+    slowed = {"delay_pct": 5, "rounds_s": {"gru": [9.0], "lstm": [9.0]}}
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(map(json.dumps, [*plain[:2], slowed, *plain[2:]])))
+    expected = [
+        [np.log(processes[second][name] / processes[first][name]) for name in ("gru", "lstm")]
+        for first, second in ((1, 2), (3, 4))
+    ]
+    assert read_recording(path) == pytest.approx(np.asarray(expected))
+
+
+def test_the_script_prints_the_rates_of_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "made.jsonl"
+    path.write_text("\n".join(json.dumps({name: {"min": one} for name, one in each.items()}) for each in _quickest(40)))
+    command = [sys.executable, SCRIPT, str(path), "--pairs", "10", "12", "--gates", "4"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True)
+    assert "20 pairs of 2 benchmarks" in done.stdout
+    rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [[cell.strip() for cell in row] for row in rows] == [["10", "0.0 % (0.0 to 60.2)"], ["12", "0.0 % (0.0 to 60.2)"]]
+
+
+def test_the_script_refuses_to_run_for_nothing() -> None:
+    done = subprocess.run([sys.executable, SCRIPT], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert "give recordings or live, or --level alone" in done.stderr
