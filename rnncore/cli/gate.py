@@ -49,12 +49,17 @@ def compare(
     """
     from rnncore.compare.floors import above_noise, read_noise
     from rnncore.compare.judge import judge, read_side
+    from rnncore.compare.pairs import pairs_of
     from rnncore.compare.thresholds import read_thresholds
 
     sides = read_side([base, *(more_base or [])]), read_side([head, *(more_head or [])])
-    first, fewest = sides[0].runs[0], min(len(side.runs) for side in sides)
-    noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
-    comparison = judge(*sides, above_noise(read_thresholds(Path()), noise, fewest))
+    thresholds, pairs = read_thresholds(Path()), pairs_of(sides[0].runs, sides[1].runs)
+    if pairs is not None:
+        # Noise is on record as ratios of pairs; that of whole processes is another.
+        first = sides[0].runs[0]
+        noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
+        thresholds = above_noise(thresholds, noise, len(pairs))
+    comparison = judge(*sides, thresholds)
     _print_comparison(comparison, as_json, markdown, junit, github)
     raise typer.Exit(comparison.exit_code)
 
@@ -67,6 +72,9 @@ def gate(
     budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
     text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End as soon as anything is slower or invalid; the rest may stay unclear.")
+    ] = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
     ] = None,
@@ -103,6 +111,7 @@ def gate(
             STORE,
             out / "processes",
             on_progress,
+            fail_fast,
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")

@@ -553,19 +553,23 @@ def test_reproduce_refuses_a_series_too_short_for_its_baselines_before_it_trains
 # ------------------------------------------------------------------------------------------------------ verdicts and noise
 
 
-def _processes(folder: Path, name: str, median_s: float, first_minute: int) -> None:
+def _processes(folder: Path, name: str, median_s: float, first_minute: int, pairs: bool = False) -> None:
     """Write eight processes of one benchmark that agree to 0.2 %, two minutes apart."""
     for process in range(8):
         content = run_content([inference("gru", "torch", 1, median_s * (1 + 0.0003 * process))])
         content["datetime"] = f"2026-11-24T10:{first_minute + 2 * process:02}:00+00:00"
+        content["rnncore"]["pair"] = process if pairs else None
         make_run(folder, content, f"{name}-{process}.json")
 
 
-def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_holds_noise_against_thresholds_of_pairs(
+    rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    _processes(tmp_path / "runs", "base", 0.0050, 0)
-    _processes(tmp_path / "runs", "head", 0.0052, 1)
-    assert rnncore("compare", "runs/base-*.json", "runs/head-*.json").code == 1
+    for folder, pairs in (("runs", True), ("others", False)):
+        _processes(tmp_path / folder, "base", 0.0050, 0, pairs)
+        _processes(tmp_path / folder, "head", 0.0052, 1, pairs)
+        assert rnncore("compare", f"{folder}/base-*.json", f"{folder}/head-*.json").code == 1
     run = read_run(tmp_path / "runs" / "base-0.json")
     fullname = run.records[0].fullname
     scale = str(run.session["scale"])
@@ -578,6 +582,10 @@ def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path
     refused = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
     assert refused.code == 2
     assert "where the noise floor is 6.0 % and 32 are needed (4 min)" in refused.said
+    # Noise is on record by pairs: it says nothing of processes that ran one after another.
+    of_others = rnncore("compare", "others/base-*.json", "others/head-*.json")
+    assert of_others.code == 1
+    assert "This machine's noise" not in of_others.out
 
 
 @pytest.fixture
