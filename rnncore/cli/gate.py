@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
-from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, print_tables, process_progress, say
+from rnncore.cli.screen import (
+    end_in_order,
+    err,
+    gate_progress,
+    json_text,
+    print_json,
+    print_table,
+    print_tables,
+    process_progress,
+    say,
+)
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
@@ -100,7 +110,7 @@ def gate(
     _choose_waiting()
     arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    with gate_progress(budget_s) as on_progress:
+    with end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
@@ -148,6 +158,7 @@ def noise(
     _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
+        end_in_order(),
         two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
@@ -166,7 +177,7 @@ def noise(
     lines, table = noise_table(facts)
     say(lines)
     print_table(table)
-    say(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
+    say(f"Kept in {path}: 'rnncore gate', and 'compare' of pairs, refuse thresholds below the floor.")
 
 
 def selftest(
@@ -201,7 +212,11 @@ def selftest(
     if replay is None:
         _choose_waiting()
         total = blocks * (1 + len(delays_pct))
-        with two_worktrees(Path(), WORKTREE, WORKTREE) as trees, process_progress(total, "pair") as on_pair:
+        with (
+            end_in_order(),
+            two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
+            process_progress(total, "pair") as on_pair,
+        ):
             paths = [tree.path for tree in trees]
             measure_pool(paths, Suites(), blocks, delays_pct, budget_s, out / "processes", on_pair)
         err.print(f"Processes: {out / 'processes'}")

@@ -154,3 +154,22 @@ def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def end_in_order() -> "Iterator[None]":
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # A second one must not end the cleaning up.
+        for one in before:
+            signal.signal(one, lambda number, frame: None)
+        raise SystemExit(128 + number)
+
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {one: signal.signal(one, on_signal) for one in heeded}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -15,7 +15,7 @@ from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
-from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.record import Run
@@ -70,13 +70,14 @@ def run_gate(
         fail_fast: End with the first that is slower or invalid.
 
     Raises:
-        ConfigError: If a revision is unknown, its processes would measure other code, or a threshold that the project set
-            lies below this machine's noise.
+        ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a threshold
+            that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
+            require_slots(tree.path, f"{tree.path.name} {tree.name}")
         comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
         if pins:

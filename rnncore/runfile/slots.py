@@ -8,6 +8,9 @@ collected, and hears in which order to run them. From then on one of the two run
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
 ENVIRONMENT = "RNNCORE_SLOTS"
 
+# Holds the number of the process that started this one, and with which it is to end.
+PARENT = "RNNCORE_PARENT"
+
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended.
 COLLECTED, READY, ENDED = "collected", "ready", "ended"
 # Of the one that drives: the benchmarks in order, the number of the pair, the seconds of a slot. A line without seconds lets

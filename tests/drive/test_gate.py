@@ -1,5 +1,6 @@
 """Tests of the gate's loop on planted pairs: order, looks, budget, and what it says."""
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -18,13 +19,14 @@ from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
-from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget
+from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
+from rnncore.runfile.slots import ENVIRONMENT
 from tests.run_files import inference, make_run, run_content
 
 WARM_UP_S, SLOTS_S = 10.0, 2.0
@@ -313,6 +315,27 @@ def test_identical_code_is_the_same_before_the_budget_is_spent(tmp_path: Path, m
     comparison, machine, _ = _gate(tmp_path, monkeypatch)
     assert (comparison.verdict, comparison.exit_code) == ("same", 0)
     assert machine.now_s < 600 - 2 * _pair_s()
+
+
+@pytest.mark.parametrize("old", ["base", "head"])
+def test_a_revision_older_than_slots_ends_a_gate_before_anything_is_measured(
+    old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    git("init", "--quiet")
+    package = tmp_path / "rnncore"
+    package.mkdir()
+    for side in ("base", "head"):
+        (package / "__init__.py").write_text(f"# {side}: " + ("" if side == old else ENVIRONMENT), encoding="utf-8")
+        git("add", ".")
+        git("commit", "--quiet", "-m", side)
+        git("tag", side)
+    monkeypatch.setattr(gate, "run_pair", lambda *arguments: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=rf"^{old} [0-9a-f]{{12}} \({old}\): this revision's rnncore is older than slots"):
+        run_gate(tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda now: None)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
