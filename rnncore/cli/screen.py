@@ -108,7 +108,7 @@ def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]"
             progress.update(task, description=line, completed=budget_s - now.left_s)
             if not err.is_terminal and said_at_s - now.left_s >= GATE_LINE_EVERY_S:
                 said_at_s = now.left_s
-                err.print(line)
+                err.print(line, soft_wrap=True)
 
         yield on_progress
 
