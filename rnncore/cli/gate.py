@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
-from rnncore.cli.screen import err, gate_progress, json_text, print_json, print_table, print_tables, process_progress, say
+from rnncore.cli.screen import (
+    end_in_order,
+    err,
+    gate_progress,
+    json_text,
+    print_json,
+    print_table,
+    print_tables,
+    process_progress,
+    say,
+)
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
@@ -49,12 +59,17 @@ def compare(
     """
     from rnncore.compare.floors import above_noise, read_noise
     from rnncore.compare.judge import judge, read_side
+    from rnncore.compare.pairs import pairs_of
     from rnncore.compare.thresholds import read_thresholds
 
     sides = read_side([base, *(more_base or [])]), read_side([head, *(more_head or [])])
-    first, fewest = sides[0].runs[0], min(len(side.runs) for side in sides)
-    noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
-    comparison = judge(*sides, above_noise(read_thresholds(Path()), noise, fewest))
+    thresholds, pairs = read_thresholds(Path()), pairs_of(sides[0].runs, sides[1].runs)
+    if pairs is not None:
+        # Noise is on record as ratios of pairs; that of whole processes is another.
+        first = sides[0].runs[0]
+        noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
+        thresholds = above_noise(thresholds, noise, len(pairs))
+    comparison = judge(*sides, thresholds)
     _print_comparison(comparison, as_json, markdown, junit, github)
     raise typer.Exit(comparison.exit_code)
 
@@ -67,6 +82,9 @@ def gate(
     budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
     text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End as soon as anything is slower or invalid; the rest may stay unclear.")
+    ] = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
     ] = None,
@@ -92,7 +110,7 @@ def gate(
     _choose_waiting()
     arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
     out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    with gate_progress(budget_s) as on_progress:
+    with end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
@@ -103,6 +121,7 @@ def gate(
             STORE,
             out / "processes",
             on_progress,
+            fail_fast,
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
@@ -140,6 +159,7 @@ def noise(
     _choose_waiting()
     suites = Suites(arguments=(f"--rnn-scale={scale}",))
     with (
+        end_in_order(),
         two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
@@ -158,7 +178,7 @@ def noise(
     lines, table = noise_table(facts)
     say(lines)
     print_table(table)
-    say(f"Kept in {path}: 'rnncore gate' and 'compare' refuse thresholds below the floor.")
+    say(f"Kept in {path}: 'rnncore gate', and 'compare' of pairs, refuse thresholds below the floor.")
 
 
 def selftest(
@@ -193,7 +213,11 @@ def selftest(
     if replay is None:
         _choose_waiting()
         total = blocks * (1 + len(delays_pct))
-        with two_worktrees(Path(), WORKTREE, WORKTREE) as trees, process_progress(total, "pair") as on_pair:
+        with (
+            end_in_order(),
+            two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
+            process_progress(total, "pair") as on_pair,
+        ):
             paths = [tree.path for tree in trees]
             measure_pool(paths, Suites(), blocks, delays_pct, budget_s, out / "processes", on_pair)
         err.print(f"Processes: {out / 'processes'}")

@@ -87,21 +87,28 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 
 @contextmanager
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
-    """Show pairs, decided and undecided benchmarks and the time left: a bar on a terminal, else a line a minute."""
+    """Show how far a gate is and what it can tell: a bar on a terminal, else a line a minute."""
+    from rnncore.report.noise import sensitivity_lines, time_until_told
+
     with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
-        said_at_s = budget_s
+        said_at_s, said = budget_s, None
 
         def on_progress(now: "GateProgress") -> None:
-            nonlocal said_at_s
+            nonlocal said_at_s, said
+            if now.sensitivity and now.sensitivity is not said:
+                said = now.sensitivity
+                err.print(sensitivity_lines(said, "undecided benchmark" if now.decided else "benchmark"), soft_wrap=True)
             counts = (
                 f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
             )
             line = f"{now.pairs} pairs, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            if now.sensitivity:
+                line += time_until_told(now.sensitivity, now.pairs, now.left_s)
             progress.update(task, description=line, completed=budget_s - now.left_s)
             if not err.is_terminal and said_at_s - now.left_s >= GATE_LINE_EVERY_S:
                 said_at_s = now.left_s
-                err.print(line)
+                err.print(line, soft_wrap=True)
 
         yield on_progress
 
@@ -147,3 +154,22 @@ def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def end_in_order() -> "Iterator[None]":
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # A second one must not end the cleaning up.
+        for one in before:
+            signal.signal(one, lambda number, frame: None)
+        raise SystemExit(128 + number)
+
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {one: signal.signal(one, on_signal) for one in heeded}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnncore.compare.judge import FAMILY_ERROR, Side, log_ratios
-from rnncore.compare.looks import LOOKS
+from rnncore.compare.looks import LAST_LOOK
 from rnncore.compare.measures import TIME
 from rnncore.compare.signs import means_of_two, visible_shifts
 from rnncore.compare.thresholds import Thresholds
@@ -40,8 +40,10 @@ DRAWN_GATES = 200
 NEIGHBOURS = 4
 SEED = 0
 
-# A gate's last look has this part of its error to spend.
-LAST_LOOK = LOOKS[-1] ** 2 - LOOKS[-2] ** 2
+# The same while a gate runs, which must not wait for long.
+SIZES_SO_FAR = (10, 14, 20, 28, 40)
+DRAWN_SO_FAR = 25
+FEWEST_SO_FAR = 6
 
 # Part of the gates of identical code that stay below the floor, and of those that find a slowdown that is called visible.
 BELOW_FLOOR = 0.99
@@ -104,21 +106,57 @@ def record_noise(
     Raises:
         ConfigError: If no benchmark was measured in all pairs.
     """
+    whole = _whole_logs(pairs)
+    if not whole:
+        raise ConfigError("no benchmark was measured in all pairs. Run 'pytest bench/ --rnn-scale gate' to see why.")
+    return _record(pairs, walls_s, whole, thresholds, sorted(sizes), DRAWN_GATES)
+
+
+def noise_so_far(pairs: Sequence[tuple[Run, Run]], walls_s: Sequence[float], thresholds: Thresholds) -> NoiseRecord | None:
+    """Return what the pairs of a gate tell of the noise while it runs; None where they are too few, or have no benchmark.
+
+    The ratios are held against their middle, so that a change of the code is no noise. Few gates are drawn: the gate waits.
+
+    Args:
+        pairs: In the order they ran. A benchmark that failed in any of them is left out.
+        walls_s: Seconds of each.
+        thresholds: How large a change must be to be called.
+    """
+    if len(pairs) < FEWEST_SO_FAR:
+        return None
+    # What the middle took from the spread.
+    wider, centred = math.sqrt(len(pairs) / (len(pairs) - 1)), {}
+    for name, logs in _whole_logs(pairs).items():
+        values = np.asarray(logs)
+        centred[name] = (wider * (values - np.median(means_of_two(values)))).tolist()
+    return _record(pairs, walls_s, centred, thresholds, SIZES_SO_FAR, DRAWN_SO_FAR) if centred else None
+
+
+def _whole_logs(pairs: Sequence[tuple[Run, Run]]) -> dict[str, list[float]]:
+    """Return the log ratios of the time of each benchmark that was measured, and right, in all pairs."""
     base, head = (Side("", runs) for runs in zip(*pairs, strict=True))
-    whole = {
+    return {
         fullname: logs
         for (fullname, measure), logs in log_ratios(base, head).items()
         if measure == TIME and not any(map(math.isnan, logs)) and not base.failures(fullname) and not head.failures(fullname)
     }
-    if not whole:
-        raise ConfigError("no benchmark was measured in all pairs. Run 'pytest bench/ --rnn-scale gate' to see why.")
-    values = np.asarray(list(whole.values())).T
-    changes = np.asarray([thresholds.bounds(name, TIME).change for name in whole])
-    by_size = [_floors(values, size, changes) for size in sorted(sizes)]
-    floors = {name: tuple(of_size[place] for of_size in by_size) for place, name in enumerate(whole)}
-    first = base.runs[0]
+
+
+def _record(
+    pairs: Sequence[tuple[Run, Run]],
+    walls_s: Sequence[float],
+    logs: Mapping[str, Sequence[float]],
+    thresholds: Thresholds,
+    sizes: Sequence[int],
+    drawn: int,
+) -> NoiseRecord:
+    values = np.asarray(list(logs.values())).T
+    changes = np.asarray([thresholds.bounds(name, TIME).change for name in logs])
+    by_size = [_floors(values, size, changes, drawn) for size in sizes]
+    floors = {name: tuple(of_size[place] for of_size in by_size) for place, name in enumerate(logs)}
+    first = pairs[0][0]
     scale, pair_s = str(first.session.get("scale")), float(np.median(walls_s))
-    return NoiseRecord(first.fingerprint, scale, first.datetime, pair_s, whole, floors)
+    return NoiseRecord(first.fingerprint, scale, first.datetime, pair_s, logs, floors)
 
 
 def floor_at(record: NoiseRecord, fullname: str, pairs: int) -> Floor:
@@ -202,7 +240,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) 
         f"This machine's noise ('rnncore noise', {record.datetime[:10]}) hides changes below, with {pairs} pairs: "
         f"{', '.join(_first_few(listed))}. Smaller ones are not called there."
     )
-    return replace(thresholds, floors=lifted, notes=(note,))
+    return replace(thresholds, floors=lifted, notes=(*thresholds.notes, note))
 
 
 def _refusal(record: NoiseRecord, fullname: str, change: float, smallest: float) -> str:
@@ -221,17 +259,18 @@ def _first_few(texts: Sequence[str]) -> Iterator[str]:
         yield f"and {len(texts) - _NAMED} more"
 
 
-def _floors(values: npt.NDArray[np.float64], pairs: int, changes: npt.NDArray[np.float64]) -> list[Floor]:
+def _floors(values: npt.NDArray[np.float64], pairs: int, changes: npt.NDArray[np.float64], drawn_gates: int) -> list[Floor]:
     """Work out what noise hides of each benchmark.
 
     Args:
         values: Log ratios of pairs of identical code, in the order they ran. Shape (n, benchmarks).
         pairs: Of the gates.
         changes: How large a change must be to be called. Shape (benchmarks,).
+        drawn_gates: How many gates to draw.
     """
     rng = np.random.default_rng(SEED)
     wander, needed = [], []
-    for _ in range(DRAWN_GATES):
+    for _ in range(drawn_gates):
         drawn = values[_neighbours(rng, len(values), pairs)] * rng.choice((-1.0, 1.0), (pairs, 1))
         estimates = np.median(means_of_two(drawn), axis=0)
         wander.append(np.expm1(np.abs(estimates)))

@@ -107,7 +107,8 @@ def judge(
         thresholds: How large a change must be.
         family_error: Largest probability of any false `slower` or `faster` here. Where a gate looks more than once, the
             errors of its looks add up.
-        decided: Verdicts of earlier looks, which stay; those that found a change leave the family to be tested.
+        decided: Verdicts of earlier looks, which stay, unless the head failed since; those that found a change leave the
+            family to be tested.
 
     Raises:
         ConfigError: If a side has no runs.
@@ -117,7 +118,9 @@ def judge(
             raise ConfigError(f"{side.name}: no runs. Give at least one run file per side.")
     kept, logs = decided or {}, log_ratios(base, head)
     tested = {
-        key: kept[key] if key in kept else _measured(base, head, *key, thresholds, logs.get(key))
+        key: kept[key]
+        if key in kept and not head.failures(key[0])
+        else _measured(base, head, *key, thresholds, logs.get(key))
         for key in _keys(base, head)
     }
     judgements = list(_decide(tested, kept, thresholds, family_error, logs))

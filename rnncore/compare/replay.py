@@ -19,7 +19,7 @@ from pathlib import Path
 from scipy.stats import beta, mannwhitneyu
 
 from rnncore.compare.judge import Side
-from rnncore.compare.looks import LOOKS, Looks, pairs_in
+from rnncore.compare.looks import Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.ranks import evenly_spread
 from rnncore.compare.thresholds import Thresholds
@@ -221,7 +221,11 @@ def _rate(outcomes: Sequence[bool]) -> Rate:
 def _replayed(
     pool: Pool, pairs: int, delay_pct: float, target: str | None, rng: random.Random
 ) -> tuple[list[Run], list[Run]]:
-    """Draw a gate from neighbouring blocks, sides by chance, and one benchmark from pairs with a delayed head."""
+    """Draw a gate from neighbouring blocks, sides by chance, and one benchmark from pairs with a delayed head.
+
+    The sides of a delayed pair stay, as the slow one is the head: to swap them takes what the delay became in that pair,
+    which is not known. Who was first was left to chance when it ran.
+    """
     first = rng.randrange(len(pool.plain))
     base, head = [], []
     for step in range(pairs):
@@ -244,11 +248,13 @@ def _replayed(
 
 def _gate_rule(base: Sequence[Run], head: Sequence[Run], thresholds: Thresholds) -> Call:
     looks = Looks(thresholds)
-    for spent in LOOKS:
-        seen = round(spent * len(base))
-        found = looks.take(Side("base", tuple(base[:seen])), Side("head", tuple(head[:seen])), spent)
-        if not looks.undecided:
-            break
+    for seen in range(1, len(base) + 1):
+        # As in a gate, whose budget holds a pair to warm up too.
+        spent = (seen + 1) / (len(base) + 1)
+        if looks.is_due(seen, spent):
+            found = looks.take(Side("base", tuple(base[:seen])), Side("head", tuple(head[:seen])), spent)
+            if not looks.undecided:
+                break
     slower = [one for one in found.judgements if one.verdict == "slower"]
     names = (one.fullname if one.measure == TIME else f"{one.fullname} ({one.measure})" for one in slower)
     return Call(frozenset(names), any(one.verdict == "unclear" for one in found.judgements))

@@ -1,22 +1,27 @@
 """Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
-from rnncore.compare.floors import above_noise, read_noise
+from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
+from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.verdict import Comparison
+from rnncore.compare.verdict import VERDICTS, Comparison
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
-from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
+from rnncore.runfile.record import Run
+
+# A gate of more minutes is nobody's advice.
+LONGEST_MIN = 240
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,14 @@ class Progress:
         decided: Measures of benchmarks whose verdict more pairs are unlikely to change.
         undecided: The others; 0 before the first look too.
         left_s: Seconds of the budget that are left.
+        sensitivity: What can be told of the undecided benchmarks; None while their noise is not known.
     """
 
     pairs: int
     decided: int
     undecided: int
     left_s: float
+    sensitivity: Sensitivity | None = None
 
 
 def run_gate(
@@ -46,6 +53,7 @@ def run_gate(
     store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
+    fail_fast: bool = False,
 ) -> Comparison:
     """Measure two revisions interleaved and compare them.
 
@@ -58,17 +66,19 @@ def run_gate(
         thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
-        on_progress: Called after every process.
+        on_progress: Called after every pair, and before the first where this machine's noise is on record.
+        fail_fast: End with the first that is slower or invalid.
 
     Raises:
-        ConfigError: If a revision is unknown, its processes would measure other code, or a threshold that the project set
-            lies below this machine's noise.
+        ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a threshold
+            that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
-        comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress)
+            require_slots(tree.path, f"{tree.path.name} {tree.name}")
+        comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -84,6 +94,7 @@ def measure_in_pairs(
     store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
+    fail_fast: bool = False,
 ) -> Comparison:
     """Measure pairs of two trees until every benchmark is decided or the budget is spent.
 
@@ -94,7 +105,8 @@ def measure_in_pairs(
         thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
-        on_progress: Called after every pair.
+        on_progress: Called after every pair, and before the first where this machine's noise is on record.
+        fail_fast: End at the first look that finds something slower, and after the first pair that has an invalid result.
 
     Returns:
         What the last look found. However small the budget, one pair is measured.
@@ -116,23 +128,41 @@ def measure_in_pairs(
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
     warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False))
     plan = planned(warm_up)
+    names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session["scale"]))
-    if noise is not None:
-        thresholds = above_noise(thresholds, noise, pairs_in(budget_s, warm_up.wall_of(plan)))
+    thresholds = above_noise(thresholds, noise, pairs_in(budget_s, whole_s))
+    if noise and not noise.floors.keys() >= set(names):
+        noise = None
+    sensitivity = _sensitivity(noise, names, thresholds, pairs_in(budget_s, whole_s), whole_s, whole_s)
+    if sensitivity:
+        on_progress(Progress(0, 0, 0, left_s(), sensitivity))
     pairs: list[Pair] = []
-    looks, longest_s = Looks(thresholds), 0.0
+    looks = Looks(thresholds)
     while True:
         of_next = replace(plan, without=looks.decided_benchmarks, measures_memory=looks.is_open("memory"))
         pairs.append(measured(len(pairs), of_next))
-        longest_s = max(longest_s, pairs[-1].wall_s)
-        on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s()))
-        is_last = left_s() < longest_s
+        pair_s = pairs[-1].wall_s
+        on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
+        base, head = (
+            Side(trees[0].name, tuple(one.base for one in pairs)),
+            Side(trees[1].name, tuple(one.head for one in pairs)),
+        )
+        # The next takes no longer: benchmarks are left out, and none comes back.
+        is_last = left_s() < pair_s
         spent = 1.0 if is_last else 1 - left_s() / budget_s
-        if is_last or looks.is_due(spent):
-            base = Side(trees[0].name, tuple(pair.base for pair in pairs))
-            comparison = looks.take(base, Side(trees[1].name, tuple(pair.head for pair in pairs)), spent)
+        if is_last or looks.is_due(len(pairs), spent):
+            comparison = looks.take(base, head, spent)
             if is_last or not looks.undecided:
                 return comparison
+        elif fail_fast and _is_invalid(pairs[-1].head):
+            comparison = looks.without_error(base, head)
+        else:
+            continue
+        if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
+            return _ended_early(comparison)
+        so_far = noise or noise_so_far([(one.base, one.head) for one in pairs], [one.wall_s for one in pairs], thresholds)
+        undecided = [name for name in names if (name, TIME) not in looks.decided]
+        sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, whole_s)
 
 
 def parse_budget(text: str) -> float:
@@ -149,6 +179,47 @@ def parse_budget(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"--budget is {text!r}; give a number and s, m or h, such as 10m.")
     return seconds
+
+
+def _measured_on_both(pair: Pair) -> list[str]:
+    """Return the benchmarks of which both sides have a result that is right."""
+    of_base = {record.fullname for record in pair.base.records if record.is_valid}
+    return [record.fullname for record in pair.head.records if record.is_valid and record.fullname in of_base]
+
+
+def _is_invalid(head: Run) -> bool:
+    return bool(head.failed) or not all(record.is_valid for record in head.records)
+
+
+def _sensitivity(
+    noise: NoiseRecord | None, names: Sequence[str], thresholds: Thresholds, pairs: int, pair_s: float, whole_s: float
+) -> Sensitivity | None:
+    """Return what a gate of some pairs can tell, and the budget that tells it of all; None where nothing is known.
+
+    Args:
+        noise: Of the machine.
+        names: Benchmarks that are asked about.
+        thresholds: How large a change must be.
+        pairs: Of the gate.
+        pair_s: Seconds of a pair as it is now.
+        whole_s: Seconds of one of all benchmarks.
+    """
+    if noise is None:
+        return None
+    found = sensitivity_of(noise, names, thresholds, pairs, pair_s)
+    budgets_s = (60.0 * minutes for minutes in range(1, LONGEST_MIN + 1))
+    enough = (one for one in budgets_s if pairs_in(one, whole_s) >= found.pairs_for_all)
+    return replace(found, budget_s=next(enough, None))
+
+
+def _ended_early(comparison: Comparison) -> Comparison:
+    return replace(
+        comparison,
+        judgements=tuple(
+            replace(one, reason="--fail-fast ended the gate before this was decided") if one.verdict == "unclear" else one
+            for one in comparison.judgements
+        ),
+    )
 
 
 def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> Comparison:

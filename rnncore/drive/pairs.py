@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rnncore.drive.process import TIMEOUT_S, Suites, pytest_command, run_of, tree_environment
+from rnncore.drive.process import TIMEOUT_S, WITHOUT_SLOTS, Suites, pytest_command, run_of, tree_environment
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPORTS, MEMORY, ORDER, PAIR, READY, SLOT_S
@@ -132,8 +132,7 @@ class LiveProcess:
             run = self._run()
             raise ProcessError(
                 f"{self._tree.name}: the process measured {len(run.records)} benchmarks without slots: this revision's "
-                "rnncore is older than the gate's. Measure both revisions with 'pytest bench/ --benchmark-autosave' "
-                "several times, interleaved, and give the files to 'rnncore compare'."
+                f"rnncore is older than the gate's. {WITHOUT_SLOTS}"
             )
         return [str(name) for name in answer[COLLECTED]]
 

@@ -12,9 +12,16 @@ from pathlib import Path
 from rnncore.errors import ConfigError, ProcessError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
+from rnncore.runfile.slots import ENVIRONMENT, PARENT
 
 # A process that takes longer is ended.
 TIMEOUT_S = 600.0
+
+# What to do where a revision knows no slots.
+WITHOUT_SLOTS = (
+    "Measure both revisions with 'pytest bench/ --benchmark-autosave' several times, interleaved, and give the files to "
+    "'rnncore compare'."
+)
 
 # Lines of a failed process's output that its error shows.
 _SHOWN_LINES = 15
@@ -132,6 +139,23 @@ def require_own_package(tree: Path) -> None:
         )
 
 
+def require_slots(tree: Path, name: str) -> None:
+    """Make sure that a tree's own package can be timed in slots.
+
+    Args:
+        tree: Folder of the code.
+        name: For people.
+
+    Raises:
+        ConfigError: If it is older than slots.
+    """
+    packages = [folder / "rnncore" for folder in _source_folders(tree) if (folder / "rnncore").is_dir()]
+    # Wherever in the package: modules move.
+    sources = (path.read_bytes() for package in packages for path in package.rglob("*.py"))
+    if packages and not any(ENVIRONMENT.encode() in source for source in sources):
+        raise ConfigError(f"{name}: this revision's rnncore is older than slots, in which the gate times. {WITHOUT_SLOTS}")
+
+
 def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
     """Run a command in a group of its own; whatever ends this early ends the whole group."""
     with subprocess.Popen(
@@ -159,10 +183,11 @@ def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
 
 
 def tree_environment(tree: Path) -> dict[str, str]:
-    """Return the environment of a process that imports what a tree holds before all that is installed."""
+    """Return the environment of a process that imports what a tree holds before all that is installed, and ends with us."""
     before = [str(folder) for folder in _source_folders(tree)]
     inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*before, *([inherited] if inherited else [])])}
+    paths = os.pathsep.join([*before, *([inherited] if inherited else [])])
+    return {**os.environ, "PYTHONPATH": paths, PARENT: str(os.getpid())}
 
 
 def _source_folders(tree: Path) -> list[Path]:

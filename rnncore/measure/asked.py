@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import IO, Any, TextIO, cast
 
 from rnncore.errors import ProcessError
+from rnncore.measure.linux import end_with_parent
+from rnncore.runfile.slots import PARENT
 
 
 class AskedProcess:
@@ -33,7 +35,7 @@ class AskedProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, PARENT: str(os.getpid()), **(environment or {})},
             text=True,
             encoding="utf-8",
         )
@@ -81,7 +83,11 @@ class AskedProcess:
 
 @contextmanager
 def answering() -> Iterator[TextIO]:
-    """Yield standard output, in the process that answers, and let what libraries print there go to standard error."""
+    """Yield standard output, in the process that answers, and let what libraries print there go to standard error.
+
+    From then on the process ends with the one that asks, even if it is stopped.
+    """
+    end_with_parent()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         yield answers

@@ -1,9 +1,17 @@
-"""What Linux says of machine and process in the files of /proc and /sys, or why it does not."""
+"""What Linux says of machine and process in the files of /proc and /sys, or why it does not; and what it is asked for."""
 
+import ctypes
+import os
 import re
+import signal
 from pathlib import Path
 
+from rnncore.runfile.slots import PARENT
+
 PROC, SYS = Path("/proc"), Path("/sys")
+
+# Of prctl(2): the signal that a process gets when the thread that started it ends.
+_PR_SET_PDEATHSIG = 1
 
 
 def text_of(path: Path) -> tuple[str | None, str | None]:
@@ -39,3 +47,26 @@ def status_bytes(fact: str) -> int | None:
     """
     found = re.search(rf"^{fact}:\s*(\d+) kB", text_of(PROC / "self/status")[0] or "", re.MULTILINE)
     return int(found[1]) * 1024 if found else None
+
+
+def end_with_parent() -> None:
+    """Let this process end with the one that started it, where that named itself in the environment; see `end_with`."""
+    # Processes that this one starts have another parent.
+    parent = os.environ.pop(PARENT, None)
+    if parent is not None:
+        end_with(int(parent))
+
+
+def end_with(parent: int) -> None:
+    """Let Linux end this process when its parent ends, however that ends; at once if it is gone already.
+
+    A process that is stopped while it waits to be asked would wait for ever. Other systems know no such request.
+
+    Args:
+        parent: Process id.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

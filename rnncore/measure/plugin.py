@@ -27,6 +27,7 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
     rnn_threads,
     threads_of,
 )
+from rnncore.measure.linux import end_with_parent
 from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
 from rnncore.measure.session import Session, outcome_of
 from rnncore.measure.slots import Slots
@@ -70,6 +71,7 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's record."""
+    end_with_parent()
     config.stash[SESSION] = Session()
     if slots := Slots.of_environment():
         config.stash[SESSION].slots = slots

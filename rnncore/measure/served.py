@@ -40,11 +40,13 @@ def main() -> None:
         pages = list(_resident_file_pages())
         for line in sys.stdin:
             question = json.loads(line)
+            original = os.getpid()
             with warnings.catch_warnings():
                 # Newer versions of Python warn of any thread. Those of a library that wait for work stay behind.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 copy = os.fork()
             if copy == 0:
+                linux.end_with(original)
                 # Ends the copy, also inside a call that does not return.
                 signal.alarm(question["limit_s"])
                 _serve_once(question, pages, answers)

@@ -1,13 +1,20 @@
 """What noise hides, and how often the gate is right, as tables."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from rnncore.compare.floors import NoiseRecord, floor_at
 from rnncore.compare.replay import Pool, Rate, Score
+from rnncore.compare.sensitivity import BESIDE, WANTED, Sensitivity
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.verdict.words import file_and_test
+from rnncore.report.words import counted
 from rnncore.runfile.grid import grid_of
+from rnncore.runfile.record import short_name
+
+# Benchmarks that a line names; it counts the rest.
+_NAMED = 3
 
 
 def noise_json(record: NoiseRecord, grid: str, budget_s: float, pairs: int, wanted: float) -> dict[str, Any]:
@@ -70,6 +77,50 @@ def noise_table(facts: dict[str, Any]) -> tuple[str, Table]:
         f"pairs: after which a slowdown of {facts['wanted_pct']:g} % is visible."
     )
     return lines, Table(columns, rows)
+
+
+def sensitivity_lines(found: Sensitivity, noun: str) -> str:
+    """Return what a gate can tell, and what it takes to tell more.
+
+    Args:
+        found: What it can tell.
+        noun: What its benchmarks are, such as `undecided benchmark`.
+    """
+    count, small = len(found.visible), found.untold(WANTED)
+    left_out = f" Thresholds of {found.wide} are not below {100 * WANTED:g} %." if found.wide else ""
+    held = f"This gate holds about {counted(found.pairs, 'pair')}"
+    if not count:
+        return f"{held}.{left_out}"
+    if not small:
+        of_all = f"all {counted(count, noun)}" if count > 1 else f"the {noun}"
+        return f"{held}: {100 * WANTED:g} % can be told of {of_all}.{left_out}"
+    least = found.visible[small[0]]
+    seen = f"only {100 * least:.1f} %" if math.isfinite(least) else "nothing"
+    told = f"{100 * BESIDE:g} % of {count - len(found.untold(BESIDE))}; of {short_name(small[0])} {seen}"
+    takes = f"takes about {found.pairs_for_all:.0f} pairs" if math.isfinite(found.pairs_for_all) else "is out of reach here"
+    budget = f" (--budget {found.budget_s / 60:.0f}m)" if found.budget_s else ""
+    more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+    return (
+        f"{held}: {100 * WANTED:g} % can be told of {count - len(small)} of {counted(count, noun)}, {told}.{left_out}\n"
+        f"{100 * WANTED:g} % of all {takes}{budget}; or leave out by -k: {', '.join(map(short_name, small[:_NAMED]))}{more}."
+    )
+
+
+def time_until_told(found: Sensitivity, pairs: int, left_s: float) -> str:
+    """Return what a line of progress adds: when a small slowdown can be told; nothing where that is not known.
+
+    Args:
+        found: What the gate can tell.
+        pairs: That have ended.
+        left_s: Seconds of the budget that are left.
+    """
+    if not found.visible or not math.isfinite(found.pairs_for_all):
+        return ""
+    seconds = found.seconds_until_told(pairs)
+    if not seconds:
+        return f", {100 * WANTED:g} % can be told"
+    after = ", after the budget" if seconds > left_s else ""
+    return f", {100 * WANTED:g} % can be told in about {max(1, round(seconds / 60))} min{after}"
 
 
 def selftest_json(pool: Pool, scores: Sequence[Score], budget_s: float, pairs: int) -> dict[str, Any]:

@@ -9,6 +9,9 @@ time, until its next answer. The last is what it imported meanwhile, which its s
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
 ENVIRONMENT = "RNNCORE_SLOTS"
 
+# Holds the number of the process that started this one, and with which it is to end.
+PARENT = "RNNCORE_PARENT"
+
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
 # and once all have ended the modules that they imported.
 COLLECTED, READY, ENDED, IMPORTED = "collected", "ready", "ended", "imported"

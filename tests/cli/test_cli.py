@@ -20,6 +20,8 @@ import pytest
 from rnncore import __version__, cli
 from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
+from rnncore.compare.sensitivity import Sensitivity
+from rnncore.drive.gate import Progress
 from rnncore.drive.pairs import Pair, Plan
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
@@ -334,6 +336,30 @@ def test_json_has_neither_nan_nor_infinity(capsys: pytest.CaptureFixture[str]) -
     assert found == {"nan": None, "rows": [{"low": None, "counts": [1, 2.5]}], "text": "NaN", "no": None}
 
 
+def test_a_gate_says_what_it_can_tell_once_and_how_far_it_is_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    visible, needed = {"a.py::test_one": 0.025, "a.py::test_two": 0.04}, {"a.py::test_one": 12, "a.py::test_two": 40}
+    at_first = Sensitivity(28, visible, needed, 0, 20.0, 840.0)
+    then = Sensitivity(30, {"a.py::test_two": 0.03}, {"a.py::test_two": 28}, 0, 18.0)
+    with screen.gate_progress(600.0) as on_progress:
+        for now in (
+            Progress(0, 0, 0, 590.0, at_first),
+            Progress(1, 0, 0, 570.0, at_first),
+            Progress(2, 0, 0, 540.0, at_first),
+            Progress(10, 1, 1, 380.0, then),
+            Progress(11, 1, 1, 362.0, then),
+            Progress(28, 1, 1, 40.0, then),
+        ):
+            on_progress(now)
+    assert capsys.readouterr().err == (
+        "This gate holds about 28 pairs: 3 % can be told of 1 of 2 benchmarks, 5 % of 2; of test_two only 4.0 %.\n"
+        "3 % of all takes about 40 pairs (--budget 14m); or leave out by -k: test_two.\n"
+        "2 pairs, none decided yet, 9.0 min left, 3 % can be told in about 13 min, after the budget\n"
+        "This gate holds about 30 pairs: 3 % can be told of the undecided benchmark.\n"
+        "10 pairs, 1 decided, 1 undecided, 6.3 min left, 3 % can be told in about 5 min\n"
+        "28 pairs, 1 decided, 1 undecided, 0.7 min left, 3 % can be told\n"
+    )
+
+
 def test_a_split_that_tests_no_hour_is_refused(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     short, model = tmp_path / "short.csv", tmp_path / "model.safetensors"
     short.write_text("".join(csv.read_text().splitlines(keepends=True)[:201]))
@@ -554,19 +580,23 @@ def test_reproduce_refuses_a_series_too_short_for_its_baselines_before_it_trains
 # ------------------------------------------------------------------------------------------------------ verdicts and noise
 
 
-def _processes(folder: Path, name: str, median_s: float, first_minute: int) -> None:
+def _processes(folder: Path, name: str, median_s: float, first_minute: int, pairs: bool = False) -> None:
     """Write eight processes of one benchmark that agree to 0.2 %, two minutes apart."""
     for process in range(8):
         content = run_content([inference("gru", "torch", 1, median_s * (1 + 0.0003 * process))])
         content["datetime"] = f"2026-11-24T10:{first_minute + 2 * process:02}:00+00:00"
+        content["rnncore"]["pair"] = process if pairs else None
         make_run(folder, content, f"{name}-{process}.json")
 
 
-def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_holds_noise_against_thresholds_of_pairs(
+    rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    _processes(tmp_path / "runs", "base", 0.0050, 0)
-    _processes(tmp_path / "runs", "head", 0.0052, 1)
-    assert rnncore("compare", "runs/base-*.json", "runs/head-*.json").code == 1
+    for folder, pairs in (("runs", True), ("others", False)):
+        _processes(tmp_path / folder, "base", 0.0050, 0, pairs)
+        _processes(tmp_path / folder, "head", 0.0052, 1, pairs)
+        assert rnncore("compare", f"{folder}/base-*.json", f"{folder}/head-*.json").code == 1
     run = read_run(tmp_path / "runs" / "base-0.json")
     fullname = run.records[0].fullname
     scale = str(run.session["scale"])
@@ -579,6 +609,10 @@ def test_compare_holds_noise_against_thresholds(rnncore: Command, tmp_path: Path
     refused = rnncore("compare", "runs/base-*.json", "runs/head-*.json")
     assert refused.code == 2
     assert "where the noise floor is 6.0 % and 32 are needed (4 min)" in refused.said
+    # Noise is on record by pairs: it says nothing of processes that ran one after another.
+    of_others = rnncore("compare", "others/base-*.json", "others/head-*.json")
+    assert of_others.code == 1
+    assert "This machine's noise" not in of_others.out
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from rnncore.compare.floors import (
+    FEWEST_SO_FAR,
     LAST_LOOK,
+    SIZES_SO_FAR,
     Floor,
     NoiseRecord,
     above_noise,
     floor_at,
+    noise_so_far,
     read_noise,
     record_noise,
     write_noise,
@@ -172,6 +175,40 @@ def test_a_default_below_the_noise_is_lifted_and_a_note_says_so() -> None:
         "This machine's noise ('rnncore noise', 2026-11-24) hides changes below, with 8 pairs: noisy 7.0 %. "
         "Smaller ones are not called there."
     )
+
+
+def test_notes_that_thresholds_have_stay_beside_that_of_the_noise() -> None:
+    record = _made(noisy=(Floor(8, 0.07, 0.09),))
+    earlier, lifted = above_noise(Thresholds(notes=("Earlier.",)), record, 8).notes
+    assert earlier == "Earlier."
+    assert "noisy 7.0 %" in lifted
+
+
+def test_the_noise_so_far_is_that_of_the_pairs_whatever_changed_between_their_sides() -> None:
+    pairs = _pairs(12)
+    slower = [
+        (
+            base,
+            replace(head, records=tuple(replace(one, rounds_s=tuple(2 * s for s in one.rounds_s)) for one in head.records)),
+        )
+        for base, head in pairs
+    ]
+    of_same, of_slower = (noise_so_far(one, [7.0] * 12, Thresholds()) for one in (pairs, slower))
+    assert of_same is not None
+    assert of_slower is not None
+    for name in (QUIET, NOISY):
+        assert of_slower.log_ratios[name] == pytest.approx(of_same.log_ratios[name], abs=1e-9)
+        assert [floor.pairs for floor in of_same.floors[name]] == list(SIZES_SO_FAR)
+    seen = {name: of_same.floors[name][0].visible for name in (QUIET, NOISY)}
+    assert seen[QUIET] is not None
+    assert seen[NOISY] is not None
+    assert 0.02 <= seen[QUIET] < 0.025 < seen[NOISY] < 0.2
+
+
+def test_few_pairs_tell_nothing_of_the_noise_so_far() -> None:
+    assert noise_so_far(_pairs(FEWEST_SO_FAR - 1), [7.0] * (FEWEST_SO_FAR - 1), Thresholds()) is None
+    failed = [(_run({QUIET: 0.01}, pair), _run({NOISY: 0.01}, pair)) for pair in range(8)]
+    assert noise_so_far(failed, [7.0] * 8, Thresholds()) is None
 
 
 def test_a_chosen_threshold_below_the_noise_is_refused_with_what_would_be_needed() -> None:

@@ -396,6 +396,19 @@ def test_what_an_earlier_look_decided_stays(side: Callable[..., Side]) -> None:
     assert _of(later, "gru") == _of(first, "gru")
 
 
+def test_what_failed_since_an_earlier_look_is_invalid(side: Callable[..., Side]) -> None:
+    base, head = side("base"), side("head", first_minute=1)
+    decided = settled(_compare(base, head), base, head, Thresholds())
+
+    def spoil(content: dict[str, Any], process: int) -> None:
+        if process == 11:
+            content["benchmarks"][0]["extra_info"]["validity"] = "wrong: made so"
+
+    later = _compare(base, side("head", first_minute=1, change=spoil), decided=decided)
+    assert decided[_of(later, "gru").fullname, "time"].verdict == "same"
+    assert (_of(later, "gru").verdict, _of(later, "lstm").verdict) == ("invalid", "same")
+
+
 def test_a_decided_change_leaves_the_family_and_a_decided_same_stays_in_it(side: Callable[..., Side]) -> None:
     base, head = side("base"), side("head", factors=(1.10, 1.03), first_minute=1)
     both = _compare(base, head)

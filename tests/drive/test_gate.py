@@ -1,5 +1,6 @@
 """Tests of the gate's loop on planted pairs: order, looks, budget, and what it says."""
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -13,18 +14,19 @@ import pytest
 from rnncore.compare import looks
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.compare.judge import FAMILY_ERROR
-from rnncore.compare.looks import LOOKS, pairs_in
+from rnncore.compare.looks import FIRST_ERROR, FIRST_PAIRS, LAST_LOOK, LOOKS, pairs_in
 from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive import gate
-from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget
+from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
 from rnncore.drive.process import Process, Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
+from rnncore.runfile.slots import ENVIRONMENT
 from tests.run_files import inference, make_run, run_content
 
 WARM_UP_S, SLOTS_S = 10.0, 0.3
@@ -33,12 +35,12 @@ WARM_UP_S, SLOTS_S = 10.0, 0.3
 class Machine:
     """A machine of planted speed: pairs take seconds of its own clock, and the head's times are longer by a factor."""
 
-    def __init__(self, folder: Path, head_factor: float, noise: float) -> None:
+    def __init__(self, folder: Path, head_factor: float, noise: float, wrong_from: int | None = None) -> None:
         self.now_s = 0.0
         self.order: list[tuple[str, str]] = []
         self.numbers: list[int] = []
         self.plans: list[Plan] = []
-        self._folder, self._factor, self._noise = folder, head_factor, noise
+        self._folder, self._factor, self._noise, self._wrong_from = folder, head_factor, noise, wrong_from
         self._rng = np.random.default_rng(0)
 
     def monotonic(self) -> float:
@@ -64,6 +66,8 @@ class Machine:
             inference("gru", "torch", 1, 0.005 * factor * noise[0]),
             inference("lstm", "torch", 1, 0.003 * noise[1]),
         ]
+        if side == "head" and self._wrong_from is not None and (number or 0) >= self._wrong_from:
+            rows[1]["extra_info"]["validity"] = "wrong: made so"
         content = run_content([row for row in rows if row["fullname"] not in plan.without])
         content["datetime"] = f"2026-11-24T10:{int(self.now_s) // 60 % 60:02}:{int(self.now_s) % 60:02}+00:00"
         content["rnncore"]["pair"] = number
@@ -87,9 +91,11 @@ def _gate(
     noise: float = 0.005,
     budget_s: float = 600.0,
     thresholds: Thresholds | None = None,
+    wrong_from: int | None = None,
+    fail_fast: bool = False,
 ) -> tuple[Comparison, Machine, list[Progress]]:
-    machine, told = Machine(tmp_path, head_factor, noise), list[Progress]()
-    comparison = _measured(machine, tmp_path, monkeypatch, told.append, budget_s, thresholds)
+    machine, told = Machine(tmp_path, head_factor, noise, wrong_from), list[Progress]()
+    comparison = _measured(machine, tmp_path, monkeypatch, told.append, budget_s, thresholds, fail_fast)
     return comparison, machine, told
 
 
@@ -100,11 +106,13 @@ def _measured(
     on_progress: Callable[[Progress], None] = lambda now: None,
     budget_s: float = 600.0,
     thresholds: Thresholds | None = None,
+    fail_fast: bool = False,
 ) -> Comparison:
     monkeypatch.setattr(gate, "run_pair", machine.run_pair)
     monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    return measure_in_pairs(trees, Suites(), budget_s, thresholds or Thresholds(), tmp_path / "store", tmp_path, on_progress)
+    chosen, store = thresholds or Thresholds(), tmp_path / "store"
+    return measure_in_pairs(trees, Suites(), budget_s, chosen, store, tmp_path, on_progress, fail_fast)
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
@@ -141,7 +149,48 @@ def test_what_is_decided_is_not_timed_any_longer(tmp_path: Path, monkeypatch: py
 def test_a_clear_slowdown_is_found_at_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
     assert _verdicts(comparison) == ["slower", "same"]
-    assert LOOKS[0] * 600 <= machine.now_s < LOOKS[0] * 600 + 2 * _pair_s()
+    assert machine.numbers[1:] == list(range(FIRST_PAIRS))
+    assert machine.now_s < LOOKS[0] * 600
+
+
+# What is never decided, so that a gate goes on to its end.
+NARROW = Thresholds((("*[lstm-*", {"time_pct": 0.01, "same_time_pct": 0.01}),))
+
+
+def test_fail_fast_ends_a_gate_at_the_first_look_that_finds_something_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.2, thresholds=NARROW)
+    assert (_verdicts(whole), machine.now_s > 600 - 2 * _pair_s()) == (["slower", "unclear"], True)
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=1.2, thresholds=NARROW, fail_fast=True)
+    assert len(machine.order) == 1 + FIRST_PAIRS
+    assert (_verdicts(comparison), comparison.exit_code) == (["slower", "unclear"], 1)
+    (unclear,) = [one for one in comparison.judgements if one.verdict == "unclear"]
+    assert unclear.reason == "--fail-fast ended the gate before this was decided"
+
+
+def test_fail_fast_ends_no_gate_that_finds_nothing_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, head_factor=0.8, thresholds=NARROW, fail_fast=True)
+    assert _verdicts(comparison) == ["faster", "unclear"]
+    assert machine.now_s > 600 - 2 * _pair_s()
+    assert not any("--fail-fast" in one.reason for one in comparison.judgements)
+
+
+def test_fail_fast_ends_a_gate_after_the_pair_with_an_invalid_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, wrong_from=3, fail_fast=True)
+    assert machine.numbers[1:] == [0, 1, 2, 3]
+    unclear, invalid = (one for one in comparison.judgements if one.measure == "time")
+    assert (unclear.verdict, invalid.verdict, comparison.exit_code) == ("unclear", "invalid", 1)
+    assert unclear.reason == "--fail-fast ended the gate before this was decided"
+    assert invalid.reason == "wrong in 1 of 4 processes of the head: wrong: made so"
+
+
+def test_without_fail_fast_an_invalid_result_ends_no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, wrong_from=3)
+    assert len(machine.order) > 1 + FIRST_PAIRS // 2
+    assert _verdicts(comparison) == ["same", "invalid"]
 
 
 def test_what_noise_hides_is_unclear_when_the_budget_is_spent_and_not_later(
@@ -161,9 +210,14 @@ def test_progress_counts_pairs_and_benchmarks_and_time(tmp_path: Path, monkeypat
     assert told[-1].undecided >= 2
 
 
-def _noise_of_the_machine(tmp_path: Path, wander: float) -> None:
-    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.005)]), "any.json"))
-    floors = {run.records[0].fullname: (Floor(8, 2 * wander, None), Floor(12, wander, None))}
+def _noise_of_the_machine(tmp_path: Path, wander: float, visible: Sequence[float | None] = ()) -> None:
+    rows = [inference("gru", "torch", 1, 0.005), inference("lstm", "torch", 1, 0.003)]
+    run = read_run(make_run(tmp_path, run_content(rows), "any.json"))
+    seen = visible or (None,)
+    floors = {
+        record.fullname: (Floor(8, 2 * wander, None), Floor(12, wander, seen_of))
+        for record, seen_of in zip(run.records, seen, strict=False)
+    }
     scale = str(run.session["scale"])
     write_noise(tmp_path / "store", NoiseRecord(run.fingerprint, scale, "2026-11-24", 30.0, {}, floors))
 
@@ -174,6 +228,41 @@ def test_noise_that_was_measured_lifts_the_threshold_of_a_gate(tmp_path: Path, m
     assert "slower" not in _verdicts(comparison)
     pairs = pairs_in(600.0, _pair_s())
     assert f"hides changes below, with {pairs} pairs" in comparison.notes[0]
+
+
+def test_a_gate_says_at_once_what_it_can_tell_where_the_noise_is_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _noise_of_the_machine(tmp_path, 0.01, (0.025, 0.06))
+    _, _, told = _gate(tmp_path, monkeypatch)
+    held = pairs_in(600.0, _pair_s())
+    first = told[0]
+    assert (first.pairs, first.left_s) == (0, 600 - WARM_UP_S)
+    assert first.sensitivity is not None
+    assert (first.sensitivity.pairs, first.sensitivity.pair_s) == (held, _pair_s())
+    assert list(first.sensitivity.visible.values()) == [0.025, 0.06]
+    assert list(first.sensitivity.needed.values()) == [12, 48]
+    budget_s = first.sensitivity.budget_s
+    assert budget_s is not None
+    assert pairs_in(budget_s, _pair_s()) >= 48 > pairs_in(budget_s - 60, _pair_s())
+    assert told[1].sensitivity is first.sensitivity
+
+
+def test_a_gate_without_a_record_says_what_it_can_tell_after_its_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On record is another benchmark alone: of no use here.
+    _noise_of_the_machine(tmp_path, 0.01, (0.025,))
+    _, machine, told = _gate(tmp_path, monkeypatch, noise=0.05, head_factor=1.5)
+    assert [now.sensitivity for now in told[:FIRST_PAIRS]] == [None] * FIRST_PAIRS
+    found = told[FIRST_PAIRS].sensitivity
+    assert found is not None
+    # The gru is decided: of the lstm is told what its noise hides, and of how many pairs in all.
+    (lstm,) = found.visible
+    assert "lstm" in lstm
+    assert 0.03 < found.visible[lstm] < 0.3
+    assert abs(found.pairs - (len(machine.order) - 1)) <= 1
+    assert told[FIRST_PAIRS + 1].sensitivity is found
 
 
 def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
@@ -215,8 +304,11 @@ def test_the_errors_of_all_looks_add_up_to_that_of_the_family(tmp_path: Path, mo
 
     monkeypatch.setattr(looks, "judge", noting)
     comparison, *_ = _gate(tmp_path, monkeypatch, noise=0.5)
-    assert len(errors) == len(LOOKS)
-    assert all(earlier < later for earlier, later in pairwise(errors))
+    first, *others = errors
+    assert first == FIRST_ERROR
+    assert len(others) == len(LOOKS)
+    assert all(earlier < later for earlier, later in pairwise(others))
+    assert others[-1] == pytest.approx(FAMILY_ERROR * LAST_LOOK)
     assert sum(errors) == pytest.approx(comparison.family_error)
 
 
@@ -224,6 +316,27 @@ def test_identical_code_is_the_same_before_the_budget_is_spent(tmp_path: Path, m
     comparison, machine, _ = _gate(tmp_path, monkeypatch)
     assert (comparison.verdict, comparison.exit_code) == ("same", 0)
     assert machine.now_s < 600 - 2 * _pair_s()
+
+
+@pytest.mark.parametrize("old", ["base", "head"])
+def test_a_revision_older_than_slots_ends_a_gate_before_anything_is_measured(
+    old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    git("init", "--quiet")
+    package = tmp_path / "rnncore"
+    package.mkdir()
+    for side in ("base", "head"):
+        (package / "__init__.py").write_text(f"# {side}: " + ("" if side == old else ENVIRONMENT), encoding="utf-8")
+        git("add", ".")
+        git("commit", "--quiet", "-m", side)
+        git("tag", side)
+    monkeypatch.setattr(gate, "run_pair", lambda *arguments: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=rf"^{old} [0-9a-f]{{12}} \({old}\): this revision's rnncore is older than slots"):
+        run_gate(tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda now: None)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -109,12 +111,12 @@ def _sizes(run: Run) -> list[int | None]:
     return [record.batch_size for record in run.records]
 
 
-def _assert_ended(pids: Sequence[int]) -> None:
-    """Assert that processes are gone, and neither stopped nor running."""
+def _assert_ended(pids: Sequence[int], by_us: bool = True) -> None:
+    """Assert that processes are gone, and neither stopped nor running; others than us may leave them to be waited for."""
     assert pids
     for pid in pids:
         for _ in range(100):
-            if not Path(f"/proc/{pid}").exists():
+            if not Path(f"/proc/{pid}").exists() or (not by_us and _state(pid) == "Z"):
                 break
             time.sleep(0.05)
         else:
@@ -296,6 +298,69 @@ def test_a_process_that_died_between_two_slots_is_not_waited_for(project: Projec
     with pytest.raises(ProcessError, match="exit code -9"):
         project.run()
     _assert_ended(project.pids())
+
+
+# ------------------------------------------------------------------------------------------------------ a gate that dies
+
+
+@pytest.fixture
+def gate(project: Project) -> Iterator[subprocess.Popen[bytes]]:
+    """A real gate of two equal revisions, with one of its processes in a slot and the other stopped."""
+    repository, pids = project.folder / "head", project.folder / "pids"
+    # Both worktrees lie elsewhere. A call takes as long as it takes to be killed in it.
+    project.write(
+        "head",
+        before=f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n'); import time",
+        in_call="in_slot(1) and time.sleep(60)",
+    )
+    for command in ("init --quiet", "add .", "-c user.name=A -c user.email=a@example.org commit --quiet -m made"):
+        subprocess.run(["git", *command.split()], cwd=repository, check=True)
+    command = [sys.executable, "-m", "rnncore", "gate", "--base", "HEAD", "--out", str(project.folder / "out")]
+    # One that is killed leaves its worktrees there.
+    environment = {**os.environ, "TMPDIR": str(project.folder)}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=repository, env=environment, **silent) as process:
+        deadline_s = time.monotonic() + 100
+        while time.monotonic() < deadline_s and not (pids.exists() and _states(project) == {"S", "T"}):
+            time.sleep(0.1)
+        assert _states(project) == {"S", "T"}
+        yield process
+        process.kill()
+
+
+def _states(project: Project) -> set[str]:
+    """Return what two processes do: sleep in a call, or are stopped; nothing until there are two."""
+    pids = project.pids()
+    return set(map(_state, pids)) if len(pids) == 2 else set()
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def _worktrees(project: Project) -> list[str]:
+    command = ["git", "worktree", "list", "--porcelain"]
+    done = subprocess.run(command, cwd=project.folder / "head", capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if line.startswith("worktree ")]
+
+
+def test_a_gate_that_is_killed_leaves_no_process_behind(project: Project, gate: subprocess.Popen[bytes]) -> None:
+    assert len(_worktrees(project)) == 3
+    gate.kill()
+    gate.wait(30)
+    _assert_ended(project.pids(), by_us=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_gate_that_is_asked_to_end_leaves_neither_process_nor_worktree_behind(
+    number: signal.Signals, project: Project, gate: subprocess.Popen[bytes]
+) -> None:
+    folders = [Path(line.removeprefix("worktree ")) for line in _worktrees(project)[1:]]
+    gate.send_signal(number)
+    assert gate.wait(30) == 128 + number
+    _assert_ended(project.pids(), by_us=False)
+    assert len(_worktrees(project)) == 1
+    assert not any(folder.parent.exists() for folder in folders)
 
 
 # ------------------------------------------------------------------------------------------------------------- their plan

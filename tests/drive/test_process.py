@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rnncore.drive import process as drive_process
-from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
 from rnncore.errors import ConfigError, ProcessError
+from rnncore.runfile.slots import ENVIRONMENT
 
 SUITE = """
     from rnncore.runfile.case import Case
@@ -122,3 +123,31 @@ def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, 
 
 def test_a_tree_without_the_package_measures_what_is_installed(tree: Path) -> None:
     require_own_package(tree)
+
+
+def _package(tree: Path, source: str) -> None:
+    module = tree / "rnncore" / "measure" / "anywhere.py"
+    module.parent.mkdir(parents=True, exist_ok=True)
+    (tree / "rnncore" / "__init__.py").write_text("", encoding="utf-8")
+    module.write_text(source, encoding="utf-8")
+
+
+def test_a_revision_older_than_slots_is_told_by_its_name(tmp_path: Path) -> None:
+    _package(tmp_path, "SLOTS = None\n")
+    with pytest.raises(ConfigError) as caught:
+        require_slots(tmp_path, "base 0123456789ab (v1)")
+    assert str(caught.value) == (
+        "base 0123456789ab (v1): this revision's rnncore is older than slots, in which the gate times. Measure both "
+        "revisions with 'pytest bench/ --benchmark-autosave' several times, interleaved, and give the files to "
+        "'rnncore compare'."
+    )
+
+
+def test_a_revision_that_knows_slots_or_measures_what_is_installed_is_taken(tmp_path: Path, tree: Path) -> None:
+    _package(tmp_path, f"SLOTS = {ENVIRONMENT!r}\n")
+    require_slots(tmp_path, "head")
+    require_slots(tree, "head")
+
+
+def test_the_package_of_today_knows_slots() -> None:
+    require_slots(Path(__file__).parents[2], "head")

@@ -1,11 +1,16 @@
 """Tests of what Linux says in its files, with planted ones, and of systems that keep none."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rnncore.measure import linux
 from rnncore.measure.linux import cpu_pressure, status_bytes, text_of
+from rnncore.runfile.slots import PARENT
 
 
 @pytest.fixture
@@ -47,3 +52,24 @@ def test_a_text_that_cannot_be_read_has_a_reason(proc: Path) -> None:
     (proc / "governor").write_text("powersave\n")
     assert text_of(proc / "governor") == ("powersave", None)
     assert text_of(proc / "self") == (None, f"{proc}/self cannot be read (Is a directory)")
+
+
+@pytest.mark.parametrize(("parent", "code"), [(os.getpid, 0), (lambda: os.getpid() + 1, -9)], ids=["alive", "gone"])
+def test_a_process_whose_parent_is_gone_already_ends_at_once(parent: Callable[[], int], code: int) -> None:
+    # A child whose parent died is that of another process, so that the number it was told is not its parent's.
+    asks = f"from rnncore.measure.linux import end_with; end_with({parent()})"
+    assert subprocess.run([sys.executable, "-c", asks], check=False).returncode == code
+
+
+def test_a_process_that_nobody_named_itself_to_ends_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linux, "end_with", lambda parent: pytest.fail("asked"))
+    linux.end_with_parent()
+
+
+def test_the_parent_is_named_for_one_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(linux, "end_with", asked.append)
+    monkeypatch.setenv(PARENT, "77")
+    linux.end_with_parent()
+    linux.end_with_parent()
+    assert asked == [77]

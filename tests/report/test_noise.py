@@ -1,5 +1,6 @@
 """Tests of pairs that are run to know the gate by: their order and number, and the tables of what they tell."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,21 @@ import pytest
 
 from rnncore.compare.floors import Floor, NoiseRecord
 from rnncore.compare.replay import Pool, Rate, Score
+from rnncore.compare.sensitivity import Sensitivity
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
 from rnncore.drive.process import Suites
 from rnncore.errors import ConfigError
-from rnncore.report.noise import noise_json, noise_table, selftest_json, selftest_markdown, selftest_tables
+from rnncore.report.noise import (
+    noise_json,
+    noise_table,
+    selftest_json,
+    selftest_markdown,
+    selftest_tables,
+    sensitivity_lines,
+    time_until_told,
+)
 from rnncore.runfile.grid import grid_digest
 from rnncore.runfile.record import Record, Run
 from tests.report_text import as_text
@@ -155,3 +165,50 @@ def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
         "low": pytest.approx(0.910, abs=1e-3),
         "high": pytest.approx(0.976, abs=1e-3),
     }
+
+
+def _can_tell(
+    visible: Sequence[float], needed: Sequence[float], wide: int = 0, budget_s: float | None = None
+) -> Sensitivity:
+    names = [f"bench/a.py::test_{number}[x]" for number in range(len(visible))]
+    of_names = [dict(zip(names, values, strict=True)) for values in (visible, needed)]
+    return Sensitivity(26, *of_names, wide, 21.0, budget_s)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (_can_tell([0.02, 0.03], [10, 12]), "This gate holds about 26 pairs: 3 % can be told of all 2 benchmarks."),
+        (_can_tell([0.02], [10]), "This gate holds about 26 pairs: 3 % can be told of the benchmark."),
+        (
+            _can_tell([0.02, 0.04, 0.071, 0.02], [10, 32, 45, 12], budget_s=1020.0),
+            "This gate holds about 26 pairs: 3 % can be told of 2 of 4 benchmarks, 5 % of 3; of test_2[x] only 7.1 %.\n"
+            "3 % of all takes about 45 pairs (--budget 17m); or leave out by -k: test_2[x], test_1[x].",
+        ),
+        (
+            _can_tell([math.inf, 0.06, 0.07, 0.08, 0.02], [math.inf, 50, 60, 70, 10], wide=2),
+            "This gate holds about 26 pairs: 3 % can be told of 1 of 5 benchmarks, 5 % of 1; of test_0[x] nothing. "
+            "Thresholds of 2 are not below 3 %.\n"
+            "3 % of all is out of reach here; or leave out by -k: test_0[x], test_3[x], test_2[x] and 1 more.",
+        ),
+        (_can_tell([], [], wide=3), "This gate holds about 26 pairs. Thresholds of 3 are not below 3 %."),
+    ],
+    ids=["all", "one", "some", "out of reach", "none"],
+)
+def test_what_a_gate_can_tell_is_said_in_words(found: Sensitivity, text: str) -> None:
+    assert sensitivity_lines(found, "benchmark") == text
+
+
+@pytest.mark.parametrize(
+    ("needed", "pairs", "left_s", "text"),
+    [
+        ([20, 31], 20, 300.0, ", 3 % can be told in about 4 min"),
+        ([20, 31], 20, 200.0, ", 3 % can be told in about 4 min, after the budget"),
+        ([20, 31], 30, 200.0, ", 3 % can be told in about 1 min"),
+        ([20, 31], 31, 200.0, ", 3 % can be told"),
+        ([20, math.inf], 31, 200.0, ""),
+        ([], 31, 200.0, ""),
+    ],
+)
+def test_progress_says_when_a_small_slowdown_can_be_told(needed: list[float], pairs: int, left_s: float, text: str) -> None:
+    assert time_until_told(_can_tell([0.02] * len(needed), needed), pairs, left_s) == text
