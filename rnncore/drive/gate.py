@@ -143,10 +143,8 @@ def measure_in_pairs(
         pair_s = pairs[-1].wall_s
         longest_s = max(longest_s, pair_s)
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
-        base, head = (
-            Side(trees[0].name, tuple(one.base for one in pairs)),
-            Side(trees[1].name, tuple(one.head for one in pairs)),
-        )
+        base = Side(trees[0].name, tuple(pair.base for pair in pairs))
+        head = Side(trees[1].name, tuple(pair.head for pair in pairs))
         is_last = left_s() < longest_s
         spent = 1.0 if is_last else 1 - left_s() / budget_s
         if is_last or looks.is_due(len(pairs), spent):
@@ -159,7 +157,9 @@ def measure_in_pairs(
             continue
         if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
             return _ended_early(comparison)
-        so_far = noise or noise_so_far([(one.base, one.head) for one in pairs], [one.wall_s for one in pairs], thresholds)
+        so_far = noise or noise_so_far(
+            list(zip(base.runs, head.runs, strict=True)), [one.wall_s for one in pairs], thresholds
+        )
         undecided = [name for name in names if (name, TIME) not in looks.decided]
         sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, warm_up)
 
@@ -193,8 +193,8 @@ def _is_invalid(head: Run) -> bool:
 def _sensitivity(
     noise: NoiseRecord | None, names: Sequence[str], thresholds: Thresholds, pairs: int, pair_s: float, warm_up: Pair
 ) -> Sensitivity | None:
-    """Return what a gate of some pairs can tell, and the budget that tells it of all; None where nothing is known."""
-    if noise is None:
+    """Return what a gate of some pairs can tell of benchmarks, and the budget that tells it of all; None if unknown."""
+    if noise is None or not names:
         return None
     found = sensitivity_of(noise, names, thresholds, pairs, pair_s)
     # A pair of a larger budget may have more slots.
