@@ -89,6 +89,7 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
     """Show how far a gate is and what it can tell: a bar on a terminal, else a line a minute."""
     from rnncore.report.noise import sensitivity_lines, time_until_told
+    from rnncore.report.words import counted
 
     with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
@@ -98,11 +99,13 @@ def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]"
             nonlocal said_at_s, said
             if now.sensitivity and now.sensitivity is not said:
                 said = now.sensitivity
-                err.print(sensitivity_lines(said, "undecided benchmark" if now.decided else "benchmark"), soft_wrap=True)
+                lines = sensitivity_lines(said, "undecided benchmark" if now.decided else "benchmark")
+                # Names of benchmarks have brackets, which are no markup.
+                err.print(lines, soft_wrap=True, markup=False)
             counts = (
                 f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
             )
-            line = f"{now.pairs} pairs, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            line = f"{counted(now.pairs, 'pair')}, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
             if now.sensitivity:
                 line += time_until_told(now.sensitivity, now.pairs, now.left_s)
             progress.update(task, description=line, completed=budget_s - now.left_s)

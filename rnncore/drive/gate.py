@@ -143,10 +143,8 @@ def measure_in_pairs(
         pairs.append(measured(len(pairs), of_next))
         pair_s = pairs[-1].wall_s
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
-        base, head = (
-            Side(trees[0].name, tuple(one.base for one in pairs)),
-            Side(trees[1].name, tuple(one.head for one in pairs)),
-        )
+        base = Side(trees[0].name, tuple(pair.base for pair in pairs))
+        head = Side(trees[1].name, tuple(pair.head for pair in pairs))
         # The next takes no longer: benchmarks are left out, and none comes back.
         is_last = left_s() < pair_s
         spent = 1.0 if is_last else 1 - left_s() / budget_s
@@ -160,7 +158,9 @@ def measure_in_pairs(
             continue
         if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
             return _ended_early(comparison)
-        so_far = noise or noise_so_far([(one.base, one.head) for one in pairs], [one.wall_s for one in pairs], thresholds)
+        so_far = noise or noise_so_far(
+            list(zip(base.runs, head.runs, strict=True)), [one.wall_s for one in pairs], thresholds
+        )
         undecided = [name for name in names if (name, TIME) not in looks.decided]
         sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, whole_s)
 
@@ -204,7 +204,7 @@ def _sensitivity(
         pair_s: Seconds of a pair as it is now.
         whole_s: Seconds of one of all benchmarks.
     """
-    if noise is None:
+    if noise is None or not names:
         return None
     found = sensitivity_of(noise, names, thresholds, pairs, pair_s)
     budgets_s = (60.0 * minutes for minutes in range(1, LONGEST_MIN + 1))

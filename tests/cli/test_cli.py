@@ -337,23 +337,26 @@ def test_json_has_neither_nan_nor_infinity(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_gate_says_what_it_can_tell_once_and_how_far_it_is_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    visible, needed = {"a.py::test_one": 0.025, "a.py::test_two": 0.04}, {"a.py::test_one": 12, "a.py::test_two": 40}
+    visible, needed = (
+        {"a.py::test_one": 0.025, "a.py::test_two[gru-b1]": 0.04},
+        {"a.py::test_one": 12, "a.py::test_two[gru-b1]": 40},
+    )
     at_first = Sensitivity(28, visible, needed, 0, 20.0, 840.0)
-    then = Sensitivity(30, {"a.py::test_two": 0.03}, {"a.py::test_two": 28}, 0, 18.0)
+    then = Sensitivity(30, {"a.py::test_two[gru-b1]": 0.03}, {"a.py::test_two[gru-b1]": 28}, 0, 18.0)
     with screen.gate_progress(600.0) as on_progress:
         for now in (
             Progress(0, 0, 0, 590.0, at_first),
-            Progress(1, 0, 0, 570.0, at_first),
-            Progress(2, 0, 0, 540.0, at_first),
+            Progress(1, 0, 0, 540.0, at_first),
+            Progress(2, 0, 0, 520.0, at_first),
             Progress(10, 1, 1, 380.0, then),
             Progress(11, 1, 1, 362.0, then),
             Progress(28, 1, 1, 40.0, then),
         ):
             on_progress(now)
     assert capsys.readouterr().err == (
-        "This gate holds about 28 pairs: 3 % can be told of 1 of 2 benchmarks, 5 % of 2; of test_two only 4.0 %.\n"
-        "3 % of all takes about 40 pairs (--budget 14m); or leave out by -k: test_two.\n"
-        "2 pairs, none decided yet, 9.0 min left, 3 % can be told in about 13 min, after the budget\n"
+        "This gate holds about 28 pairs: 3 % can be told of 1 of 2 benchmarks, 5 % of 2; of test_two[gru-b1] only 4.0 %.\n"
+        "3 % of all takes about 40 pairs (--budget 14m); or leave out by -k: test_two[gru-b1].\n"
+        "1 pair, none decided yet, 9.0 min left, 3 % can be told in about 13 min, after the budget\n"
         "This gate holds about 30 pairs: 3 % can be told of the undecided benchmark.\n"
         "10 pairs, 1 decided, 1 undecided, 6.3 min left, 3 % can be told in about 5 min\n"
         "28 pairs, 1 decided, 1 undecided, 0.7 min left, 3 % can be told\n"

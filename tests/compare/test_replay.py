@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnncore.compare import replay
+from rnncore.compare.judge import Side
+from rnncore.compare.looks import FIRST_PAIRS, Looks
 from rnncore.compare.replay import ASV_ROUNDS, Pool, Rate, Score, read_pool, score_rules
 from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.verdict import Comparison
 from rnncore.errors import ConfigError
 from rnncore.runfile.record import Record, Run
 from tests.run_files import inference, make_run, run_content
@@ -119,6 +123,19 @@ def test_noise_that_both_processes_of_a_pair_have_in_common_hides_nothing() -> N
     identical, delayed = _scores(noisy)
     assert identical[OURS].alarms == Rate(0, 30)
     assert delayed[OURS].found == Rate(30, 30)
+
+
+def test_a_replayed_gate_looks_when_a_real_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Noting(Looks):
+        def take(self, base: Side, head: Side, spent: float) -> Comparison:
+            seen.append(len(base.runs))
+            return super().take(base, head, spent)
+
+    monkeypatch.setattr(replay, "Looks", Noting)
+    score_rules(_pool(blocks=29, noise=0.5), 30 * PAIR_S, Thresholds(), 1)
+    assert seen[: len(seen) // 2] == [FIRST_PAIRS, 14, 22, 29]
 
 
 def test_a_pool_smaller_than_a_gate_is_refused() -> None:
