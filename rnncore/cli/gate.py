@@ -67,6 +67,9 @@ def gate(
     budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
     text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure every benchmark, also those that the change cannot reach.")
+    ] = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
     ] = None,
@@ -78,8 +81,8 @@ def gate(
 ) -> None:
     """Tell whether a change made anything slower: both revisions, interleaved on this machine.
 
-    Both lie in git worktrees of their own; your files stay as they are. Thresholds are the head's, from
-    [tool.rnncore.thresholds] in ./pyproject.toml.
+    Both lie in git worktrees of their own; your files stay as they are. A benchmark that reads none of the changed files is
+    the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in ./pyproject.toml.
     """
     from datetime import UTC, datetime
 
@@ -103,6 +106,8 @@ def gate(
             STORE,
             out / "processes",
             on_progress,
+            everything,
+            lambda line: err.print(line, soft_wrap=True),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")

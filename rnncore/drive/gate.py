@@ -15,6 +15,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites, require_own_package, run_process
+from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 
@@ -46,8 +47,10 @@ def run_gate(
     store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
+    everything: bool = False,
+    on_reach: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Measure two revisions interleaved and compare them.
+    """Measure what a change can reach, in two revisions interleaved, and compare them.
 
     Args:
         repository: A folder in the repository.
@@ -59,6 +62,8 @@ def run_gate(
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
         on_progress: Called after every process.
+        everything: Whether to measure also what the change cannot reach.
+        on_reach: Called with lines on what it can.
 
     Raises:
         ConfigError: If a revision is unknown, its processes would measure other code, or a threshold that the project set
@@ -68,12 +73,15 @@ def run_gate(
     with two_worktrees(repository, base, head) as trees:
         for tree in trees:
             require_own_package(tree.path)
-        comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress)
+        reached = Reached(suites) if everything else find_reached(trees, suites, store, on_reach)
+        if reached.suites is None:
+            return reached.added_to(nothing_measured(trees))
+        comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
-        return _with_profiles(comparison, trees, suites, folder)
+        return reached.added_to(_with_profiles(comparison, trees, suites, folder))
 
 
 def measure_in_pairs(

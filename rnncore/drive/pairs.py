@@ -223,7 +223,7 @@ def run_pair(
         for tree, run_file, arguments in zip(trees, run_files, extra, strict=True):
             live.append(LiveProcess(tree, suites, run_file, arguments))
             stack.callback(live[-1].close)
-        ranks = _ranks([one.collected() for one in live], plan.without)
+        ranks = _ranks([one.collected() for one in live], plan.without | suites.without)
         first = live[:: chance.choice((1, -1))]
         for one in first:
             one.advance({ORDER: list(ranks), PAIR: number})
