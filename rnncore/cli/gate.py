@@ -85,6 +85,9 @@ def gate(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End as soon as anything is slower or invalid; the rest may stay unclear.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure every benchmark, also those that the change cannot reach.")
+    ] = False,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
     ] = None,
@@ -96,8 +99,8 @@ def gate(
 ) -> None:
     """Tell whether a change made anything slower: both revisions, interleaved on this machine.
 
-    Both lie in git worktrees of their own; your files stay as they are. Thresholds are the head's, from
-    [tool.rnncore.thresholds] in ./pyproject.toml.
+    Both lie in git worktrees of their own; your files stay as they are. A benchmark that reads none of the changed files is
+    the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in ./pyproject.toml.
     """
     from datetime import UTC, datetime
 
@@ -122,6 +125,8 @@ def gate(
             out / "processes",
             on_progress,
             fail_fast,
+            everything,
+            lambda line: err.print(line, soft_wrap=True),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")

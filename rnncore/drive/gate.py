@@ -16,6 +16,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
+from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.record import Run
@@ -54,8 +55,10 @@ def run_gate(
     folder: Path,
     on_progress: Callable[[Progress], None],
     fail_fast: bool = False,
+    everything: bool = False,
+    on_reach: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
-    """Measure two revisions interleaved and compare them.
+    """Measure what a change can reach, in two revisions interleaved, and compare them.
 
     Args:
         repository: A folder in the repository.
@@ -68,6 +71,8 @@ def run_gate(
         folder: Where the run files go.
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End with the first that is slower or invalid.
+        everything: Whether to measure also what the change cannot reach.
+        on_reach: Called with lines on what it can.
 
     Raises:
         ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a threshold
@@ -78,12 +83,15 @@ def run_gate(
         for tree in trees:
             require_own_package(tree.path)
             require_slots(tree.path, f"{tree.path.name} {tree.name}")
-        comparison = measure_in_pairs(trees, suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
+        reached = Reached(suites) if everything else find_reached(trees, suites, store, on_reach)
+        if reached.suites is None:
+            return reached.added_to(nothing_measured(trees))
+        comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
         if pins:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
-        return _with_profiles(comparison, trees, suites, folder)
+        return reached.added_to(_with_profiles(comparison, trees, suites, folder))
 
 
 def measure_in_pairs(

@@ -251,7 +251,7 @@ def run_pair(
             stack.callback(live[-1].close)
         for one, imports in zip(live, plan.imports, strict=True):
             one.begin(imports)
-        ranks = _ranks([one.collected() for one in live], plan.without)
+        ranks = _ranks([one.collected() for one in live], plan.without | suites.without)
         first = live[:: chance.choice((1, -1))]
         for one in first:
             one.advance({ORDER: list(ranks), PAIR: number, MEMORY: plan.measures_memory})

@@ -40,10 +40,12 @@ class Suites:
     Attributes:
         paths: Suites, relative to the tree.
         arguments: Further arguments of pytest.
+        without: Benchmarks of them that no pair measures.
     """
 
     paths: tuple[str, ...] = ("bench/",)
     arguments: tuple[str, ...] = ("--rnn-scale=gate",)
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,12 @@ def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]
 def pytest_command(suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> list[str]:
     """Return the command of a process that writes a run file, and make the folder that it goes to."""
     run_file.parent.mkdir(parents=True, exist_ok=True)
-    return [
-        *(sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED),
-        *(f"--benchmark-json={run_file.absolute()}", *suites.arguments, *extra),
-    ]
+    return [*suites_command(suites, f"--benchmark-json={run_file.absolute()}"), *extra]
+
+
+def suites_command(suites: Suites, *own: str) -> list[str]:
+    """Return the command of a process that runs suites, with arguments of its own before theirs."""
+    return [sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED, *own, *suites.arguments]
 
 
 def run_of(command: Sequence[str], tree: Path, run_file: Path, code: int, output: str) -> Run:

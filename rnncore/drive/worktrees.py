@@ -66,6 +66,16 @@ def differing_pins(base: Tree, head: Tree) -> list[str]:
     return [name for name in _PINS if _text(base.path / name) != _text(head.path / name)]
 
 
+def files_of(tree: Tree) -> dict[str, str]:
+    """Return git's mode and digest of each file of a tree's revision, by path."""
+    found = {}
+    for entry in _git(tree.path, "ls-tree", "-r", "-z", "HEAD").split("\0")[:-1]:
+        facts, _, path = entry.partition("\t")
+        mode, _, digest = facts.split(" ")
+        found[path] = f"{mode} {digest}"
+    return found
+
+
 def _text(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 

@@ -110,6 +110,17 @@ NOISE: Check = object_with(
     }
 )
 
+# Of what a benchmark reads.
+_REACH: dict[str, Check] = {"files": object_of(TEXT), "folders": object_of(TEXT), "looked_for": TEXT}
+# Of a record of what benchmarks read.
+REACH: Check = object_with(
+    {
+        "collected": object_with(_REACH),
+        "suites": object_of(TEXT),
+        "benchmarks": object_of(object_with({**_REACH, "group": or_none(TEXT)})),
+    }
+)
+
 
 def another_kind(content: Any) -> str | None:
     """Return why JSON is no run file of rnncore's suites at all; None where it may be one."""

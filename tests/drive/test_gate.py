@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +18,12 @@ from rnncore.compare.judge import FAMILY_ERROR
 from rnncore.compare.looks import FIRST_ERROR, FIRST_PAIRS, LAST_LOOK, LOOKS, pairs_in
 from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.verdict import Comparison
+from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
 from rnncore.drive.process import Process, Suites
+from rnncore.drive.reach import Reached, nothing_measured
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
 from rnncore.runfile.read import read_run
@@ -348,6 +350,50 @@ def test_budgets_have_units(text: str, seconds: float) -> None:
 def test_a_wrong_budget_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match="--budget is"):
         parse_budget(text)
+
+
+def _run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: Reached, everything: bool
+) -> tuple[Comparison, list[Suites]]:
+    """Return what a gate of two trees says of which this is reached, and what its pairs ran."""
+    trees, ran = (Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")), list[Suites]()
+
+    def measured(trees: tuple[Tree, Tree], suites: Suites, *_: Any) -> Comparison:
+        ran.append(suites)
+        one = Judgement("bench/test_b.py::test_made[1]", "made", "time", "unclear", "noise")
+        return replace(nothing_measured(trees), judgements=(one,), notes=("Measured.",))
+
+    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
+    monkeypatch.setattr(gate, "measure_in_pairs", measured)
+    comparison = run_gate(
+        tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda _: None, everything
+    )
+    return comparison, ran
+
+
+SAME = {"bench/test_a.py::test_made[1]": "made"}
+
+
+def test_where_the_change_reaches_nothing_no_pair_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, ran = _run(tmp_path, monkeypatch, Reached(None, SAME, ("None is reached.",)), everything=False)
+    assert ran == []
+    assert (comparison.verdict, comparison.exit_code, comparison.notes) == ("same", 0, ("None is reached.",))
+
+
+def test_pairs_measure_what_the_change_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites = Suites(paths=("bench/test_b.py",), without=frozenset(SAME))
+    comparison, ran = _run(tmp_path, monkeypatch, Reached(suites, SAME, ("Some are reached.",)), everything=False)
+    assert ran == [suites]
+    assert [one.verdict for one in comparison.judgements] == ["unclear", "same"]
+    assert comparison.notes == ("Some are reached.", "Measured.")
+    assert comparison.exit_code == 3
+
+
+def test_everything_is_measured_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, ran = _run(tmp_path, monkeypatch, Reached(None, SAME), everything=True)
+    assert ran == [Suites()]
+    assert [one.verdict for one in comparison.judgements] == ["unclear"]
 
 
 def test_operations_that_grew_are_named_for_what_became_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

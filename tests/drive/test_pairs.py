@@ -83,11 +83,12 @@ class Project:
         number: int = 0,
         seed: int = 0,
         extra: Sequence[Sequence[str]] = ((), ()),
+        suites: Suites = Suites(),  # noqa: B008 (it cannot change)
     ) -> Pair:
         trees = [self.folder / side for side in ("base", "head")]
         files = [self.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
         chance = Random(seed)  # noqa: S311 (an order, no secret)
-        return run_pair(trees, Suites(), files, plan, number, chance, extra)
+        return run_pair(trees, suites, files, plan, number, chance, extra)
 
     def turns(self) -> list[tuple[str, int]]:
         """Return whose calls ran, one after another, each with the size of its benchmark; calls of a slot are one turn."""
@@ -195,6 +196,12 @@ def test_benchmarks_that_are_left_out_are_timed_on_no_side(project: Project) -> 
     names = [record.fullname for record in project.run().head.records]
     pair = project.run(Plan(2, 0.001, without=frozenset({names[0]})), number=1)
     assert [_sizes(run) for run in (pair.base, pair.head)] == [[2], [2]]
+
+
+def test_benchmarks_that_no_pair_measures_are_timed_on_no_side(project: Project) -> None:
+    names = [record.fullname for record in project.run().head.records]
+    pair = project.run(Plan(2, 0.001), number=1, suites=Suites(without=frozenset({names[1]})))
+    assert [_sizes(run) for run in (pair.base, pair.head)] == [[1], [1]]
 
 
 @pytest.mark.parametrize("side", ["base", "head"])

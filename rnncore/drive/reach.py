@@ -1,0 +1,336 @@
+"""Which benchmarks of a gate the change can reach; the others are the same at no cost.
+
+What a benchmark of the base reads is found by running it once while the kernel tells which files are opened, by it and by
+all that it starts. It is kept in the store, and holds as long as these files are what they were.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
+from rnncore.compare.measures import TIME
+from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
+from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.drive.process import TIMEOUT_S, Suites, suites_command, tree_environment
+from rnncore.drive.watch import Opened, Watch
+from rnncore.drive.worktrees import Tree, files_of
+from rnncore.errors import ProcessError, Unavailable
+from rnncore.files import write_text
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends
+
+SAME = "runs none of what changed"
+
+# Processes that run benchmarks once, none of them timed.
+_AT_ONCE = 2
+
+# Benchmarks that one of them runs: the fewer, the more often it collects; the more, the longer the last one takes alone.
+_TOGETHER = 8
+_POLL_S = 0.05
+
+# Lines of a failed process's output that are shown.
+_SHOWN_LINES = 3
+
+# A copy of a process has no threads but the one that made it, so none may wait for others.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+# Change from one shell to the next, and are about that alone.
+_OF_A_SHELL = {"_", "COLORTERM", "COLUMNS", "LINES", "OLDPWD", "PWD", "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "WINDOWID"}
+_OF_WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is left to measure.
+
+    Attributes:
+        suites: What each process runs, with what it leaves out; None where nothing is left.
+        same: Benchmarks that the change cannot reach, with the group that each is listed with.
+        notes: What a reader must know of it.
+    """
+
+    suites: Suites | None
+    same: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def added_to(self, comparison: Comparison) -> Comparison:
+        """Return verdicts on the others as verdicts on all."""
+        same = tuple(Judgement(name, group, TIME, "same", SAME) for name, group in self.same.items())
+        return replace(comparison, judgements=(*comparison.judgements, *same), notes=(*self.notes, *comparison.notes))
+
+
+def nothing_measured(trees: tuple[Tree, Tree]) -> Comparison:
+    """Return the comparison of two trees of which nothing had to be measured."""
+    base, head = trees
+    return Comparison(base.name, head.name, (), (), 1 - INTERVAL_ERROR, FAMILY_ERROR)
+
+
+def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None]) -> Reached:
+    """Find out which benchmarks a change can reach.
+
+    Args:
+        trees: Base and head.
+        suites: What each process would run.
+        store: What is known of the benchmarks lies there, and is kept there.
+        on_reach: Called with a line before benchmarks are run, and with what was found.
+
+    Returns:
+        All, with a note of why, where it cannot be found out.
+    """
+    try:
+        reached = _find(trees, suites, store, on_reach)
+    except (Unavailable, ProcessError, OSError) as error:
+        why = str(error).removesuffix(".")
+        reached = Reached(suites, notes=(f"Everything was measured, as what it reads is not known: {why}.",))
+    for note in reached.notes:
+        on_reach(note)
+    return reached
+
+
+def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None]) -> Reached:
+    base, head = (SourceTree(files_of(tree)) for tree in trees)
+    # Not .json: those are run files in a store.
+    path = store / "reach" / f"{_conditions(suites)}.jsonl"
+    known, of_head = _collected(trees, (base, head), suites, read_reach(path))
+    both = [name for name in of_head if name in known.suites]
+    unknown = [name for name in both if name not in known.benchmarks and _may_hold(known.suites[name], base, head)]
+    if unknown:
+        on_reach(f"Running {_counted(len(unknown), 'benchmark')} once, to know what they read.")
+        known = replace(known, benchmarks={**known.benchmarks, **_run_once(trees[0].path, base, suites, known, unknown)})
+    write_reach(path, known)
+    reaches = known.benchmarks
+    held = {name: reaches[name].group for name in both if name in reaches and reaches[name].holds(head)}
+    rest = {name: suite for name, suite in {**known.suites, **of_head}.items() if name not in held}
+    # What is skipped is no benchmark of this machine, but the change may be that it no longer is.
+    same = {name: group for name, group in held.items() if group is not None}
+    measured = [name for name in rest if name not in reaches or reaches[name].group is not None]
+    notes = _notes(base, head, len(measured), len(same), sum(name not in reaches for name in unknown))
+    if not rest:
+        return Reached(None, same, notes)
+    paths = tuple(dict.fromkeys(rest.values()))
+    if not measured:
+        # A process that has nothing to time leaves no run file.
+        return Reached(suites, {}, notes)
+    if not all(suite in tree.files for suite in paths for tree in (base, head)):
+        paths = suites.paths
+    return Reached(replace(suites, paths=paths, without=frozenset(held)), same, notes)
+
+
+def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
+    """Say whether a benchmark can be out of reach: what its collection reads for certain is the same in both trees."""
+    read = [suite, *(str(folder / "conftest.py") for folder in PurePosixPath(suite).parents)]
+    return base.looked_for == head.looked_for and all(base.files.get(path) == head.files.get(path) for path in read)
+
+
+def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int) -> tuple[str, ...]:
+    changed = {path for path, _ in base.files.items() ^ head.files.items()}
+    notes = [
+        f"{reached} of {_counted(reached + same, 'benchmark')} can be reached by the "
+        f"{_counted(len(changed), 'changed file')}{'; the others are the same. --all measures them too' if same else ''}."
+    ]
+    looked_for = sorted(base.looked_for ^ head.looked_for)
+    if looked_for:
+        more = f" and {len(looked_for) - 1} more" if len(looked_for) > 1 else ""
+        notes.append(
+            f"{looked_for[0].split(' ')[0]}{more} came, went, or is no plain file: any benchmark might look for that unseen."
+        )
+    if untold:
+        notes.append(f"{untold} of them failed, or were wrong, when they were run once: what they read is not known.")
+    return tuple(notes)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _conditions(suites: Suites) -> str:
+    """Return a digest of all that decides what benchmarks read, the tree aside."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    packages = sorted({f"{one.name}=={one.version}" for one in metadata.distributions()})
+    variables = sorted(item for item in os.environ.items() if item[0] not in _OF_A_SHELL | _OF_WAITING)
+    facts = [suites.paths, suites.arguments, sys.version, sys.prefix, platform.platform(), os.cpu_count(), cpu]
+    return hashlib.sha256(json.dumps([facts, packages, variables]).encode()).hexdigest()[:16]
+
+
+def _collected(
+    trees: tuple[Tree, Tree], files: tuple[SourceTree, SourceTree], suites: Suites, known: ReachRecord | None
+) -> tuple[ReachRecord, Mapping[str, str]]:
+    """Return what is known of the base, without what no longer holds, and the suite of each benchmark of the head."""
+    base, head = files
+    if known is None or not known.collected.holds(base):
+        of_base, *others = _traces([_Job(tree.path, suites) for tree in trees[: 1 if base.files == head.files else 2]])
+        read = of_base.opened[""]
+        known = ReachRecord(
+            Reach.of(base, read.files - {GIT}, read.folders), of_base.suites, known.benchmarks if known is not None else {}
+        )
+        of_head = others[0].suites if others else known.suites
+    else:
+        of_head = known.suites if known.collected.holds(head) else _traces([_Job(trees[1].path, suites)])[0].suites
+    held = {name: reach for name, reach in known.benchmarks.items() if name in known.suites and reach.is_of(base)}
+    return replace(known, benchmarks=held), of_head
+
+
+def _run_once(
+    tree: Path, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
+) -> dict[str, BenchmarkReach]:
+    """Return what benchmarks read, of those that were right or skipped."""
+    by_suite: dict[str, list[str]] = {}
+    for name in names:
+        by_suite.setdefault(known.suites[name], []).append(name)
+    jobs = [
+        _Job(tree, replace(suites, paths=(suite,)), tuple(asked[first : first + _TOGETHER]))
+        for suite, asked in by_suite.items()
+        for first in range(0, len(asked), _TOGETHER)
+    ]
+    found: dict[str, BenchmarkReach] = {}
+    for job, trace in zip(jobs, _traces(jobs), strict=True):
+        # Where one writes into the files of the revision, another may read that.
+        if trace.fault is None and trace.written.isdisjoint(files.files):
+            found |= dict(_reaches(job, trace, files))
+    return found
+
+
+def _reaches(job: "_Job", trace: "_Trace", tree: SourceTree) -> Iterator[tuple[str, BenchmarkReach]]:
+    (suite,), of_all = job.suites.paths, trace.opened[""]
+    for number, name in enumerate(job.asked):
+        if ends(number) in trace.said and begins(number) in trace.opened:
+            own = trace.opened[begins(number)]
+            # pytest looks into these for a conftest.py.
+            above = {str(folder) for folder in PurePosixPath(suite).parents}
+            read = Reach.of(tree, (of_all.files - {GIT}) | own.files, of_all.folders | own.folders | above)
+            yield name, BenchmarkReach(**vars(read), group=trace.said[ends(number)])
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Suites of a tree to collect, and benchmarks of them to run."""
+
+    tree: Path
+    suites: Suites
+    asked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What a process opened.
+
+    Attributes:
+        opened: What was opened, by mark.
+        written: Files of the tree that were written.
+        said: What it left, by name.
+        fault: Why it is not to be believed; None where it is.
+    """
+
+    opened: Mapping[str, Opened]
+    written: frozenset[str]
+    said: Mapping[str, Any]
+    fault: str | None
+
+    @property
+    def suites(self) -> dict[str, str]:
+        """The suite of each benchmark that it collected.
+
+        Raises:
+            ProcessError: If it is not to be believed.
+        """
+        if self.fault is not None:
+            raise ProcessError(self.fault)
+        return dict(self.said[COLLECTED])
+
+
+class _WatchedProcess:
+    """A pytest process in a copy of a tree, where it disturbs nothing, and whose opened files are watched."""
+
+    def __init__(self, job: _Job) -> None:
+        command = suites_command(job.suites, "-p", PLUGIN, "-p", "no:cacheprovider")
+        self._made_by = f"'{' '.join(command[1:])}' in {job.tree}"
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rnncore-reach-")))
+            copy, self._said = folder / "tree", folder / "said"
+            shutil.copytree(job.tree, copy, symlinks=True, ignore=shutil.ignore_patterns(GIT))
+            # pytest-benchmark asks git of the commit, which reads every file: git is to find that there is none.
+            (copy / GIT).write_text("none of git's\n", encoding="utf-8")
+            self._said.mkdir()
+            write_text(self._said / ASKED, json.dumps(job.asked))
+            self._output = stack.enter_context(tempfile.TemporaryFile())
+            self._watch = Watch(copy, self._said)
+            stack.callback(self._watch.close)
+            self._process = subprocess.Popen(
+                command,
+                cwd=copy,
+                env={**tree_environment(copy), **_ONE_THREAD, ENVIRONMENT: str(self._said)},
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            stack.callback(self._end)
+            self._deadline_s = time.monotonic() + TIMEOUT_S
+            self._opened = stack.pop_all()
+
+    def has_ended(self) -> bool:
+        """Say whether it ended, or had the time to."""
+        return self._process.poll() is not None or time.monotonic() > self._deadline_s
+
+    def close(self) -> None:
+        """End it and all that it started, and remove its copy."""
+        self._opened.close()
+
+    def trace(self) -> _Trace:
+        """Return what it opened, once it has ended, and close it."""
+        code = self._process.poll()
+        said = {path.name: json.loads(path.read_text("utf-8") or "null") for path in self._said.glob("[!.]*")}
+        self._output.seek(0)
+        last = self._output.read().decode(errors="replace").split("\n")[-_SHOWN_LINES:]
+        self.close()
+        fault = None
+        if code is None:
+            fault = f"{self._made_by} took longer than {TIMEOUT_S:g} s"
+        elif code != 0 or COLLECTED not in said:
+            fault = f"{self._made_by} ended with exit code {code}: {' '.join(filter(None, last))}"
+        elif not self._watch.is_whole:
+            fault = f"{self._made_by} opened more files at once than the system tells"
+        return _Trace(self._watch.opened, frozenset(self._watch.written), said, fault)
+
+    def _end(self) -> None:
+        # Also what it started and left behind.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def _traces(jobs: Sequence[_Job]) -> list[_Trace]:
+    """Return what each process opened; some of them run at once.
+
+    Raises:
+        Unavailable: If the system does not tell what is opened.
+    """
+    live: dict[int, _WatchedProcess] = {}
+    found: dict[int, _Trace] = {}
+    waiting = list(enumerate(jobs))
+    try:
+        while waiting or live:
+            while waiting and len(live) < _AT_ONCE:
+                number, job = waiting.pop(0)
+                live[number] = _WatchedProcess(job)
+            for number in [number for number, process in live.items() if process.has_ended()]:
+                found[number] = live.pop(number).trace()
+            time.sleep(_POLL_S)
+    finally:
+        for process in live.values():
+            process.close()
+    return [found[number] for number in range(len(jobs))]

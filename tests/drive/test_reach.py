@@ -1,0 +1,325 @@
+"""Tests of what a change can reach: a small project of which each suite reads something else, in another way."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncore.drive import reach
+from rnncore.drive.process import Suites
+from rnncore.drive.reach import SAME, Reached, find_reached, nothing_measured
+from rnncore.drive.worktrees import two_worktrees
+from rnncore.errors import Unavailable
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is of Linux")
+
+SUITE = """
+    import functools
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    import pytest
+    from rnncore.runfile.case import Case
+    {top}
+
+    def sized(scale):
+        return [Case("infer", "gru", 8, 1, 4, batch_size=size, device="cpu", precision="fp32") for size in (1, 2)]
+
+
+    @functools.cache
+    def once():
+        return Path("data/numbers.csv").read_text()
+
+
+    @pytest.fixture(scope="session")
+    def shared():
+        return Path("data/shared.csv").read_text()
+
+
+    @pytest.mark.rnn_cases(choose=sized)
+    def test_made(rnn_case, rnn_benchmark{fixtures}):
+        {before}
+
+        def run():
+            {call}
+
+        rnn_benchmark(run, windows=1, group="made")
+        rnn_benchmark.record(validity={validity!r})
+"""
+CHILD = """subprocess.run([sys.executable, "-c", "open('data/child.csv').read()"], check=True)"""
+# By suite, what is in it.
+KINDS: dict[str, dict[str, str]] = {
+    "nothing": {},
+    "lazy": {"call": "import lib.lazy"},
+    "constant": {"top": "from lib.constant import CONSTANT"},
+    "cached": {"call": "once()"},
+    "fixture": {"fixtures": ", shared"},
+    "child": {"before": CHILD},
+    "tool": {"before": 'subprocess.run(["cat", "data/tool.csv"], check=True, capture_output=True)'},
+    "optional": {"before": "try:\n        import lib.fast.extra\n    except ImportError:\n        pass"},
+    "git": {"before": 'subprocess.run(["git", "status"], capture_output=True)'},
+    "once": {"before": 'kept = Path("kept")\n    kept.exists() or kept.write_text(Path("data/kept.csv").read_text())'},
+    "skipped": {"before": 'pytest.skip("not here")'},
+}
+MODULES = {"lib/__init__.py": "", "lib/lazy.py": "", "lib/constant.py": "CONSTANT = 1\n", "lib/fast/__init__.py": ""}
+FILES = MODULES | {f"data/{name}.csv": "1\n" for name in ("numbers", "shared", "child", "tool", "kept", "unread")}
+# It asks git of the commit, which is another whatever the change.
+ALWAYS = {"git"}
+ALL = set(KINDS) - {"skipped"}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _suite(**kind: str) -> str:
+    usual = {"top": "", "fixtures": "", "before": "", "call": "pass", "validity": "valid"}
+    return textwrap.dedent(SUITE).format(**usual | kind)
+
+
+def _stems(names: Iterator[str] | Sequence[str]) -> set[str]:
+    return {Path(name.split("::")[0]).stem.removeprefix("test_") for name in names}
+
+
+@dataclass
+class Project:
+    """A repository with one commit, and a store of what is known of it."""
+
+    folder: Path
+    store: Path
+    lines: list[str] = field(default_factory=list)
+
+    def changed(self, base: str = "main", **changes: str | None) -> Reached:
+        """Return what is reached by a change of the files of these names, "__" for "/" and "_DOT_" for "."."""
+        _git(self.folder, "checkout", "--quiet", "--detach", base)
+        for name, text in changes.items():
+            path = self.folder / name.replace("__", "/").replace("_DOT_", ".")
+            if text is None:
+                path.unlink()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        _git(self.folder, "add", "--all")
+        _git(self.folder, "commit", "--quiet", "--allow-empty", "-m", "change")
+        self.lines.clear()
+        with two_worktrees(self.folder, base, "HEAD") as trees:
+            return find_reached(trees, Suites(), self.store, self.lines.append)
+
+
+def _reached(found: Reached) -> set[str]:
+    """Return the suites of which something is measured, aside from those that always are."""
+    assert found.suites is not None
+    return ALL - _stems(list(found.same)) - ALWAYS
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project, with its benchmarks run once."""
+    folder = tmp_path_factory.mktemp("project")
+    project = Project(folder, tmp_path_factory.mktemp("store"))
+    _git(folder, "init", "--quiet", "--initial-branch=main")
+    files = FILES | {f"bench/test_{name}.py": _suite(**kind) for name, kind in KINDS.items()} | {"README.md": "text\n"}
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "--quiet", "-m", "base")
+    found = project.changed(README_DOT_md="other\n")
+    assert _reached(found) == set()
+    return project
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What each process is asked for."""
+    started: list[Any] = []
+    traces: Callable[..., Any] = reach._traces
+
+    def counting(jobs: Sequence[Any]) -> Any:
+        started.extend(jobs)
+        return traces(jobs)
+
+    monkeypatch.setattr(reach, "_traces", counting)
+    return started
+
+
+def test_a_change_of_documentation_reaches_only_what_cannot_be_told(known: Project) -> None:
+    found = known.changed(README_DOT_md="other\n")
+    assert found.suites is not None
+    assert _stems(list(found.same)) == ALL - ALWAYS
+    # Left out of the processes, together with their suites.
+    assert _stems(found.suites.paths) == ALWAYS
+    assert set(found.same) < found.suites.without
+    assert found.notes == (
+        "2 of 20 benchmarks can be reached by the 1 changed file; the others are the same. --all measures them too.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "suites"),
+    [
+        ("lib__lazy_DOT_py", "LAZY = 2\n", {"lazy"}),
+        ("lib__constant_DOT_py", "CONSTANT = 2\n", {"constant"}),
+        ("data__numbers_DOT_csv", "2\n", {"cached"}),
+        ("data__shared_DOT_csv", "2\n", {"fixture"}),
+        ("data__child_DOT_csv", "2\n", {"child"}),
+        ("data__tool_DOT_csv", "2\n", {"tool"}),
+        ("data__kept_DOT_csv", "2\n", {"once"}),
+        ("data__unread_DOT_csv", "2\n", set()),
+        ("lib__fast__extra_DOT_py", "", {"optional"}),
+        ("lib__fast____init___DOT_py", "FAST = 2\n", {"optional"}),
+        ("elsewhere__NEW_DOT_md", "", set()),
+        ("settings_DOT_toml", "", ALL - ALWAYS),
+        ("data__unread_DOT_csv", None, ALL - ALWAYS),
+    ],
+)
+def test_a_change_reaches_what_reads_it(known: Project, path: str, text: str | None, suites: set[str]) -> None:
+    assert _reached(known.changed(**{path: text})) == suites
+
+
+def test_both_benchmarks_of_what_is_kept_in_memory_or_on_the_disk_are_reached(known: Project) -> None:
+    """The first one fills a cache, a fixture of the session and a file; the second one reads them."""
+    for path in ("data__numbers_DOT_csv", "data__shared_DOT_csv", "data__kept_DOT_csv"):
+        same = known.changed(**{path: "2\n"}).same
+        assert len(same) == 2 * len(ALL - ALWAYS) - 2
+
+
+def test_a_suite_that_is_new_is_measured(known: Project) -> None:
+    found = known.changed(bench__test_added_DOT_py=_suite())
+    assert found.suites is not None
+    assert not {name for name in found.suites.without if "test_added" in name}
+    # The base has no such file: pytest is given the folder.
+    assert found.suites.paths == ("bench/",)
+
+
+def test_a_suite_that_is_another_is_measured_and_not_run_before(known: Project, processes: list[Any]) -> None:
+    found = known.changed(bench__test_lazy_DOT_py=_suite(call="sum(range(9))"))
+    assert _reached(found) == {"lazy"}
+    # The head is collected, to know its benchmarks.
+    assert [(job.tree.name, job.asked) for job in processes] == [("head", ())]
+
+
+def test_what_is_known_is_not_run_again(known: Project, processes: list[Any]) -> None:
+    known.changed(README_DOT_md="once more\n")
+    assert processes == []
+
+
+def test_what_read_a_file_that_is_another_in_the_base_is_run_again(known: Project, processes: list[Any]) -> None:
+    _git(known.folder, "checkout", "--quiet", "-B", "later", "main")
+    (known.folder / "lib" / "lazy.py").write_text("LATER = 1\n", encoding="utf-8")
+    _git(known.folder, "commit", "--quiet", "--all", "-m", "later")
+    kept = known.store.parent / "kept"
+    shutil.copytree(known.store, kept)
+    found = known.changed("later", README_DOT_md="other\n")
+    assert _reached(found) == set()
+    assert [_stems(job.asked) for job in processes] == [{"lazy"}]
+    shutil.rmtree(known.store)
+    kept.rename(known.store)
+
+
+def test_other_arguments_are_other_records(known: Project) -> None:
+    assert reach._conditions(Suites()) == reach._conditions(Suites())
+    assert reach._conditions(Suites()) != reach._conditions(Suites(arguments=("--rnn-scale=quick",)))
+
+
+def test_another_environment_has_other_records(known: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = reach._conditions(Suites())
+    monkeypatch.setenv("COLUMNS", "77")
+    assert reach._conditions(Suites()) == before
+    monkeypatch.setenv("RNNCORE_DATA", "/elsewhere")
+    assert reach._conditions(Suites()) != before
+
+
+def test_where_nothing_can_be_told_everything_is_measured(known: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise Unavailable("which files are opened is told on Linux alone")
+
+    monkeypatch.setattr(reach, "Watch", refused)
+    monkeypatch.setattr(reach, "read_reach", lambda path: None)
+    found = known.changed(README_DOT_md="other\n")
+    assert found.suites == Suites()
+    assert found.same == {}
+    assert found.notes == (
+        "Everything was measured, as what it reads is not known: which files are opened is told on Linux alone.",
+    )
+
+
+def test_suites_that_cannot_be_collected_are_measured_and_told(known: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "read_reach", lambda path: None)
+    found = known.changed(bench__test_lazy_DOT_py="import nothing_of_that_name\n")
+    assert found.suites == Suites()
+    assert "ended with exit code 2" in found.notes[0]
+
+
+def _small(folder: Path, **kind: str) -> Project:
+    """Return a project of one suite."""
+    project = Project(folder / "project", folder / "store")
+    (project.folder / "bench").mkdir(parents=True)
+    _git(project.folder, "init", "--quiet", "--initial-branch=main")
+    (project.folder / "bench" / "test_one.py").write_text(_suite(**kind), "utf-8")
+    (project.folder / "state").write_text("1")
+    _git(project.folder, "add", "--all")
+    _git(project.folder, "commit", "--quiet", "-m", "base")
+    return project
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"before": 'Path("state").write_text("2")'},
+        {"validity": "wrong"},
+        {"before": "raise ValueError"},
+        {"before": "import os; os._exit(0)"},
+    ],
+    ids=["writes into the revision", "is wrong", "fails", "ends the process"],
+)
+def test_what_a_benchmark_reads_is_not_known_where_it(tmp_path: Path, kind: dict[str, str]) -> None:
+    found = _small(tmp_path, **kind).changed(README_DOT_md="other\n")
+    assert found.same == {}
+    assert found.notes[0] == "2 of 2 benchmarks can be reached by the 1 changed file."
+    assert found.notes[1].startswith("2 of them failed, or were wrong, when they were run once")
+
+
+def test_where_all_is_out_of_reach_nothing_is_left_and_damaged_records_are_made_anew(
+    tmp_path: Path, processes: list[Any]
+) -> None:
+    project = _small(tmp_path)
+    for _ in range(2):
+        found = project.changed(README_DOT_md="other\n")
+        assert (found.suites, len(found.same)) == (None, 2)
+        assert sum(len(job.asked) for job in processes) == 2
+        (path,) = (project.store / "reach").iterdir()
+        path.write_text(path.read_text("utf-8")[:-20], encoding="utf-8")
+        processes.clear()
+
+
+def test_what_the_change_reaches_for_certain_is_not_run_before(tmp_path: Path, processes: list[Any]) -> None:
+    found = _small(tmp_path).changed(bench__test_one_DOT_py=_suite(call="sum(range(9))"))
+    assert found.same == {}
+    assert sorted((job.tree.name, job.asked) for job in processes) == [("base", ()), ("head", ())]
+
+
+def test_what_reaches_skipped_benchmarks_alone_leaves_all_to_measure(tmp_path: Path) -> None:
+    """A process that times nothing would leave no run file."""
+    project = _small(tmp_path, before='Path("state").read_text() and pytest.skip("not here")')
+    found = project.changed(state="2")
+    assert (found.suites, found.same) == (Suites(), {})
+
+
+def test_verdicts_on_all_are_those_on_the_measured_and_the_same(known: Project) -> None:
+    found = Reached(None, {"bench/test_a.py::test_made[1]": "made"}, ("0 of 1 benchmark can be reached.",))
+    with two_worktrees(known.folder, "main", "main") as trees:
+        comparison = found.added_to(nothing_measured(trees))
+    (one,) = comparison.judgements
+    assert (one.verdict, one.reason, one.ratio, one.group) == ("same", SAME, None, "made")
+    assert (comparison.verdict, comparison.exit_code) == ("same", 0)
+    assert comparison.notes == found.notes
