@@ -367,7 +367,7 @@ def _run(
     monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
     monkeypatch.setattr(gate, "measure_in_pairs", measured)
     comparison = run_gate(
-        tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda _: None, everything
+        tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda _: None, everything=everything
     )
     return comparison, ran
 
