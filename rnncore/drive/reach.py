@@ -109,8 +109,11 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     unknown = [name for name in both if name not in known.benchmarks and _may_hold(known.suites[name], base, head)]
     if unknown:
         on_reach(f"Running {_counted(len(unknown), 'benchmark')} once, to know what they read.")
-        known = replace(known, benchmarks={**known.benchmarks, **_run_once(trees[0].path, base, suites, known, unknown)})
     write_reach(path, known)
+    for found in _run_once(trees[0].path, base, suites, known, unknown):
+        # At once: it took seconds, and the next gate need not run them again where this one is broken off.
+        known = replace(known, benchmarks={**known.benchmarks, **found})
+        write_reach(path, known)
     reaches = known.benchmarks
     held = {name: reaches[name].group for name in both if name in reaches and reaches[name].holds(head)}
     rest = {name: suite for name, suite in {**known.suites, **of_head}.items() if name not in held}
@@ -171,23 +174,23 @@ def _collected(
 ) -> tuple[ReachRecord, Mapping[str, str]]:
     """Return what is known of the base, without what no longer holds, and the suite of each benchmark of the head."""
     base, head = files
+    of_base, of_head = (_Job(tree.path, suites) for tree in trees)
     if known is None or not known.collected.holds(base):
-        of_base, *others = _traces([_Job(tree.path, suites) for tree in trees[: 1 if base.files == head.files else 2]])
-        read = of_base.opened[""]
-        known = ReachRecord(
-            Reach.of(base, read.files - {GIT}, read.folders), of_base.suites, known.benchmarks if known is not None else {}
-        )
-        of_head = others[0].suites if others else known.suites
+        traces = dict(_traces([of_base] if base.files == head.files else [of_base, of_head]))
+        trace, kept = traces[of_base], known.benchmarks if known is not None else {}
+        read = Reach.of(base, trace.opened[""].files - {GIT}, trace.opened[""].folders)
+        known = ReachRecord(read, trace.suites, kept)
     else:
-        of_head = known.suites if known.collected.holds(head) else _traces([_Job(trees[1].path, suites)])[0].suites
+        traces = {} if known.collected.holds(head) else dict(_traces([of_head]))
+    suites_of_head = traces[of_head].suites if of_head in traces else known.suites
     held = {name: reach for name, reach in known.benchmarks.items() if name in known.suites and reach.is_of(base)}
-    return replace(known, benchmarks=held), of_head
+    return replace(known, benchmarks=held), suites_of_head
 
 
 def _run_once(
     tree: Path, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
-) -> dict[str, BenchmarkReach]:
-    """Return what benchmarks read, of those that were right or skipped."""
+) -> Iterator[dict[str, BenchmarkReach]]:
+    """Yield what benchmarks read, of those that were right or skipped, as soon as it is known of some."""
     by_suite: dict[str, list[str]] = {}
     for name in names:
         by_suite.setdefault(known.suites[name], []).append(name)
@@ -196,12 +199,10 @@ def _run_once(
         for suite, asked in by_suite.items()
         for first in range(0, len(asked), _TOGETHER)
     ]
-    found: dict[str, BenchmarkReach] = {}
-    for job, trace in zip(jobs, _traces(jobs), strict=True):
+    for job, trace in _traces(jobs):
         # Where one writes into the files of the revision, another may read that.
         if trace.fault is None and trace.written.isdisjoint(files.files):
-            found |= dict(_reaches(job, trace, files))
-    return found
+            yield dict(_reaches(job, trace, files))
 
 
 def _reaches(job: "_Job", trace: "_Trace", tree: SourceTree) -> Iterator[tuple[str, BenchmarkReach]]:
@@ -313,24 +314,22 @@ class _WatchedProcess:
         self._process.wait()
 
 
-def _traces(jobs: Sequence[_Job]) -> list[_Trace]:
-    """Return what each process opened; some of them run at once.
+def _traces(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, _Trace]]:
+    """Yield what each process opened, as they end; some of them run at once.
 
     Raises:
         Unavailable: If the system does not tell what is opened.
     """
-    live: dict[int, _WatchedProcess] = {}
-    found: dict[int, _Trace] = {}
-    waiting = list(enumerate(jobs))
+    live: dict[_Job, _WatchedProcess] = {}
+    waiting = list(jobs)
     try:
         while waiting or live:
             while waiting and len(live) < _AT_ONCE:
-                number, job = waiting.pop(0)
-                live[number] = _WatchedProcess(job)
-            for number in [number for number, process in live.items() if process.has_ended()]:
-                found[number] = live.pop(number).trace()
+                job = waiting.pop(0)
+                live[job] = _WatchedProcess(job)
+            for job in [job for job, process in live.items() if process.has_ended()]:
+                yield job, live.pop(job).trace()
             time.sleep(_POLL_S)
     finally:
         for process in live.values():
             process.close()
-    return [found[number] for number in range(len(jobs))]

@@ -302,6 +302,26 @@ def test_where_all_is_out_of_reach_nothing_is_left_and_damaged_records_are_made_
         processes.clear()
 
 
+def test_what_was_found_before_a_gate_is_broken_off_is_kept(
+    tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = _small(tmp_path)
+    traces: Callable[..., Any] = reach._traces
+
+    def broken_off(jobs: Sequence[Any]) -> Iterator[Any]:
+        yield from traces(jobs)
+        if any(job.asked for job in jobs):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reach, "_traces", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            project.changed(README_DOT_md="other\n")
+    processes.clear()
+    assert len(project.changed(README_DOT_md="other\n").same) == 2
+    assert processes == []
+
+
 def test_what_the_change_reaches_for_certain_is_not_run_before(tmp_path: Path, processes: list[Any]) -> None:
     found = _small(tmp_path).changed(bench__test_one_DOT_py=_suite(call="sum(range(9))"))
     assert found.same == {}
