@@ -26,8 +26,10 @@ from tests.campaigns.gate_rates import (
     gate_of,
     live_noise,
     rates_of,
+    read_gates,
     read_recording,
 )
+from tests.run_files import inference, make_run, run_content
 
 REPOSITORY = Path(__file__).parents[1]
 SCRIPT = "tests/campaigns/gate_rates.py"
@@ -48,7 +50,7 @@ def _gate_of_run_files(logs: FloatArray, thresholds: Thresholds) -> Comparison:
         left_out = np.isin(np.arange(len(of_pair)).astype(str), list(gate.decided_benchmarks))
         base.append(_run(np.where(left_out, 0.0, BASE_S), number))
         head.append(_run(np.where(left_out, 0.0, BASE_S * np.exp(of_pair)), number))
-        if number == len(logs) or gate.is_due(number / len(logs)):
+        if number == len(logs) or gate.is_due(number, number / len(logs)):
             found = gate.take(Side("base", tuple(base)), Side("head", tuple(head)), number / len(logs))
             if not gate.undecided:
                 break
@@ -132,6 +134,20 @@ def test_of_recorded_rounds_the_quickest_counts_and_delayed_processes_and_the_fi
         for first, second in ((1, 2), (3, 4))
     ]
     assert read_recording(path) == pytest.approx(np.asarray(expected))
+
+
+def test_pairs_of_gates_count_as_long_as_nothing_is_left_out(tmp_path: Path) -> None:
+    ratios = {"one": [(1.1, 1.0), (1.0, 1.2), (1.5, None)], "two": [(0.9, 1.3)]}
+    for gate, of_gate in ratios.items():
+        for pair, of_pair in enumerate([(9.0, 9.0), *of_gate]):
+            name = f"{pair - 1:03}" if pair else "warm-up"
+            for side in ("base", "head"):
+                times = [0.005 * (ratio if side == "head" else 1.0) if ratio else None for ratio in of_pair]
+                rows = [inference(cell, "torch", 1, one) for cell, one in zip(("gru", "lstm"), times, strict=True) if one]
+                content = run_content(rows)
+                content["rnncore"]["pair"] = pair - 1 if pair else None
+                make_run(tmp_path / gate / "processes", content, f"{side}-{name}.json")
+    assert np.exp(read_gates(tmp_path)) == pytest.approx(np.asarray([(1.1, 1.0), (1.0, 1.2), (0.9, 1.3)]))
 
 
 def test_the_script_prints_the_rates_of_a_recording(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ NOISE is a file of recorded processes of identical code, a line of JSON each, in
 the quickest call of each benchmark (`{"gru": {"min": seconds}}`) or its rounds (`{"rounds_s": {"gru": [seconds, ...]}}`);
 one whose `delay_pct` is not 0 is left out. The file may be compressed by gzip. Neighbours are the two sides of a pair. They
 ran one after another, seconds apart, which is noisier than the live pairs of a real gate: what is found here is a bound
-from below. `live` is made of figures of such pairs. With --level there is nothing to find, and every significant ratio
+from below. A folder is one of gates of identical code, as in reports/gate/: their pairs as long as nothing was left out.
+`live` is made of figures of such pairs. With --level there is nothing to find, and every significant ratio
 counts, however small: of all gates at most `FAMILY_ERROR` may call anything.
 
 Gates are drawn from runs of neighbours, sides by chance, as by `rnncore.compare.floors`. The gate's own looks and verdicts
@@ -34,6 +35,7 @@ from rnncore.compare.signs import FloatArray
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.report.table import Table, numbers, words
+from rnncore.runfile.read import read_run
 
 SEED = 0
 SLOWDOWNS = (0.02, 0.03, 0.05)
@@ -69,6 +71,11 @@ class Pairs:
 # ------------------------------------------------------------------------------------------------------------------ noise
 
 
+def read_noise(path: Path) -> FloatArray:
+    """Return log ratios of pairs of identical code: of a recording, or of the gates in a folder. Shape (n, benchmarks)."""
+    return read_gates(path) if path.is_dir() else read_recording(path)
+
+
 def read_recording(path: Path) -> FloatArray:
     """Return log ratios of neighbouring processes. Shape (n, benchmarks)."""
     opened = gzip.open if path.suffix == ".gz" else open
@@ -79,6 +86,19 @@ def read_recording(path: Path) -> FloatArray:
     # The first of an odd number warmed up, or has no neighbour.
     logs = np.log(quickest_s[len(quickest_s) % 2 :])
     return logs[1::2] - logs[::2]
+
+
+def read_gates(folder: Path) -> FloatArray:
+    """Return log ratios of the pairs of all gates in a folder that measured every benchmark. Shape (n, benchmarks)."""
+    logs: list[list[float]] = []
+    names: list[str] = []
+    for base in sorted(folder.rglob("base-[0-9]*.json")):
+        sides = [judge.Side("", (read_run(base.with_name(f"{side}-{base.stem[5:]}.json")),)) for side in ("base", "head")]
+        times = {name: one for (name, measure), (one,) in judge.log_ratios(*sides).items() if measure == TIME}
+        names = names or list(times)
+        if times.keys() == set(names):
+            logs.append([times[name] for name in names])
+    return np.asarray(logs)
 
 
 def _quickest_s(process: Mapping[str, Any]) -> dict[str, float]:
@@ -195,7 +215,7 @@ def gate_of(logs: FloatArray, thresholds: Thresholds) -> Comparison:
     seen, gate = logs.copy(), looks.Looks(thresholds)
     with patch.object(looks, "judge", judge_pairs), patch.object(looks, "settled", settled_pairs):
         for number in range(1, len(logs) + 1):
-            if number == len(logs) or gate.is_due(number / len(logs)):
+            if number == len(logs) or gate.is_due(number, number / len(logs)):
                 found = gate.take(Pairs("base", seen[:number]), Pairs("head", seen[:number]), number / len(logs))
                 if not gate.undecided:
                     break
@@ -316,7 +336,7 @@ def main() -> None:
         print(f"Gates of {LEVEL_PAIRS} pairs that called anything; allowed: {share:g} %\n")
         print(Table([*words("noise"), *numbers("false verdicts", show=_shown)], rows).markdown())
     for name in asked.noise:
-        noise = live_noise(np.random.default_rng(SEED)) if name == LIVE else read_recording(Path(name))
+        noise = live_noise(np.random.default_rng(SEED)) if name == LIVE else read_noise(Path(name))
         sizes = (noise.std(axis=0), np.median(np.abs(noise), axis=0))
         deviation, half = (
             "{:.2g} to {:.2g} % (median {:.2g})".format(*100 * np.quantile(of_benchmarks, (0, 1, 0.5)))
