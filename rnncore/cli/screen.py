@@ -89,6 +89,7 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
     """Show how far a gate is and what it can tell: a bar on a terminal, else a line a minute."""
     from rnncore.report.noise import sensitivity_lines, time_until_told
+    from rnncore.report.words import counted
 
     with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
@@ -102,7 +103,7 @@ def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]"
             counts = (
                 f"{now.decided} decided, {now.undecided} undecided" if now.decided + now.undecided else "none decided yet"
             )
-            line = f"{now.pairs} pairs, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
+            line = f"{counted(now.pairs, 'pair')}, {counts}, {max(now.left_s, 0) / 60:.1f} min left"
             if now.sensitivity:
                 line += time_until_told(now.sensitivity, now.pairs, now.left_s)
             progress.update(task, description=line, completed=budget_s - now.left_s)
@@ -158,15 +159,19 @@ def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
 
 @contextmanager
 def end_in_order() -> "Iterator[None]":
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number.
+
+    Further ones, and further Ctrl-C, do not end the cleaning up.
+    """
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # A second one must not end the cleaning up.
         for one in before:
             signal.signal(one, lambda number, frame: None)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    heeded = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
     before = {one: signal.signal(one, on_signal) for one in heeded}
     try:
         yield

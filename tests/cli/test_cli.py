@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -763,3 +764,27 @@ def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(
     assert done.code == 0
     assert "OTHER: the model was not trained on this zone" in done.said
     assert done.out.splitlines()[1].split()[-2:] == ["–", "–"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_end_the_cleaning_up(number: signal.Signals) -> None:
+    before, cleaned = signal.getsignal(number), list[signal.Signals]()
+
+    def clean_up() -> None:
+        signal.raise_signal(number)
+        cleaned.append(number)
+
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit))
+        stack.enter_context(screen.end_in_order())
+        stack.callback(clean_up)
+        signal.raise_signal(number)
+    assert cleaned == [number]
+    assert signal.getsignal(number) == before
+
+
+def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    for ended, said in ((1, "1 pair, none"), (2, "2 pairs, none")):
+        with screen.gate_progress(600.0) as on_progress:
+            on_progress(Progress(ended, 0, 0, 500.0))
+        assert said in capsys.readouterr().err
