@@ -130,12 +130,12 @@ def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = No
     with process:
         try:
             output, said = process.communicate()
-        except BaseException:
-            # What is killed half way leaves locks, and children that go on writing.
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=PATIENCE_S)
-            process.kill()
-            raise
+        finally:
+            if process.poll() is None:
+                # A signal ends us. What is killed half way leaves locks, and children that go on writing.
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=PATIENCE_S)
+                process.kill()
     if process.returncode != 0:
         said = said.strip() or f"exit code {process.returncode}"
         raise ConfigError(f"'git {' '.join(arguments)}' in {folder}: {said}")
