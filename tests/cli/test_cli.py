@@ -22,8 +22,10 @@ from rnncore import __version__, cli
 from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.compare.sensitivity import Sensitivity
+from rnncore.drive import gate
 from rnncore.drive.gate import Progress
 from rnncore.drive.pairs import Pair, Plan
+from rnncore.errors import ConfigError
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
@@ -788,3 +790,16 @@ def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str
         with screen.gate_progress(600.0) as on_progress:
             on_progress(Progress(ended, 0, 0, 500.0))
         assert said in capsys.readouterr().err
+
+
+def test_two_gates_of_one_second_have_folders_of_their_own(monkeypatch: pytest.MonkeyPatch, rnncore: Command) -> None:
+    folders = []
+
+    def noted(*arguments: Any) -> None:
+        folders.extend(one for one in arguments if isinstance(one, Path) and one.name == "processes")
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(gate, "run_gate", noted)
+    monkeypatch.setattr("rnncore.cli.gate._choose_waiting", lambda: None)
+    assert [rnncore("gate", "--base", "main").code for _ in range(4)] == [2] * 4
+    assert len(set(folders)) == 4
