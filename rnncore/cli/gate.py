@@ -102,8 +102,6 @@ def gate(
     Both lie in git worktrees of their own; your files stay as they are. A benchmark that reads none of the changed files is
     the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in ./pyproject.toml.
     """
-    from datetime import UTC, datetime
-
     from rnncore.compare.thresholds import read_thresholds
     from rnncore.drive.gate import parse_budget, run_gate
     from rnncore.drive.process import Suites
@@ -112,7 +110,7 @@ def gate(
     budget_s = parse_budget(budget)
     _choose_waiting()
     arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
-    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    out = _folder_of_now(folder)
     with end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
@@ -202,8 +200,6 @@ def selftest(
     Beside it is what pytest-benchmark's min:5% and asv's test would have said of the same processes. It takes the blocks
     times a pair and one for each delay.
     """
-    from datetime import UTC, datetime
-
     from rnncore.compare.looks import pairs_in
     from rnncore.compare.replay import read_pool, score_rules
     from rnncore.compare.thresholds import read_thresholds
@@ -214,7 +210,7 @@ def selftest(
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
-    out = folder / f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    out = _folder_of_now(folder)
     if replay is None:
         _choose_waiting()
         total = blocks * (1 + len(delays_pct))
@@ -237,6 +233,13 @@ def selftest(
     else:
         print_tables(selftest_tables(facts))
     err.print(f"Rates: {out}")
+
+
+def _folder_of_now(parent: Path) -> Path:
+    """Return a folder that another command does not share, though it began in the same second."""
+    from datetime import UTC, datetime
+
+    return parent / f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
 
 
 def _delays(text: str) -> list[float]:

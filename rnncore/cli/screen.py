@@ -161,15 +161,19 @@ def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
 
 @contextmanager
 def end_in_order() -> "Iterator[None]":
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number.
+
+    Further ones, and further Ctrl-C, do not end the cleaning up.
+    """
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # A second one must not end the cleaning up.
         for one in before:
             signal.signal(one, lambda number, frame: None)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    heeded = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
     before = {one: signal.signal(one, on_signal) for one in heeded}
     try:
         yield

@@ -33,6 +33,9 @@ from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPOR
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
 
+# How often the wait for an answer looks whether the process is still there.
+LOOK_EVERY_S = 1.0
+
 # Variance of the ratio between the slots of a pair over that between pairs, in the usual benchmark (reports/LOG.md).
 SLOT_VARIANCE = 0.5
 
@@ -164,9 +167,10 @@ class LiveProcess:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        if self._process.poll() is None:
+        # Also of one that has ended; the number of a group that has members is nobody else's.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
         for pipe in (self._asks, self._answers):
             os.close(pipe)
         self._output.close()
@@ -203,9 +207,15 @@ class LiveProcess:
 
     def _answer(self) -> dict[str, Any] | None:
         """Wait for a line; None once the process will write no more."""
+        deadline_s = time.monotonic() + TIMEOUT_S
         while b"\n" not in self._unread:
-            if not select.select([self._answers], [], [], TIMEOUT_S)[0]:
-                raise self._stuck()
+            if not select.select([self._answers], [], [], LOOK_EVERY_S)[0]:
+                if self._process.poll() is not None and not select.select([self._answers], [], [], 0)[0]:
+                    # A process that it forked holds the pipe.
+                    return None
+                if time.monotonic() > deadline_s:
+                    raise self._stuck()
+                continue
             read = os.read(self._answers, 1 << 16)
             if not read:
                 return None
@@ -245,14 +255,16 @@ def run_pair(
     """
     began_s, slots_s = time.monotonic(), 0.0
     with ExitStack() as stack:
-        live = []
-        for tree, run_file, arguments in zip(trees, run_files, extra, strict=True):
+        # Whoever is first is started first too: what both want, such as a port or memory of a node, is its.
+        turn = chance.choice((1, -1))
+        live: list[LiveProcess] = []
+        for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
             live.append(LiveProcess(tree, suites, run_file, arguments))
             stack.callback(live[-1].close)
-        for one, imports in zip(live, plan.imports, strict=True):
+        first, live = live, live[::turn]
+        for one, imports in [*zip(live, plan.imports, strict=True)][::turn]:
             one.begin(imports)
         ranks = _ranks([one.collected() for one in live], plan.without | suites.without)
-        first = live[:: chance.choice((1, -1))]
         for one in first:
             one.advance({ORDER: list(ranks), PAIR: number, MEMORY: plan.measures_memory})
         while ready := [one for one in live if one.ready]:
@@ -270,7 +282,7 @@ def run_pair(
                     one.advance({})
             # Whoever is first with this benchmark is second with the next.
             first = first[::-1]
-        for one in live:
+        for one in first:
             one.go_on()
         base, head = (one.ended() for one in live)
         imported = live[0].imported, live[1].imported

@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from rnncore.errors import ConfigError
 
 # The revision that is what lies in the user's folder, uncommitted changes and new files with it.
 WORKTREE = "worktree"
+
+# Seconds that git gets to come to its end where a signal ends the gate.
+PATIENCE_S = 20.0
 
 # What says which dependencies a revision wants.
 _PINS = ("constraints.txt", "requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml")
@@ -48,17 +51,19 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
     # One snapshot where both sides are the folder.
     commit_of = {one: _snapshot(top) if one == WORKTREE else _commit(top, one) for one in dict.fromkeys((base, head))}
     names = _name(top, base, commit_of[base]), _name(top, head, commit_of[head])
-    with tempfile.TemporaryDirectory(prefix="rnncore-gate-") as folder:
-        paths = Path(folder) / "base", Path(folder) / "head"
-        try:
+    # What benchmarks started may still write there.
+    folder = tempfile.TemporaryDirectory(prefix="rnncore-gate-", ignore_cleanup_errors=True)
+    paths = [Path(folder.name).resolve() / side for side in ("base", "head")]
+    try:
+        with folder:
             for path, revision in zip(paths, (base, head), strict=True):
                 _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit_of[revision])
             yield Tree(paths[0], names[0]), Tree(paths[1], names[1])
-        finally:
-            for path in paths:
-                if path.exists():
-                    _git(top, "worktree", "remove", "--force", str(path))
-            _git(top, "worktree", "prune")
+    finally:
+        for path in paths:
+            # One that was not added, or not to its end, may be unknown to git; twice forced, as git locks it until then.
+            with suppress(ConfigError):
+                _git(top, "worktree", "remove", "--force", "--force", str(path))
 
 
 def differing_pins(base: Tree, head: Tree) -> list[str]:
@@ -119,19 +124,29 @@ def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = No
     """
     environment = {**os.environ, **(variables or {})}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             ["git", *arguments],  # noqa: S607 (wherever the user has it)
             cwd=folder,
             env=environment,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             # As bytes of names are, whatever the locale.
             encoding="utf-8",
             errors="surrogateescape",
-            check=False,
         )
     except FileNotFoundError:
         raise ConfigError("git is not installed, and the gate needs it for its two revisions. Install git.") from None
-    if done.returncode != 0:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
+    with process:
+        try:
+            output, said = process.communicate()
+        finally:
+            if process.poll() is None:
+                # A signal ends us. What is killed half way leaves locks, and children that go on writing.
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=PATIENCE_S)
+                process.kill()
+    if process.returncode != 0:
+        said = said.strip() or f"exit code {process.returncode}"
         raise ConfigError(f"'git {' '.join(arguments)}' in {folder}: {said}")
-    return done.stdout.strip()
+    return output.strip()

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -260,6 +261,19 @@ def watch_saving(
             saved(max(_files(storage) - before, default=None))
 
     session.save_json, storage.save = save_json, save
+
+
+def save_without_benchmarks(config: pytest.Config, facts: dict[str, Any]) -> None:
+    """Write the `--benchmark-json` of a session that timed nothing, which pytest-benchmark does not; else do nothing.
+
+    Args:
+        config: The session's configuration.
+        facts: What the file holds beside what it says of the session: what failed, and why.
+    """
+    session = session_of(config)
+    if session.json and not session.benchmarks:
+        now = datetime.now(UTC).isoformat()
+        session.save_json({**session_header(config), "datetime": now, "benchmarks": [], **facts})
 
 
 def _files(storage: Any) -> set[Path]:

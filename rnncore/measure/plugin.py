@@ -326,6 +326,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     record = session.config.stash[SESSION]
     try:
         yield
+        if record.slots and record.measures:
+            harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
         broke_off = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
         is_lost = bool(record.save_failures) and not record.saved
         if record.journal and (record.saved or not broke_off) and not is_lost:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from rnncore import __version__, cli
 from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.compare.sensitivity import Sensitivity
+from rnncore.drive import gate
 from rnncore.drive.gate import Progress
 from rnncore.drive.pairs import Pair, Plan
+from rnncore.errors import ConfigError
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
@@ -766,3 +769,40 @@ def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(
     assert done.code == 0
     assert "OTHER: the model was not trained on this zone" in done.said
     assert done.out.splitlines()[1].split()[-2:] == ["–", "–"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_end_the_cleaning_up(number: signal.Signals) -> None:
+    before, cleaned = signal.getsignal(number), list[signal.Signals]()
+
+    def clean_up() -> None:
+        signal.raise_signal(number)
+        cleaned.append(number)
+
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit))
+        stack.enter_context(screen.end_in_order())
+        stack.callback(clean_up)
+        signal.raise_signal(number)
+    assert cleaned == [number]
+    assert signal.getsignal(number) == before
+
+
+def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    for ended, said in ((1, "1 pair, none"), (2, "2 pairs, none")):
+        with screen.gate_progress(600.0) as on_progress:
+            on_progress(Progress(ended, 0, 0, 500.0))
+        assert said in capsys.readouterr().err
+
+
+def test_two_gates_of_one_second_have_folders_of_their_own(monkeypatch: pytest.MonkeyPatch, rnncore: Command) -> None:
+    folders = []
+
+    def noted(*arguments: Any) -> None:
+        folders.extend(one for one in arguments if isinstance(one, Path) and one.name == "processes")
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(gate, "run_gate", noted)
+    monkeypatch.setattr("rnncore.cli.gate._choose_waiting", lambda: None)
+    assert [rnncore("gate", "--base", "main").code for _ in range(4)] == [2] * 4
+    assert len(set(folders)) == 4

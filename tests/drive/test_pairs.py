@@ -13,7 +13,9 @@ from random import Random
 
 import pytest
 
+from rnncore.compare.judge import Side, judge
 from rnncore.compare.pairs import log_ratio, pairs_of
+from rnncore.compare.thresholds import Thresholds
 from rnncore.drive import pairs
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair
 from rnncore.drive.process import Suites
@@ -176,6 +178,24 @@ def test_who_is_first_is_left_to_chance(project: Project) -> None:
         assert project.turns()[0] == (first, 1)
 
 
+def test_who_is_first_is_started_first(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first to start gets, such as a port, is then as often the head's as the base's."""
+    started: list[str] = []
+
+    class Noted(LiveProcess):
+        def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
+            started.append(tree.name)
+            super().__init__(tree, suites, run_file, extra)
+
+    monkeypatch.setattr(pairs, "LiveProcess", Noted)
+    for seed in (1, 5):
+        (project.folder / "log").unlink(missing_ok=True)
+        started.clear()
+        pair = project.run(Plan(1, 0.001), seed=seed)
+        assert started[0] == project.turns()[0][0]
+        assert [run.path.stem for run in (pair.base, pair.head)] == ["0-base", "0-head"]
+
+
 def test_a_delay_of_the_head_alone_is_in_the_ratio(project: Project) -> None:
     pair = project.run(extra=((), ["--rnn-delay=300:*"]))
     for before, now in zip(pair.base.records, pair.head.records, strict=True):
@@ -222,6 +242,18 @@ def test_a_benchmark_that_does_not_get_ready_on_one_side_is_timed_on_the_other(
     assert [len(run.records[-1].slots_s) for run in (broken, whole)] == [PLAN.slots] * 2
 
 
+@pytest.mark.parametrize(("side", "verdicts"), [("base", {"new"}), ("head", {"invalid"})])
+def test_a_side_of_which_every_benchmark_fails_is_judged(project: Project, side: str, verdicts: set[str]) -> None:
+    project.write(side, before="assert size == 0, 'broken'")
+    pair = project.run()
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    assert [_sizes(run) for run in (broken, whole)] == [[], [1, 2]]
+    assert len(broken.failed) == 2
+    found = judge(Side("base", (pair.base,)), Side("head", (pair.head,)), Thresholds())
+    assert {one.verdict for one in found.judgements} == verdicts
+    assert all("broken" in one.reason for one in found.judgements)
+
+
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Project, side: str) -> None:
     project.write(side, in_call="assert size == 2 or not in_slot(3)")
@@ -246,6 +278,31 @@ def test_a_process_that_dies_at_once_is_an_error_and_ends_the_other(project: Pro
         project.run()
     assert "no_such_name" in str(caught.value)
     _assert_ended(project.pids())
+
+
+FORKS = """
+if size == 1 and os.fork() == 0:
+            with open(LOG.with_name("forked"), "a") as forked:
+                forked.write(f"{os.getpid()}\\n")
+            signal.pause()
+            os._exit(0)
+"""
+
+
+def test_what_a_benchmark_leaves_running_ends_with_its_process(project: Project) -> None:
+    project.write("head", before=FORKS.strip())
+    project.run()
+    _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
+
+
+def test_a_process_that_dies_is_seen_though_one_that_it_forked_lives(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "TIMEOUT_S", 20.0)
+    project.write("head", before=FORKS.strip(), in_call="size == 2 and in_slot(3) and os._exit(7)")
+    with pytest.raises(ProcessError, match=r"in .*head ended with exit code 7 and no run file"):
+        project.run(Plan(6, 0.02))
+    _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
 
 
 def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:

@@ -1,6 +1,10 @@
 """Tests of the two worktrees: what they hold, and that nothing of the user's changes."""
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +97,55 @@ def test_whatever_ends_the_block_removes_the_trees(repository: Path, error: type
     assert len(folders) == 2
     assert not any(folder.exists() for folder in folders)
     assert _state(repository) == before
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from rnncore.cli.screen import end_in_order
+from rnncore.drive import worktrees
+worktrees.PATIENCE_S = float(sys.argv[1])
+with end_in_order(), worktrees.two_worktrees(Path(), "main", "main"):
+    print("not ended")
+"""
+
+
+@pytest.mark.parametrize(("patience_s", "added_s"), [(20, 1), (0.1, 3)], ids=["git is waited for", "git takes too long"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_git_adds_a_tree_leaves_nothing_behind(
+    repository: Path, tmp_path: Path, number: signal.Signals, patience_s: float, added_s: float
+) -> None:
+    began, folders = tmp_path / "began", tmp_path / "folders"
+    folders.mkdir()
+    # Git writes the second file as late as that.
+    _git(repository, "config", "filter.slow.smudge", f"touch {began}; sleep {added_s}; cat")
+    (repository / ".gitattributes").write_text("code.py filter=slow\n")
+    (repository / "later.py").write_text("later")
+    _git(repository, "add", ".")
+    _git(repository, "commit", "--quiet", "-m", "three")
+    before = _state(repository)
+    command = [sys.executable, "-c", ADDING, str(patience_s)]
+    environment = {**os.environ, "TMPDIR": str(folders)}
+    with subprocess.Popen(command, cwd=repository, env=environment, stdout=subprocess.PIPE) as process:
+        deadline_s = time.monotonic() + 60
+        while not began.exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.communicate()[0] == b""
+        assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
+    assert _state(repository) == before
+    assert list(folders.iterdir()) == []
+
+
+def test_a_tree_of_the_users_that_is_elsewhere_for_now_stays_known(repository: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    _git(repository, "worktree", "add", "--quiet", "--detach", str(own))
+    own.rename(tmp_path / "unplugged")
+    before = _state(repository)
+    with two_worktrees(repository, "HEAD~1", "main"):
+        pass
+    assert _state(repository) == before
+    assert str(own) in _git(repository, "worktree", "list")
 
 
 @pytest.mark.parametrize("revision", ["no-such-branch", "--help", ""])
