@@ -248,11 +248,13 @@ def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Sui
         )
     except ProcessError as error:
         return replace(comparison, notes=(*comparison.notes, f"No profiles of what became slower: {error}"))
-    grown = {
-        name: explain(difference(base[name], head[name]))
+    changes = {
+        name: difference(base[name], head[name])
         for name in slower & base.keys() & head.keys()
         if base[name].profile and head[name].profile
     }
+    # One profile of each side is noisy: where it is no slower, it names nothing that grew.
+    grown = {name: explain(change) for name, change in changes.items() if change.change_s > 0}
     return replace(
         comparison,
         judgements=tuple(

@@ -396,13 +396,18 @@ def test_everything_is_measured_where_that_is_asked_for(tmp_path: Path, monkeypa
     assert [one.verdict for one in comparison.judgements] == ["unclear"]
 
 
-def test_operations_that_grew_are_named_for_what_became_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("more_s", "grown"), [(0.001, "aten::addmm +1.0 ms of +1.0 ms"), (-0.001, None)], ids=["grew", "shrank"]
+)
+def test_operations_that_grew_are_named_for_what_became_slower(
+    more_s: float, grown: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
 
     def profiled(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
         assert list(extra) == ["--rnn-profile"]
         assert all("gru" in path for path in suites.paths)
-        grown_s = 0.001 if tree.name == "head" else 0.0
+        grown_s = more_s if tree.name == "head" else 0.0
         ops = [
             {"op": "aten::addmm", "where": "cpu", "self_s": 0.004 + grown_s, "calls": 1, "kind": "recurrent products"},
             {"op": "aten::tanh", "where": "cpu", "self_s": 0.001, "calls": 1, "kind": "pointwise"},
@@ -414,5 +419,5 @@ def test_operations_that_grew_are_named_for_what_became_slower(tmp_path: Path, m
     monkeypatch.setattr(gate, "run_process", profiled)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
     found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
-    assert [one.grown for one in found.judgements if one.verdict == "slower"] == ["aten::addmm +1.0 ms of +1.0 ms"]
+    assert [one.grown for one in found.judgements if one.verdict == "slower"] == [grown]
     assert replace(found, judgements=comparison.judgements) == comparison

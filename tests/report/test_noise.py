@@ -191,9 +191,18 @@ def _can_tell(
             "Thresholds of 2 are not below 3 %.\n"
             "3 % of all is out of reach here; or leave out by -k: test_0[x], test_3[x], test_2[x] and 1 more.",
         ),
+        (
+            _can_tell([0.049], [14], budget_s=120.0),
+            "This gate holds about 26 pairs: only 4.9 % can be told of the benchmark.\n"
+            "3 % takes about 14 pairs (--budget 2m).",
+        ),
+        (
+            _can_tell([math.inf], [math.inf]),
+            "This gate holds about 26 pairs: nothing can be told of the benchmark.\n3 % is out of reach here.",
+        ),
         (_can_tell([], [], wide=3), "This gate holds about 26 pairs. Thresholds of 3 are not below 3 %."),
     ],
-    ids=["all", "one", "some", "out of reach", "none"],
+    ids=["all", "one", "some", "out of reach", "not the one", "nothing of the one", "none"],
 )
 def test_what_a_gate_can_tell_is_said_in_words(found: Sensitivity, text: str) -> None:
     assert sensitivity_lines(found, "benchmark") == text
