@@ -285,7 +285,7 @@ def _decide(
             yield judgement
             continue
         judgement = replace(judgement, p_value=adjusted.get(key, judgement.p_value))
-        yield _with_verdict(judgement, thresholds.bounds(*key), family_error, needed)
+        yield _with_verdict(judgement, thresholds.bounds(*key), family_error, needed, bool(logs))
 
 
 def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
@@ -298,7 +298,7 @@ def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     return adjusted
 
 
-def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: int) -> Judgement:
+def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: int, in_pairs: bool) -> Judgement:
     ratio, low, high, p_value = judgement.ratio, judgement.low, judgement.high, judgement.p_value
     if ratio is None or p_value is None:
         return judgement
@@ -308,6 +308,8 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: in
     if significant and bounds.is_less(ratio):
         return replace(judgement, verdict="faster", reason=f"significant, and beyond {change}")
     if min(judgement.base_processes, judgement.head_processes) == 1:
+        if in_pairs:
+            return replace(judgement, reason="one pair, so the noise between pairs is unknown")
         hint = f"beyond {change}, so worth a gate; " if bounds.is_more(ratio) or bounds.is_less(ratio) else ""
         return replace(judgement, reason=f"{hint}one process per side, so the noise between processes is unknown")
     if low is not None and high is not None and bounds.hold_same(low, high):
@@ -339,7 +341,9 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return
     times = [sorted(run.datetime for run in side.runs) for side in (base, head)]
-    if min(map(len, times)) == 1:
+    if min(map(len, times)) == 1 and pairs_of(base.runs, head.runs):
+        yield "One pair: the noise between pairs is unknown, so nothing is certain. A larger --budget has more pairs."
+    elif min(map(len, times)) == 1:
         yield (
             "One process per side: the noise between processes is unknown, so nothing is certain. "
             "'rnncore gate --base REV' measures both sides interleaved."
@@ -353,5 +357,5 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     records = [record for run in (*base.runs, *head.runs) for record in run.records]
     delayed = sorted({record.short_name for record in records if record.injected_delay_pct})
     if delayed:
-        yield f"Delays were injected on purpose (--rnn-delay): {', '.join(delayed)}."
+        yield f"Delays were planted on purpose: {', '.join(delayed)}."
     yield from thresholds.notes

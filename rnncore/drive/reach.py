@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -47,9 +48,12 @@ _SHOWN_LINES = 3
 # A copy of a process has no threads but the one that made it, so none may wait for others.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
-# Change from one shell to the next, and are about that alone.
-_OF_A_SHELL = {"_", "COLORTERM", "COLUMNS", "LINES", "OLDPWD", "PWD", "PYTEST_CURRENT_TEST", "SHLVL", "TERM", "WINDOWID"}
-_OF_WAITING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+# Variables that change from one shell, or run of a CI service, to the next, and are about that alone; and how threads wait.
+_OF_A_SHELL = re.compile(
+    r"_|COLORTERM|COLUMNS|DISPLAY|LINES|LS_COLORS|OLDPWD|PS\d|PWD|PYTEST_CURRENT_TEST|SHLVL|TERM|WAYLAND_DISPLAY|WINDOWID"
+    r"|(ACTIONS|DBUS|GITHUB|RUNNER|SSH|TERM|TMUX|VSCODE|XDG_SESSION)_.*|TMUX|VIRTUAL_ENV_PROMPT"
+    r"|GOMP_SPINCOUNT|OMP_WAIT_POLICY"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach
         trees: Base and head.
         suites: What each process would run.
         store: What is known of the benchmarks lies there, and is kept there.
-        on_reach: Called with a line before benchmarks are run, and with what was found.
+        on_reach: Called with a line before benchmarks are run, and with what was found where some are to be measured.
 
     Returns:
         All, with a note of why, where it cannot be found out.
@@ -95,8 +99,9 @@ def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach
     except (Unavailable, ProcessError, OSError) as error:
         why = str(error).removesuffix(".")
         reached = Reached(suites, notes=(f"Everything was measured, as what it reads is not known: {why}.",))
-    for note in reached.notes:
-        on_reach(note)
+    if reached.suites is not None:
+        for note in reached.notes:
+            on_reach(note)
     return reached
 
 
@@ -108,7 +113,7 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     both = [name for name in of_head if name in known.suites]
     unknown = [name for name in both if name not in known.benchmarks and _may_hold(known.suites[name], base, head)]
     if unknown:
-        on_reach(f"Running {_counted(len(unknown), 'benchmark')} once, to know what they read.")
+        on_reach("Finding out what benchmarks read: each runs once, in a minute or more. Later gates know it.")
     write_reach(path, known)
     for found in _run_once(trees[0].path, base, suites, known, unknown):
         # At once: it took seconds, and the next gate need not run them again where this one is broken off.
@@ -140,10 +145,11 @@ def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
 
 def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int) -> tuple[str, ...]:
     changed = {path for path, _ in base.files.items() ^ head.files.items()}
-    notes = [
+    found = (
         f"{reached} of {_counted(reached + same, 'benchmark')} can be reached by the "
         f"{_counted(len(changed), 'changed file')}{'; the others are the same. --all measures them too' if same else ''}."
-    ]
+    )
+    notes = [found if changed else "Nothing differs between the sides; --all measures them all the same."]
     looked_for = sorted(base.looked_for ^ head.looked_for)
     if looked_for:
         more = f" and {len(looked_for) - 1} more" if len(looked_for) > 1 else ""
@@ -164,7 +170,7 @@ def _conditions(suites: Suites) -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
     packages = sorted({f"{one.name}=={one.version}" for one in metadata.distributions()})
-    variables = sorted(item for item in os.environ.items() if item[0] not in _OF_A_SHELL | _OF_WAITING)
+    variables = sorted(item for item in os.environ.items() if not _OF_A_SHELL.fullmatch(item[0]))
     facts = [suites.paths, suites.arguments, sys.version, sys.prefix, platform.platform(), os.cpu_count(), cpu]
     return hashlib.sha256(json.dumps([facts, packages, variables]).encode()).hexdigest()[:16]
 

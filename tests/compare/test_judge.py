@@ -354,6 +354,13 @@ def test_too_few_pairs_say_how_many_are_needed(side: Callable[..., Side]) -> Non
     assert judgement.reason == "too few processes to tell: at least 8 a side are needed"
 
 
+def test_one_pair_asks_for_a_larger_budget_and_not_for_a_gate(side: Callable[..., Side]) -> None:
+    comparison = judge(*_paired(side, (1.3, 1.0), pairs=1), Thresholds())
+    assert {one.reason for one in comparison.judgements} == {"one pair, so the noise between pairs is unknown"}
+    assert [note.partition(":")[0] for note in comparison.notes] == ["One pair"]
+    assert "--budget" in comparison.notes[0]
+
+
 def test_a_benchmark_that_no_pair_has_on_both_sides_is_unclear(side: Callable[..., Side]) -> None:
     def of_half(half: int) -> Callable[[dict[str, Any], int], None]:
         def drop(content: dict[str, Any], process: int) -> None:
@@ -383,7 +390,7 @@ def test_delays_that_were_injected_are_told(side: Callable[..., Side]) -> None:
         content["benchmarks"][0]["extra_info"]["injected_delay_pct"] = 5.0
 
     comparison = _compare(side("base"), side("head", first_minute=1, change=delay))
-    assert any("injected on purpose" in note and "gru" in note for note in comparison.notes)
+    assert any("planted on purpose" in note and "gru" in note for note in comparison.notes)
 
 
 def test_what_an_earlier_look_decided_stays(side: Callable[..., Side]) -> None:

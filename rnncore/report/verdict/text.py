@@ -55,9 +55,9 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
 
 
 def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
-    """Return the judgements on a measure in one unit; other measures than time only where they are not the same."""
+    """Return the judgements on a measure in one unit; of the same ones only times that were measured."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
-    shown = gravest_first(judgement for judgement in judgements if measure == TIME or judgement.verdict != "same")
+    shown = gravest_first(one for one in judgements if one.verdict != "same" or (measure == TIME and one.ratio is not None))
     if not shown:
         return None
     scale, unit = scale_of(shown, measure)
