@@ -302,6 +302,25 @@ def test_where_all_is_out_of_reach_nothing_is_left_and_damaged_records_are_made_
         processes.clear()
 
 
+def test_a_record_holds_in_another_shell_and_not_with_other_variables(
+    tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, ran = _small(tmp_path), []
+    for name, value in (("PS1", "$"), ("PS1", "(.venv) $"), ("GITHUB_RUN_ID", "7"), ("RNNCORE_DATA", "elsewhere")):
+        monkeypatch.setenv(name, value)
+        project.changed(README_DOT_md="other\n")
+        ran.append(len(processes))
+        processes.clear()
+    assert ran[0] == ran[3] > 0
+    assert ran[1:3] == [0, 0]
+
+
+def test_where_nothing_differs_that_is_said(tmp_path: Path) -> None:
+    found = _small(tmp_path).changed()
+    assert (found.suites, len(found.same)) == (None, 2)
+    assert found.notes == ("Nothing differs between the sides; --all measures them all the same.",)
+
+
 def test_what_was_found_before_a_gate_is_broken_off_is_kept(
     tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

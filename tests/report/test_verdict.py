@@ -493,3 +493,20 @@ def test_equal_comparisons_give_equal_bytes() -> None:
     again = replace(COMPARISON, judgements=tuple(replace(judgement) for judgement in JUDGEMENTS))
     for render in (_screen, verdict_markdown, verdict_junit, github_annotations):
         assert render(COMPARISON) == render(again)
+
+
+def test_on_the_screen_what_was_not_measured_as_it_is_the_same_has_no_row() -> None:
+    unmeasured = _judged(
+        INFER % "lstm-rnncore", "same", reason="runs none of what changed", base_processes=0, head_processes=0
+    )
+    comparison = replace(COMPARISON, judgements=(JUDGEMENTS[0], unmeasured))
+    text = str(as_text(verdict_tables(comparison)))
+    assert "gru-torch" in text
+    assert "lstm-rnncore" not in text
+    assert "2 of 2 same" in text
+    # For other programs and on a page it is there.
+    assert "lstm-rnncore" in verdict_markdown(comparison)
+    assert [one["fullname"] for one in verdict_json(comparison)["benchmarks"]] == [
+        JUDGEMENTS[0].fullname,
+        unmeasured.fullname,
+    ]
