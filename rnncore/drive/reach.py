@@ -300,7 +300,7 @@ class _WatchedProcess:
     def trace(self) -> _Trace:
         """Return what it opened, once it has ended, and close it."""
         code = self._process.poll()
-        said = {path.name: json.loads(path.read_text("utf-8") or "null") for path in self._said.glob("[!.]*")}
+        said = {path.name: json.loads(path.read_text(encoding="utf-8") or "null") for path in self._said.glob("[!.]*")}
         self._output.seek(0)
         last = self._output.read().decode(errors="replace").split("\n")[-_SHOWN_LINES:]
         self.close()
