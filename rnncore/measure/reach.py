@@ -17,6 +17,7 @@ import pytest
 
 from rnncore.files import write_text
 from rnncore.measure.fixtures import SESSION
+from rnncore.measure.linux import end_with
 from rnncore.measure.slots import Slots
 from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends
 from rnncore.runfile.record import is_right
@@ -71,9 +72,10 @@ class Apart:
         with warnings.catch_warnings():
             # Newer versions of Python warn of any thread. Those of a library that wait for work stay behind.
             warnings.simplefilter("ignore", DeprecationWarning)
-            copy = os.fork()
+            original, copy = os.getpid(), os.fork()
         if copy == 0:
             try:
+                end_with(original)
                 self._run(number, item)
             finally:
                 os._exit(0)

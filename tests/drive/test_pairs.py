@@ -368,8 +368,13 @@ def test_a_process_that_died_between_two_slots_is_not_waited_for(project: Projec
 
 
 @pytest.fixture
-def gate(project: Project) -> Iterator[subprocess.Popen[bytes]]:
-    """A real gate of two equal revisions, with one of its processes in a slot and the other stopped."""
+def gate(project: Project, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A real gate of two equal revisions: one of its processes is in a slot and the other stopped.
+
+    With the parameter "watched" it is before that: it finds out what its two benchmarks read, the first of which is running.
+    """
+    is_watched = getattr(request, "param", "") == "watched"
+    wanted = {"S"} if is_watched else {"S", "T"}
     repository, pids = project.folder / "head", project.folder / "pids"
     # Both worktrees lie elsewhere. A call takes as long as it takes to be killed in it.
     project.write(
@@ -380,22 +385,23 @@ def gate(project: Project) -> Iterator[subprocess.Popen[bytes]]:
     for command in ("init --quiet", "add .", "-c user.name=A -c user.email=a@example.org commit --quiet -m made"):
         subprocess.run(["git", *command.split()], cwd=repository, check=True)
     command = [sys.executable, "-m", "rnncore", "gate", "--base", "HEAD", "--out", str(project.folder / "out")]
+    command += [] if is_watched else ["--all"]
     # One that is killed leaves its worktrees there.
     environment = {**os.environ, "TMPDIR": str(project.folder)}
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=repository, env=environment, **silent) as process:
         deadline_s = time.monotonic() + 100
-        while time.monotonic() < deadline_s and not (pids.exists() and _states(project) == {"S", "T"}):
+        while time.monotonic() < deadline_s and not (pids.exists() and _states(project, len(wanted)) == wanted):
             time.sleep(0.1)
-        assert _states(project) == {"S", "T"}
+        assert _states(project, len(wanted)) == wanted
         yield process
         process.kill()
 
 
-def _states(project: Project) -> set[str]:
-    """Return what two processes do: sleep in a call, or are stopped; nothing until there are two."""
+def _states(project: Project, count: int) -> set[str]:
+    """Return what processes do: sleep in a call, or are stopped; nothing until there are as many."""
     pids = project.pids()
-    return set(map(_state, pids)) if len(pids) == 2 else set()
+    return set(map(_state, pids)) if len(pids) == count else set()
 
 
 def _state(pid: int) -> str:
@@ -408,6 +414,10 @@ def _worktrees(project: Project) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith("worktree ")]
 
 
+IN_SLOTS_OR_WATCHED = pytest.mark.parametrize("gate", ["in slots", "watched"], indirect=True)
+
+
+@IN_SLOTS_OR_WATCHED
 def test_a_gate_that_is_killed_leaves_no_process_behind(project: Project, gate: subprocess.Popen[bytes]) -> None:
     assert len(_worktrees(project)) == 3
     gate.kill()
@@ -415,6 +425,7 @@ def test_a_gate_that_is_killed_leaves_no_process_behind(project: Project, gate: 
     _assert_ended(project.pids(), by_us=False)
 
 
+@IN_SLOTS_OR_WATCHED
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_gate_that_is_asked_to_end_leaves_neither_process_nor_worktree_behind(
     number: signal.Signals, project: Project, gate: subprocess.Popen[bytes]
@@ -425,6 +436,7 @@ def test_a_gate_that_is_asked_to_end_leaves_neither_process_nor_worktree_behind(
     _assert_ended(project.pids(), by_us=False)
     assert len(_worktrees(project)) == 1
     assert not any(folder.parent.exists() for folder in folders)
+    assert list(project.folder.glob("rnncore-*")) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- their plan
