@@ -33,10 +33,6 @@ from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPOR
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
 
-# glibc is to keep what is freed. By itself it decides that by what was freed when, so that of two processes of the same code
-# one gets new pages from the kernel in every call, and takes a third longer. What the user has set stays.
-_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
-
 # How often the wait for an answer looks whether the process is still there.
 LOOK_EVERY_S = 1.0
 
@@ -114,7 +110,7 @@ class LiveProcess:
         self._process = subprocess.Popen(
             self._command,
             cwd=tree,
-            env={**_KEPT_MEMORY, **tree_environment(tree), ENVIRONMENT: f"{asked},{answers}"},
+            env={**tree_environment(tree), ENVIRONMENT: f"{asked},{answers}"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

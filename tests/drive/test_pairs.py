@@ -155,21 +155,6 @@ def test_both_import_what_benchmarks_will_before_the_first_begins(project: Proje
         assert [(project.folder / f"{side}-ahead").read_text("utf-8") for side in ("base", "head")] == [was_ahead] * 2
 
 
-def test_freed_memory_is_kept_by_both_unless_the_user_has_it_otherwise(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = 'LOG.with_name(SIDE + "-kept").write_text(os.environ["MALLOC_TRIM_THRESHOLD_"])'
-    for side in ("base", "head"):
-        project.write(side, sizes="1", before=seen)
-    kept = []
-    for mine in (None, "4096"):
-        if mine:
-            monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", mine)
-        project.run(Plan(1, 0.001))
-        kept.append({(project.folder / f"{side}-kept").read_text("utf-8") for side in ("base", "head")})
-    assert kept == [{str(4 << 30)}, {"4096"}]
-
-
 def test_memory_is_measured_where_it_is_asked_for(project: Project) -> None:
     for side in ("base", "head"):
         asks = "rnn_benchmark.record_memory(object(), (1, 4, 1))"
