@@ -15,9 +15,10 @@ import sys
 import time
 
 from rnncore.measure.facts import Fact
+from rnncore.runfile.record import Record
 
 # Fact to kind and number of the event, as linux/perf_event.h has them. The first leads the group.
-EVENTS = {"instructions_per_call": (0, 1), "cycles_per_call": (0, 0)}
+EVENTS = {Record.instructions_per_call.key: (0, 1), Record.cycles_per_call.key: (0, 0)}
 
 # The call's number by what `platform.machine` says.
 _SYSTEM_CALLS = {"x86_64": 298, "aarch64": 241}

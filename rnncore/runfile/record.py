@@ -41,14 +41,19 @@ class Fact(Generic[T]):
     Args:
         check: Yields what is wrong with a value.
         absent: What the attribute is where a benchmark does not record it, or records null.
+
+    Attributes:
+        key: Its name.
     """
+
+    key: str
 
     def __init__(self, check: Check, absent: Any = None) -> None:
         self.check = check
         self._absent = absent
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._key = name
+        self.key = name
 
     @overload
     def __get__(self, record: None, owner: type) -> Self: ...
@@ -58,7 +63,7 @@ class Fact(Generic[T]):
         """Return the value; of the class, the fact itself."""
         if record is None:
             return self
-        value = record.facts.get(self._key)
+        value = record.facts.get(self.key)
         return self._absent if value is None else value
 
 
