@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnncore.cli.options import STORE, GithubOption, JsonOption, JunitOption, MarkdownOption, VerdictJsonOption
+from rnncore.cli.options import (
+    STORE,
+    GithubOption,
+    IsolatedOption,
+    JsonOption,
+    JunitOption,
+    MarkdownOption,
+    PathsArgument,
+    PrepareOption,
+    VerdictJsonOption,
+)
 from rnncore.cli.screen import (
     end_in_order,
     err,
@@ -88,9 +98,9 @@ def gate(
     everything: Annotated[
         bool, typer.Option("--all", help="Measure every benchmark, also those that the change cannot reach.")
     ] = False,
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Further arguments of pytest.")
-    ] = None,
+    paths: PathsArgument = None,
+    prepare: PrepareOption = None,
+    isolated: IsolatedOption = False,
     folder: Annotated[Path, typer.Option("--out", help="Folder for verdicts and run files.")] = Path("reports/gate"),
     as_json: VerdictJsonOption = False,
     markdown: MarkdownOption = None,
@@ -100,31 +110,32 @@ def gate(
     """Tell whether a change made anything slower: both revisions, interleaved on this machine.
 
     Both lie in git worktrees of their own; your files stay as they are. A benchmark that reads none of the changed files is
-    the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in ./pyproject.toml.
+    the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in its pyproject.toml.
     """
-    from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.environment import Preparation
     from rnncore.drive.gate import parse_budget, run_gate
-    from rnncore.drive.process import Suites
+    from rnncore.drive.suites import Suites, find_suites
     from rnncore.report.verdict.json import verdict_json
 
     budget_s = parse_budget(budget)
     _choose_waiting()
-    arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *(more or []))
+    asked, more = _paths_and_arguments(paths)
+    arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *more)
     out = _folder_of_now(folder)
     with end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
             head,
-            Suites(arguments=arguments),
+            Suites(find_suites(Path(), asked), arguments),
             budget_s,
-            read_thresholds(Path()),
             STORE,
             out / "processes",
             on_progress,
             fail_fast,
             everything,
             lambda line: err.print(line, soft_wrap=True),
+            Preparation(prepare, isolated),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
@@ -138,6 +149,9 @@ def noise(
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
+    paths: PathsArgument = None,
+    prepare: PrepareOption = None,
+    isolated: IsolatedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this machine's noise: identical code, again and again. The gate uses it from then on.
@@ -149,9 +163,10 @@ def noise(
     from rnncore.compare.floors import KEPT_SIZES, record_noise, write_noise
     from rnncore.compare.looks import pairs_in
     from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.environment import Preparation, prepared
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_noise
-    from rnncore.drive.process import Suites
+    from rnncore.drive.suites import Suites, find_suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import noise_json, noise_table
     from rnncore.runfile.grid import grid_of
@@ -160,14 +175,16 @@ def noise(
     if not 0 < wanted_pct < math.inf:
         raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
     _choose_waiting()
-    suites = Suites(arguments=(f"--rnn-scale={scale}",))
+    asked, more = _paths_and_arguments(paths)
+    suites = Suites(find_suites(Path(), asked), (f"--rnn-scale={scale}", *more))
     with (
         end_in_order(),
-        two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
+        two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
+        prepared(unprepared, Preparation(prepare, isolated), err.print) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
-        found = measure_noise([tree.path for tree in trees], suites, pairs, Path(folder), on_pair)
+        found = measure_noise(trees, suites, pairs, Path(folder), on_pair)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):
@@ -192,6 +209,9 @@ def selftest(
     replay: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Use the processes of an earlier self-test; run none.")
     ] = None,
+    paths: PathsArgument = None,
+    prepare: PrepareOption = None,
+    isolated: IsolatedOption = False,
     folder: Annotated[Path, typer.Option("--out", help="Folder for rates and run files.")] = Path("reports/selftest"),
     as_json: JsonOption = False,
 ) -> None:
@@ -203,9 +223,10 @@ def selftest(
     from rnncore.compare.looks import pairs_in
     from rnncore.compare.replay import read_pool, score_rules
     from rnncore.compare.thresholds import read_thresholds
+    from rnncore.drive.environment import Preparation, prepared
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_pool
-    from rnncore.drive.process import Suites
+    from rnncore.drive.suites import Suites, find_suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
@@ -214,13 +235,15 @@ def selftest(
     if replay is None:
         _choose_waiting()
         total = blocks * (1 + len(delays_pct))
+        asked, more = _paths_and_arguments(paths)
+        suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *more))
         with (
             end_in_order(),
-            two_worktrees(Path(), WORKTREE, WORKTREE) as trees,
+            two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
+            prepared(unprepared, Preparation(prepare, isolated), err.print) as trees,
             process_progress(total, "pair") as on_pair,
         ):
-            paths = [tree.path for tree in trees]
-            measure_pool(paths, Suites(), blocks, delays_pct, budget_s, out / "processes", on_pair)
+            measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
         err.print(f"Processes: {out / 'processes'}")
     pool = read_pool(replay or out / "processes")
     with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
@@ -233,6 +256,13 @@ def selftest(
     else:
         print_tables(selftest_tables(facts))
     err.print(f"Rates: {out}")
+
+
+def _paths_and_arguments(given: list[str] | None) -> tuple[list[str], list[str]]:
+    """Tell suites from arguments of pytest, of which the first begins with a dash: the `--` between them is not passed on."""
+    given = given or []
+    first = next((place for place, one in enumerate(given) if one.startswith("-")), len(given))
+    return given[:first], given[first:]
 
 
 def _folder_of_now(parent: Path) -> Path:

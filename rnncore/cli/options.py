@@ -65,3 +65,23 @@ def require_output(path: Path, suffix: str) -> None:
     if path.suffix != suffix:
         raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
     require_writable(path)
+
+PathsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATHS...] [-- ARGUMENT...]",
+        help="Suites; else those of [tool.rnncore] suites, of bench/, benchmarks/ or tests/benchmarks/, or any file that has "
+        "one. Then further arguments of pytest.",
+    ),
+]
+PrepareOption = Annotated[
+    str | None,
+    typer.Option("--prepare", metavar="COMMAND", help="Run it in each revision before its suites, such as a build."),
+]
+IsolatedOption = Annotated[
+    bool,
+    typer.Option(
+        "--isolated",
+        help="Give each revision an environment of its own, with the project installed there, or what --prepare installs.",
+    ),
+]

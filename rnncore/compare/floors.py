@@ -186,6 +186,16 @@ def read_noise(store: Path, fingerprint: Mapping[str, Any], scale: str) -> Noise
     return max(found, key=lambda record: record.datetime, default=None)
 
 
+def require_readable_noise(store: Path) -> None:
+    """Make sure that what is kept of noise can be read, before time is spent.
+
+    Raises:
+        RunFileError: If a file is damaged.
+    """
+    for _ in _noise_of(store, {}, "", damaged=True):
+        pass
+
+
 def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: bool) -> Iterator[tuple[Path, NoiseRecord]]:
     """Yield what is kept of one machine; a damaged file is an error, or is passed over."""
     for path in sorted((store / "noise").glob("*.jsonl")):

@@ -6,7 +6,6 @@
 "*test_score*" = { smape_pct = 0.5, same_smape_pct = 1 }
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.compare.measures import MEASURES, TIME, Bounds, Measure
+from rnncore.compare.settings import read_settings
 from rnncore.errors import ConfigError
 
 
@@ -57,24 +57,20 @@ class Thresholds:
         return bounds
 
 
-def read_thresholds(folder: Path) -> Thresholds:
+def read_thresholds(folder: Path, shown: str | None = None) -> Thresholds:
     """Read the thresholds of a project.
 
     Args:
         folder: Holds `pyproject.toml`; without it, or without the table, the defaults hold.
+        shown: What errors and notes call the file; None for its path.
 
     Raises:
         ConfigError: If the file cannot be read, or the table holds something else than patterns and percents.
     """
-    path = folder / "pyproject.toml"
-    if not path.is_file():
+    settings = read_settings(folder, shown)
+    if "thresholds" not in settings.table:
         return Thresholds()
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML ({error}). Correct the file.") from error
-    table = content.get("tool", {}).get("rnncore", {}).get("thresholds", {})
-    source = f"{path} [tool.rnncore.thresholds]"
+    table, source = settings.table["thresholds"], settings.source("thresholds")
     if not isinstance(table, dict):
         raise ConfigError(f'{source}: is {table!r}; it must be a table of patterns, such as "*" = {{ time_pct = 2 }}.')
     return Thresholds(tuple((pattern, _percents(source, pattern, rule)) for pattern, rule in table.items()), source)

@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
-from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise
+from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
-from rnncore.compare.thresholds import Thresholds
+from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison
+from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
-from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
+from rnncore.drive.process import require_own_package, require_slots, run_process
+from rnncore.drive.suites import Suites
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
@@ -50,13 +52,13 @@ def run_gate(
     head: str,
     suites: Suites,
     budget_s: float,
-    thresholds: Thresholds,
     store: Path,
     folder: Path,
     on_progress: Callable[[Progress], None],
     fail_fast: bool = False,
     everything: bool = False,
     on_reach: Callable[[str], None] = lambda line: None,
+    preparation: Preparation = Preparation(),  # noqa: B008 (it cannot change)
 ) -> Comparison:
     """Measure what a change can reach, in two revisions interleaved, and compare them.
 
@@ -66,29 +68,36 @@ def run_gate(
         head: A revision, or `worktree`.
         suites: What each process runs.
         budget_s: Seconds for all processes; profiles of what became slower come after.
-        thresholds: How large a change must be.
         store: What is known of this machine's noise lies there.
         folder: Where the run files go.
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End with the first that is slower or invalid.
         everything: Whether to measure also what the change cannot reach.
-        on_reach: Called with lines on what it can.
+        on_reach: Called with lines on what it can, and on what is prepared.
+        preparation: What is done in each revision beforehand.
 
     Raises:
         ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a threshold
-            that the project set lies below this machine's noise.
+            that the head sets is none, or lies below this machine's noise.
+        RunFileError: If what is known of this machine's noise is damaged.
         ProcessError: If a process leaves no run file.
     """
-    with two_worktrees(repository, base, head) as trees:
+    require_readable_noise(store)
+    with (
+        two_worktrees(repository, base, head) as unprepared,
+        prepared(unprepared, preparation, on_reach) as trees,
+    ):
+        thresholds = read_thresholds(trees[1].path, f"pyproject.toml of {trees[1].name}")
         for tree in trees:
-            require_own_package(tree.path)
-            require_slots(tree.path, f"{tree.path.name} {tree.name}")
-        reached = Reached(suites) if everything else find_reached(trees, suites, store, on_reach)
+            require_own_package(tree)
+            require_slots(tree)
+        is_built = preparation.command is not None
+        reached = Reached(suites) if everything or is_built else find_reached(trees, suites, store, on_reach)
         if reached.suites is None:
             return reached.added_to(nothing_measured(trees))
         comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
-        if pins:
+        if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
         return reached.added_to(_with_profiles(comparison, trees, suites, folder))
@@ -130,14 +139,14 @@ def measure_in_pairs(
 
     def measured(number: int | None, plan: Plan) -> Pair:
         name = "warm-up" if number is None else f"{number:03}"
-        run_files = [folder / f"{tree.path.name}-{name}.json" for tree in trees]
-        return run_pair([tree.path for tree in trees], suites, run_files, plan, number, chance)
+        run_files = [folder / f"{tree.side}-{name}.json" for tree in trees]
+        return run_pair(trees, suites, run_files, plan, number, chance)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
     warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False))
     plan = planned(warm_up)
     names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
-    noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session["scale"]))
+    noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session.get("scale")))
     thresholds = above_noise(thresholds, noise, pairs_in(budget_s, whole_s))
     if noise and not noise.floors.keys() >= set(names):
         noise = None
@@ -241,7 +250,7 @@ def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Sui
             {
                 record.fullname: record
                 for record in run_process(
-                    tree.path, profiled, folder / f"{tree.path.name}-profiled.json", ["--rnn-profile"]
+                    tree, profiled, folder / f"{tree.side}-profiled.json", ["--rnn-profile"]
                 ).run.records
             }
             for tree in trees

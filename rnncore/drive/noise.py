@@ -7,14 +7,15 @@ from random import Random
 
 from rnncore.compare.looks import pairs_in
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
-from rnncore.drive.process import Suites
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
 
 SEED = 0
 
 
 def measure_noise(
-    trees: Sequence[Path],
+    trees: Sequence[Tree],
     suites: Suites,
     pairs: int,
     folder: Path,
@@ -23,7 +24,7 @@ def measure_noise(
     """Run pairs of identical code as a gate would.
 
     Args:
-        trees: Two folders of the code.
+        trees: The code, twice.
         suites: What each process runs.
         pairs: How many.
         folder: Where the run files go.
@@ -42,7 +43,7 @@ def measure_noise(
 
 
 def measure_pool(
-    trees: Sequence[Path],
+    trees: Sequence[Tree],
     suites: Suites,
     blocks: int,
     delays_pct: Sequence[float],
@@ -53,7 +54,7 @@ def measure_pool(
     """Run blocks of one pair of identical code and one for each delay of the head, each block in an order of its own.
 
     Args:
-        trees: Two folders of the code.
+        trees: The code, twice.
         suites: What each process runs.
         blocks: How many.
         delays_pct: Delays of every benchmark of the head, in percent.
@@ -87,7 +88,7 @@ def measure_pool(
             on_pair(ended)
 
 
-def _warmed_up(trees: Sequence[Path], suites: Suites, folder: Path, chance: Random) -> Pair:
+def _warmed_up(trees: Sequence[Tree], suites: Suites, folder: Path, chance: Random) -> Pair:
     return run_pair(trees, suites, _files(folder, "warm-up"), Plan(FEWEST_SLOTS, measures_memory=False), None, chance)
 
 

@@ -25,10 +25,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rnncore.drive.process import TIMEOUT_S, WITHOUT_SLOTS, Suites, pytest_command, run_of, tree_environment
+from rnncore.drive.process import TIMEOUT_S, WITHOUT_SLOTS, pytest_command, require_own_modules, run_of, tree_environment
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
-from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPORTS, MEMORY, ORDER, PAIR, READY, SLOT_S
+from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPORTS, MEMORY, ORDER, OUTSIDE, PAIR, READY, SLOT_S
 
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
@@ -88,7 +90,7 @@ class LiveProcess:
     """A pytest process that waits whenever it has answered.
 
     Args:
-        tree: Folder of the code.
+        tree: The revision.
         suites: What it runs.
         run_file: Where its run file goes.
         extra: Further arguments of pytest.
@@ -96,12 +98,14 @@ class LiveProcess:
     Attributes:
         ready: The benchmark that it is ready to time; empty once all have ended.
         imported: Modules that the benchmarks imported, once all have ended.
+        outside: The files of the modules that were loaded from outside of the tree, by top-level name; then, too.
     """
 
-    def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
+    def __init__(self, tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
         self._tree, self._run_file, self.ready = tree, run_file, ""
         self.imported: tuple[str, ...] = ()
-        self._command = pytest_command(suites, run_file, extra)
+        self.outside: Mapping[str, str] = {}
+        self._command = pytest_command(tree, suites, run_file, extra)
         asked, self._asks = os.pipe()
         self._answers, answers = os.pipe()
         self._unread = b""
@@ -109,7 +113,7 @@ class LiveProcess:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
             self._command,
-            cwd=tree,
+            cwd=tree.path,
             env={**tree_environment(tree), ENVIRONMENT: f"{asked},{answers}"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -134,7 +138,7 @@ class LiveProcess:
         if answer is None:
             run = self._run()
             raise ProcessError(
-                f"{self._tree.name}: the process measured {len(run.records)} benchmarks without slots: this revision's "
+                f"{self._tree.side}: the process measured {len(run.records)} benchmarks without slots: this revision's "
                 f"rnncore is older than the gate's. {WITHOUT_SLOTS}"
             )
         return [str(name) for name in answer[COLLECTED]]
@@ -151,7 +155,7 @@ class LiveProcess:
 
     def go_on(self) -> None:
         """Let the process run to its end."""
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def ended(self) -> Run:
         """Wait for the end of the process; return its run.
@@ -185,6 +189,7 @@ class LiveProcess:
         """Take what the process is ready for, or that it is for nothing more."""
         self.ready = str((answer or {}).get(READY, ""))
         self.imported = tuple((answer or {}).get(IMPORTED, ()))
+        self.outside = (answer or {}).get(OUTSIDE, {})
 
     def _say(self, told: Mapping[str, object]) -> None:
         # A process that has died answers no more, which is seen there.
@@ -199,11 +204,17 @@ class LiveProcess:
         self._say(told)
         answer = self._answer()
         if answer is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            self._signal(signal.SIGSTOP)
             # It may have died since, and been waited for.
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return answer
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to the process and to what it started; to none that has been waited for."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
 
     def _answer(self) -> dict[str, Any] | None:
         """Wait for a line; None once the process will write no more."""
@@ -225,13 +236,13 @@ class LiveProcess:
 
     def _stuck(self) -> ProcessError:
         return ProcessError(
-            f"'{' '.join(self._command[1:])}' in {self._tree} took longer than {TIMEOUT_S:g} s and was ended. "
+            f"'{' '.join(self._command[1:])}' in {self._tree.path} took longer than {TIMEOUT_S:g} s and was ended. "
             "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
         )
 
 
 def run_pair(
-    trees: Sequence[Path],
+    trees: Sequence[Tree],
     suites: Suites,
     run_files: Sequence[Path],
     plan: Plan,
@@ -242,7 +253,7 @@ def run_pair(
     """Measure a base and a head in slots.
 
     Args:
-        trees: Folders of base and head.
+        trees: Base and head.
         suites: What both run.
         run_files: Where their run files go.
         plan: How long, and what is left out.
@@ -251,6 +262,7 @@ def run_pair(
         extra: Arguments for the base alone, and for the head alone.
 
     Raises:
+        ConfigError: If a process measured an installed copy of the code.
         ProcessError: If a process takes too long, knows no slots, or leaves no run file.
     """
     began_s, slots_s = time.monotonic(), 0.0
@@ -285,6 +297,8 @@ def run_pair(
         for one in first:
             one.go_on()
         base, head = (one.ended() for one in live)
+        for one, tree in zip(live, trees, strict=True):
+            require_own_modules(tree, one.outside)
         imported = live[0].imported, live[1].imported
         return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots, imported)
 

@@ -1,14 +1,21 @@
 """One pytest process, one run file."""
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
+import rnncore
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -16,6 +23,9 @@ from rnncore.runfile.slots import ENVIRONMENT, PARENT
 
 # A process that takes longer is ended.
 TIMEOUT_S = 600.0
+
+# What times in slots, where it is not found by itself.
+PLUGIN = "rnncore.measure.plugin"
 
 # What to do where a revision knows no slots.
 WITHOUT_SLOTS = (
@@ -29,23 +39,27 @@ _SHOWN_LINES = 15
 # pytest's exit codes that leave a run file: all passed, and some failed, which the run file then says.
 _ENDED = (0, 1)
 
-# Found beside pytest in many environments, costs a second of each process, and no suite uses it.
-_NOT_LOADED = ("-p", "no:hypothesispytest")
+# That which says that no test was found, or none was left by -k.
+_NOTHING_COLLECTED = 5
 
+# Found beside pytest in many environments, costs a second of each process, and is left out where no option of it is set.
+_HYPOTHESIS = "hypothesis"
+_WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
 
-@dataclass(frozen=True)
-class Suites:
-    """What every process of a gate runs.
+# Where a project sets options of pytest.
+_SETTINGS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
-    Attributes:
-        paths: Suites, relative to the tree.
-        arguments: Further arguments of pytest.
-        without: Benchmarks of them that no pair measures.
-    """
+# Packages beside the project's, of which another may be loaded by the same name.
+_NOT_THE_PROJECT = frozenset({"bench", "benchmarks", "docs", "examples", "test", "tests", "tools", "scripts"})
 
-    paths: tuple[str, ...] = ("bench/",)
-    arguments: tuple[str, ...] = ("--rnn-scale=gate",)
-    without: frozenset[str] = frozenset()
+# Plugins that a project may use in its everyday tests, and options that keep them out of measuring: one measures coverage of
+# each line, one sends tests to other processes, one ends what takes long though it is stopped, one shuffles.
+_KEPT_OUT = {
+    "pytest_cov": ("--no-cov",),
+    "xdist": ("-n0",),
+    "pytest_timeout": ("--timeout=0",),
+    "pytest_randomly": ("-p", "no:randomly"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,11 @@ class Process:
     wall_s: float
 
 
-def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
+def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
     """Run the suites of a source tree once, in a process of their own.
 
     Args:
-        tree: Folder that holds the suites and the package; it is put before everything that is installed.
+        tree: Holds the suites and the package; its folder is put before everything that is installed.
         suites: What is run.
         run_file: Where the run file goes.
         extra: Arguments for this process alone.
@@ -73,25 +87,58 @@ def run_process(tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]
     Raises:
         ProcessError: If the process takes too long, or leaves no run file.
     """
-    command = pytest_command(suites, run_file, extra)
+    command = pytest_command(tree, suites, run_file, extra)
     began_s = time.monotonic()
     code, output = _run_to_end(command, tree)
     wall_s = time.monotonic() - began_s
     return Process(run_of(command, tree, run_file, code, output), wall_s)
 
 
-def pytest_command(suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> list[str]:
-    """Return the command of a process that writes a run file, and make the folder that it goes to."""
+def pytest_command(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> list[str]:
+    """Return the command of a process that writes a run file, and make the folder that it goes to.
+
+    Raises:
+        ProcessError: If the tree has none of the suites.
+    """
     run_file.parent.mkdir(parents=True, exist_ok=True)
-    return [*suites_command(suites, f"--benchmark-json={run_file.absolute()}"), *extra]
+    return [*suites_command(tree, suites, f"--benchmark-json={run_file.absolute()}"), *extra]
 
 
-def suites_command(suites: Suites, *own: str) -> list[str]:
-    """Return the command of a process that runs suites, with arguments of its own before theirs."""
-    return [sys.executable, "-m", "pytest", *suites.paths, "--quiet", *_NOT_LOADED, *own, *suites.arguments]
+def suites_command(tree: Tree, suites: Suites, *own: str) -> list[str]:
+    """Return the command of a process that runs the suites that a tree has, with arguments of its own before theirs.
+
+    Raises:
+        ProcessError: If it has none.
+    """
+    paths = [path for path in suites.paths if (tree.path / path.partition("::")[0]).exists()]
+    if not paths:
+        raise ProcessError(f"{tree.side} {tree.name} has no {', '.join(suites.paths)}. Choose revisions that have the suites.")
+    return [tree.python, "-m", "pytest", *paths, "--quiet", *_kept_out(tree), *own, *suites.arguments]
 
 
-def run_of(command: Sequence[str], tree: Path, run_file: Path, code: int, output: str) -> Run:
+def _kept_out(tree: Tree) -> list[str]:
+    """Return what keeps plugins that the tree's interpreter has out of its process, and brings in the one that times."""
+    settings = [tree.path / name for name in _SETTINGS]
+    uses_hypothesis = any(
+        f"--{_HYPOTHESIS}" in path.read_text(encoding="utf-8", errors="replace") for path in settings if path.is_file()
+    )
+    found = [] if uses_hypothesis else [*_WITHOUT_HYPOTHESIS]
+    for module in _modules_of(tree.python):
+        found += _KEPT_OUT[module]
+    return [*found, *(("-p", PLUGIN) if tree.is_isolated else ())]
+
+
+@cache
+def _modules_of(python: str) -> tuple[str, ...]:
+    """Return which of the plugins to keep out an interpreter has."""
+    if python == sys.executable:
+        return tuple(name for name in _KEPT_OUT if find_spec(name))
+    code = f"from importlib.util import find_spec as f; print(*[name for name in {[*_KEPT_OUT]} if f(name)])"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return tuple(done.stdout.split())
+
+
+def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output: str) -> Run:
     """Return what a process that has ended left.
 
     Args:
@@ -104,7 +151,12 @@ def run_of(command: Sequence[str], tree: Path, run_file: Path, code: int, output
     Raises:
         ProcessError: If there is no run file, or none that can be read.
     """
-    made_by = f"'{' '.join(command[1:])}' in {tree}"
+    made_by = f"'{' '.join(command[1:])}' in {tree.path}"
+    if code == _NOTHING_COLLECTED:
+        raise ProcessError(
+            f"{made_by} found no benchmark that it was asked for. Check -k and the paths; of what only one revision has "
+            "there is nothing to compare."
+        )
     if code not in _ENDED or not run_file.is_file():
         shown = "\n".join(output.splitlines()[-_SHOWN_LINES:])
         raise ProcessError(
@@ -116,19 +168,19 @@ def run_of(command: Sequence[str], tree: Path, run_file: Path, code: int, output
         raise ProcessError(f"{error} It was made by {made_by}.") from error
 
 
-def require_own_package(tree: Path) -> None:
+def require_own_package(tree: Tree) -> None:
     """Make sure that a process in a tree measures that tree's code, not what happens to be installed.
 
     Raises:
         ConfigError: If it would import rnncore from elsewhere although the tree holds it.
     """
-    sources = [folder for folder in _source_folders(tree) if (folder / "rnncore").is_dir()]
+    sources = [folder for folder in source_folders(tree.path) if (folder / "rnncore").is_dir()]
     if not sources:
         return
     code = "import rnncore; print(rnncore.__file__)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tree,
+        [tree.python, "-c", code],
+        cwd=tree.path,
         env=tree_environment(tree),
         capture_output=True,
         text=True,
@@ -138,33 +190,60 @@ def require_own_package(tree: Path) -> None:
     found = Path(done.stdout.strip() or ".")
     if not any(found.is_relative_to(folder.resolve()) or found.is_relative_to(folder) for folder in sources):
         raise ConfigError(
-            f"processes in {tree} import rnncore from {found}, not from there. Unset what puts that first "
+            f"processes in {tree.path} import rnncore from {found}, not from there. Unset what puts that first "
             "(PYTHONSAFEPATH, a .pth file, sitecustomize), or run in a fresh environment."
         )
 
 
-def require_slots(tree: Path, name: str) -> None:
+def require_own_modules(tree: Tree, outside: Mapping[str, str]) -> None:
+    """Make sure that a process measured what its tree holds.
+
+    Args:
+        tree: The revision.
+        outside: The files of the modules that its process loaded from outside of it, by top-level name.
+
+    Raises:
+        ConfigError: If one of them is what the tree holds too, as where a project is installed in a way that comes before
+            all folders.
+    """
+    if tree.is_isolated:
+        return
+    # Of a folder of all sources each module is one of the project; of a whole project only packages are.
+    folder = source_folders(tree.path)[0]
+    own = {path.parent.name for path in folder.glob("*/__init__.py")}
+    if folder != tree.path:
+        own |= {path.stem for path in folder.glob("*.py")}
+    for name in sorted(own & outside.keys() - _NOT_THE_PROJECT):
+        raise ConfigError(
+            f"processes in {tree.side} {tree.name} import {name} from {outside[name]}, not from the revision, so both "
+            "sides would be measured with that. Uninstall it, build in each revision with --prepare, or give each an "
+            "environment of its own with --isolated."
+        )
+
+
+def require_slots(tree: Tree) -> None:
     """Make sure that a tree's own package can be timed in slots.
 
     Args:
-        tree: Folder of the code.
-        name: For people.
+        tree: The revision.
 
     Raises:
         ConfigError: If it is older than slots.
     """
-    packages = [folder / "rnncore" for folder in _source_folders(tree) if (folder / "rnncore").is_dir()]
+    packages = [folder / "rnncore" for folder in source_folders(tree.path) if (folder / "rnncore").is_dir()]
     # Wherever in the package: modules move.
     sources = (path.read_bytes() for package in packages for path in package.rglob("*.py"))
     if packages and not any(ENVIRONMENT.encode() in source for source in sources):
-        raise ConfigError(f"{name}: this revision's rnncore is older than slots, in which the gate times. {WITHOUT_SLOTS}")
+        raise ConfigError(
+            f"{tree.side} {tree.name}: this revision's rnncore is older than slots, in which the gate times. {WITHOUT_SLOTS}"
+        )
 
 
-def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
+def _run_to_end(command: list[str], tree: Tree) -> tuple[int, str]:
     """Run a command in a group of its own; whatever ends this early ends the whole group."""
     with subprocess.Popen(
         command,
-        cwd=tree,
+        cwd=tree.path,
         env=tree_environment(tree),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -177,7 +256,7 @@ def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
             output, _ = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise ProcessError(
-                f"'{' '.join(command[1:])}' in {tree} took longer than {TIMEOUT_S:g} s and was ended. "
+                f"'{' '.join(command[1:])}' in {tree.path} took longer than {TIMEOUT_S:g} s and was ended. "
                 "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
             ) from None
         finally:
@@ -186,14 +265,28 @@ def _run_to_end(command: list[str], tree: Path) -> tuple[int, str]:
         return process.returncode, output
 
 
-def tree_environment(tree: Path) -> dict[str, str]:
-    """Return the environment of a process that imports what a tree holds before all that is installed, and ends with us."""
-    before = [str(folder) for folder in _source_folders(tree)]
+def tree_environment(tree: Tree) -> dict[str, str]:
+    """Return the environment of a process that imports what a tree holds before all that is installed, and ends with us.
+
+    In an environment of its own the tree is installed, and only what times is put before it.
+    """
+    before = [plugin_folder()] if tree.is_isolated else [str(folder) for folder in source_folders(tree.path)]
     inherited = os.environ.get("PYTHONPATH")
-    paths = os.pathsep.join([*before, *([inherited] if inherited else [])])
-    return {**os.environ, "PYTHONPATH": paths, PARENT: str(os.getpid())}
+    paths = os.pathsep.join([*before, *([inherited] if inherited and not tree.is_isolated else [])])
+    own = {"VIRTUAL_ENV": str(Path(tree.python).parent.parent)} if tree.is_isolated else {}
+    return {**os.environ, **own, "PYTHONPATH": paths, PARENT: str(os.getpid())}
 
 
-def _source_folders(tree: Path) -> list[Path]:
-    source = tree / "src"
-    return [source, tree] if source.is_dir() else [tree]
+def source_folders(folder: Path) -> list[Path]:
+    """Return where a project's own modules may lie."""
+    source = folder / "src"
+    return [source, folder] if source.is_dir() else [folder]
+
+
+@cache
+def plugin_folder() -> str:
+    """Return a folder that holds rnncore and nothing else, for interpreters that do not have it."""
+    folder = tempfile.TemporaryDirectory(prefix="rnncore-plugin-")
+    atexit.register(folder.cleanup)
+    (Path(folder.name) / "rnncore").symlink_to(Path(rnncore.__file__).parent, target_is_directory=True)
+    return folder.name

@@ -26,7 +26,8 @@ from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.drive.process import TIMEOUT_S, Suites, suites_command, tree_environment
+from rnncore.drive.process import TIMEOUT_S, suites_command, tree_environment
+from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
 from rnncore.errors import ProcessError, Unavailable
@@ -106,6 +107,10 @@ def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach
 
 
 def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None]) -> Reached:
+    if any(tree.is_part for tree in trees):
+        raise Unavailable("the suites are run in a folder of the repository, and may read what lies beside it")
+    if any(tree.is_isolated for tree in trees):
+        raise Unavailable("each revision is installed in an environment of its own")
     base, head = (SourceTree(files_of(tree)) for tree in trees)
     # Not .json: those are run files in a store.
     path = store / "reach" / f"{_conditions(suites)}.jsonl"
@@ -115,7 +120,7 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     if unknown:
         on_reach("Finding out what benchmarks read: each runs once, in a minute or more. Later gates know it.")
     write_reach(path, known)
-    for found in _run_once(trees[0].path, base, suites, known, unknown):
+    for found in _run_once(trees[0], base, suites, known, unknown):
         # At once: it took seconds, and the next gate need not run them again where this one is broken off.
         known = replace(known, benchmarks={**known.benchmarks, **found})
         write_reach(path, known)
@@ -180,7 +185,7 @@ def _collected(
 ) -> tuple[ReachRecord, Mapping[str, str]]:
     """Return what is known of the base, without what no longer holds, and the suite of each benchmark of the head."""
     base, head = files
-    of_base, of_head = (_Job(tree.path, suites) for tree in trees)
+    of_base, of_head = (_Job(tree, suites) for tree in trees)
     if known is None or not known.collected.holds(base):
         traces = dict(_traces([of_base] if base.files == head.files else [of_base, of_head]))
         trace, kept = traces[of_base], known.benchmarks if known is not None else {}
@@ -194,7 +199,7 @@ def _collected(
 
 
 def _run_once(
-    tree: Path, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
+    tree: Tree, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
 ) -> Iterator[dict[str, BenchmarkReach]]:
     """Yield what benchmarks read, of those that were right or skipped, as soon as it is known of some."""
     by_suite: dict[str, list[str]] = {}
@@ -226,7 +231,7 @@ def _reaches(job: "_Job", trace: "_Trace", tree: SourceTree) -> Iterator[tuple[s
 class _Job:
     """Suites of a tree to collect, and benchmarks of them to run."""
 
-    tree: Path
+    tree: Tree
     suites: Suites
     asked: tuple[str, ...] = ()
 
@@ -263,12 +268,12 @@ class _WatchedProcess:
     """A pytest process in a copy of a tree, where it disturbs nothing, and whose opened files are watched."""
 
     def __init__(self, job: _Job) -> None:
-        command = suites_command(job.suites, "-p", PLUGIN, "-p", "no:cacheprovider")
-        self._made_by = f"'{' '.join(command[1:])}' in {job.tree}"
+        command = suites_command(job.tree, job.suites, "-p", PLUGIN, "-p", "no:cacheprovider")
+        self._made_by = f"'{' '.join(command[1:])}' in {job.tree.path}"
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rnncore-reach-")))
             copy, self._said = folder / "tree", folder / "said"
-            shutil.copytree(job.tree, copy, symlinks=True, ignore=shutil.ignore_patterns(GIT))
+            shutil.copytree(job.tree.path, copy, symlinks=True, ignore=shutil.ignore_patterns(GIT))
             # pytest-benchmark asks git of the commit, which reads every file: git is to find that there is none.
             (copy / GIT).write_text("none of git's\n", encoding="utf-8")
             self._said.mkdir()
@@ -279,7 +284,7 @@ class _WatchedProcess:
             self._process = subprocess.Popen(
                 command,
                 cwd=copy,
-                env={**tree_environment(copy), **_ONE_THREAD, ENVIRONMENT: str(self._said)},
+                env={**tree_environment(replace(job.tree, path=copy, top=None)), **_ONE_THREAD, ENVIRONMENT: str(self._said)},
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,

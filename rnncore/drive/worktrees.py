@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,12 +26,28 @@ class Tree:
     """A revision in a folder.
 
     Attributes:
-        path: The folder.
+        path: The folder that its processes run in.
         name: For people: the commit, and how it was asked for.
+        top: The folder of the whole revision; `path` may be one in it.
+        python: The interpreter of its processes.
+        is_isolated: Whether that is of an environment of this revision alone, where it is installed.
     """
 
     path: Path
     name: str
+    top: Path | None = None
+    python: str = sys.executable
+    is_isolated: bool = False
+
+    @property
+    def side(self) -> str:
+        """`base` or `head`."""
+        return (self.top or self.path).name
+
+    @property
+    def is_part(self) -> bool:
+        """Whether its processes run in a folder of the revision."""
+        return self.top is not None and self.top != self.path
 
 
 @contextmanager
@@ -45,9 +62,11 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
         head: The same.
 
     Raises:
-        ConfigError: If this is no git repository, or a revision is not in it.
+        ConfigError: If this is no git repository, a revision is not in it, or lacks the folder that the user stands in.
     """
     top = Path(_git(repository, "rev-parse", "--show-toplevel"))
+    # Where the user stands; of the whole revision nothing.
+    inner = _git(repository, "rev-parse", "--show-prefix")
     # One snapshot where both sides are the folder.
     commit_of = {one: _snapshot(top) if one == WORKTREE else _commit(top, one) for one in dict.fromkeys((base, head))}
     names = _name(top, base, commit_of[base]), _name(top, head, commit_of[head])
@@ -58,7 +77,13 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
         with folder:
             for path, revision in zip(paths, (base, head), strict=True):
                 _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit_of[revision])
-            yield Tree(paths[0], names[0]), Tree(paths[1], names[1])
+            for path, name in zip(paths, names, strict=True):
+                if not (path / inner).is_dir():
+                    raise ConfigError(f"{name} has no folder {inner}. Stand where both revisions have the suites.")
+            base_tree, head_tree = (
+                Tree(path / inner, name, path) for path, name in zip(paths, names, strict=True)
+            )
+            yield base_tree, head_tree
     finally:
         for path in paths:
             # One that was not added, or not to its end, may be unknown to git; twice forced, as git locks it until then.

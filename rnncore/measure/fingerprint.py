@@ -16,7 +16,6 @@ from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure import linux
 from rnncore.measure.facts import Fact, json_value, with_reasons
 from rnncore.measure.gpu import Gpu
-from rnncore.runtimes.catalog import runtime_kinds
 
 # Beside those that the runtimes import.
 PACKAGES = (
@@ -28,6 +27,9 @@ PACKAGES = (
     "scikit-learn",
     "pytest-benchmark",
 )
+
+# Of the benchmarks of any suite.
+HARNESS = ("pytest", "pytest-benchmark")
 
 # Instructions that kernels are chosen by, as Linux names them.
 ISA_X86 = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -53,24 +55,14 @@ def fingerprint(threads: int) -> dict[str, Any]:
     """
     import torch
 
+    from rnncore.runtimes.catalog import runtime_kinds
+
     names = [*(name for kind in runtime_kinds().values() for name in kind.packages), *PACKAGES]
-    packages = {name: _tried(partial(metadata.version, name), metadata.PackageNotFoundError) for name in names}
-    memory_bytes = _tried(
-        lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), ValueError, OSError, AttributeError
-    )
-    affinity = _tried(lambda: sorted(os.sched_getaffinity(0)), AttributeError)
     facts: dict[str, Fact] = {
-        **_facts_of_cpu(),
-        "cpus": (os.cpu_count(), _NO_WORD),
+        **_host_facts(),
         "threads": (threads, None),
-        "memory_bytes": (memory_bytes, _NO_WORD),
-        "system": (f"{platform.system()} {platform.machine()}", None),
-        "python": (platform.python_version(), None),
         # torch's metadata may leave out its build, `+cpu` or `+cu130`.
-        "packages": ({**packages, "torch": str(torch.__version__)}, None),
-        "governor": linux.text_of(linux.SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "affinity": (affinity, "this system does not bind processes to CPUs"),
-        "cpu_quota": cpu_quota(),
+        "packages": ({**_versions(names), "torch": str(torch.__version__)}, None),
         "numerics": (_numerics(), None),
         "gpu": _gpu(),
     }
@@ -78,6 +70,32 @@ def fingerprint(threads: int) -> dict[str, Any]:
         # Not what a session does on a quiet host: its rows are not to be held against those of one.
         facts["waiting"] = "passive", None
     return with_reasons(facts)
+
+
+def host_fingerprint() -> dict[str, Any]:
+    """Return the stable facts that hold for the benchmarks of any suite, as `fingerprint` does; imports nothing heavy."""
+    return with_reasons({**_host_facts(), "packages": (_versions(HARNESS), None)})
+
+
+def _versions(names: Iterable[str]) -> dict[str, str | None]:
+    return {name: _tried(partial(metadata.version, name), metadata.PackageNotFoundError) for name in names}
+
+
+def _host_facts() -> dict[str, Fact]:
+    memory_bytes = _tried(
+        lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), ValueError, OSError, AttributeError
+    )
+    affinity = _tried(lambda: sorted(os.sched_getaffinity(0)), AttributeError)
+    return {
+        **_facts_of_cpu(),
+        "cpus": (os.cpu_count(), _NO_WORD),
+        "memory_bytes": (memory_bytes, _NO_WORD),
+        "system": (f"{platform.system()} {platform.machine()}", None),
+        "python": (platform.python_version(), None),
+        "governor": linux.text_of(linux.SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "affinity": (affinity, "this system does not bind processes to CPUs"),
+        "cpu_quota": cpu_quota(),
+    }
 
 
 def conditions() -> dict[str, Any]:

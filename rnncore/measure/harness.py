@@ -26,8 +26,8 @@ _SESSION = (
 )
 _PARTS = {
     "fixture.BenchmarkFixture": (
-        *("_get_precision", "_make_stats", "_max_time", "_min_rounds", "_min_time", "_mode", "_precision", "_precisions"),
-        *("_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
+        *("_disable_gc", "_get_precision", "_make_stats", "_max_time", "_min_rounds", "_min_time", "_mode", "_precision", "_precisions", "_raw"),
+        *("_raw_pedantic", "_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
     ),
     "stats.Metadata": ("as_dict", "extra_info", "fullname", "has_error", "iterations", "stats", "update"),
     "utils": ("get_machine_id",),
@@ -148,6 +148,65 @@ def take_rounds(benchmark: Any, rounds_s: Sequence[float], calls: int) -> Any:
     for seconds in rounds_s:
         stats.update(seconds * calls)
     return stats
+
+
+def replace_timing(benchmark: Any, timed: Callable[..., Any]) -> None:
+    """Let a fixture give what it is to time to another, and return what that returns.
+
+    Args:
+        benchmark: The fixture.
+        timed: Called with the function, its arguments, those by name, and what prepares a round and clears up after it.
+    """
+
+    def raw(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return timed(function, args, kwargs, None, None)
+
+    def raw_pedantic(
+        target: Callable[..., Any],
+        args: Any = (),
+        kwargs: Any = None,
+        setup: Any = None,
+        teardown: Any = None,
+        rounds: int = 1,
+        warmup_rounds: int = 0,
+        iterations: int = 1,
+    ) -> Any:
+        return timed(target, args, kwargs or {}, setup, teardown)
+
+    benchmark._raw, benchmark._raw_pedantic = raw, raw_pedantic
+
+
+def disables_gc(benchmark: Any) -> bool:
+    """Say whether a fixture keeps the garbage collector out of its rounds."""
+    return bool(benchmark._disable_gc)
+
+
+def uses_fixture(item: pytest.Item) -> bool:
+    """Say whether a test asks for pytest-benchmark's fixture."""
+    return bool({"benchmark", "benchmark_weave"} & set(getattr(item, "fixturenames", ())))
+
+
+# What a project may have set for its everyday tests, and what a process sets that is only to measure.
+_ONLY_TO_MEASURE = {
+    "benchmark_disable": False,
+    "benchmark_enable": True,
+    "benchmark_skip": False,
+    "benchmark_only": False,
+    "benchmark_autosave": False,
+    "benchmark_save": None,
+    "benchmark_compare": None,
+    "benchmark_compare_fail": None,
+    "benchmark_histogram": None,
+    "benchmark_cprofile": None,
+    "maxfail": 0,
+}
+
+
+def only_measure(config: pytest.Config) -> None:
+    """Set aside, before pytest-benchmark reads them, options that would skip, compare, save or end early."""
+    for name, value in _ONLY_TO_MEASURE.items():
+        if hasattr(config.option, name):
+            setattr(config.option, name, value)
 
 
 def mark_used(benchmark: Any) -> None:

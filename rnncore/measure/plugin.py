@@ -76,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if slots := Slots.of_environment():
         config.stash[SESSION].slots = slots
         config.add_cleanup(slots.close)
+        harness.only_measure(config)
     if is_gate(config):
         # Before pytest-benchmark reads its options; what the user gave stays.
         for name, (usual, brief) in GATE_OPTIONS.items():
@@ -106,7 +107,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Before anything is measured, see that it can be, and that what is measured can be saved."""
     config = session.config
-    ours = [item for item in session.items if item.get_closest_marker("rnn_cases")]
+    ours = [item for item in session.items if _is_benchmark(item)]
+    config.stash[SESSION].has_cases = any(map(_has_case, ours))
     if not ours:
         return
     if harness.session_of(config) is None:
@@ -118,9 +120,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         harness.require_places_to_save(config)
         if slots := config.stash[SESSION].slots:
             ranks = {name: rank for rank, name in enumerate(slots.order([item.nodeid for item in ours]))}
-            config.hook.pytest_deselected(items=[item for item in ours if item.nodeid not in ranks])
-            kept = [item for item in session.items if item.nodeid in ranks or item not in ours]
-            session.items[:] = sorted(kept, key=lambda item: ranks.get(item.nodeid, len(ranks)))
+            config.hook.pytest_deselected(items=[item for item in session.items if item.nodeid not in ranks])
+            kept = [item for item in session.items if item.nodeid in ranks]
+            session.items[:] = sorted(kept, key=lambda item: ranks[item.nodeid])
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
@@ -172,9 +174,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
 
 
+def _has_case(item: pytest.Item) -> bool:
+    """Say whether an item is a benchmark of a suite of ours."""
+    return item.get_closest_marker("rnn_cases") is not None
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    """Say whether an item is a benchmark that this plugin measures: in a process that is driven, of any suite."""
+    return _has_case(item) or (item.config.stash[SESSION].slots is not None and harness.uses_fixture(item))
+
+
 def _is_measured(item: pytest.Item) -> bool:
-    """Say whether an item is a benchmark of ours, in a session that times it."""
-    return item.get_closest_marker("rnn_cases") is not None and harness.times(item.config)
+    """Say whether an item is a benchmark that this plugin measures, in a session that times it."""
+    return _is_benchmark(item) and harness.times(item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """In a process that is driven, let the fixture of a benchmark of another suite time in slots."""
+    made = yield
+    session = request.config.stash[SESSION]
+    if session.slots and fixturedef.argname == "benchmark" and not _has_case(request.node) and harness.is_own_fixture(made):
+        from rnncore.measure.ordinary import time_in_slots
+
+        delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
+        time_in_slots(made, session, session.slots, delay_pct or 0.0)
+    return made
 
 
 @pytest.hookimpl(wrapper=True)
@@ -253,7 +280,7 @@ def _first_line(error: BaseException) -> str:
 
 def _begin_measuring(config: pytest.Config, session: Session) -> None:
     """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost."""
-    from rnncore.measure.fingerprint import fingerprint
+    from rnncore.measure.fingerprint import fingerprint, host_fingerprint
     from rnncore.runfile.journal import Journal
 
     def saved(path: Path | None) -> None:
@@ -261,7 +288,7 @@ def _begin_measuring(config: pytest.Config, session: Session) -> None:
         session.saved_path = path or session.saved_path
 
     session.measures = True
-    session.fingerprint = fingerprint(threads_of(config))
+    session.fingerprint = fingerprint(threads_of(config)) if session.has_cases else host_fingerprint()
     harness.watch_saving(config, saved, session.not_saved)
     header = {
         **harness.session_header(config),

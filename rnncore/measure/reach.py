@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rnncore.files import write_text
+from rnncore.measure import harness
 from rnncore.measure.fixtures import SESSION
 from rnncore.measure.linux import end_with
 from rnncore.measure.slots import Slots
@@ -26,6 +27,7 @@ from rnncore.runfile.slots import SLOT_S
 
 def pytest_configure(config: pytest.Config) -> None:
     """Run benchmarks apart, in a session that was given `-p` this module."""
+    harness.only_measure(config)
     # Processes that this one starts do not run theirs so.
     config.pluginmanager.register(Apart(Path(os.environ.pop(ENVIRONMENT))))
 
@@ -52,7 +54,7 @@ class Apart:
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         tree = session.config.invocation_params.dir
-        ours = {item.nodeid: item for item in session.items if item.get_closest_marker("rnn_cases")}
+        ours = {item.nodeid: item for item in session.items if harness.uses_fixture(item)}
         suites = {name: os.path.relpath(item.path, tree) for name, item in ours.items()}
         write_text(self._folder / COLLECTED, json.dumps(suites))
         asked = json.loads((self._folder / ASKED).read_text(encoding="utf-8"))
@@ -90,7 +92,8 @@ class Apart:
         row, skipped = session.rows.get(item.nodeid), any(report.skipped for report in self._reports)
         is_well = skipped or (row is not None and is_right(row.record.extra_info))
         if is_well and not any(report.failed for report in self._reports):
-            group = None if skipped or row is None else row.record.group
+            # A benchmark without a group is listed with those of its file.
+            group = None if skipped or row is None else row.record.group or item.nodeid.split("::", 1)[0]
             write_text(self._folder / ends(number), json.dumps(group))
 
 

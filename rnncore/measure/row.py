@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncore.measure import harness
+from rnncore.measure.delay import delayed
 from rnncore.measure.facts import Fact, put_facts, with_reasons
 from rnncore.measure.linux import cpu_pressure
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
-from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.measure.stopwatch import seconds_per_call, warmed_up
 from rnncore.runfile.case import Case
 from rnncore.runfile.record import Record, is_found_right
 
@@ -31,10 +32,6 @@ BRIEF_WARM_UP_S = 0.03
 
 # A call this long needs no calibration: pytest-benchmark would make one more before the rounds, and one after.
 LONG_CALL_S = 0.05
-
-# What a planted delay costs by itself, a fraction of a microsecond, is measured over this many calls, in several tries.
-_COST_CALLS = 1000
-_COST_TRIES = 5
 
 # What only a benchmark itself knows, and the reason that is recorded if it says nothing.
 _UNSAID = "the benchmark did not record it"
@@ -122,9 +119,12 @@ class RnnBenchmark:
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
-            call_s = self._warmed_up(run, min(first_call_s, profiled_s))
+            call_s = warmed_up(run, min(first_call_s, profiled_s), BRIEF_WARM_UP_S if self.brief else WARM_UP_S)
         harness.lengthen_rounds(self._benchmark, min_round_s)
-        timed = self._delayed(run, call_s) if self._delay_pct else run
+        timed = run
+        if self._delay_pct:
+            timed, delay_pct = delayed(run, self._delay_pct, call_s)
+            self.record(injected_delay_pct=delay_pct)
         if self._session.slots is None:
             self._time(timed, call_s)
         else:
@@ -137,24 +137,6 @@ class RnnBenchmark:
             with self.part("energy"):
                 self._put(joules_per_1000=joules_per_1000(run, windows, self._case.device))
         self._keep(stats, windows, work)
-
-    def _warmed_up(self, call: Callable[[], object], called_s: float) -> float:
-        """Call until caches have settled; return about how many seconds a call takes.
-
-        Args:
-            call: What to call.
-            called_s: Seconds of the shorter of the first call and the profiled one; where that is as long as the warm-up
-                itself, they were it.
-        """
-        warm_up_s = BRIEF_WARM_UP_S if self.brief else WARM_UP_S
-        if called_s >= warm_up_s:
-            return called_s
-        spent_s, shortest_s = 0.0, math.inf
-        while spent_s < warm_up_s:
-            call_s = seconds_per_call(call)
-            spent_s += call_s
-            shortest_s = min(shortest_s, call_s)
-        return shortest_s
 
     def known_median_s(self, case: Case) -> float | None:
         """Return the median of a right row of this session; None where it has none of that case."""
@@ -316,12 +298,6 @@ class RnnBenchmark:
             return f"{self._threads} threads spin while they wait for one another"
         return "the planted delay spins" if self._delay_pct else None
 
-    def _delayed(self, run: Callable[[], object], call_s: float) -> Callable[[], object]:
-        """Return a slower call, and record by how much: in calls of a few microseconds a delay costs more than was asked."""
-        cost_s = _cost_of_a_delay_s()
-        self.record(injected_delay_pct=max(self._delay_pct, 100 * cost_s / call_s))
-        return _delayed(run, self._delay_pct, cost_s)
-
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
         if work is None or self._ceilings is None:
@@ -374,34 +350,3 @@ class RnnBenchmark:
             named = {"trace": f"{trace.parent.name}/{trace.name}"} if trace.exists() else {}
             self.record(profile={**profile, **named})
         return found.wall_s
-
-
-def _delayed(run: Callable[[], object], delay_pct: float, cost_s: float) -> Callable[[], None]:
-    """Return a call that takes longer by a part of its own time, with the CPU kept busy.
-
-    Args:
-        run: The call.
-        delay_pct: Of the call's time.
-        cost_s: What the delay takes by itself, by reading the clock; it counts as a part of the delay.
-    """
-    factor = 1 + delay_pct / 100
-
-    def delayed() -> None:
-        began_s = time.perf_counter()
-        run()
-        end_s = began_s + (time.perf_counter() - began_s) * factor - cost_s
-        while time.perf_counter() < end_s:
-            pass
-
-    return delayed
-
-
-def _cost_of_a_delay_s() -> float:
-    """Return what `_delayed` adds to a call where it has nothing to wait for."""
-
-    def nothing() -> None:
-        pass
-
-    calls = _delayed(nothing, 0.0, 0.0), nothing
-    delayed_s, nothing_s = (min(seconds_per_call(run, _COST_CALLS) for _ in range(_COST_TRIES)) for run in calls)
-    return delayed_s - nothing_s

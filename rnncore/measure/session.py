@@ -61,7 +61,8 @@ class Session:
         saved: Whether what was measured lies in a run file.
         saved_path: The run file in the store, or what was written in its place.
         save_failures: A line for each run file that could not be written, with where else it is.
-        measures: Whether a case was begun in a session that times cases.
+        has_cases: Whether any benchmark is of a suite of ours.
+        measures: Whether a benchmark that the plugin measures was begun in a session that times it.
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
         why_no_journal: The system's reason for the latter.
         earlier: What the session that this one goes on with had finished; None where it begins anew.
@@ -78,6 +79,7 @@ class Session:
         self.saved = False
         self.saved_path: Path | None = None
         self.save_failures: list[str] = []
+        self.has_cases = False
         self.measures = False
         self.journal: Journal | None = None
         self.why_no_journal: str | None = None

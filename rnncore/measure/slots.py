@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rnncore.errors import ProcessError
+from rnncore.measure.stopwatch import nothing
 from rnncore.runfile.slots import (
     COLLECTED,
     ENDED,
@@ -21,6 +22,7 @@ from rnncore.runfile.slots import (
     IMPORTS,
     MEMORY,
     ORDER,
+    OUTSIDE,
     PAIR,
     READY,
     SLOT_S,
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 # Calls that are shorter make up a round together: reading the clock takes some 50 ns.
 MIN_ROUND_S = 1e-4
+
+# What a call takes at least: Python's own part of it.
+SHORTEST_CALL_S = 2e-8
 
 # The quickest of two rounds is far steadier than one, unless a call is so long that it is even within itself.
 FEWEST_ROUNDS = 2
@@ -93,7 +98,10 @@ class Slots:
             return
         tree = Path.cwd()
         later = {name: module for name, module in sys.modules.items() if name not in self._before}
-        self._say({IMPORTED: [name for name, module in later.items() if _is_outside(module, tree)]})
+        outside = {
+            name: module.__file__ for name, module in sys.modules.items() if "." not in name and _is_outside(module, tree)
+        }
+        self._say({IMPORTED: [name for name, module in later.items() if _is_outside(module, tree)], OUTSIDE: outside})
 
     def close(self) -> None:
         """Close the pipes."""
@@ -136,11 +144,18 @@ def calls_of_a_round(call_s: float, min_round_s: float) -> int:
         call_s: About how long a call takes.
         min_round_s: What a benchmark asks for.
     """
-    return max(1, math.ceil(max(min_round_s, MIN_ROUND_S) / call_s))
+    # A coarse clock may show nothing of a call.
+    return max(1, math.ceil(max(min_round_s, MIN_ROUND_S) / max(call_s, SHORTEST_CALL_S)))
 
 
 def rounds_of_a_slot(
-    run: Callable[[], object], slot_s: float, calls: int, call_s: float, counters: "CallCounters | None" = None
+    run: Callable[[], object],
+    slot_s: float,
+    calls: int,
+    call_s: float,
+    counters: "CallCounters | None" = None,
+    before: Callable[[], object] = nothing,
+    after: Callable[[], object] = nothing,
 ) -> list[float]:
     """Time rounds for a slot, at least two unless a call takes long.
 
@@ -149,24 +164,30 @@ def rounds_of_a_slot(
         slot_s: Seconds of the slot.
         calls: Calls of a round.
         call_s: About how long a call takes.
-        counters: Count the calls that are timed; None for no counting.
+        counters: Count the calls that are timed; None for no counting, as where there is anything before or after.
+        before: Called before each round, untimed.
+        after: Called after each round, untimed.
 
     Returns:
         Mean seconds of a call in each round.
     """
     if call_s < 2 * slot_s:
         # The caches were the other process's meanwhile; a longer call fills them within itself.
+        before()
         run()
+        after()
     fewest = 1 if call_s >= LONG_CALL_S else FEWEST_ROUNDS
     rounds_s: list[float] = []
     if counters:
         counters.start()
     end_s = time.perf_counter() + slot_s
     while len(rounds_s) < fewest or time.perf_counter() < end_s:
+        before()
         began_s = time.perf_counter()
         for _ in range(calls):
             run()
         rounds_s.append((time.perf_counter() - began_s) / calls)
+        after()
     if counters:
         counters.stop(len(rounds_s) * calls)
     return rounds_s

@@ -96,15 +96,15 @@ def sensitivity_lines(found: Sensitivity, noun: str) -> str:
         return f"{held}: {100 * WANTED:g} % can be told of {of_all}.{left_out}"
     least = found.visible[small[0]]
     seen = f"only {100 * least:.1f} %" if math.isfinite(least) else "nothing"
-    takes = f"takes about {found.pairs_for_all:.0f} pairs" if math.isfinite(found.pairs_for_all) else "is out of reach here"
-    budget = f" (--budget {found.budget_s / 60:.0f}m)" if found.budget_s else ""
+    minutes = f" (--budget {found.budget_s / 60:.0f}m)" if found.budget_s else ""
+    takes = f"takes about {found.pairs_for_all:.0f} pairs{minutes}" if minutes else "is out of reach here"
     if count == 1:
-        return f"{held}: {seen} can be told of the {noun}.{left_out}\n{100 * WANTED:g} % {takes}{budget}."
+        return f"{held}: {seen} can be told of the {noun}.{left_out}\n{100 * WANTED:g} % {takes}."
     told = f"{100 * BESIDE:g} % of {count - len(found.untold(BESIDE))}; of {short_name(small[0])} {seen}"
     more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
     return (
         f"{held}: {100 * WANTED:g} % can be told of {count - len(small)} of {counted(count, noun)}, {told}.{left_out}\n"
-        f"{100 * WANTED:g} % of all {takes}{budget}; or leave out by -k: {', '.join(map(short_name, small[:_NAMED]))}{more}."
+        f"{100 * WANTED:g} % of all {takes}; or leave out by -k: {', '.join(map(short_name, small[:_NAMED]))}{more}."
     )
 
 

@@ -9,7 +9,7 @@ from rnncore.report.figure import Figure, write_figure
 from rnncore.report.html import page_html
 from rnncore.report.results import result_rows, write_results
 from rnncore.report.section import Section, Shown
-from rnncore.report.sections import OF_ONE_RUN, OF_SEVERAL
+from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name
 from rnncore.report.table import escape
 from rnncore.runfile.read import read_run
@@ -20,6 +20,8 @@ PAGE_NAME = "index.html"
 
 TITLE = "GRU and LSTM load forecasters: what is fastest here"
 TITLE_OF_SEVERAL = "GRU and LSTM load forecasters: runs side by side"
+TITLE_OF_ORDINARY = "Benchmarks: how long each takes here"
+TITLE_OF_SEVERAL_ORDINARY = "Benchmarks: runs side by side"
 
 
 def write_report(
@@ -37,14 +39,14 @@ def write_report(
         The path of the page.
 
     Raises:
-        RunFileError: If a run file cannot be read or holds no benchmark of rnncore's.
+        RunFileError: If a run file cannot be read or holds no benchmark.
         ConfigError: If a price is of no run.
     """
     runs = [read_run(path) for path in paths]
     for run in runs:
         if not run.records:
             raise RunFileError(
-                f"{run.path}: holds no benchmark of rnncore's suites. Run 'pytest bench/ --benchmark-autosave'."
+                f"{run.path}: holds no benchmark. Run the suites with 'pytest PATH --benchmark-autosave'."
             )
     drawn = figures(runs)
     text = render(runs, drawn, title, prices)
@@ -84,10 +86,18 @@ def render(
         ConfigError: If a price is of no run.
     """
     shown = Shown({figure.name: figure for figure in drawn}, prices or {})
-    heading = title or (TITLE if len(runs) == 1 else TITLE_OF_SEVERAL)
+    titles = (TITLE_OF_ORDINARY, TITLE_OF_SEVERAL_ORDINARY) if _is_ordinary(runs) else (TITLE, TITLE_OF_SEVERAL)
+    heading = title or titles[len(runs) > 1]
     lines = [line for section in _sections(runs) for line in section.lines(runs, shown)]
     return "\n".join([f"# {escape(heading)}\n", *lines])
 
 
 def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:
+    if _is_ordinary(runs):
+        return OF_ONE_ORDINARY if len(runs) == 1 else OF_SEVERAL_ORDINARY
     return OF_ONE_RUN if len(runs) == 1 else OF_SEVERAL
+
+
+def _is_ordinary(runs: Sequence[Run]) -> bool:
+    """Say whether no benchmark of any run is of a suite of ours."""
+    return not any(record.has_case for run in runs for record in run.records)

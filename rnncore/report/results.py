@@ -9,6 +9,9 @@ from rnncore.files import whole_file
 from rnncore.report.words import run_names
 from rnncore.runfile.record import Record, Run
 
+# Before the names of columns of what benchmarks of other suites recorded.
+NUMBERS = "extra_info."
+
 # Facts of a record that are columns, by their type.
 _FACTS: Mapping[type, tuple[str, ...]] = {
     str: ("phase", "cell", "recipe", "device", "runtime", "mode", "precision", "kernel", "bound"),
@@ -33,13 +36,14 @@ def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
             "group": record.group,
             **_facts(record, str),
             **_facts(record, int),
-            "rounds": len(record.rounds_s),
+            "rounds": record.rounds,
             "median_s": record.median_s,
-            "min_s": min(record.rounds_s),
-            "max_s": max(record.rounds_s),
-            "windows_per_s": record.windows_per_s,
+            "min_s": record.quickest_s,
+            "max_s": record.slowest_s,
+            "windows_per_s": record.windows_per_s if record.has_case else None,
             **_facts(record, float),
             "validity": record.validity,
+            **{f"{NUMBERS}{name}": value for name, value in record.numbers.items()},
         }
         for name, run in zip(run_names(every), every, strict=True)
         for record in run.records
@@ -62,7 +66,8 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     texts = [(name, pa.string()) for name in ("run", "datetime", "commit", "benchmark", "group", *_FACTS[str])]
     counts = [(name, pa.int64()) for name in (*_FACTS[int], "rounds")]
     times = [(name, pa.float64()) for name in ("median_s", "min_s", "max_s", "windows_per_s", *_FACTS[float])]
-    schema = pa.schema([*texts, *counts, *times, ("validity", pa.string())])
+    numbers = [(name, pa.float64()) for name in dict.fromkeys(key for row in rows for key in row if key.startswith(NUMBERS))]
+    schema = pa.schema([*texts, *counts, *times, ("validity", pa.string()), *numbers])
     table = pa.Table.from_pylist(rows, schema=schema)
     written = []
     for name, write in (("results.csv", pyarrow.csv.write_csv), ("results.parquet", pyarrow.parquet.write_table)):

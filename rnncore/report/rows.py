@@ -72,8 +72,8 @@ def best_per_s(run: Run, kind: str, device: str, precision: str | None = None) -
 
 def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
     """Return the quickest round, the median and the slowest, in the digits of the median."""
-    median, times_s = record.median_s / scale, record.rounds_s
-    return between(min(times_s) / scale, median, max(times_s) / scale, digits(median, record))
+    low, median, high = (seconds / scale for seconds in (record.quickest_s, record.median_s, record.slowest_s))
+    return between(low, median, high, digits(median, record))
 
 
 def by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:

@@ -14,6 +14,9 @@ MOST_DIGITS = 4
 # Of the standard normal distribution, two-sided.
 NORMAL_95 = 1.96
 
+# Half the 95 % interval of the median of n values over their interquartile range, times the root of n.
+NOTCH = NORMAL_95 * math.sqrt(math.pi / 2) / (2 * 0.6745)
+
 BASELINE_NAMES = {
     "persistence": "Persistence, y[t-1]",
     "seasonal_naive_24": "Same hour yesterday",
@@ -85,19 +88,24 @@ def median_text(record: Record) -> str:
 
 def digits(value: float, record: Record) -> int:
     """Return how many digits the interval of a record's median leaves meaning."""
-    half = value * half_interval(record.rounds_s)
+    half = value * half_interval(record)
     # Down to the first digit of the half interval.
     return MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1))
 
 
-def half_interval(rounds_s: Sequence[float]) -> float:
-    """Return half the 95 % interval of the median of some rounds, as a share of it.
+def half_interval(record: Record) -> float:
+    """Return half the 95 % interval of the median of a record's rounds, as a share of it.
 
     Source:
         Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., section 3.2: order statistics as confidence
-        limits of a quantile, by the normal approximation to the binomial.
+        limits of a quantile, by the normal approximation to the binomial. Where there are quartiles alone: McGill, R., Tukey,
+        J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the normal
+        distribution of the same quartiles.
     """
-    ordered, count = sorted(rounds_s), len(rounds_s)
+    ordered, count = sorted(record.rounds_s), len(record.rounds_s)
+    if not ordered:
+        low_s, high_s = record.quartiles_s
+        return NOTCH * (high_s - low_s) / math.sqrt(record.rounds) / record.median_s
     first = max(0, int(count / 2 - NORMAL_95 * math.sqrt(count) / 2))
     return (ordered[count - 1 - first] - ordered[first]) / 2 / statistics.median(ordered)
 

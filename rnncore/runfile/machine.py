@@ -133,3 +133,26 @@ def _same(name: str, before: Any, now: Any) -> bool:
     if name.endswith(_MEMORY) and is_number(before) and is_number(now):
         return bool(abs(before - now) <= SAME_MEMORY * max(before, now))
     return bool(before == now)
+
+
+def ordinary_fingerprint(machine_info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stable facts that pytest-benchmark itself knows of a machine, by the names of a fingerprint.
+
+    Left out is what changes by the minute or the start (clock, host name, kernel), and what a project adds by a hook of its
+    own, of which nobody knows whether it should be the same.
+
+    Args:
+        machine_info: Of a run file; may hold anything.
+    """
+    cpu = machine_info.get("cpu")
+    cpu = cpu if isinstance(cpu, Mapping) else {}
+    system = [machine_info.get(name) for name in ("system", "machine")]
+    found = {
+        # py-cpuinfo called it `brand` before version 6.
+        "cpu": cpu.get("brand_raw", cpu.get("brand")),
+        "cpus": cpu.get("count"),
+        "system": " ".join(map(str, system)) if all(system) else None,
+        "python": machine_info.get("python_version"),
+        "python_implementation": machine_info.get("python_implementation"),
+    }
+    return {name: value for name, value in found.items() if isinstance(value, str | int)}

@@ -4,14 +4,16 @@ import glob
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnncore.errors import RunFileError
-from rnncore.runfile.checks import one_line, refuse
+from rnncore.runfile.checks import is_number, one_line, refuse
 from rnncore.runfile.earlier import completed
-from rnncore.runfile.record import AXES, Record, Run, faults_of_row, has_case, missing_of_row
-from rnncore.runfile.schema import ENTRY, ROUNDS, RUN, another_kind, commit_id, machine_facts
+from rnncore.runfile.machine import ordinary_fingerprint
+from rnncore.runfile.record import AXES, OWN_FACTS, Record, Run, Summary, faults_of_row, has_case, missing_of_row
+from rnncore.runfile.schema import ENTRY, ORDINARY_RUN, ROUNDS, RUN, SUMMARY, another_kind, commit_id, machine_facts
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -40,26 +42,25 @@ def read_run(path: Path) -> Run:
         raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
     if found := another_kind(content):
         raise RunFileError(
-            f"{path}: not a run file of rnncore's suites ({found}). Make one with 'pytest bench/ --benchmark-autosave'."
+            f"{path}: not a run file of pytest-benchmark ({found}). Make one with 'pytest --benchmark-autosave'."
         )
-    refuse(str(path), RUN("", content))
-    session, machine, info = content["rnncore"], machine_facts(content), content["commit_info"]
+    has_session = "rnncore" in content
+    refuse(str(path), (RUN if has_session else ORDINARY_RUN)("", content))
+    session, machine, info = content.get("rnncore", {}), machine_facts(content), content.get("commit_info") or {}
     commit = commit_id(info)
     return Run(
         path=path,
         datetime=content["datetime"],
         commit=None if commit is None else f"{commit[:12]}{' with uncommitted changes' if info.get('dirty') else ''}",
-        fingerprint=machine["fingerprint"],
-        data=session["data"],
-        command=tuple(session["command"]),
-        skipped=tuple((entry["fullname"], entry["reason"]) for entry in session["skipped"]),
+        fingerprint=machine["fingerprint"] if has_session else ordinary_fingerprint(content.get("machine_info") or {}),
+        data=session.get("data"),
+        command=tuple(session.get("command", ())),
+        skipped=tuple((entry["fullname"], entry["reason"]) for entry in session.get("skipped", [])),
         failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
-        ceilings=machine.get("ceilings"),
+        ceilings=machine.get("ceilings") if has_session else None,
         session=session,
         records=tuple(
-            _record(path, f"benchmarks[{index}]", entry)
-            for index, entry in enumerate(content["benchmarks"])
-            if has_case(entry["extra_info"])
+            _record(path, f"benchmarks[{index}]", entry, has_session) for index, entry in enumerate(content["benchmarks"])
         ),
         digest=hashlib.sha256(raw).hexdigest(),
     )
@@ -108,22 +109,48 @@ def read_one_run(name: str) -> Run:
     return read_run(paths[0])
 
 
-def _record(path: Path, where: str, entry: dict[str, Any]) -> Record:
+def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) -> Record:
+    """Return a benchmark of a file, which has a block of ours or not."""
     refuse(str(path), ENTRY(where, entry))
-    extra, rounds_s, name = entry["extra_info"], entry["stats"].get("data"), one_line(entry["fullname"])
-    if rounds_s is None or rounds_s == []:
-        raise RunFileError(
-            f"{path}: {name} has no raw rounds. Save the run with the rnncore plugin active, or with --benchmark-save-data."
-        )
-    refuse(f"{path}: {name}", ROUNDS("stats.data", rounds_s))
-    refuse(f"{path}: {name}", faults_of_row(extra))
-    of_slots = extra.get("slot_rounds")
-    if of_slots and sum(of_slots) != len(rounds_s):
-        raise RunFileError(f"{path}: {name} has {len(rounds_s)} rounds, and slot_rounds of {sum(of_slots)} in all.")
+    extra, name = entry["extra_info"], f"{path}: {one_line(entry['fullname'])}"
+    rounds_s, summary = _rounds(name, entry["stats"])
+    if not (has_session and has_case(extra)):
+        return _ordinary_record(name, entry, rounds_s, summary)
+    refuse(name, faults_of_row(extra))
+    _require_slots_of(name, extra, rounds_s)
     facts = completed({**dict.fromkeys(AXES), **extra})
     if missing := missing_of_row(facts):
         raise RunFileError(
-            f"{path}: {name} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
+            f"{name} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
             "these facts with rnn_benchmark.record."
         )
-    return Record(entry["fullname"], entry["group"] or "other", tuple(map(float, rounds_s)), facts)
+    return Record(entry["fullname"], entry["group"] or "other", rounds_s, facts, summary)
+
+
+def _ordinary_record(name: str, entry: dict[str, Any], rounds_s: tuple[float, ...], summary: Summary | None) -> Record:
+    """Return a benchmark of another suite: what it records is its own, and may be anything."""
+    extra = entry["extra_info"]
+    facts = extra.get(OWN_FACTS, {})
+    facts = facts if isinstance(facts, dict) else {}
+    refuse(name, faults_of_row(facts))
+    _require_slots_of(name, facts, rounds_s)
+    numbers = {key: float(value) for key, value in extra.items() if is_number(value)}
+    # Without a group it is listed with those of its file.
+    group = entry["group"] or entry["fullname"].split("::", 1)[0]
+    return Record(entry["fullname"], group, rounds_s, facts, summary, numbers)
+
+
+def _rounds(name: str, stats: dict[str, Any]) -> tuple[tuple[float, ...], Summary | None]:
+    """Return the seconds of every round, or what the file says of them where it holds none."""
+    rounds_s = stats.get("data")
+    if rounds_s:
+        refuse(name, ROUNDS("stats.data", rounds_s))
+        return tuple(map(float, rounds_s)), None
+    refuse(name, SUMMARY("stats", stats))
+    return (), Summary(*(float(stats[key]) for key in ("min", "q1", "median", "q3", "max")), stats["rounds"])
+
+
+def _require_slots_of(name: str, facts: Mapping[str, Any], rounds_s: Sequence[float]) -> None:
+    of_slots = facts.get(Record.slot_rounds.key)
+    if of_slots and sum(of_slots) != len(rounds_s):
+        raise RunFileError(f"{name} has {len(rounds_s)} rounds, and slot_rounds of {sum(of_slots)} in all.")

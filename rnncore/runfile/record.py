@@ -7,7 +7,7 @@ keys are the user's own and are left alone; so are those that end in `_why`, whi
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
@@ -108,21 +108,47 @@ _PANEL = object_with(
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What a run file says of rounds that it does not hold.
+
+    Attributes:
+        quickest_s: Seconds of the quickest.
+        low_s: First quartile.
+        median_s: Median.
+        high_s: Third quartile.
+        slowest_s: Seconds of the slowest.
+        rounds: How many there were.
+    """
+
+    quickest_s: float
+    low_s: float
+    median_s: float
+    high_s: float
+    slowest_s: float
+    rounds: int
+
+
+@dataclass(frozen=True)
 class Record:
     """One benchmark of a run.
 
     Attributes:
         fullname: File and test id; the same on every machine.
         group: What it is listed with.
-        rounds_s: Seconds of every timed round.
-        facts: `extra_info`: the axes, and what is recorded beside the time. Read them by the attributes below. Those without
-            None in their type are recorded by every right row of the phases that have them (`NEEDED_BY_PHASE`).
+        rounds_s: Seconds of every timed round; empty where the file holds none.
+        facts: Of a benchmark of our suites `extra_info`: the axes, and what is recorded beside the time; of any other what
+            the plugin saw of it. Read them by the attributes below. Those without None in their type are recorded by
+            every right row of the phases that have them (`NEEDED_BY_PHASE`), and by benchmarks of suites alone (`has_case`).
+        summary: Of the rounds, where the file holds none.
+        numbers: What a benchmark of another suite put into its `extra_info` and is a number, by name.
     """
 
     fullname: str
     group: str
     rounds_s: tuple[float, ...]
     facts: Mapping[str, Any]
+    summary: Summary | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     # Axes: what was measured.
     phase = Fact[str](NAME)
@@ -207,14 +233,39 @@ class Record:
         return short_name(self.fullname)
 
     @property
+    def has_case(self) -> bool:
+        """Whether it is a benchmark of a suite of ours, with axes, and not any benchmark of pytest-benchmark."""
+        return has_case(self.facts)
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds were timed."""
+        return len(self.rounds_s) if self.summary is None else self.summary.rounds
+
+    @property
     def median_s(self) -> float:
         """Median seconds of a round."""
-        return statistics.median(self.rounds_s)
+        return statistics.median(self.rounds_s) if self.summary is None else self.summary.median_s
 
     @property
     def quickest_s(self) -> float:
         """Seconds of the quickest round."""
-        return min(self.rounds_s)
+        return min(self.rounds_s) if self.summary is None else self.summary.quickest_s
+
+    @property
+    def slowest_s(self) -> float:
+        """Seconds of the slowest round."""
+        return max(self.rounds_s) if self.summary is None else self.summary.slowest_s
+
+    @property
+    def quartiles_s(self) -> tuple[float, float]:
+        """First and third quartile of the seconds of a round."""
+        if self.summary is not None:
+            return self.summary.low_s, self.summary.high_s
+        if len(self.rounds_s) < 2:
+            return self.rounds_s[0], self.rounds_s[0]
+        low_s, _, high_s = statistics.quantiles(self.rounds_s, n=4, method="inclusive")
+        return low_s, high_s
 
     @property
     def slots_s(self) -> list[tuple[float, ...]]:
@@ -279,8 +330,8 @@ class Run:
         skipped: Pairs of benchmark and reason.
         failed: Triples of benchmark, outcome (`error`, `out of memory`, `timed out`, `died`) and reason.
         ceilings: What the machine could do at best in the session; None in runs without them.
-        session: The whole `rnncore` block of the file.
-        records: rnncore's benchmarks, in order; others in the same file are left out.
+        session: The whole `rnncore` block of the file; empty where it has none.
+        records: Its benchmarks, in order.
         digest: SHA-256 of the file.
     """
 
@@ -308,14 +359,18 @@ class Run:
         return [record for record in self.records if record.phase == name]
 
 
+# In the `extra_info` of a benchmark of another suite: what the plugin saw of it, apart from what the suite records.
+OWN_FACTS = "rnncore"
+
+
 def short_name(fullname: str) -> str:
     """Return the test id of a benchmark without its file."""
     return fullname.split("::", 1)[-1]
 
 
 def has_case(extra: Mapping[str, Any]) -> bool:
-    """Say whether a benchmark is of a suite of ours; others may be in the same file."""
-    return bool(extra.get("phase"))
+    """Say whether a benchmark is of a suite of ours; others may be in the same file, and record what they like."""
+    return bool(extra.get("phase")) and OWN_FACTS not in extra
 
 
 def is_right(extra: Mapping[str, Any]) -> bool:

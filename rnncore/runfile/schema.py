@@ -82,7 +82,17 @@ RUN: Check = object_with(
     }
 )
 
-# Of one entry of `benchmarks` that belongs to a suite.
+# Of a file that the plugin took no part in.
+ORDINARY_RUN: Check = object_with(
+    {"datetime": TEXT, "benchmarks": list_of(object_with({"extra_info": object_with({})}))},
+    machine_info=or_none(object_with({})),
+    commit_info=or_none(object_with({}, id=or_none(COMMIT))),
+)
+
+# What stands for the rounds where a file holds none.
+SUMMARY: Check = object_with({"min": SECONDS, "q1": SECONDS, "median": SECONDS, "q3": SECONDS, "max": SECONDS, "rounds": SIZE})
+
+# Of one entry of `benchmarks`.
 ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({})})
 
 
@@ -123,11 +133,12 @@ REACH: Check = object_with(
 
 
 def another_kind(content: Any) -> str | None:
-    """Return why JSON is no run file of rnncore's suites at all; None where it may be one."""
+    """Return why JSON is no run file at all; None where it may be one."""
     if not isinstance(content, dict):
         return f"it holds {shown(content)}, not an object"
-    lacking = [name for name in ("benchmarks", "machine_info", "commit_info", "datetime", "rnncore") if name not in content]
-    if not lacking and "fingerprint" not in machine_facts(content):
+    ours = ("machine_info", "commit_info") if "rnncore" in content else ()
+    lacking = [name for name in ("benchmarks", "datetime", *ours) if name not in content]
+    if ours and not lacking and "fingerprint" not in machine_facts(content):
         lacking = ["the machine's fingerprint"]
     return f"it lacks {', '.join(lacking)}" if lacking else None
 

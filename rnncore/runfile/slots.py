@@ -13,8 +13,8 @@ ENVIRONMENT = "RNNCORE_SLOTS"
 PARENT = "RNNCORE_PARENT"
 
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
-# and once all have ended the modules that they imported.
-COLLECTED, READY, ENDED, IMPORTED = "collected", "ready", "ended", "imported"
+# and once all have ended the modules that they imported, and the files of all that lie outside of the tree, by top-level name.
+COLLECTED, READY, ENDED, IMPORTED, OUTSIDE = "collected", "ready", "ended", "imported", "outside"
 # Of the one that drives: modules to import, the benchmarks in order, the number of the pair, whether to measure memory, the
 # seconds of a slot. A line without seconds lets a benchmark end.
 IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "imports", "order", "pair", "memory", "slot_s"

@@ -22,10 +22,11 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
-from rnncore.drive.process import Process, Suites
+from rnncore.drive.process import Process
+from rnncore.drive.suites import Suites
 from rnncore.drive.reach import Reached, nothing_measured
 from rnncore.drive.worktrees import Tree
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import ENVIRONMENT
@@ -278,6 +279,35 @@ def test_a_chosen_threshold_below_the_noise_ends_a_gate_after_its_warm_up(
     assert machine.order == [("base-warm-up", "head-warm-up")]
 
 
+def test_damaged_noise_ends_a_gate_before_its_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _noise_of_the_machine(tmp_path, 0.02)
+    (damaged,) = (tmp_path / "store" / "noise").iterdir()
+    damaged.write_text("{", encoding="utf-8")
+    monkeypatch.setattr(gate, "two_worktrees", lambda *_: pytest.fail("made worktrees"))
+    with pytest.raises(RunFileError, match="not a record of noise"):
+        run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path / "store", tmp_path, lambda now: None)
+
+
+def test_thresholds_are_those_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side, pct in (("base", 3), ("head", 7), (".", 11)):
+        (tmp_path / side).mkdir(exist_ok=True)
+        rule = f'[tool.rnncore.thresholds]\n"*" = {{ time_pct = {pct} }}\n'
+        (tmp_path / side / "pyproject.toml").write_text(rule, encoding="utf-8")
+    asked: list[Thresholds] = []
+
+    def measured(trees: tuple[Tree, Tree], suites: Suites, budget_s: float, thresholds: Thresholds, *_: Any) -> Comparison:
+        asked.append(thresholds)
+        return nothing_measured(trees)
+
+    trees = Tree(tmp_path / "base", "b0"), Tree(tmp_path / "head", "h0")
+    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "measure_in_pairs", measured)
+    run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path, tmp_path, lambda now: None, everything=True)
+    (thresholds,) = asked
+    assert thresholds.bounds("a.py::test_b", "time").change == 0.07
+    assert thresholds.source == "pyproject.toml of h0 [tool.rnncore.thresholds]"
+
+
 @pytest.mark.parametrize(("budget_s", "pairs"), [(1.0, 1), (42.0, 5), (48.9, 5), (49.0, 6), (600.0, 84)])
 def test_a_budget_holds_whole_pairs_and_a_warm_up(budget_s: float, pairs: int) -> None:
     assert pairs_in(budget_s, 7.0) == pairs
@@ -338,7 +368,7 @@ def test_a_revision_older_than_slots_ends_a_gate_before_anything_is_measured(
         git("tag", side)
     monkeypatch.setattr(gate, "run_pair", lambda *arguments: pytest.fail("measured"))
     with pytest.raises(ConfigError, match=rf"^{old} [0-9a-f]{{12}} \({old}\): this revision's rnncore is older than slots"):
-        run_gate(tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda now: None)
+        run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path, tmp_path, lambda now: None)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
@@ -367,7 +397,7 @@ def _run(
     monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
     monkeypatch.setattr(gate, "measure_in_pairs", measured)
     comparison = run_gate(
-        tmp_path, "base", "head", Suites(), 60.0, Thresholds(), tmp_path, tmp_path, lambda _: None, everything=everything
+        tmp_path, "base", "head", Suites(), 60.0, tmp_path, tmp_path, lambda _: None, everything=everything
     )
     return comparison, ran
 

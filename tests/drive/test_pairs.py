@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,8 @@ from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.compare.thresholds import Thresholds
 from rnncore.drive import pairs
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair
-from rnncore.drive.process import Suites
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
 
@@ -87,7 +89,7 @@ class Project:
         extra: Sequence[Sequence[str]] = ((), ()),
         suites: Suites = Suites(),  # noqa: B008 (it cannot change)
     ) -> Pair:
-        trees = [self.folder / side for side in ("base", "head")]
+        trees = [Tree(self.folder / side, side) for side in ("base", "head")]
         files = [self.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
         chance = Random(seed)  # noqa: S311 (an order, no secret)
         return run_pair(trees, suites, files, plan, number, chance, extra)
@@ -293,6 +295,30 @@ def test_what_a_benchmark_leaves_running_ends_with_its_process(project: Project)
     project.write("head", before=FORKS.strip())
     project.run()
     _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
+
+
+# Writes down the time a hundred times a second, wherever it was started.
+TICKS = """
+import time
+
+with open("ticks", "a", buffering=1) as ticks:
+    while True:
+        ticks.write(f"{time.monotonic()}\\n")
+        time.sleep(0.01)
+"""
+
+
+def test_what_a_benchmark_started_is_stopped_while_the_other_side_is_timed(project: Project) -> None:
+    project.write("base", "1", before="import time", in_call="time.sleep(0.3)")
+    script = project.folder / "ticks.py"
+    script.write_text(TICKS, encoding="utf-8")
+    start = f"import subprocess, time; subprocess.Popen([sys.executable, {str(script)!r}])"
+    project.write("head", "1", before=start, in_call="time.sleep(0.3)")
+    project.run(Plan(6, 0.005))
+    ticks = [float(line) for line in (project.folder / "head" / "ticks").read_text("utf-8").split()]
+    pauses = sum(later - earlier > 0.25 for earlier, later in pairwise(ticks[:-1]))
+    # Of A B B A A B B A A B B A.
+    assert pauses >= 3
 
 
 def test_a_process_that_dies_is_seen_though_one_that_it_forked_lives(

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from rnncore.drive import process as drive_process
-from rnncore.drive.process import Suites, require_own_package, require_slots, run_process
+from rnncore.drive.process import require_own_package, require_slots, run_process
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.slots import ENVIRONMENT
 
@@ -38,7 +40,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_process_gives_a_run_file_of_the_suites(tree: Path, tmp_path: Path) -> None:
-    process = run_process(tree, Suites(), tmp_path / "out" / "a.json", ["--rnn-delay=50:*test_made*"])
+    process = run_process(Tree(tree, "t"), Suites(), tmp_path / "out" / "a.json", ["--rnn-delay=50:*test_made*"])
     (record,) = process.run.records
     assert record.fullname.startswith("bench/test_made.py::test_made[gru")
     assert record.facts["injected_delay_pct"] == 50
@@ -50,13 +52,13 @@ def test_a_process_gives_a_run_file_of_the_suites(tree: Path, tmp_path: Path) ->
 def test_a_process_without_a_run_file_shows_its_last_lines(tree: Path, tmp_path: Path) -> None:
     (tree / "bench" / "test_made.py").write_text("import nothing_of_that_name", encoding="utf-8")
     with pytest.raises(ProcessError, match="exit code 2 and no run file") as caught:
-        run_process(tree, Suites(), tmp_path / "a.json")
+        run_process(Tree(tree, "t"), Suites(), tmp_path / "a.json")
     assert "nothing_of_that_name" in str(caught.value)
 
 
 def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match="exit code 5"):
-        run_process(tree, Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
+    with pytest.raises(ProcessError, match="found no benchmark that it was asked for. Check -k"):
+        run_process(Tree(tree, "t"), Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
 
 
 def test_a_process_that_takes_too_long_is_ended_with_its_children(
@@ -72,7 +74,7 @@ def test_a_process_that_takes_too_long_is_ended_with_its_children(
     """
     (tree / "bench" / "test_made.py").write_text(textwrap.dedent(code), encoding="utf-8")
     with pytest.raises(ProcessError, match="took longer than 8 s"):
-        run_process(tree, Suites(), tmp_path / "a.json")
+        run_process(Tree(tree, "t"), Suites(), tmp_path / "a.json")
     assert _has_ended(int(pid.read_text()))
 
 
@@ -83,7 +85,8 @@ def test_an_interrupt_ends_the_process(tree: Path, tmp_path: Path) -> None:
     driver = f"""
         from pathlib import Path
         from rnncore.drive.process import Suites, run_process
-        run_process(Path({str(tree)!r}), Suites(), Path({str(tmp_path / "a.json")!r}))
+        from rnncore.drive.worktrees import Tree
+        run_process(Tree(Path({str(tree)!r}), "t"), Suites(), Path({str(tmp_path / "a.json")!r}))
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(driver)], stderr=subprocess.DEVNULL, preexec_fn=_heed_interrupts
@@ -115,14 +118,14 @@ def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, 
     package = tmp_path / "tree" / "rnncore"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
-    require_own_package(tmp_path / "tree")
+    require_own_package(Tree(tmp_path / "tree", "t"))
     monkeypatch.setattr("rnncore.drive.process.tree_environment", lambda tree: {**os.environ, "PYTHONSAFEPATH": "1"})
     with pytest.raises(ConfigError, match=r"import rnncore from .*, not from there"):
-        require_own_package(tmp_path / "tree")
+        require_own_package(Tree(tmp_path / "tree", "t"))
 
 
 def test_a_tree_without_the_package_measures_what_is_installed(tree: Path) -> None:
-    require_own_package(tree)
+    require_own_package(Tree(tree, "t"))
 
 
 def _package(tree: Path, source: str) -> None:
@@ -133,9 +136,9 @@ def _package(tree: Path, source: str) -> None:
 
 
 def test_a_revision_older_than_slots_is_told_by_its_name(tmp_path: Path) -> None:
-    _package(tmp_path, "SLOTS = None\n")
+    _package(tmp_path / "base", "SLOTS = None\n")
     with pytest.raises(ConfigError) as caught:
-        require_slots(tmp_path, "base 0123456789ab (v1)")
+        require_slots(Tree(tmp_path / "base", "0123456789ab (v1)"))
     assert str(caught.value) == (
         "base 0123456789ab (v1): this revision's rnncore is older than slots, in which the gate times. Measure both "
         "revisions with 'pytest bench/ --benchmark-autosave' several times, interleaved, and give the files to "
@@ -145,9 +148,9 @@ def test_a_revision_older_than_slots_is_told_by_its_name(tmp_path: Path) -> None
 
 def test_a_revision_that_knows_slots_or_measures_what_is_installed_is_taken(tmp_path: Path, tree: Path) -> None:
     _package(tmp_path, f"SLOTS = {ENVIRONMENT!r}\n")
-    require_slots(tmp_path, "head")
-    require_slots(tree, "head")
+    require_slots(Tree(tmp_path, "head"))
+    require_slots(Tree(tree, "head"))
 
 
 def test_the_package_of_today_knows_slots() -> None:
-    require_slots(Path(__file__).parents[2], "head")
+    require_slots(Tree(Path(__file__).parents[2], "head"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rnncore.drive import reach
-from rnncore.drive.process import Suites
+from rnncore.drive.suites import Suites
 from rnncore.drive.reach import SAME, Reached, find_reached, nothing_measured
 from rnncore.drive.worktrees import two_worktrees
 from rnncore.errors import Unavailable

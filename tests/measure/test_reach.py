@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.drive.process import Suites, suites_command
+from rnncore.drive.process import suites_command
+from rnncore.drive.suites import Suites
 from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")

@@ -1,4 +1,4 @@
-"""Tests of warm-up and planted delays, by a clock of their own, and of what a row knows of others and asks of processes."""
+"""Tests of what a row knows of others and asks of processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,73 +7,19 @@ from typing import Any
 
 import pytest
 
-from rnncore.measure import row as benchmark
 from rnncore.measure.memory import Served, ServingMemory
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import Row, Session
 from rnncore.runfile.case import Case
 from rnncore.runtimes.base import Source
 
-CALL_S = 0.010
-
-
-class Clock:
-    """A clock that each reading moves on a little, as real ones do, and each call by its length."""
-
-    def __init__(self, reading_s: float) -> None:
-        self.now_s = 0.0
-        self._reading_s = reading_s
-
-    def perf_counter(self) -> float:
-        self.now_s += self._reading_s
-        return self.now_s
-
-    def call(self) -> None:
-        self.now_s += CALL_S
-
 
 class Fixture:
-    """What a delay needs of pytest-benchmark's fixture."""
+    """What a row needs of pytest-benchmark's fixture."""
 
     def __init__(self) -> None:
         self.enabled = True
         self.extra_info: dict[str, Any] = {}
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock(1e-6)
-    monkeypatch.setattr(benchmark.time, "perf_counter", clock.perf_counter)
-    return clock
-
-
-@pytest.mark.parametrize("delay_pct", [3.0, 5.0, 20.0])
-def test_a_delayed_call_takes_longer_by_the_part_that_was_asked_for(clock: Clock, delay_pct: float) -> None:
-    delayed = benchmark._delayed(clock.call, delay_pct, cost_s=2e-6)
-    delayed()
-    assert clock.now_s == pytest.approx(CALL_S * (1 + delay_pct / 100), abs=3e-6)
-
-
-def test_what_reading_the_clock_costs_is_measured(clock: Clock) -> None:
-    # A delay of nothing reads the clock three times.
-    assert benchmark._cost_of_a_delay_s() == pytest.approx(3e-6, rel=1e-2)
-
-
-@pytest.mark.parametrize(("call_s", "told_pct"), [(1e-2, 3.0), (1e-5, 30.0)])
-def test_a_row_says_by_how_much_it_was_delayed_at_least(clock: Clock, call_s: float, told_pct: float) -> None:
-    fixture = Fixture()
-    row = RnnBenchmark(fixture, Session(), Case("infer", "gru", 8, 1, 4), 1, None, None, brief=True, delay_pct=3.0)
-    row._delayed(clock.call, call_s)
-    assert fixture.extra_info["injected_delay_pct"] == pytest.approx(told_pct, rel=0.02)
-
-
-@pytest.mark.parametrize(("called_s", "calls"), [(0.0, 20), (0.199, 20), (0.2, 0), (3.0, 0)])
-def test_a_row_is_warmed_up_unless_its_first_calls_took_as_long(clock: Clock, called_s: float, calls: int) -> None:
-    row = RnnBenchmark(Fixture(), Session(), Case("infer", "gru", 8, 1, 4, 3), 1, None, None)
-    before_s = clock.now_s
-    call_s = row._warmed_up(clock.call, called_s)
-    assert clock.now_s - before_s == pytest.approx(calls * CALL_S, rel=1e-2)
-    assert call_s == pytest.approx(CALL_S if calls else called_s, rel=1e-2)
 
 
 INFER = Case("infer", "gru", 8, 1, 4, 3, recipe="fast")

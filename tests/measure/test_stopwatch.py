@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from rnncore.measure import stopwatch
-from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.measure.stopwatch import seconds_per_call, warmed_up
+from tests.measure.clock import CALL_S, Clock
 
 
 @pytest.mark.parametrize(("calls", "mean_s"), [(1, 1.0), (4, 2.5)])
@@ -19,3 +20,15 @@ def test_the_seconds_of_a_call_are_the_mean_of_those_that_were_made(
         clock.now_s += next(lengths_s)
 
     assert seconds_per_call(run, calls) == mean_s
+
+
+@pytest.mark.parametrize(("called_s", "calls"), [(0.0, 20), (0.199, 20), (0.2, 0), (3.0, 0)])
+def test_calls_warm_up_unless_the_first_took_as_long(
+    called_s: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, around = Clock(1e-6), []
+    monkeypatch.setattr(stopwatch, "time", clock)
+    call_s = warmed_up(clock.call, called_s, 0.2, lambda: around.append("before"), lambda: around.append("after"))
+    assert clock.now_s == pytest.approx(calls * CALL_S, rel=1e-2)
+    assert call_s == pytest.approx(CALL_S if calls else called_s, rel=1e-2)
+    assert around == ["before", "after"] * calls

@@ -15,7 +15,7 @@ from rnncore.compare.sensitivity import Sensitivity
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
-from rnncore.drive.process import Suites
+from rnncore.drive.suites import Suites
 from rnncore.errors import ConfigError
 from rnncore.report.noise import (
     noise_json,
@@ -195,6 +195,11 @@ def _can_tell(
             _can_tell([0.049], [14], budget_s=120.0),
             "This gate holds about 26 pairs: only 4.9 % can be told of the benchmark.\n"
             "3 % takes about 14 pairs (--budget 2m).",
+        ),
+        (
+            # What takes more than the longest budget is nobody's advice.
+            _can_tell([0.15], [663]),
+            "This gate holds about 26 pairs: only 15.0 % can be told of the benchmark.\n3 % is out of reach here.",
         ),
         (
             _can_tell([math.inf], [math.inf]),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from rnncore.errors import RunFileError
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.table import Table, words
+from rnncore.runfile.record import Record, Summary
 from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
 from rnncore.runfile.read import read_run
 from tests.report_text import broken_rows, require_golden
@@ -251,10 +253,17 @@ def test_a_time_has_as_many_digits_as_its_interval_leaves_meaning(half_width: fl
 
 
 def test_the_interval_of_a_median_narrows_with_the_rounds() -> None:
-    rounds_s = [1 + 0.1 * ((7 * index) % 101 - 50) / 50 for index in range(101)]
-    assert half_interval([0.9, 1.0, 1.1]) == pytest.approx(0.1)
+    rounds_s = tuple(1 + 0.1 * ((7 * index) % 101 - 50) / 50 for index in range(101))
+    assert half_interval(Record("a", "a", (0.9, 1.0, 1.1), {})) == pytest.approx(0.1)
     # Ranks 41 and 61 of 101 evenly spaced values.
-    assert half_interval(rounds_s) == pytest.approx(0.02)
+    assert half_interval(Record("a", "a", rounds_s, {})) == pytest.approx(0.02)
+
+
+def test_of_quartiles_alone_the_interval_is_that_of_normal_rounds_with_them() -> None:
+    quartile = NormalDist(100.0, 1.0).inv_cdf(0.25)
+    summary = Summary(97.0, quartile, 100.0, 200.0 - quartile, 103.0, rounds=400)
+    # The standard error of a median is 1.2533 times that of a mean.
+    assert half_interval(Record("a", "a", (), {}, summary)) == pytest.approx(1.96 * 1.2533 / 20 / 100, rel=1e-3)
 
 
 def test_the_change_of_smape_by_a_runtime_is_told(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_the_whole_verdict_counts_each_benchmark_once_by_its_gravest() -> None:
         "1 of 10 slower, 1 worse in peak memory, 1 invalid, 1 missing, 1 unclear, 1 faster, 1 better in sMAPE, 1 new, "
         "2 same: slower (exit code 1)"
     )
-    assert whole_verdict(ELSEWHERE) == "1 of 1 incomparable: incomparable (exit code 4)"
+    assert whole_verdict(ELSEWHERE) == "1 of 1 incomparable (exit code 4)"
 
 
 # -------------------------------------------------------------------------------------------------------------- screen

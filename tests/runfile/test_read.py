@@ -18,7 +18,7 @@ FOREIGN = {
     "params": None,
     "param": None,
     "extra_info": {},
-    "stats": {"min": 1.0, "median": 1.0, "rounds": 3, "data": [1.0, 2.0, 1.0]},
+    "stats": {"min": 1.0, "q1": 1.0, "median": 1.0, "q3": 1.5, "max": 2.0, "rounds": 3, "data": [1.0, 2.0, 1.0]},
 }
 
 
@@ -233,14 +233,90 @@ def test_a_run_file_with_a_part_of_the_wrong_kind_is_refused_when_it_is_read(
         read_run(make_run(tmp_path, content))
 
 
-def test_a_run_without_raw_rounds_names_the_benchmark_and_the_option_that_keeps_them(tmp_path: Path) -> None:
+def test_of_rounds_that_a_file_does_not_hold_its_summary_serves(tmp_path: Path) -> None:
     entry = _without_rounds(inference("gru", "torch", 1, 0.1))
-    wording = r"0001_made\.json: .*test_forecast\[gru-torch-cpu-fp32-b1\] has no raw rounds\..*--benchmark-save-data"
-    with pytest.raises(RunFileError, match=wording):
-        read_run(make_run(tmp_path, run_content([entry])))
+    entry["stats"] |= {"min": 0.08, "q1": 0.09, "median": 0.1, "q3": 0.12, "max": 0.5, "rounds": 40}
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert (record.rounds_s, record.rounds) == ((), 40)
+    assert (record.quickest_s, record.quartiles_s, record.median_s, record.slowest_s) == (0.08, (0.09, 0.12), 0.1, 0.5)
+
+
+def test_of_rounds_that_a_file_holds_the_same_is_worked_out(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.1)
+    entry["stats"]["data"] = [0.1, 0.2, 0.3, 0.4, 0.5]
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert record.rounds == 5
+    assert (record.quickest_s, record.quartiles_s, record.median_s, record.slowest_s) == (0.1, (0.2, 0.4), 0.3, 0.5)
+
+
+@pytest.mark.parametrize("lacking", ["min", "q1", "median", "q3", "max", "rounds"])
+def test_neither_rounds_nor_a_whole_summary_is_refused(lacking: str, tmp_path: Path) -> None:
+    content = run_content([_without_rounds(FOREIGN)])
+    del content["benchmarks"][0]["stats"][lacking]
+    with pytest.raises(RunFileError, match=rf"test_sort: stats\.{lacking} is missing"):
+        read_run(make_run(tmp_path, content))
 
 
 @pytest.mark.parametrize("foreign", [FOREIGN, _without_rounds(FOREIGN)], ids=["with rounds", "without rounds"])
-def test_a_foreign_benchmark_is_left_out(foreign: dict[str, Any], tmp_path: Path) -> None:
-    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.1), foreign])))
-    assert [record.short_name for record in run.records] == ["test_forecast[gru-torch-cpu-fp32-b1]"]
+def test_a_benchmark_of_another_suite_is_read_beside_those_of_ours(foreign: dict[str, Any], tmp_path: Path) -> None:
+    entry = {**foreign, "extra_info": {"phase": 3, "rows": 12, "unit": "kB", "done": True, "rnncore": {"steady": True}}}
+    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.1), entry])))
+    assert [(one.short_name, one.has_case) for one in run.records] == [
+        ("test_forecast[gru-torch-cpu-fp32-b1]", True),
+        ("test_sort", False),
+    ]
+    other = run.records[1]
+    assert (other.group, other.median_s, other.rounds, other.is_valid) == ("other/test_other.py", 1.0, 3, True)
+    # What it records is its own: it has no phase of ours.
+    assert (other.numbers, other.phase, other.steady) == ({"phase": 3.0, "rows": 12.0}, None, True)
+
+
+ORDINARY = {
+    "machine_info": {
+        "node": "runner-7",
+        "processor": "x86_64",
+        "machine": "x86_64",
+        "python_version": "3.12.4",
+        "python_implementation": "CPython",
+        "release": "6.8.0-45-generic",
+        "system": "Linux",
+        "cpu": {"brand_raw": "Made CPU", "count": 8, "hz_actual_friendly": "3.1 GHz", "flags": ["avx2"]},
+        "by_the_project": {"disk": "slow"},
+    },
+    "commit_info": {"id": "0123456789abcdef", "dirty": False, "branch": "main"},
+    "datetime": "2024-05-01T10:00:00.000000",
+    "version": "4.0.0",
+    "benchmarks": [FOREIGN],
+}
+
+
+def test_a_file_of_pytest_benchmark_alone_is_read(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, ORDINARY))
+    assert (run.commit, run.datetime, run.session, run.data, run.ceilings) == (
+        *("0123456789ab", "2024-05-01T10:00:00.000000"),
+        *({}, None, None),
+    )
+    # Neither the clock nor names of a host and of its kernel, nor what the project added.
+    assert run.fingerprint == {
+        "cpu": "Made CPU",
+        "cpus": 8,
+        "system": "Linux x86_64",
+        "python": "3.12.4",
+        "python_implementation": "CPython",
+    }
+    assert [record.fullname for record in run.records] == ["other/test_other.py::test_sort"]
+
+
+@pytest.mark.parametrize("key", ["machine_info", "commit_info"])
+@pytest.mark.parametrize("found", [None, {}, {"cpu": "text", "id": None}])
+def test_a_file_without_facts_of_machine_or_commit_is_read(key: str, found: Any, tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, {**ORDINARY, key: found}))
+    assert len(run.records) == 1
+
+
+@pytest.mark.parametrize(
+    "stats", [{}, {"data": []}, {"data": "1.0"}, {"min": 0.0, "q1": 1, "median": 1, "q3": 1, "max": 1, "rounds": 3}]
+)
+def test_a_benchmark_of_another_suite_without_times_is_refused(stats: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match=r"0001_made\.json: other/test_other\.py::test_sort: stats"):
+        read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [{**FOREIGN, "stats": stats}]}))

@@ -249,7 +249,7 @@ def test_a_round_that_is_no_time_is_refused_by_its_place(wrong: Any, tmp_path: P
 @pytest.mark.parametrize(("content", "found"), [([], "a list of 0"), ([1, 2], "a list of 2"), (3, "3"), ("x", "'x'")])
 def test_what_is_no_object_at_all_is_told_as_such(content: Any, found: str, tmp_path: Path) -> None:
     with pytest.raises(
-        RunFileError, match=rf"not a run file of rnncore's suites \(it holds {found}, not an object\)\. Make"
+        RunFileError, match=rf"not a run file of pytest-benchmark \(it holds {found}, not an object\)\. Make"
     ):
         read_run(make_run(tmp_path, content))
 

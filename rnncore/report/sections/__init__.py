@@ -10,6 +10,7 @@ from rnncore.report.sections import (
     machine,
     method,
     not_measured,
+    ordinary,
     profile,
     ratios,
     results,
@@ -40,6 +41,7 @@ OF_ONE_RUN = (
     roofline.SECTION,
     forecasts.SECTION,
     results.SECTION,
+    ordinary.BESIDE,
     trust.SECTION,
     not_measured.SECTION,
     method.SECTION,
@@ -57,4 +59,24 @@ OF_SEVERAL = (
     accuracy.SECTION_OF_SEVERAL,
     not_measured.SECTION,
     method.SECTION,
+)
+
+# How long each benchmark of another project's suites takes. What there is nothing to say of is not there.
+OF_ONE_ORDINARY = (
+    ordinary.VERDICT,
+    ordinary.SECTION,
+    ordinary.MACHINE,
+    ordinary.DISTURBED,
+    ordinary.NOT_MEASURED,
+    ordinary.METHOD,
+)
+
+OF_SEVERAL_ORDINARY = (
+    several.VERDICT,
+    ordinary.MACHINES,
+    several.CHANGED,
+    ratios.SECTION,
+    ordinary.NUMBERS,
+    ordinary.NOT_MEASURED,
+    ordinary.METHOD,
 )

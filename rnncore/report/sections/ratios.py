@@ -32,7 +32,7 @@ class CaseRatio:
         benchmark: Its short name.
         run: The run's letter.
         ratio: Its median over that of the first run: above 1 is slower.
-        low: Lower end of the ratio's interval, widened to hold the ratio; None where there are too few rounds.
+        low: Lower end of the ratio's interval, widened to hold the ratio; None where the file holds too few rounds, or none.
         high: Its upper end.
     """
 
@@ -55,8 +55,10 @@ def case_ratios(runs: Sequence[Run]) -> list[CaseRatio]:
 
 def case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
     """Return the ratio of two rows of one benchmark, the second of the run with this letter."""
-    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
     ratio = now.median_s / before.median_s
+    if not (before.rounds_s and now.rounds_s):
+        return CaseRatio(now.short_name, letter, ratio, None, None)
+    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
     # The interval is of the shift between all rounds, which is not quite that between the medians.
     low = None if found.low is None else min(found.low, ratio)
     high = None if found.high is None else max(found.high, ratio)

@@ -29,7 +29,7 @@ def results_table(records: list[Record]) -> Table:
                 median,
                 low,
                 high,
-                len(record.rounds_s),
+                record.rounds,
                 measured(record.windows_per_s, record),
                 (gflop_text(record) or "–").split(" ")[0],
                 # Of rows that time a forecast it is that of a model that was never trained.
@@ -51,7 +51,7 @@ def results_table(records: list[Record]) -> Table:
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the table of all rows."""
-    return [results_table(list(runs[0].records)).markdown()]
+    return [results_table([record for record in runs[0].records if record.has_case]).markdown()]
 
 
 SECTION = Section("## All results", text)

@@ -54,7 +54,7 @@ def disturbance_table(records: list[Record]) -> Table:
             [
                 record.short_name,
                 ", ".join(causes) or None,
-                len(record.rounds_s),
+                record.rounds,
                 record.disturbed_rounds,
                 *[None if seconds is None else f"{significant(seconds / scale)} {unit}" for seconds in times_s],
                 steady,
@@ -97,12 +97,13 @@ def observed(run: Run) -> list[Record]:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the figures rest on: two tables by benchmark, and sentences on the session."""
     records, sentences = observed(runs[0]), session_sentences(runs[0])
+    with_case = [record for record in records if record.has_case]
     return [
         paragraph(
             "The kernel is what a profile of an extra call saw. Shares are of the best square product, of the recurrent "
             "products chained one after another with the others at full rate, and of copying memory."
         ),
-        path_table(records).markdown(),
+        path_table(with_case).markdown(),
         paragraph(
             "A round is disturbed where others took more than 2 % of its time, made its threads leave their cores often, or "
             "slowed a clock; it is counted and kept. The first call, with the opening of the runtime, is in no other figure."

@@ -69,8 +69,10 @@ def gravest_first(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 
 def whole_verdict(comparison: Comparison) -> str:
-    """Return the whole verdict as a line: `2 of 14 slower, 1 unclear, 11 same: slower (exit code 1)`."""
-    return f"{counts_of(comparison)}: {comparison.verdict} (exit code {comparison.exit_code})"
+    """Return the whole verdict as a line: `2 of 14 slower, 1 unclear, 11 same: slower (exit code 1)`, `28 of 28 same (...)`."""
+    counts = counts_of(comparison)
+    alone = "," not in counts and counts.endswith(f" {comparison.verdict}")
+    return f"{counts}{'' if alone else f': {comparison.verdict}'} (exit code {comparison.exit_code})"
 
 
 def counts_of(comparison: Comparison) -> str:

@@ -1,0 +1,108 @@
+"""What a revision needs before its suites can run: a build, or an environment of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from rnncore.drive.worktrees import Tree
+from rnncore.errors import ProcessError
+
+# What its processes need beside the project, in the versions that are installed here.
+_NEEDED = ("pytest", "pytest-benchmark")
+
+# Lines of a failed command's output that its error shows.
+_SHOWN_LINES = 15
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done in each revision before its suites run.
+
+    Attributes:
+        command: Of the shell, run in the folder of the revision; None for none.
+        is_isolated: Whether each revision gets an environment of its own, into which it is installed unless there is a
+            command.
+    """
+
+    command: str | None = None
+    is_isolated: bool = False
+
+
+@contextmanager
+def prepared(
+    trees: tuple[Tree, Tree], preparation: Preparation, on_step: Callable[[str], None]
+) -> Iterator[tuple[Tree, Tree]]:
+    """Yield two revisions as their suites can run; environments are removed afterwards.
+
+    Args:
+        trees: Base and head.
+        preparation: What is done.
+        on_step: Called with a line before each step, which may take minutes.
+
+    Raises:
+        ProcessError: If a command fails; shows its last lines.
+    """
+    with tempfile.TemporaryDirectory(prefix="rnncore-environments-", ignore_cleanup_errors=True) as folder:
+        base, head = (_prepared(tree, Path(folder).resolve() / tree.side, preparation, on_step) for tree in trees)
+        yield base, head
+
+
+def _prepared(tree: Tree, folder: Path, preparation: Preparation, on_step: Callable[[str], None]) -> Tree:
+    if preparation.is_isolated:
+        on_step(f"Making an environment for {tree.side} {tree.name}.")
+        tree = replace(tree, python=_new_environment(tree, folder, preparation.command is None), is_isolated=True)
+    if preparation.command is not None:
+        on_step(f"Preparing {tree.side} {tree.name}: {preparation.command}")
+        _run(preparation.command, tree)
+    return tree
+
+
+def _new_environment(tree: Tree, folder: Path, installs_project: bool) -> str:
+    """Make an environment with what a process needs; return its interpreter."""
+    python = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    wanted = [f"{name}=={metadata.version(name)}" for name in _NEEDED]
+    wanted += ["--editable", "."] if installs_project else []
+    uv = shutil.which("uv")
+    if uv:
+        _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], tree)
+        _run([uv, "pip", "install", "--quiet", "--python", python, *wanted], tree)
+    else:
+        _run([sys.executable, "-m", "venv", str(folder)], tree)
+        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], tree)
+    return python
+
+
+def _run(command: str | Sequence[str], tree: Tree) -> None:
+    """Run a command in the folder of a revision, the scripts of its environment first.
+
+    Raises:
+        ProcessError: If it fails.
+    """
+    scripts = str(Path(tree.python).parent)
+    path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
+    own = {"VIRTUAL_ENV": str(Path(scripts).parent)} if tree.is_isolated else {}
+    done = subprocess.run(
+        command,
+        shell=isinstance(command, str),
+        cwd=tree.path,
+        env={**os.environ, **own, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        shown = "\n".join(done.stdout.splitlines()[-_SHOWN_LINES:])
+        said = command if isinstance(command, str) else " ".join(command)
+        raise ProcessError(
+            f"'{said}' in {tree.side} {tree.name} ended with exit code {done.returncode}. Its last lines:\n{shown}"
+        )

@@ -1,0 +1,92 @@
+"""What the processes of a gate run, and where a project keeps it."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from rnncore.compare.settings import read_settings
+from rnncore.errors import ConfigError
+
+# Where projects keep suites, if they are not told apart by anything else.
+USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "tests/benchmark")
+
+# A test that asks for pytest-benchmark's fixture, or a fixture of its own around that.
+_ASKS_FOR_IT = re.compile(rb"def \w+\([^)]*\b(benchmark|rnn_benchmark)\b", re.DOTALL)
+
+_GIVE = (
+    "Name them: 'rnncore gate --base REV PATH...', or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
+)
+
+
+@dataclass(frozen=True)
+class Suites:
+    """What every process of a gate runs.
+
+    Attributes:
+        paths: Suites, relative to the folder that its processes run in.
+        arguments: Further arguments of pytest.
+        without: Benchmarks of them that no pair measures.
+    """
+
+    paths: tuple[str, ...] = ("bench/",)
+    arguments: tuple[str, ...] = ("--rnn-scale=gate",)
+    without: frozenset[str] = frozenset()
+
+
+def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return where the suites of a project lie.
+
+    Args:
+        folder: Where the user stands.
+        asked: Files or folders that the user names; a test of a file may follow `::`.
+
+    Returns:
+        Those that are asked for; else those that the project sets; else a usual folder that has benchmarks; else every file
+        that has one.
+
+    Raises:
+        ConfigError: If one lies outside of the folder, is set wrongly, or there is none.
+    """
+    if asked:
+        return tuple(_relative(folder, one, "PATH") for one in asked)
+    settings = read_settings(folder)
+    if "suites" in settings.table:
+        set_by_project = settings.table["suites"]
+        if not isinstance(set_by_project, list) or not set_by_project or not all(isinstance(one, str) for one in set_by_project):
+            raise ConfigError(f"{settings.file}: tool.rnncore.suites is {set_by_project!r}; give a list of paths.")
+        return tuple(_relative(folder, one, "tool.rnncore.suites") for one in set_by_project)
+    usual = [name for name in USUAL_FOLDERS if any(_holds_benchmark(path) for path in sorted((folder / name).rglob("*.py")))]
+    if usual:
+        return (f"{usual[0]}/",)
+    found = tuple(path.relative_to(folder).as_posix() for path in _sources(folder) if _holds_benchmark(path))
+    if not found:
+        raise ConfigError(
+            f"{folder.resolve()}: no file here has a test with the fixture 'benchmark' of pytest-benchmark. {_GIVE}."
+        )
+    return found
+
+
+def _relative(folder: Path, one: str, where: str) -> str:
+    path, separator, test = one.partition("::")
+    relative = PurePath(os.path.relpath(folder / path, folder)).as_posix()
+    if relative.startswith("../"):
+        raise ConfigError(f"{where} {one}: lies outside of {folder.resolve()}, where its processes run. Stand above it.")
+    # A folder stays one in names that are shown.
+    return f"{relative}{'/' if path.endswith('/') else ''}{separator}{test}"
+
+
+def _holds_benchmark(path: Path) -> bool:
+    return _ASKS_FOR_IT.search(path.read_bytes()) is not None
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Yield the files of tests that git knows, in or out of its index; environments and builds are not among them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "test_*.py", "*/test_*.py"]
+    command += ["*_test.py", "bench_*.py", "*/bench_*.py", "*benchmark*.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    for name in sorted(set(done.stdout.decode(errors="surrogateescape").split("\0"))):
+        if name and (folder / name).is_file():
+            yield folder / name

@@ -1,0 +1,53 @@
+"""A delay that is planted into every call, so that a gate can be tested."""
+
+import time
+from collections.abc import Callable
+
+from rnncore.measure.stopwatch import seconds_per_call
+
+# What a delay costs by itself, a fraction of a microsecond, is measured over this many calls, in several tries.
+_COST_CALLS = 1000
+_COST_TRIES = 5
+
+
+def delayed(run: Callable[[], object], delay_pct: float, call_s: float) -> tuple[Callable[[], object], float]:
+    """Return a slower call, and by how many percent it is: in calls of a few microseconds a delay costs more than was asked.
+
+    Args:
+        run: The call.
+        delay_pct: Percent of its time to add.
+        call_s: About how long it takes.
+    """
+    cost_s = _cost_of_a_delay_s()
+    return _delayed(run, delay_pct, cost_s), max(delay_pct, 100 * cost_s / call_s)
+
+
+def _delayed(run: Callable[[], object], delay_pct: float, cost_s: float) -> Callable[[], None]:
+    """Return a call that takes longer by a part of its own time, with the CPU kept busy.
+
+    Args:
+        run: The call.
+        delay_pct: Of the call's time.
+        cost_s: What the delay takes by itself, by reading the clock; it counts as a part of the delay.
+    """
+    factor = 1 + delay_pct / 100
+
+    def delayed() -> None:
+        began_s = time.perf_counter()
+        run()
+        end_s = began_s + (time.perf_counter() - began_s) * factor - cost_s
+        while time.perf_counter() < end_s:
+            pass
+
+    return delayed
+
+
+def _cost_of_a_delay_s() -> float:
+    """Return what `_delayed` adds to a call where it has nothing to wait for."""
+
+    def nothing() -> None:
+        pass
+
+    calls = _delayed(nothing, 0.0, 0.0), nothing
+    delayed_s, nothing_s = (min(seconds_per_call(run, _COST_CALLS) for _ in range(_COST_TRIES)) for run in calls)
+    return delayed_s - nothing_s

@@ -1,0 +1,65 @@
+"""Tests of where a project keeps its suites."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rnncore.drive.suites import find_suites
+from rnncore.errors import ConfigError
+
+BENCHMARK = "def test_sum(benchmark):\n    benchmark(sum, [1])\n"
+TEST = "def test_sum():\n    assert sum([1]) == 1  # no benchmark\n"
+
+
+def _project(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path = path.with_name(f"{path.name}.py") if not path.suffix else path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+def test_suites_that_are_named_are_taken_as_they_are(tmp_path: Path) -> None:
+    folder = _project(tmp_path, bench__test_a=BENCHMARK)
+    asked = ["perf/", str(tmp_path / "tests" / "test_b.py::test_sum[a::b]")]
+    assert find_suites(folder, asked) == ("perf/", "tests/test_b.py::test_sum[a::b]")
+
+
+def test_a_suite_outside_of_the_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"PATH \.\./perf: lies outside of .*Stand above it"):
+        find_suites(tmp_path, ["../perf"])
+
+
+def test_what_the_project_sets_comes_before_usual_folders(tmp_path: Path) -> None:
+    folder = _project(tmp_path, bench__test_a=BENCHMARK)
+    (folder / "pyproject.toml").write_text("[tool.rnncore]\nsuites = ['perf', 'tests/test_b.py']\n", encoding="utf-8")
+    assert find_suites(folder) == ("perf", "tests/test_b.py")
+
+
+@pytest.mark.parametrize("value", ["'perf'", "[]", "[3]"])
+def test_suites_that_are_set_wrongly_are_told(value: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[tool.rnncore]\nsuites = {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"pyproject\.toml: tool\.rnncore\.suites is .*; give a list of paths"):
+        find_suites(tmp_path)
+
+
+@pytest.mark.parametrize("usual", ["bench", "benchmarks", "tests/benchmarks"])
+def test_a_usual_folder_is_taken_where_it_has_benchmarks(usual: str, tmp_path: Path) -> None:
+    name = usual.replace("/", "__")
+    folder = _project(tmp_path, **{f"{name}__test_a": BENCHMARK, "tests__test_b": BENCHMARK, "bench__tool": "import os\n"})
+    assert find_suites(folder) == (f"{usual}/",)
+
+
+def test_else_every_file_that_has_a_benchmark_is_taken(tmp_path: Path) -> None:
+    wrapped = "def test_long(\n    tmp_path,\n    benchmark,\n):\n    pass\n"
+    folder = _project(tmp_path, tests__test_a=TEST, tests__test_b=BENCHMARK, tests__deep__test_c=wrapped, build__test_d=BENCHMARK)
+    (folder / ".gitignore").write_text("build/\n", encoding="utf-8")
+    assert find_suites(folder) == ("tests/deep/test_c.py", "tests/test_b.py")
+
+
+def test_a_project_without_benchmarks_is_told_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no file here has a test with the fixture 'benchmark'.*Name them: 'rnncore gate"):
+        find_suites(_project(tmp_path, tests__test_a=TEST))

@@ -1,0 +1,176 @@
+"""Tests of benchmarks of other suites in the slots of a gate: what is called, how often, and what a run file says of it."""
+
+import textwrap
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rnncore.drive.pairs import Pair, Plan, run_pair
+from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
+
+PLAN = Plan(slots=3, slot_s=0.005)
+SUITES = Suites(("benchmarks",))
+
+
+def _pair(folder: Path, suite: str, settings: str = "[pytest]\n", suites: Suites = SUITES, **files: str) -> Pair:
+    """Measure two equal projects, which know nothing of rnncore."""
+    trees = [Tree(folder / side, side) for side in ("base", "head")]
+    for tree in trees:
+        (tree.path / "benchmarks").mkdir(parents=True)
+        (tree.path / "pytest.ini").write_text(settings, encoding="utf-8")
+        for name, text in {"benchmarks/test_it.py": suite, **files}.items():
+            (tree.path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+    run_files = [folder / "out" / f"{tree.name}.json" for tree in trees]
+    return run_pair(trees, suites, run_files, PLAN, 0, Random(0))  # noqa: S311 (an order, no secret)
+
+
+def test_what_a_benchmark_gives_to_the_fixture_is_timed_in_slots(tmp_path: Path) -> None:
+    pair = _pair(
+        tmp_path,
+        """
+        import pytest
+
+        @pytest.mark.parametrize("count", [10, 20])
+        def test_sum(benchmark, count):
+            benchmark.extra_info["count"] = count
+            assert benchmark(sum, range(count)) == count * (count - 1) / 2
+
+        def test_of_no_benchmark():
+            raise SystemExit("ran")
+        """,
+    )
+    for run in (pair.base, pair.head):
+        assert [record.short_name for record in run.records] == ["test_sum[10]", "test_sum[20]"]
+        assert (run.pair, run.failed, run.skipped) == (0, (), ())
+        for record, count in zip(run.records, (10, 20), strict=True):
+            assert not record.has_case
+            assert len(record.slots_s) == PLAN.slots
+            # A round is as long as makes it worth reading the clock twice.
+            assert all(2e-8 < seconds < 1e-4 for seconds in record.rounds_s)
+            assert record.numbers == {"count": count}
+            assert record.group == "benchmarks/test_it.py"
+
+
+def test_what_is_prepared_for_a_call_is_prepared_for_each_and_not_timed(tmp_path: Path) -> None:
+    pair = _pair(
+        tmp_path,
+        """
+        import time
+
+        def test_pop(benchmark):
+            events = []
+
+            def setup():
+                events.append("setup")
+                time.sleep(0.002)
+                return ([1],), {"at": 0}
+
+            def pop(values, at):
+                # Each call has a list of its own: a second call on one would fail.
+                assert events.pop() == "setup"
+                return values.pop(at)
+
+            def teardown(values, at):
+                assert values == []
+
+            assert benchmark.pedantic(pop, setup=setup, teardown=teardown, rounds=3) == 1
+            assert events == []
+        """,
+    )
+    for run in (pair.base, pair.head):
+        assert run.failed == ()
+        (record,) = run.records
+        assert record.is_valid
+        assert max(record.rounds_s) < 0.002
+        assert all(len(slot) >= 2 for slot in record.slots_s)
+
+
+def test_options_of_everyday_tests_do_not_keep_from_measuring(tmp_path: Path) -> None:
+    settings = """[pytest]
+addopts = --benchmark-skip --maxfail=1 --benchmark-autosave -p no:cacheprovider
+filterwarnings = error
+"""
+    pair = _pair(
+        tmp_path,
+        """
+        def test_fails(benchmark):
+            benchmark(lambda: 1 / 0)
+
+        def test_sum(benchmark):
+            benchmark(sum, range(10))
+        """,
+        settings,
+    )
+    for run in (pair.base, pair.head):
+        assert [record.short_name for record in run.records] == ["test_sum"]
+        assert [(name.split("::")[1], outcome) for name, outcome, _ in run.failed] == [("test_fails", "error")]
+    assert not list((tmp_path / "base").glob(".benchmarks/*/*.json"))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_garbage_collector_runs_unless_the_benchmark_keeps_it_out(wanted: bool, tmp_path: Path) -> None:
+    pair = _pair(
+        tmp_path,
+        f"""
+        import gc
+        import pytest
+
+        @pytest.mark.benchmark(disable_gc={not wanted})
+        def test_collected(benchmark):
+            states = set()
+            benchmark(lambda: states.add(gc.isenabled()))
+            assert states == {{{wanted}}}
+            assert gc.isenabled()
+        """,
+    )
+    assert pair.base.failed == pair.head.failed == ()
+
+
+def test_what_follows_each_line_is_kept_out_of_the_times(tmp_path: Path) -> None:
+    pair = _pair(
+        tmp_path,
+        """
+        import sys
+
+        def test_traced(benchmark):
+            lines = []
+            tracer = lambda *event: lines.append(event)
+            before = sys.gettrace()
+            sys.settrace(tracer)
+            try:
+                benchmark(lambda: len(lines))
+                assert sys.gettrace() is tracer
+            finally:
+                sys.settrace(before)
+            assert not any("benchmarks" in str(frame.f_code.co_filename) for frame, event, _ in lines if event == "line")
+        """,
+    )
+    assert pair.base.failed == pair.head.failed == ()
+
+
+def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
+    hook = """
+        from pathlib import Path
+
+        def pytest_rnn_delay_pct(fullname):
+            return 50.0 if Path(__file__).parent.name == "head" else None
+    """
+    pair = _pair(tmp_path, "def test_sum(benchmark):\n    benchmark(sum, range(100_000))\n", **{"conftest.py": hook})
+    (base,), (head,) = pair.base.records, pair.head.records
+    assert (base.injected_delay_pct, head.injected_delay_pct) == (None, 50.0)
+    assert head.quickest_s > 1.2 * base.quickest_s
+
+
+def test_a_fixture_around_pytest_benchmark_s_is_timed(tmp_path: Path) -> None:
+    fixture = """
+        import pytest
+
+        @pytest.fixture
+        def timed(benchmark):
+            benchmark.group = "by the project"
+            return lambda call: benchmark.pedantic(call, rounds=2, iterations=5)
+    """
+    pair = _pair(tmp_path, "def test_sum(timed):\n    timed(lambda: sum(range(10)))\n", **{"conftest.py": fixture})
+    assert [(record.group, len(record.slots_s)) for record in pair.head.records] == [("by the project", PLAN.slots)]
