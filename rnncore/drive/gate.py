@@ -1,5 +1,6 @@
 """Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +9,14 @@ from random import SystemRandom
 
 from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
 from rnncore.compare.judge import Side
-from rnncore.compare.looks import Looks, pairs_in
+from rnncore.compare.looks import FIRST_PAIRS, Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
 from rnncore.compare.thresholds import Thresholds, read_thresholds
-from rnncore.compare.verdict import VERDICTS, Comparison
+from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
-from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
 from rnncore.drive.process import require_own_package, require_slots, run_process
 from rnncore.drive.suites import Suites
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
@@ -146,6 +147,11 @@ def measure_in_pairs(
     warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False))
     plan = planned(warm_up)
     names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
+    without = frozenset(names) & too_long(warm_up, plan, left_s(), FIRST_PAIRS)
+    if without:
+        # More pairs of some tell more than a few of all, which tell nothing.
+        suites, names = replace(suites, without=suites.without | without), [one for one in names if one not in without]
+    untimed = [_untimed(warm_up, name, whole_s) for name in sorted(without)]
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session.get("scale")))
     thresholds = above_noise(thresholds, noise, pairs_in(budget_s, whole_s))
     if noise and not noise.floors.keys() >= set(names):
@@ -168,13 +174,13 @@ def measure_in_pairs(
         if is_last or looks.is_due(len(pairs), spent):
             comparison = looks.take(base, head, spent)
             if is_last or not looks.undecided:
-                return comparison
+                return replace(comparison, judgements=(*comparison.judgements, *untimed))
         elif fail_fast and _is_invalid(pairs[-1].head):
             comparison = looks.without_error(base, head)
         else:
             continue
         if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
-            return _ended_early(comparison)
+            return _ended_early(replace(comparison, judgements=(*comparison.judgements, *untimed)))
         so_far = noise or noise_so_far(
             list(zip(base.runs, head.runs, strict=True)), [one.wall_s for one in pairs], thresholds
         )
@@ -202,6 +208,14 @@ def _measured_on_both(pair: Pair) -> list[str]:
     """Return the benchmarks of which both sides have a result that is right."""
     of_base = {record.fullname for record in pair.base.records if record.is_valid}
     return [record.fullname for record in pair.head.records if record.is_valid and record.fullname in of_base]
+
+
+def _untimed(warm_up: Pair, fullname: str, whole_s: float) -> Judgement:
+    """Return the verdict on a benchmark that there is no time for."""
+    minutes = math.ceil((FIRST_PAIRS + 1) * whole_s / 60)
+    reason = f"the budget has no time for it beside the others: {FIRST_PAIRS} pairs of all take --budget {minutes}m"
+    group = next((record.group for record in warm_up.head.records if record.fullname == fullname), "other")
+    return Judgement(fullname, group, TIME, "unclear", reason)
 
 
 def _is_invalid(head: Run) -> bool:

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -72,6 +72,7 @@ class Pair:
         slots_s: Seconds of them in slots.
         slots: Slots of each side, for each benchmark.
         imported: Modules that the benchmarks of base and head imported.
+        slots_s_of: Seconds in slots of each benchmark.
     """
 
     base: Run
@@ -80,6 +81,7 @@ class Pair:
     slots_s: float
     slots: int
     imported: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    slots_s_of: Mapping[str, float] = field(default_factory=dict)
 
     def wall_of(self, plan: Plan) -> float:
         """Return how many seconds a pair of another plan would take."""
@@ -265,7 +267,7 @@ def run_pair(
         ConfigError: If a process measured an installed copy of the code.
         ProcessError: If a process takes too long, knows no slots, or leaves no run file.
     """
-    began_s, slots_s = time.monotonic(), 0.0
+    began_s, slots_s_of = time.monotonic(), dict[str, float]()
     with ExitStack() as stack:
         # Whoever is first is started first too: what both want, such as a port or memory of a node, is its.
         turn = chance.choice((1, -1))
@@ -288,7 +290,7 @@ def run_pair(
                     # A benchmark may fail in one of its slots.
                     if one.ready == name:
                         one.slot(plan.slot_s)
-            slots_s += time.monotonic() - slots_began_s
+            slots_s_of[name] = time.monotonic() - slots_began_s
             for one in sides:
                 if one.ready == name:
                     one.advance({})
@@ -300,7 +302,8 @@ def run_pair(
         for one, tree in zip(live, trees, strict=True):
             require_own_modules(tree, one.outside)
         imported = live[0].imported, live[1].imported
-        return Pair(base, head, time.monotonic() - began_s, slots_s, plan.slots, imported)
+        wall_s, slots_s = time.monotonic() - began_s, sum(slots_s_of.values())
+        return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of)
 
 
 def planned(warm_up: Pair) -> Plan:
@@ -319,6 +322,29 @@ def planned(warm_up: Pair) -> Plan:
     slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
     slots = round(math.sqrt(SLOT_VARIANCE * fixed_s / slot_s))
     return Plan(min(MOST_SLOTS, max(FEWEST_SLOTS, slots)), imports=warm_up.imported)
+
+
+def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozenset[str]:
+    """Return the benchmarks to leave out so that a budget holds some pairs of the others, those that take longest first.
+
+    Args:
+        warm_up: A pair of all.
+        plan: Of the pairs to come.
+        budget_s: Seconds for them.
+        pairs: How many there are to be.
+
+    Returns:
+        Nothing where all fit; nothing either where not even the start of so many pairs does.
+    """
+    slots_s = {name: seconds * plan.slots / warm_up.slots for name, seconds in warm_up.slots_s_of.items()}
+    left_s = budget_s / pairs - (warm_up.wall_s - warm_up.slots_s)
+    kept: set[str] = set()
+    for name in sorted(slots_s, key=slots_s.__getitem__):
+        left_s -= slots_s[name]
+        if left_s < 0:
+            break
+        kept.add(name)
+    return frozenset(slots_s.keys() - kept) if kept else frozenset()
 
 
 def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:

@@ -43,6 +43,7 @@ class Machine:
         self.order: list[tuple[str, str]] = []
         self.numbers: list[int] = []
         self.plans: list[Plan] = []
+        self.slots_s_of: dict[str, float] = {}
         self._folder, self._factor, self._noise, self._wrong_from = folder, head_factor, noise, wrong_from
         self._rng = np.random.default_rng(0)
 
@@ -50,7 +51,7 @@ class Machine:
         return self.now_s
 
     def run_pair(
-        self, trees: Sequence[Path], suites: Suites, run_files: Sequence[Path], plan: Plan, number: int, chance: Random
+        self, trees: Sequence[Tree], suites: Suites, run_files: Sequence[Path], plan: Plan, number: int, chance: Random
     ) -> Pair:
         slots_s = SLOTS_S / FEWEST_SLOTS * plan.slots
         wall_s = WARM_UP_S - SLOTS_S + slots_s
@@ -59,8 +60,9 @@ class Machine:
         self.plans.append(plan)
         base_file, head_file = run_files
         self.order.append((base_file.stem, head_file.stem))
+        plan = replace(plan, without=plan.without | suites.without)
         runs = [self._run(tree.name, run_file, plan, number) for tree, run_file in zip(trees, run_files, strict=True)]
-        return Pair(*runs, wall_s, slots_s, plan.slots)
+        return Pair(*runs, wall_s, slots_s, plan.slots, slots_s_of=self.slots_s_of)
 
     def _run(self, side: str, run_file: Path, plan: Plan, number: int) -> Run:
         factor = self._factor if side == "head" else 1.0
@@ -128,6 +130,20 @@ def test_pairs_are_numbered_and_the_first_is_not_counted(tmp_path: Path, monkeyp
     assert machine.numbers[1:] == list(range(len(machine.numbers) - 1))
     assert comparison.judgements[0].base_processes == comparison.judgements[0].head_processes == len(machine.order) - 1
     assert comparison.notes == ()
+
+
+def test_what_a_budget_has_no_time_for_is_left_out_and_unclear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(tmp_path, 1.0, 0.002)
+    gru, lstm = (inference(cell, "torch", 1, 0.005)["fullname"] for cell in ("gru", "lstm"))
+    machine.slots_s_of = {gru: 100.0, lstm: SLOTS_S}
+    comparison = _measured(machine, tmp_path, monkeypatch)
+    assert {one.fullname: one.verdict for one in comparison.judgements if one.measure == "time"} == {
+        lstm: "same",
+        gru: "unclear",
+    }
+    (unclear,) = [one for one in comparison.judgements if one.verdict == "unclear"]
+    assert unclear.reason == "the budget has no time for it beside the others: 10 pairs of all take --budget 2m"
+    assert all(gru not in one.fullname for one in comparison.judgements[:-1])
 
 
 def test_the_warm_up_plans_the_slots_of_all_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

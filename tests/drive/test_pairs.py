@@ -18,7 +18,7 @@ from rnncore.compare.judge import Side, judge
 from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.compare.thresholds import Thresholds
 from rnncore.drive import pairs
-from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair
+from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair, too_long
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
@@ -505,3 +505,14 @@ def test_a_warm_up_that_timed_nothing_has_the_plan_of_fewest_slots() -> None:
 def test_later_pairs_import_what_the_warm_up_did() -> None:
     imported = ("a", "b"), ("a",)
     assert planned(replace(_pair(10.0, 1.0, 3), imported=imported)).imports == imported
+
+
+def test_what_takes_longest_is_left_out_where_a_budget_holds_too_few_pairs_of_all() -> None:
+    warm_up = replace(_pair(30.0, 25.0, 5), slots_s_of={"a": 3.0, "b": 20.0, "c": 2.0})
+    plan = Plan(slots=10)
+    # A start of 5 s, and of twice as many slots 6, 40 and 4 s.
+    assert too_long(warm_up, plan, 10 * 55.0, 10) == frozenset()
+    assert too_long(warm_up, plan, 10 * 54.9, 10) == {"b"}
+    assert too_long(warm_up, plan, 10 * 14.9, 10) == {"a", "b"}
+    # Not even one fits: no choice helps.
+    assert too_long(warm_up, plan, 10 * 8.9, 10) == frozenset()
