@@ -29,11 +29,11 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
 )
 from rnncore.measure.linux import end_with_parent
 from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
-from rnncore.measure.session import Session, outcome_of
+from rnncore.measure.session import Row, Session, outcome_of
 from rnncore.measure.slots import Slots
 from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.case import AXES
-from rnncore.runfile.record import has_case, is_right
+from rnncore.runfile.record import OWN_FACTS, has_case, is_right
 from rnncore.screen import in_signs_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SESSION].slots = slots
         config.add_cleanup(slots.close)
         harness.only_measure(config)
-    if is_gate(config):
+    elif is_gate(config):
         # Before pytest-benchmark reads its options; what the user gave stays.
         for name, (usual, brief) in GATE_OPTIONS.items():
             if config.getoption(name, None) == usual:
@@ -264,13 +264,19 @@ def pytest_runtest_makereport(
         session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
     elif error and row is None:
         session.failed(name, outcome_of(error), _first_line(error))
-    elif error and row and is_right(row.record.extra_info):
-        put_facts(row.record.extra_info, validity=f"failed after it was timed: {_first_line(error)}")
+    elif error and row and is_right(facts := _facts_of_row(item, row)):
+        put_facts(facts, validity=f"failed after it was timed: {_first_line(error)}")
     elif call.when == "call" and row is None:
         session.skipped(name, "it timed nothing")
     if row and (call.when == "call" or error):
         session.finished(name)
     return report
+
+
+def _facts_of_row(item: pytest.Item, row: Row) -> dict[str, Any]:
+    """Return where facts of a benchmark go; what another suite records beside them is its own."""
+    extra: dict[str, Any] = row.record.extra_info
+    return extra if _has_case(item) else extra.setdefault(OWN_FACTS, {})
 
 
 def _first_line(error: BaseException) -> str:

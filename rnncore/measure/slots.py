@@ -99,7 +99,9 @@ class Slots:
         tree = Path.cwd()
         later = {name: module for name, module in sys.modules.items() if name not in self._before}
         outside = {
-            name: module.__file__ for name, module in sys.modules.items() if "." not in name and _is_outside(module, tree)
+            name: module.__file__
+            for name, module in list(sys.modules.items())
+            if "." not in name and _is_outside(module, tree)
         }
         self._say({IMPORTED: [name for name, module in later.items() if _is_outside(module, tree)], OUTSIDE: outside})
 

@@ -150,6 +150,15 @@ def test_what_follows_each_line_is_kept_out_of_the_times(tmp_path: Path) -> None
     assert pair.base.failed == pair.head.failed == ()
 
 
+def test_a_result_that_is_wrong_makes_the_benchmark_invalid(tmp_path: Path) -> None:
+    suite = "def test_sum(benchmark):\n    benchmark.extra_info['validity'] = 3\n    assert benchmark(sum, [1]) == 2\n"
+    pair = _pair(tmp_path, suite)
+    for run in (pair.base, pair.head):
+        (record,) = run.records
+        assert record.validity.startswith("failed after it was timed: AssertionError")
+        assert record.numbers == {"validity": 3}
+
+
 def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
     hook = """
         from pathlib import Path
