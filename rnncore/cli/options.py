@@ -66,6 +66,7 @@ def require_output(path: Path, suffix: str) -> None:
         raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
     require_writable(path)
 
+
 PathsArgument = Annotated[
     list[str] | None,
     typer.Argument(

@@ -18,8 +18,8 @@ from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
 from rnncore.drive.process import require_own_package, require_slots, run_process
-from rnncore.drive.suites import Suites
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
+from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.record import Run

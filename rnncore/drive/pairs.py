@@ -30,7 +30,19 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
-from rnncore.runfile.slots import COLLECTED, ENDED, ENVIRONMENT, IMPORTED, IMPORTS, MEMORY, ORDER, OUTSIDE, PAIR, READY, SLOT_S
+from rnncore.runfile.slots import (
+    COLLECTED,
+    ENDED,
+    ENVIRONMENT,
+    IMPORTED,
+    IMPORTS,
+    MEMORY,
+    ORDER,
+    OUTSIDE,
+    PAIR,
+    READY,
+    SLOT_S,
+)
 
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
@@ -206,10 +218,12 @@ class LiveProcess:
         self._say(told)
         answer = self._answer()
         if answer is not None:
-            self._signal(signal.SIGSTOP)
+            # First it alone: one that is just starting another cannot stop before that one has begun to run.
+            self._process.send_signal(signal.SIGSTOP)
             # It may have died since, and been waited for.
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            self._signal(signal.SIGSTOP)
         return answer
 
     def _signal(self, number: int) -> None:

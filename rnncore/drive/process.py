@@ -112,7 +112,9 @@ def suites_command(tree: Tree, suites: Suites, *own: str) -> list[str]:
     """
     paths = [path for path in suites.paths if (tree.path / path.partition("::")[0]).exists()]
     if not paths:
-        raise ProcessError(f"{tree.side} {tree.name} has no {', '.join(suites.paths)}. Choose revisions that have the suites.")
+        raise ProcessError(
+            f"{tree.side} {tree.name} has no {', '.join(suites.paths)}. Choose revisions that have the suites."
+        )
     return [tree.python, "-m", "pytest", *paths, "--quiet", *_kept_out(tree), *own, *suites.arguments]
 
 

@@ -284,7 +284,11 @@ class _WatchedProcess:
             self._process = subprocess.Popen(
                 command,
                 cwd=copy,
-                env={**tree_environment(replace(job.tree, path=copy, top=None)), **_ONE_THREAD, ENVIRONMENT: str(self._said)},
+                env={
+                    **tree_environment(replace(job.tree, path=copy, top=None)),
+                    **_ONE_THREAD,
+                    ENVIRONMENT: str(self._said),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,

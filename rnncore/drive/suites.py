@@ -16,9 +16,7 @@ USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "test
 # A test that asks for pytest-benchmark's fixture, or a fixture of its own around that.
 _ASKS_FOR_IT = re.compile(rb"def \w+\([^)]*\b(benchmark|rnn_benchmark)\b", re.DOTALL)
 
-_GIVE = (
-    "Name them: 'rnncore gate --base REV PATH...', or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
-)
+_GIVE = "Name them: 'rnncore gate --base REV PATH...', or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,11 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
     settings = read_settings(folder)
     if "suites" in settings.table:
         set_by_project = settings.table["suites"]
-        if not isinstance(set_by_project, list) or not set_by_project or not all(isinstance(one, str) for one in set_by_project):
+        if (
+            not isinstance(set_by_project, list)
+            or not set_by_project
+            or not all(isinstance(one, str) for one in set_by_project)
+        ):
             raise ConfigError(f"{settings.file}: tool.rnncore.suites is {set_by_project!r}; give a list of paths.")
         return tuple(_relative(folder, one, "tool.rnncore.suites") for one in set_by_project)
     usual = [name for name in USUAL_FOLDERS if any(_holds_benchmark(path) for path in sorted((folder / name).rglob("*.py")))]

@@ -80,9 +80,7 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
             for path, name in zip(paths, names, strict=True):
                 if not (path / inner).is_dir():
                     raise ConfigError(f"{name} has no folder {inner}. Stand where both revisions have the suites.")
-            base_tree, head_tree = (
-                Tree(path / inner, name, path) for path, name in zip(paths, names, strict=True)
-            )
+            base_tree, head_tree = (Tree(path / inner, name, path) for path, name in zip(paths, names, strict=True))
             yield base_tree, head_tree
     finally:
         for path in paths:

@@ -26,7 +26,18 @@ _SESSION = (
 )
 _PARTS = {
     "fixture.BenchmarkFixture": (
-        *("_disable_gc", "_get_precision", "_make_stats", "_max_time", "_min_rounds", "_min_time", "_mode", "_precision", "_precisions", "_raw"),
+        *(
+            "_disable_gc",
+            "_get_precision",
+            "_make_stats",
+            "_max_time",
+            "_min_rounds",
+            "_min_time",
+            "_mode",
+            "_precision",
+            "_precisions",
+            "_raw",
+        ),
         *("_raw_pedantic", "_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
     ),
     "stats.Metadata": ("as_dict", "extra_info", "fullname", "has_error", "iterations", "stats", "update"),

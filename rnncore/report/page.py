@@ -45,9 +45,7 @@ def write_report(
     runs = [read_run(path) for path in paths]
     for run in runs:
         if not run.records:
-            raise RunFileError(
-                f"{run.path}: holds no benchmark. Run the suites with 'pytest PATH --benchmark-autosave'."
-            )
+            raise RunFileError(f"{run.path}: holds no benchmark. Run the suites with 'pytest PATH --benchmark-autosave'.")
     drawn = figures(runs)
     text = render(runs, drawn, title, prices)
     # All are read before one is written: a run file may be the copy beside an earlier report.

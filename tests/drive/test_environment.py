@@ -25,7 +25,7 @@ def test_without_a_preparation_revisions_stay_as_they_are(tmp_path: Path) -> Non
 
 def test_a_command_runs_once_in_each_revision_before_anything_else(tmp_path: Path) -> None:
     said: list[str] = []
-    command = f'"{sys.executable}" -c "open(\'built\', \'a\').write(\'x\')"'
+    command = f"\"{sys.executable}\" -c \"open('built', 'a').write('x')\""
     with prepared(_trees(tmp_path), Preparation(command), said.append) as (base, head):
         assert [(tree.path / "built").read_text("utf-8") for tree in (base, head)] == ["x", "x"]
         assert base.python == head.python == sys.executable
@@ -34,7 +34,9 @@ def test_a_command_runs_once_in_each_revision_before_anything_else(tmp_path: Pat
 
 def test_a_command_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> None:
     with (
-        pytest.raises(ProcessError, match=r"'echo no compiler; exit 3' in base base-name ended with exit code 3.*\nno compiler"),
+        pytest.raises(
+            ProcessError, match=r"'echo no compiler; exit 3' in base base-name ended with exit code 3.*\nno compiler"
+        ),
         prepared(_trees(tmp_path), Preparation("echo no compiler; exit 3"), lambda line: None),
     ):
         pytest.fail("ran on")

@@ -23,8 +23,8 @@ from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
 from rnncore.drive.process import Process
-from rnncore.drive.suites import Suites
 from rnncore.drive.reach import Reached, nothing_measured
+from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.read import read_run

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rnncore.drive import reach
-from rnncore.drive.suites import Suites
 from rnncore.drive.reach import SAME, Reached, find_reached, nothing_measured
+from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import two_worktrees
 from rnncore.errors import Unavailable
 

@@ -55,7 +55,9 @@ def test_a_usual_folder_is_taken_where_it_has_benchmarks(usual: str, tmp_path: P
 
 def test_else_every_file_that_has_a_benchmark_is_taken(tmp_path: Path) -> None:
     wrapped = "def test_long(\n    tmp_path,\n    benchmark,\n):\n    pass\n"
-    folder = _project(tmp_path, tests__test_a=TEST, tests__test_b=BENCHMARK, tests__deep__test_c=wrapped, build__test_d=BENCHMARK)
+    folder = _project(
+        tmp_path, tests__test_a=TEST, tests__test_b=BENCHMARK, tests__deep__test_c=wrapped, build__test_d=BENCHMARK
+    )
     (folder / ".gitignore").write_text("build/\n", encoding="utf-8")
     assert find_suites(folder) == ("tests/deep/test_c.py", "tests/test_b.py")
 

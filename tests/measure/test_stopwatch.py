@@ -23,9 +23,7 @@ def test_the_seconds_of_a_call_are_the_mean_of_those_that_were_made(
 
 
 @pytest.mark.parametrize(("called_s", "calls"), [(0.0, 20), (0.199, 20), (0.2, 0), (3.0, 0)])
-def test_calls_warm_up_unless_the_first_took_as_long(
-    called_s: float, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_warm_up_unless_the_first_took_as_long(called_s: float, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, around = Clock(1e-6), []
     monkeypatch.setattr(stopwatch, "time", clock)
     call_s = warmed_up(clock.call, called_s, 0.2, lambda: around.append("before"), lambda: around.append("after"))

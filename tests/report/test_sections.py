@@ -19,9 +19,9 @@ from rnncore.errors import RunFileError
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.table import Table, words
-from rnncore.runfile.record import Record, Summary
 from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
 from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Record, Summary
 from tests.report_text import broken_rows, require_golden
 from tests.run_files import (
     ARTICLE,

@@ -14,7 +14,17 @@ from rnncore.report.sections.not_measured import text as lines_not_measured
 from rnncore.report.sections.trust import disturbance_table, observed, session_sentences
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Table, escape, numbers, paragraph, words
-from rnncore.report.words import bytes_text, counted, letter, lettered_names, median_text, run_names, significant, time_unit, times
+from rnncore.report.words import (
+    bytes_text,
+    counted,
+    letter,
+    lettered_names,
+    median_text,
+    run_names,
+    significant,
+    time_unit,
+    times,
+)
 from rnncore.runfile.machine import facts
 from rnncore.runfile.record import Record, Run
 
