@@ -259,7 +259,7 @@ def selftest(
 
 
 def _paths_and_arguments(given: list[str] | None) -> tuple[list[str], list[str]]:
-    """Tell suites from arguments of pytest, of which the first begins with a dash: the `--` between them is not passed on."""
+    """Tell suites from arguments of pytest: the first of those begins with a dash, and the `--` is not passed on."""
     given = given or []
     first = next((place for place, one in enumerate(given) if one.startswith("-")), len(given))
     return given[:first], given[first:]

@@ -98,9 +98,9 @@ def half_interval(record: Record) -> float:
 
     Source:
         Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., section 3.2: order statistics as confidence
-        limits of a quantile, by the normal approximation to the binomial. Where there are quartiles alone: McGill, R., Tukey,
-        J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the normal
-        distribution of the same quartiles.
+        limits of a quantile, by the normal approximation to the binomial. Where there are quartiles alone: McGill, R.,
+        Tukey, J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the
+        normal distribution of the same quartiles.
     """
     ordered, count = sorted(record.rounds_s), len(record.rounds_s)
     if not ordered:

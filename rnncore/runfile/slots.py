@@ -13,7 +13,7 @@ ENVIRONMENT = "RNNCORE_SLOTS"
 PARENT = "RNNCORE_PARENT"
 
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
-# and once all have ended the modules that they imported, and the files of all that lie outside of the tree, by top-level name.
+# and once all have ended the modules that they imported, and the files of all outside of the tree, by top-level name.
 COLLECTED, READY, ENDED, IMPORTED, OUTSIDE = "collected", "ready", "ended", "imported", "outside"
 # Of the one that drives: modules to import, the benchmarks in order, the number of the pair, whether to measure memory, the
 # seconds of a slot. A line without seconds lets a benchmark end.

@@ -57,7 +57,7 @@ def test_a_process_without_a_run_file_shows_its_last_lines(tree: Path, tmp_path:
 
 
 def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match="found no benchmark that it was asked for. Check -k"):
+    with pytest.raises(ProcessError, match=r"found no benchmark that it was asked for\. Check -k"):
         run_process(Tree(tree, "t"), Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
 
 

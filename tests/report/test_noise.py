@@ -207,7 +207,7 @@ def _can_tell(
         ),
         (_can_tell([], [], wide=3), "This gate holds about 26 pairs. Thresholds of 3 are not below 3 %."),
     ],
-    ids=["all", "one", "some", "out of reach", "not the one", "nothing of the one", "none"],
+    ids=["all", "one", "some", "out of reach", "not the one", "too long for the one", "nothing of the one", "none"],
 )
 def test_what_a_gate_can_tell_is_said_in_words(found: Sensitivity, text: str) -> None:
     assert sensitivity_lines(found, "benchmark") == text

@@ -199,7 +199,7 @@ def test_a_file_that_is_not_json_is_refused(content: bytes, tmp_path: Path) -> N
 def test_json_of_another_kind_is_refused(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(RunFileError, match=r"other\.json: not a run file of rnncore's suites .*--benchmark-autosave"):
+    with pytest.raises(RunFileError, match=r"other\.json: not a run file of pytest-benchmark .*--benchmark-autosave"):
         read_run(path)
 
 

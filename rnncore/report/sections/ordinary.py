@@ -1,4 +1,4 @@
-"""Benchmarks of other projects' suites: how long each takes, what they recorded beside it, and what the file does not tell."""
+"""Benchmarks of other projects' suites: how long each takes, what they recorded, and what the file does not tell."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -73,8 +73,8 @@ def sentences(run: Run) -> list[str]:
             f"{median_text(quickest)}."
         )
     lacking = [f"{len(some)} {what}" for what, some in _left_out(run).items() if some]
-    measured = counted(len(records), "benchmark")
-    return [*found, f"{measured} measured{f'; {', '.join(lacking)}' if lacking else ''}."]
+    counts = "; ".join([f"{counted(len(records), 'benchmark')} measured", *lacking])
+    return [*found, f"{counts}."]
 
 
 def _left_out(run: Run) -> dict[str, Sequence[object]]:
@@ -193,8 +193,7 @@ def _unknown(runs: Sequence[Run]) -> list[str]:
     if without_facts:
         which = "The file tells" if len(runs) == 1 else f"{', '.join(without_facts)}: the file tells"
         said.append(
-            f"{which} neither memory, GPU and threads of the machine nor what disturbed the rounds, what failed and what was "
-            "skipped: it was made without rnncore's plugin."
+            f"{which} neither memory, GPU and threads of the machine nor what disturbed the rounds, failed or was skipped: it was made without rnncore's plugin."
         )
     if without_rounds:
         which = "It holds" if len(runs) == 1 else f"{', '.join(without_rounds)}: the file holds"

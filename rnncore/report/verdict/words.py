@@ -69,7 +69,7 @@ def gravest_first(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 
 def whole_verdict(comparison: Comparison) -> str:
-    """Return the whole verdict as a line: `2 of 14 slower, 1 unclear, 11 same: slower (exit code 1)`, `28 of 28 same (...)`."""
+    """Return the whole verdict as a line: `2 of 14 slower, 12 same: slower (exit code 1)`, `28 of 28 same (exit code 0)`."""
     counts = counts_of(comparison)
     alone = "," not in counts and counts.endswith(f" {comparison.verdict}")
     return f"{counts}{'' if alone else f': {comparison.verdict}'} (exit code {comparison.exit_code})"
