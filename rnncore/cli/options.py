@@ -71,8 +71,8 @@ PathsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PATHS...] [-- ARGUMENT...]",
-        help="Suites; else those of [tool.rnncore] suites, of bench/, benchmarks/ or tests/benchmarks/, or any file with one. "
-        "Then further arguments of pytest.",
+        help="Suites; else those of [tool.rnncore] suites, of bench/, benchmarks/ or tests/benchmarks/, or any file with "
+        "one. Then further arguments of pytest.",
     ),
 ]
 PrepareOption = Annotated[

@@ -193,7 +193,8 @@ def _unknown(runs: Sequence[Run]) -> list[str]:
     if without_facts:
         which = "The file tells" if len(runs) == 1 else f"{', '.join(without_facts)}: the file tells"
         said.append(
-            f"{which} neither memory, GPU and threads of the machine nor what disturbed the rounds, failed or was skipped: it was made without rnncore's plugin."
+            f"{which} neither memory, GPU and threads of the machine nor what disturbed the rounds, failed or was "
+            "skipped: it was made without rnncore's plugin."
         )
     if without_rounds:
         which = "It holds" if len(runs) == 1 else f"{', '.join(without_rounds)}: the file holds"
