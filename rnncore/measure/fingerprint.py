@@ -9,13 +9,15 @@ from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure import linux
 from rnncore.measure.facts import Fact, json_value, with_reasons
-from rnncore.measure.gpu import Gpu
+
+if TYPE_CHECKING:
+    from rnncore.measure.gpu import Gpu
 
 # Beside those that the runtimes import.
 PACKAGES = (
@@ -209,7 +211,12 @@ def _gpu() -> Fact:
     return facts | with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)}), None
 
 
-def _asked_of_gpu(ask: Callable[[Gpu], Any]) -> Fact:
+def _asked_of_gpu(ask: Callable[["Gpu"], Any]) -> Fact:
+    try:
+        from rnncore.measure.gpu import Gpu
+    except ModuleNotFoundError as error:
+        # As in an environment that has what a project's own benchmarks need, and no more.
+        return None, f"{error.name} is not installed"
     try:
         with closing(Gpu.open()) as gpu:
             return ask(gpu), None
