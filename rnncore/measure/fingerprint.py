@@ -9,13 +9,15 @@ from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.device import cpu_quota, waits_passively
 from rnncore.measure import linux
 from rnncore.measure.facts import Fact, json_value, with_reasons
-from rnncore.measure.gpu import Gpu
+
+if TYPE_CHECKING:
+    from rnncore.measure.gpu import Gpu
 
 # Beside those that the runtimes import.
 PACKAGES = (
@@ -209,8 +211,10 @@ def _gpu() -> Fact:
     return facts | with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)}), None
 
 
-def _asked_of_gpu(ask: Callable[[Gpu], Any]) -> Fact:
+def _asked_of_gpu(ask: "Callable[[Gpu], Any]") -> Fact:
     try:
+        from rnncore.measure.gpu import Gpu
+
         with closing(Gpu.open()) as gpu:
             return ask(gpu), None
     except Unavailable as error:

@@ -189,5 +189,12 @@ def test_a_fact_that_some_do_not_know_joins_no_machines_that_differ_in_it() -> N
     assert grouped(facts) == [0, 0, 1, 0]
 
 
+def test_a_cpu_whose_family_pytest_benchmark_does_not_know_is_the_same_and_two_of_other_families_are_not() -> None:
+    plain, one, other = ({"cpu": name} for name in ("A", "A (family 6, model 85)", "A (family 6, model 106)"))
+    assert differences(plain, one) == differences(one, plain) == ()
+    assert [found.fact for found in differences(one, other)] == ["cpu"]
+    assert grouped([one, plain, other, plain]) == [0, 0, 1, 1]
+
+
 def test_json_and_memory_give_one_answer() -> None:
     assert differences(FACTS, json.loads(json.dumps(FACTS))) == ()
