@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from rnncore.measure.disturbance import open_sources
 from rnncore.runfile.journal import newest_journal, recover
@@ -30,6 +31,7 @@ SUITE = """
 import time
 
 import pytest
+from packaging.requirements import Requirement
 
 
 class Odd:
@@ -364,6 +366,7 @@ BROKEN_OFF = """
 import os, signal, time
 
 import pytest
+from packaging.requirements import Requirement
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -442,8 +445,16 @@ def test_a_benchmark_that_broke_off_is_listed_as_such_and_not_taken_for_one_with
 
 # ------------------------------------------------------------------------------------------------------- an empty room
 
-# What an environment has that has pytest and pytest-benchmark alone.
-ALONE = ("pytest", "pluggy", "iniconfig", "packaging", "pygments", "pytest-benchmark", "py-cpuinfo")
+
+def _needed_by(name: str) -> set[str]:
+    """Return a distribution and all that it needs here."""
+    found, waiting = set(), [name]
+    while waiting:
+        found.add(one := waiting.pop())
+        needed = [Requirement(text) for text in metadata.requires(one) or ()]
+        waiting += [need.name for need in needed if not need.marker or need.marker.evaluate({"extra": ""})]
+    return found
+
 
 LOADED = """
 import json, sys
@@ -459,7 +470,7 @@ def pytest_unconfigure():
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of installed packages that has pytest and pytest-benchmark alone."""
     folder = tmp_path_factory.mktemp("bare")
-    for name in ALONE:
+    for name in _needed_by("pytest-benchmark"):
         for file in metadata.files(name) or ():
             top = file.parts[0]
             if top != ".." and not (folder / top).exists():
