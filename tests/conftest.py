@@ -10,7 +10,7 @@ os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 os.environ.pop("PYTEST_ADDOPTS", None)
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 
 from rnncore import cli
+from rnncore.errors import Unavailable
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.sources import DATA_ENV, is_complete, open_dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
@@ -31,6 +32,25 @@ REQUIRE_DATA_ENV = "RNNCORE_REQUIRE_DATA"
 # The same examples in every run, nothing written beside the code, and no deadline on a shared machine.
 settings.register_profile("rnncore", derandomize=True, database=None, deadline=None, max_examples=60)
 settings.load_profile("rnncore")
+
+
+def _skipped_where_unavailable() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """Turn a missing compiler or package into a skip with its text, as the plugin does for benchmarks."""
+    return (yield from _skipped_where_unavailable())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Do the same while the test itself runs."""
+    return (yield from _skipped_where_unavailable())
 
 
 @pytest.fixture(autouse=True)

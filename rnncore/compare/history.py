@@ -21,7 +21,7 @@ from rnncore.compare.history_cache import CACHE_NAME, StoredFile, read_cache, wr
 from rnncore.errors import RunFileError
 from rnncore.runfile import machine
 from rnncore.runfile.checks import COMMIT, MOMENT, NAME, is_number, list_of, moment, object_with, one, or_none, words
-from rnncore.runfile.record import is_right
+from rnncore.runfile.record import facts_of, is_right
 from rnncore.runfile.schema import commit_id, machine_facts
 
 # Where the plugin puts profiles' traces: JSON, but no run files.
@@ -246,7 +246,7 @@ def _median_s(entry: dict[str, Any]) -> float:
     """Return the median of a benchmark, or NaN where it is no time or the result is wrong."""
     median_s = entry["stats"].get("median")
     is_time = is_number(median_s) and median_s > 0
-    return float(median_s) if is_time and is_right(entry.get("extra_info") or {}) else math.nan
+    return float(median_s) if is_time and is_right(facts_of(entry)) else math.nan
 
 
 def _series(files: dict[str, StoredFile]) -> Iterator[Series]:

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import pytest
 
 from rnncore.measure import harness
 from rnncore.runfile.machine import differences as facts_that_differ
+from rnncore.runfile.record import has_case
 from rnncore.runfile.schema import commit_id, machine_facts
 
 if TYPE_CHECKING:
@@ -126,6 +127,17 @@ def comparison_advice(reporter: pytest.TerminalReporter, session: "Session") -> 
         if any(not session.rows.keys().isdisjoint(base.fullnames) for base in bases):
             lines.append(NOISE.format(revision=bases[-1].revision))
     return [line for line in lines if line]
+
+
+def is_of_cases(content: Mapping[str, Any]) -> bool:
+    """Say whether a base has benchmarks of a suite of ours.
+
+    Args:
+        content: Of the base; may hold anything.
+    """
+    entries = content.get("benchmarks")
+    extras = [one.get("extra_info") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    return "rnncore" in content and any(isinstance(extra, dict) and has_case(extra) for extra in extras)
 
 
 def set_aside_volatile(machine_info: dict[str, Any], content: dict[str, Any]) -> None:

@@ -104,14 +104,20 @@ def session_environment() -> dict[str, str]:
     return {**limited_threads(), **(passive_waiting() if this_host().is_busy else spinning_waiting())}
 
 
-def notice() -> str | None:
-    """Return what to say of a busy host, with what to do, as one line; None for a quiet one."""
+def notice(of_cases: bool = True) -> str | None:
+    """Return what to say of a busy host, with what to do, as one line; None for a quiet one.
+
+    Args:
+        of_cases: Whether benchmarks of ours are measured: how threads wait is chosen for them.
+    """
     host = this_host()
     if not host.is_busy:
         return None
     found = [] if host.others_cpus is None else [f"others use {host.others_cpus:.1f} of its {host.cpus} CPUs"]
     found += [] if host.load_1min is None else [f"load {host.load_1min:.1f}"]
     found += [] if host.pressure_pct is None else [f"CPU pressure {host.pressure_pct:.0f} %"]
+    if not of_cases:
+        return f"Busy host: {', '.join(found)}. Times are longer than on a quiet host: end the other work and run again."
     waiting = "Threads wait without spinning, so that nothing stalls"
     if not waits_passively():
         setting = " ".join(f"{name}={value}" for name, value in passive_waiting().items())

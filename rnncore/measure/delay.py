@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.measure.stopwatch import nothing, seconds_per_call
 
 # What a delay costs by itself, a fraction of a microsecond, is measured over this many calls, in several tries.
 _COST_CALLS = 1000
@@ -18,36 +19,45 @@ def delayed(run: Callable[[], object], delay_pct: float, call_s: float) -> tuple
         delay_pct: Percent of its time to add.
         call_s: About how long it takes.
     """
-    cost_s = _cost_of_a_delay_s()
-    return _delayed(run, delay_pct, cost_s), max(delay_pct, 100 * cost_s / call_s)
+    cost_s = cost_of_a_delay_s()
+    return with_delay(run, delay_pct, cost_s), max(delay_pct, 100 * cost_s / call_s)
 
 
-def _delayed(run: Callable[[], object], delay_pct: float, cost_s: float) -> Callable[[], None]:
-    """Return a call that takes longer by a part of its own time, with the CPU kept busy.
+def with_delay(run: Callable[..., Any], delay_pct: float, cost_s: float) -> Callable[..., Any]:
+    """Return a function that takes longer by a part of its own time, with the CPU kept busy.
 
     Args:
-        run: The call.
+        run: The function; its arguments and what it returns stay as they are.
         delay_pct: Of the call's time.
         cost_s: What the delay takes by itself, by reading the clock; it counts as a part of the delay.
     """
     factor = 1 + delay_pct / 100
 
-    def delayed() -> None:
+    def slowed(*args: Any, **kwargs: Any) -> Any:
         began_s = time.perf_counter()
-        run()
+        result = run(*args, **kwargs)
         end_s = began_s + (time.perf_counter() - began_s) * factor - cost_s
         while time.perf_counter() < end_s:
             pass
+        return result
 
-    return delayed
+    return slowed
 
 
-def _cost_of_a_delay_s() -> float:
-    """Return what `_delayed` adds to a call where it has nothing to wait for."""
+def planted_pct(delay_pct: float, cost_s: float, slowed_s: float) -> float:
+    """Return by how many percent calls were made slower, which were timed with their delay alone.
 
-    def nothing() -> None:
-        pass
+    Args:
+        delay_pct: Percent that were asked for.
+        cost_s: What the delay takes by itself.
+        slowed_s: Seconds of a call with it.
+    """
+    call_s = min(slowed_s / (1 + delay_pct / 100), slowed_s - cost_s)
+    return max(delay_pct, 100 * cost_s / call_s) if call_s > 0 else delay_pct
 
-    calls = _delayed(nothing, 0.0, 0.0), nothing
+
+def cost_of_a_delay_s() -> float:
+    """Return what `with_delay` adds to a call where it has nothing to wait for."""
+    calls = with_delay(nothing, 0.0, 0.0), nothing
     delayed_s, nothing_s = (min(seconds_per_call(run, _COST_CALLS) for _ in range(_COST_TRIES)) for run in calls)
     return delayed_s - nothing_s

@@ -4,19 +4,23 @@ Between rounds, never inside one, `RoundWatch` reads counters that show who else
 counted, and stay in the figures.
 """
 
+import math
 import os
-import resource
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnncore.errors import Unavailable
-from rnncore.measure.gpu import Gpu, GpuState
-from rnncore.measure.linux import PROC, SYS
+from rnncore.measure import harness
+from rnncore.measure.linux import PROC, SYS, cpu_pressure
+
+if TYPE_CHECKING:
+    from rnncore.measure.gpu import Gpu, GpuState
 
 # Part of a round that others may take before it counts as disturbed: no more than the smallest change worth a word.
 DISTURBED_SHARE = 0.02
@@ -27,10 +31,6 @@ DISTURBED_SWITCHES_PER_S = 50.0
 SLOW_CLOCK_SHARE = 0.9
 # Part of the time that reading all sources may take; rounds between two readings share a verdict.
 READING_SHARE = 0.02
-
-# Chance that two halves of a steady row are called different, and the smallest difference worth a word.
-UNSTEADY_CHANCE = 0.01
-UNSTEADY_CHANGE = 0.02
 
 TASKS, STAT, CPU_CLOCKS = PROC / "self/task", PROC / "stat", SYS / "devices/system/cpu"
 
@@ -102,9 +102,16 @@ class InvoluntarySwitches(Source):
 
     cause = "involuntary context switches"
 
+    def __init__(self) -> None:
+        try:
+            import resource
+        except ImportError as error:
+            raise Unavailable("this system does not count them") from error
+        self._usage = partial(resource.getrusage, resource.RUSAGE_SELF)
+
     def read(self) -> int:
         """Return the count of the whole process."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return self._usage().ru_nivcsw
 
     def disturbed(self, before: int, after: int, elapsed_s: float) -> bool:
         """Say whether there were more than the kernel's own housekeeping makes."""
@@ -182,14 +189,14 @@ class BusyGpu(Source):
 
     cause = "GPU throttled or shared"
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: "Gpu") -> None:
         self._gpu = gpu
 
-    def read(self) -> GpuState:
+    def read(self) -> "GpuState":
         """Return the state of now."""
         return self._gpu.state()
 
-    def disturbed(self, before: GpuState, after: GpuState, elapsed_s: float) -> bool:
+    def disturbed(self, before: "GpuState", after: "GpuState", elapsed_s: float) -> bool:
         """Say whether the GPU was slowed down or shared at the end of the time."""
         return bool(after.throttle_reasons or after.foreign_pids)
 
@@ -211,7 +218,7 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
         (SlowClock.cause, lambda: SlowClock(CPU_CLOCKS)),
     ]
     if device == "cuda":
-        made.append((BusyGpu.cause, lambda: BusyGpu(Gpu.open())))
+        made.append((BusyGpu.cause, _open_gpu))
     sources, missing = [], {}
     for cause, make in made:
         try:
@@ -221,6 +228,12 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
     return sources, missing
 
 
+def _open_gpu() -> Source:
+    from rnncore.measure.gpu import Gpu
+
+    return BusyGpu(Gpu.open())
+
+
 class _Log:
     """The readings of one source, which may take a share of the time, and after which round each was taken."""
 
@@ -228,16 +241,16 @@ class _Log:
         self.source = source
         self._share = share
         self.readings: list[tuple[int, float, Any]] = []
-        self._due_s = 0.0
+        self.due_s = 0.0
 
     def take(self, rounds: int, only_if_due: bool = True) -> None:
         began_s = time.perf_counter()
-        if only_if_due and began_s < self._due_s:
+        if only_if_due and began_s < self.due_s:
             return
         reading = self.source.read()
         ended_s = time.perf_counter()
         self.readings.append((rounds, ended_s, reading))
-        self._due_s = ended_s + (ended_s - began_s) / self._share
+        self.due_s = ended_s + (ended_s - began_s) / self._share
 
     def disturbed_rounds(self) -> set[int]:
         disturbed: set[int] = set()
@@ -248,40 +261,44 @@ class _Log:
 
 
 class RoundWatch:
-    """The clock that rounds are timed with; after each it looks at what disturbs.
-
-    pytest-benchmark reads its clock twice a round. What is read here comes after the second reading, so it is in no round.
+    """Looks at what disturbs after each round, so that what it reads is in none.
 
     Args:
-        clock: The clock itself, in seconds.
         sources: What to read.
 
     Attributes:
         reading_s: Seconds spent on reading, between rounds.
+        first_call_s: Seconds of the first round, where it was a single call; None before it, and where it was more.
     """
 
-    def __init__(self, clock: Callable[[], float], sources: Sequence[Source]) -> None:
-        self._clock = clock
+    def __init__(self, sources: Sequence[Source]) -> None:
         self._logs = [_Log(source, READING_SHARE / len(sources)) for source in sources]
-        self._in_round = False
         self._rounds = 0
+        self._due_s = 0.0
         self.reading_s = 0.0
-        self.__name__ = getattr(clock, "__name__", type(clock).__name__)
-        for log in self._logs:
-            log.take(0)
+        self.first_call_s: float | None = None
+        self._take()
 
-    def __call__(self) -> float:
-        """Return the time."""
-        if not self._in_round:
-            self._in_round = True
-            return self._clock()
-        now = self._clock()
-        self._in_round = False
+    def round_ended(self, seconds: float, calls: int) -> None:
+        """Look, where it is time to.
+
+        Args:
+            seconds: What the clock said of the round.
+            calls: Calls of it.
+        """
+        if not self._rounds and calls == 1:
+            self.first_call_s = seconds
         self._rounds += 1
+        began_s = time.perf_counter()
+        # One comparison for all sources: there may be a million rounds of a few microseconds.
+        if began_s >= self._due_s:
+            self._take()
+            self.reading_s += time.perf_counter() - began_s
+
+    def _take(self) -> None:
         for log in self._logs:
             log.take(self._rounds)
-        self.reading_s += self._clock() - now
-        return now
+        self._due_s = min((log.due_s for log in self._logs), default=math.inf)
 
     def disturbed_rounds(self, count: int) -> dict[str, set[int]]:
         """Return the disturbed ones of the last *count* rounds, from 0, by cause."""
@@ -296,6 +313,53 @@ class RoundWatch:
         """End the watch."""
         for log in self._logs:
             log.source.close()
+
+
+class Watched:
+    """What was seen of the rounds of a benchmark, once they are timed.
+
+    Attributes:
+        timed_s: Seconds of all of them.
+        first_call_s: Seconds of the first call of all; None where it was timed together with others.
+        facts: What to record.
+    """
+
+    def __init__(self) -> None:
+        self.timed_s = 0.0
+        self.first_call_s: float | None = None
+        self.facts: dict[str, Any] = {}
+
+
+@contextmanager
+def watched_rounds(benchmark: Any, device: str) -> Iterator[Watched]:
+    """Watch what disturbs while a fixture of pytest-benchmark times, in the block.
+
+    Args:
+        benchmark: The fixture.
+        device: `cpu` or `cuda`; only a CUDA benchmark looks at the GPU.
+
+    Yields:
+        What is known after the block.
+    """
+    seen = Watched()
+    sources, missing = open_sources(device)
+    (pressure_before_us, _), began_s = cpu_pressure("total"), time.perf_counter()
+    with closing(RoundWatch(sources)) as watch:
+        with harness.after_each_round(benchmark, watch.round_ended):
+            yield seen
+        rounds_s = benchmark.stats.stats.data
+        disturbed = watch.disturbed_rounds(len(rounds_s))
+    elapsed_s, (pressure_after_us, _) = time.perf_counter() - began_s, cpu_pressure("total")
+    seen.timed_s = sum(rounds_s) * benchmark.stats.iterations
+    seen.first_call_s = watch.first_call_s
+    seen.facts = disturbance_facts(rounds_s, disturbed, missing)
+    # A clock of the suite's own may stand still.
+    seen.facts["disturbance"]["watching_pct"] = 100 * watch.reading_s / seen.timed_s if seen.timed_s else None
+    seen.facts["disturbance"]["cpu_pressure_pct"] = (
+        100 * (pressure_after_us - pressure_before_us) / 1e6 / elapsed_s
+        if pressure_before_us is not None and pressure_after_us is not None
+        else None
+    )
 
 
 def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]], missing: dict[str, str]) -> dict[str, Any]:
@@ -324,28 +388,3 @@ def disturbance_facts(rounds_s: Sequence[float], disturbed: dict[str, set[int]],
             "not_looked_for": missing,
         },
     }
-
-
-def steadiness(values_s: Sequence[float]) -> tuple[bool | None, str | None]:
-    """Say whether the first and the second half of a series differ beyond noise.
-
-    Args:
-        values_s: Seconds, in the order they were measured.
-
-    Returns:
-        True and None; False and by how much; or None and why it is not known.
-
-    Source:
-        Mann and Whitney, "On a test of whether one of two random variables is stochastically larger", 1947.
-    """
-    half = len(values_s) // 2
-    if half < 5:
-        return None, f"n={len(values_s)} is too few to compare halves, 10 needed"
-    first, second = values_s[:half], values_s[-half:]
-    from scipy.stats import mannwhitneyu
-
-    change = statistics.median(second) / statistics.median(first)
-    if abs(change - 1) < UNSTEADY_CHANGE or mannwhitneyu(first, second).pvalue >= UNSTEADY_CHANCE:
-        return True, None
-    word = "slower" if change > 1 else "faster"
-    return False, f"the second half is {max(change, 1 / change):.2f}x {word} than the first"

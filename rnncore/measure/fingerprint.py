@@ -211,13 +211,10 @@ def _gpu() -> Fact:
     return facts | with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)}), None
 
 
-def _asked_of_gpu(ask: Callable[["Gpu"], Any]) -> Fact:
+def _asked_of_gpu(ask: "Callable[[Gpu], Any]") -> Fact:
     try:
         from rnncore.measure.gpu import Gpu
-    except ModuleNotFoundError as error:
-        # As in an environment that has what a project's own benchmarks need, and no more.
-        return None, f"{error.name} is not installed"
-    try:
+
         with closing(Gpu.open()) as gpu:
             return ask(gpu), None
     except Unavailable as error:

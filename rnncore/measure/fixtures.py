@@ -1,5 +1,6 @@
 """The fixtures of a benchmark: its case, its threads, its data, and what times it."""
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -7,22 +8,61 @@ import pytest
 
 from rnncore.errors import Unavailable
 from rnncore.measure import harness
-from rnncore.measure.session import Session
-from rnncore.runfile.case import Case
+from rnncore.measure.options import FACTS_SETTING
 
 if TYPE_CHECKING:
     from rnncore.forecast.series import Dataset
     from rnncore.measure.row import RnnBenchmark
+    from rnncore.measure.session import Session
+    from rnncore.runfile.case import Case
 
 
 # What the gate's processes measure on where no data is named: little to make, and enough for every suite.
 GATE_ZONES, GATE_YEARS = 2, 1
-SESSION = pytest.StashKey[Session]()
+SESSION = pytest.StashKey["Session"]()
+
+# When pytest was configured, by `time.perf_counter`.
+BEGAN_S = pytest.StashKey[float]()
+
+
+def session_in(config: pytest.Config) -> "Session":
+    """Return the record of a session, made when it is first asked for: most sessions of an environment need none."""
+    if SESSION not in config.stash:
+        from rnncore.measure.session import Session
+
+        config.stash[SESSION] = Session(config.stash.get(BEGAN_S, time.perf_counter()))
+    return config.stash[SESSION]
 
 
 def is_gate(config: pytest.Config) -> bool:
     """Say whether this is one of the gate's short processes."""
     return bool(config.getoption("rnn_scale") == "gate")
+
+
+def wants_facts(config: pytest.Config) -> bool:
+    """Say whether the benchmarks of any suite are to have facts beside their times: by `--rnn-facts`, or by the setting."""
+    return bool(config.getoption("rnn_facts") or config.getini(FACTS_SETTING))
+
+
+def has_case(item: pytest.Item) -> bool:
+    """Say whether an item is a benchmark of a suite of ours."""
+    return item.get_closest_marker("rnn_cases") is not None
+
+
+def is_driven(config: pytest.Config) -> bool:
+    """Say whether another process asks this one for rounds, in slots."""
+    session = config.stash.get(SESSION, None)
+    return session is not None and session.slots is not None
+
+
+def takes_any(config: pytest.Config) -> bool:
+    """Say whether benchmarks of any suite are measured: in a process that is driven, and where facts are wanted."""
+    return wants_facts(config) or is_driven(config)
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Say whether an item is a benchmark that this plugin measures."""
+    return has_case(item) or (takes_any(item.config) and harness.uses_fixture(item))
 
 
 @pytest.fixture
@@ -40,8 +80,10 @@ def rnn_case(
     threads: int | None,
     recipe: str | None,
     clock: Any,
-) -> Case:
+) -> "Case":
     """The case of a benchmark that is marked `rnn_cases`."""
+    from rnncore.runfile.case import Case
+
     sizes = hidden_size, num_layers, lookback, batch_size
     return Case(phase, cell, *sizes, device, runtime, mode, precision, threads, recipe, clock)
 
@@ -71,7 +113,7 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
         dataset = open_dataset(location)
     else:
         dataset = Dataset("synthetic, gate", synthetic_dataset(years=GATE_YEARS).series[:GATE_ZONES])
-    session = request.config.stash[SESSION]
+    session = session_in(request.config)
     session.dataset = {"name": dataset.name, "digest": dataset.digest}
     if session.earlier and session.earlier.data and session.earlier.data["digest"] != dataset.digest:
         # The journal stays: it holds what was finished before.
@@ -83,7 +125,7 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
 
 
 @pytest.fixture
-def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case, rnn_threads: int) -> "RnnBenchmark":
+def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Case", rnn_threads: int) -> "RnnBenchmark":
     """Time calls of a case: see `rnncore.measure.row.RnnBenchmark`."""
     from rnncore.measure.row import RnnBenchmark
 
@@ -94,7 +136,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: Case
             "another plugin (such as --codspeed) or a conftest has put its own in that place. Run rnncore's benchmarks in a "
             "session without it."
         )
-    session = request.config.stash[SESSION]
+    session = session_in(request.config)
     threads = rnn_case.threads or rnn_threads
     ceilings = None
     brief = is_gate(request.config)

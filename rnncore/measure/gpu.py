@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-import pynvml
-
 from rnncore.errors import Unavailable
+
+try:
+    import pynvml
+except ModuleNotFoundError as error:
+    # An environment of another project has it only if that project asks for it.
+    raise Unavailable("no nvidia-ml-py, which asks the NVIDIA driver. Install it: pip install nvidia-ml-py") from error
 
 _THROTTLE_REASONS = {
     pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",

@@ -1,13 +1,13 @@
 """The private parts of pytest-benchmark that rnncore needs: all of them are used here, and nowhere else.
 
-pytest-benchmark has no public way to read another clock, to take rounds that were timed elsewhere, to drop the record of
+pytest-benchmark has no public way to look between rounds, to take rounds that were timed elsewhere, to drop the record of
 an attempt, or to say where a run was saved. `missing_parts` looks for all of them before anything is measured.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -26,19 +26,8 @@ _SESSION = (
 )
 _PARTS = {
     "fixture.BenchmarkFixture": (
-        *(
-            "_disable_gc",
-            "_get_precision",
-            "_make_stats",
-            "_max_time",
-            "_min_rounds",
-            "_min_time",
-            "_mode",
-            "_precision",
-            "_precisions",
-            "_raw",
-        ),
-        *("_raw_pedantic", "_timer", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
+        *("_disable_gc", "_make_runner", "_make_stats", "_max_time", "_min_rounds", "_min_time", "_mode", "_precision"),
+        *("_raw", "_raw_pedantic", "_warmup", "enabled", "extra_info", "fullname", "group", "pedantic", "stats"),
     ),
     "stats.Metadata": ("as_dict", "extra_info", "fullname", "has_error", "iterations", "stats", "update"),
     "utils": ("get_machine_id",),
@@ -112,24 +101,38 @@ def is_own_fixture(benchmark: object) -> bool:
     return issubclass(type(benchmark), BenchmarkFixture)
 
 
-def clock_of(benchmark: Any) -> Callable[[], float]:
-    """Return the clock that a fixture reads, in seconds."""
-    clock: Callable[[], float] = benchmark._timer
-    return clock
-
-
 @contextmanager
-def read_clock(benchmark: Any, clock: Callable[[], float]) -> Iterator[None]:
-    """Let a fixture read another clock, which is as precise as its own."""
-    own = benchmark._timer
-    # It would find the precision by many readings; those are no rounds, and that of its own is known.
-    benchmark._precisions[clock] = benchmark._get_precision(own)
-    benchmark._timer = clock
+def after_each_round(benchmark: Any, ended: Callable[[float, int], None]) -> Iterator[None]:
+    """Call back when a fixture has timed a round, those that calibrate and warm up too, before it begins the next.
+
+    Nothing is added to a round: the clock is read inside of what is called here.
+
+    Args:
+        benchmark: The fixture.
+        ended: Called with the seconds of the round and its calls.
+    """
+    make_runner = benchmark._make_runner
+
+    def make(*given: Any) -> Callable[[Any], Any]:
+        runner = make_runner(*given)
+
+        def watched(loops: Any) -> Any:
+            __tracebackhide__ = True
+            timed = runner(loops)
+            if loops:
+                ended(timed, len(loops))
+            else:
+                # A single call, whose result comes with it.
+                ended(timed[0], 1)
+            return timed
+
+        return watched
+
+    benchmark._make_runner = make
     try:
         yield
     finally:
-        benchmark._timer = own
-        del benchmark._precisions[clock]
+        del benchmark._make_runner
 
 
 def lengthen_rounds(benchmark: Any, seconds: float) -> None:
@@ -185,6 +188,32 @@ def replace_timing(benchmark: Any, timed: Callable[..., Any]) -> None:
         return timed(target, args, kwargs or {}, setup, teardown)
 
     benchmark._raw, benchmark._raw_pedantic = raw, raw_pedantic
+
+
+def surround_timing(
+    benchmark: Any, around: Callable[[Callable[..., Any]], AbstractContextManager[Callable[..., Any]]]
+) -> None:
+    """Let a fixture time as ever, inside a context of another's; where that is so already, nothing changes.
+
+    Args:
+        benchmark: The fixture.
+        around: Returns the context. It is given the function that is to be timed, and yields what is timed in its place.
+    """
+    if "_raw" in vars(benchmark):
+        return
+    raw, raw_pedantic = benchmark._raw, benchmark._raw_pedantic
+
+    def surrounded(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        with around(function) as timed:
+            return raw(timed, *args, **kwargs)
+
+    def surrounded_pedantic(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        with around(target) as timed:
+            return raw_pedantic(timed, *args, **kwargs)
+
+    benchmark._raw, benchmark._raw_pedantic = surrounded, surrounded_pedantic
 
 
 def disables_gc(benchmark: Any) -> bool:
@@ -344,6 +373,8 @@ def save_without_benchmarks(config: pytest.Config, facts: dict[str, Any]) -> Non
     if session.json and not session.benchmarks:
         now = datetime.now(UTC).isoformat()
         session.save_json({**session_header(config), "datetime": now, "benchmarks": [], **facts})
+        # It would warn that there is nothing to save, and a project may make errors of warnings.
+        session.json = None
 
 
 def _files(storage: Any) -> set[Path]:

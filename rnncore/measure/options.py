@@ -40,6 +40,9 @@ def _above_zero(text: str, what: str) -> float:
     return value
 
 
+# The setting of the same meaning as `--rnn-facts`.
+FACTS_SETTING = "rnn_facts"
+
 # By name what `addoption` takes. First what is measured, from --rnn-profile on how.
 OPTIONS: dict[str, dict[str, Any]] = {
     "--rnn-scale": {
@@ -89,18 +92,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Bound of the Server scenario (bench/bench_serving.py): 99 of 100 queries are to be answered within "
         "it. Default: %(default)g.",
     },
+    "--rnn-facts": {
+        "action": "store_true",
+        "help": "Record beside the time of every benchmark of pytest-benchmark, of any suite, the machine and its load, all "
+        "rounds, which of them were disturbed and by what, whether they stayed steady, percentiles and the first call; and "
+        "keep each that is finished in a journal. The same as 'rnn_facts = true' in the settings of pytest. Default: these "
+        "benchmarks are left to pytest-benchmark alone.",
+    },
     "--rnn-resume": {
         "nargs": "?",
         "const": NEWEST,
         "metavar": "JOURNAL",
-        "help": "Go on with a session that was cut off: cases that its journal holds as finished are not run again, and are "
-        "in the new run file. Default: the newest journal of the storage.",
+        "help": "Go on with a session that was cut off: benchmarks that its journal holds as finished are not run again, "
+        "and are in the new run file. Default: the newest journal of the storage.",
     },
     "--rnn-case-timeout": {
         "metavar": "SECONDS",
         "type": partial(_above_zero, what="a time limit; give a number of seconds"),
         "default": None,
-        "help": "End a case that takes longer, record it as timed out, and go on. Default: no limit.",
+        "help": "End a benchmark that takes longer, record it as timed out, and go on; one of another suite if --rnn-facts "
+        "is given. Default: no limit.",
     },
     "--rnn-delay": {
         "metavar": "PERCENT:PATTERN",
@@ -118,3 +129,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rnncore", "benchmarks of recurrent forecasters")
     for name, kind in OPTIONS.items():
         group.addoption(name, **kind)
+    parser.addini(
+        FACTS_SETTING,
+        "Record facts beside the time of every benchmark of pytest-benchmark, as --rnn-facts does.",
+        type="bool",
+        default=False,
+    )

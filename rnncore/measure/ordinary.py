@@ -12,7 +12,6 @@ from rnncore.measure.delay import delayed
 from rnncore.measure.session import Row, Session
 from rnncore.measure.slots import Slots, calls_of_a_round, rounds_of_a_slot
 from rnncore.measure.stopwatch import seconds_per_call, warmed_up
-from rnncore.runfile.record import OWN_FACTS
 
 # Time that calls take before the first slot, after the first call.
 WARM_UP_S = 0.03
@@ -100,8 +99,8 @@ def _timed(benchmark: Any, session: Session, slots: Slots, call: Call, delay_pct
         ]
     rounds_s = [seconds for of_slot in of_slots for seconds in of_slot]
     stats = harness.take_rounds(benchmark, rounds_s, calls)
-    benchmark.extra_info[OWN_FACTS] = {**facts, "slot_rounds": [len(of_slot) for of_slot in of_slots]}
-    session.rows[benchmark.fullname] = Row(stats)
+    slot_rounds = [len(of_slot) for of_slot in of_slots]
+    session.rows[benchmark.fullname] = Row(stats, seen={**facts, "slot_rounds": slot_rounds})
     return results[0]
 
 

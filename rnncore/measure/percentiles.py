@@ -1,6 +1,10 @@
-"""Tails of latency, with intervals that assume no distribution, and refusal where there are too few calls."""
+"""Tails of latency, with intervals that assume no distribution, and refusal where there are too few calls.
+
+By the standard library alone, for benchmarks of any suite.
+"""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -11,6 +15,9 @@ PERCENTILES = (50, 90, 95, 99)
 
 # Chance that a percentile lies beyond either end of its interval.
 MISSED = 0.01
+
+# What is left of a sum that counts as nothing.
+_NOTHING = 1e-17
 
 
 @cache
@@ -54,21 +61,37 @@ def percentiles(calls_s: Sequence[float]) -> dict[str, Any]:
     return with_reasons(facts)
 
 
+def percentiles_of_rounds(rounds_s: Sequence[float], calls: int) -> dict[str, Any]:
+    """Return the percentiles of rounds, refused where a round is more than a call.
+
+    Args:
+        rounds_s: Mean seconds of a call in each round.
+        calls: Calls of a round.
+    """
+    if calls == 1:
+        return percentiles(rounds_s)
+    why = f"a round is the mean of {calls} calls, and hides the slow ones"
+    return with_reasons({f"p{percentile}": (None, why) for percentile in PERCENTILES})
+
+
 @cache
 def _interval(percentile: int, count: int) -> tuple[int, int]:
     """Return the ranks, from 1, of the two calls that hold the percentile between them."""
-    below = percentile / 100
+    below, middle = percentile / 100, math.ceil(count * percentile / 100)
     # The percentile lies below rank l if fewer than l calls are below it, and above rank h if at least h are.
-    low = next(rank for rank in range(math.ceil(count * below), 0, -1) if _at_most(rank - 1, count, below) <= MISSED)
-    high = next(
-        rank for rank in range(math.ceil(count * below), count + 1) if _at_most(count - rank, count, 1 - below) <= MISSED
-    )
-    return low, high
+    low = bisect_right(range(middle), MISSED, key=lambda calls: _at_most(calls, count, below))
+    above = bisect_right(range(count - middle + 1), MISSED, key=lambda calls: _at_most(calls, count, 1 - below))
+    return low, count - above + 1
 
 
 def _at_most(successes: int, count: int, chance: float) -> float:
     """Return the probability of at most *successes* successes in *count* tries."""
-    # A tenth of what importing scipy.stats takes.
-    from scipy.special import bdtr
-
-    return float(bdtr(successes, count, chance))
+    log_ways = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(count - successes + 1)
+    term = total = math.exp(log_ways + successes * math.log(chance) + (count - successes) * math.log1p(-chance))
+    # Of each number of successes from that of the one above.
+    for number in range(successes, 0, -1):
+        term *= number * (1 - chance) / ((count - number + 1) * chance)
+        total += term
+        if term <= _NOTHING * total:
+            break
+    return min(1.0, total)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rnncore.files import write_text
-from rnncore.measure import harness
-from rnncore.measure.fixtures import SESSION
+from rnncore.measure import harness, recording
+from rnncore.measure.fixtures import session_in
 from rnncore.measure.linux import end_with
 from rnncore.measure.slots import Slots
 from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends
@@ -85,12 +85,13 @@ class Apart:
 
     def _run(self, number: int, item: pytest.Item) -> None:
         """Run a benchmark as the gate would, with one short slot, and say how it ended where that was well."""
-        session = item.config.stash[SESSION]
+        session = session_in(item.config)
         session.slots = Slots(io.StringIO(f'{{"{SLOT_S}": 0}}\n{{}}\n'), io.StringIO())
+        recording.join(item.config)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         session.close()
         row, skipped = session.rows.get(item.nodeid), any(report.skipped for report in self._reports)
-        is_well = skipped or (row is not None and is_right(row.record.extra_info))
+        is_well = skipped or (row is not None and is_right(row.facts))
         if is_well and not any(report.failed for report in self._reports):
             # A benchmark without a group is listed with those of its file.
             group = None if skipped or row is None else row.record.group or item.nodeid.split("::", 1)[0]

@@ -1,7 +1,6 @@
 """How one row is measured: first call, evidence of the path, warm-up, watched rounds, and energy in calls nobody times."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rnncore.measure import harness
 from rnncore.measure.delay import delayed
 from rnncore.measure.facts import Fact, put_facts, with_reasons
-from rnncore.measure.linux import cpu_pressure
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
 from rnncore.measure.session import TIMED, Row, Session
 from rnncore.measure.stopwatch import seconds_per_call, warmed_up
@@ -141,7 +139,7 @@ class RnnBenchmark:
     def known_median_s(self, case: Case) -> float | None:
         """Return the median of a right row of this session; None where it has none of that case."""
         for row in self._session.rows.values():
-            extra = row.record.extra_info
+            extra = row.facts
             if {**case.axes, "threads": self._threads}.items() <= extra.items() and is_found_right(extra):
                 return float(row.record.stats.median)
         return None
@@ -243,35 +241,20 @@ class RnnBenchmark:
             run: The call.
             call_s: About how long it takes.
         """
-        from rnncore.measure.disturbance import RoundWatch, disturbance_facts, open_sources
+        from rnncore.measure.disturbance import watched_rounds
 
-        sources, missing = open_sources(self._case.device)
-        (pressure_before_us, _), began_s = cpu_pressure("total"), time.perf_counter()
         with (
-            closing(RoundWatch(harness.clock_of(self._benchmark), sources)) as watch,
-            harness.read_clock(self._benchmark, watch),
             self.part("between rounds"),
             peak_device_memory(self._case.device, self._case.runtime) as peaks,
+            watched_rounds(self._benchmark, self._case.device) as seen,
         ):
             rounds = harness.rounds_of(self._benchmark, call_s) if call_s >= LONG_CALL_S else None
             if rounds is None:
                 self._benchmark(run)
             else:
                 self._benchmark.pedantic(run, rounds=rounds)
-            disturbed = watch.disturbed_rounds(len(self._benchmark.stats.stats.data))
-        stats = self._benchmark.stats
-        rounds_s = stats.stats.data
-        timed_s = sum(rounds_s) * stats.iterations
-        self._session.count(TIMED, timed_s, out_of="between rounds")
-        elapsed_s, (pressure_after_us, _) = time.perf_counter() - began_s, cpu_pressure("total")
-        facts = disturbance_facts(rounds_s, disturbed, missing)
-        facts["disturbance"]["watching_pct"] = 100 * watch.reading_s / timed_s
-        facts["disturbance"]["cpu_pressure_pct"] = (
-            100 * (pressure_after_us - pressure_before_us) / 1e6 / elapsed_s
-            if pressure_before_us is not None and pressure_after_us is not None
-            else None
-        )
-        self.record(**peaks, **facts)
+        self._session.count(TIMED, seen.timed_s, out_of="between rounds")
+        self.record(**peaks, **seen.facts)
 
     def _time_in_slots(self, slots: "Slots", run: Callable[[], object], call_s: float, min_round_s: float) -> None:
         """Time rounds in the slots that the driving process asks for; arguments as of `_time`."""
@@ -316,17 +299,11 @@ class RnnBenchmark:
         )
 
     def _record_series(self, rounds_s: list[float]) -> None:
-        from rnncore.measure.disturbance import steadiness
-        from rnncore.measure.percentiles import PERCENTILES, percentiles
+        from rnncore.measure.percentiles import percentiles_of_rounds
+        from rnncore.measure.steadiness import steadiness_facts
 
-        steady, why = steadiness(rounds_s)
-        self.record(steady=steady, **({"steady_why": why} if why else {}))
-        iterations = self._benchmark.stats.iterations
-        if iterations == 1:
-            self.record(percentiles=percentiles(rounds_s))
-        else:
-            why = f"a round is the mean of {iterations} calls, and hides the slow ones"
-            self.record(percentiles=with_reasons({f"p{percentile}": (None, why) for percentile in PERCENTILES}))
+        self.record(**steadiness_facts(rounds_s))
+        self.record(percentiles=percentiles_of_rounds(rounds_s, self._benchmark.stats.iterations))
 
     def _record_path(self, evidence: FindEvidence | None) -> float:
         """Record what ran, in profiled calls; return the seconds of one, 0 where it is not known."""

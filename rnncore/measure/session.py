@@ -17,6 +17,7 @@ from rnncore.measure.facts import make_writable
 from rnncore.measure.stopwatch import seconds_per_call
 from rnncore.measure.timeout import CaseTimeout
 from rnncore.runfile.journal import dumps
+from rnncore.runfile.record import OWN_FACTS
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
@@ -42,14 +43,41 @@ class Row:
     Attributes:
         record: pytest-benchmark's own record of the attempt that counts.
         derive: Records its rates and shares of the ceilings known by then; None where it has none.
+        seen: Of a benchmark of another suite, what was seen of it; None of one of ours, whose `extra_info` is for facts.
     """
 
     record: Any
     derive: Callable[[], None] | None = None
+    seen: dict[str, Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its facts, where they are kept."""
+        extra: dict[str, Any] = self.record.extra_info
+        return extra if self.seen is None else self.seen
+
+    def with_facts(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return what pytest-benchmark writes of it with its facts; what a suite records itself stays as it is.
+
+        Args:
+            entry: Of a run file.
+        """
+        if self.seen is None:
+            # Written past `record`, it may be anything.
+            make_writable(self.record.extra_info)
+            return entry
+        extra = entry["extra_info"]
+        if OWN_FACTS in extra:
+            # The suite's own word: ours go beside what it records.
+            return {**entry, OWN_FACTS: self.seen}
+        return {**entry, "extra_info": {**extra, OWN_FACTS: self.seen}}
 
 
 class Session:
     """The record of one session.
+
+    Args:
+        began_s: When it began, by `time.perf_counter`; None for now.
 
     Attributes:
         name: When it began, as part of a path.
@@ -67,9 +95,10 @@ class Session:
         why_no_journal: The system's reason for the latter.
         earlier: What the session that this one goes on with had finished; None where it begins anew.
         slots: Whose slots rounds are timed in; None where nobody drives this process.
+        taken: Benchmarks of other suites whose fixture was asked to let rounds be seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, began_s: float | None = None) -> None:
         self.name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
         self.rows: dict[str, Row] = {}
         self.again: set[str] = set()
@@ -85,7 +114,8 @@ class Session:
         self.why_no_journal: str | None = None
         self.earlier: Finished | None = None
         self.slots: Slots | None = None
-        self._began_s = time.perf_counter()
+        self.taken: set[str] = set()
+        self._began_s = time.perf_counter() if began_s is None else began_s
         self._begun: set[str] = set()
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
@@ -106,6 +136,10 @@ class Session:
         self._note(lambda journal: journal.began(name))
         return is_again
 
+    def has_begun(self, name: str) -> bool:
+        """Say whether a benchmark was begun, at this attempt or an earlier one."""
+        return name in self._begun
+
     def skipped(self, name: str, reason: str) -> None:
         """Note why a benchmark was skipped."""
         self._skipped[name] = reason
@@ -123,10 +157,20 @@ class Session:
 
     def finished(self, name: str) -> None:
         """Note that a timed benchmark, and its checks, have ended."""
-        record = self.rows[name].record
-        make_writable(record.extra_info)
+        row = self.rows[name]
+
+        def note(journal: "Journal") -> None:
+            entry = row.with_facts(row.record.as_dict(include_data=True))
+            try:
+                journal.finished(entry)
+            except (TypeError, ValueError, RecursionError):
+                # What a suite records may be what JSON cannot hold: that alone is given up.
+                extra = dict(entry["extra_info"])
+                make_writable(extra)
+                journal.finished({**entry, "extra_info": extra})
+
         self._note(lambda journal: journal.facts(**self._facts()))
-        self._note(lambda journal: journal.finished(record.as_dict(include_data=True)))
+        self._note(note)
 
     def derive_rates(self) -> None:
         """Derive every row's rates again: the ceilings of the whole session are known now."""
@@ -222,10 +266,12 @@ class Session:
     def overhead_text(self) -> str:
         """Return the overhead as a line for the screen."""
         overhead = self.overhead()
+        spent = [f"{overhead['timed_s']:.0f} s were timed rounds"]
+        if self.has_cases:
+            spent.append(f"{overhead['trainings_s']:.0f} s timed trainings")
         parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
         return (
-            f"Of {overhead['wall_s']:.0f} s, {overhead['timed_s']:.0f} s were timed rounds, "
-            f"{overhead['trainings_s']:.0f} s timed trainings and {overhead['overhead_s']:.0f} s overhead "
+            f"Of {overhead['wall_s']:.0f} s, {', '.join(spent)} and {overhead['overhead_s']:.0f} s overhead "
             f"({', '.join(parts) or 'all below 1 s'})."
         )
 
@@ -262,15 +308,13 @@ class Session:
 
     def _facts(self) -> dict[str, Any]:
         """Return what changes as the session goes on."""
-        from rnncore.measure.disturbance import steadiness
+        from rnncore.measure.steadiness import steadiness_facts
 
-        steady, why = steadiness(self._pulses_s)
         return {
             "ceilings": self._ceilings.facts() if self._ceilings else None,
             "data": self.dataset,
             "execution_providers": sorted(self.providers),
-            "steady": steady,
-            **({"steady_why": why} if why else {}),
+            **steadiness_facts(self._pulses_s),
             "pulses_s": self._pulses_s,
             "overhead": self.overhead(),
         }

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.runfile.checks import COMMIT, FOLDER, MOMENT, list_of, object_with, or_none, refuse
+from rnncore.runfile.record import facts_of, is_right
 from rnncore.runfile.schema import MACHINE, SESSION
 
 FORMAT = 1
@@ -243,7 +244,7 @@ def finished_before(journal: Path) -> Finished:
         fingerprint=dict(content["rnncore"].get("fingerprint") or content["machine_info"].get("fingerprint", {})),
         commit=content["commit_info"].get("id"),
         data=content["rnncore"].get("data"),
-        entries=tuple(one for one in events.benchmarks.values() if one["extra_info"].get("validity") in ("valid", None)),
+        entries=tuple(one for one in events.benchmarks.values() if is_right(facts_of(one))),
     )
 
 

@@ -12,7 +12,7 @@ from rnncore.errors import RunFileError
 from rnncore.runfile.checks import is_number, one_line, refuse
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.machine import ordinary_fingerprint
-from rnncore.runfile.record import AXES, OWN_FACTS, Record, Run, Summary, faults_of_row, has_case, missing_of_row
+from rnncore.runfile.record import AXES, Record, Run, Summary, facts_of, faults_of_row, has_case, missing_of_row
 from rnncore.runfile.schema import ENTRY, ORDINARY_RUN, ROUNDS, RUN, SUMMARY, another_kind, commit_id, machine_facts
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
@@ -115,7 +115,7 @@ def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) ->
     extra, name = entry["extra_info"], f"{path}: {one_line(entry['fullname'])}"
     rounds_s, summary = _rounds(name, entry["stats"])
     if not (has_session and has_case(extra)):
-        return _ordinary_record(name, entry, rounds_s, summary)
+        return _ordinary_record(name, entry, rounds_s, summary, facts_of(entry) if has_session else {})
     refuse(name, faults_of_row(extra))
     _require_slots_of(name, extra, rounds_s)
     facts = completed({**dict.fromkeys(AXES), **extra})
@@ -127,11 +127,19 @@ def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) ->
     return Record(entry["fullname"], entry["group"] or "other", rounds_s, facts, summary)
 
 
-def _ordinary_record(name: str, entry: dict[str, Any], rounds_s: tuple[float, ...], summary: Summary | None) -> Record:
-    """Return a benchmark of another suite: what it records is its own, and may be anything."""
+def _ordinary_record(
+    name: str, entry: dict[str, Any], rounds_s: tuple[float, ...], summary: Summary | None, facts: Mapping[str, Any]
+) -> Record:
+    """Return a benchmark of another suite: what it records is its own, and may be anything.
+
+    Args:
+        name: File and benchmark, for errors.
+        entry: What the file has of it.
+        rounds_s: Seconds of every round.
+        summary: Of the rounds, where the file holds none.
+        facts: What the plugin saw of it.
+    """
     extra = entry["extra_info"]
-    facts = extra.get(OWN_FACTS, {})
-    facts = facts if isinstance(facts, dict) else {}
     refuse(name, faults_of_row(facts))
     _require_slots_of(name, facts, rounds_s)
     numbers = {key: float(value) for key, value in extra.items() if is_number(value)}

@@ -373,6 +373,21 @@ def has_case(extra: Mapping[str, Any]) -> bool:
     return bool(extra.get("phase")) and OWN_FACTS not in extra
 
 
+def facts_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts of an entry of a run file: of a benchmark of another suite, what the plugin saw of it.
+
+    That lies among what the suite records, or where the suite has a word of that name, beside it.
+
+    Args:
+        entry: One of `benchmarks`.
+    """
+    extra = entry.get("extra_info") or {}
+    if has_case(extra) and OWN_FACTS not in entry:
+        return extra
+    found = entry.get(OWN_FACTS, extra.get(OWN_FACTS))
+    return found if isinstance(found, Mapping) else {}
+
+
 def is_right(extra: Mapping[str, Any]) -> bool:
     """Say whether a row's result is right; a benchmark that checks nothing is taken at its word."""
     return extra.get("validity") in (None, "", "valid")

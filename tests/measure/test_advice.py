@@ -59,9 +59,13 @@ QUICK = ("-p", "no:cacheprovider", "--tb=short", "--rnn-threads=1")
 QUICK += ("--benchmark-max-time=0.01", "--benchmark-min-rounds=3", "--benchmark-warmup=off")
 COMPARE = (*QUICK, "--benchmark-compare=0001")
 
+# Of benchmarks of other suites only where facts are wanted.
+WITH_FACTS = "--rnn-facts"
+NOT_COMPARED, DROPPING = "Not compared", "Only the last --benchmark-compare-fail"
+
 MACHINE, SETTINGS = "on another machine", "with other settings or software"
 # What some line of ours says, and pytest-benchmark does not.
-SIGNS = (MACHINE, SETTINGS, "Not compared", "One process per side", "Only the last --benchmark-compare-fail")
+SIGNS = (MACHINE, SETTINGS, NOT_COMPARED, "One process per side", DROPPING)
 
 CPU = {"brand_raw": "Made CPU", "count": 2}
 
@@ -135,6 +139,12 @@ def _run(folder: Path, *args: str) -> tuple[int, str]:
 )
 def test_nothing_is_said_where_nothing_misleads(args: tuple[str, ...], foreign: pytest.Pytester) -> None:
     assert _said(foreign.runpytest_inprocess(*QUICK, *args)) == []
+
+
+@pytest.mark.parametrize("gate", [(), ("--benchmark-compare-fail=min:5%", "--benchmark-compare-fail=mean:100000%")])
+def test_nothing_is_said_of_other_suites_that_want_no_facts(gate: tuple[str, ...], foreign: pytest.Pytester) -> None:
+    _change_base(foreign.path, lambda content: content["machine_info"]["cpu"].update(brand_raw="Other CPU", count=64))
+    assert _said(foreign.runpytest_inprocess(*COMPARE, "-k", "one", *gate)) == []
 
 
 @pytest.mark.parametrize("args", [(), ("--benchmark-compare=0001", "--benchmark-disable")], ids=["plain", "disabled"])
@@ -263,7 +273,7 @@ def test_the_lines_come_before_the_table_and_before_a_regression_is_raised(
     _change_base(foreign.path, _hundred_times_faster)
     gates = ("--benchmark-compare-fail", "min:5%", "--benchmark-compare-fail", "mean:10%")
     args = ("--benchmark-compare=0001", "-k", "one", "--benchmark-columns=min", *gates)
-    code, screen = _run(foreign.path, *load, *args)
+    code, screen = _run(foreign.path, *load, WITH_FACTS, *args)
     code_without, screen_without = _run(foreign.path, *args, *OFF)
     assert code == code_without == 1
     assert _titles(screen) == _titles(screen_without) != []
@@ -277,8 +287,8 @@ def test_the_lines_come_before_the_table_and_before_a_regression_is_raised(
 
 def test_a_session_that_passes_says_the_same_and_passes(foreign: pytest.Pytester) -> None:
     gates = ("--benchmark-compare-fail", "min:100000%", "--benchmark-compare-fail", "mean:100000%")
-    result = foreign.runpytest_inprocess(*COMPARE, "-k", "one", *gates)
-    assert (result.ret, len(_said(result))) == (0, 2)
+    result = foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "-k", "one", *gates)
+    assert (result.ret, len(_said(result, NOT_COMPARED, DROPPING))) == (0, 2)
     result.stdout.fnmatch_lines(["Only the last *", "Not compared, *", "*Name (time in *"])
 
 
@@ -287,7 +297,7 @@ def test_a_session_that_passes_says_the_same_and_passes(foreign: pytest.Pytester
 
 def test_other_hardware_is_named_with_the_facts_that_pytest_benchmark_knows(foreign: pytest.Pytester) -> None:
     _change_base(foreign.path, lambda content: content["machine_info"]["cpu"].update(brand_raw="Other CPU", count=64))
-    assert _said(foreign.runpytest_inprocess(*COMPARE)) == [
+    assert _said(foreign.runpytest_inprocess(*COMPARE, WITH_FACTS), MACHINE, SETTINGS) == [
         "The base 0001 was measured on another machine (cpu: Other CPU, here Made CPU; cpus: 64, here 2): "
         "its ratios compare hardware, not code."
     ]
@@ -295,7 +305,7 @@ def test_other_hardware_is_named_with_the_facts_that_pytest_benchmark_knows(fore
 
 def test_machines_of_which_nothing_is_known_are_not_called_different(foreign: pytest.Pytester) -> None:
     _change_base(foreign.path, lambda content: content["machine_info"].update(cpu={}))
-    assert _said(foreign.runpytest_inprocess(*COMPARE)) == []
+    assert _said(foreign.runpytest_inprocess(*COMPARE, WITH_FACTS), MACHINE, SETTINGS) == []
 
 
 def test_hardware_is_not_spoken_of_where_nothing_is_compared(foreign: pytest.Pytester) -> None:
@@ -304,7 +314,7 @@ def test_hardware_is_not_spoken_of_where_nothing_is_compared(foreign: pytest.Pyt
         del content["benchmarks"][1]
 
     _change_base(foreign.path, change)
-    assert _said(foreign.runpytest_inprocess(*COMPARE, "-k", "two"), MACHINE) == []
+    assert _said(foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "-k", "two"), MACHINE) == []
 
 
 def test_the_fingerprint_tells_other_hardware_and_the_command_names_both_runs(ours: pytest.Pytester) -> None:
@@ -408,7 +418,7 @@ def test_deleted_new_and_deselected_benchmarks_are_counted_and_named(foreign: py
         content["benchmarks"][0]["fullname"] = "test_it.py::test_deleted"
 
     _change_base(foreign.path, change)
-    assert _said(foreign.runpytest_inprocess(*COMPARE, "-k", "one")) == [
+    assert _said(foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "-k", "one")) == [
         "Not compared: 2 benchmarks of the base 0001 that were not timed here (test_deleted, test_two; 1 not run, "
         "1 deselected); 1 benchmark that the base 0001 lacks (test_one)."
     ]
@@ -419,7 +429,7 @@ def test_failed_and_skipped_benchmarks_are_told_as_such(foreign: pytest.Pytester
         test_it="import pytest\n\n\ndef test_one(benchmark):\n    assert False\n\n\n"
         "def test_two(benchmark):\n    pytest.skip('not today')\n"
     )
-    assert _said(foreign.runpytest_inprocess(*COMPARE, "--benchmark-compare-fail=min:5%")) == [
+    assert _said(foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "--benchmark-compare-fail=min:5%")) == [
         "Not compared, and passed silently: 2 benchmarks of the base 0001 that were not timed here "
         "(test_one, test_two; 1 failed, 1 skipped)."
     ]
@@ -427,7 +437,7 @@ def test_failed_and_skipped_benchmarks_are_told_as_such(foreign: pytest.Pytester
 
 def test_a_gate_that_times_nothing_of_the_base_says_so(foreign: pytest.Pytester) -> None:
     foreign.makepyfile(test_it="def test_plain():\n    pass\n")
-    result = foreign.runpytest_inprocess(*COMPARE, "--benchmark-compare-fail=min:5%")
+    result = foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "--benchmark-compare-fail=min:5%")
     assert result.ret == 0
     (line,) = _said(result)
     assert line.startswith("Not compared, and passed silently: 2 benchmarks of the base 0001 that were not timed here (")
@@ -484,14 +494,14 @@ def test_a_threshold_that_a_later_one_replaced_is_named_wherever_it_came_from(
         monkeypatch.setenv("PYTEST_ADDOPTS", first)
     args = [first] if source == "command" else []
     _change_base(foreign.path, _hundred_times_faster)
-    result = foreign.runpytest_inprocess(*COMPARE, *args, "--benchmark-compare-fail", "mean:100000%")
+    result = foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, *args, "--benchmark-compare-fail", "mean:100000%")
     assert result.ret == 0
-    assert _said(result) == [DROPPED]
+    assert _said(result, DROPPING) == [DROPPED]
 
 
 def test_thresholds_after_one_option_all_count(foreign: pytest.Pytester) -> None:
-    result = foreign.runpytest_inprocess(*COMPARE, "--benchmark-compare-fail", "min:100000%", "mean:100000%")
-    assert (result.ret, _said(result)) == (0, [])
+    result = foreign.runpytest_inprocess(*COMPARE, WITH_FACTS, "--benchmark-compare-fail", "min:100000%", "mean:100000%")
+    assert (result.ret, _said(result, DROPPING)) == (0, [])
 
 
 GATE = "--benchmark-compare-fail"

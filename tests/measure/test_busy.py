@@ -161,6 +161,14 @@ def test_where_torch_was_loaded_before_it_is_said_what_to_start_with(host: Simpl
     assert "start again with OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=100" in str(notice())
 
 
+def test_of_other_suites_it_is_not_said_how_threads_wait(host: SimpleNamespace) -> None:
+    host.host = BUSY
+    assert notice(of_cases=False) == (
+        "Busy host: others use 1.0 of its 2 CPUs, load 2.1, CPU pressure 35 %. Times are longer than on a quiet host: end "
+        "the other work and run again."
+    )
+
+
 @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "active"), ("GOMP_SPINCOUNT", "300000")])
 def test_what_was_chosen_before_stays_and_costs_no_look(
     name: str, value: str, host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
@@ -201,11 +209,12 @@ def test_mine(rnn_case, rnn_benchmark):
         (MINE, ["--benchmark-disable"], 0),
         (MINE, ["--rnn-scale=gate"], 0),
         ("def test_foreign(benchmark):\n    benchmark(int)\n", [], 0),
+        ("def test_foreign(benchmark):\n    benchmark(int)\n", ["--rnn-facts"], 1),
         ("def test_foreign():\n    pass\n", [], 0),
     ],
-    ids=["cases", "checked alone", "gate", "another benchmark", "a test"],
+    ids=["cases", "checked alone", "gate", "another benchmark", "another with facts", "a test"],
 )
-def test_only_a_session_that_measures_cases_looks_and_says_so(
+def test_only_a_session_that_measures_looks_and_says_so(
     text: str, args: list[str], looks: int, host: SimpleNamespace, pytester: pytest.Pytester
 ) -> None:
     host.host = BUSY

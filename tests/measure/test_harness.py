@@ -65,7 +65,7 @@ def test_every_private_part_is_there_in_the_version_that_is_installed(pytester: 
     ("place", "part", "named"),
     [
         ("pytest_benchmark.fixture.BenchmarkFixture", "_make_stats", "fixture.BenchmarkFixture._make_stats"),
-        ("pytest_benchmark.fixture.BenchmarkFixture", "_precisions", "fixture.BenchmarkFixture._precisions"),
+        ("pytest_benchmark.fixture.BenchmarkFixture", "_make_runner", "fixture.BenchmarkFixture._make_runner"),
         ("pytest_benchmark.session.BenchmarkSession", "save_json", "BenchmarkSession.save_json"),
     ],
 )

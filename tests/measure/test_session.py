@@ -134,6 +134,7 @@ def test_overhead_asked_for_in_the_middle_of_a_part_still_makes_up_the_wall_time
 
 
 def test_the_line_for_the_screen_names_the_parts_from_one_second_on(session: Session, clock: Clock) -> None:
+    session.has_cases = True
     for name, seconds in (("ceilings", 4.6), ("energy", 0.9), ("between rounds", 30)):
         with session.part(name):
             clock.wait(seconds)
@@ -144,10 +145,16 @@ def test_the_line_for_the_screen_names_the_parts_from_one_second_on(session: Ses
 
 
 def test_the_line_for_the_screen_of_a_quick_session_has_no_empty_brackets(session: Session, clock: Clock) -> None:
+    session.has_cases = True
     clock.wait(0.5)
     assert session.overhead_text() == (
         "Of 0 s, 0 s were timed rounds, 0 s timed trainings and 0 s overhead (all below 1 s)."
     )
+
+
+def test_the_line_for_the_screen_of_other_suites_knows_no_trainings(session: Session, clock: Clock) -> None:
+    clock.wait(0.5)
+    assert session.overhead_text() == "Of 0 s, 0 s were timed rounds and 0 s overhead (all below 1 s)."
 
 
 # --------------------------------------------------------------------------------------------------------------- facts

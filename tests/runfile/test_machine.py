@@ -97,7 +97,7 @@ def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkey
     monkeypatch.setattr(plugin, "threads_of", lambda config: 2)
     monkeypatch.setattr(harness, "session_of", lambda config: object())
     try:
-        plugin._finished_before(_Config())  # type: ignore[arg-type]
+        plugin._finished_before(_Config(), has_cases=True)  # type: ignore[arg-type]
     except pytest.UsageError as error:
         return "its rows do not belong beside new ones" not in str(error)
     return True
@@ -187,6 +187,13 @@ def test_a_few_pages_around_any_size_are_one_group(middle: int) -> None:
 def test_a_fact_that_some_do_not_know_joins_no_machines_that_differ_in_it() -> None:
     facts = [{"cpu": "A"}, {"cpu": "A", "governor": "performance"}, {"cpu": "A", "governor": "powersave"}, {"cpu": "A"}]
     assert grouped(facts) == [0, 0, 1, 0]
+
+
+def test_a_cpu_whose_family_pytest_benchmark_does_not_know_is_the_same_and_two_of_other_families_are_not() -> None:
+    plain, one, other = ({"cpu": name} for name in ("A", "A (family 6, model 85)", "A (family 6, model 106)"))
+    assert differences(plain, one) == differences(one, plain) == ()
+    assert [found.fact for found in differences(one, other)] == ["cpu"]
+    assert grouped([one, plain, other]) == [0, 0, 1]
 
 
 def test_json_and_memory_give_one_answer() -> None:

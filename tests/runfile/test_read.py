@@ -307,6 +307,18 @@ def test_a_file_of_pytest_benchmark_alone_is_read(tmp_path: Path) -> None:
     assert [record.fullname for record in run.records] == ["other/test_other.py::test_sort"]
 
 
+def test_what_was_seen_of_a_benchmark_lies_beside_a_word_of_that_name_of_its_own(tmp_path: Path) -> None:
+    entry = {**FOREIGN, "extra_info": {"rnncore": {"steady": "theirs"}, "phase": "infer"}, "rnncore": {"steady": False}}
+    (other,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert (other.has_case, other.steady) == (False, False)
+
+
+def test_in_a_file_that_the_plugin_took_no_part_in_no_word_of_a_suite_is_taken_for_a_fact(tmp_path: Path) -> None:
+    entry = {**FOREIGN, "extra_info": {"rnncore": {"steady": "theirs"}, "phase": "infer", "validity": 0.5}}
+    (other,) = read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [entry]})).records
+    assert (other.has_case, other.steady, other.is_valid, other.numbers) == (False, None, True, {"validity": 0.5})
+
+
 @pytest.mark.parametrize("key", ["machine_info", "commit_info"])
 @pytest.mark.parametrize("found", [None, {}, {"cpu": "text", "id": None}])
 def test_a_file_without_facts_of_machine_or_commit_is_read(key: str, found: Any, tmp_path: Path) -> None:
