@@ -90,7 +90,9 @@ ORDINARY_RUN: Check = object_with(
 )
 
 # What stands for the rounds where a file holds none.
-SUMMARY: Check = object_with({"min": SECONDS, "q1": SECONDS, "median": SECONDS, "q3": SECONDS, "max": SECONDS, "rounds": SIZE})
+SUMMARY: Check = object_with(
+    {"min": SECONDS, "q1": SECONDS, "median": SECONDS, "q3": SECONDS, "max": SECONDS, "rounds": SIZE}
+)
 
 # Of one entry of `benchmarks`.
 ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({})})
