@@ -13,6 +13,7 @@ from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_
 from rnncore.report.sections.method import raw_name
 from rnncore.report.table import escape
 from rnncore.report.words import counted
+from rnncore.runfile.checks import one_line
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
@@ -118,4 +119,6 @@ def _require_benchmarks(run: Run) -> None:
     elif run.skipped:
         fullname, reason = run.skipped[0]
         why = f"{counted(len(run.skipped), 'benchmark')} skipped, such as {fullname} ({reason})"
-    raise RunFileError(f"{run.path}: holds no benchmark: {why}. Run its suites again with 'pytest --benchmark-autosave'.")
+    raise RunFileError(
+        f"{run.path}: holds no benchmark: {one_line(why)}. Run its suites again with 'pytest --benchmark-autosave'."
+    )

@@ -199,5 +199,6 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name from a file as one line."""
-    return " ".join(text.split()) if text.split() else repr(text)
+    """Return a name from a file as one line that moves no cursor."""
+    line = " ".join(text.split()) if text.split() else repr(text)
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

@@ -130,6 +130,15 @@ def test_a_run_of_ours_beside_one_of_another_project_says_what_is_not_known(tmp_
     assert "| CPUs, threads used | **2, 2** | **8, –** |" in section(text, "Machines and data")
 
 
+def test_rows_of_ours_without_single_rounds_have_a_page(tmp_path: Path) -> None:
+    row = inference("gru", "torch", 1, 0.01)
+    row["stats"] = entry("test_a", 0.01)["stats"]
+    page = write_report([make_run(tmp_path, run_content([row]))], tmp_path / "out")
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    assert "gru-torch-cpu-fp32-b1] | infer | GRU |" in section(text, "All results")
+    assert "latency.png" not in text
+
+
 # ------------------------------------------------------------------------------------------------------------ one run
 
 

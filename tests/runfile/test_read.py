@@ -389,3 +389,21 @@ def test_the_file_of_every_version_of_pytest_benchmark_is_read(path: Path) -> No
         assert (record.summary is None, bool(record.rounds_s)) == (has_rounds, has_rounds)
         low_s, high_s = record.quartiles_s
         assert 0 < record.quickest_s <= low_s <= record.median_s <= high_s <= record.slowest_s < 1
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_file_is_said_to_be_empty(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "errors.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(
+        RunFileError, match=r"errors\.json: not JSON \(it is empty, as where every benchmark failed\)\. Give"
+    ):
+        read_run(path)
+
+
+def test_an_error_moves_no_cursor(tmp_path: Path) -> None:
+    evil = {**FOREIGN, "fullname": "a.py::test_\x1b[31m\u2028\x07b\nc", "stats": {}}
+    with pytest.raises(RunFileError) as caught:
+        read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [evil]}))
+    assert r"a.py::test_\x1b[31m \x07b c: stats.min is missing" in str(caught.value)
+    assert str(caught.value).isprintable()
