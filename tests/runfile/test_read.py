@@ -354,7 +354,8 @@ def test_a_phase_of_another_suite_makes_no_row_of_ours(tmp_path: Path) -> None:
 
 def test_of_another_projects_file_no_advice_is_of_our_suites(tmp_path: Path) -> None:
     broken = {**FOREIGN, "stats": {**FOREIGN["stats"], "data": [0.0]}}
-    for content in ({**ORDINARY, "benchmarks": [broken]}, {**ORDINARY, "datetime": 3}, {**ORDINARY, "benchmarks": [{}]}):
+    spoilt = [{"benchmarks": [broken]}, {"benchmarks": [{"extra_info": {}}]}, {"datetime": 3}]
+    for content in ({**ORDINARY, **one} for one in spoilt):
         with pytest.raises(RunFileError) as caught:
             read_run(make_run(tmp_path, content))
         assert str(caught.value).endswith(". Make the run again with 'pytest --benchmark-autosave'.")
