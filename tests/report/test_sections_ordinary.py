@@ -179,7 +179,7 @@ def test_more_groups_than_a_verdict_names_are_counted(tmp_path: Path) -> None:
     made = [entry(f"test_{index}_{one}", 0.01, f"group {index}") for index in range(9) for one in "ab"]
     verdict = section(page_of(tmp_path, content(*made)), "Verdict")
     assert verdict.count("- Of *group ") == ordinary.MOST_NAMED
-    assert "- 3 further groups below.\n" in verdict
+    assert "- 3 further groups: below.\n" in verdict
 
 
 def test_a_group_has_its_times_in_one_unit_and_the_fastest_first(tmp_path: Path) -> None:
@@ -331,6 +331,31 @@ def test_five_thousand_benchmarks_have_a_page_of_bounded_size(tmp_path: Path) ->
             assert len(list(csv.reader(file))) == 1 + 5000 * len(files)
     assert all(f"| test_{index:04} |" in text for index in range(0, 5000, 50))
     assert "![Time of the 60 of 5,000 benchmarks that differ most as a multiple of that in A](ratios.png)" in text
+
+
+def test_what_a_page_leaves_out_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordinary, "MOST_ROWS", 2)
+    made = [entry(f"test_{index}", 0.01 * (1 + index), "sort") for index in range(3)]
+    made += [entry("test_tiny", 1e-3, "tiny"), entry("test_tinier", 5e-4, "tiny")]
+    run = read_run(make_run(tmp_path, content(*made)))
+    text = render([run], figures([run]))
+    # The fastest of the group is not shown.
+    assert [line.split(" | ")[:3] for line in text.splitlines() if line.startswith("| test_")] == [
+        ["| test_1", "20.0", "2.00"],
+        ["| test_2", "30.0", "3.00"],
+    ]
+    assert "of the 2 longest of 3 in sort](times-1.png)" in text
+    verdict = section(text, "Verdict")
+    assert (
+        "- Of *sort*, **test_0** is fastest, 10.0 ms a call; the next, test_1, is 2.00x slower; the last, test_2, is 3.0"
+        in verdict
+    )
+    assert "- 1 further group: below and in results.csv.\n" in verdict
+    assert "- 5 benchmarks were measured.\n" in verdict
+    # One of a group of three is not alone in it.
+    monkeypatch.setattr(ordinary, "MOST_ROWS", 1)
+    assert ordinary.ALONE not in render([run, run])
+    assert "Shown are the 1 of 5 benchmarks that differ most" in render([run, run])
 
 
 # -------------------------------------------------------------------------------------------------------- several runs

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -61,26 +61,35 @@ class Group:
         name: Of the group, or else the file that they are in.
         records: They; those that the project put together, the fastest first.
         is_made: Whether the project put them together, so that they can be held against each other.
+        shown: Those of them that the page shows.
     """
 
     name: str
     records: Sequence[Record]
     is_made: bool
+    shown: Sequence[Record]
 
 
-def groups_of(records: Iterable[Record]) -> list[Group]:
-    """Put records together that are read together, in the order in which they come."""
+def groups_of(records: Sequence[Record], kept: Collection[str]) -> list[Group]:
+    """Put records together that are read together, in the order in which they come.
+
+    Args:
+        records: All of them.
+        kept: Full names of those that are shown; groups without any are left out.
+    """
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(record.group, []).append(record)
     alone = [members[0] for members in by_name.values() if len(members) == 1]
-    found = []
+    found: list[tuple[str, list[Record], bool]] = []
     for name, members in by_name.items():
         if len(members) > 1 or len(alone) == 1:
             is_made = any(name != _file_of(record) for record in members)
             ordered = sorted(members, key=lambda record: record.median_s) if is_made else members
-            found.append(Group(name, ordered, is_made))
-    return [*found, *([Group(ALONE, alone, False)] if len(alone) > 1 else [])]
+            found.append((name, ordered, is_made))
+    found += [(ALONE, alone, False)] if len(alone) > 1 else []
+    groups = [Group(*group, [record for record in group[1] if record.fullname in kept]) for group in found]
+    return [group for group in groups if group.shown]
 
 
 def _file_of(record: Record) -> str:
@@ -97,10 +106,12 @@ def _names(records: Iterable[Record]) -> dict[str, str]:
 def sentences(run: Run) -> list[str]:
     """Return what a reader looks for first: of each group that its project made the fastest, and what is missing."""
     records = valid(run.records)
-    made = [group for group in groups_of(records) if group.is_made and len(group.records) > 1]
-    found = [_fastest(group) for group in made[:MOST_NAMED]]
-    if len(made) > MOST_NAMED:
-        found.append(f"{counted(len(made) - MOST_NAMED, 'further group')} below.")
+    every, kept = {record.fullname for record in records}, _longest(records, MOST_ROWS)
+    made = [_is_contest(group) for group in groups_of(records, every)].count(True)
+    found = [_fastest(group) for group in groups_of(records, kept) if _is_contest(group)][:MOST_NAMED]
+    if made > len(found):
+        where = "below" if len(kept) == len(every) else "below and in results.csv"
+        found.append(f"{counted(made - len(found), 'further group')}: {where}.")
     if not made and len(records) > 1:
         names = _names(records)
         longest, shortest = (pick(records, key=lambda record: record.median_s) for pick in (max, min))
@@ -111,6 +122,10 @@ def sentences(run: Run) -> list[str]:
     said = f"{counted(len(records), 'benchmark')} {'was' if len(records) == 1 else 'were'} measured"
     lacking = ", ".join(f"{len(some)} {what}" for what, some in _left_out(run).items() if some)
     return [*found, f"{said}{f'; {lacking}' if lacking else ''}."]
+
+
+def _is_contest(group: Group) -> bool:
+    return group.is_made and len(group.records) > 1
 
 
 def _fastest(group: Group) -> str:
@@ -136,9 +151,9 @@ def _left_out(run: Run) -> dict[str, Sequence[object]]:
 
 def group_table(group: Group) -> Table:
     """Show the times of a group in one unit, and the numbers that its benchmarks recorded."""
-    records, called = group.records, _names(group.records)
+    records, called = group.shown, _names(group.records)
     scale, unit = time_unit([median(record.median_s for record in records)])
-    fastest_s = min(record.median_s for record in records)
+    fastest_s = min(record.median_s for record in group.records)
     recorded = _recorded(records)
     rows: list[list[Any]] = []
     for record in records:
@@ -208,16 +223,15 @@ def _tables(records: Sequence[Record], shown: Shown) -> list[str]:
     if len(kept) < len(records):
         said += f" Shown are the {len(kept)} longest of {len(records):,} benchmarks; results.csv has all."
     parts = [paragraph(said)]
-    for index, group in enumerate(groups_of(kept)):
+    for index, group in enumerate(groups_of(records, kept)):
         heading = group.name if group.name == ALONE else inert(group.name)
         parts += [f"### {paragraph(heading)}", *shown.figure(_figure_name(index)), group_table(group).markdown()]
     return parts
 
 
-def _longest(records: Sequence[Record], most: int) -> list[Record]:
-    """Return those that take longest, at most so many, in the order in which they come."""
-    kept = {record.fullname for record in sorted(records, key=lambda record: -record.median_s)[:most]}
-    return [record for record in records if record.fullname in kept]
+def _longest(records: Sequence[Record], most: int) -> set[str]:
+    """Return the full names of those that take longest, at most so many."""
+    return {record.fullname for record in sorted(records, key=lambda record: -record.median_s)[:most]}
 
 
 def _figure_name(index: int) -> str:
@@ -227,9 +241,11 @@ def _figure_name(index: int) -> str:
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Draw the first groups of several benchmarks, of each the longest, at most as many as a chart shows."""
     found: list[Figure] = []
-    for index, group in enumerate(groups_of(_longest(_others(runs[0]), MOST_ROWS))):
-        if len(group.records) > 1 and len(found) < MOST_FIGURES:
-            drawn = _longest(group.records, SHOWN_ROWS)
+    others = _others(runs[0])
+    for index, group in enumerate(groups_of(others, _longest(others, MOST_ROWS))):
+        if len(group.shown) > 1 and len(found) < MOST_FIGURES:
+            longest = _longest(group.shown, SHOWN_ROWS)
+            drawn = [record for record in group.shown if record.fullname in longest]
             which = f"the {len(drawn)} longest of {len(group.records)}" if len(drawn) < len(group.records) else "each"
             alt = f"Time of a call, median and quartiles, of {which} in {group.name}"
             found.append(Figure(_figure_name(index), " ".join(alt.split()), times_chart(drawn)))
@@ -316,34 +332,33 @@ def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
     parts = [paragraph(said), *shown.figure("ratios")]
-    for group in groups_of(kept):
+    for group in groups_of(every, kept):
         heading = group.name if group.name == ALONE else inert(group.name)
         parts += [f"### {paragraph(heading)}", _table_of_several(group, by_name, ratios).markdown()]
     return parts
 
 
-def _most_changed(records: Sequence[Record], ratios: Sequence[dict[str, CaseRatio]]) -> list[Record]:
-    """Return the benchmarks whose ratio to the first run's is furthest from 1, at most `MOST_ROWS`, in their order."""
+def _most_changed(records: Sequence[Record], ratios: Sequence[dict[str, CaseRatio]]) -> set[str]:
+    """Return the full names of benchmarks whose ratio to the first run's is furthest from 1, at most `MOST_ROWS`."""
 
     def change(record: Record) -> float:
         found = (of_run[record.fullname].ratio for of_run in ratios if record.fullname in of_run)
         return max((abs(math.log(ratio)) for ratio in found), default=0.0)
 
-    kept = {record.fullname for record in sorted(records, key=lambda record: -change(record))[:MOST_ROWS]}
-    return [record for record in records if record.fullname in kept]
+    return {record.fullname for record in sorted(records, key=lambda record: -change(record))[:MOST_ROWS]}
 
 
 def _table_of_several(group: Group, by_name: Sequence[dict[str, Record]], ratios: Sequence[dict[str, CaseRatio]]) -> Table:
     called = _names(group.records)
-    scale, unit = time_unit([median(record.median_s for record in group.records)])
+    scale, unit = time_unit([median(record.median_s for record in group.shown)])
     rows: list[list[Any]] = []
-    for fullname, name in called.items():
+    for fullname in (record.fullname for record in group.shown):
         here = [records.get(fullname) for records in by_name]
         cells = [None if record is None else measured(record.median_s / scale, record) for record in here]
         for of_run in ratios:
             one = of_run.get(fullname)
             cells += [None, None] if one is None else [_ratio_text(one), _interval_text(one)]
-        rows.append([name, *cells])
+        rows.append([called[fullname], *cells])
     letters = [letter(index) for index in range(len(by_name))]
     columns: list[Column] = [*words("Benchmark"), *numbers(*letters, unit=unit)]
     for name in letters[1:]:

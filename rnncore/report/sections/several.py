@@ -105,11 +105,11 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
         if some:
             span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
             reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
-            said.append(f"{len(some)} {what} ({reach})")
+            said.append(f"{len(some):,} {what} ({reach})")
     unbounded = sum(one.low is None or one.high is None for one in ratios)
     untold = len(ratios) - len(slower) - len(faster) - unbounded
-    said += [f"{untold} within the interval of the rounds"] if untold else []
-    said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
+    said += [f"{untold:,} within the interval of the rounds"] if untold else []
+    said += [f"{unbounded:,} of too few rounds for an interval"] if unbounded else []
     return f"{name} against A, of {counted(len(ratios), 'benchmark')} in both: {', '.join(said)}."
 
 
