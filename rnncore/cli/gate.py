@@ -64,8 +64,8 @@ def compare(
 ) -> None:
     """Say for each benchmark whether the head is slower, faster, the same, or unclear.
 
-    A verdict of slower needs several processes per side; 'rnncore gate' measures them. Thresholds are read from
-    [tool.rnncore.thresholds] in ./pyproject.toml.
+    Any run files of pytest-benchmark will do. A verdict of slower needs several processes per side; 'rnncore gate' measures
+    them. Thresholds are read from [tool.rnncore.thresholds] in ./pyproject.toml.
     """
     from rnncore.compare.floors import above_noise, read_noise
     from rnncore.compare.judge import judge, read_side

@@ -27,7 +27,10 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Write the report of one run, or of several side by side: a page, the same as Markdown, figures, CSV and Parquet."""
+    """Write the report of one run, or of several side by side: a page, the same as Markdown, figures, CSV and Parquet.
+
+    Any run file of pytest-benchmark will do, also of other suites than those of rnncore.
+    """
     import webbrowser
 
     from rnncore.report.page import write_report

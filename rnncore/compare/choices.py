@@ -142,8 +142,13 @@ def recommend(run: Run, bounds: Limits) -> Recommendation:
         bounds: What the choice must keep.
 
     Raises:
-        ConfigError: If nothing in the run keeps them; it says what came nearest.
+        ConfigError: If nothing in the run keeps them; it says what came nearest. If it has no row of rnncore's suites.
     """
+    if not any(record.has_case for record in run.records):
+        raise ConfigError(
+            f"{run.path}: holds no row of rnncore's suites, and only among those is there something to recommend. "
+            f"'rnncore report {run.path}' shows what it holds."
+        )
     every = _choices(run)
     asked = [choice for choice in every if _is_asked(choice.record, bounds)]
     if not asked:
@@ -161,9 +166,7 @@ def recommend(run: Run, bounds: Limits) -> Recommendation:
     by_row = {choice.record.fullname: choice for choice in kept}
     best, *others = [by_row[record.fullname] for record in fastest_first(choice.record for choice in kept)]
     runner_up = others[0] if others else None
-    lead = None
-    if runner_up:
-        lead = compare_rounds(_per_window_s(best.record), _per_window_s(runner_up.record), ERROR)
+    lead = _lead(best.record, runner_up.record) if runner_up else None
     return Recommendation(best, runner_up, lead, len(kept), left_out)
 
 
@@ -208,6 +211,13 @@ def _breaks(choice: Choice, bounds: Limits) -> str | None:
         if choice.smape_loss > bounds.max_smape_loss:
             return "sMAPE above the bound"
     return None
+
+
+def _lead(best: Record, runner_up: Record) -> Ratio:
+    """Return the time per window of the runner-up against the best; without an interval where a file holds no rounds."""
+    if not (best.rounds_s and runner_up.rounds_s):
+        return Ratio(best.windows_per_s / runner_up.windows_per_s, None, None, 1.0)
+    return compare_rounds(_per_window_s(best), _per_window_s(runner_up), ERROR)
 
 
 def _per_window_s(record: Record) -> list[float]:

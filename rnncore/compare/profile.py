@@ -76,6 +76,8 @@ def profiled_records(run: Run) -> list[Record]:
     Raises:
         RunFileError: If there is none.
     """
+    if not any(record.has_case for record in run.records):
+        raise RunFileError(f"{run.path}: holds no row of rnncore's suites, and only those have profiles.")
     records = [record for record in run.records if record.profile]
     if not records:
         raise RunFileError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnncore.errors import RunFileError
+from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.figure import Figure, write_figure
 from rnncore.report.html import page_html
@@ -12,6 +12,8 @@ from rnncore.report.section import Section, Shown
 from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name
 from rnncore.report.table import escape
+from rnncore.report.words import counted
+from rnncore.runfile.checks import one_line
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
@@ -40,12 +42,11 @@ def write_report(
 
     Raises:
         RunFileError: If a run file cannot be read or holds no benchmark.
-        ConfigError: If a price is of no run.
+        ConfigError: If a price is of no run, or no run has rows that prices are for.
     """
     runs = [read_run(path) for path in paths]
     for run in runs:
-        if not run.records:
-            raise RunFileError(f"{run.path}: holds no benchmark. Run the suites with 'pytest PATH --benchmark-autosave'.")
+        _require_benchmarks(run)
     drawn = figures(runs)
     text = render(runs, drawn, title, prices)
     # All are read before one is written: a run file may be the copy beside an earlier report.
@@ -81,10 +82,12 @@ def render(
         prices: Of an hour of a run's machine, by the name of its file or its letter.
 
     Raises:
-        ConfigError: If a price is of no run.
+        ConfigError: If a price is of no run, or no run has rows that prices are for.
     """
     shown = Shown({figure.name: figure for figure in drawn}, prices or {})
     titles = (TITLE_OF_ORDINARY, TITLE_OF_SEVERAL_ORDINARY) if _is_ordinary(runs) else (TITLE, TITLE_OF_SEVERAL)
+    if prices and _is_ordinary(runs):
+        raise ConfigError("--price ranks choices of rnncore's suites, and no run has a row of them. Leave it out.")
     heading = title or titles[len(runs) > 1]
     lines = [line for section in _sections(runs) for line in section.lines(runs, shown)]
     return "\n".join([f"# {escape(heading)}\n", *lines])
@@ -99,3 +102,23 @@ def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:
 def _is_ordinary(runs: Sequence[Run]) -> bool:
     """Say whether no benchmark of any run is of a suite of ours."""
     return not any(record.has_case for run in runs for record in run.records)
+
+
+def _require_benchmarks(run: Run) -> None:
+    """Make sure that a run has something to show.
+
+    Raises:
+        RunFileError: If no benchmark was measured.
+    """
+    if run.records:
+        return
+    why = "none ran to its end"
+    if run.failed:
+        fullname, outcome, reason = run.failed[0]
+        why = f"{counted(len(run.failed), 'benchmark')} ended without a result, such as {fullname} ({outcome}: {reason})"
+    elif run.skipped:
+        fullname, reason = run.skipped[0]
+        why = f"{counted(len(run.skipped), 'benchmark')} skipped, such as {fullname} ({reason})"
+    raise RunFileError(
+        f"{run.path}: holds no benchmark: {one_line(why)}. Run its suites again with 'pytest --benchmark-autosave'."
+    )

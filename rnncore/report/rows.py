@@ -7,7 +7,7 @@ from itertools import groupby
 from rnncore.report.table import escape
 from rnncore.report.words import between, digits
 from rnncore.runfile.recipes import ARTICLE, SIZES
-from rnncore.runfile.record import Record, Run
+from rnncore.runfile.record import Record, Run, short_name
 
 
 def valid(records: Iterable[Record]) -> list[Record]:
@@ -92,3 +92,10 @@ def of_what(records: list[Record]) -> str:
         return ""
     hidden_size, num_layers, lookback = map(str, next(iter(sizes)))
     return escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")
+
+
+def names_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return what benchmarks are called in a table, by full name: without their file, unless another has the same name."""
+    fullnames = list(dict.fromkeys(record.fullname for record in records))
+    counts = Counter(map(short_name, fullnames))
+    return {name: short_name(name) if counts[short_name(name)] == 1 else name for name in fullnames}

@@ -11,6 +11,12 @@ from rich.text import Text
 # The longest verdict: a column of wrapping words is at least as wide on a screen.
 _WRAPPED_WIDTH = len("incomparable")
 
+# What ends a line somewhere, or moves a cursor.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# Markdown that `escape` leaves: it would make code, emphasis, formulas, links and pictures of text.
+_MARKDOWN = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
+
 
 def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -105,7 +111,13 @@ def paragraph(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text that is no HTML and stays on one line in one cell."""
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("\n", " "), ("\r", " ")):
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;")):
         text = text.replace(character, escaped)
+    text = _CONTROL.sub(" ", text)
     # An odd backslash before a bar would be taken for its escape, and the bar would end the cell.
     return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", text)
+
+
+def inert(text: str) -> str:
+    """Return text that is no Markdown; `escape` does the rest where it is put on the page."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)

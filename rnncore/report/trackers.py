@@ -111,6 +111,8 @@ def tracker_text(content: dict[str, Any] | list[dict[str, Any]]) -> str:
 def _usable(run: Run) -> list[Record]:
     """Return the records with a right result."""
     records = valid(run.records)
+    if not run.records:
+        raise RunFileError(f"{run.path}: holds no benchmark: none ran to its end, so that there is nothing to track.")
     if not records:
         raise RunFileError(
             f"{run.path}: holds no benchmark with a right result, so that there is nothing to track. "

@@ -58,13 +58,22 @@ def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str
         digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
             decimals as any of them.
     """
-    wanted = ((low, 3), (value, digits), (high, 3))
-    decimals = [count - 1 - _exponent(number) for number, count in wanted]
-    rounded = [round(number, places) for (number, _), places in zip(wanted, decimals, strict=True)]
-    if sorted(rounded) != rounded:
-        decimals = [max(decimals)] * 3
-    low_text, text, high_text = map(_to_decimals, (low, value, high), decimals)
+    low_text, text, high_text = in_order([(low, 3), (value, digits), (high, 3)])
     return low_text, text, high_text
+
+
+def in_order(ascending: Sequence[tuple[float, int]]) -> list[str]:
+    """Return ascending numbers such that they ascend as they are written too.
+
+    Args:
+        ascending: Numbers, each with its significant digits. Where the rounding of one would put it out of order, all get as
+            many decimals as any of them.
+    """
+    decimals = [count - 1 - _exponent(number) for number, count in ascending]
+    rounded = [round(number, places) for (number, _), places in zip(ascending, decimals, strict=True)]
+    if sorted(rounded) != rounded:
+        decimals = [max(decimals)] * len(decimals)
+    return [_to_decimals(number, places) for (number, _), places in zip(ascending, decimals, strict=True)]
 
 
 def _to_decimals(value: float, decimals: int) -> str:
@@ -99,8 +108,8 @@ def half_interval(record: Record) -> float:
     Source:
         Conover, W. J. (1999). Practical nonparametric statistics, 3rd ed., section 3.2: order statistics as confidence
         limits of a quantile, by the normal approximation to the binomial. Where there are quartiles alone: McGill, R.,
-        Tukey, J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the
-        normal distribution of the same quartiles.
+        Tukey, J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the normal
+        distribution of the same quartiles.
     """
     ordered, count = sorted(record.rounds_s), len(record.rounds_s)
     if not ordered:

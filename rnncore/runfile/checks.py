@@ -158,12 +158,13 @@ FOLDER = one("the name of a folder, without a path", lambda value: isinstance(va
 SECONDS = one(f"seconds, a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", is_seconds)
 
 
-def refuse(where: str, faults: Iterator[Fault]) -> None:
+def refuse(where: str, faults: Iterator[Fault], advice: str | None = None) -> None:
     """Raise for the first fault, in one line.
 
     Args:
         where: File, and benchmark where there is one.
         faults: What is wrong there.
+        advice: What to do; None for that on files and benchmarks of rnncore's suites.
 
     Raises:
         RunFileError: If anything is.
@@ -172,7 +173,7 @@ def refuse(where: str, faults: Iterator[Fault]) -> None:
     if fault is None:
         return
     recorded = isinstance(fault.value, str) and fault.value.startswith(_UNSERIALIZABLE)
-    raise RunFileError(f"{where}: {words(fault)}. {_ADVICE_ON_TYPES if recorded else _ADVICE}")
+    raise RunFileError(f"{where}: {words(fault)}. {_ADVICE_ON_TYPES if recorded else advice or _ADVICE}")
 
 
 def words(fault: Fault) -> str:
@@ -183,9 +184,7 @@ def words(fault: Fault) -> str:
     return f"{where} is {shown(fault.value)}, and must be {fault.allowed}"
 
 
-_ADVICE = (
-    "Make the run again with 'pytest bench/ --benchmark-autosave', or record what is allowed with rnn_benchmark.record."
-)
+_ADVICE = "Make the run again with 'pytest --benchmark-autosave', or record what is allowed with rnn_benchmark.record."
 _ADVICE_ON_TYPES = "JSON cannot hold what was recorded: record float(x), int(x) or str(x), and make the run again."
 
 
@@ -200,5 +199,6 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a name from a file as one line."""
-    return " ".join(text.split()) if text.split() else repr(text)
+    """Return a name from a file as one line that moves no cursor."""
+    line = " ".join(text.split()) if text.split() else repr(text)
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

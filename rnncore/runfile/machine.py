@@ -23,8 +23,9 @@ _INSTRUCTIONS = "isa."
 SAME_MEMORY = 0.01
 _MEMORY = "memory_bytes"
 
-# What a fingerprint adds to the name of a CPU.
-_FAMILY = re.compile(r" \(family \w+, model \w+\)$")
+# What may follow a CPU's name: pytest-benchmark 3.2 does not record it.
+_CPU = "cpu"
+_FAMILY = re.compile(r" \(family \S+, model \S+\)$")
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,11 @@ class _Group:
     def add(self, named: dict[str, Any]) -> None:
         for name, value in named.items():
             both = [one for one in (self._low.get(name), self._high.get(name), value) if one is not None]
+            if name == _CPU and both:
+                # Another that lacks the family must not let one of another family in.
+                value = max(both, key=_tells_family)
             is_memory = name.endswith(_MEMORY) and all(map(is_number, both))
-            # Of two names of one CPU the one that tells more.
-            known = max(both, key=lambda one: len(str(one))) if name == "cpu" and both else value
-            self._low[name], self._high[name] = (min(both), max(both)) if is_memory and both else (known, known)
+            self._low[name], self._high[name] = (min(both), max(both)) if is_memory and both else (value, value)
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -138,14 +140,17 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _same(name: str, before: Any, now: Any) -> bool:
     if name.endswith(_MEMORY) and is_number(before) and is_number(now):
         return bool(abs(before - now) <= SAME_MEMORY * max(before, now))
-    if name == "cpu" and isinstance(before, str) and isinstance(now, str):
-        # pytest-benchmark alone does not know what a fingerprint adds.
-        return before == now or _FAMILY.sub("", before) == now or before == _FAMILY.sub("", now)
+    if name == _CPU and _tells_family(before) != _tells_family(now):
+        return _FAMILY.sub("", str(before)) == _FAMILY.sub("", str(now))
     return bool(before == now)
 
 
+def _tells_family(cpu: Any) -> bool:
+    return isinstance(cpu, str) and bool(_FAMILY.search(cpu))
+
+
 def ordinary_fingerprint(machine_info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stable facts that pytest-benchmark itself knows of a machine, by the names of a fingerprint.
+    """Return the stable facts that pytest-benchmark itself knows of a machine, as a fingerprint has them.
 
     Left out is what changes by the minute or the start (clock, host name, kernel), and what a project adds by a hook of its
     own, of which nobody knows whether it should be the same.
@@ -155,13 +160,16 @@ def ordinary_fingerprint(machine_info: Mapping[str, Any]) -> dict[str, Any]:
     """
     cpu = machine_info.get("cpu")
     cpu = cpu if isinstance(cpu, Mapping) else {}
-    system = [machine_info.get(name) for name in ("system", "machine")]
+    # py-cpuinfo called it `brand` before version 6.
+    name = cpu.get("brand_raw", cpu.get("brand"))
+    if isinstance(name, str) and {"family", "model"} <= cpu.keys():
+        name = f"{name} (family {cpu['family']}, model {cpu['model']})"
+    system = [machine_info.get(key) for key in ("system", "machine")]
     found = {
-        # py-cpuinfo called it `brand` before version 6.
-        "cpu": cpu.get("brand_raw", cpu.get("brand")),
+        "cpu": name,
         "cpus": cpu.get("count"),
         "system": " ".join(map(str, system)) if all(system) else None,
         "python": machine_info.get("python_version"),
         "python_implementation": machine_info.get("python_implementation"),
     }
-    return {name: value for name, value in found.items() if isinstance(value, str | int)}
+    return {key: value for key, value in found.items() if isinstance(value, str | int)}

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from rnncore.runfile.schema import ENTRY, ORDINARY_RUN, ROUNDS, RUN, SUMMARY, an
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+
+# What to do about a file, or a benchmark, that rnncore's suites have no part in.
+_AGAIN = "Make the run again with 'pytest --benchmark-autosave'."
 
 
 def read_run(path: Path) -> Run:
@@ -36,18 +40,28 @@ def read_run(path: Path) -> Run:
             json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RunFileError(
-            f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest bench/ --benchmark-autosave'."
+            f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest --benchmark-autosave'."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise RunFileError(f"{path}: not JSON ({error}). Give a file from .benchmarks/.") from error
+        # So pytest-benchmark leaves it before version 5.2.
+        why = str(error) if raw.strip() else "it is empty, as where every benchmark failed"
+        raise RunFileError(f"{path}: not JSON ({why}). Give a file from .benchmarks/.") from error
     if found := another_kind(content):
         raise RunFileError(
             f"{path}: not a run file of pytest-benchmark ({found}). Make one with 'pytest --benchmark-autosave'."
         )
     has_session = "rnncore" in content
-    refuse(str(path), (RUN if has_session else ORDINARY_RUN)("", content))
+    if has_session:
+        refuse(str(path), RUN("", content))
+    else:
+        refuse(str(path), ORDINARY_RUN("", content), _AGAIN)
     session, machine, info = content.get("rnncore", {}), machine_facts(content), content.get("commit_info") or {}
-    commit = commit_id(info)
+    commit, harness = commit_id(info), content.get("version")
+    entries = enumerate(content["benchmarks"])
+    records = [_record(path, f"benchmarks[{index}]", entry, has_session) for index, entry in entries]
+    # Of several attempts at one of another suite, as by a plugin that runs tests again, the last counts.
+    last = {record.fullname: record for record in records if not record.has_case}
+    counts = Counter(record.fullname for record in records if not record.has_case)
     return Run(
         path=path,
         datetime=content["datetime"],
@@ -59,10 +73,10 @@ def read_run(path: Path) -> Run:
         failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
         ceilings=machine.get("ceilings") if has_session else None,
         session=session,
-        records=tuple(
-            _record(path, f"benchmarks[{index}]", entry, has_session) for index, entry in enumerate(content["benchmarks"])
-        ),
+        records=tuple(record for record in records if record.has_case or last[record.fullname] is record),
         digest=hashlib.sha256(raw).hexdigest(),
+        repeated=tuple(name for name, count in counts.items() if count > 1),
+        harness=harness if isinstance(harness, str) else None,
     )
 
 
@@ -111,7 +125,7 @@ def read_one_run(name: str) -> Run:
 
 def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) -> Record:
     """Return a benchmark of a file, which has a block of ours or not."""
-    refuse(str(path), ENTRY(where, entry))
+    refuse(str(path), ENTRY(where, entry), _AGAIN)
     extra, name = entry["extra_info"], f"{path}: {one_line(entry['fullname'])}"
     rounds_s, summary = _rounds(name, entry["stats"])
     if not (has_session and has_case(extra)):
@@ -140,7 +154,7 @@ def _ordinary_record(
         facts: What the plugin saw of it.
     """
     extra = entry["extra_info"]
-    refuse(name, faults_of_row(facts))
+    refuse(name, faults_of_row(facts), _AGAIN)
     _require_slots_of(name, facts, rounds_s)
     numbers = {key: float(value) for key, value in extra.items() if is_number(value)}
     # Without a group it is listed with those of its file.
@@ -152,10 +166,11 @@ def _rounds(name: str, stats: dict[str, Any]) -> tuple[tuple[float, ...], Summar
     """Return the seconds of every round, or what the file says of them where it holds none."""
     rounds_s = stats.get("data")
     if rounds_s:
-        refuse(name, ROUNDS("stats.data", rounds_s))
+        refuse(name, ROUNDS("stats.data", rounds_s), _AGAIN)
         return tuple(map(float, rounds_s)), None
-    refuse(name, SUMMARY("stats", stats))
-    return (), Summary(*(float(stats[key]) for key in ("min", "q1", "median", "q3", "max")), stats["rounds"])
+    refuse(name, SUMMARY("stats", stats), _AGAIN)
+    quickest_s, low_s, median_s, high_s, slowest_s = (float(stats[key]) for key in ("min", "q1", "median", "q3", "max"))
+    return (), Summary(quickest_s, low_s, median_s, high_s, slowest_s, stats["rounds"])
 
 
 def _require_slots_of(name: str, facts: Mapping[str, Any], rounds_s: Sequence[float]) -> None:

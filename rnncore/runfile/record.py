@@ -333,6 +333,8 @@ class Run:
         session: The whole `rnncore` block of the file; empty where it has none.
         records: Its benchmarks, in order.
         digest: SHA-256 of the file.
+        repeated: Benchmarks that are in the file more than once; only the last of each is in `records`.
+        harness: Version of the pytest-benchmark that wrote it; None where the file does not say.
     """
 
     path: Path
@@ -347,6 +349,8 @@ class Run:
     session: dict[str, Any]
     records: tuple[Record, ...]
     digest: str
+    repeated: tuple[str, ...] = ()
+    harness: str | None = None
 
     @property
     def pair(self) -> int | None:
@@ -370,7 +374,8 @@ def short_name(fullname: str) -> str:
 
 def has_case(extra: Mapping[str, Any]) -> bool:
     """Say whether a benchmark is of a suite of ours; others may be in the same file, and record what they like."""
-    return bool(extra.get("phase")) and OWN_FACTS not in extra
+    has_axes = not {"runtime", "device"}.isdisjoint(extra)
+    return bool(extra.get("phase")) and has_axes and OWN_FACTS not in extra
 
 
 def facts_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -197,6 +197,26 @@ def test_a_run_without_forecasts_says_how_to_make_one(tmp_path: Path) -> None:
         recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
 
 
+def test_without_single_rounds_nothing_is_said_to_be_sure(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", 1, 0.02), inference("gru", "onnxruntime", 1, 0.01)]
+    for row in rows:
+        median_s = row["stats"]["median"]
+        row["stats"] = {**dict.fromkeys(("min", "q1", "median", "q3", "max"), median_s), "rounds": 40}
+    found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
+    assert found.best.record.runtime == "onnxruntime"
+    assert found.lead is not None
+    assert (found.lead.estimate, found.lead.low, found.lead.high, found.is_sure) == (2.0, None, None, False)
+    assert "Sure: too few rounds to tell the two apart" in recommendation_text(found)
+
+
+def test_a_run_of_another_project_has_nothing_to_recommend(tmp_path: Path) -> None:
+    row = {**inference("gru", "torch", 1, 0.02), "extra_info": {"rows": 3}}
+    with pytest.raises(
+        ConfigError, match=r"holds no row of rnncore's suites, .* 'rnncore report \S+' shows what it holds\."
+    ):
+        recommend(read_run(make_run(tmp_path, run_content([row]))), Limits())
+
+
 def test_the_text_tells_both_how_sure_it_is_and_the_code(run: Run) -> None:
     text = recommendation_text(recommend(run, Limits(batch_size=1)))
     assert text.splitlines() == [

@@ -15,6 +15,7 @@ import pytest
 
 from rnncore.report.page import write_report
 from tests.report.test_page import EVIL, _with_profile_and_intensity, poisoned
+from tests.report_text import GOLDEN
 from tests.run_files import SECTIONS, make_run, run_content
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -204,13 +205,45 @@ def test_small_tables_and_lists_of_facts_have_no_buttons(opened: Any) -> None:
     assert any(rows < 5 for _, rows in without)
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of one run, and of three on two machines, of another project's suites."""
+    folder = tmp_path_factory.mktemp("others")
+    inputs = [GOLDEN / "ordinary" / f"{name}.json" for name in ("json-5.3.1", "autosaved-5.3.1", "json-3.2.3")]
+    write_report(inputs[:1], folder / "one")
+    write_report(inputs, folder / "three")
+    return folder
+
+
+@pytest.mark.parametrize("which", ["one", "three"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_axe_finds_nothing(browser: Any, page: Path, size: tuple[int, int], dark: bool) -> None:
+def test_the_page_of_another_project_s_runs_is_whole(browser: Any, others: Path, which: str, size: tuple[int, int]) -> None:
+    page = others / which / "index.html"
+    _open(browser, page, size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    drawn = "return [...document.querySelectorAll('figure .chart svg')].map((one) => one.clientWidth)"
+    assert len(browser.execute_script(drawn)) == {"one": 3, "three": 1}[which]
+    assert browser.get_log("browser") == []
+
+
+def _violations(browser: Any) -> list[str]:
     axe = os.environ.get("RNNCORE_AXE")
     if not axe or not Path(axe).is_file():
         _missing("axe-core")
-    _open(browser, page, size, dark)
     browser.execute_script(Path(str(axe)).read_text(encoding="utf-8"))
     found = browser.execute_async_script("const done = arguments[0]; axe.run().then((one) => done(one.violations))")
-    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found] == []
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_nothing(browser: Any, page: Path, size: tuple[int, int], dark: bool) -> None:
+    _open(browser, page, size, dark)
+    assert _violations(browser) == []
+
+
+@pytest.mark.parametrize("which", ["one", "three"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_in_the_page_of_another_project_s_runs(browser: Any, others: Path, which: str, dark: bool) -> None:
+    _open(browser, others / which / "index.html", PHONE, dark)
+    assert _violations(browser) == []

@@ -198,3 +198,18 @@ def test_a_cpu_whose_family_pytest_benchmark_does_not_know_is_the_same_and_two_o
 
 def test_json_and_memory_give_one_answer() -> None:
     assert differences(FACTS, json.loads(json.dumps(FACTS))) == ()
+
+
+NAMED, BARE, OTHER_MODEL = "Made CPU (family 6, model 143)", "Made CPU", "Made CPU (family 6, model 85)"
+
+
+def test_a_cpu_whose_family_a_file_does_not_tell_is_the_same_by_its_name() -> None:
+    for before, now in ((NAMED, BARE), (BARE, NAMED)):
+        assert differences({"cpu": before}, {"cpu": now}) == ()
+    for before, now in ((NAMED, OTHER_MODEL), (BARE, "Other CPU"), (NAMED, "Other CPU"), (NAMED, None)):
+        assert [one.fact for one in differences({"cpu": before}, {"cpu": now})] == ["cpu"]
+
+
+def test_a_file_without_the_family_lets_no_cpu_of_another_family_into_its_group() -> None:
+    assert grouped({"cpu": name} for name in (NAMED, BARE, OTHER_MODEL, NAMED)) == [0, 0, 1, 0]
+    assert grouped({"cpu": name} for name in (BARE, NAMED, OTHER_MODEL)) == [0, 0, 1]

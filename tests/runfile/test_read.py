@@ -9,6 +9,7 @@ import pytest
 
 from rnncore.errors import RunFileError
 from rnncore.runfile.read import read_run
+from tests.report_text import GOLDEN
 from tests.run_files import CEILINGS, CPU, accuracy, inference, make_run, old_run_content, run_content
 
 FOREIGN = {
@@ -175,9 +176,7 @@ def test_a_run_without_a_data_set_has_none(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    wording = (
-        r"no\.json: cannot be read \(No such file or directory\)\. Make a run with 'pytest bench/ --benchmark-autosave'"
-    )
+    wording = r"no\.json: cannot be read \(No such file or directory\)\. Make a run with 'pytest --benchmark-autosave'"
     with pytest.raises(RunFileError, match=wording):
         read_run(tmp_path / "no.json")
 
@@ -332,3 +331,92 @@ def test_a_file_without_facts_of_machine_or_commit_is_read(key: str, found: Any,
 def test_a_benchmark_of_another_suite_without_times_is_refused(stats: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match=r"0001_made\.json: other/test_other\.py::test_sort: stats"):
         read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [{**FOREIGN, "stats": stats}]}))
+
+
+def test_of_a_benchmark_that_is_in_a_file_more_than_once_the_last_counts(tmp_path: Path) -> None:
+    first, last = ({**FOREIGN, "stats": {**FOREIGN["stats"], "data": [seconds]}} for seconds in (1.0, 2.0))
+    other = {**FOREIGN, "fullname": "other/test_other.py::test_more"}
+    run = read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [first, other, last]}))
+    assert [(one.short_name, one.rounds_s) for one in run.records] == [("test_more", (1.0, 2.0, 1.0)), ("test_sort", (2.0,))]
+    assert run.repeated == ("other/test_other.py::test_sort",)
+    assert read_run(make_run(tmp_path, ORDINARY)).repeated == ()
+
+
+@pytest.mark.parametrize(("version", "harness"), [("4.0.0", "4.0.0"), (4, None), (None, None)])
+def test_a_run_names_the_pytest_benchmark_that_wrote_it(version: object, harness: str | None, tmp_path: Path) -> None:
+    assert read_run(make_run(tmp_path, {**ORDINARY, "version": version})).harness == harness
+
+
+def test_a_cpu_is_called_alike_whether_the_plugin_or_pytest_benchmark_names_it(tmp_path: Path) -> None:
+    for brand in ("brand", "brand_raw"):
+        cpu = {brand: "Made CPU", "family": 6, "model": 143, "count": 2, "flags": ["avx2"]}
+        machine_info = {**ORDINARY["machine_info"], "cpu": cpu}
+        named = read_run(make_run(tmp_path, {**ORDINARY, "machine_info": machine_info})).fingerprint
+        ours = run_content()["machine_info"]["fingerprint"]
+        assert {name: named[name] for name in ("cpu", "cpus", "system")} == {
+            name: ours[name] for name in ("cpu", "cpus", "system")
+        }
+
+
+def test_a_phase_of_another_suite_makes_no_row_of_ours(tmp_path: Path) -> None:
+    entry = {**FOREIGN, "extra_info": {"phase": "warm", "rows": 12}}
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert (record.has_case, record.numbers) == (False, {"rows": 12.0})
+
+
+def test_of_another_projects_file_no_advice_is_of_our_suites(tmp_path: Path) -> None:
+    broken = {**FOREIGN, "stats": {**FOREIGN["stats"], "data": [0.0]}}
+    spoilt = [{"benchmarks": [broken]}, {"benchmarks": [{"extra_info": {}}]}, {"datetime": 3}]
+    for content in ({**ORDINARY, **one} for one in spoilt):
+        with pytest.raises(RunFileError) as caught:
+            read_run(make_run(tmp_path, content))
+        assert str(caught.value).endswith(". Make the run again with 'pytest --benchmark-autosave'.")
+
+
+REAL = sorted((GOLDEN / "ordinary").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_the_file_of_every_version_of_pytest_benchmark_is_read(path: Path) -> None:
+    run = read_run(path)
+    assert run.harness is not None
+    assert run.harness in path.name
+    known = {"cpu", "system", "python", "python_implementation"}
+    assert set(run.fingerprint) == (known if run.harness == "3.2.3" else known | {"cpus"})
+    assert run.commit == "12c58c49b552"
+    by_name = {record.short_name: record for record in run.records}
+    assert set(by_name) == {
+        *(f"test_sort[{how}]" for how in ("sorted", "list.sort", "insertion")),
+        *("test_sort_reversed", "TestJson::test_loads"),
+        *(f"test_sum[{size}]" for size in (10, 100, 1000)),
+        *(f"TestJson::test_dumps[{kind}]" for kind in ("a*b*c", "__init__", "x|y")),
+        "test_checked_after",
+    }
+    assert {record.has_case for record in run.records} == {False}
+    assert by_name["test_sort[sorted]"].group == "sort"
+    assert by_name["test_sum[10]"].group == "test_sorting.py"
+    assert by_name["test_sum[10]"].numbers == {"bytes_per_s": 8e8, "ratio": 0.123456}
+    assert by_name["TestJson::test_loads"].rounds == 30
+    has_rounds = not path.stem.startswith("autosaved")
+    for record in run.records:
+        assert (record.summary is None, bool(record.rounds_s)) == (has_rounds, has_rounds)
+        low_s, high_s = record.quartiles_s
+        assert 0 < record.quickest_s <= low_s <= record.median_s <= high_s <= record.slowest_s < 1
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_file_is_said_to_be_empty(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "errors.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(
+        RunFileError, match=r"errors\.json: not JSON \(it is empty, as where every benchmark failed\)\. Give"
+    ):
+        read_run(path)
+
+
+def test_an_error_moves_no_cursor(tmp_path: Path) -> None:
+    evil = {**FOREIGN, "fullname": "a.py::test_\x1b[31m\u2028\x07b\nc", "stats": {}}
+    with pytest.raises(RunFileError) as caught:
+        read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [evil]}))
+    assert r"a.py::test_\x1b[31m \x07b c: stats.min is missing" in str(caught.value)
+    assert str(caught.value).isprintable()

@@ -57,7 +57,9 @@ OF_SEVERAL = (
     ratios.SECTION,
     ratios.WHY,
     accuracy.SECTION_OF_SEVERAL,
+    ordinary.NUMBERS,
     not_measured.SECTION,
+    ordinary.UNKNOWN,
     method.SECTION,
 )
 
@@ -68,15 +70,17 @@ OF_ONE_ORDINARY = (
     ordinary.MACHINE,
     ordinary.DISTURBED,
     ordinary.NOT_MEASURED,
+    ordinary.UNKNOWN,
     ordinary.METHOD,
 )
 
+# The same in several runs.
 OF_SEVERAL_ORDINARY = (
-    several.VERDICT,
-    ordinary.MACHINES,
-    several.CHANGED,
-    ratios.SECTION,
+    ordinary.VERDICT_OF_SEVERAL,
+    ordinary.TIMES,
     ordinary.NUMBERS,
+    ordinary.MACHINES,
     ordinary.NOT_MEASURED,
+    ordinary.UNKNOWN,
     ordinary.METHOD,
 )

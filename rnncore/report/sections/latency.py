@@ -93,7 +93,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     """Draw the calls of the smallest batch size."""
     infer = valid(runs[0].phase("infer"))
     smallest = min((record.batch_size for record in infer), default=0)
-    single = [record for record in infer if record.batch_size == smallest]
+    single = [record for record in infer if record.batch_size == smallest and record.rounds_s]
     return (
         [Figure("latency", f"Times of single calls at batch {smallest:,}, by row", latency_chart(single))] if single else []
     )

@@ -16,19 +16,25 @@ def machine_facts(run: Run) -> dict[str, str]:
     fingerprint = run.fingerprint
     packages, gpu = fingerprint.get("packages", {}), fingerprint.get("gpu") or {}
     software = [f"{name} {gpu[key]}" for key, name in _GPU_SOFTWARE.items() if gpu.get(key)]
+    # A file that the plugin took no part in does not say whether there is a GPU.
+    no_gpu = "none" if run.session else "–"
     return {
-        "CPU": str(fingerprint.get("cpu")),
+        "CPU": _or_dash(fingerprint.get("cpu")),
         "Vector instructions": ", ".join(name for name, there in (fingerprint.get("isa") or {}).items() if there) or "–",
-        "CPUs, threads used": f"{fingerprint.get('cpus')}, {fingerprint.get('threads')}",
+        "CPUs, threads used": f"{_or_dash(fingerprint.get('cpus'))}, {_or_dash(fingerprint.get('threads'))}",
         "Governor": str(fingerprint.get("governor") or "–"),
         "Virtual machine": _YES_NO.get(str(fingerprint.get("virtual_machine")), "–"),
         "Memory": bytes_text(fingerprint.get("memory_bytes")),
-        "GPU": ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *software]) if gpu else "none",
-        "System": f"{fingerprint.get('system')}, Python {fingerprint.get('python')}",
-        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        "GPU": ", ".join([gpu["name"], bytes_text(gpu.get("memory_bytes")), *software]) if gpu else no_gpu,
+        "System": f"{_or_dash(fingerprint.get('system'))}, Python {_or_dash(fingerprint.get('python'))}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version) or "–",
         "Data": f"{run.data['name']} ({run.data['digest'][:12]})" if run.data else "none",
         "Commit": run.commit or "not in git",
     }
+
+
+def _or_dash(value: object) -> str:
+    return "–" if value is None else str(value)
 
 
 def ceilings_table(run: Run) -> Table:

@@ -18,7 +18,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return how the figures came about, and of each run what is needed to make or check it again."""
     facts = [
         {
-            "Command": shlex.join(run.command),
+            "Command": shlex.join(run.command) or "–",
             "Saved": run.datetime,
             "Commit": run.commit or "not in git",
             "rnncore": str(run.session.get("version") or "–"),

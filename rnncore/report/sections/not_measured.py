@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, words
 from rnncore.report.words import run_names
-from rnncore.runfile.record import Run
+from rnncore.runfile.record import Run, short_name
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -15,10 +15,10 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
         which = [name_of_run] if len(runs) > 1 else []
         invalid = [record for record in run.records if not record.is_valid]
         rows += [[*which, record.short_name, f"invalid: {record.validity}"] for record in invalid]
-        rows += [[*which, name.split("::")[-1], f"{outcome}: {reason}"] for name, outcome, reason in run.failed]
+        rows += [[*which, short_name(name), f"{outcome}: {reason}"] for name, outcome, reason in run.failed]
         by_reason: dict[str, list[str]] = {}
         for name, reason in run.skipped:
-            by_reason.setdefault(reason, []).append(name.split("::")[-1])
+            by_reason.setdefault(reason, []).append(short_name(name))
         for reason, names in by_reason.items():
             benchmarks = names[0] if len(names) == 1 else f"{len(names)} benchmarks, such as {names[0]}"
             rows.append([*which, benchmarks, f"skipped: {reason}"])

@@ -1,21 +1,32 @@
 """Times of several runs side by side: how much faster each case is on another machine, and what explains it."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import altair
 
-from rnncore.compare.ranks import compare_rounds
+from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
 from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, rows_height
-from rnncore.report.rows import best_per_s, valid
+from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import letter, measured, ratio_within, time_unit, times
+from rnncore.report.words import NORMAL_95, half_interval, letter, measured, ratio_within, time_unit, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
 # Of the intervals of ratios.
 ERROR = 0.01
+
+# Of the standard normal distribution, two-sided, for intervals of 1 - ERROR.
+NORMAL_99 = 2.576
+
+# With fewer rounds, quartiles give no interval.
+FEWEST_ROUNDS = 10
+
+# Benchmarks that the figure shows, at most; the table has all.
+MOST_DRAWN = 60
 
 _WAITS = {
     "latency": "each step waits for the one before",
@@ -29,10 +40,10 @@ class CaseRatio:
     """One benchmark of one run against the same of the first run.
 
     Attributes:
-        benchmark: Its short name.
+        benchmark: What it is called.
         run: The run's letter.
         ratio: Its median over that of the first run: above 1 is slower.
-        low: Lower end of the ratio's interval, widened to hold the ratio; None where the file holds too few rounds, or none.
+        low: Lower end of the ratio's interval, widened to hold the ratio; None where there are too few rounds.
         high: Its upper end.
     """
 
@@ -43,6 +54,11 @@ class CaseRatio:
     high: float | None
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no doubt of its direction."""
+        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+
+    @property
     def text(self) -> str:
         """The ratio in words, with its interval."""
         return ratio_within(self.ratio, self.low, self.high)
@@ -50,19 +66,39 @@ class CaseRatio:
 
 def case_ratios(runs: Sequence[Run]) -> list[CaseRatio]:
     """Return the ratio of times of each valid benchmark of each run after the first to the first run's."""
-    return [case_ratio(letter(index), before, record) for index, _, before, record in _pairs(runs)]
+    found = [(letter(index), before, record) for index, _, before, record in _pairs(runs)]
+    names = names_of(record for _, _, record in found)
+    return [replace(case_ratio(*one), benchmark=names[one[2].fullname]) for one in found]
 
 
 def case_ratio(letter: str, before: Record, now: Record) -> CaseRatio:
     """Return the ratio of two rows of one benchmark, the second of the run with this letter."""
     ratio = now.median_s / before.median_s
-    if not (before.rounds_s and now.rounds_s):
-        return CaseRatio(now.short_name, letter, ratio, None, None)
-    found = compare_rounds(before.rounds_s, now.rounds_s, ERROR)
+    low, high = _interval(before, now, ratio)
     # The interval is of the shift between all rounds, which is not quite that between the medians.
-    low = None if found.low is None else min(found.low, ratio)
-    high = None if found.high is None else max(found.high, ratio)
-    return CaseRatio(now.short_name, letter, ratio, low, high)
+    return CaseRatio(
+        now.short_name, letter, ratio, None if low is None else min(low, ratio), None if high is None else max(high, ratio)
+    )
+
+
+def _interval(before: Record, now: Record, ratio: float) -> tuple[float | None, float | None]:
+    """Return the interval of a ratio: by the rounds, or where a file holds none, by the quartiles of both."""
+    if before.rounds_s and now.rounds_s:
+        used = (tuple(evenly_spread(record.rounds_s, USED_ROUNDS)) for record in (before, now))
+        return _interval_of_rounds(*used)
+    # As of as many rounds as would be compared: thousands in one process say nothing of the noise between processes.
+    of_each = (half_interval(record) * math.sqrt(max(1.0, record.rounds / USED_ROUNDS)) for record in (before, now))
+    half = NORMAL_99 / NORMAL_95 * math.hypot(*of_each)
+    if min(before.rounds, now.rounds) < FEWEST_ROUNDS or not half:
+        return None, None
+    return ratio * math.exp(-half), ratio * math.exp(half)
+
+
+# A page asks for each several times: in its verdict, its figure and its tables.
+@lru_cache(maxsize=2**15)
+def _interval_of_rounds(before: tuple[float, ...], now: tuple[float, ...]) -> tuple[float | None, float | None]:
+    found = compare_sides(before, now, ERROR)
+    return found.low, found.high
 
 
 def explained_rows(runs: Sequence[Run]) -> list[list[str | None]]:
@@ -143,12 +179,12 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the figure, and the table of every benchmark's time in each run, with the ratios to the first."""
     by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
     rows = []
-    for name in dict.fromkeys(name for records in by_name for name in records):
-        first, *others = here = [records.get(name) for records in by_name]
+    for fullname, name in names_of(record for records in by_name for record in records.values()).items():
+        first, *others = here = [records.get(fullname) for records in by_name]
         scale, unit = time_unit(record.median_s for record in here if record)
         cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else None for record in here]
         ratios = [times(record.median_s / first.median_s) if record and first else None for record in others]
-        rows.append([name.split("::")[-1], *cells, *ratios])
+        rows.append([name, *cells, *ratios])
     letters = [letter(index) for index in range(len(runs))]
     columns = [*words("Benchmark"), *numbers(*letters, *[f"{name} against A" for name in letters[1:]])]
     return [
@@ -160,9 +196,16 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Draw the ratios to the first run, if the runs have benchmarks in common."""
+    """Draw the ratios to the first run, if the runs have benchmarks in common: of many those that differ most."""
     ratios = case_ratios(runs)
-    return [Figure("ratios", "Time of each benchmark as a multiple of that in A", ratio_chart(ratios))] if ratios else []
+    changes: dict[str, float] = {}
+    for one in ratios:
+        changes[one.benchmark] = max(changes.get(one.benchmark, 0.0), abs(math.log(one.ratio)))
+    drawn = set(sorted(changes, key=lambda name: -changes[name])[:MOST_DRAWN])
+    is_whole = len(drawn) == len(changes)
+    which = "each benchmark" if is_whole else f"the {len(drawn)} of {len(changes):,} benchmarks that differ most"
+    alt = f"Time of {which} as a multiple of that in A"
+    return [Figure("ratios", alt, ratio_chart([one for one in ratios if one.benchmark in drawn]))] if ratios else []
 
 
 def text_of_why(runs: Sequence[Run], shown: Shown) -> list[str]:

@@ -1,6 +1,6 @@
 """The verdict on several runs, what is not alike, and what changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rnncore.compare.choices import fastest_first
 from rnncore.compare.judge import Side, judge
@@ -9,7 +9,7 @@ from rnncore.report.rows import by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
-from rnncore.report.table import paragraph
+from rnncore.report.table import inert, paragraph
 from rnncore.report.verdict.markdown import judgement_table
 from rnncore.report.words import counted, how, letter, lettered_names, median_text, times
 from rnncore.runfile.machine import same_machine
@@ -24,16 +24,27 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
         for recipe, records_of in of_recipe.items()
         for batch_size, _ in by_batch_size(records_of)
     ]
+    return [*found, *against_first(runs), *of_noise(runs)]
+
+
+def against_first(runs: Sequence[Run]) -> list[str]:
+    """Say of each run after the first how many benchmarks are faster and slower, and what one of the two lacks."""
     ratios, names = case_ratios(runs), lettered_names(runs)
-    for index, run in enumerate(runs[1:], 1):
-        of_run = [one for one in ratios if one.run == letter(index)]
-        found.append(_against_first(names[index], of_run) + _lacking(runs[0], run, letter(index)))
-    if any(same_machine(run.fingerprint, runs[0].fingerprint) for run in runs[1:]):
-        found.append(
-            "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change "
-            "from it by several processes a side."
-        )
-    return found
+    return [
+        _against_first(names[index], [one for one in ratios if one.run == letter(index)])
+        + _lacking(runs[0], run, letter(index))
+        for index, run in enumerate(runs[1:], 1)
+    ]
+
+
+def of_noise(runs: Sequence[Run]) -> list[str]:
+    """Say what two runs of one machine do not tell."""
+    if not any(same_machine(run.fingerprint, runs[0].fingerprint) for run in runs[1:]):
+        return []
+    return [
+        "Runs of one machine differ by noise between processes too; `rnncore compare` and `rnncore gate` tell a change from "
+        "it by several processes a side."
+    ]
 
 
 def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int, of_recipe: str) -> str:
@@ -43,8 +54,8 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
         name: [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
         for run, name in zip(runs, lettered_names(runs), strict=True)
     }
-    with_rows = [run for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
-    shared = {name: [one for one in rows if all(_tried(run, one) for run in with_rows)] for name, rows in rows_of.items()}
+    tried = [_tried(run) for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
+    shared = {name: [one for one in rows if all(has(one) for has in tried)] for name, rows in rows_of.items()}
     compared = {name: rows for name, rows in shared.items() if rows}
     if not compared:
         return f"For {batch_words(batch_size)}{of_recipe}, no row is in all runs: nothing is compared."
@@ -64,22 +75,22 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     return f"{sentence}."
 
 
-def _tried(run: Run, record: Record) -> bool:
-    """Say whether a run measured a row of another, or has the reason why it could not; else it was not asked for it."""
-    if record.device == "cuda" and not run.fingerprint.get("gpu"):
-        return True
-    names = (*(one.fullname for one in run.records), *(name for name, _ in run.skipped), *(name for name, *_ in run.failed))
-    return record.fullname in names
+def _tried(run: Run) -> Callable[[Record], bool]:
+    """Return what says whether a run measured a row of another, or why it could not; else it was not asked for it."""
+    has_gpu = bool(run.fingerprint.get("gpu"))
+    names = {*(one.fullname for one in run.records), *(name for name, _ in run.skipped), *(name for name, *_ in run.failed)}
+    return lambda record: record.fullname in names or (record.device == "cuda" and not has_gpu)
 
 
 def _lacking(first: Run, run: Run, letter: str) -> str:
     """Say what one of two runs was not asked for and the other measured."""
     said = []
     for lacking, of, without, other in ((run, first, letter, "A"), (first, run, "A", letter)):
-        names = [one.short_name for one in valid(of.records) if not _tried(lacking, one)]
+        tried = _tried(lacking)
+        names = [one.short_name for one in valid(of.records) if not tried(one)]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            said.append(f"{without} lacks {len(names)} of {other}'s rows ({names[0]}{more})")
+            said.append(f"{without} lacks {len(names)} of {other}'s rows ({inert(names[0])}{more})")
     return f" {'; '.join(said)}." if said else ""
 
 
@@ -94,11 +105,11 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
         if some:
             span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
             reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
-            said.append(f"{len(some)} {what} ({reach})")
+            said.append(f"{len(some):,} {what} ({reach})")
     unbounded = sum(one.low is None or one.high is None for one in ratios)
     untold = len(ratios) - len(slower) - len(faster) - unbounded
-    said += [f"{untold} within the interval of the rounds"] if untold else []
-    said += [f"{unbounded} of too few rounds for an interval"] if unbounded else []
+    said += [f"{untold:,} within the interval of the rounds"] if untold else []
+    said += [f"{unbounded:,} of too few rounds for an interval"] if unbounded else []
     return f"{name} against A, of {counted(len(ratios), 'benchmark')} in both: {', '.join(said)}."
 
 
@@ -110,7 +121,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 def text_of_differences(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return a warning of what makes ratios say less than they seem to."""
     digests = {run.data["digest"] if run.data else None for run in runs}
-    threads = {run.fingerprint.get("threads") for run in runs}
+    threads = {run.fingerprint.get("threads") for run in runs} - {None}
     warnings = ["The data differ: sMAPE and the data path cannot be compared."] if len(digests) > 1 else []
     warnings += ["The threads differ: ratios on the CPU hold both."] if len(threads) > 1 else []
     return [f"**{' '.join(warnings)}**\n"] if warnings else []

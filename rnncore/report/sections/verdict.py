@@ -8,7 +8,7 @@ from rnncore.compare.choices import fastest_first, ranked
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, escape, words
-from rnncore.report.words import BASELINE_NAMES, bytes_text, how, measured, median_text, time_unit, times
+from rnncore.report.words import BASELINE_NAMES, bytes_text, counted, how, measured, median_text, time_unit, times
 from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
@@ -41,6 +41,9 @@ def sentences(run: Run) -> list[str]:
         found.append(_effect_of_runtimes(accuracy))
     if run.data:
         found.append(f"Data: {run.data['name']}. The ratios are of one process on one machine.")
+    others = len(valid(run.records)) - sum(record.has_case for record in valid(run.records))
+    if others:
+        found.append(f"{counted(others, 'benchmark')} of other suites: see below.")
     return [*found, _left_out(run)]
 
 
