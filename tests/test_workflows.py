@@ -15,6 +15,8 @@ WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 # What a stranger can write: https://docs.github.com/en/actions/reference/security/secure-use
 UNTRUSTED = re.compile(r"\$\{\{(?:(?!\}\}).)*\b(github\.(event|head_ref|ref|ref_name)|inputs)\b")
 
+PINNED = re.compile(r"actions/[a-z-]+(/[a-z-]+)?@(v\d+(\.\d+){0,2}|[0-9a-f]{40})")
+
 
 def _workflow(path: Path) -> dict[str, Any]:
     yaml = pytest.importorskip("yaml", reason="PyYAML, which pre-commit brings, is not installed")
@@ -66,7 +68,7 @@ def test_every_action_is_pinned_and_leaves_no_token_behind(path: Path) -> None:
     uses = [step for step in _steps(path) if "uses" in step]
     assert uses
     for step in uses:
-        assert re.fullmatch(r"actions/[a-z-]+@(v\d+(\.\d+){0,2}|[0-9a-f]{40})", step["uses"])
+        assert PINNED.fullmatch(step["uses"])
         if step["uses"].startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
 
