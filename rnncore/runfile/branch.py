@@ -190,7 +190,8 @@ class _Git:
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self._folder = folder
-        self._environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY} | variables
+        self._environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+        self._environment.update(variables)
 
     def run(
         self, *arguments: str, given: IO[bytes] | int = subprocess.DEVNULL, into: IO[bytes] | int = subprocess.PIPE

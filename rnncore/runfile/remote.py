@@ -218,7 +218,7 @@ def _reached(url: str) -> Iterator[None]:
         yield
     except RnncoreError:
         raise
-    except (OSError, *_client_errors()) as error:
+    except _client_errors() as error:
         said = without_password(" ".join(str(error).split())) or type(error).__name__
         raise StoreError(
             f"{without_password(url)}: cannot be reached ({said}). Check the address, the credentials and the network."
@@ -226,7 +226,7 @@ def _reached(url: str) -> Iterator[None]:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    return tuple(getattr(sys.modules[module], name) for module, name in _CLIENT_ERRORS.items() if module in sys.modules)
+    return OSError, *(getattr(sys.modules[module], name) for module, name in _CLIENT_ERRORS.items() if module in sys.modules)
 
 
 def _opened(url: str) -> AbstractContextManager[RemoteStore]:
