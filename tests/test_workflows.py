@@ -108,3 +108,17 @@ def test_the_gate_uses_options_that_it_has_and_keeps_what_was_measured() -> None
     assert "cancelled()" in upload["if"]
     assert upload["with"]["path"] == "reports/gate"
     assert gate[gate.index("--junit") + 1].startswith("reports/gate/")
+
+
+def test_the_gate_knows_what_benchmarks_read_from_earlier_gates() -> None:
+    steps = {step.get("name", step.get("uses")): step for step in _steps(REPOSITORY / ".github" / "workflows" / "gate.yml")}
+    names = list(steps)
+    restore, save = steps["Restore what benchmarks read"], steps["Save what benchmarks read"]
+    assert names.index("Restore what benchmarks read") < names.index("Gate") < names.index("Save what benchmarks read")
+    assert restore["with"]["path"] == save["with"]["path"] == ".benchmarks/reach"
+    assert restore["with"]["key"] == save["with"]["key"]
+    assert save["with"]["key"].startswith(restore["with"]["restore-keys"])
+    assert "cancelled()" in save["if"]
+    # It is known for one environment: what changes with each pull request must not be in it.
+    before, _, _ = steps["Gate"]["run"].partition("rnncore gate")
+    assert {f"unset {name}" for name in steps["Gate"]["env"]} <= set(before.splitlines())

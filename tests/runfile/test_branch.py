@@ -84,18 +84,24 @@ def test_what_is_pushed_is_pulled_byte_by_byte_and_once(remote: Path, tmp_path: 
     assert _commits(remote) == 2
 
 
-def test_a_remote_that_gives_files_out_one_by_one_is_asked_for_those_that_are_new(
-    remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_only_what_is_new_travels_where_the_remote_can_leave_out_the_rest(
+    remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     url = f"git+file://{remote}"
     push(_store(tmp_path / "here", *(1 + number / 100 for number in range(20))), url)
     pull(url, tmp_path / "there")
     push(_store(tmp_path / "more", 0.5, 0.6), url)
-    fetched: list[set[str]] = []
+    missing: list[int] = []
     fetch_blobs = Branch._fetch_blobs
-    monkeypatch.setattr(Branch, "_fetch_blobs", lambda self, blobs: fetched.append(set(blobs)) or fetch_blobs(self, blobs))
+
+    def counted(self: Branch, blobs: set[str]) -> None:
+        for fetch in (lambda: None, lambda: fetch_blobs(self, blobs)):
+            fetch()
+            missing.append(self._git("rev-list", "--objects", "--missing=print", branch._TIP).count("?"))
+
+    monkeypatch.setattr(Branch, "_fetch_blobs", counted)
     assert len(pull(url, tmp_path / "there").new) == 2
-    assert [len(blobs) for blobs in fetched] == [2]
+    assert missing == ([22, 20] if "in parts" in request.node.name else [0, 0])
 
 
 def test_the_branch_may_be_named(remote: Path, tmp_path: Path) -> None:
