@@ -7,6 +7,7 @@
     ├── ModelFileError   a model or checkpoint file cannot be read or does not fit
     ├── ExportError      an exported graph is not the model it was made from
     ├── RunFileError     a run file cannot be read
+    ├── StoreError       a store of run files cannot be reached or written
     ├── ProcessError     a benchmark process ended without a result
     └── Unavailable      a device or package is missing; says what to install
 
@@ -40,6 +41,10 @@ class ExportError(RnncoreError, RuntimeError):
 
 class RunFileError(RnncoreError, ValueError):
     """A run file cannot be read."""
+
+
+class StoreError(RnncoreError, OSError):
+    """A store of run files cannot be reached or written."""
 
 
 class ProcessError(RnncoreError, RuntimeError):

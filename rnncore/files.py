@@ -1,9 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder of those that can be made again."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from rnncore.errors import OutputError
@@ -76,3 +79,23 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def cache_folder() -> Path:
+    """Return the user's cache, or where none can be made or written a folder of this process."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A try shows more than permissions: a file system may be read-only as a whole.
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # the latter where a user has no home
+        return process_folder()
+
+
+@cache
+def process_folder() -> Path:
+    """Return a folder that is removed when this process ends."""
+    folder = tempfile.mkdtemp(prefix="rnncore-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

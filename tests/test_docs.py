@@ -36,9 +36,9 @@ PUBLISHED = REPOSITORY / "reports" / "published"
 # A newcomer reads it in minutes; what is longer belongs into docs/.
 MOST_WORDS = 1000
 
-# What is only parsed: it measures for minutes, needs the network, a session that was killed, or a package that
-# tests/test_bring_your_own.py installs.
-ONLY_PARSED = r"rnncore (data fetch|gate|noise|selftest|reproduce|recover)\b|.* --runtime numpy"
+# What is only parsed: it measures for minutes, needs the network or a store elsewhere, a session that was killed, or a
+# package that tests/test_bring_your_own.py installs.
+ONLY_PARSED = r"rnncore (data fetch|gate|noise|selftest|reproduce|recover|push|pull)\b|.* --(runtime numpy|store)\b"
 
 # Words with a private meaning, and the plain ones in their place.
 PRIVATE_WORDS = {
@@ -247,6 +247,19 @@ def test_toml_is_read(place: Place) -> None:
     assert tomllib.loads(place.text)
 
 
+@pytest.mark.parametrize("place", list(_blocks("yaml")), ids=str)
+def test_yaml_is_read_and_its_commands_and_inputs_exist(place: Place) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML, which pre-commit brings, is not installed")
+    content = yaml.safe_load(place.text)
+    for line in re.findall(r"^ *- (?:run: )?(rnncore .+)$", place.text, re.MULTILINE):
+        assert _accepts(shlex.split(line)[1:]), f"{place}: {line}"
+    steps = [step for job in content.get("jobs", {}).values() for step in job["steps"]]
+    for step in steps:
+        if "/rnncore/" in step.get("uses", ""):
+            action = REPOSITORY / step["uses"].split("/rnncore/")[1].split("@")[0] / "action.yml"
+            assert set(step["with"]) <= set(yaml.safe_load(action.read_text(encoding="utf-8"))["inputs"])
+
+
 @pytest.mark.parametrize("place", list(_blocks("python")), ids=str)
 def test_python_is_a_whole_program(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "program.py"
@@ -256,7 +269,7 @@ def test_python_is_a_whole_program(place: Place, tmp_path: Path) -> None:
 
 def test_blocks_are_in_languages_that_are_checked() -> None:
     found = {(page.name, token.info) for page in PAGES for token in _tokens(page) if token.type == "fence"}
-    assert {(name, language) for name, language in found if language not in ("bash", "toml", "python")} <= {
+    assert {(name, language) for name, language in found if language not in ("bash", "toml", "python", "yaml")} <= {
         ("README.md", ""),  # the CSV file of data/README.md
         ("house.md", ""),  # its picture
     }
@@ -309,6 +322,12 @@ def test_rates_of_the_gate_are_of_today_s_grid(page: Path) -> None:
 def test_the_page_of_options_lists_each_option_and_no_other(pytest_options: set[str]) -> None:
     listed = {option.split()[0] for option in _rows(OPTIONS, "## Options of the suites")}
     assert listed == {option for option in pytest_options if option.startswith("--rnn-")}
+
+
+def test_the_page_of_ci_lists_each_input_of_the_action_and_no_other() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML, which pre-commit brings, is not installed")
+    action = yaml.safe_load((REPOSITORY / ".github" / "actions" / "gate" / "action.yml").read_text(encoding="utf-8"))
+    assert set(_rows(REPOSITORY / "docs" / "ci.md", "## GitHub")) == set(action["inputs"])
 
 
 def test_the_page_of_options_lists_each_verb_and_no_other() -> None:

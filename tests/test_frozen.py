@@ -23,7 +23,7 @@ ONE, TWO = (f"reports/published/2026-11-24-xeon-2cpu{name}/run.json" for name in
 
 VERBS = (
     *("", "train", "evaluate", "forecast", "export", "reproduce", "report", "recommend", "compare", "gate", "noise"),
-    *("selftest", "trend", "convert", "profile", "recover", "data", "data fetch", "data describe"),
+    *("selftest", "trend", "convert", "profile", "recover", "push", "pull", "data", "data fetch", "data describe"),
 )
 
 READ = {

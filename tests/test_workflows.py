@@ -15,6 +15,8 @@ WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 # What a stranger can write: https://docs.github.com/en/actions/reference/security/secure-use
 UNTRUSTED = re.compile(r"\$\{\{(?:(?!\}\}).)*\b(github\.(event|head_ref|ref|ref_name)|inputs)\b")
 
+PINNED = re.compile(r"actions/[a-z-]+(/[a-z-]+)?@(v\d+(\.\d+){0,2}|[0-9a-f]{40})")
+
 
 def _workflow(path: Path) -> dict[str, Any]:
     yaml = pytest.importorskip("yaml", reason="PyYAML, which pre-commit brings, is not installed")
@@ -66,7 +68,7 @@ def test_every_action_is_pinned_and_leaves_no_token_behind(path: Path) -> None:
     uses = [step for step in _steps(path) if "uses" in step]
     assert uses
     for step in uses:
-        assert re.fullmatch(r"actions/[a-z-]+@(v\d+(\.\d+){0,2}|[0-9a-f]{40})", step["uses"])
+        assert PINNED.fullmatch(step["uses"])
         if step["uses"].startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
 
@@ -106,3 +108,17 @@ def test_the_gate_uses_options_that_it_has_and_keeps_what_was_measured() -> None
     assert "cancelled()" in upload["if"]
     assert upload["with"]["path"] == "reports/gate"
     assert gate[gate.index("--junit") + 1].startswith("reports/gate/")
+
+
+def test_the_gate_knows_what_benchmarks_read_from_earlier_gates() -> None:
+    steps = {step.get("name", step.get("uses")): step for step in _steps(REPOSITORY / ".github" / "workflows" / "gate.yml")}
+    names = list(steps)
+    restore, save = steps["Restore what benchmarks read"], steps["Save what benchmarks read"]
+    assert names.index("Restore what benchmarks read") < names.index("Gate") < names.index("Save what benchmarks read")
+    assert restore["with"]["path"] == save["with"]["path"] == ".benchmarks/reach"
+    assert restore["with"]["key"] == save["with"]["key"]
+    assert save["with"]["key"].startswith(restore["with"]["restore-keys"])
+    assert "cancelled()" in save["if"]
+    # It is known for one environment: what changes with each pull request must not be in it.
+    before, _, _ = steps["Gate"]["run"].partition("rnncore gate")
+    assert {f"unset {name}" for name in steps["Gate"]["env"]} <= set(before.splitlines())

@@ -16,6 +16,7 @@ from rnncore.cli.options import (
     MarkdownOption,
     PathsArgument,
     PrepareOption,
+    StoreOption,
     VerdictJsonOption,
 )
 from rnncore.cli.screen import (
@@ -57,6 +58,7 @@ def compare(
     more_head: Annotated[
         list[str] | None, typer.Option("--head", help="A further process of the head; may be given more than once.")
     ] = None,
+    url: StoreOption = None,
     as_json: VerdictJsonOption = False,
     markdown: MarkdownOption = None,
     junit: JunitOption = None,
@@ -67,12 +69,14 @@ def compare(
     Any run files of pytest-benchmark will do. A verdict of slower needs several processes per side; 'rnncore gate' measures
     them. Thresholds are read from [tool.rnncore.thresholds] in ./pyproject.toml.
     """
+    from rnncore.cli.runs import store_of
     from rnncore.compare.floors import above_noise, read_noise
     from rnncore.compare.judge import judge, read_side
     from rnncore.compare.pairs import pairs_of
     from rnncore.compare.thresholds import read_thresholds
 
-    sides = read_side([base, *(more_base or [])]), read_side([head, *(more_head or [])])
+    store = store_of(url)
+    sides = read_side([base, *(more_base or [])], store), read_side([head, *(more_head or [])], store)
     thresholds, pairs = read_thresholds(Path()), pairs_of(sides[0].runs, sides[1].runs)
     if pairs is not None:
         # Noise is on record as ratios of pairs; that of whole processes is another.

@@ -47,6 +47,12 @@ RuntimeOption = Annotated[
         ".onnx file]",
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="Where saved runs are looked up, such as s3://bucket/runs [default: .benchmarks]"
+    ),
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or number of a saved run, like 0007.")]
 VerdictJsonOption = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
 MarkdownOption = Annotated[

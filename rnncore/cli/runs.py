@@ -1,17 +1,20 @@
-"""Verbs that read run files: report, recommend, trend, convert, profile, recover."""
+"""Verbs on run files: report, recommend, trend, convert, profile, recover, push, pull."""
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import TimeRemainingColumn
 
-from rnncore.cli.options import STORE, JsonOption, RunArgument, require_output
+from rnncore.cli.options import EXIT_ERROR, STORE, JsonOption, RunArgument, StoreOption, require_output
 from rnncore.cli.screen import err, print_json, print_tables, progress_bar, say
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.forecast.cells import Cell
+
+if TYPE_CHECKING:
+    from rnncore.runfile.remote import Pulled
 
 
 def report(
@@ -19,6 +22,7 @@ def report(
         list[str],
         typer.Argument(metavar="RUN...", help="Run files, folders or globs of them, or numbers of saved runs, like 0007."),
     ],
+    url: StoreOption = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("reports/latest"),
     title: Annotated[str | None, typer.Option(help="Of the page [default: what was compared]")] = None,
     prices: Annotated[
@@ -36,7 +40,8 @@ def report(
     from rnncore.report.page import write_report
     from rnncore.runfile.read import find_runs
 
-    paths = list(dict.fromkeys(path for name in names for path in find_runs(name)))
+    store = store_of(url)
+    paths = list(dict.fromkeys(path for name in names for path in find_runs(name, store)))
     with err.status("Drawing the report"):
         page = write_report(paths, folder, title, _prices(prices or []))
     say(f"Report: {page}")
@@ -89,7 +94,8 @@ def _prices(texts: list[str]) -> dict[str, float]:
 
 
 def trend(
-    store: Annotated[Path, typer.Argument(help="Folder of run files.")] = STORE,
+    store: Annotated[Path | None, typer.Argument(help="Folder of run files [default: .benchmarks]")] = None,
+    url: StoreOption = None,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
     practical_pct: Annotated[
         float, typer.Option("--threshold", metavar="PERCENT", min=0.5, max=100, help="Smallest step that counts.")
@@ -107,9 +113,12 @@ def trend(
     from rnncore.compare.history import read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
+    if store is not None and url is not None:
+        raise ConfigError(f"{store} and --store: give one of them, the folder or an address.")
+    read = store or store_of(url)
     with progress_bar(TimeRemainingColumn()) as progress:
         task = progress.add_task("Reading run files", total=None)
-        history = read_history(store, lambda done, total: progress.update(task, completed=done, total=total))
+        history = read_history(read, lambda done, total: progress.update(task, completed=done, total=total))
     trends = find_trends(history, practical_pct / 100)
     if folder is not None:
         err.print(f"Page: {write_trend_page(history, trends, folder, text)}")
@@ -176,3 +185,70 @@ def recover(
     say(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
     for fullname, outcome in recovered.failed:
         say(f"{outcome}: {fullname}")
+
+
+def push(
+    where: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[STORE] URL",
+            help="Folder of run files [default: .benchmarks], and where they go: any address of fsspec, such as "
+            "s3://bucket/runs, or git+REMOTE#BRANCH.",
+        ),
+    ],
+) -> None:
+    """Copy saved runs to a store that outlives this machine; what is there stays, and any number may push at once."""
+    from rnncore.report.words import counted
+    from rnncore.runfile import remote
+    from rnncore.runfile.branch import without_password
+
+    *folders, url = where
+    if len(folders) > 1:
+        raise ConfigError(f"{len(where)} places: give a folder and an address, or the address alone.")
+    pushed = remote.push(Path(folders[0]) if folders else STORE, url)
+    for path, why in pushed.left_out:
+        err.print(f"Left out: {path}: {why}", soft_wrap=True, markup=False)
+    say(f"{without_password(url)}: {counted(len(pushed.new), 'run file')} pushed, {pushed.known} there already")
+
+
+def pull(
+    url: Annotated[str, typer.Argument(metavar="URL", help="As of 'rnncore push'.")],
+    store: Annotated[Path, typer.Argument(help="Folder that they are copied to.")] = STORE,
+) -> None:
+    """Copy the runs of a store to this machine: those that are not here yet."""
+    from rnncore.report.words import counted
+    from rnncore.runfile import remote
+
+    pulled = remote.pull(url, store)
+    _say_what_is_left(pulled)
+    say(f"{store}: {counted(len(pulled.new), 'run file')} pulled, {pulled.known} here already")
+    if pulled.damaged:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def store_of(url: str | None) -> Path:
+    """Return the folder in which saved runs are looked up: of a store elsewhere, its copy in the user's cache."""
+    if url is None:
+        return STORE
+    from rnncore.runfile.branch import without_password
+    from rnncore.runfile.remote import local_copy
+
+    with err.status("Pulling run files"):
+        folder, pulled = local_copy(url)
+    _say_what_is_left(pulled)
+    if not pulled.new and not pulled.known:
+        raise RunFileError(f"{without_password(url)}: holds no run files. Copy some there by 'rnncore push URL'.")
+    return folder
+
+
+def _say_what_is_left(pulled: "Pulled") -> None:
+    from rnncore.report.words import counted
+
+    for name in pulled.damaged:
+        err.print(
+            f"Left: {name}: is not what was pushed; push it again from where it was measured, or delete it.",
+            soft_wrap=True,
+            markup=False,
+        )
+    if pulled.foreign:
+        err.print(f"Left: {counted(pulled.foreign, 'file')} with names that 'rnncore push' does not give.", soft_wrap=True)

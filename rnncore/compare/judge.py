@@ -13,6 +13,7 @@ Source:
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rnncore.compare import signs
@@ -79,16 +80,17 @@ class Side:
         ]
 
 
-def read_side(names: Sequence[str]) -> Side:
+def read_side(names: Sequence[str], store: Path = Path(".benchmarks")) -> Side:
     """Read the run files of one side.
 
     Args:
         names: As `find_runs` takes them.
+        store: Where saved runs lie.
 
     Raises:
         RunFileError: If there is no run file of a name, or one cannot be read.
     """
-    paths = dict.fromkeys(path for name in names for path in find_runs(name))
+    paths = dict.fromkeys(path for name in names for path in find_runs(name, store))
     return Side(", ".join(names), tuple(sorted(map(read_run, paths), key=lambda run: run.datetime)))
 
 

@@ -4,7 +4,6 @@ Needed are Linux, a C compiler of GCC's kind (`CC`, else `gcc` or `cc`), and a t
 the wheels do.
 """
 
-import atexit
 import hashlib
 import os
 import platform
@@ -13,12 +12,11 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from rnncore.errors import Unavailable
-from rnncore.files import whole_file
+from rnncore.files import cache_folder, whole_file
 
 # Contracting to fused multiply-adds is as exact as the rest.
 _FLAGS = "-O3 -march={cpu} -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp -fPIC"
@@ -55,7 +53,7 @@ def compiled_library(name: str) -> Path:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     of_cpu = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), of_cpu])
-    library = _cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    library = cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.is_file():
         _compile(command, flags, source, library)
     return library
@@ -65,25 +63,6 @@ def _source(name: str) -> str:
     """Return a source with its headers in place of their includes: the text that is compiled is then all that is hashed."""
     text = (resources.files(__package__) / name).read_text(encoding="utf-8")
     return re.sub(r'^#include "(.+)"\n', lambda include: _source(include[1]), text, flags=re.MULTILINE)
-
-
-def _cache_folder() -> Path:
-    """Return the user's cache, or where none can be made or written a folder of this process."""
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnncore"
-        folder.mkdir(parents=True, exist_ok=True)
-        # A try shows more than permissions: a file system may be read-only as a whole.
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):  # the latter where a user has no home
-        return _process_folder()
-
-
-@cache
-def _process_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="rnncore-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
 
 
 def _flags() -> str:

@@ -21,6 +21,8 @@ _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 # What to do about a file, or a benchmark, that rnncore's suites have no part in.
 _AGAIN = "Make the run again with 'pytest --benchmark-autosave'."
+# Runs of one number that are listed.
+_LISTED = 5
 
 
 def read_run(path: Path) -> Run:
@@ -84,7 +86,8 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     """Return the run files that a name on the command line means.
 
     Args:
-        name: A file, a folder of run files, a glob, or the number that pytest-benchmark gave a saved run, such as `0007`.
+        name: A file, a folder of run files, a glob, or of a saved run the number that pytest-benchmark gave it, such as
+            `0007`, or its name, which may be a glob too.
         store: Where saved runs lie.
 
     Returns:
@@ -98,15 +101,20 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
     if name.isdecimal():
         found = sorted(store.glob(f"*/{int(name):04}_*.json"))
         if len(found) > 1:
-            listed = ", ".join(map(str, found))
+            more = f", and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+            listed = f"{', '.join(map(str, found[:_LISTED]))}{more}"
             raise RunFileError(f"{name}: is the number of {len(found)} runs ({listed}). Give the file that you mean.")
     elif Path(name).is_dir():
         found = sorted(Path(name).glob("*.json"))
     else:
         found = sorted(Path(path) for path in glob.glob(name, recursive=True))  # noqa: PTH207 (takes absolute patterns too)
+    if not found and "/" not in name:
+        # Beside them lie journals, and what is known of machines.
+        saved = glob.glob(f"*/{name}", root_dir=store)  # noqa: PTH207 (takes any pattern)
+        found = sorted(store / path for path in saved if path.endswith(".json"))
     if not found:
         raise RunFileError(
-            f"{name}: no such run. Give a run file, a folder or glob of them, or the number of a run in {store}/."
+            f"{name}: no such run. Give a run file, a folder or glob of them, or the number or name of a run in {store}/."
         )
     return found
 

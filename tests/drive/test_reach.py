@@ -233,7 +233,8 @@ def test_other_arguments_are_other_records(known: Project) -> None:
 
 def test_another_environment_has_other_records(known: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before = reach._conditions(Suites())
-    monkeypatch.setenv("COLUMNS", "77")
+    for name in ("COLUMNS", "GITHUB_SHA", "CI_JOB_ID", "GITLAB_USER_ID", "HOSTNAME", "INVOCATION_ID", "JOURNAL_STREAM"):
+        monkeypatch.setenv(name, "77")
     assert reach._conditions(Suites()) == before
     monkeypatch.setenv("RNNCORE_DATA", "/elsewhere")
     assert reach._conditions(Suites()) != before

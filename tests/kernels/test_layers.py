@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from rnncore import files
 from rnncore.errors import Unavailable
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import cpu_threads
@@ -283,7 +284,7 @@ def test_without_a_home_that_can_be_written_the_kernels_are_made_for_the_process
         monkeypatch.setattr(Path, "home", _no_home)
     fused_kernels()
     assert [path.name for path in empty_cache.iterdir()] == ["file"]
-    assert compiled_library("train").parent == compiled._process_folder()
+    assert compiled_library("train").parent == files.process_folder()
 
 
 @pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
