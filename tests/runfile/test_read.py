@@ -332,3 +332,12 @@ def test_a_file_without_facts_of_machine_or_commit_is_read(key: str, found: Any,
 def test_a_benchmark_of_another_suite_without_times_is_refused(stats: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match=r"0001_made\.json: other/test_other\.py::test_sort: stats"):
         read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [{**FOREIGN, "stats": stats}]}))
+
+
+def test_of_how_many_calls_a_round_is_the_mean_is_read(tmp_path: Path) -> None:
+    entries = [{**FOREIGN, "stats": {**FOREIGN["stats"], **more}} for more in ({"iterations": 20}, {}, {"iterations": None})]
+    for kind in (run_content(entries), {**ORDINARY, "benchmarks": entries}):
+        assert [one.calls_per_round for one in read_run(make_run(tmp_path, kind)).records] == [20, 1, 1]
+    wrong = {**FOREIGN, "stats": {**FOREIGN["stats"], "iterations": 0}}
+    with pytest.raises(RunFileError, match=r"stats\.iterations is 0, and must be a whole number above 0"):
+        read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [wrong]}))
