@@ -10,9 +10,10 @@ numbers.rows_per_s = { at_least = 10000 }
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rnncore.compare.figures import EXAMPLES, FIGURES, NO_ROUNDS, Estimate, Figure, figure_of, of_processes
@@ -83,14 +84,14 @@ def read_budgets(folder: Path, shown: str | None = None) -> tuple[Budget, ...]:
 
 
 def judge_budgets(
-    budgets: Sequence[Budget], side: Side, unmeasured: Collection[str] = (), is_selection: bool = False
+    budgets: Sequence[Budget], side: Side, unmeasured: Mapping[str, str] = MappingProxyType({}), is_selection: bool = False
 ) -> BudgetCheck:
     """Hold runs against budgets. Runs of machines that differ are judged apart.
 
     Args:
         budgets: Of the project.
         side: The runs.
-        unmeasured: Benchmarks that were left out on purpose.
+        unmeasured: Benchmarks that were left out on purpose, with the reason.
         is_selection: Whether the runs are of benchmarks that the user chose: no budget must hold of any of them then.
     """
     numbers = grouped(run.fingerprint for run in side.runs)
@@ -159,14 +160,14 @@ def _bounds(where: str, figure: Figure, limit: Any) -> Iterator[tuple[bool, floa
 
 
 def _judgements(
-    budget: Budget, groups: Sequence[Side], unmeasured: Collection[str], is_selection: bool
+    budget: Budget, groups: Sequence[Side], unmeasured: Mapping[str, str], is_selection: bool
 ) -> list[BudgetJudgement]:
     """Return the verdict on each benchmark that a budget is for, and one where there is none."""
     found = list(_of_groups(budget, groups, _measured))
     judged = {one.fullname for one in found}
     found += [
-        replace(_blank(budget, fullname), verdict="not judged", reason="it runs none of what changed, and was not measured")
-        for fullname in unmeasured
+        replace(_blank(budget, fullname), verdict="not judged", reason=f"it was not measured: {reason}")
+        for fullname, reason in unmeasured.items()
         if fullname not in judged and matches(fullname, budget.pattern)
     ]
     # What was skipped is no fault beside what was not, such as rows of a GPU where there is none.
@@ -186,9 +187,7 @@ def _blank(budget: Budget, fullname: str | None) -> BudgetJudgement:
     return BudgetJudgement(budget.pattern, budget.figure.name, budget.limit, budget.is_most, fullname, "missing", "")
 
 
-def _of_groups(
-    budget: Budget, groups: Sequence[Side], names_of: Callable[[Run], list[str]]
-) -> Iterator[BudgetJudgement]:
+def _of_groups(budget: Budget, groups: Sequence[Side], names_of: Callable[[Run], list[str]]) -> Iterator[BudgetJudgement]:
     """Yield the verdict on each of some benchmarks that a budget is for, by the runs of each machine."""
     for group in groups:
         for fullname in dict.fromkeys(name for run in group.runs for name in names_of(run)):

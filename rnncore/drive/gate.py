@@ -98,14 +98,14 @@ def run_gate(
         is_built = preparation.command is not None
         reached = Reached(suites) if everything or is_built else find_reached(trees, suites, store, on_reach)
         if reached.suites is None:
-            return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, reached, folder)
+            return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
         comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
         comparison = reached.added_to(_with_profiles(comparison, trees, suites, folder))
-        return _with_budgets(comparison, budgets, suites, reached, folder)
+        return _with_budgets(comparison, budgets, suites, folder)
 
 
 def measure_in_pairs(
@@ -247,15 +247,16 @@ def _sensitivity(
     return replace(found, budget_s=next(enough, None))
 
 
-def _with_budgets(
-    comparison: Comparison, budgets: Sequence[Budget], suites: Suites, reached: Reached, folder: Path
-) -> Comparison:
+def _with_budgets(comparison: Comparison, budgets: Sequence[Budget], suites: Suites, folder: Path) -> Comparison:
     """Return a comparison with verdicts on the head's budgets, where it sets any."""
     if not budgets:
         return comparison
     # Of the pairs, by their numbers: the process that warms up, and one that is profiled, are timed otherwise.
     runs = tuple(read_run(path) for path in sorted(folder.glob("head-[0-9]*.json")))
-    check = judge_budgets(budgets, Side(comparison.head, runs), reached.same, suites.is_selection)
+    # What the change cannot reach, and what there was no time for.
+    unmeasured = (one for one in comparison.judgements if one.verdict in ("same", "unclear") and not one.head_processes)
+    left_out = {one.fullname: one.reason for one in unmeasured}
+    check = judge_budgets(budgets, Side(comparison.head, runs), left_out, suites.is_selection)
     return replace(comparison, budgets=check)
 
 

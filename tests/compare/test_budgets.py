@@ -318,10 +318,11 @@ def test_what_was_skipped_is_missing_where_nothing_else_matches(check: Check) ->
 
 def test_what_was_left_out_on_purpose_is_not_judged(check: Check) -> None:
     table = _budget("median_ms = 1")
-    found = check(table, unmeasured=[TEST, "perf/test_other.py::test_a"])
+    found = check(table, unmeasured={TEST: "no time", "perf/test_other.py::test_a": "no time"})
     assert (_only(found).verdict, _only(found).fullname, found.exit_code) == ("not judged", TEST, 0)
+    assert _only(found).reason == "it was not measured: no time"
     # What was measured nevertheless is.
-    assert _only(check(table, _plain(), unmeasured=[TEST])).verdict == "over"
+    assert _only(check(table, _plain(), unmeasured={TEST: "no time"})).verdict == "over"
 
 
 def test_where_the_user_chose_benchmarks_a_budget_for_none_of_them_is_no_fault(check: Check) -> None:

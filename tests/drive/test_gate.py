@@ -491,6 +491,8 @@ def _with_budgets(
     return run_gate(tmp_path, "base", "head", suites, 300.0, tmp_path, tmp_path / "processes", lambda now: None)
 
 
+EMPTY = Comparison("base", "head", (), (), 0.99, 0.01)
+
 BUDGETS = (
     '[tool.rnncore.budgets."*gru*"]\nmedian_ms = 4\np99_ms = 99\npeak_memory_mib = 700\n'
     '[tool.rnncore.budgets."*test_made*"]\nmedian_ms = 1\n'
@@ -541,3 +543,18 @@ def test_a_wrong_budget_of_the_head_ends_a_gate_before_anything_is_measured(
     with pytest.raises(ConfigError, match=r"pyproject.toml of head .* Did you mean p99_ms"):
         _with_budgets(tmp_path, monkeypatch, table, Suites(), Reached(Suites()))
     assert not (tmp_path / "processes").exists()
+
+
+def test_what_there_was_no_time_for_is_not_judged_and_what_the_head_lost_is_missing(tmp_path: Path) -> None:
+    read = '[tool.rnncore.budgets."*"]\nmedian_ms = 4\n'
+    (tmp_path / "pyproject.toml").write_text(read, encoding="utf-8")
+    untimed = Judgement("bench/a.py::test_long", "made", "time", "unclear", "the budget has no time for it")
+    lost = Judgement("bench/a.py::test_gone", "made", "time", "missing", "the head did not measure it")
+    comparison = replace(EMPTY, judgements=(untimed, lost))
+    found = gate._with_budgets(comparison, gate.read_budgets(tmp_path), Suites(), tmp_path / "processes").budgets
+    assert found is not None
+    assert [(one.fullname, one.verdict) for one in found.judgements] == [("bench/a.py::test_long", "not judged")]
+    assert found.judgements[0].reason == "it was not measured: the budget has no time for it"
+    alone = gate._with_budgets(replace(EMPTY, judgements=(lost,)), gate.read_budgets(tmp_path), Suites(), tmp_path).budgets
+    assert alone is not None
+    assert alone.verdict == "missing"
