@@ -11,7 +11,7 @@ from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
 # One paragraph per code: Typer joins the lines of a paragraph.
-EXIT_CODES_HELP = (
+CHECK_EXIT_CODES = (
     "Exit codes, of those that hold the first of 2, 1, 5, 3:\n\n"
     "0  nothing over its budget\n\n"
     "1  over, or an invalid result\n\n"

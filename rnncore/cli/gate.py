@@ -36,16 +36,21 @@ if TYPE_CHECKING:
     from rnncore.compare.verdict import Comparison
 
 
-# One paragraph per code: Typer joins the lines of a paragraph.
-EXIT_CODES_HELP = (
-    "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
-    "0  nothing slower or over its budget\n\n"
-    "1  slower, over its budget, or an invalid result\n\n"
-    "2  wrong usage, or an unreadable file\n\n"
-    "3  unclear: cannot tell\n\n"
-    "4  incomparable: other hardware, software or data\n\n"
-    "5  benchmarks missing"
-)
+def _exit_codes(well: str, bad: str) -> str:
+    # One paragraph per code: Typer joins the lines of a paragraph.
+    return (
+        "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
+        f"0  {well}\n\n"
+        f"1  {bad}\n\n"
+        "2  wrong usage, or an unreadable file\n\n"
+        "3  unclear: cannot tell\n\n"
+        "4  incomparable: other hardware, software or data\n\n"
+        "5  benchmarks missing"
+    )
+
+
+COMPARE_EXIT_CODES = _exit_codes("nothing slower", "slower, or an invalid result")
+GATE_EXIT_CODES = _exit_codes("nothing slower or over its budget", "slower, over its budget, or an invalid result")
 
 
 def compare(
