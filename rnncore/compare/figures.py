@@ -85,16 +85,18 @@ class Figure:
         is_most: Whether a limit of it is the most that it may be, and not the least; None where a project must say which.
         estimate: It, in one process; None where it is not known.
         fact: What a record gives the reason of where it is not known.
+        otherwise: The reason where it gives none.
     """
 
     name: str
     is_most: bool | None
     estimate: Callable[[Record], Estimate | None]
     fact: str
+    otherwise: str = "the benchmark did not record it"
 
     def why_unknown(self, record: Record) -> str:
         """Return why a record does not have it."""
-        return record.why(self.fact) or "the benchmark did not record it"
+        return record.why(self.fact) or self.otherwise
 
 
 def figure_of(name: str) -> Figure | None:
@@ -207,13 +209,16 @@ def _memory(record: Record, unit: float) -> Estimate | None:
     return None if found is None else found.in_units(unit)
 
 
+# Files of before hold the peak of a whole session.
+_NO_SERVER = "there is no figure of a process that only serves"
+
 _OTHERS = {
     figure.name: figure
     for figure in (
         Figure("windows_per_s", False, _windows_per_s, "windows"),
         Figure("calls_per_s", False, lambda record: _median(record).per(1.0), ""),
-        Figure("peak_memory_mib", True, lambda record: _memory(record, 2.0**20), "peak_rss_bytes"),
-        Figure("peak_memory_gib", True, lambda record: _memory(record, 2.0**30), "peak_rss_bytes"),
+        Figure("peak_memory_mib", True, lambda record: _memory(record, 2.0**20), "peak_rss_bytes", _NO_SERVER),
+        Figure("peak_memory_gib", True, lambda record: _memory(record, 2.0**30), "peak_rss_bytes", _NO_SERVER),
         Figure("smape_pct", True, lambda record: _single(record.smape), "smape"),
     )
 }

@@ -287,7 +287,7 @@ def test_a_figure_that_no_process_records_is_missing_with_the_reason(check: Chec
     found = check(_budget("smape_pct = 1\npeak_memory_mib = 1", "*"), run_content([ours]))
     assert [(one.verdict, one.reason) for one in found.judgements] == [
         ("missing", "smape_pct is not known: no test hours"),
-        ("missing", "peak_memory_mib is not known: the benchmark did not record it"),
+        ("missing", "peak_memory_mib is not known: there is no figure of a process that only serves"),
     ]
     recorded_as_nan = check(_budget("numbers.rows = { at_least = 1 }"), _plain(rows=float("nan")))
     assert _only(recorded_as_nan).verdict == "missing"
