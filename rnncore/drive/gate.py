@@ -253,9 +253,8 @@ def _with_budgets(comparison: Comparison, budgets: Sequence[Budget], suites: Sui
         return comparison
     # Of the pairs, by their numbers: the process that warms up, and one that is profiled, are timed otherwise.
     runs = tuple(read_run(path) for path in sorted(folder.glob("head-[0-9]*.json")))
-    # What the change cannot reach, and what there was no time for.
-    unmeasured = (one for one in comparison.judgements if one.verdict in ("same", "unclear") and not one.head_processes)
-    left_out = {one.fullname: one.reason for one in unmeasured}
+    # What the change cannot reach, and what there was no time for, are not in the runs.
+    left_out = {one.fullname: one.reason for one in comparison.judgements if one.verdict in ("same", "unclear")}
     check = judge_budgets(budgets, Side(comparison.head, runs), left_out, suites.is_selection)
     return replace(comparison, budgets=check)
 

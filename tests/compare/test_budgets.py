@@ -155,6 +155,8 @@ def test_a_limit_within_the_interval_says_about_how_many_rounds_it_takes(check: 
     near, nearer = (_only(check(_budget(f"median_ms = {limit}"), _plain())).reason for limit in (1.51, 1.5))
     assert near == "the interval holds the limit: about 13,000 rounds would tell, if they are like these"
     assert nearer == "the interval holds the limit: even 1,000,000 rounds would not tell"
+    tail = _only(check(_budget("p99_ms = 1.9925"), _plain()))
+    assert tail.reason == "the interval holds the limit: about 14,000 rounds would tell, if they are like these"
 
 
 def test_as_many_rounds_as_are_said_to_be_needed_tell_about_as_often_as_not(check: Check) -> None:
