@@ -6,8 +6,8 @@ import pytest
 from bench.cases import serving_cases
 from bench.trained import open_case, recipe_of
 from rnncore.measure.answers import forecast_facts
-from rnncore.measure.percentiles import calls_needed
 from rnncore.measure.serving import highest_rate
+from rnncore.runfile.order_statistics import calls_needed
 
 SEED = 0
 

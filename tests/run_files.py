@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 CPU = "Made CPU (family 6, model 143)"
@@ -459,3 +460,38 @@ def content_of(path: Path) -> dict[str, Any]:
     """Return what lies in a run file."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def plain_benchmark(
+    fullname: str, rounds_s: Sequence[float], iterations: int = 1, has_rounds: bool = True, **extra: Any
+) -> dict[str, Any]:
+    """Return one entry of `benchmarks` as pytest-benchmark alone writes it, of a suite that knows nothing of ours."""
+    low_s, middle_s, high_s = quantiles(rounds_s, n=4, method="inclusive") if len(rounds_s) > 1 else 3 * rounds_s
+    stats = {"min": min(rounds_s), "q1": low_s, "median": middle_s, "q3": high_s, "max": max(rounds_s)}
+    return {
+        "group": None,
+        "name": fullname.split("::")[-1],
+        "fullname": fullname,
+        "params": None,
+        "param": None,
+        "extra_info": extra,
+        "options": {},
+        "stats": {
+            **stats,
+            "rounds": len(rounds_s),
+            "iterations": iterations,
+            **({"data": list(rounds_s)} if has_rounds else {}),
+        },
+    }
+
+
+def plain_content(benchmarks: list[dict[str, Any]], cpu: str = CPU, minute: int = 0) -> dict[str, Any]:
+    """Return the content of a run file that pytest-benchmark alone wrote, so many minutes after ten."""
+    content = {
+        "machine_info": {"system": "Linux", "machine": "x86_64", "cpu": {"brand_raw": cpu, "count": 2}},
+        "commit_info": {"id": "0123456789abcdef", "dirty": False},
+        "benchmarks": benchmarks,
+        "datetime": f"2026-11-24T10:{minute:02}:00+00:00",
+        "version": "5.3.1",
+    }
+    return deepcopy(content)

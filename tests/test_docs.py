@@ -169,6 +169,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for series in synthetic_dataset(years=1).series[:2]:
         series.to_csv(folder / "data" / f"{series.name}.csv")
     shutil.copyfile(next((folder / "data").iterdir()), folder / "myzone.csv")
+    budgets = '[tool.rnncore.budgets."*b1]"]\npeak_memory_mib = 400\n'
+    (folder / "pyproject.toml").write_text(budgets, encoding="utf-8")
     return folder
 
 
@@ -202,8 +204,8 @@ def test_a_page_s_quick_commands_work(
         brief = ["--max-steps", "1"] if arguments[0] == "train" else []
         with patch.dict(os.environ):
             done = CliRunner().invoke(app, [*arguments, *brief])
-        # Of compare the verdict decides; 2 is wrong usage.
-        allowed = {0, 1, 3, 4, 5} if arguments[0] == "compare" else {0}
+        # Of compare and check the verdict decides; 2 is wrong usage.
+        allowed = {0, 1, 3, 4, 5} if arguments[0] in ("compare", "check") else {0}
         assert done.exit_code in allowed, f"{place}: {place.text}: {done.output} {done.exception!r}"
         assert not (done.exception and not isinstance(done.exception, SystemExit)), f"{place}: {done.exception!r}"
         already_run.add(shlex.join(arguments))

@@ -22,8 +22,8 @@ WRITE_ENV = "RNNCORE_WRITE_FROZEN"
 ONE, TWO = (f"reports/published/2026-11-24-xeon-2cpu{name}/run.json" for name in ("", "-runtimes"))
 
 VERBS = (
-    *("", "train", "evaluate", "forecast", "export", "reproduce", "report", "recommend", "compare", "gate", "noise"),
-    *("selftest", "trend", "convert", "profile", "recover", "push", "pull", "data", "data fetch", "data describe"),
+    *("", "train", "evaluate", "forecast", "export", "reproduce", "report", "recommend", "compare", "gate", "check"),
+    *("noise", "selftest", "trend", "convert", "profile", "recover", "push", "pull", "data", "data fetch", "data describe"),
 )
 
 READ = {

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rnncore import __version__
-from rnncore.cli import data, gate, models, runs
+from rnncore.cli import budgets, data, gate, models, runs
 from rnncore.cli.options import EXIT_ERROR
 from rnncore.cli.screen import say
 from rnncore.errors import RnncoreError
@@ -19,8 +19,8 @@ COMPUTING = ("train", "evaluate", "forecast", "export", "reproduce")
 app = typer.Typer(
     name="rnncore",
     help="Train, run and measure GRU and LSTM load forecasters.\n\nBenchmarks are run by pytest: pytest bench/ "
-    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted; compare and gate "
-    "have more.",
+    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted; compare, gate "
+    "and check have more.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,8 +69,9 @@ app.command()(models.export)
 app.command()(models.reproduce)
 app.command()(runs.report)
 app.command()(runs.recommend)
-app.command(epilog=gate.EXIT_CODES_HELP)(gate.compare)
-app.command(epilog=gate.EXIT_CODES_HELP)(gate.gate)
+app.command(epilog=gate.COMPARE_EXIT_CODES)(gate.compare)
+app.command(epilog=gate.GATE_EXIT_CODES)(gate.gate)
+app.command(epilog=budgets.CHECK_EXIT_CODES)(budgets.check)
 app.command()(gate.noise)
 app.command()(gate.selftest)
 app.command()(runs.trend)

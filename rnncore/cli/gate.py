@@ -37,16 +37,21 @@ if TYPE_CHECKING:
     from rnncore.compare.verdict import Comparison
 
 
-# One paragraph per code: Typer joins the lines of a paragraph.
-EXIT_CODES_HELP = (
-    "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
-    "0  nothing slower\n\n"
-    "1  slower, or an invalid result\n\n"
-    "2  wrong usage, or an unreadable file\n\n"
-    "3  unclear: cannot tell\n\n"
-    "4  incomparable: other hardware, software or data\n\n"
-    "5  benchmarks missing"
-)
+def _exit_codes(well: str, bad: str) -> str:
+    # One paragraph per code: Typer joins the lines of a paragraph.
+    return (
+        "Exit codes, of those that hold the first of 2, 4, 1, 5, 3:\n\n"
+        f"0  {well}\n\n"
+        f"1  {bad}\n\n"
+        "2  wrong usage, or an unreadable file\n\n"
+        "3  unclear: cannot tell\n\n"
+        "4  incomparable: other hardware, software or data\n\n"
+        "5  benchmarks missing"
+    )
+
+
+COMPARE_EXIT_CODES = _exit_codes("nothing slower", "slower, or an invalid result")
+GATE_EXIT_CODES = _exit_codes("nothing slower or over its budget", "slower, over its budget, or an invalid result")
 
 
 def compare(
@@ -114,7 +119,8 @@ def gate(
     """Tell whether a change made anything slower: both revisions, interleaved on this machine.
 
     Both lie in git worktrees of their own; your files stay as they are. A benchmark that reads none of the changed files is
-    the same, and is not measured. Thresholds are the head's, from [tool.rnncore.thresholds] in its pyproject.toml.
+    the same, and is not measured. Thresholds and budgets are the head's, from [tool.rnncore.thresholds] and
+    [tool.rnncore.budgets] in its pyproject.toml.
     """
     from rnncore.drive.environment import Preparation
     from rnncore.drive.gate import parse_budget, run_gate
@@ -131,7 +137,7 @@ def gate(
             Path(),
             base,
             head,
-            Suites(find_suites(Path(), asked), arguments),
+            Suites(find_suites(Path(), asked), arguments, is_selection=bool(asked or text or more)),
             budget_s,
             STORE,
             out / "processes",

@@ -11,17 +11,18 @@ Source:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rnncore.compare import signs
-from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Bounds, Measure
+from rnncore.compare.measures import BESIDE_TIME, TIME, Bounds, Measure, kind_of, number_measure, number_of
 from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.compare.ranks import Ratio, compare_sides, processes_needed
+from rnncore.compare.settings import matches
 from rnncore.compare.thresholds import Thresholds
-from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
+from rnncore.compare.verdict import Comparison, GroupRatio, Judgement, Verdict
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
 from rnncore.runfile.read import find_runs, read_run
@@ -58,8 +59,8 @@ class Side:
 
     def values(self, fullname: str, measure: Measure) -> list[float]:
         """Return one value per process, for those that have one."""
-        values = (MEASURES[measure].value(record) for record in self.records(fullname))
-        return [float(value) for value in values if value]
+        values = (kind_of(measure).value(record) for record in self.records(fullname))
+        return [float(value) for value in values if value is not None]
 
     def why_not_measured(self, fullname: str) -> str:
         """Return the reason that a process gives for a benchmark that it did not measure."""
@@ -118,12 +119,12 @@ def judge(
     for side in (base, head):
         if not side.runs:
             raise ConfigError(f"{side.name}: no runs. Give at least one run file per side.")
-    kept, logs = decided or {}, log_ratios(base, head)
+    kept, logs = decided or {}, log_ratios(base, head, thresholds)
     tested = {
         key: kept[key]
         if key in kept and not head.failures(key[0])
         else _measured(base, head, *key, thresholds, logs.get(key))
-        for key in _keys(base, head)
+        for key in _keys(base, head, thresholds)
     }
     judgements = list(_decide(tested, kept, thresholds, family_error, logs))
     differences = _differences(base.runs[0], [*base.runs[1:], *head.runs])
@@ -153,21 +154,21 @@ def judge(
 def settled(comparison: Comparison, base: Side, head: Side, thresholds: Thresholds) -> dict[Key, Judgement]:
     """Return the verdicts that more processes are unlikely to change."""
     found: dict[Key, Judgement] = {}
-    logs = log_ratios(base, head)
+    logs = log_ratios(base, head, thresholds)
     for judgement in comparison.judgements:
         key = judgement.fullname, judgement.measure
         if judgement.verdict == "same":
             # It may still turn out to have changed by a little.
             bounds = thresholds.bounds(*key)
             likely = _ratio(base, head, *key, bounds, logs.get(key), FUTILITY_ERROR)
-            if likely.low is None or likely.high is None or bounds.is_less(likely.low) or bounds.is_more(likely.high):
+            if likely.low is None or likely.high is None or bounds.is_beyond(likely.low) or bounds.is_beyond(likely.high):
                 continue
         if judgement.verdict != "unclear":
             found[key] = judgement
     return found
 
 
-def _keys(base: Side, head: Side) -> Iterator[Key]:
+def _keys(base: Side, head: Side, thresholds: Thresholds) -> Iterator[Key]:
     """Yield what is judged of all benchmarks, those of the head first, each once, also where they failed."""
     names = [record.fullname for side in (head, base) for run in side.runs for record in run.records]
     names += [name for side in (head, base) for run in side.runs for name, _, _ in run.failed]
@@ -177,6 +178,12 @@ def _keys(base: Side, head: Side) -> Iterator[Key]:
             for measure in BESIDE_TIME:
                 if base.values(fullname, measure) and head.values(fullname, measure):
                     yield fullname, measure
+            if base.records(fullname) and head.records(fullname):
+                numbers = map(number_measure, thresholds.numbers_of(fullname))
+                # One that the project asks for and that a side no longer records is missing.
+                for number in numbers:
+                    if base.values(fullname, number) or head.values(fullname, number):
+                        yield fullname, number
 
 
 def _measured(
@@ -202,9 +209,12 @@ def _measured(
     if not in_base:
         return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
     values, before = head.values(fullname, measure), base.values(fullname, measure)
-    ratio = _ratio(base, head, fullname, measure, thresholds.bounds(fullname, measure), logs, INTERVAL_ERROR)
-    # What quick processes take: a quarter of them stay below.
-    typical = sorted(before)[(len(before) - 1) // 4]
+    if unfit := _unfit(measure, before, values):
+        return replace(found, verdict=unfit[0], reason=unfit[1])
+    bounds = thresholds.bounds(fullname, measure)
+    ratio = _ratio(base, head, fullname, measure, bounds, logs, INTERVAL_ERROR)
+    # What quick processes take: a quarter of them stay below, or reach more where more is better.
+    typical = sorted(before, reverse=bounds.higher_is_better)[(len(before) - 1) // 4]
     return replace(
         found,
         base=typical,
@@ -218,24 +228,52 @@ def _measured(
     )
 
 
+def _unfit(measure: Measure, before: Sequence[float], now: Sequence[float]) -> tuple[Verdict, str] | None:
+    """Return verdict and reason for a number that has no ratio; None for one that has, and for every other measure."""
+    if number_of(measure) is None:
+        return None
+    if not now:
+        return "missing", "the base records it, and the head does not"
+    if not before:
+        return "new", "the head records it, and the base does not"
+    for side, values in (("base", before), ("head", now)):
+        if min(values) <= 0:
+            return "not judged", f"it is {min(values):g} in a process of the {side}: what is 0 or less has no ratio"
+    return None
+
+
 def _ratio(
     base: Side, head: Side, fullname: str, measure: Measure, bounds: Bounds, logs: Sequence[float] | None, error: float
 ) -> Ratio:
     """Return the ratio of one measure of one benchmark: by pairs where there are, else by two sides of processes."""
     before, values = base.values(fullname, measure), head.values(fullname, measure)
     if logs is None or (len(set(before)) == 1 and len(set(values)) == 1):
-        return compare_sides(before, values, error, _near(bounds, measure))
+        if not bounds.higher_is_better:
+            return compare_sides(before, values, error, _near(bounds, measure))
+        # What there is more of where nothing disturbs: noise only ever adds to its inverse, as to a time.
+        of_base, of_head = ([1 / value for value in of_side] for of_side in (before, values))
+        return compare_sides(of_base, of_head, error, _near(bounds, measure)).inverse
     return signs.ratio_of_pairs([log for log in logs if not math.isnan(log)], error)
 
 
-def log_ratios(base: Side, head: Side) -> dict[Key, list[float]]:
-    """Return the logarithm of head over base in each pair, NaN where a side lacks it; nothing where runs are no pairs."""
+def log_ratios(
+    base: Side,
+    head: Side,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008 (it cannot change)
+) -> dict[Key, list[float]]:
+    """Return the logarithm of head over base in each pair, NaN where a side lacks it; nothing where runs are no pairs.
+
+    Args:
+        base: One side.
+        head: The other.
+        thresholds: Which numbers of other suites count.
+    """
     pairs = pairs_of(base.runs, head.runs)
     if pairs is None:
         return {}
     rows = [[{record.fullname: record for record in run.records} for run in pair] for pair in pairs]
     found = {}
-    for fullname, measure in _keys(base, head):
+    for fullname, measure in _keys(base, head, thresholds):
         logs = [
             log_ratio(of_base[fullname], of_head[fullname], measure)
             if fullname in of_base and fullname in of_head
@@ -305,14 +343,14 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: in
     if ratio is None or p_value is None:
         return judgement
     significant, change = p_value <= error, f"{100 * bounds.change:g} %"
-    if significant and bounds.is_more(ratio):
+    if significant and bounds.is_worse(ratio):
         return replace(judgement, verdict="slower", reason=f"significant, and beyond {change}")
-    if significant and bounds.is_less(ratio):
+    if significant and bounds.is_better(ratio):
         return replace(judgement, verdict="faster", reason=f"significant, and beyond {change}")
     if min(judgement.base_processes, judgement.head_processes) == 1:
         if in_pairs:
             return replace(judgement, reason="one pair, so the noise between pairs is unknown")
-        hint = f"beyond {change}, so worth a gate; " if bounds.is_more(ratio) or bounds.is_less(ratio) else ""
+        hint = f"beyond {change}, so worth a gate; " if bounds.is_beyond(ratio) else ""
         return replace(judgement, reason=f"{hint}one process per side, so the noise between processes is unknown")
     if low is not None and high is not None and bounds.hold_same(low, high):
         return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:g} %")
@@ -357,7 +395,23 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
             "'rnncore gate --base REV' measures them interleaved."
         )
     records = [record for run in (*base.runs, *head.runs) for record in run.records]
+    yield from delay_notes(records)
+    yield from _unrecorded(records, thresholds)
+    yield from thresholds.notes
+
+
+def delay_notes(records: Iterable[Record]) -> Iterator[str]:
+    """Say which benchmarks were made slower on purpose."""
     delayed = sorted({record.short_name for record in records if record.injected_delay_pct})
     if delayed:
         yield f"Delays were planted on purpose: {', '.join(delayed)}."
-    yield from thresholds.notes
+
+
+def _unrecorded(records: Sequence[Record], thresholds: Thresholds) -> Iterator[str]:
+    """Say which numbers a project wants to have judged that no benchmark records: a name may be misspelt."""
+    for pattern, of_numbers in thresholds.numbers:
+        recorded = {name for record in records if matches(record.fullname, pattern) for name in record.numbers}
+        lacking = [name for name in of_numbers if name not in recorded]
+        if lacking:
+            listed = ", ".join(map(number_measure, lacking))
+            yield f'No benchmark measured here that matches "{pattern}" of {thresholds.source} records {listed}.'

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from rnncore.compare.measures import MEASURES, TIME, Measure
+from rnncore.compare.measures import TIME, Measure, kind_of
 from rnncore.runfile.record import Record, Run
 
 
@@ -22,7 +22,7 @@ def pairs_of(base: Sequence[Run], head: Sequence[Run]) -> list[tuple[Run, Run]] 
 
 
 def log_ratio(base: Record, head: Record, measure: Measure) -> float:
-    """Return the logarithm of head over base in one pair; NaN where a side has no value.
+    """Return the logarithm of head over base in one pair; NaN where a side has no value, or one that has no ratio.
 
     Of the time it is the median over the slots, each by the quickest rounds of the two sides: other load that falls on one
     slot counts in that one alone.
@@ -30,5 +30,7 @@ def log_ratio(base: Record, head: Record, measure: Measure) -> float:
     if measure == TIME and base.slots_s and head.slots_s:
         slots = zip(base.slots_s, head.slots_s, strict=False)
         return statistics.median(math.log(min(of_head) / min(of_base)) for of_base, of_head in slots)
-    before, now = (MEASURES[measure].value(record) for record in (base, head))
-    return math.log(now / before) if before and now else math.nan
+    before, now = (kind_of(measure).value(record) for record in (base, head))
+    if before is None or now is None or min(before, now) <= 0:
+        return math.nan
+    return math.log(now / before)

@@ -46,6 +46,12 @@ class Ratio:
     high: float | None
     p_value: float
 
+    @property
+    def inverse(self) -> "Ratio":
+        """How large base is against head."""
+        low, high = (None if end is None else 1 / end for end in (self.high, self.low))
+        return Ratio(1 / self.estimate, low, high, self.p_value)
+
 
 def compare_sides(base: Sequence[float], head: Sequence[float], error: float, near: float = 0.0) -> Ratio:
     """Compare one value per process of two sides.

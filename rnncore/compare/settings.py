@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,13 @@ def read_settings(folder: Path, shown: str | None = None) -> Settings:
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: tool.rnncore is {table!r}; it must be a table.")
     return Settings(table, file)
+
+
+def matches(fullname: str, pattern: str) -> bool:
+    """Say whether a benchmark is one that a setting is for.
+
+    Args:
+        fullname: Of the benchmark.
+        pattern: As a shell's; or the full name itself, whose brackets would be a choice of characters in a pattern.
+    """
+    return fullname == pattern or fnmatchcase(fullname, pattern)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
+from rnncore.compare.budgets import Budget, judge_budgets, read_budgets
 from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
 from rnncore.compare.judge import Side
 from rnncore.compare.looks import FIRST_PAIRS, Looks, pairs_in
@@ -22,6 +23,7 @@ from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
+from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
 # A gate of more minutes is nobody's advice.
@@ -78,8 +80,8 @@ def run_gate(
         preparation: What is done in each revision beforehand.
 
     Raises:
-        ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a threshold
-            that the head sets is none, or lies below this machine's noise.
+        ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a budget or a
+            threshold that the head sets is none, or a threshold lies below this machine's noise.
         RunFileError: If what is known of this machine's noise is damaged.
         ProcessError: If a process leaves no run file.
     """
@@ -88,20 +90,22 @@ def run_gate(
         two_worktrees(repository, base, head) as unprepared,
         prepared(unprepared, preparation, on_reach) as trees,
     ):
-        thresholds = read_thresholds(trees[1].path, f"pyproject.toml of {trees[1].name}")
+        settings = trees[1].path, f"pyproject.toml of {trees[1].name}"
+        thresholds, budgets = read_thresholds(*settings), read_budgets(*settings)
         for tree in trees:
             require_own_package(tree)
             require_slots(tree)
         is_built = preparation.command is not None
         reached = Reached(suites) if everything or is_built else find_reached(trees, suites, store, on_reach)
         if reached.suites is None:
-            return reached.added_to(nothing_measured(trees))
+            return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
         comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
-        return reached.added_to(_with_profiles(comparison, trees, suites, folder))
+        comparison = reached.added_to(_with_profiles(comparison, trees, suites, folder))
+        return _with_budgets(comparison, budgets, suites, folder)
 
 
 def measure_in_pairs(
@@ -241,6 +245,18 @@ def _sensitivity(
     budgets_s = (60.0 * minutes for minutes in range(1, LONGEST_MIN + 1))
     enough = (one for one in budgets_s if pairs_in(one, whole_s) >= found.pairs_for_all)
     return replace(found, budget_s=next(enough, None))
+
+
+def _with_budgets(comparison: Comparison, budgets: Sequence[Budget], suites: Suites, folder: Path) -> Comparison:
+    """Return a comparison with verdicts on the head's budgets, where it sets any."""
+    if not budgets:
+        return comparison
+    # Of the pairs, by their numbers: the process that warms up, and one that is profiled, are timed otherwise.
+    runs = tuple(read_run(path) for path in sorted(folder.glob("head-[0-9]*.json")))
+    # What the change cannot reach, and what there was no time for, are not in the runs.
+    left_out = {one.fullname: one.reason for one in comparison.judgements if one.verdict in ("same", "unclear")}
+    check = judge_budgets(budgets, Side(comparison.head, runs), left_out, suites.is_selection)
+    return replace(comparison, budgets=check)
 
 
 def _ended_early(comparison: Comparison) -> Comparison:

@@ -27,11 +27,13 @@ class Suites:
         paths: Suites, relative to the folder that its processes run in.
         arguments: Further arguments of pytest.
         without: Benchmarks of them that no pair measures.
+        is_selection: Whether the user chose among the project's benchmarks.
     """
 
     paths: tuple[str, ...] = ("bench/",)
     arguments: tuple[str, ...] = ("--rnn-scale=gate",)
     without: frozenset[str] = frozenset()
+    is_selection: bool = False
 
 
 def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:

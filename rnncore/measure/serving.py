@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 
 from rnncore.forecast.series import FloatArray
-from rnncore.measure.percentiles import calls_needed
 from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.runfile.order_statistics import calls_needed
 
 PERCENTILE = 99
 

@@ -146,7 +146,9 @@ def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) ->
             f"{name} lacks {', '.join(missing)} in its extra_info. Give its Case these axes, or record "
             "these facts with rnn_benchmark.record."
         )
-    return Record(entry["fullname"], entry["group"] or "other", rounds_s, facts, summary)
+    return Record(
+        entry["fullname"], entry["group"] or "other", rounds_s, facts, summary, calls_per_round=_calls_per_round(entry)
+    )
 
 
 def _ordinary_record(
@@ -167,7 +169,11 @@ def _ordinary_record(
     numbers = {key: float(value) for key, value in extra.items() if is_number(value)}
     # Without a group it is listed with those of its file.
     group = entry["group"] or entry["fullname"].split("::", 1)[0]
-    return Record(entry["fullname"], group, rounds_s, facts, summary, numbers)
+    return Record(entry["fullname"], group, rounds_s, facts, summary, numbers, _calls_per_round(entry))
+
+
+def _calls_per_round(entry: dict[str, Any]) -> int:
+    return int(entry["stats"].get("iterations") or 1)
 
 
 def _rounds(name: str, stats: dict[str, Any]) -> tuple[tuple[float, ...], Summary | None]:

@@ -141,6 +141,7 @@ class Record:
             every right row of the phases that have them (`NEEDED_BY_PHASE`), and by benchmarks of suites alone (`has_case`).
         summary: Of the rounds, where the file holds none.
         numbers: What a benchmark of another suite put into its `extra_info` and is a number, by name.
+        calls_per_round: Of how many calls a round is the mean.
     """
 
     fullname: str
@@ -149,6 +150,7 @@ class Record:
     facts: Mapping[str, Any]
     summary: Summary | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    calls_per_round: int = 1
 
     # Axes: what was measured.
     phase = Fact[str](NAME)
@@ -409,6 +411,9 @@ ROW: dict[str, Check] = {
     "windows_per_s": or_none(NOT_NEGATIVE),
     **{name: fact.check for name, fact in vars(Record).items() if isinstance(fact, Fact)},
 }
+
+# Facts that are numbers where they are known.
+NUMERIC_FACTS = tuple(name for name, fact in vars(Record).items() if isinstance(fact, Fact) and not any(fact.check(name, 1)))
 
 # Axes that every benchmark of a suite has, if only as null.
 AXES = ("cell", "precision", "hidden_size", "num_layers", "lookback", "batch_size", "threads")

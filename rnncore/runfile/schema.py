@@ -95,7 +95,7 @@ SUMMARY: Check = object_with(
 )
 
 # Of one entry of `benchmarks`.
-ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({})})
+ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({}, iterations=or_none(SIZE))})
 
 
 def ROUNDS(where: str, value: Any) -> Iterator[Fault]:  # noqa: N802 (one of the checks; there may be a million rounds)

@@ -200,7 +200,7 @@ def settled_pairs(comparison: Comparison, base: Pairs, head: Pairs, thresholds: 
     _, low, high = _numbers(head.runs[:, [int(one.fullname) for one in same]], judge.FUTILITY_ERROR)
     for number, one in enumerate(same):
         bounds = thresholds.bounds(*one.key)
-        if low is not None and high is not None and not (bounds.is_less(low[number]) or bounds.is_more(high[number])):
+        if low is not None and high is not None and not (bounds.is_beyond(low[number]) or bounds.is_beyond(high[number])):
             found[one.key] = one
     return found | {one.key: one for one in comparison.judgements if one.verdict not in ("same", "unclear")}
 

@@ -42,7 +42,7 @@ LOOKBACK = 90
 
 VERBS = (
     *("data", "train", "evaluate", "forecast", "export", "reproduce", "report", "profile", "recover"),
-    *("compare", "gate", "noise", "selftest", "trend", "convert", "push", "pull"),
+    *("compare", "gate", "check", "noise", "selftest", "trend", "convert", "push", "pull"),
 )
 
 

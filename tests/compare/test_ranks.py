@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from rnncore.compare.ranks import _null_distribution, compare_sides, p_value, processes_needed, smallest_p_value
+from rnncore.compare.ranks import (
+    Ratio,
+    _null_distribution,
+    compare_sides,
+    p_value,
+    processes_needed,
+    smallest_p_value,
+)
 
 SIDE = st.lists(st.floats(0.5, 2.0, allow_nan=False), min_size=2, max_size=5)
 
@@ -156,3 +163,8 @@ def test_comparisons_with_equal_values_do_not_fill_the_memory() -> None:
     assert kept.currsize <= kept.maxsize <= 1000
     # A view would keep the whole table that it was counted in.
     assert _null_distribution(tuple(range(2, 42, 2)), 10).base is None
+
+
+def test_the_inverse_of_a_ratio_has_its_ends_the_other_way_round() -> None:
+    assert Ratio(2.0, 1.25, 4.0, 0.01).inverse == Ratio(0.5, 0.25, 0.8, 0.01)
+    assert Ratio(2.0, None, 4.0, 0.01).inverse == Ratio(0.5, 0.25, None, 0.01)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.compare.settings import Settings, read_settings
+from rnncore.compare.settings import Settings, matches, read_settings
 from rnncore.errors import ConfigError
 
 
@@ -26,3 +26,14 @@ def test_a_wrong_file_is_told(text: str, wording: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=f"pyproject.toml: .*{wording}"):
         read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        *(("a.py::test_b[x-1]", True), ("*test_b*", True), ("a.py::test_b[[]x-1]", True), ("*x-1]", True)),
+        *(("a.py::test_b[x-2]", False), ("*test_b[x-1]", False), ("test_b", False), ("*TEST_B*", False)),
+    ],
+)
+def test_a_setting_is_for_a_pattern_or_for_a_full_name(pattern: str, expected: bool) -> None:
+    assert matches("a.py::test_b[x-1]", pattern) is expected

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.compare.measures import Bounds
+from rnncore.compare.measures import Bounds, number_measure
 from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.errors import ConfigError
 
@@ -64,12 +64,66 @@ def test_a_wrong_table_is_named(tmp_path: Path, table: str, message: str) -> Non
     assert str(tmp_path / "pyproject.toml") in str(caught.value)
 
 
+def test_numbers_have_bounds_of_their_own_and_the_last_pattern_that_matches_counts(tmp_path: Path) -> None:
+    rules = (
+        '"*" = { numbers.rows = { change_pct = 5, better = "higher" } }',
+        '"*a*" = { numbers.error = { change_pct = 1, better = "lower" } }',
+        '"*test_gather*" = { time_pct = 10, numbers = { rows = { change_pct = 8, same_pct = 9, better = "higher" } } }',
+    )
+    thresholds = _read(tmp_path, "\n".join(("[tool.rnncore.thresholds]", *rules)))
+    assert thresholds.numbers_of(GATHER) == {
+        "rows": Bounds(0.08, 0.09, chosen=True, higher_is_better=True),
+        "error": Bounds(0.01, 0.02, chosen=True),
+    }
+    assert thresholds.bounds(GATHER, number_measure("rows")) == thresholds.numbers_of(GATHER)["rows"]
+    assert thresholds.bounds(GATHER, "time").change == 0.10
+    assert thresholds.numbers_of("bench/a.py::test_b")["rows"].change == 0.05
+
+
+def test_a_full_name_is_a_pattern_of_itself(tmp_path: Path) -> None:
+    thresholds = _read(tmp_path, f'[tool.rnncore.thresholds]\n"{GATHER}" = {{ time_pct = 4 }}\n')
+    assert thresholds.bounds(GATHER, "time").change == 0.04
+    assert thresholds.bounds(f"{GATHER}x", "time").change == 0.02
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ("numbers = 3", r'numbers of "\*" is 3; it must be a table by name'),
+        ("numbers.rows = 5", "numbers.rows of .* is 5; it must be a table with change_pct, better"),
+        ("numbers.rows = { change_pct = 5 }", "it must be a table with change_pct, better"),
+        ('numbers.rows = { better = "lower" }', "it must be a table with change_pct, better"),
+        ('numbers.rows = { change_pct = 5, beter = "lower" }', "it must be a table with change_pct, better"),
+        ('numbers.rows = { change_pct = 5, better = "up" }', "better of numbers.rows of .* is 'up'; give \"higher\" or"),
+        ('numbers.rows = { change_pct = 0, better = "lower" }', "change_pct of numbers.rows of .* is 0; give a percentage"),
+        ('numbers.rows = { change_pct = nan, better = "lower" }', "give a percentage above 0"),
+        ('numbers.rows = { change_pct = 5, same_pct = "9", better = "lower" }', "same_pct of numbers.rows .* is '9'"),
+        ('numbers.rows = { change_pct = 5, same_pct = 3, better = "lower" }', "Set same_pct to 5 or more"),
+        ("number.rows = { change_pct = 5 }", "and numbers of your own such as numbers.rows_per_s"),
+    ],
+)
+def test_a_wrong_rule_of_numbers_is_named(tmp_path: Path, numbers: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _read(tmp_path, f'[tool.rnncore.thresholds]\n"*" = {{ {numbers} }}\n')
+
+
+def test_where_more_is_better_less_of_it_is_worse() -> None:
+    bounds = Bounds(0.02, 0.05, higher_is_better=True)
+    assert bounds.is_worse(1 / 1.021)
+    assert bounds.is_better(1.021)
+    assert not bounds.is_worse(1.5)
+    assert bounds.is_beyond(1.021)
+    assert bounds.is_beyond(1 / 1.021)
+    assert not bounds.is_beyond(1.019)
+    assert bounds.hold_same(1 / 1.05, 1.05)
+
+
 def test_bounds_are_the_same_both_ways() -> None:
     bounds = Bounds(0.02, 0.05)
-    assert bounds.is_more(1.021)
-    assert bounds.is_less(1 / 1.021)
-    assert not bounds.is_more(1.019)
-    assert not bounds.is_less(1 / 1.019)
+    assert bounds.is_worse(1.021)
+    assert bounds.is_better(1 / 1.021)
+    assert not bounds.is_worse(1.019)
+    assert not bounds.is_better(1 / 1.019)
     assert bounds.hold_same(1 / 1.05, 1.05)
     assert not bounds.hold_same(0.95, 1.0)
     assert not bounds.hold_same(1.0, 1.051)

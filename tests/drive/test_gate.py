@@ -467,3 +467,94 @@ def test_operations_that_grew_are_named_for_what_became_slower(
     found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
     assert [one.grown for one in found.judgements if one.verdict == "slower"] == [grown]
     assert replace(found, judgements=comparison.judgements) == comparison
+
+
+# ------------------------------------------------------------------------------------------------------------ budgets
+
+
+def _with_budgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, suites: Suites, reached: Reached
+) -> Comparison:
+    """Return what a gate of planted pairs says whose head sets budgets."""
+    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
+    for tree in trees:
+        tree.path.mkdir()
+    (trees[1].path / "pyproject.toml").write_text(table, encoding="utf-8")
+    machine = Machine(tmp_path / "processes", 1.0, 0.005)
+    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
+    for check in ("require_own_package", "require_slots"):
+        monkeypatch.setattr(gate, check, lambda tree: None)
+    monkeypatch.setattr(gate, "differing_pins", lambda *_: [])
+    monkeypatch.setattr(gate, "run_pair", machine.run_pair)
+    monkeypatch.setattr(gate.time, "monotonic", machine.monotonic)
+    return run_gate(tmp_path, "base", "head", suites, 300.0, tmp_path, tmp_path / "processes", lambda now: None)
+
+
+EMPTY = Comparison("base", "head", (), (), 0.99, 0.01)
+
+BUDGETS = (
+    '[tool.rnncore.budgets."*gru*"]\nmedian_ms = 4\np99_ms = 99\npeak_memory_mib = 700\n'
+    '[tool.rnncore.budgets."*test_made*"]\nmedian_ms = 1\n'
+)
+
+
+def test_a_gate_holds_its_head_against_the_head_s_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = _with_budgets(tmp_path, monkeypatch, BUDGETS, Suites(), Reached(Suites(), SAME))
+    assert comparison.budgets is not None
+    found = {(one.figure, one.verdict) for one in comparison.budgets.judgements}
+    assert found == {
+        ("median_ms", "over"),
+        ("p99_ms", "cannot tell"),
+        ("peak_memory_mib", "within"),
+        ("median_ms", "not judged"),
+    }
+    assert (comparison.verdict, comparison.exit_code) == ("over", 1)
+    # The warm-up is not counted.
+    processes = comparison.judgements[0].head_processes
+    assert {one.basis for one in comparison.budgets.judgements if one.basis} == {f"{processes} processes"}
+    assert all("too few for p99" in one.reason for one in comparison.budgets.judgements if one.figure == "p99_ms")
+
+
+def test_a_budget_for_none_of_the_chosen_benchmarks_is_no_fault_and_else_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = '[tool.rnncore.budgets."*test_other*"]\nmedian_ms = 4\n'
+    codes = {}
+    for is_selection in (True, False):
+        folder = tmp_path / str(is_selection)
+        folder.mkdir()
+        suites = Suites(is_selection=is_selection)
+        codes[is_selection] = _with_budgets(folder, monkeypatch, table, suites, Reached(suites)).exit_code
+    assert codes == {True: 0, False: 5}
+
+
+def test_where_nothing_is_measured_budgets_are_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = _with_budgets(tmp_path, monkeypatch, BUDGETS, Suites(is_selection=True), Reached(None, SAME))
+    assert comparison.budgets is not None
+    assert {one.verdict for one in comparison.budgets.judgements} == {"not judged"}
+    assert comparison.exit_code == 0
+
+
+def test_a_wrong_budget_of_the_head_ends_a_gate_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = '[tool.rnncore.budgets."*"]\np99ms = 4\n'
+    with pytest.raises(ConfigError, match=r"pyproject.toml of head .* Did you mean p99_ms"):
+        _with_budgets(tmp_path, monkeypatch, table, Suites(), Reached(Suites()))
+    assert not (tmp_path / "processes").exists()
+
+
+def test_what_there_was_no_time_for_is_not_judged_and_what_the_head_lost_is_missing(tmp_path: Path) -> None:
+    read = '[tool.rnncore.budgets."*"]\nmedian_ms = 4\n'
+    (tmp_path / "pyproject.toml").write_text(read, encoding="utf-8")
+    untimed = Judgement("bench/a.py::test_long", "made", "time", "unclear", "the budget has no time for it")
+    lost = Judgement("bench/a.py::test_gone", "made", "time", "missing", "the head did not measure it")
+    comparison = replace(EMPTY, judgements=(untimed, lost))
+    found = gate._with_budgets(comparison, gate.read_budgets(tmp_path), Suites(), tmp_path / "processes").budgets
+    assert found is not None
+    assert [(one.fullname, one.verdict) for one in found.judgements] == [("bench/a.py::test_long", "not judged")]
+    assert found.judgements[0].reason == "it was not measured: the budget has no time for it"
+    alone = gate._with_budgets(replace(EMPTY, judgements=(lost,)), gate.read_budgets(tmp_path), Suites(), tmp_path).budgets
+    assert alone is not None
+    assert alone.verdict == "missing"

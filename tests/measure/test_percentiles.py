@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncore.measure.percentiles import PERCENTILES, calls_needed, percentiles
+from rnncore.measure.percentiles import PERCENTILES, percentiles
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 MISSED = Fraction(1, 100)
@@ -36,20 +36,6 @@ def _naive_ranks(count: int, percentile: int) -> tuple[list[int], list[int]]:
     lows = [rank for rank in range(1, count + 1) if 1 - at_least[rank] <= MISSED]
     highs = [rank for rank in range(1, count + 1) if at_least[rank] <= MISSED]
     return lows, highs
-
-
-@pytest.mark.parametrize(("percentile", "needed"), NEEDED.items())
-def test_a_percentile_needs_the_calls_of_mlperf(percentile: int, needed: int) -> None:
-    assert calls_needed(percentile) == needed
-
-
-@pytest.mark.parametrize("percentile", PERCENTILES)
-def test_the_calls_needed_are_the_fewest_of_which_the_second_largest_bounds_the_percentile(percentile: int) -> None:
-    def second_largest_is_below(count: int) -> Fraction:
-        return _at_least(count, percentile)[count - 1]
-
-    needed = calls_needed(percentile)
-    assert second_largest_is_below(needed) <= MISSED < second_largest_is_below(needed - 1)
 
 
 def test_forty_calls_have_no_p99_and_say_how_many_it_needs() -> None:

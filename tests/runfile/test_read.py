@@ -420,3 +420,12 @@ def test_an_error_moves_no_cursor(tmp_path: Path) -> None:
         read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [evil]}))
     assert r"a.py::test_\x1b[31m \x07b c: stats.min is missing" in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_of_how_many_calls_a_round_is_the_mean_is_read(tmp_path: Path) -> None:
+    entries = [{**FOREIGN, "stats": {**FOREIGN["stats"], **more}} for more in ({"iterations": 20}, {}, {"iterations": None})]
+    for kind in (run_content(entries), {**ORDINARY, "benchmarks": entries}):
+        assert [one.calls_per_round for one in read_run(make_run(tmp_path, kind)).records] == [20, 1, 1]
+    wrong = {**FOREIGN, "stats": {**FOREIGN["stats"], "iterations": 0}}
+    with pytest.raises(RunFileError, match=r"stats\.iterations is 0, and must be a whole number above 0"):
+        read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [wrong]}))

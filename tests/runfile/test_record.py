@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnncore.compare.budgets import Budget, judge_budgets
 from rnncore.compare.change_points import find_trends
 from rnncore.compare.choices import Limits, recommend
+from rnncore.compare.figures import figure_of
 from rnncore.compare.history import read_history
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
@@ -26,13 +28,14 @@ from rnncore.report.results import result_rows
 from rnncore.report.sections.ratios import figures as ratio_figures
 from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
 from rnncore.report.trend import trend_json, trend_tables
-from rnncore.report.verdict.github import github_annotations
+from rnncore.report.verdict.budgets import budget_tables, budgets_json
+from rnncore.report.verdict.github import budget_annotations, github_annotations
 from rnncore.report.verdict.json import verdict_json
-from rnncore.report.verdict.junit import verdict_junit
-from rnncore.report.verdict.markdown import verdict_markdown
+from rnncore.report.verdict.junit import budgets_junit, verdict_junit
+from rnncore.report.verdict.markdown import budgets_markdown, verdict_markdown
 from rnncore.report.verdict.text import verdict_tables
 from rnncore.runfile.read import read_run
-from rnncore.runfile.record import ROW, Run
+from rnncore.runfile.record import NUMERIC_FACTS, ROW, Run
 from tests.run_files import benchmark, inference, make_run, run_content
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "reports/published").glob("*/run.json"))
@@ -113,6 +116,11 @@ VALUES = st.one_of(
 )
 
 
+FIGURES = ("median_ms", "p99_us", "windows_per_s", "calls_per_s", "peak_memory_mib", "smape_pct", "numbers.x")
+FIGURES += tuple(f"facts.{name}" for name in NUMERIC_FACTS)
+BUDGETS = [Budget("*", figure, 1.0, is_most, "Made") for figure in map(figure_of, FIGURES) for is_most in (True, False)]
+
+
 def _use(run: Run, folder: Path) -> None:
     """Make everything of a run that a verb would, its pictures aside."""
     base = read_run(make_run(folder / "base", CONTENT))
@@ -122,6 +130,9 @@ def _use(run: Run, folder: Path) -> None:
     comparison = judge(Side("base", (base,)), Side("head", (run,)), Thresholds())
     for write in (verdict_json, verdict_markdown, verdict_junit, verdict_tables, github_annotations):
         list(write(comparison))
+    check = judge_budgets(BUDGETS, Side("head", (run,)))
+    for write in (budgets_json, budgets_markdown, budgets_junit, budget_tables, budget_annotations):
+        list(write(check))
     for use in (_recommend, _convert, _profile):
         assert "\n" not in _refusal(partial(use, run))
 
@@ -294,3 +305,8 @@ def test_every_fact_that_a_reader_asks_a_row_for_is_in_the_table() -> None:
         for name in re.findall(r"extra(?:\.get\(|\[)\"([a-z0-9_]+)\"", path.read_text(encoding="utf-8"))
     }
     assert asked - ROW.keys() == set()
+
+
+def test_facts_that_are_numbers_are_known_by_their_checks() -> None:
+    assert {"first_call_s", "gflop_per_s", "smape", "peak_rss_bytes", "disturbed_rounds", "batch_size"} <= set(NUMERIC_FACTS)
+    assert not {"kernel", "steady", "percentiles", "training", "zones", "phase", "validity"} & set(NUMERIC_FACTS)

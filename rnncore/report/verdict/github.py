@@ -1,21 +1,38 @@
-"""A comparison as annotations for GitHub Actions."""
+"""Verdicts as annotations for GitHub Actions."""
 
 import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from rnncore.compare.measures import MEASURES, TIME
-from rnncore.compare.verdict import VERDICTS, Comparison
+from rnncore.compare.measures import TIME
+from rnncore.compare.verdict import VERDICTS, BudgetCheck, BudgetJudgement, Comparison, Judgement, Verdict
+from rnncore.report.verdict.budgets import figure_and_reason, limit_text
 from rnncore.report.verdict.junit import numbers_and_reason
-from rnncore.report.verdict.words import file_and_test, gravest_first, verdict_word
+from rnncore.report.verdict.words import file_and_test, gravest_first, measure_title, verdict_word
 
 # GitHub shows this many errors and this many warnings of a step, and drops the rest in silence.
 # Source: https://docs.github.com/en/rest/checks/runs, "10 warning annotations and 10 error annotations per step".
 _SHOWN_ANNOTATIONS = 10
 
+# What errors and warnings are about: benchmarks that were compared, budgets, or both.
+_COMPARED = {"error": "slower, invalid or missing", "warning": "unclear or incomparable"}
+_BUDGETS = {"error": "over, invalid or missing", "warning": "not certain"}
+_BOTH = {"error": "slower, over, invalid or missing", "warning": "unclear, incomparable or not certain"}
+
+
+class _Annotation(NamedTuple):
+    """What is said of a benchmark: its verdict, title and text."""
+
+    fullname: str
+    verdict: Verdict
+    title: str
+    text: str
+
 
 def github_annotations(comparison: Comparison) -> list[str]:
     """Return workflow commands: errors for what is slower, invalid or missing, warnings for what cannot be decided.
 
-    GitHub shows ten of each in a step; where there are more, the tenth counts the rest.
+    Budgets come after the benchmarks. GitHub shows ten of each in a step; where there are more, the tenth counts the rest.
 
     Args:
         comparison: The verdicts.
@@ -23,16 +40,43 @@ def github_annotations(comparison: Comparison) -> list[str]:
     Returns:
         Lines to print on standard output, gravest first.
     """
+    compared = map(_annotation, gravest_first(comparison.judgements))
+    if comparison.budgets is None:
+        return _commands(compared, _COMPARED)
+    return _commands([*compared, *map(_budget_annotation, gravest_first(comparison.budgets.judgements))], _BOTH)
+
+
+def budget_annotations(check: BudgetCheck) -> list[str]:
+    """Return workflow commands for budgets, as `github_annotations` does.
+
+    Args:
+        check: The verdicts.
+    """
+    return _commands(map(_budget_annotation, gravest_first(check.judgements)), _BUDGETS)
+
+
+def _annotation(judgement: Judgement) -> _Annotation:
+    of = "" if judgement.measure == TIME else f" in {measure_title(judgement.measure)}"
+    title = f"{verdict_word(judgement)}{of}: {file_and_test(judgement.fullname)[1]}"
+    return _Annotation(judgement.fullname, judgement.verdict, title, numbers_and_reason(judgement))
+
+
+def _budget_annotation(judgement: BudgetJudgement) -> _Annotation:
+    # A pattern is of no file.
+    name = judgement.pattern.replace("::", ":") if judgement.fullname is None else judgement.fullname
+    title = f"{judgement.verdict}, {limit_text(judgement)}: {file_and_test(name)[1]}"
+    return _Annotation(name, judgement.verdict, title, figure_and_reason(judgement))
+
+
+def _commands(found: Iterable[_Annotation], about: dict[str, str]) -> list[str]:
     commands: dict[str, list[str]] = {"error": [], "warning": []}
-    for judgement in gravest_first(comparison.judgements):
-        level = VERDICTS[judgement.verdict].annotation
+    for one in found:
+        level = VERDICTS[one.verdict].annotation
         if level:
-            file, test = file_and_test(judgement.fullname)
-            of = "" if judgement.measure == TIME else f" in {MEASURES[judgement.measure].title}"
-            title = _command_property(f"{verdict_word(judgement)}{of}: {test}")
+            file, _ = file_and_test(one.fullname)
             place = f"file={_command_property(file)}," if file else ""
-            commands[level].append(f"::{level} {place}title={title}::{_command_data(numbers_and_reason(judgement))}")
-    for name, kind in (("error", "slower, invalid or missing"), ("warning", "unclear or incomparable")):
+            commands[level].append(f"::{level} {place}title={_command_property(one.title)}::{_command_data(one.text)}")
+    for name, kind in about.items():
         rest = commands[name][_SHOWN_ANNOTATIONS - 1 :]
         if len(rest) > 1:
             more = f"{len(rest)} more are {kind}; the job's summary has all of them"

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME
+from rnncore.compare.measures import TIME, Measure, kind_of, number_of
 from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.report.verdict.budgets import budgets_json
 from rnncore.report.verdict.words import Outcome, finite, outcomes_of
 
 
@@ -29,6 +30,7 @@ def verdict_json(comparison: Comparison) -> dict[str, Any]:
             {"group": group.group, "ratio": finite(group.ratio), "count": group.count} for group in comparison.groups
         ],
         "benchmarks": [_outcome_json(outcome) for outcome in outcomes_of(comparison)],
+        **({"budgets": budgets_json(comparison.budgets)} if comparison.budgets else {}),
     }
 
 
@@ -39,24 +41,26 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
         "group": first.group,
         "verdict": outcome.verdict,
         "reason": outcome.reason,
-        **_numbers_json(time, MEASURES[TIME].json_unit),
+        **_numbers_json(time, TIME),
         "grown": time.grown if time else None,
     }
     if time:
         entry["time"] = {"verdict": time.verdict, "reason": time.reason}
-    for measure in BESIDE_TIME:
-        judgement = outcome.of(measure)
-        if judgement:
-            entry[measure] = {
+    for judgement in outcome.judgements:
+        if judgement.measure != TIME:
+            number = number_of(judgement.measure)
+            place = entry if number is None else entry.setdefault("numbers", {})
+            place[judgement.measure if number is None else number] = {
                 "verdict": judgement.verdict,
                 "reason": judgement.reason,
-                **_numbers_json(judgement, MEASURES[measure].json_unit),
+                **_numbers_json(judgement, judgement.measure),
             }
     return entry
 
 
-def _numbers_json(judgement: Judgement | None, unit: str) -> dict[str, Any]:
+def _numbers_json(judgement: Judgement | None, measure: Measure) -> dict[str, Any]:
     """Return the numbers of a judgement, all null where there is none."""
+    unit = kind_of(measure).json_unit
     return {
         "ratio": finite(judgement.ratio) if judgement else None,
         "low": finite(judgement.low) if judgement else None,

@@ -1,15 +1,19 @@
-"""A comparison as JUnit XML: a slower benchmark is a failed case."""
+"""Verdicts as JUnit XML: a slower benchmark, or a budget that is not kept, is a failed case."""
 
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rnncore.compare.measures import MEASURES, TIME
-from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
+from rnncore.compare.measures import TIME
+from rnncore.compare.verdict import VERDICTS, BudgetCheck, BudgetJudgement, Comparison, Judgement, Verdict
+from rnncore.report.verdict.budgets import figure_and_reason, limit_text
 from rnncore.report.verdict.words import (
     base_and_head,
     file_and_test,
     finite,
+    measure_title,
     processes_of,
     ratio_text,
     reason_of,
@@ -20,12 +24,33 @@ from rnncore.report.verdict.words import (
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def verdict_junit(comparison: Comparison) -> str:
-    """Render a comparison as JUnit XML: a test case for each benchmark and measure.
+@dataclass(frozen=True)
+class _Case:
+    """A test case.
 
-    `slower` and `invalid` are failures: they were checked and found wrong. `missing` and `incomparable` are errors: they
-    could not be checked. `unclear` is skipped. The time of a case is the head's seconds, and 0 for other measures, so
-    that the sum is right.
+    Attributes:
+        fullname: Of its benchmark.
+        of: What of it was judged; empty for its time.
+        verdict: What holds.
+        text: Numbers and reason.
+        reason: Alone.
+        seconds: Of its time.
+    """
+
+    fullname: str
+    of: str
+    verdict: Verdict
+    text: str
+    reason: str
+    seconds: float = 0.0
+
+
+def verdict_junit(comparison: Comparison) -> str:
+    """Render a comparison as JUnit XML: a test case for each benchmark and measure, and for each budget.
+
+    `slower`, `over` and `invalid` are failures: they were checked and found wrong. `missing` and `incomparable` are errors:
+    they could not be checked. `unclear` and `cannot tell` are skipped. The time of a case is the head's seconds, and 0 for
+    other measures, so that the sum is right.
 
     Args:
         comparison: The verdicts.
@@ -35,35 +60,18 @@ def verdict_junit(comparison: Comparison) -> str:
 
     Source: the schema of Jenkins' xUnit plugin, junit-10.xsd, which is also that of pytest's own tests.
     """
-    found = Counter(VERDICTS[judgement.verdict].junit for judgement in comparison.judgements)
-    counts = {
-        "tests": str(len(comparison.judgements)),
-        "failures": str(found["failure"]),
-        "errors": str(found["error"]),
-    }
-    time = {"time": _junit_seconds(sum(_head_s(judgement) for judgement in comparison.judgements))}
-    suites = ElementTree.Element("testsuites", {"name": "rnncore", **counts, **time})
-    facts = {"name": "rnncore", **counts, "skipped": str(found["skipped"]), **time}
-    suite = ElementTree.SubElement(suites, "testsuite", facts)
-    properties = ElementTree.SubElement(suite, "properties")
-    values = {"verdict": comparison.verdict, "base": comparison.base, "head": comparison.head}
-    for name, value in values.items():
-        ElementTree.SubElement(properties, "property", {"name": name, "value": _xml_text(value)})
-    for judgement in comparison.judgements:
-        file, test = file_and_test(judgement.fullname)
-        of = "" if judgement.measure == TIME else f", {MEASURES[judgement.measure].title}"
-        facts = {
-            "classname": _xml_text(file.removesuffix(".py").replace("/", ".") or "benchmarks"),
-            "name": _xml_text(f"{test}{of}"),
-            "time": _junit_seconds(_head_s(judgement)),
-        }
-        case = ElementTree.SubElement(suite, "testcase", facts)
-        element, text = VERDICTS[judgement.verdict].junit, _xml_text(numbers_and_reason(judgement))
-        message = {"type": judgement.verdict, "message": _xml_text(judgement.reason) if element == "skipped" else text}
-        ElementTree.SubElement(case, element, {} if element == "system-out" else message).text = text
-    ElementTree.indent(suites)
-    xml = ElementTree.tostring(suites, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'
+    cases = [_case(judgement) for judgement in comparison.judgements]
+    cases += [_budget_case(judgement) for judgement in (comparison.budgets.judgements if comparison.budgets else ())]
+    return _junit({"verdict": comparison.verdict, "base": comparison.base, "head": comparison.head}, cases)
+
+
+def budgets_junit(check: BudgetCheck) -> str:
+    """Render verdicts on budgets as JUnit XML, as `verdict_junit` does.
+
+    Args:
+        check: The verdicts.
+    """
+    return _junit({"verdict": check.verdict, "runs": check.runs}, list(map(_budget_case, check.judgements)))
 
 
 def numbers_and_reason(judgement: Judgement) -> str:
@@ -75,8 +83,53 @@ def numbers_and_reason(judgement: Judgement) -> str:
     return f"{', '.join([*verdict, *known, f'processes {processes_of(judgement)}'])}: {reason_of(judgement)}"
 
 
-def _head_s(judgement: Judgement) -> float:
-    return (finite(judgement.head) or 0.0) if judgement.measure == TIME else 0.0
+def _case(judgement: Judgement) -> _Case:
+    is_time = judgement.measure == TIME
+    return _Case(
+        judgement.fullname,
+        "" if is_time else measure_title(judgement.measure),
+        judgement.verdict,
+        numbers_and_reason(judgement),
+        judgement.reason,
+        (finite(judgement.head) or 0.0) if is_time else 0.0,
+    )
+
+
+def _budget_case(judgement: BudgetJudgement) -> _Case:
+    # Where no benchmark matches the pattern is in its place.
+    name = judgement.fullname or judgement.pattern
+    return _Case(name, limit_text(judgement), judgement.verdict, figure_and_reason(judgement), judgement.reason)
+
+
+def _junit(values: Mapping[str, str], cases: Sequence[_Case]) -> str:
+    """Return XML of some cases, and of what holds for all of them by name."""
+    found = Counter(VERDICTS[case.verdict].junit for case in cases)
+    counts = {"tests": str(len(cases)), "failures": str(found["failure"]), "errors": str(found["error"])}
+    time = {"time": _junit_seconds(sum(case.seconds for case in cases))}
+    suites = ElementTree.Element("testsuites", {"name": "rnncore", **counts, **time})
+    facts = {"name": "rnncore", **counts, "skipped": str(found["skipped"]), **time}
+    suite = ElementTree.SubElement(suites, "testsuite", facts)
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in values.items():
+        ElementTree.SubElement(properties, "property", {"name": name, "value": _xml_text(value)})
+    for case in cases:
+        _add(suite, case)
+    ElementTree.indent(suites)
+    xml = ElementTree.tostring(suites, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'
+
+
+def _add(suite: ElementTree.Element, case: _Case) -> None:
+    file, test = file_and_test(case.fullname)
+    facts = {
+        "classname": _xml_text(file.removesuffix(".py").replace("/", ".") or "benchmarks"),
+        "name": _xml_text(f"{test}, {case.of}" if case.of else test),
+        "time": _junit_seconds(case.seconds),
+    }
+    element, text = VERDICTS[case.verdict].junit, _xml_text(case.text)
+    message = {"type": case.verdict, "message": _xml_text(case.reason) if element == "skipped" else text}
+    parent = ElementTree.SubElement(suite, "testcase", facts)
+    ElementTree.SubElement(parent, element, {} if element == "system-out" else message).text = text
 
 
 def _junit_seconds(seconds: float) -> str:

@@ -2,17 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from rnncore.compare.measures import MEASURES
-from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.compare.verdict import BudgetCheck, Comparison, Judgement, Verdict
+from rnncore.report.table import Table, escape, numbers, paragraph, words
+from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.text import difference_table, group_table
 from rnncore.report.verdict.words import (
     base_and_head,
+    budget_counts,
     counts_of,
     file_and_test,
     gravest_first,
+    measure_title,
     one_line,
     percent,
     processes_of,
@@ -38,17 +40,19 @@ def verdict_markdown(comparison: Comparison) -> str:
     changed = [judgement for judgement in ordered if judgement.verdict != "same"]
     same = [judgement for judgement in ordered if judgement.verdict == "same"]
     parts = [
-        f"## {comparison.verdict.capitalize()}: {counts_of(comparison)}\n",
+        _heading(comparison.verdict, counts_of(comparison)),
         paragraph(f"Head {_inert(comparison.head)} against base {_inert(comparison.base)}."),
         *[paragraph(f"Note: {_inert(note)}") for note in comparison.notes],
     ]
     if changed:
         parts.append(judgement_table(changed).markdown())
     if same:
-        counts = Counter(MEASURES[judgement.measure].title for judgement in same)
-        listed = ", ".join(f"{measure} of {count:,}" for measure, count in counts.items())
+        of_measures = Counter(measure_title(judgement.measure) for judgement in same)
+        listed = ", ".join(f"{escape(measure)} of {count:,}" for measure, count in of_measures.items())
         parts.append(f"<details><summary>The same: {listed}</summary>\n")
         parts += [judgement_table(same).markdown(), "</details>\n"]
+    if comparison.budgets:
+        parts += ["### Budgets\n", *_budgets(comparison.budgets)]
     if comparison.groups:
         parts.append(_inert_markdown(group_table(comparison)))
     if comparison.differences:
@@ -67,12 +71,35 @@ def verdict_markdown(comparison: Comparison) -> str:
     return "\n".join(parts)
 
 
+def budgets_markdown(check: BudgetCheck) -> str:
+    """Render verdicts on budgets for a pull request or a job's summary; equal ones give equal bytes.
+
+    Args:
+        check: The verdicts.
+    """
+    parts = [_heading(check.verdict, budget_counts(check)), paragraph(f"Runs: {_inert(check.runs)}."), *_budgets(check)]
+    return "\n".join(parts)
+
+
+def _heading(verdict: Verdict, counts: str) -> str:
+    return f"## {verdict.capitalize()}: {escape(_inert(counts))}\n"
+
+
+def _budgets(check: BudgetCheck) -> Iterator[str]:
+    yield from (paragraph(f"Note: {_inert(note)}") for note in check.notes)
+    yield budget_table(check.judgements, _inert).markdown()
+    yield paragraph(
+        "An interval of rounds or processes misses its figure on either side with a chance of at most 1 %; a single value "
+        "has none."
+    )
+
+
 def judgement_table(judgements: Iterable[Judgement]) -> Table:
     """Return judgements for Markdown, the gravest first."""
     rows = [
         [
             _inert(file_and_test(judgement.fullname)[1]),
-            MEASURES[judgement.measure].title,
+            _inert(measure_title(judgement.measure)),
             verdict_word(judgement) if judgement.verdict == "same" else f"**{verdict_word(judgement)}**",
             _inert(reason_of(judgement)),
             ratio_text(judgement),

@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure
+from rnncore.compare.measures import MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison
 from rnncore.report.table import Column, Table, numbers, words
+from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.words import (
     file_and_test,
     gravest_first,
     is_ratio,
+    measure_title,
+    measures_beside_time,
     one_line,
     percent,
     processes_of,
@@ -38,19 +41,20 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
     )
     notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, rates]
     yield "\n".join(map(one_line, notes)), _judgement_table(comparison, TIME)
-    for measure in BESIDE_TIME:
+    for measure in measures_beside_time(comparison):
         judged = gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
-        if judged:
-            counts = Counter(map(verdict_word, judged))
-            name = MEASURES[measure].title
-            # sMAPE is written so at the start of a line too.
-            name = name if name[1].isupper() else name.capitalize()
-            line = ", ".join(f"{count} {word}" for word, count in counts.items())
-            yield f"{name}: {line}", _judgement_table(comparison, measure)
+        counts = Counter(map(verdict_word, judged))
+        name, line = measure_title(measure), ", ".join(f"{count} {word}" for word, count in counts.items())
+        # sMAPE is written so at the start of a line too, and a number as it was recorded.
+        name = name if measure not in MEASURES or name[1].isupper() else name.capitalize()
+        yield f"{name}: {line}", _judgement_table(comparison, measure)
     if comparison.groups:
         yield "Geometric means of the ratios of time", group_table(comparison)
     if comparison.differences:
         yield "Facts that differ, so that the ratios tell machines apart and not code", difference_table(comparison)
+    if comparison.budgets:
+        lines = ["Budgets, held against the head", *comparison.budgets.notes]
+        yield "\n".join(map(one_line, lines)), budget_table(comparison.budgets.judgements, one_line)
     yield whole_verdict(comparison), None
 
 

@@ -6,10 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, TypeVar
 
-from rnncore.compare.measures import MEASURES, TIME, Measure
-from rnncore.compare.verdict import VERDICTS, Comparison, Judgement, Verdict
+from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure, kind_of
+from rnncore.compare.verdict import VERDICTS, BudgetCheck, Comparison, Judgement, Verdict
 from rnncore.report.words import significant, time_unit, times
 
 _RANKS = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
@@ -39,16 +39,14 @@ class Outcome:
         """The verdict, with the measure it is of unless that is time."""
         judgement = self.deciding[0]
         word = verdict_word(judgement)
-        return word if judgement.measure == TIME else f"{word} in {MEASURES[judgement.measure].title}"
+        return word if judgement.measure == TIME else f"{word} in {measure_title(judgement.measure)}"
 
     @property
     def reason(self) -> str:
         """Why, of each measure that decides; only of the first where all is the same."""
         deciding = self.deciding[:1] if self.verdict == "same" else self.deciding
         reasons = ((judgement.measure, judgement.reason) for judgement in deciding)
-        return "; ".join(
-            reason if measure == TIME else f"{MEASURES[measure].title}: {reason}" for measure, reason in reasons
-        )
+        return "; ".join(reason if measure == TIME else f"{measure_title(measure)}: {reason}" for measure, reason in reasons)
 
     def of(self, measure: Measure) -> Judgement | None:
         """Return the judgement on a measure; None where it was not judged."""
@@ -63,20 +61,41 @@ def outcomes_of(comparison: Comparison) -> list[Outcome]:
     return [Outcome(tuple(judgements)) for judgements in by_name.values()]
 
 
-def gravest_first(judgements: Iterable[Judgement]) -> list[Judgement]:
+class HasVerdict(Protocol):
+    """What has a verdict: a judgement on a measure, or on a budget."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What holds."""
+        ...
+
+
+J = TypeVar("J", bound=HasVerdict)
+
+
+def gravest_first(judgements: Iterable[J]) -> list[J]:
     """Sort judgements so that what must be looked at comes first."""
     return sorted(judgements, key=lambda judgement: _RANKS[judgement.verdict])
 
 
 def whole_verdict(comparison: Comparison) -> str:
     """Return the whole verdict as a line: `2 of 14 slower, 12 same: slower (exit code 1)`, `28 of 28 same (exit code 0)`."""
-    counts = counts_of(comparison)
-    alone = "," not in counts and counts.endswith(f" {comparison.verdict}")
-    return f"{counts}{'' if alone else f': {comparison.verdict}'} (exit code {comparison.exit_code})"
+    return whole_line(counts_of(comparison), comparison.verdict, comparison.exit_code)
+
+
+def whole_line(counts: str, verdict: Verdict, exit_code: int) -> str:
+    """Return counts with the verdict that decides, unless they are of it alone, and the exit code."""
+    alone = "," not in counts and counts.endswith(f" {verdict}")
+    return f"{counts}{'' if alone else f': {verdict}'} (exit code {exit_code})"
 
 
 def counts_of(comparison: Comparison) -> str:
-    """Count benchmarks by what holds for them: `2 of 14 slower, 1 unclear, 11 same`."""
+    """Count benchmarks by what holds for them, and budgets: `2 of 14 slower, 1 unclear, 11 same; 3 of 3 budgets within`."""
+    of_budgets = f"; {budget_counts(comparison.budgets)}" if comparison.budgets else ""
+    return _counts_of_benchmarks(comparison) + of_budgets
+
+
+def _counts_of_benchmarks(comparison: Comparison) -> str:
     outcomes = sorted(outcomes_of(comparison), key=lambda outcome: _RANKS[outcome.verdict])
     if not outcomes:
         return "no benchmark was compared"
@@ -84,8 +103,29 @@ def counts_of(comparison: Comparison) -> str:
     return ", ".join([f"{first[1]} of {len(outcomes)} {first[0]}", *[f"{count} {words}" for words, count in others]])
 
 
+def budget_counts(check: BudgetCheck) -> str:
+    """Count budgets by verdict: `1 of 5 budgets over, 1 cannot tell, 3 within`."""
+    if not check.judgements:
+        return "no budget was checked"
+    first, *others = Counter(one.verdict for one in gravest_first(check.judgements)).items()
+    noun = "budget" if len(check.judgements) == 1 else "budgets"
+    counts = [f"{first[1]} of {len(check.judgements)} {noun} {first[0]}"]
+    return ", ".join(counts + [f"{count} {verdict}" for verdict, count in others])
+
+
+def measure_title(measure: Measure) -> str:
+    """Return what a measure is called for people: a number has any name, and it stays on its line."""
+    return one_line(kind_of(measure).title)
+
+
+def measures_beside_time(comparison: Comparison) -> list[Measure]:
+    """Return the measures that were judged beside time, in the order of their table, and then numbers as they come."""
+    found = dict.fromkeys(judgement.measure for judgement in comparison.judgements)
+    return [*(one for one in BESIDE_TIME if one in found), *(one for one in found if one not in MEASURES)]
+
+
 def verdict_word(judgement: Judgement) -> str:
-    """Return the verdict for people: of memory and sMAPE `worse` and `better` in place of `slower` and `faster`."""
+    """Return the verdict for people: but of time `worse` and `better` in place of `slower` and `faster`."""
     if judgement.measure == TIME:
         return judgement.verdict
     return {"slower": "worse", "faster": "better"}.get(judgement.verdict, judgement.verdict)
@@ -108,7 +148,7 @@ def is_ratio(value: float | None) -> TypeGuard[float]:
 
 def ratio_words(ratio: float, measure: Measure) -> str:
     """Say how much more or less of a measure there is."""
-    kind = MEASURES[measure]
+    kind = kind_of(measure)
     return times(ratio).replace("slower", kind.more).replace("faster", kind.less)
 
 
@@ -153,7 +193,7 @@ def one_line(text: str) -> str:
 
 def scale_of(judgements: Iterable[Judgement], measure: Measure) -> tuple[float, str]:
     """Return the scale and name of the one unit for values of a measure."""
-    unit = MEASURES[measure].unit
+    unit = kind_of(measure).unit
     if unit is not None:
         return unit
     values = [value for judgement in judgements for value in (judgement.base, judgement.head) if is_ratio(value)]
@@ -164,7 +204,7 @@ def value_text(value: float | None, scale: float, measure: Measure) -> str:
     """Return a value in the unit of its measure."""
     if value is None or not math.isfinite(value):
         return "–"
-    digits = MEASURES[measure].digits
+    digits = kind_of(measure).digits
     return f"{value / scale:.3f}" if digits is None else significant(value / scale, digits)
 
 
@@ -172,7 +212,7 @@ def base_and_head(judgement: Judgement) -> list[str]:
     """Return the values of both sides, each with the unit."""
     scale, unit = scale_of([judgement], judgement.measure)
     values = [value_text(value, scale, judgement.measure) for value in (judgement.base, judgement.head)]
-    return [value if value == "–" else f"{value} {unit}" for value in values]
+    return [value if value == "–" else f"{value} {unit}".rstrip() for value in values]
 
 
 def percent(share: float) -> str:
