@@ -162,8 +162,9 @@ def ordinary_fingerprint(machine_info: Mapping[str, Any]) -> dict[str, Any]:
     cpu = cpu if isinstance(cpu, Mapping) else {}
     # py-cpuinfo called it `brand` before version 6.
     name = cpu.get("brand_raw", cpu.get("brand"))
-    if isinstance(name, str) and {"family", "model"} <= cpu.keys():
-        name = f"{name} (family {cpu['family']}, model {cpu['model']})"
+    family, model = cpu.get("family"), cpu.get("model")
+    if isinstance(name, str) and None not in (family, model):
+        name = f"{name} (family {family}, model {model})"
     system = [machine_info.get(key) for key in ("system", "machine")]
     found = {
         "cpu": name,

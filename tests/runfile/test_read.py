@@ -358,6 +358,12 @@ def test_a_cpu_is_called_alike_whether_the_plugin_or_pytest_benchmark_names_it(t
         }
 
 
+@pytest.mark.parametrize("more", [{}, {"family": 6}, {"family": None, "model": 143}])
+def test_a_cpu_whose_family_is_not_known_is_called_by_its_name_alone(more: dict[str, Any], tmp_path: Path) -> None:
+    content = {**ORDINARY, "machine_info": {**ORDINARY["machine_info"], "cpu": {"brand_raw": "Made CPU", **more}}}
+    assert read_run(make_run(tmp_path, content)).fingerprint["cpu"] == "Made CPU"
+
+
 def test_a_phase_of_another_suite_makes_no_row_of_ours(tmp_path: Path) -> None:
     entry = {**FOREIGN, "extra_info": {"phase": "warm", "rows": 12}}
     (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
