@@ -205,8 +205,8 @@ def test_the_script_prints_what_three_calls_of_trend_took(tmp_path: Path) -> Non
         2:
     ]
     assert [row[0] for row in rows] == ["first reading", "nothing new", "10 files more"]
-    assert [row[3].split(":")[0] for row in rows] == [f"{count} run files, 8 histories" for count in (40, 40, 50)]
-    assert all(float(row[1]) > 0 and float(row[2].replace(",", "")) > 10 for row in rows)
+    assert [row[4].split(":")[0] for row in rows] == [f"{count} run files, 8 histories" for count in (40, 40, 50)]
+    assert all(float(row[1]) > 0 and float(row[2]) > 0 and float(row[3].replace(",", "")) > 10 for row in rows)
     again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 2
     assert "give a folder that does not" in again.stderr

@@ -323,10 +323,10 @@ def _values(column: Any) -> list[Any]:
 
 
 def _numpy(column: Any, dtype: type[np.generic]) -> NDArray[Any]:
-    """Return the numbers of a column, which has no nulls, without a copy."""
+    """Return the numbers of a column, which has no nulls; a copy, so that the next part is read into the same memory."""
     if not len(column):
         return np.empty(0, dtype)
-    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * np.dtype(dtype).itemsize)
+    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * np.dtype(dtype).itemsize).copy()
 
 
 def _arrow(values: NDArray[Any]) -> Any:

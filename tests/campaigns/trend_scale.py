@@ -150,11 +150,13 @@ class Call:
 
     Attributes:
         seconds: From its start to its end.
+        cpu_seconds: Of all its threads, which other work on the host changes less.
         peak_bytes: The most memory that it held.
         said: The first line of its output.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     said: str
 
@@ -177,7 +179,8 @@ def call_trend(store: Path) -> Call:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     # In KiB, but on macOS in bytes.
-    return Call(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), text.partition("\n")[0])
+    peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Call(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, text.partition("\n")[0])
 
 
 def forget(store: Path) -> None:
@@ -196,9 +199,10 @@ def measured(store: Path, plan: Plan, files: int) -> Table:
     calls = {"first reading": call_trend(store), "nothing new": call_trend(store)}
     write_files(store, plan, range(files, files + MORE_FILES))
     calls[f"{MORE_FILES} files more"] = call_trend(store)
-    columns = [*words("call"), *numbers("seconds", show="{:.1f}".format), *numbers("peak, MiB", show="{:,.0f}".format)]
-    rows = [[name, call.seconds, call.peak_bytes / 2**20, call.said] for name, call in calls.items()]
-    return Table([*columns, *words("said")], rows)
+    columns = [*words("call"), *numbers("seconds", "CPU seconds", show="{:.1f}".format)]
+    columns += [*numbers("peak, MiB", show="{:,.0f}".format), *words("said")]
+    rows = [[name, call.seconds, call.cpu_seconds, call.peak_bytes / 2**20, call.said] for name, call in calls.items()]
+    return Table(columns, rows)
 
 
 def main() -> None:

@@ -403,6 +403,7 @@ def test_a_step_of_the_code_is_found_on_each_of_two_machines_that_alternate(tmp_
         {"release": "6.8.0"},
         {"processor": "other"},
         {"hook_of_the_project": 1},
+        {"fingerprint": {"of_the_project": 1}},
         {"machine": "aarch64"},
         {"system": "Darwin"},
         {"python_version": "3.13.0"},
