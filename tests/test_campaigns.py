@@ -11,6 +11,8 @@ import pytest
 from scipy.stats import binom
 
 from rnncore.compare import looks
+from rnncore.compare.change_points import find_trends, steps_of
+from rnncore.compare.history import read_history
 from rnncore.compare.judge import FAMILY_ERROR, Side
 from rnncore.compare.looks import Looks
 from rnncore.compare.replay import Rate
@@ -18,6 +20,7 @@ from rnncore.compare.signs import FloatArray
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.runfile.record import Record, Run
+from tests.campaigns import trend_scale
 from tests.campaigns.gate_rates import (
     ANY_CHANGE,
     LEVELS,
@@ -164,3 +167,46 @@ def test_the_script_refuses_to_run_for_nothing() -> None:
     done = subprocess.run([sys.executable, SCRIPT], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert "give recordings or live, or --level alone" in done.stderr
+
+
+def test_trend_finds_what_a_made_store_holds_and_no_more(tmp_path: Path) -> None:
+    files, machines = 240, len(trend_scale.MACHINES)
+    plan = trend_scale.make_plan(benchmarks=11, commits=files // machines)
+    trend_scale.write_files(tmp_path, plan, range(files))
+    history = read_history(tmp_path)
+    assert (history.files, history.unread) == (files, ())
+    assert [len(series.medians_s) for series in history.series] == [files // machines] * 11 * machines
+    found = {(step.benchmark, step.machine): (step.first_with.id, step.ratio) for step in steps_of(find_trends(history))}
+    planted = {
+        (series.benchmark, series.machine): (trend_scale.commit_id(commit), pytest.approx(ratio, rel=0.02))
+        for number, (commit, ratio) in plan.steps.items()
+        for series in history.series
+        if trend_scale.benchmark_name(number) in series.benchmark
+    }
+    assert len(planted) == 3 * machines
+    assert found == planted
+
+
+def test_the_script_prints_what_three_calls_of_trend_took(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = [
+        sys.executable,
+        "tests/campaigns/trend_scale.py",
+        str(store),
+        "--files",
+        "40",
+        "--benchmarks",
+        "2",
+        "--measure",
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.startswith("40 files of 2 benchmarks, ")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line.startswith("|")][
+        2:
+    ]
+    assert [row[0] for row in rows] == ["first reading", "nothing new", "10 files more"]
+    assert [row[4].split(":")[0] for row in rows] == [f"{count} run files, 8 histories" for count in (40, 40, 50)]
+    assert all(float(row[1]) > 0 and float(row[2]) > 0 and float(row[3].replace(",", "")) > 10 for row in rows)
+    again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
+    assert again.returncode == 2
+    assert "give a folder that does not" in again.stderr

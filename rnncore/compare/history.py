@@ -8,21 +8,21 @@ import hashlib
 import json
 import math
 import os
-import statistics
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from rnncore.compare.history_cache import CACHE_NAME, StoredFile, read_cache, write_cache
+from rnncore.compare.history_cache import CACHE_NAME, Cache, Content, Part, Stamp, StoredFile
 from rnncore.errors import RunFileError
 from rnncore.runfile import machine
-from rnncore.runfile.checks import COMMIT, MOMENT, NAME, is_number, list_of, moment, object_with, one, or_none, words
+from rnncore.runfile.checks import COMMIT, MOMENT, NAME, Fault, is_number, list_of, moment, object_with, one, or_none, words
 from rnncore.runfile.record import facts_of, is_right
-from rnncore.runfile.schema import commit_id, machine_facts
+from rnncore.runfile.schema import commit_id, fingerprint_of
 
 # Where the plugin puts profiles' traces: JSON, but no run files.
 _TRACES = "traces"
@@ -30,14 +30,29 @@ _TRACES = "traces"
 # Of a wrong result it may be no number; a whole number may be larger than arithmetic takes.
 _MEDIAN = one("a number up to 1e18", lambda value: not isinstance(value, int) or isinstance(value, bool) or is_number(value))
 
+_ROW = object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, extra_info=or_none(object_with({})))
+
+
+def _rows(where: str, value: Any) -> Iterator[Fault]:
+    """Check the benchmarks of a file; those of the usual types at once, since a store may have ten million."""
+    if isinstance(value, list):
+        unusual = [(index, entry) for index, entry in enumerate(value) if not _is_usual(entry)]
+        for index, entry in unusual:
+            yield from _ROW(f"{where}[{index}]", entry)
+    else:
+        yield from list_of(_ROW)(where, value)
+
+
+def _is_usual(entry: Any) -> bool:
+    if type(entry) is not dict or type(entry.get("stats")) is not dict:
+        return False
+    name, median_s, extra = entry.get("fullname"), entry["stats"].get("median"), entry.get("extra_info")
+    return type(name) is str and name != "" and type(median_s) is float and (extra is None or type(extra) is dict)
+
+
 # What is read of a file; those of other suites have no more.
 _STORED = object_with(
-    {
-        "datetime": MOMENT,
-        "benchmarks": list_of(
-            object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, extra_info=or_none(object_with({})))
-        ),
-    },
+    {"datetime": MOMENT, "benchmarks": _rows},
     machine_info=or_none(object_with({})),
     commit_info=or_none(object_with({}, id=or_none(COMMIT))),
     rnncore=or_none(object_with({})),
@@ -76,23 +91,23 @@ class Commit:
     datetime: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """The history of one benchmark on one machine: a point for each commit, in the order in which they were first measured.
 
     Attributes:
         benchmark: File and test id.
         machine: The machine.
-        commits: The commit of each point.
-        medians_s: Median seconds of a round; of several files of a commit, the median of them.
-        files: Run files that each point was measured in.
+        commits: The `Commit` of each point. Shape (points,).
+        medians_s: Median seconds of a round; of several files of a commit, the median of them. Shape (points,).
+        files: Run files that each point was measured in. Shape (points,).
     """
 
     benchmark: str
     machine: Machine
-    commits: tuple[Commit, ...]
-    medians_s: tuple[float, ...]
-    files: tuple[int, ...]
+    commits: NDArray[np.object_]
+    medians_s: NDArray[np.float64]
+    files: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -118,11 +133,31 @@ class History:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What is known of all files of a store, as columns.
+
+    Attributes:
+        files: The files, those that are no run files too.
+        rows: How many rows each has. Shape (files,).
+        names: File and test id of each benchmark.
+        benchmarks: Index of each row's benchmark in *names*. Shape (rows,).
+        medians_s: Median seconds of each row; NaN for one that does not count. Shape (rows,).
+    """
+
+    files: list[StoredFile]
+    rows: NDArray[np.int32]
+    names: list[str]
+    benchmarks: NDArray[np.unsignedinteger]
+    medians_s: NDArray[np.float64]
+
+
 def read_history(store: Path, on_progress: Callable[[int, int], None] | None = None) -> History:
     """Read every run file below a folder, and only those that are new or changed since the last time.
 
-    What was read is kept in `.rnncore-trend.parquet` in the folder, by path, time of change and size. Folders named
-    `traces` are left out. A file that is no run file is listed in the result and stops nothing.
+    What was read is kept in `.rnncore-trend/` in the folder, by path, time of change and size, and written as it is read: a
+    call that is broken off loses little. Folders named `traces` are left out. A file that is no run file is listed in the
+    result and stops nothing.
 
     Args:
         store: The folder, such as `.benchmarks`.
@@ -136,61 +171,56 @@ def read_history(store: Path, on_progress: Callable[[int, int], None] | None = N
     stamps = dict(_stamps(store))
     if not stamps:
         raise RunFileError(f"{store}: holds no run files. Make one with 'pytest bench/ --benchmark-autosave'.")
-    cached = read_cache(store / CACHE_NAME)
-    known = {path: file for path, file in cached.items() if stamps.get(path) == (file.mtime_ns, file.size)}
-    todo = sorted(stamps.keys() - known.keys())
+    cache = Cache(store / CACHE_NAME, stamps)
+    todo = sorted(stamps.keys() - cache.paths)
     unread: dict[str, str] = {}
     for done, path in enumerate(todo, 1):
         try:
-            known[path] = _read_file(store / path, *stamps[path])
+            cache.add(_read_file(store, path, stamps[path]))
         except OSError as error:
             unread[path] = f"cannot be read ({error.strerror})"
         if on_progress is not None:
             on_progress(done, len(todo))
-    notes = write_cache(store / CACHE_NAME, known) if todo or len(known) != len(cached) else ()
-    sound = {path: file for path, file in known.items() if file.fault is None}
-    unread |= {path: file.fault for path, file in known.items() if file.fault is not None}
-    invalid = Counter(
-        benchmark
-        for file in sound.values()
-        for benchmark, median_s in zip(file.benchmarks, file.medians_s, strict=True)
-        if math.isnan(median_s)
-    )
+    notes = cache.close()
+    rows = _joined(cache.parts)
+    unread |= {file.path: file.fault for file in rows.files if file.fault is not None}
+    wrong = np.bincount(rows.benchmarks[np.isnan(rows.medians_s)], minlength=len(rows.names))
     return History(
         store=store,
-        series=tuple(sorted(_series(sound), key=lambda series: (series.benchmark, series.machine.name, series.machine.key))),
-        files=len(sound),
+        series=tuple(sorted(_series(rows), key=lambda series: (series.benchmark, series.machine.name, series.machine.key))),
+        files=sum(file.fault is None for file in rows.files),
         read_now=len(todo),
         unread=tuple(sorted(unread.items())),
-        invalid=dict(sorted(invalid.items())),
+        invalid={name: count for name, count in sorted(zip(rows.names, wrong.tolist(), strict=True)) if count},
         notes=notes,
     )
 
 
-def _stamps(store: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+def _stamps(store: Path) -> Iterator[tuple[str, Stamp]]:
     """Yield the relative path of every JSON file, with its time of change in nanoseconds and its size in bytes."""
     for folder, folders, names in os.walk(store):
-        folders[:] = [name for name in folders if name != _TRACES]
-        relative = Path(folder).relative_to(store)
+        folders[:] = [name for name in folders if name not in (_TRACES, CACHE_NAME)]
+        relative = Path(folder).relative_to(store).as_posix()
+        within = "" if relative == "." else f"{relative}/"
         for name in names:
             if not name.endswith(".json"):
                 continue
             try:
-                stat = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 (10,000 files: pathlib takes as long again)
+                stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 (100,000 files: pathlib takes as long again)
             except OSError:
                 # Reading it will show why.
-                yield (relative / name).as_posix(), (0, 0)
+                yield within + name, (0, 0)
             else:
-                yield (relative / name).as_posix(), (stat.st_mtime_ns, stat.st_size)
+                yield within + name, (stat.st_mtime_ns, stat.st_size)
 
 
-def _read_file(path: Path, mtime_ns: int, size: int) -> StoredFile:
+def _read_file(store: Path, path: str, stamp: Stamp) -> Content:
     """Read what is kept of a run file, or why it is none.
 
     Raises:
         OSError: If the file cannot be read.
     """
-    text = path.read_bytes()
+    text = (store / path).read_bytes()
     try:
         try:
             content = orjson.loads(text)
@@ -198,33 +228,29 @@ def _read_file(path: Path, mtime_ns: int, size: int) -> StoredFile:
             # pytest-benchmark writes NaN and Infinity, which only Python's own parser takes.
             content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return StoredFile(mtime_ns, size, fault=f"not JSON ({error})")
+        return StoredFile(path, *stamp, fault=f"not JSON ({error})"), (), ()
     for fault in _STORED("", content):
-        return StoredFile(mtime_ns, size, fault=f"not a run file of pytest-benchmark ({words(fault)})")
+        return StoredFile(path, *stamp, fault=f"not a run file of pytest-benchmark ({words(fault)})"), (), ()
     try:
-        return _stored(content, mtime_ns, size)
+        file = _stored(content, path, stamp)
     except (ValueError, TypeError, AttributeError, OverflowError):
         # What pytest-benchmark's own hooks let others put there.
-        return StoredFile(
-            mtime_ns, size, fault="not a run file of pytest-benchmark (a fact of machine or commit is of another type)"
-        )
+        why = "not a run file of pytest-benchmark (a fact of machine or commit is of another type)"
+        return StoredFile(path, *stamp, fault=why), (), ()
+    entries = content["benchmarks"]
+    return file, [entry["fullname"] for entry in entries], [_median_s(entry) for entry in entries]
 
 
-def _stored(content: Any, mtime_ns: int, size: int) -> StoredFile:
-    commit = content.get("commit_info") or {}
-    info = {**(content.get("machine_info") or {}), **machine_facts(content)}
-    if isinstance(fingerprint := info.get("fingerprint"), dict):
-        facts = machine.facts(fingerprint)
-        names = [facts.get("cpu"), facts.get("gpu")]
-    else:
-        # Of another suite: what pytest-benchmark itself says.
-        cpu = info.get("cpu") or {}
-        facts = {key: cpu.get(key) for key in ("brand_raw", "count", "arch")}
-        facts |= {key: info.get(key) for key in ("system", "python_version")}
-        names = [cpu.get("brand_raw") or info.get("processor") or info.get("machine")]
+def _stored(content: Any, path: str, stamp: Stamp) -> StoredFile:
+    commit, info = content.get("commit_info") or {}, content.get("machine_info") or {}
+    if not isinstance(info.get("cpu") or {}, dict):
+        raise TypeError("machine_info.cpu")
+    facts = machine.facts(fingerprint_of(content))
+    # Where the CPU has no name, what Python calls it.
+    names = [facts.get("cpu") or info.get("processor") or info.get("machine"), facts.get("gpu")]
     return StoredFile(
-        mtime_ns,
-        size,
+        path,
+        *stamp,
         # In UTC and of equal length: the order of texts is the order of times.
         datetime=moment(content["datetime"]).isoformat(timespec="microseconds"),
         commit=commit_id(commit),
@@ -233,8 +259,6 @@ def _stored(content: Any, mtime_ns: int, size: int) -> StoredFile:
         branch=_text_or_none(commit.get("branch")),
         machine=orjson.dumps(facts, option=orjson.OPT_SORT_KEYS).decode(),
         machine_name=", ".join(str(name) for name in names if name) or "unknown CPU",
-        benchmarks=tuple(str(entry["fullname"]) for entry in content["benchmarks"]),
-        medians_s=tuple(_median_s(entry) for entry in content["benchmarks"]),
     )
 
 
@@ -249,32 +273,88 @@ def _median_s(entry: dict[str, Any]) -> float:
     return float(median_s) if is_time and is_right(facts_of(entry)) else math.nan
 
 
-def _series(files: dict[str, StoredFile]) -> Iterator[Series]:
+def _joined(parts: list[Part]) -> _Rows:
+    """Join parts, and empty the list, so that memory holds them once."""
+    files: list[StoredFile] = []
+    places: dict[str, int] = {}
+    columns: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]] = []
+    while parts:
+        part = parts.pop()
+        files += part.files
+        of_part = np.array([places.setdefault(name, len(places)) for name in part.names], dtype=np.int32)
+        columns.append((part.rows, of_part[part.benchmarks], part.medians_s))
+    rows, benchmarks, medians_s = (np.concatenate(arrays) for arrays in zip(*columns, strict=True))
+    # Of small numbers, NumPy sorts ten times as fast.
+    return _Rows(files, rows, list(places), benchmarks.astype(np.min_scalar_type(len(places))), medians_s)
+
+
+def _series(rows: _Rows) -> Iterator[Series]:
     """Yield the histories: one point for each commit, in the order of its first file."""
-    ordered = sorted(files.items(), key=lambda item: (item[1].datetime, item[0]))
-    facts = {file.machine: orjson.loads(file.machine) for _, file in ordered}
-    machines: dict[int, Machine] = {}
-    by_commit: dict[tuple[Machine, Any, Any], list[StoredFile]] = {}
-    for (path, file), number in zip(ordered, machine.grouped(facts[file.machine] for _, file in ordered), strict=True):
-        # All that may be compared are one machine, called as its first was.
-        digest = hashlib.sha256(file.machine.encode()).hexdigest()
-        on_machine = machines.setdefault(number, Machine(digest[:8], file.machine_name))
+    points = _points(rows.files)
+    point_of_row = np.repeat(points.of_file, rows.rows)
+    order = np.argsort(rows.benchmarks, kind="stable")
+    ends = np.cumsum(np.bincount(rows.benchmarks, minlength=len(rows.names))).tolist()
+    for name, start, end in zip(rows.names, [0, *ends], ends, strict=False):
+        there = order[start:end]
+        there = there[~np.isnan(rows.medians_s[there])]
+        of_points, medians_s, files = _medians(point_of_row[there], rows.medians_s[there])
+        machine_of = points.machine[of_points]
+        for number in np.unique(machine_of).tolist():
+            its = machine_of == number
+            yield Series(name, points.machines[number], points.commits[of_points[its]], medians_s[its], files[its])
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Commits as they were measured on each machine, in the order in which they first were.
+
+    Attributes:
+        of_file: The point of each file; 0 for one that is no run file. Shape (files,).
+        commits: The `Commit` of each point. Shape (points,).
+        machine: The place in *machines* of each point's machine. Shape (points,).
+        machines: The machines.
+    """
+
+    of_file: NDArray[np.int32]
+    commits: NDArray[np.object_]
+    machine: NDArray[np.int32]
+    machines: list[Machine]
+
+
+def _points(files: list[StoredFile]) -> _Points:
+    """Find the points of all files."""
+    sound = [index for index, file in enumerate(files) if file.fault is None]
+    ordered = sorted(sound, key=lambda index: (files[index].datetime, files[index].path))
+    texts = dict.fromkeys(files[index].machine for index in ordered)
+    groups = dict(zip(texts, machine.grouped(map(orjson.loads, texts)), strict=True))
+    machines: list[Machine] = []
+    # Commit and machine of each point, by what makes it one.
+    points: dict[tuple[Any, ...], tuple[int, Commit, int]] = {}
+    of_file = np.zeros(len(files), dtype=np.int32)
+    for index in ordered:
+        file = files[index]
+        group = groups[file.machine]
+        if group == len(machines):
+            # All that may be compared are one machine, called as its first was.
+            machines.append(Machine(hashlib.sha256(file.machine.encode()).hexdigest()[:8], file.machine_name))
         # Outside git, nothing shows that two files measured the same code.
-        key = (on_machine, file.commit, file.dirty) if file.commit else (on_machine, path, None)
-        by_commit.setdefault(key, []).append(file)
-    points: dict[Machine, dict[str, list[tuple[Commit, list[float]]]]] = {}
-    for (on_machine, _, _), (first, *others) in by_commit.items():
-        commit = Commit(first.commit, first.dirty, first.commit_time, first.branch, first.datetime)
-        of_machine = points.setdefault(on_machine, {})
-        times_s: dict[str, list[float]] = {}
-        for file in (first, *others):
-            for benchmark, median_s in zip(file.benchmarks, file.medians_s, strict=True):
-                if not math.isnan(median_s):
-                    times_s.setdefault(benchmark, []).append(median_s)
-        for benchmark, its_s in times_s.items():
-            of_machine.setdefault(benchmark, []).append((commit, its_s))
-    for on_machine, of_machine in points.items():
-        for benchmark, measured in of_machine.items():
-            commits, times_of_commits_s = zip(*measured, strict=True)
-            medians_s = tuple(statistics.median(its_s) for its_s in times_of_commits_s)
-            yield Series(benchmark, on_machine, commits, medians_s, tuple(map(len, times_of_commits_s)))
+        key = (group, file.commit, file.dirty) if file.commit else (group, file.path)
+        if key not in points:
+            commit = Commit(file.commit, file.dirty, file.commit_time, file.branch, file.datetime)
+            points[key] = len(points), commit, group
+        of_file[index] = points[key][0]
+    commits = np.empty(len(points), dtype=object)
+    commits[:] = [commit for _, commit, _ in points.values()]
+    return _Points(of_file, commits, np.array([group for _, _, group in points.values()], dtype=np.int32), machines)
+
+
+def _medians(
+    points: NDArray[np.int32], values: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
+    """Return the points that there are, in order, the median of the values of each, and how many it has."""
+    order = np.lexsort((values, points))
+    points, values = points[order], values[order]
+    starts = np.flatnonzero(np.diff(points, prepend=-1))
+    counts = np.diff(starts, append=len(points))
+    medians = (values[starts + (counts - 1) // 2] + values[starts + counts // 2]) / 2
+    return points[starts], medians, counts.astype(np.int32)

@@ -58,7 +58,7 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
                 f"{len(trend.series.medians_s):,}",
                 *map(time_text, (trend.series.medians_s[0], trend.level_s, trend.series.medians_s[-1])),
                 _against_level(trend),
-                _drawn(trend.series.medians_s[-_DRAWN:]),
+                _drawn(trend.series.medians_s[-_DRAWN:].tolist()),
             ]
             for trend in trends
             if trend.series.machine == machine
@@ -122,22 +122,7 @@ def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dic
         "invalid": history.invalid,
         "notes": list(history.notes),
         "steps": [_step_json(step) for step in steps_of(trends)],
-        "benchmarks": [
-            {
-                "benchmark": series.benchmark,
-                "machine": _fields(series.machine),
-                "level_s": trend.level_s,
-                "latest_ratio": series.medians_s[-1] / trend.level_s,
-                "not_called": trend.not_called,
-                "enough": trend.enough,
-                "steps": [_step_json(step) for step in trend.steps],
-                "points": [
-                    {**_fields(commit), "median_s": median_s, "files": files}
-                    for commit, median_s, files in zip(series.commits, series.medians_s, series.files, strict=True)
-                ],
-            }
-            for trend, series in ((trend, trend.series) for trend in trends)
-        ],
+        "benchmarks": [_trend_json(trend) for trend in trends],
     }
 
 
@@ -219,6 +204,24 @@ def _left_out(history: History) -> list[str]:
 def _some(texts: Sequence[str], between: str = ", ") -> str:
     more = f"{between}and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
     return between.join(texts[:_NAMED]) + more
+
+
+def _trend_json(trend: Trend) -> dict[str, Any]:
+    series = trend.series
+    medians_s = series.medians_s.tolist()
+    return {
+        "benchmark": series.benchmark,
+        "machine": _fields(series.machine),
+        "level_s": trend.level_s,
+        "latest_ratio": medians_s[-1] / trend.level_s,
+        "not_called": trend.not_called,
+        "enough": trend.enough,
+        "steps": [_step_json(step) for step in trend.steps],
+        "points": [
+            {**_fields(commit), "median_s": median_s, "files": files}
+            for commit, median_s, files in zip(series.commits, medians_s, series.files.tolist(), strict=True)
+        ],
+    }
 
 
 def _step_json(step: Step) -> dict[str, Any]:

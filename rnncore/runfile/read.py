@@ -12,9 +12,18 @@ from typing import Any
 from rnncore.errors import RunFileError
 from rnncore.runfile.checks import is_number, one_line, refuse
 from rnncore.runfile.earlier import completed
-from rnncore.runfile.machine import ordinary_fingerprint
 from rnncore.runfile.record import AXES, Record, Run, Summary, facts_of, faults_of_row, has_case, missing_of_row
-from rnncore.runfile.schema import ENTRY, ORDINARY_RUN, ROUNDS, RUN, SUMMARY, another_kind, commit_id, machine_facts
+from rnncore.runfile.schema import (
+    ENTRY,
+    ORDINARY_RUN,
+    ROUNDS,
+    RUN,
+    SUMMARY,
+    another_kind,
+    commit_id,
+    fingerprint_of,
+    machine_facts,
+)
 
 # A text that escapes half a character, as JSON can and UTF-8 cannot.
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -68,7 +77,7 @@ def read_run(path: Path) -> Run:
         path=path,
         datetime=content["datetime"],
         commit=None if commit is None else f"{commit[:12]}{' with uncommitted changes' if info.get('dirty') else ''}",
-        fingerprint=machine["fingerprint"] if has_session else ordinary_fingerprint(content.get("machine_info") or {}),
+        fingerprint=fingerprint_of(content),
         data=session.get("data"),
         command=tuple(session.get("command", ())),
         skipped=tuple((entry["fullname"], entry["reason"]) for entry in session.get("skipped", [])),

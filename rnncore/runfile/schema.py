@@ -23,6 +23,7 @@ from rnncore.runfile.checks import (
     or_none,
     shown,
 )
+from rnncore.runfile.machine import ordinary_fingerprint
 
 _RATE = {"device": TEXT, "per_s": or_none(POSITIVE)}
 
@@ -156,3 +157,9 @@ def machine_facts(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the keys of `MACHINE` that a run file has, wherever its version wrote them."""
     blocks = [content.get(name) for name in ("machine_info", "rnncore")]
     return {key: value for block in blocks if isinstance(block, dict) for key, value in block.items() if key in MACHINE}
+
+
+def fingerprint_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run file knows of its machine: what the plugin recorded, else what pytest-benchmark itself says."""
+    recorded = machine_facts(content).get("fingerprint") if "rnncore" in content else None
+    return recorded if isinstance(recorded, dict) else ordinary_fingerprint(content.get("machine_info") or {})

@@ -18,12 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from ruptures import KernelCPD
 
-from rnncore.compare.change_points import Trend, change_points, find_trends, steps_of
+from rnncore.compare import change_points as change_points_module
+from rnncore.compare import history_cache
+from rnncore.compare.change_points import Trend, _has_no_change, change_points, find_trends, steps_of
 from rnncore.compare.history import Commit, History, Machine, Series, read_history
 from rnncore.compare.history_cache import CACHE_NAME
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.trend import trend_json, trend_tables, write_trend_page
+from rnncore.runfile.machine import differences, ordinary_fingerprint
 from tests.report_text import as_text
 from tests.run_files import GPU, inference, run_content
 
@@ -156,11 +160,38 @@ def test_a_step_is_found_wherever_blocks_meet(start: int) -> None:
     assert change_points(values_s) == [start]
 
 
+@pytest.mark.parametrize(("points", "penalty", "spared_share"), [(24, 6.0, 0.1), (24, 12.0, 0.7), (256, 20.0, 0.5)])
+def test_blocks_that_need_no_fit_have_no_change(points: int, penalty: float, spared_share: float) -> None:
+    rng = np.random.default_rng(19)
+    blocks = rng.normal(0, rng.uniform(0.5, 1.2, (600, 1)), (600, points))
+    blocks[::4, rng.integers(2, points - 2) :] += 1.0
+    spared = _has_no_change(blocks, penalty)
+    fits = (KernelCPD(kernel="linear", min_size=2).fit(block[:, None]).predict(pen=penalty) for block in blocks)
+    assert not np.any(spared & [len(ends) > 1 for ends in fits])
+    assert spared.mean() >= spared_share
+
+
+@pytest.mark.parametrize("make", [_noise, _with_spikes])
+def test_a_long_history_has_the_steps_that_it_has_when_every_block_is_fitted(
+    make: Callable[..., Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = []
+    for seed in range(8):
+        values_s = make(4000, [20, seed], sd=0.02)
+        for start, size in np.random.default_rng([21, seed]).uniform((0, 0.97), (4000, 1.03), (6, 2)):
+            values_s[int(start) :] *= size
+        histories.append(values_s)
+    found = [change_points(values_s) for values_s in histories]
+    assert sum(map(len, found)) >= 8
+    monkeypatch.setattr(change_points_module, "_has_no_change", lambda blocks, _: np.zeros(len(blocks), dtype=bool))
+    assert [change_points(values_s) for values_s in histories] == found
+
+
 def test_a_newest_point_within_the_noise_is_nothing_to_speak_of() -> None:
     told = []
     for seed in range(100):
-        commits = (Commit(None, False, None, None, ""),) * 40
-        series = Series(NAME, Machine("", ""), commits, tuple(_noise(40, [15, seed], sd=0.03).tolist()), (1,) * 40)
+        commits = np.array([Commit(None, False, None, None, "")] * 40, dtype=object)
+        series = Series(NAME, Machine("", ""), commits, _noise(40, [15, seed], sd=0.03), np.ones(40, dtype=np.int32))
         told.append(_only(find_trends(History(Path(), (series,), 1, 1, (), {}, ()))).not_called)
     assert sum(ratio is not None for ratio in told) <= 2
 
@@ -305,7 +336,7 @@ def test_uncommitted_changes_are_another_point_and_files_outside_git_one_each(tm
         (None, False),
         (None, False),
     ]
-    assert series.medians_s == (1.0, 2.0, 3.0, 4.0)
+    assert series.medians_s.tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_times_are_ordered_across_time_zones_and_names(tmp_path: Path) -> None:
@@ -315,7 +346,7 @@ def test_times_are_ordered_across_time_zones_and_names(tmp_path: Path) -> None:
         path = _save(tmp_path, number, value_s)
         path.write_text(json.dumps({**json.loads(path.read_text()), "datetime": text}))
     (series,) = read_history(tmp_path).series
-    assert series.medians_s == (1.0, 2.0, 3.0)
+    assert series.medians_s.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_invalid_rows_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -336,9 +367,60 @@ def test_plain_files_of_pytest_benchmark_are_read_whatever_the_node_is_called(tm
     _save(tmp_path, 3, 0, _plain(9.0, python_version="3.13.0"))
     old, new = sorted(read_history(tmp_path).series, key=lambda series: -len(series.commits))
     assert (old.benchmark, old.machine.name) == ("tests/test_sort.py::test_sort", "Plain CPU")
-    assert old.medians_s == (1.0, 2.0, 3.0)
+    assert old.medians_s.tolist() == [1.0, 2.0, 3.0]
     assert (new.machine.name, len(new.commits)) == ("Plain CPU", 1)
     assert new.machine.key != old.machine.key
+
+
+@pytest.mark.parametrize("other", [{"brand_raw": "Other CPU"}, {"count": 4}])
+def test_a_change_of_machine_is_no_step_in_plain_files(other: dict[str, Any], tmp_path: Path) -> None:
+    """Once for good, and as runners of a CI that alternate; the clock, the kernel and the name of the host always differ."""
+    for store, is_other in (("once", lambda number: number >= 20), ("alternating", lambda number: number % 2 == 1)):
+        (tmp_path / store).mkdir()
+        for number, value in enumerate(_noise(40, [16])):
+            content = _plain(float(value) * (1.5 if is_other(number) else 1.0), release=f"6.5.0-{number}", machine="x86_64")
+            content["machine_info"]["cpu"] |= other if is_other(number) else {}
+            _save(tmp_path / store, number, 0, content)
+        trends = find_trends(read_history(tmp_path / store))
+        assert [len(trend.series.commits) for trend in trends] == [20, 20]
+        assert steps_of(trends) == []
+
+
+def test_a_step_of_the_code_is_found_on_each_of_two_machines_that_alternate(tmp_path: Path) -> None:
+    for number, value in enumerate(_noise(80, [17])):
+        content = _plain(float(value) * (2.0 if number % 2 else 1.0) * (1.2 if number >= 40 else 1.0))
+        content["machine_info"]["cpu"] |= {"brand_raw": "Other CPU"} if number % 2 else {}
+        _save(tmp_path, number, 0, content)
+    steps = steps_of(find_trends(read_history(tmp_path)))
+    assert [step.first_with.id for step in steps] == [_commit_id(41), _commit_id(40)]
+    assert len({step.machine for step in steps}) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node": "other"},
+        {"release": "6.8.0"},
+        {"processor": "other"},
+        {"hook_of_the_project": 1},
+        {"fingerprint": {"of_the_project": 1}},
+        {"machine": "aarch64"},
+        {"system": "Darwin"},
+        {"python_version": "3.13.0"},
+        {"python_implementation": "PyPy"},
+        {"cpu": {"brand_raw": "Plain CPU", "count": 8, "hz_actual_friendly": "1 GHz", "flags": ["avx"]}},
+        {"cpu": {"brand_raw": "Plain CPU", "count": 16}},
+        {"cpu": {}},
+    ],
+    ids=str,
+)
+def test_plain_files_are_of_one_machine_as_everywhere_else(change: dict[str, Any], tmp_path: Path) -> None:
+    content = _plain(1.0, release="6.5.0", machine="x86_64", processor="x86_64", python_implementation="CPython")
+    changed = {**content, "machine_info": {**content["machine_info"], **change}}
+    for number, one in enumerate((content, changed)):
+        _save(tmp_path, number, 0, one)
+    fingerprints = [ordinary_fingerprint(one["machine_info"]) for one in (content, changed)]
+    assert (len(read_history(tmp_path).series) == 1) == (not differences(*fingerprints))
 
 
 def test_a_machine_is_the_same_where_its_fingerprint_stands_now_and_where_rnncore_0_1_wrote_it(tmp_path: Path) -> None:
@@ -406,7 +488,19 @@ def _corrupt_unseen(path: Path) -> None:
 
 
 def _without_counts(history: History) -> tuple[Any, ...]:
-    return history.series, history.files, history.unread, history.invalid, history.notes
+    series = [
+        (one.benchmark, one.machine, one.commits.tolist(), one.medians_s.tolist(), one.files.tolist())
+        for one in history.series
+    ]
+    return series, history.files, history.unread, history.invalid, history.notes
+
+
+def _parts(store: Path) -> list[Path]:
+    return sorted((store / CACHE_NAME).iterdir())
+
+
+def _cached_paths(store: Path) -> list[str]:
+    return [path for part in _parts(store) for path in pq.read_table(part).column("path").to_pylist()]
 
 
 @pytest.fixture
@@ -443,10 +537,10 @@ def test_only_changed_and_new_files_are_read_and_vanished_ones_are_dropped(store
     _save(folder, 8, 9.0)
     history = read_history(store)
     assert history.read_now == 2
-    assert history.series[0].medians_s == (1.0, 30.0, 4.0, 5.0, 9.0)
+    assert history.series[0].medians_s.tolist() == [1.0, 30.0, 4.0, 5.0, 9.0]
     assert len(history.unread) == 1
     assert read_history(store).read_now == 0
-    paths = pq.read_table(store / CACHE_NAME).column("path").to_pylist()
+    paths = _cached_paths(store)
     assert "Linux-CPython-3.11-64bit/0001.json" not in paths
 
 
@@ -454,7 +548,7 @@ def test_a_vanished_file_leaves_the_cache_without_another_being_read(store: Path
     read_history(store)
     (store / "0006.json").unlink()
     assert [series.benchmark for series in read_history(store).series] == [NAME]
-    assert "0006.json" not in pq.read_table(store / CACHE_NAME).column("path").to_pylist()
+    assert "0006.json" not in _cached_paths(store)
 
 
 def test_a_broken_file_that_is_mended_is_read(store: Path) -> None:
@@ -468,7 +562,7 @@ def test_a_broken_file_that_is_mended_is_read(store: Path) -> None:
 @pytest.mark.parametrize("damage", ["text", "cut", "flipped", "empty", "older"])
 def test_a_damaged_or_older_cache_is_made_anew(damage: str, store: Path) -> None:
     first = read_history(store)
-    cache = store / CACHE_NAME
+    (cache,) = _parts(store)
     content = cache.read_bytes()
     table = pq.read_table(cache)
     if damage == "older":
@@ -484,13 +578,123 @@ def test_a_damaged_or_older_cache_is_made_anew(damage: str, store: Path) -> None
 
 
 def test_another_table_in_the_cache_s_place_is_replaced(store: Path) -> None:
-    pq.write_table(pa.table({"path": ["a.json"]}), store / CACHE_NAME)
+    (store / CACHE_NAME).mkdir()
+    pq.write_table(pa.table({"path": ["a.json"]}), store / CACHE_NAME / "000001.parquet")
     assert read_history(store).read_now == 9
     assert read_history(store).read_now == 0
 
 
+@pytest.mark.parametrize(("part_files", "part_rows"), [(1, 100), (2, 100), (100, 1), (100, 3)])
+def test_however_many_parts_there_are_they_tell_the_same(
+    part_files: int, part_rows: int, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_history(store)
+    (part,) = _parts(store)
+    part.unlink()
+    monkeypatch.setattr(history_cache, "PART_FILES", part_files)
+    monkeypatch.setattr(history_cache, "PART_ROWS", part_rows)
+    for read_now in (9, 0):
+        again = read_history(store)
+        assert (again.read_now, _without_counts(again)) == (read_now, _without_counts(first))
+    assert len(_parts(store)) >= 3
+
+
+def test_a_first_reading_that_is_broken_off_goes_on_where_it_was(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_cache, "PART_FILES", 2)
+
+    def interrupted(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_history(store, interrupted)
+    history = read_history(store)
+    assert (history.read_now, history.files) == (9 - 4, 8)
+    assert read_history(store).read_now == 0
+
+
+def test_new_files_leave_full_parts_as_they_are(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_cache, "PART_FILES", 4)
+    read_history(store)
+    full = {path: path.stat() for path in _parts(store)[:2]}
+    for number in range(10, 13):
+        _save(store, number, 1.0)
+        assert read_history(store).read_now == 1
+        # Those and one that is not full yet.
+        assert len(_parts(store)) == 3
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in full} == {
+        path: (stat.st_ino, stat.st_mtime_ns) for path, stat in full.items()
+    }
+    _save(store, 13, 1.0)
+    history = read_history(store)
+    assert (history.read_now, history.files, len(_parts(store))) == (1, 12, 4)
+
+
+def test_parts_that_lose_files_are_merged_without_a_file_being_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_cache, "PART_FILES", 3)
+    read_history(store)
+    for path in _parts(store):
+        (store / pq.read_table(path).column("path").to_pylist()[0]).unlink()
+    history = read_history(store)
+    assert (history.read_now, len(_parts(store)), len(_cached_paths(store))) == (0, 2, 6)
+
+
+@pytest.mark.parametrize("damage", ["text", "gone"])
+def test_only_the_files_of_a_damaged_part_are_read_again(damage: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_cache, "PART_FILES", 3)
+    first = read_history(store)
+    damaged = _parts(store)[1]
+    if damage == "gone":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(b"no parquet")
+    again = read_history(store)
+    assert (again.read_now, _without_counts(again)) == (3, _without_counts(first))
+    assert read_history(store).read_now == 0
+    assert sorted(_cached_paths(store)) == sorted(path.relative_to(store).as_posix() for path in store.rglob("*.json"))
+
+
+def test_what_two_parts_hold_counts_once(store: Path) -> None:
+    """A call that is killed between writing a part and removing what it replaces leaves both."""
+    first = read_history(store)
+    (part,) = _parts(store)
+    part.with_name("000002.parquet").write_bytes(part.read_bytes())
+    for _ in range(2):
+        again = read_history(store)
+        assert (again.read_now, _without_counts(again)) == (0, _without_counts(first))
+    assert len(_parts(store)) == 1
+
+
+def test_of_a_store_that_can_no_longer_be_written_to_what_is_kept_is_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_history(store)
+    _save(store, 9, 1.0)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pq, "write_table", refused)
+    for _ in range(2):
+        history = read_history(store)
+        assert (history.read_now, history.files) == (1, 9)
+        (note,) = history.notes
+        assert "Every call reads those files again that are new." in note
+    assert len(_cached_paths(store)) == 9
+
+
+def test_a_benchmark_whose_name_is_no_text_is_read_on_every_call_and_the_others_are_not(store: Path) -> None:
+    content = _plain(1.0, name="test_\ud800")
+    _save(store, 9, 0, content)
+    for read_now in (10, 1):
+        history = read_history(store)
+        assert (history.read_now, history.files) == (read_now, 9)
+        (note,) = history.notes
+        assert note.startswith("1 file not kept in ")
+
+
 def test_a_store_that_cannot_be_written_to_is_read_with_a_note(store: Path) -> None:
-    (store / CACHE_NAME).mkdir()
+    (store / CACHE_NAME).write_text("", encoding="utf-8")
     for _ in range(2):
         history = read_history(store)
         assert (history.read_now, len(history.series)) == (9, 2)
