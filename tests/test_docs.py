@@ -116,7 +116,9 @@ def _arguments(place: Place) -> list[str]:
 
 def _accepts(arguments: list[str]) -> bool:
     """Say whether verb and options exist: --help is answered after all of them were parsed, and before any work."""
-    return CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0
+    # After the two dashes it would be one for pytest.
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    return CliRunner().invoke(app, [*arguments[:place], "--help", *arguments[place:]]).exit_code == 0
 
 
 def _slug(heading: str) -> str:

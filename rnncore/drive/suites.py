@@ -40,7 +40,7 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
     """Return where the suites of a project lie.
 
     Args:
-        folder: Where the user stands.
+        folder: The folder that the user is in.
         asked: Files or folders that the user names; a test of a file may follow `::`.
 
     Returns:
@@ -77,7 +77,7 @@ def _relative(folder: Path, one: str, where: str) -> str:
     path, separator, test = one.partition("::")
     relative = PurePath(os.path.relpath(folder / path, folder)).as_posix()
     if relative.startswith("../"):
-        raise ConfigError(f"{where} {one}: lies outside of {folder.resolve()}, where its processes run. Stand above it.")
+        raise ConfigError(f"{where} {one}: lies outside of {folder.resolve()}, where its processes run. Run it from a folder above.")
     # A folder stays one in names that are shown.
     return f"{relative}{'/' if path.endswith('/') else ''}{separator}{test}"
 

@@ -62,10 +62,10 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
         head: The same.
 
     Raises:
-        ConfigError: If this is no git repository, a revision is not in it, or lacks the folder that the user stands in.
+        ConfigError: If this is no git repository, a revision is not in it, or lacks the folder that the user is in.
     """
     top = Path(_git(repository, "rev-parse", "--show-toplevel"))
-    # Where the user stands; of the whole revision nothing.
+    # The folder that the user is in; of the whole revision nothing.
     inner = _git(repository, "rev-parse", "--show-prefix")
     # One snapshot where both sides are the folder.
     commit_of = {one: _snapshot(top) if one == WORKTREE else _commit(top, one) for one in dict.fromkeys((base, head))}
@@ -79,7 +79,7 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
                 _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit_of[revision])
             for path, name in zip(paths, names, strict=True):
                 if not (path / inner).is_dir():
-                    raise ConfigError(f"{name} has no folder {inner}. Stand where both revisions have the suites.")
+                    raise ConfigError(f"{name} has no folder {inner}. Run it where both revisions have the suites.")
             base_tree, head_tree = (Tree(path / inner, name, path) for path, name in zip(paths, names, strict=True))
             yield base_tree, head_tree
     finally:

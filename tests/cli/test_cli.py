@@ -657,6 +657,9 @@ def made_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
     for command in (("init", "--quiet"), (*identity, "commit", "--allow-empty", "--quiet", "-m", "one")):
         subprocess.run(["git", *command], check=True)
+    suite = tmp_path / "bench" / "test_made.py"
+    suite.parent.mkdir()
+    suite.write_text("def test_made(benchmark):\n    benchmark(sum, [1])\n", encoding="utf-8")
 
 
 @pytest.mark.usefixtures("made_pairs")

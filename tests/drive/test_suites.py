@@ -29,7 +29,7 @@ def test_suites_that_are_named_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_suite_outside_of_the_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"PATH \.\./perf: lies outside of .*Stand above it"):
+    with pytest.raises(ConfigError, match=r"PATH \.\./perf: lies outside of .*Run it from a folder above"):
         find_suites(tmp_path, ["../perf"])
 
 

@@ -429,7 +429,10 @@ def test_an_error_moves_no_cursor(tmp_path: Path) -> None:
 
 
 def test_of_how_many_calls_a_round_is_the_mean_is_read(tmp_path: Path) -> None:
-    entries = [{**FOREIGN, "stats": {**FOREIGN["stats"], **more}} for more in ({"iterations": 20}, {}, {"iterations": None})]
+    entries = [
+        {**FOREIGN, "fullname": f"a.py::test_{number}", "stats": {**FOREIGN["stats"], **more}}
+        for number, more in enumerate(({"iterations": 20}, {}, {"iterations": None}))
+    ]
     for kind in (run_content(entries), {**ORDINARY, "benchmarks": entries}):
         assert [one.calls_per_round for one in read_run(make_run(tmp_path, kind)).records] == [20, 1, 1]
     wrong = {**FOREIGN, "stats": {**FOREIGN["stats"], "iterations": 0}}
