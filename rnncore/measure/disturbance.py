@@ -31,6 +31,8 @@ DISTURBED_SWITCHES_PER_S = 50.0
 SLOW_CLOCK_SHARE = 0.9
 # Part of the time that reading all sources may take; rounds between two readings share a verdict.
 READING_SHARE = 0.02
+# The least time between two: after a call of the kernel the caches are not the benchmark's for a while.
+READING_GAP_S = 1e-3
 
 TASKS, STAT, CPU_CLOCKS = PROC / "self/task", PROC / "stat", SYS / "devices/system/cpu"
 
@@ -250,7 +252,7 @@ class _Log:
         reading = self.source.read()
         ended_s = time.perf_counter()
         self.readings.append((rounds, ended_s, reading))
-        self.due_s = ended_s + (ended_s - began_s) / self._share
+        self.due_s = ended_s + max(READING_GAP_S, (ended_s - began_s) / self._share)
 
     def disturbed_rounds(self) -> set[int]:
         disturbed: set[int] = set()

@@ -385,7 +385,7 @@ class EverySecond(Source):
         return after % 2 == 0
 
 
-validity.READING_SHARE = float("inf")
+validity.READING_SHARE, validity.READING_GAP_S = float("inf"), 0.0
 readings = itertools.count()
 watch = RoundWatch([EverySecond()])
 for _ in range(COUNT):

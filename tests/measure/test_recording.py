@@ -17,6 +17,7 @@ from rnncore.measure.disturbance import open_sources
 from rnncore.runfile.journal import newest_journal, recover
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
+from rnncore.runfile.slots import ENVIRONMENT, IMPORTS, MEMORY, ORDER, PAIR, SLOT_S
 from tests.measure.test_harness import FOREIGN_FIXTURE
 from tests.measure.test_plugin import PROJECT as OURS
 from tests.run_files import content_of
@@ -478,14 +479,17 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _in_bare(bare: Path, folder: Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def _in_bare(
+    bare: Path, folder: Path, *args: str, pass_fds: tuple[int, ...] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     (folder / "sources").mkdir(exist_ok=True)
     if not (folder / "sources" / "rnncore").exists():
         (folder / "sources" / "rnncore").symlink_to(REPOSITORY / "rnncore")
     # Without what is installed beside this interpreter.
     command = [sys.executable, "-S", "-m", "pytest", "-p", "rnncore.measure.plugin", *QUICK, *args]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder / "sources", bare))), **variables}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False, env=env)
+    limits: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 100, "check": False}
+    return subprocess.run(command, cwd=folder, env=env, pass_fds=pass_fds, **limits)
 
 
 HEAVY = {"torch", "numpy", "scipy", "pandas", "onnxruntime", "pynvml", "orjson", "rich", "typer"}
@@ -501,6 +505,24 @@ def test_pytest_and_pytest_benchmark_are_all_that_facts_need(bare: Path, tmp_pat
     assert [record.short_name for record in run.records] == [*MEASURED]
     assert all(record.steady is not None or record.why("steady") for record in run.records)
     assert run.session["conditions"]["gpu_why"].startswith("no nvidia-ml-py")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows hands no pipes on")
+def test_pytest_and_pytest_benchmark_are_all_that_slots_need(bare: Path, tmp_path: Path) -> None:
+    _project(tmp_path, "def test_sum(benchmark):\n    assert benchmark(sum, range(10)) == 45\n")
+    (tmp_path / "conftest.py").write_text(CONFTEST + LOADED, encoding="utf-8")
+    (asked, asks), (heard, answers) = os.pipe(), os.pipe()
+    # All that a process that drives this one would say: import nothing, time one benchmark in one slot, and end.
+    told = [{IMPORTS: []}, {ORDER: ["test_it.py::test_sum"], PAIR: 0, MEMORY: False}, {SLOT_S: 0.001}, {}]
+    os.write(asks, "".join(json.dumps(line) + "\n" for line in told).encode())
+    variables = {ENVIRONMENT: f"{asked},{answers}"}
+    done = _in_bare(bare, tmp_path, "--benchmark-json=run.json", pass_fds=(asked, answers), **variables)
+    for pipe in (asked, asks, heard, answers):
+        os.close(pipe)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not HEAVY & set(json.loads((tmp_path / "loaded.json").read_text(encoding="utf-8")))
+    (record,) = read_run(tmp_path / "run.json").records
+    assert len(record.slots_s) == 1
 
 
 def test_facts_load_nothing_heavy_where_it_is_installed(tmp_path: Path) -> None:
