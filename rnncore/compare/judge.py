@@ -373,7 +373,9 @@ def _differences(first: Run, others: Sequence[Run]) -> tuple[tuple[str, str, str
 
 def _subject(run: Run) -> dict[str, Any]:
     """Return what must be alike beside the machine for two runs to be compared as code."""
-    return {"data": (run.data or {}).get("digest"), "scale": run.session.get("scale")}
+    scale = run.session.get("scale")
+    # A file of pytest-benchmark alone has none, and so none that could be another.
+    return {"data": (run.data or {}).get("digest"), **({"scale": scale} if scale else {})}
 
 
 def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Thresholds) -> Iterator[str]:

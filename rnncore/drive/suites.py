@@ -77,7 +77,9 @@ def _relative(folder: Path, one: str, where: str) -> str:
     path, separator, test = one.partition("::")
     relative = PurePath(os.path.relpath(folder / path, folder)).as_posix()
     if relative.startswith("../"):
-        raise ConfigError(f"{where} {one}: lies outside of {folder.resolve()}, where its processes run. Run it from a folder above.")
+        raise ConfigError(
+            f"{where} {one}: lies outside of {folder.resolve()}, where its processes run. Run it from a folder above."
+        )
     # A folder stays one in names that are shown.
     return f"{relative}{'/' if path.endswith('/') else ''}{separator}{test}"
 

@@ -205,7 +205,7 @@ def test_a_suite_that_is_another_is_measured_and_not_run_before(known: Project, 
     found = known.changed(bench__test_lazy_DOT_py=_suite(call="sum(range(9))"))
     assert _reached(found) == {"lazy"}
     # The head is collected, to know its benchmarks.
-    assert [(job.tree.name, job.asked) for job in processes] == [("head", ())]
+    assert [(job.tree.side, job.asked) for job in processes] == [("head", ())]
 
 
 def test_what_is_known_is_not_run_again(known: Project, processes: list[Any]) -> None:
@@ -345,7 +345,7 @@ def test_what_was_found_before_a_gate_is_broken_off_is_kept(
 def test_what_the_change_reaches_for_certain_is_not_run_before(tmp_path: Path, processes: list[Any]) -> None:
     found = _small(tmp_path).changed(bench__test_one_DOT_py=_suite(call="sum(range(9))"))
     assert found.same == {}
-    assert sorted((job.tree.name, job.asked) for job in processes) == [("base", ()), ("head", ())]
+    assert sorted((job.tree.side, job.asked) for job in processes) == [("base", ()), ("head", ())]
 
 
 def test_what_reaches_skipped_benchmarks_alone_leaves_all_to_measure(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from rnncore.drive.process import suites_command
 from rnncore.drive.suites import Suites
+from rnncore.drive.worktrees import Tree
 from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
@@ -66,7 +67,7 @@ def said(tmp_path: Path) -> Path:
     names = [f"bench/test_made.py::test_made[gru-torch-cpu-fp32-b{size}-h8-l1-t4]" for size in (5, 4, 3, 2)]
     (said / ASKED).write_text(json.dumps([*names, "bench/test_made.py::test_gone", names[0]]), encoding="utf-8")
     environment = {**os.environ, ENVIRONMENT: str(said), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = suites_command(Suites(), "-p", PLUGIN, "-p", "no:cacheprovider")
+    command = suites_command(Tree(tree, "tree"), Suites(), "-p", PLUGIN, "-p", "no:cacheprovider")
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return said

@@ -173,7 +173,11 @@ def test_a_process_says_what_its_benchmarks_imported_from_outside_of_the_tree(
     slots.ended()
     driver.heard()
     # Those that were imported ahead too: the next process is told by this one. Not what collection loads in any case.
-    assert driver.heard() == {IMPORTED: [ahead, later]}
+    heard = driver.heard()
+    assert heard[IMPORTED] == [ahead, later]
+    # Whatever was loaded from outside: those of before too, and nothing of the tree.
+    outside = {name: file for name, file in heard[OUTSIDE].items() if name.startswith("slots_")}
+    assert outside == {name: str(imported / f"{name}.py") for name in (early, ahead, later)}
 
 
 def test_a_benchmark_has_the_slots_that_are_asked_for(driver: Driver, slots: Slots) -> None:
