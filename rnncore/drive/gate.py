@@ -9,11 +9,12 @@ from random import SystemRandom
 
 from rnncore.compare.budgets import Budget, judge_budgets, read_budgets
 from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
-from rnncore.compare.judge import Side
+from rnncore.compare.judge import FAMILY_ERROR, Side
 from rnncore.compare.looks import FIRST_PAIRS, Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
 from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
+from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
@@ -178,13 +179,13 @@ def measure_in_pairs(
         if is_last or looks.is_due(len(pairs), spent):
             comparison = looks.take(base, head, spent)
             if is_last or not looks.undecided:
-                return replace(comparison, judgements=(*comparison.judgements, *untimed))
+                return _whole(comparison, untimed, len(pairs), whole_s)
         elif fail_fast and _is_invalid(pairs[-1].head):
             comparison = looks.without_error(base, head)
         else:
             continue
         if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
-            return _ended_early(replace(comparison, judgements=(*comparison.judgements, *untimed)))
+            return _ended_early(_whole(comparison, untimed, len(pairs), whole_s))
         so_far = noise or noise_so_far(
             list(zip(base.runs, head.runs, strict=True)), [one.wall_s for one in pairs], thresholds
         )
@@ -212,6 +213,16 @@ def _measured_on_both(pair: Pair) -> list[str]:
     """Return the benchmarks of which both sides have a result that is right."""
     of_base = {record.fullname for record in pair.base.records if record.is_valid}
     return [record.fullname for record in pair.head.records if record.is_valid and record.fullname in of_base]
+
+
+def _whole(comparison: Comparison, untimed: Sequence[Judgement], pairs: int, whole_s: float) -> Comparison:
+    """Return verdicts with those on what there was no time for, and a note where the pairs are too few for any other."""
+    judgements, notes = (*comparison.judgements, *untimed), comparison.notes
+    fewest = pairs_needed(FAMILY_ERROR)
+    if 1 < pairs < fewest and any(one.verdict == "unclear" for one in judgements):
+        minutes = math.ceil((fewest + 1) * whole_s / 60)
+        notes = (*notes, f"The budget held {pairs} pairs, and {fewest} tell something: --budget {minutes}m, or less by -k.")
+    return replace(comparison, judgements=judgements, notes=notes)
 
 
 def _untimed(warm_up: Pair, fullname: str, whole_s: float) -> Judgement:

@@ -146,6 +146,12 @@ def test_what_a_budget_has_no_time_for_is_left_out_and_unclear(tmp_path: Path, m
     assert all(gru not in one.fullname for one in comparison.judgements[:-1])
 
 
+def test_a_budget_of_too_few_pairs_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, machine, _ = _gate(tmp_path, monkeypatch, noise=0.05, budget_s=42.0)
+    assert len(machine.order) == 1 + 3
+    assert comparison.notes == ("The budget held 3 pairs, and 8 tell something: --budget 2m, or less by -k.",)
+
+
 def test_the_warm_up_plans_the_slots_of_all_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, machine, _ = _gate(tmp_path, monkeypatch)
     warm_up, *rest = machine.plans
