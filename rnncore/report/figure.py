@@ -21,6 +21,9 @@ QUIET = "#595959"
 
 WIDTH, HEIGHT, ROW_HEIGHT = 560, 320, 24
 
+# Of names of rows: pixels, and letters that are kept of the two ends of a long one.
+_LABEL_WIDTH, _HEAD, _TAIL = 260, 17, 26
+
 # Rows that a chart shows, at most; the tables have all.
 SHOWN_ROWS = 16
 
@@ -48,6 +51,15 @@ class Figure:
     def spec(self) -> dict[str, Any]:
         """The specification as JSON values."""
         return dict(self.chart.to_dict())
+
+
+def names_axis() -> altair.Axis:
+    """Return the axis of rows by name; of a long one the middle is left out, as its ends tell benchmarks apart."""
+    shortened = f"slice(datum.label, 0, {_HEAD}) + '…' + slice(datum.label, -{_TAIL})"
+    return altair.Axis(
+        labelLimit=_LABEL_WIDTH,
+        labelExpr=f"length(datum.label) > {_HEAD + _TAIL + 1} ? {shortened} : datum.label",
+    )
 
 
 def rows_height(rows: int) -> int:

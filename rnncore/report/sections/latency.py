@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair
 
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, rows_height
+from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, words
@@ -43,7 +43,7 @@ def latency_chart(records: list[Record]) -> Chart:
         for what, found in (record.percentiles or {}).items()
         if isinstance(found, dict)
     ]
-    y = altair.Y("row:N", sort=names, title=None, axis=altair.Axis(labelLimit=260))
+    y = altair.Y("row:N", sort=names, title=None, axis=names_axis())
     x = altair.X("ms:Q", scale=altair.Scale(type="log", nice=False), title="Milliseconds per call")
     ticks = altair.Chart(altair.InlineData(calls)).mark_tick(opacity=0.35, color=PALETTE[0]).encode(x=x, y=y)
     points = (

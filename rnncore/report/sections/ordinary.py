@@ -9,7 +9,7 @@ from typing import Any
 
 import altair
 
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, rows_height
+from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.method import raw_name
@@ -269,7 +269,7 @@ def times_chart(records: Sequence[Record]) -> Chart:
     is_log = max(medians) > _LOG_FROM * min(medians)
     kind = altair.Scale(type="log", nice=False, padding=12) if is_log else altair.Scale(zero=True)
     title = f"Time of a call, {unit}{' (logarithmic)' if is_log else ''}"
-    axis = altair.Axis(labelLimit=260)
+    axis = names_axis()
     base = altair.Chart(altair.InlineData(values)).encode(
         y=altair.Y("row:N", sort=list(called.values()), title=None, axis=axis)
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair
 
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, rows_height
+from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.runfile.record import Record, Run
@@ -26,7 +26,7 @@ def profile_chart(records: list[Record]) -> Chart:
         .mark_bar()
         .encode(
             x=altair.X("pct:Q", title="Percent of a call"),
-            y=altair.Y("row:N", sort=None, title=None, axis=altair.Axis(labelLimit=260)),
+            y=altair.Y("row:N", sort=None, title=None, axis=names_axis()),
             order="place:Q",
             color=altair.Color("kind:N", sort=None, scale=altair.Scale(range=PALETTE), title="Kind of work"),
             tooltip=["row:N", "kind:N", altair.Tooltip("pct:Q", format=".1f")],

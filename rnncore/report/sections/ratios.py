@@ -8,7 +8,7 @@ from functools import lru_cache
 import altair
 
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
-from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, rows_height
+from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
@@ -160,7 +160,7 @@ def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
         for one in ratios
     ]
     scale, title = altair.Scale(type="log", nice=False, padding=12), "Time as a multiple of A's"
-    y = altair.Y("row:N", sort=names, title=None, axis=altair.Axis(labelLimit=260))
+    y = altair.Y("row:N", sort=names, title=None, axis=names_axis())
     base = altair.Chart(altair.InlineData(values)).encode(y=y, yOffset="Run:N")
     color = altair.Color("Run:N", scale=altair.Scale(range=PALETTE), legend=None)
     intervals = base.mark_rule(strokeWidth=2).encode(x=altair.X("low:Q", scale=scale, title=title), x2="high:Q", color=color)
