@@ -136,7 +136,7 @@ def _modules_of(python: str) -> tuple[str, ...]:
     if python == sys.executable:
         return tuple(name for name in _KEPT_OUT if find_spec(name))
     code = f"from importlib.util import find_spec as f; print(*[name for name in {[*_KEPT_OUT]} if f(name)])"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", code], capture_output=True, encoding="utf-8", errors="replace", check=False)
     return tuple(done.stdout.split())
 
 
