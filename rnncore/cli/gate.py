@@ -144,7 +144,7 @@ def gate(
             on_progress,
             fail_fast,
             everything,
-            lambda line: err.print(line, soft_wrap=True),
+            _say_step,
             Preparation(prepare, isolated),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
@@ -190,7 +190,7 @@ def noise(
     with (
         end_in_order(),
         two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
-        prepared(unprepared, Preparation(prepare, isolated), err.print) as trees,
+        prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
@@ -250,7 +250,7 @@ def selftest(
         with (
             end_in_order(),
             two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
-            prepared(unprepared, Preparation(prepare, isolated), err.print) as trees,
+            prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
             process_progress(total, "pair") as on_pair,
         ):
             measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
@@ -275,11 +275,23 @@ def _paths_and_arguments(given: list[str] | None) -> tuple[list[str], list[str]]
     return given[:first], given[first:]
 
 
+def _say_step(line: str) -> None:
+    # Commands and names of benchmarks have brackets, which are no markup.
+    err.print(line, soft_wrap=True, markup=False)
+
+
 def _folder_of_now(parent: Path) -> Path:
     """Return a folder that another command does not share, though it began in the same second."""
     from datetime import UTC, datetime
 
-    return parent / f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
+    folder = parent / f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out: {folder} cannot be made ({error.strerror}). Give a folder that can be written to."
+        ) from error
+    return folder
 
 
 def _delays(text: str) -> list[float]:

@@ -49,6 +49,9 @@ _WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
 # Where a project sets options of pytest.
 _SETTINGS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
+# The folder of what is installed, which an environment in the repository has too.
+_INSTALLED = "site-packages"
+
 # Packages beside the project's, of which another may be loaded by the same name.
 _NOT_THE_PROJECT = frozenset({"bench", "benchmarks", "docs", "examples", "test", "tests", "tools", "scripts"})
 
@@ -210,17 +213,24 @@ def require_own_modules(tree: Tree, outside: Mapping[str, str]) -> None:
     """
     if tree.is_isolated:
         return
+    for name, file in sorted(outside.items()):
+        if tree.repository and Path(file).resolve().is_relative_to(tree.repository) and _INSTALLED not in Path(file).parts:
+            raise _not_of_the_revision(tree, name, file)
     # Of a folder of all sources each module is one of the project; of a whole project only packages are.
     folder = source_folders(tree.path)[0]
     own = {path.parent.name for path in folder.glob("*/__init__.py")}
     if folder != tree.path:
         own |= {path.stem for path in folder.glob("*.py")}
     for name in sorted(own & outside.keys() - _NOT_THE_PROJECT):
-        raise ConfigError(
-            f"processes in {tree.side} {tree.name} import {name} from {outside[name]}, not from the revision, so both "
-            "sides would be measured with that. Uninstall it, build in each revision with --prepare, or give each an "
-            "environment of its own with --isolated."
-        )
+        raise _not_of_the_revision(tree, name, outside[name])
+
+
+def _not_of_the_revision(tree: Tree, name: str, file: str) -> ConfigError:
+    return ConfigError(
+        f"processes in {tree.side} {tree.name} import {name} from {file}, not from the revision, so both sides would be "
+        "measured with that. Uninstall it, build in each revision with --prepare, or give each an environment of its own "
+        "with --isolated."
+    )
 
 
 def require_slots(tree: Tree) -> None:

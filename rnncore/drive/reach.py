@@ -26,13 +26,13 @@ from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.drive.process import TIMEOUT_S, suites_command, tree_environment
+from rnncore.drive.process import TIMEOUT_S, require_own_modules, suites_command, tree_environment
 from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
 from rnncore.errors import ProcessError, Unavailable
 from rnncore.files import write_text
-from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends, outside
 
 SAME = "runs none of what changed"
 
@@ -271,6 +271,7 @@ class _WatchedProcess:
 
     def __init__(self, job: _Job) -> None:
         command = suites_command(job.tree, job.suites, "-p", PLUGIN, "-p", "no:cacheprovider")
+        self._tree = job.tree
         self._made_by = f"'{' '.join(command[1:])}' in {job.tree.path}"
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rnncore-reach-")))
@@ -312,6 +313,9 @@ class _WatchedProcess:
         """Return what it opened, once it has ended, and close it."""
         code = self._process.poll()
         said = {path.name: json.loads(path.read_text(encoding="utf-8") or "null") for path in self._said.glob("[!.]*")}
+        for name, modules in said.items():
+            if name.endswith(outside(None)):
+                require_own_modules(self._tree, modules)
         self._output.seek(0)
         last = self._output.read().decode(errors="replace").split("\n")[-_SHOWN_LINES:]
         self.close()

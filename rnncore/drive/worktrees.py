@@ -17,6 +17,9 @@ WORKTREE = "worktree"
 # Seconds that git gets to come to its end where a signal ends the gate.
 PATIENCE_S = 20.0
 
+# What rnncore itself writes is no change, also where a project does not ignore it.
+_OUTPUTS = tuple(f":(exclude,glob)**/{folder}/**" for folder in (".benchmarks", "reports/gate", "reports/selftest"))
+
 # What says which dependencies a revision wants.
 _PINS = ("constraints.txt", "requirements.txt", "uv.lock", "poetry.lock", "pyproject.toml")
 
@@ -29,6 +32,7 @@ class Tree:
         path: The folder that its processes run in.
         name: For people: the commit, and how it was asked for.
         top: The folder of the whole revision; `path` may be one in it.
+        repository: The folder of the user's own files; None where that is not known.
         python: The interpreter of its processes.
         is_isolated: Whether that is of an environment of this revision alone, where it is installed.
     """
@@ -36,6 +40,7 @@ class Tree:
     path: Path
     name: str
     top: Path | None = None
+    repository: Path | None = None
     python: str = sys.executable
     is_isolated: bool = False
 
@@ -80,7 +85,9 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
             for path, name in zip(paths, names, strict=True):
                 if not (path / inner).is_dir():
                     raise ConfigError(f"{name} has no folder {inner}. Run it where both revisions have the suites.")
-            base_tree, head_tree = (Tree(path / inner, name, path) for path, name in zip(paths, names, strict=True))
+            base_tree, head_tree = (
+                Tree(path / inner, name, path, top.resolve()) for path, name in zip(paths, names, strict=True)
+            )
             yield base_tree, head_tree
     finally:
         for path in paths:
@@ -124,7 +131,7 @@ def _snapshot(top: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="rnncore-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git(top, "read-tree", "HEAD", variables=index)
-        _git(top, "add", "--all", variables=index)
+        _git(top, "add", "--all", "--", ".", *_OUTPUTS, variables=index)
         tree = _git(top, "write-tree", variables=index)
     if tree == _git(top, "rev-parse", "HEAD^{tree}"):
         return commit

@@ -19,8 +19,8 @@ from rnncore.files import write_text
 from rnncore.measure import harness, recording
 from rnncore.measure.fixtures import session_in
 from rnncore.measure.linux import end_with
-from rnncore.measure.slots import Slots
-from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends
+from rnncore.measure.slots import Slots, modules_outside
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends, outside
 from rnncore.runfile.record import is_right
 from rnncore.runfile.slots import SLOT_S
 
@@ -57,6 +57,7 @@ class Apart:
         ours = {item.nodeid: item for item in session.items if harness.uses_fixture(item)}
         suites = {name: os.path.relpath(item.path, tree) for name, item in ours.items()}
         write_text(self._folder / COLLECTED, json.dumps(suites))
+        write_text(self._folder / outside(None), json.dumps(modules_outside(tree)))
         asked = json.loads((self._folder / ASKED).read_text(encoding="utf-8"))
         before = set(_entries(tree))
         for number, name in enumerate(asked):
@@ -90,6 +91,7 @@ class Apart:
         recording.join(item.config)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         session.close()
+        write_text(self._folder / outside(number), json.dumps(modules_outside(item.config.invocation_params.dir)))
         row, skipped = session.rows.get(item.nodeid), any(report.skipped for report in self._reports)
         is_well = skipped or (row is not None and is_right(row.facts))
         if is_well and not any(report.failed for report in self._reports):

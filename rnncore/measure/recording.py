@@ -135,8 +135,15 @@ def pytest_runtest_makereport(
     session, name = session_in(item.config), item.nodeid
     error = call.excinfo.value if call.excinfo else None
     row = session.rows.get(name)
+    if error and row and row.record.has_error:
+        # As where it gave the fixture a second call: pytest-benchmark leaves it out of the file.
+        row = session.rows.pop(name) and None
     if report.skipped and isinstance(report.longrepr, tuple):
         session.skipped(name, report.longrepr[2].removeprefix("Skipped: "))
+    elif hasattr(report, "wasxfail"):
+        session.skipped(name, f"expected to fail: {report.wasxfail or 'xfail'}")
+        session.rows.pop(name, None)
+        row = None
     elif error and row is None:
         session.failed(name, outcome_of(error), _first_line(error))
     elif error and row and record.is_right(row.facts):

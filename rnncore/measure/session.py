@@ -152,7 +152,7 @@ class Session:
 
     def broke_off(self, name: str) -> None:
         """Note a benchmark that has some rounds and no end."""
-        if name not in self._failed:
+        if name not in self._failed and name not in self._skipped:
             self.failed(name, "error", "broke off before its end")
 
     def finished(self, name: str) -> None:

@@ -98,12 +98,8 @@ class Slots:
             return
         tree = Path.cwd()
         later = {name: module for name, module in sys.modules.items() if name not in self._before}
-        outside = {
-            name: module.__file__
-            for name, module in list(sys.modules.items())
-            if "." not in name and _is_outside(module, tree)
-        }
-        self._say({IMPORTED: [name for name, module in later.items() if _is_outside(module, tree)], OUTSIDE: outside})
+        imported = [name for name, module in later.items() if _is_outside(module, tree)]
+        self._say({IMPORTED: imported, OUTSIDE: modules_outside(tree)})
 
     def close(self) -> None:
         """Close the pipes."""
@@ -121,6 +117,18 @@ class Slots:
         if not line:
             raise ProcessError("the process that drives this one has ended.")
         return dict(json.loads(line))
+
+
+def modules_outside(tree: Path) -> dict[str, str]:
+    """Return the files of modules that were loaded from outside of a tree: of each package the outermost that has one."""
+    modules = dict(sys.modules)
+    files = {name: str(module.__file__) for name, module in modules.items() if _is_outside(module, tree)}
+    return {name: file for name, file in files.items() if not files.keys() & set(_parents(name))}
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _is_outside(module: object, tree: Path) -> bool:

@@ -14,6 +14,15 @@ ENVIRONMENT = "RNNCORE_REACH"
 ASKED, COLLECTED = "asked", "collected"
 
 
+def outside(number: int | None) -> str:
+    """Return the name of the file that tells of modules from outside of the tree: after collection, or a benchmark.
+
+    Args:
+        number: Of the benchmark, by its place among those asked for; None after collection.
+    """
+    return "outside" if number is None else f"{number}.outside"
+
+
 def begins(number: int) -> str:
     """Return the name of the file that is made before a benchmark, by its place among those asked for."""
     return str(number)

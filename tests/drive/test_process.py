@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rnncore.drive import process as drive_process
-from rnncore.drive.process import require_own_package, require_slots, run_process
+from rnncore.drive.process import require_own_modules, require_own_package, require_slots, run_process
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError
@@ -154,3 +154,25 @@ def test_a_revision_that_knows_slots_or_measures_what_is_installed_is_taken(tmp_
 
 def test_the_package_of_today_knows_slots() -> None:
     require_slots(Tree(Path(__file__).parents[2], "head"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "is_told"),
+    [
+        ("lone", "lone.py", True),
+        ("acme.calc", "python/acme/calc/__init__.py", True),
+        ("pkg", ".venv/lib/python3.11/site-packages/pkg/__init__.py", False),
+        ("other", "../elsewhere/other.py", False),
+    ],
+)
+def test_a_module_from_the_folder_of_the_user_is_not_the_revision_s(
+    name: str, file: str, is_told: bool, tmp_path: Path
+) -> None:
+    repository, path = tmp_path / "project", tmp_path / "worktree" / "head"
+    tree = Tree(path, "v1", path, repository)
+    path.mkdir(parents=True)
+    if not is_told:
+        require_own_modules(tree, {name: str(repository / file)})
+        return
+    with pytest.raises(ConfigError, match=rf"head v1 import {name} from .*, not from the revision.*--isolated"):
+        require_own_modules(tree, {name: str(repository / file)})

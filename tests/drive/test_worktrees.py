@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.drive.worktrees import differing_pins, two_worktrees
+from rnncore.drive.worktrees import differing_pins, files_of, two_worktrees
 from rnncore.errors import ConfigError
 
 
@@ -75,6 +75,34 @@ def test_both_sides_can_be_the_folder_with_its_uncommitted_changes(repository: P
         assert trees[0].name == trees[1].name
         heads = {_git(tree.path, "rev-parse", "HEAD") for tree in trees}
     assert len(heads) == 1
+
+
+def test_what_the_gate_itself_wrote_is_no_change(repository: Path) -> None:
+    for name in (
+        ".benchmarks/noise/a.jsonl",
+        "part/.benchmarks/reach/b.jsonl",
+        "reports/gate/1/verdict.md",
+        "reports/own.md",
+    ):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("made", encoding="utf-8")
+    with two_worktrees(repository, "HEAD", "worktree") as (base, head):
+        assert sorted(files_of(head).keys() - files_of(base).keys()) == ["reports/own.md"]
+
+
+def test_a_folder_of_the_repository_may_be_where_processes_run(repository: Path) -> None:
+    (repository / "part").mkdir()
+    (repository / "part" / "new.py").write_text("new", encoding="utf-8")
+    _git(repository, "add", ".")
+    _git(repository, "commit", "--quiet", "-m", "part")
+    with two_worktrees(repository / "part", "HEAD", "worktree") as (base, head):
+        assert (base.path.name, base.side, head.side, base.is_part) == ("part", "base", "head", True)
+        assert (base.path / "new.py").is_file()
+    with (
+        pytest.raises(ConfigError, match=r"has no folder part/\. Run it where both revisions have the suites"),
+        two_worktrees(repository / "part", "HEAD~1", "worktree"),
+    ):
+        pytest.fail("entered")
 
 
 def test_a_deleted_file_is_not_in_the_head(repository: Path) -> None:

@@ -150,6 +150,33 @@ def test_what_follows_each_line_is_kept_out_of_the_times(tmp_path: Path) -> None
     assert pair.base.failed == pair.head.failed == ()
 
 
+def test_one_that_gives_the_fixture_two_calls_has_failed(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "def test_sum(benchmark):\n    benchmark(sum, [1])\n    benchmark(sum, [2])\n")
+    for run in (pair.base, pair.head):
+        assert run.records == ()
+        ((name, outcome, reason),) = run.failed
+        assert (name, outcome) == ("benchmarks/test_it.py::test_sum", "error")
+        assert reason.startswith("FixtureAlreadyUsed")
+
+
+def test_one_that_is_expected_to_fail_is_skipped(tmp_path: Path) -> None:
+    suite = """
+        import pytest
+
+        @pytest.mark.xfail(reason="not yet")
+        def test_sum(benchmark):
+            assert benchmark(sum, [1]) == 2
+
+        @pytest.mark.xfail
+        def test_raises(benchmark):
+            benchmark(lambda: 1 / 0)
+    """
+    pair = _pair(tmp_path, suite)
+    for run in (pair.base, pair.head):
+        assert (run.records, run.failed) == ((), ())
+        assert [reason for _, reason in run.skipped] == ["expected to fail: not yet", "expected to fail: xfail"]
+
+
 def test_a_result_that_is_wrong_makes_the_benchmark_invalid(tmp_path: Path) -> None:
     suite = "def test_sum(benchmark):\n    benchmark.extra_info['validity'] = 3\n    assert benchmark(sum, [1]) == 2\n"
     pair = _pair(tmp_path, suite)

@@ -11,7 +11,7 @@ import pytest
 from rnncore.drive.process import suites_command
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
-from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends, outside
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
 
@@ -89,5 +89,6 @@ def test_those_that_were_right_or_skipped_are_told_with_their_group(said: Path) 
     assert {path.name for path in said.iterdir()} == {
         *(ASKED, COLLECTED, ends(0), ends(2), ends(5)),
         *(begins(number) for number in (0, 1, 2, 3, 5)),
+        *(outside(number) for number in (None, 0, 1, 2, 3, 5)),
     }
     assert [json.loads((said / ends(number)).read_text("utf-8")) for number in (0, 2, 5)] == ["made", None, "made"]
