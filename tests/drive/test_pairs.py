@@ -415,7 +415,13 @@ def gate(project: Project, request: pytest.FixtureRequest) -> Iterator[subproces
     # One that is killed leaves its worktrees there.
     environment = {**os.environ, "TMPDIR": str(project.folder)}
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=repository, env=environment, **silent) as process:
+    # Whatever started the tests, such as nohup, may ignore that its terminal hangs up; that is inherited.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        started = subprocess.Popen(command, cwd=repository, env=environment, **silent)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with started as process:
         deadline_s = time.monotonic() + 100
         while time.monotonic() < deadline_s and not (pids.exists() and _states(project, len(wanted)) == wanted):
             time.sleep(0.1)
