@@ -86,8 +86,9 @@ def compare(
     if pairs is not None:
         # Noise is on record as ratios of pairs; that of whole processes is another.
         first = sides[0].runs[0]
+        names = {record.fullname for side in sides for run in side.runs for record in run.records}
         noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
-        thresholds = above_noise(thresholds, noise, len(pairs))
+        thresholds = above_noise(thresholds, noise, names, len(pairs))
     comparison = judge(*sides, thresholds)
     _print_comparison(comparison, as_json, markdown, junit, github)
     raise typer.Exit(comparison.exit_code)

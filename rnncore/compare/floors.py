@@ -12,7 +12,7 @@ Source:
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -215,12 +215,15 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
             yield path, record
 
 
-def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) -> Thresholds:
+def above_noise(
+    thresholds: Thresholds, record: NoiseRecord | None, fullnames: Collection[str], pairs: int
+) -> Thresholds:
     """Return thresholds that lie above a machine's noise: defaults are lifted, and a note says so.
 
     Args:
         thresholds: Of the project.
         record: The machine's noise; None where it was not measured.
+        fullnames: Benchmarks that are compared; of others on record nothing is said.
         pairs: Pairs that there are, or will be. One can only warn, whatever the threshold.
 
     Raises:
@@ -230,7 +233,7 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) 
         return thresholds
     lifted: dict[str, float] = {}
     refused: list[str] = []
-    for fullname in record.floors:
+    for fullname in (one for one in record.floors if one in fullnames):
         bounds, smallest = thresholds.bounds(fullname, TIME), floor_at(record, fullname, pairs).wander
         if bounds.change >= smallest:
             continue

@@ -199,6 +199,9 @@ def _measured(
     group = (in_head or in_base)[0].group if in_head or in_base else "other"
     found = Judgement(fullname, group, measure, "unclear", "", base_processes=len(in_base), head_processes=len(in_head))
     wrong, wrong_before = head.failures(fullname), base.failures(fullname)
+    if wrong and len(wrong_before) == len(base.runs):
+        reason = f"wrong in the base as well, in every process: {wrong_before[0]}"
+        return replace(found, verdict="not judged", reason=reason)
     if wrong:
         return replace(found, verdict="invalid", reason=f"wrong in {_counted(wrong, head)} of the head: {wrong[0]}")
     if not in_head:

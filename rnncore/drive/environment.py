@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +10,15 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from rnncore.drive.process import interpreter_environment, last_lines, made_by, run_to_end
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 
 # What its processes need beside the project, in the versions that are installed here.
 _NEEDED = ("pytest", "pytest-benchmark")
 
-# Lines of a failed command's output that its error shows.
-_SHOWN_LINES = 15
+# A build that takes longer is ended.
+_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -83,26 +83,11 @@ def _run(command: str | Sequence[str], tree: Tree) -> None:
     """Run a command in the folder of a revision, the scripts of its environment first.
 
     Raises:
-        ProcessError: If it fails.
+        ProcessError: If it fails, or takes too long.
     """
-    scripts = str(Path(tree.python).parent)
-    path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
-    own = {"VIRTUAL_ENV": str(Path(scripts).parent)} if tree.is_isolated else {}
-    done = subprocess.run(
-        command,
-        shell=isinstance(command, str),
-        cwd=tree.path,
-        env={**os.environ, **own, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        shown = "\n".join(done.stdout.splitlines()[-_SHOWN_LINES:])
-        said = command if isinstance(command, str) else " ".join(command)
+    advice = "What runs on beside it, such as a service, is started before the gate."
+    code, output = run_to_end(command, tree, interpreter_environment(tree), _TIMEOUT_S, advice)
+    if code != 0:
         raise ProcessError(
-            f"'{said}' in {tree.side} {tree.name} ended with exit code {done.returncode}. Its last lines:\n{shown}"
+            f"{made_by(command, tree)} ended with exit code {code}. Its last lines:\n{last_lines(output)}"
         )

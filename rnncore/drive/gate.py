@@ -27,8 +27,11 @@ from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
-# A gate of more minutes is nobody's advice.
-LONGEST_MIN = 240
+# A gate of more minutes is nobody's advice, and one of more hours nobody's wish.
+LONGEST_MIN, LONGEST_H = 240, 168
+
+# Of the budget, and beside it: what finding out what benchmarks read may take.
+REACH_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ def run_gate(
             require_own_package(tree)
             require_slots(tree)
         is_built = preparation.command is not None
-        reached = Reached(suites) if everything or is_built else find_reached(trees, suites, store, on_reach)
+        reached = Reached(suites) if everything or is_built else find_reached(
+            trees, suites, store, on_reach, budget_s * REACH_SHARE
+        )
         if reached.suites is None:
             return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
         comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
@@ -143,22 +148,17 @@ def measure_in_pairs(
     def left_s() -> float:
         return budget_s - (time.monotonic() - began_s)
 
-    def measured(number: int | None, plan: Plan) -> Pair:
+    def measured(number: int | None, plan: Plan, suites: Suites) -> Pair:
         name = "warm-up" if number is None else f"{number:03}"
         run_files = [folder / f"{tree.side}-{name}.json" for tree in trees]
         return run_pair(trees, suites, run_files, plan, number, chance)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
-    warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False))
-    plan = planned(warm_up)
-    names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
-    without = frozenset(names) & too_long(warm_up, plan, left_s(), FIRST_PAIRS)
-    if without:
-        # More pairs of some tell more than a few of all, which tell nothing.
-        suites, names = replace(suites, without=suites.without | without), [one for one in names if one not in without]
-    untimed = [_untimed(warm_up, name, whole_s) for name in sorted(without)]
+    warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False), suites)
+    start = _start(warm_up, suites, left_s())
+    plan, names, whole_s = start.plan, start.names, start.whole_s
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session.get("scale")))
-    thresholds = above_noise(thresholds, noise, pairs_in(budget_s, whole_s))
+    thresholds = above_noise(thresholds, noise, names, pairs_in(budget_s, whole_s))
     if noise and not noise.floors.keys() >= set(names):
         noise = None
     sensitivity = _sensitivity(noise, names, thresholds, pairs_in(budget_s, whole_s), whole_s, whole_s)
@@ -168,7 +168,7 @@ def measure_in_pairs(
     looks = Looks(thresholds)
     while True:
         of_next = replace(plan, without=looks.decided_benchmarks, measures_memory=looks.is_open("memory"))
-        pairs.append(measured(len(pairs), of_next))
+        pairs.append(measured(len(pairs), of_next, start.suites))
         pair_s = pairs[-1].wall_s
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
         base = Side(trees[0].name, tuple(pair.base for pair in pairs))
@@ -179,18 +179,52 @@ def measure_in_pairs(
         if is_last or looks.is_due(len(pairs), spent):
             comparison = looks.take(base, head, spent)
             if is_last or not looks.undecided:
-                return _whole(comparison, untimed, len(pairs), whole_s)
-        elif fail_fast and _is_invalid(pairs[-1].head):
+                return _whole(comparison, start.untimed, len(pairs), whole_s)
+        elif fail_fast and _became_invalid(pairs[-1]):
             comparison = looks.without_error(base, head)
         else:
             continue
         if fail_fast and any(VERDICTS[one.verdict].exit_code == 1 for one in comparison.judgements):
-            return _ended_early(_whole(comparison, untimed, len(pairs), whole_s))
+            return _ended_early(_whole(comparison, start.untimed, len(pairs), whole_s))
         so_far = noise or noise_so_far(
             list(zip(base.runs, head.runs, strict=True)), [one.wall_s for one in pairs], thresholds
         )
         undecided = [name for name in names if (name, TIME) not in looks.decided]
         sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, whole_s)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the first processes tell of the pairs to come.
+
+    Attributes:
+        plan: Of each pair.
+        suites: What each measures, without what there is no time for.
+        names: Benchmarks that are measured and right on both sides.
+        untimed: Verdicts on those that there is no time for.
+        whole_s: Seconds of a pair of all benchmarks.
+    """
+
+    plan: Plan
+    suites: Suites
+    names: list[str]
+    untimed: list[Judgement]
+    whole_s: float
+
+
+def _start(warm_up: Pair, suites: Suites, left_s: float) -> _Start:
+    """Plan pairs: more of some benchmarks tell more than a few of all, which tell nothing."""
+    plan = planned(warm_up)
+    names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
+    without = frozenset(names) & too_long(warm_up, plan, left_s, FIRST_PAIRS)
+    return _Start(
+        plan,
+        replace(suites, without=suites.without | without),
+        [name for name in names if name not in without],
+        [_untimed(warm_up, name, whole_s) for name in sorted(without)],
+        whole_s,
+    )
+
 
 
 def parse_budget(text: str) -> float:
@@ -204,8 +238,8 @@ def parse_budget(text: str) -> float:
         seconds = float(text[:-1]) * (unit_s or 0.0)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"--budget is {text!r}; give a number and s, m or h, such as 10m.")
+    if not 0 < seconds <= 3600 * LONGEST_H:
+        raise ConfigError(f"--budget is {text!r}; give a number and s, m or h, such as 10m, and {LONGEST_H}h at most.")
     return seconds
 
 
@@ -233,8 +267,14 @@ def _untimed(warm_up: Pair, fullname: str, whole_s: float) -> Judgement:
     return Judgement(fullname, group, TIME, "unclear", reason)
 
 
-def _is_invalid(head: Run) -> bool:
-    return bool(head.failed) or not all(record.is_valid for record in head.records)
+def _became_invalid(pair: Pair) -> bool:
+    """Say whether the head has a wrong result where the base has none."""
+    return not _wrong(pair.head) <= _wrong(pair.base)
+
+
+def _wrong(run: Run) -> set[str]:
+    """Return the benchmarks that failed, or whose result is wrong."""
+    return {name for name, _, _ in run.failed} | {one.fullname for one in run.records if not one.is_valid}
 
 
 def _sensitivity(
@@ -283,6 +323,9 @@ def _ended_early(comparison: Comparison) -> Comparison:
 def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> Comparison:
     """Name the operations that grew in each benchmark that became slower, from one profiled process of each side."""
     slower = {one.fullname for one in comparison.judgements if one.verdict == "slower" and one.measure == TIME}
+    if slower:
+        # What calls a function of another suite is not profiled.
+        slower &= {record.fullname for record in read_run(folder / "head-000.json").records if record.has_case}
     if not slower:
         return comparison
     profiled = replace(suites, paths=tuple(sorted(slower)))

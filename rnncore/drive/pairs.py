@@ -25,7 +25,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rnncore.drive.process import TIMEOUT_S, WITHOUT_SLOTS, pytest_command, require_own_modules, run_of, tree_environment
+from rnncore.drive.process import (
+    TIMEOUT_S,
+    WITHOUT_SLOTS,
+    end_group,
+    made_by,
+    pytest_command,
+    require_own_modules,
+    run_of,
+    tree_environment,
+)
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
@@ -117,6 +126,8 @@ class LiveProcess:
 
     def __init__(self, tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
         self._tree, self._run_file, self.ready = tree, run_file, ""
+        # The benchmark that it was last asked to time.
+        self._timed = ""
         self.imported: tuple[str, ...] = ()
         self.outside: Mapping[str, str] = {}
         self._command = pytest_command(tree, suites, run_file, extra)
@@ -163,6 +174,7 @@ class LiveProcess:
 
     def slot(self, seconds: float) -> None:
         """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended."""
+        self._timed = self.ready
         answer = self._run_until_answer({SLOT_S: seconds})
         if answer is None or ENDED not in answer:
             self._take(answer)
@@ -185,10 +197,7 @@ class LiveProcess:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        # Also of one that has ended; the number of a group that has members is nobody else's.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process)
         for pipe in (self._asks, self._answers):
             os.close(pipe)
         self._output.close()
@@ -197,7 +206,8 @@ class LiveProcess:
         self._process.wait()
         self._output.seek(0)
         output = self._output.read().decode(errors="replace")
-        return run_of(self._command, self._tree, self._run_file, self._process.returncode, output)
+        during = f"; the last that it timed is {self._timed}" if self._timed else ""
+        return run_of(self._command, self._tree, self._run_file, self._process.returncode, output, during)
 
     def _take(self, answer: Mapping[str, Any] | None) -> None:
         """Take what the process is ready for, or that it is for nothing more."""
@@ -251,8 +261,9 @@ class LiveProcess:
         return dict(json.loads(line))
 
     def _stuck(self) -> ProcessError:
+        during = f" with {self._timed}" if self._timed else ""
         return ProcessError(
-            f"'{' '.join(self._command[1:])}' in {self._tree.path} took longer than {TIMEOUT_S:g} s and was ended. "
+            f"{made_by(['python', *self._command[1:]], self._tree)} took longer than {TIMEOUT_S:g} s{during} and was ended. "
             "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
         )
 

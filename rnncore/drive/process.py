@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -92,7 +93,8 @@ def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]
     """
     command = pytest_command(tree, suites, run_file, extra)
     began_s = time.monotonic()
-    code, output = _run_to_end(command, tree)
+    advice = "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
+    code, output = run_to_end(command, tree, tree_environment(tree), TIMEOUT_S, advice)
     wall_s = time.monotonic() - began_s
     return Process(run_of(command, tree, run_file, code, output), wall_s)
 
@@ -143,7 +145,7 @@ def _modules_of(python: str) -> tuple[str, ...]:
     return tuple(done.stdout.split())
 
 
-def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output: str) -> Run:
+def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output: str, during: str = "") -> Run:
     """Return what a process that has ended left.
 
     Args:
@@ -152,25 +154,35 @@ def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output
         run_file: What it should have written.
         code: Its exit code.
         output: What it printed.
+        during: What it was at last, for an error.
 
     Raises:
         ProcessError: If there is no run file, or none that can be read.
     """
-    made_by = f"'{' '.join(command[1:])}' in {tree.path}"
+    what = made_by(["python", *command[1:]], tree)
     if code == _NOTHING_COLLECTED:
         raise ProcessError(
-            f"{made_by} found no benchmark that it was asked for. Check -k and the paths; of what only one revision has "
+            f"{what} found no benchmark that it was asked for. Check -k and the paths; of what only one revision has "
             "there is nothing to compare."
         )
     if code not in _ENDED or not run_file.is_file():
-        shown = "\n".join(output.splitlines()[-_SHOWN_LINES:])
         raise ProcessError(
-            f"{made_by} ended with exit code {code} and no run file. Run it by hand to see why. Its last lines:\n{shown}"
+            f"{what} ended with exit code {code} and no run file{during}. {_advice(tree, output)} "
+            f"Its last lines:\n{last_lines(output)}"
         )
     try:
         return read_run(run_file)
     except RunFileError as error:
-        raise ProcessError(f"{error} It was made by {made_by}.") from error
+        raise ProcessError(f"{error} It was made by {what}.") from error
+
+
+def _advice(tree: Tree, output: str) -> str:
+    """Return what to do about a process that left no run file."""
+    if "ModuleNotFoundError" in output and not tree.is_isolated:
+        return "What it does not find can be installed for it: --isolated, with --prepare where that takes more than the project."
+    if ((tree.top or tree.path) / ".gitmodules").is_file():
+        return "It has submodules, and a revision's folder is without them: --prepare 'git submodule update --init' brings them."
+    return "Check that revision out and run this there to see why."
 
 
 def require_own_package(tree: Tree) -> None:
@@ -251,30 +263,62 @@ def require_slots(tree: Tree) -> None:
         )
 
 
-def _run_to_end(command: list[str], tree: Tree) -> tuple[int, str]:
-    """Run a command in a group of its own; whatever ends this early ends the whole group."""
-    with subprocess.Popen(
-        command,
-        cwd=tree.path,
-        env=tree_environment(tree),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
+def run_to_end(
+    command: str | Sequence[str], tree: Tree, environment: Mapping[str, str], timeout_s: float, advice: str
+) -> tuple[int, str]:
+    """Run a command in the folder of a revision, in a group of its own that is ended with it, however that comes.
+
+    Args:
+        command: Of the shell where it is text.
+        tree: The revision.
+        environment: Its variables.
+        timeout_s: Seconds that it may take.
+        advice: What to do where it takes longer, as a sentence.
+
+    Returns:
+        Exit code, and what it printed.
+
+    Raises:
+        ProcessError: If it takes longer.
+    """
+    # Into a file: what it started and left behind would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            shell=isinstance(command, str),
+            cwd=tree.path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            output, _ = process.communicate(timeout=TIMEOUT_S)
+            code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise ProcessError(
-                f"'{' '.join(command[1:])}' in {tree.path} took longer than {TIMEOUT_S:g} s and was ended. "
-                "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
-            ) from None
+            raise ProcessError(f"{made_by(command, tree)} took longer than {timeout_s:g} s and was ended. {advice}") from None
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        return process.returncode, output
+            end_group(process)
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a group, and all that it started in that group; also where it has ended itself."""
+    # The number of a group that has members is nobody else's.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def made_by(command: str | Sequence[str], tree: Tree) -> str:
+    """Return a command and the revision that it ran in, for errors: the folder is gone when these are read."""
+    return f"'{command if isinstance(command, str) else ' '.join(command)}' in {tree.side} {tree.name}"
+
+
+def last_lines(output: str) -> str:
+    """Return the end of what a failed command printed, for its error."""
+    return "\n".join(output.splitlines()[-_SHOWN_LINES:])
 
 
 def tree_environment(tree: Tree) -> dict[str, str]:
@@ -285,8 +329,14 @@ def tree_environment(tree: Tree) -> dict[str, str]:
     before = [plugin_folder()] if tree.is_isolated else [str(folder) for folder in source_folders(tree.path)]
     inherited = os.environ.get("PYTHONPATH")
     paths = os.pathsep.join([*before, *([inherited] if inherited and not tree.is_isolated else [])])
-    own = {"VIRTUAL_ENV": str(Path(tree.python).parent.parent)} if tree.is_isolated else {}
-    return {**os.environ, **own, "PYTHONPATH": paths, PARENT: str(os.getpid())}
+    return {**interpreter_environment(tree), "PYTHONPATH": paths, PARENT: str(os.getpid())}
+
+
+def interpreter_environment(tree: Tree) -> dict[str, str]:
+    """Return the environment in which the scripts of a revision's interpreter are found first."""
+    scripts = Path(tree.python).parent
+    own = {"VIRTUAL_ENV": str(scripts.parent)} if tree.is_isolated else {}
+    return {**os.environ, **own, "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])}
 
 
 def source_folders(folder: Path) -> list[Path]:

@@ -6,17 +6,17 @@ all that it starts. It is kept in the store, and holds as long as these files ar
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,7 @@ from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.drive.process import TIMEOUT_S, require_own_modules, suites_command, tree_environment
+from rnncore.drive.process import TIMEOUT_S, end_group, made_by, require_own_modules, suites_command, tree_environment
 from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
@@ -42,6 +42,9 @@ _AT_ONCE = 2
 # Benchmarks that one of them runs: the fewer, the more often it collects; the more, the longer the last one takes alone.
 _TOGETHER = 8
 _POLL_S = 0.05
+
+# How often it is said how many were run.
+_SAY_EVERY_S = 20.0
 
 # Lines of a failed process's output that are shown.
 _SHOWN_LINES = 3
@@ -85,20 +88,25 @@ def nothing_measured(trees: tuple[Tree, Tree]) -> Comparison:
     return Comparison(base.name, head.name, (), (), 1 - INTERVAL_ERROR, FAMILY_ERROR)
 
 
-def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None]) -> Reached:
+def find_reached(
+    trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None], limit_s: float = math.inf
+) -> Reached:
     """Find out which benchmarks a change can reach.
 
     Args:
         trees: Base and head.
         suites: What each process would run.
         store: What is known of the benchmarks lies there, and is kept there.
-        on_reach: Called with a line before benchmarks are run, and with what was found where some are to be measured.
+        on_reach: Called with a line before benchmarks are run, while they are, and with what was found where some are to be
+            measured.
+        limit_s: Seconds in which benchmarks are run once; what is not known by then is measured, and found out by later
+            gates.
 
     Returns:
         All, with a note of why, where it cannot be found out.
     """
     try:
-        reached = _find(trees, suites, store, on_reach)
+        reached = _find(trees, suites, store, on_reach, limit_s)
     except (Unavailable, ProcessError, OSError) as error:
         why = str(error).removesuffix(".")
         reached = Reached(suites, notes=(f"Everything was measured, as what it reads is not known: {why}.",))
@@ -108,7 +116,9 @@ def find_reached(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach
     return reached
 
 
-def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None]) -> Reached:
+def _find(
+    trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None], limit_s: float
+) -> Reached:
     if any(tree.is_part for tree in trees):
         raise Unavailable("the suites are run in a folder of the repository, and may read what lies beside it")
     if any(tree.is_isolated for tree in trees):
@@ -122,17 +132,26 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     if unknown:
         on_reach("Finding out what benchmarks read: each runs once, in a minute or more. Later gates know it.")
     write_reach(path, known)
-    for found in _run_once(trees[0], base, suites, known, unknown):
-        # At once: it took seconds, and the next gate need not run them again where this one is broken off.
-        known = replace(known, benchmarks={**known.benchmarks, **found})
-        write_reach(path, known)
+    late = 0
+    with closing(_run_once(trees[0], base, suites, known, unknown)) as runs:
+        began_s = said_s = time.monotonic()
+        for ran, found in runs:
+            # At once: it took seconds, and the next gate need not run them again where this one is broken off.
+            known = replace(known, benchmarks={**known.benchmarks, **found})
+            write_reach(path, known)
+            late = len(unknown) - ran
+            if time.monotonic() - began_s > limit_s:
+                break
+            if late and time.monotonic() - said_s > _SAY_EVERY_S:
+                said_s = time.monotonic()
+                on_reach(f"{ran} of {len(unknown)} were run.")
     reaches = known.benchmarks
     held = {name: reaches[name].group for name in both if name in reaches and reaches[name].holds(head)}
     rest = {name: suite for name, suite in {**known.suites, **of_head}.items() if name not in held}
     # What is skipped is no benchmark of this machine, but the change may be that it no longer is.
     same = {name: group for name, group in held.items() if group is not None}
     measured = [name for name in rest if name not in reaches or reaches[name].group is not None]
-    notes = _notes(base, head, len(measured), len(same), sum(name not in reaches for name in unknown))
+    notes = _notes(base, head, len(measured), len(same), sum(name not in reaches for name in unknown) - late, late)
     if not rest:
         return Reached(None, same, notes)
     paths = tuple(dict.fromkeys(rest.values()))
@@ -150,7 +169,7 @@ def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
     return base.looked_for == head.looked_for and all(base.files.get(path) == head.files.get(path) for path in read)
 
 
-def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int) -> tuple[str, ...]:
+def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int, late: int) -> tuple[str, ...]:
     changed = {path for path, _ in base.files.items() ^ head.files.items()}
     found = (
         f"{reached} of {_counted(reached + same, 'benchmark')} can be reached by the "
@@ -165,6 +184,8 @@ def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: 
         )
     if untold:
         notes.append(f"{untold} of them failed, or were wrong, when they were run once: what they read is not known.")
+    if late:
+        notes.append(f"What {late} of them read was not found out in time; later gates go on with it.")
     return tuple(notes)
 
 
@@ -202,8 +223,8 @@ def _collected(
 
 def _run_once(
     tree: Tree, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
-) -> Iterator[dict[str, BenchmarkReach]]:
-    """Yield what benchmarks read, of those that were right or skipped, as soon as it is known of some."""
+) -> Generator[tuple[int, dict[str, BenchmarkReach]]]:
+    """Yield how many benchmarks were run, and what those read that were right or skipped, whenever some more were."""
     by_suite: dict[str, list[str]] = {}
     for name in names:
         by_suite.setdefault(known.suites[name], []).append(name)
@@ -212,10 +233,13 @@ def _run_once(
         for suite, asked in by_suite.items()
         for first in range(0, len(asked), _TOGETHER)
     ]
-    for job, trace in _traces(jobs):
-        # Where one writes into the files of the revision, another may read that.
-        if trace.fault is None and trace.written.isdisjoint(files.files):
-            yield dict(_reaches(job, trace, files))
+    ran = 0
+    with closing(_traces(jobs)) as traces:
+        for job, trace in traces:
+            ran += len(job.asked)
+            # Where one writes into the files of the revision, another may read that.
+            is_told = trace.fault is None and trace.written.isdisjoint(files.files)
+            yield ran, dict(_reaches(job, trace, files)) if is_told else {}
 
 
 def _reaches(job: "_Job", trace: "_Trace", tree: SourceTree) -> Iterator[tuple[str, BenchmarkReach]]:
@@ -272,7 +296,7 @@ class _WatchedProcess:
     def __init__(self, job: _Job) -> None:
         command = suites_command(job.tree, job.suites, "-p", PLUGIN, "-p", "no:cacheprovider")
         self._tree = job.tree
-        self._made_by = f"'{' '.join(command[1:])}' in {job.tree.path}"
+        self._made_by = made_by(["python", *command[1:]], job.tree)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rnncore-reach-")))
             copy, self._said = folder / "tree", folder / "said"
@@ -297,7 +321,7 @@ class _WatchedProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            stack.callback(self._end)
+            stack.callback(end_group, self._process)
             self._deadline_s = time.monotonic() + TIMEOUT_S
             self._opened = stack.pop_all()
 
@@ -328,14 +352,8 @@ class _WatchedProcess:
             fault = f"{self._made_by} opened more files at once than the system tells"
         return _Trace(self._watch.opened, frozenset(self._watch.written), said, fault)
 
-    def _end(self) -> None:
-        # Also what it started and left behind.
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
-
-def _traces(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, _Trace]]:
+def _traces(jobs: Sequence[_Job]) -> Generator[tuple[_Job, _Trace]]:
     """Yield what each process opened, as they end; some of them run at once.
 
     Raises:

@@ -1,11 +1,13 @@
 """Two revisions of a repository as folders of their own; the user's files and index stay as they are."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ WORKTREE = "worktree"
 
 # Seconds that git gets to come to its end where a signal ends the gate.
 PATIENCE_S = 20.0
+
+# Of the folder of a gate's trees, and of the file in it that is locked as long as the gate lives.
+_PREFIX, _HELD = "rnncore-gate-", "held"
 
 # What rnncore itself writes is no change, also where a project does not ignore it.
 _OUTPUTS = tuple(f":(exclude,glob)**/{folder}/**" for folder in (".benchmarks", "reports/gate", "reports/selftest"))
@@ -75,11 +80,12 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
     # One snapshot where both sides are the folder.
     commit_of = {one: _snapshot(top) if one == WORKTREE else _commit(top, one) for one in dict.fromkeys((base, head))}
     names = _name(top, base, commit_of[base]), _name(top, head, commit_of[head])
-    # What benchmarks started may still write there.
-    folder = tempfile.TemporaryDirectory(prefix="rnncore-gate-", ignore_cleanup_errors=True)
-    paths = [Path(folder.name).resolve() / side for side in ("base", "head")]
+    _remove_left_over(top)
+    stack = ExitStack()
+    folder = stack.enter_context(_held_folder())
+    paths = [folder / side for side in ("base", "head")]
     try:
-        with folder:
+        with stack:
             for path, revision in zip(paths, (base, head), strict=True):
                 _git(top, "worktree", "add", "--detach", "--quiet", str(path), commit_of[revision])
             for path, name in zip(paths, names, strict=True):
@@ -91,9 +97,46 @@ def two_worktrees(repository: Path, base: str, head: str) -> Iterator[tuple[Tree
             yield base_tree, head_tree
     finally:
         for path in paths:
-            # One that was not added, or not to its end, may be unknown to git; twice forced, as git locks it until then.
-            with suppress(ConfigError):
-                _git(top, "worktree", "remove", "--force", "--force", str(path))
+            _forget(top, path)
+
+
+@contextmanager
+def _held_folder() -> Iterator[Path]:
+    """Yield a temporary folder whose lock is gone with us, however that comes."""
+    # What benchmarks started may still write there.
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
+        (Path(folder) / _HELD).open("w", encoding="utf-8") as held,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield Path(folder).resolve()
+
+
+def _remove_left_over(top: Path) -> None:
+    """Remove the trees of gates that were killed and could not."""
+    listed = [Path(line.removeprefix("worktree ")) for line in _git(top, "worktree", "list", "--porcelain").splitlines()]
+    paths = [path for path in listed if path.parent.name.startswith(_PREFIX) and _is_left(path.parent)]
+    for path in paths:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        _forget(top, path)
+
+
+def _is_left(folder: Path) -> bool:
+    """Say whether nobody holds a folder of trees any more."""
+    try:
+        with (folder / _HELD).open(encoding="utf-8") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # Held; or not to be seen from here, as in a container of its own.
+        return False
+    return True
+
+
+def _forget(top: Path, path: Path) -> None:
+    """Let git know that a tree is gone."""
+    # One that was not added, or not to its end, may be unknown to git; twice forced, as git locks it until then.
+    with suppress(ConfigError):
+        _git(top, "worktree", "remove", "--force", "--force", str(path))
 
 
 def differing_pins(base: Tree, head: Tree) -> list[str]:

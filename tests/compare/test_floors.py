@@ -166,7 +166,7 @@ def test_the_floor_is_that_of_no_more_pairs_than_there_are() -> None:
 
 def test_a_default_below_the_noise_is_lifted_and_a_note_says_so() -> None:
     record = _made(quiet=(Floor(8, 0.01, 0.03),), noisy=(Floor(8, 0.07, 0.09),))
-    thresholds = above_noise(Thresholds(), record, 8)
+    thresholds = above_noise(Thresholds(), record, record.floors, 8)
     assert thresholds.bounds("a.py::quiet", "time") == Bounds(0.02, 0.05)
     assert thresholds.bounds("a.py::noisy", "time") == Bounds(0.07, 0.07)
     assert thresholds.bounds("a.py::noisy", "memory") == Bounds(0.05, 0.10)
@@ -177,9 +177,16 @@ def test_a_default_below_the_noise_is_lifted_and_a_note_says_so() -> None:
     )
 
 
+def test_of_what_is_not_compared_the_noise_says_nothing_and_refuses_nothing() -> None:
+    record = _made(quiet=(Floor(8, 0.01, 0.03),), noisy=(Floor(8, 0.07, 0.09),))
+    chosen = Thresholds((("*", {"time_pct": 3.0}),))
+    assert above_noise(Thresholds(), record, {"a.py::quiet"}, 8).notes == ()
+    assert above_noise(chosen, record, {"a.py::quiet"}, 8) is chosen
+
+
 def test_notes_that_thresholds_have_stay_beside_that_of_the_noise() -> None:
     record = _made(noisy=(Floor(8, 0.07, 0.09),))
-    earlier, lifted = above_noise(Thresholds(notes=("Earlier.",)), record, 8).notes
+    earlier, lifted = above_noise(Thresholds(notes=("Earlier.",)), record, record.floors, 8).notes
     assert earlier == "Earlier."
     assert "noisy 7.0 %" in lifted
 
@@ -214,25 +221,25 @@ def test_few_pairs_tell_nothing_of_the_noise_so_far() -> None:
 def test_a_chosen_threshold_below_the_noise_is_refused_with_what_would_be_needed() -> None:
     record = _made(one=(Floor(8, 0.04, None), Floor(16, 0.028, None), Floor(32, 0.02, None)))
     chosen = Thresholds((("*", {"time_pct": 3.0}),), "pyproject.toml [tool.rnncore.thresholds]")
-    assert above_noise(chosen, record, 16) is chosen
+    assert above_noise(chosen, record, record.floors, 16) is chosen
     with pytest.raises(ConfigError) as caught:
-        above_noise(chosen, record, 8)
+        above_noise(chosen, record, record.floors, 8)
     assert str(caught.value) == (
         "pyproject.toml [tool.rnncore.thresholds]: 8 pairs cannot tell from noise, as 'rnncore noise' found on "
         "2026-11-24: 3 % of one, where the noise floor is 4.0 % and 16 are needed (2 min). Set higher thresholds, or "
         "measure as many pairs."
     )
     with pytest.raises(ConfigError, match=r"1 % of one, where the noise floor is 2\.0 % and more than 32 are needed\."):
-        above_noise(Thresholds((("*", {"time_pct": 1.0}),)), record, 64)
+        above_noise(Thresholds((("*", {"time_pct": 1.0}),)), record, record.floors, 64)
 
 
 def test_many_refusals_are_counted() -> None:
     record = _made(**{f"test_{number}": (Floor(8, 0.04, None),) for number in range(5)})
     with pytest.raises(ConfigError, match=r"; and 2 more\. Set higher"):
-        above_noise(Thresholds((("*", {"time_pct": 3.0}),)), record, 8)
+        above_noise(Thresholds((("*", {"time_pct": 3.0}),)), record, record.floors, 8)
 
 
 def test_without_a_record_or_with_one_pair_thresholds_stay() -> None:
     thresholds = Thresholds((("*", {"time_pct": 0.1}),))
-    assert above_noise(thresholds, None, 2) is thresholds
-    assert above_noise(thresholds, _made(one=(Floor(8, 0.04, None),)), 1) is thresholds
+    assert above_noise(thresholds, None, (), 2) is thresholds
+    assert above_noise(thresholds, _made(one=(Floor(8, 0.04, None),)), {"a.py::one"}, 1) is thresholds

@@ -191,6 +191,23 @@ def test_a_result_that_was_wrong_before_is_nothing_to_compare_with(side: Callabl
     assert "nothing to compare with" in _of(comparison, "gru").reason
 
 
+def test_a_result_that_is_wrong_on_both_sides_blocks_no_change(side: Callable[..., Side]) -> None:
+    def break_all(content: dict[str, Any], process: int) -> None:
+        content["benchmarks"][0]["extra_info"]["validity"] = "forecasts differ from float64"
+
+    def break_most(content: dict[str, Any], process: int) -> None:
+        if process != 3:
+            break_all(content, process)
+
+    comparison = _compare(side("base", change=break_all), side("head", first_minute=1, change=break_all))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, comparison.exit_code) == ("not judged", 0)
+    assert judgement.reason == "wrong in the base as well, in every process: forecasts differ from float64"
+    # What was right in any process of the base is a loss.
+    comparison = _compare(side("base", change=break_most), side("head", first_minute=1, change=break_all))
+    assert (_of(comparison, "gru").verdict, comparison.exit_code) == ("invalid", 1)
+
+
 def test_a_benchmark_that_died_is_invalid(side: Callable[..., Side]) -> None:
     def die(content: dict[str, Any], process: int) -> None:
         gone = content["benchmarks"].pop(0)["fullname"]

@@ -1,11 +1,16 @@
 """Tests of what is done in a revision before its suites can run."""
 
+import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rnncore.drive import environment
 from rnncore.drive.environment import Preparation, prepared
+from rnncore.drive.process import tree_environment
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 
@@ -40,3 +45,36 @@ def test_a_command_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> Non
         prepared(_trees(tmp_path), Preparation("echo no compiler; exit 3"), lambda line: None),
     ):
         pytest.fail("ran on")
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_TIMEOUT_S", 0.5)
+    with (
+        pytest.raises(ProcessError, match=r"in base base-name took longer than 0\.5 s and was ended\. What runs on"),
+        prepared(_trees(tmp_path), Preparation("sleep 60 & echo $! > pid; wait"), lambda line: None),
+    ):
+        pytest.fail("ran on")
+    assert _has_ended(int((tmp_path / "base" / "pid").read_text("utf-8")))
+
+
+def test_what_a_command_leaves_running_is_not_waited_for_and_ended(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    with prepared(_trees(tmp_path), Preparation("sleep 60 & echo $! > pid"), lambda line: None) as trees:
+        assert time.monotonic() - began_s < 50
+        assert all(_has_ended(int((tree.path / "pid").read_text("utf-8"))) for tree in trees)
+
+
+def _has_ended(pid: int) -> bool:
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text("utf-8").rsplit(")", 1)[1].split()[0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_processes_and_commands_of_an_environment_find_its_scripts_first(tmp_path: Path) -> None:
+    tree = replace(_trees(tmp_path)[0], python=str(tmp_path / "own" / "bin" / "python"), is_isolated=True)
+    variables = tree_environment(tree)
+    assert variables["PATH"].split(os.pathsep)[0] == str(tmp_path / "own" / "bin")
+    assert variables["VIRTUAL_ENV"] == str(tmp_path / "own")

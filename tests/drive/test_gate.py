@@ -30,7 +30,7 @@ from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import ENVIRONMENT
-from tests.run_files import inference, make_run, run_content
+from tests.run_files import inference, make_run, plain_benchmark, plain_content, run_content
 
 WARM_UP_S, SLOTS_S = 10.0, 0.3
 
@@ -38,13 +38,21 @@ WARM_UP_S, SLOTS_S = 10.0, 0.3
 class Machine:
     """A machine of planted speed: pairs take seconds of its own clock, and the head's times are longer by a factor."""
 
-    def __init__(self, folder: Path, head_factor: float, noise: float, wrong_from: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        head_factor: float,
+        noise: float,
+        wrong_from: int | None = None,
+        wrong_sides: Sequence[str] = ("head",),
+    ) -> None:
         self.now_s = 0.0
         self.order: list[tuple[str, str]] = []
         self.numbers: list[int] = []
         self.plans: list[Plan] = []
         self.slots_s_of: dict[str, float] = {}
-        self._folder, self._factor, self._noise, self._wrong_from = folder, head_factor, noise, wrong_from
+        self._folder, self._factor, self._noise = folder, head_factor, noise
+        self._wrong_from, self._wrong_sides = wrong_from, wrong_sides
         self._rng = np.random.default_rng(0)
 
     def monotonic(self) -> float:
@@ -71,7 +79,7 @@ class Machine:
             inference("gru", "torch", 1, 0.005 * factor * noise[0]),
             inference("lstm", "torch", 1, 0.003 * noise[1]),
         ]
-        if side == "head" and self._wrong_from is not None and (number or 0) >= self._wrong_from:
+        if side in self._wrong_sides and self._wrong_from is not None and (number or 0) >= self._wrong_from:
             rows[1]["extra_info"]["validity"] = "wrong: made so"
         content = run_content([row for row in rows if row["fullname"] not in plan.without])
         content["datetime"] = f"2026-11-24T10:{int(self.now_s) // 60 % 60:02}:{int(self.now_s) % 60:02}+00:00"
@@ -210,6 +218,14 @@ def test_fail_fast_ends_a_gate_after_the_pair_with_an_invalid_result(
     assert (unclear.verdict, invalid.verdict, comparison.exit_code) == ("unclear", "invalid", 1)
     assert unclear.reason == "--fail-fast ended the gate before this was decided"
     assert invalid.reason == "wrong in 1 of 4 processes of the head: wrong: made so"
+
+
+def test_fail_fast_ends_no_gate_with_what_is_wrong_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(tmp_path, 1.0, 0.005, wrong_from=0, wrong_sides=("base", "head"))
+    comparison = _measured(machine, tmp_path, monkeypatch, fail_fast=True)
+    assert len(machine.order) > 1 + FIRST_PAIRS // 2
+    assert _verdicts(comparison) == ["same", "not judged"]
+    assert comparison.exit_code == 0
 
 
 def test_without_fail_fast_an_invalid_result_ends_no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +414,7 @@ def test_budgets_have_units(text: str, seconds: float) -> None:
     assert parse_budget(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["10", "m", "", "-1m", "0s", "nanm", "infh", "1d"])
+@pytest.mark.parametrize("text", ["10", "m", "", "-1m", "0s", "nanm", "infh", "1d", "169h", "1e99h"])
 def test_a_wrong_budget_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match="--budget is"):
         parse_budget(text)
@@ -473,6 +489,17 @@ def test_operations_that_grew_are_named_for_what_became_slower(
     found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
     assert [one.grown for one in found.judgements if one.verdict == "slower"] == [grown]
     assert replace(found, judgements=comparison.judgements) == comparison
+
+
+def test_benchmarks_of_other_suites_are_not_run_once_more_for_a_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
+    (slower,) = [one for one in comparison.judgements if one.verdict == "slower"]
+    make_run(tmp_path, plain_content([plain_benchmark(slower.fullname, [0.006])]), "head-000.json")
+    monkeypatch.setattr(gate, "run_process", lambda *_: pytest.fail("run"))
+    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
+    assert gate._with_profiles(comparison, trees, Suites(), tmp_path) == comparison
 
 
 # ------------------------------------------------------------------------------------------------------------ budgets

@@ -269,7 +269,7 @@ def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Pro
 
 def test_a_process_that_dies_is_an_error_and_ends_the_other(project: Project) -> None:
     project.write("head", in_call="size == 2 and in_slot(3) and os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(ProcessError, match=r"in .*head ended with exit code -9 and no run file"):
+    with pytest.raises(ProcessError, match=r"in .*head.* ended with exit code -9 and no run file; the last that it timed is .*\[.*b2.*\]\. "):
         project.run(Plan(6, 0.02))
     _assert_ended(project.pids())
 
@@ -326,7 +326,7 @@ def test_a_process_that_dies_is_seen_though_one_that_it_forked_lives(
 ) -> None:
     monkeypatch.setattr(pairs, "TIMEOUT_S", 20.0)
     project.write("head", before=FORKS.strip(), in_call="size == 2 and in_slot(3) and os._exit(7)")
-    with pytest.raises(ProcessError, match=r"in .*head ended with exit code 7 and no run file"):
+    with pytest.raises(ProcessError, match=r"in .*head.* ended with exit code 7 and no run file; the last that it timed is "):
         project.run(Plan(6, 0.02))
     _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
 

@@ -363,3 +363,23 @@ def test_verdicts_on_all_are_those_on_the_measured_and_the_same(known: Project) 
     assert (one.verdict, one.reason, one.ratio, one.group) == ("same", SAME, None, "made")
     assert (comparison.verdict, comparison.exit_code) == ("same", 0)
     assert comparison.notes == found.notes
+
+
+def test_what_is_not_found_out_in_time_is_measured_and_later_gates_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = _small(tmp_path)
+    (project.folder / "bench" / "test_two.py").write_text(_suite(), "utf-8")
+    _git(project.folder, "add", "--all")
+    _git(project.folder, "commit", "--quiet", "-m", "two")
+    monkeypatch.setattr(reach, "_AT_ONCE", 1)
+    (project.folder / "state").write_text("2")
+    _git(project.folder, "commit", "--quiet", "--all", "-m", "change")
+    with two_worktrees(project.folder, "HEAD~1", "HEAD") as trees:
+        in_no_time, later = (
+            find_reached(trees, Suites(), project.store, project.lines.append, limit_s) for limit_s in (0.0, 600.0)
+        )
+    assert in_no_time.suites is not None
+    assert (_stems([*in_no_time.same]), in_no_time.suites.paths) == ({"one"}, ("bench/test_two.py",))
+    assert in_no_time.notes[-1] == "What 2 of them read was not found out in time; later gates go on with it."
+    assert (_stems([*later.same]), later.suites) == ({"one", "two"}, None)

@@ -165,6 +165,35 @@ def test_a_signal_while_git_adds_a_tree_leaves_nothing_behind(
     assert list(folders.iterdir()) == []
 
 
+KILLED = """
+import os, signal
+from pathlib import Path
+from rnncore.drive.worktrees import two_worktrees
+with two_worktrees(Path(), "main", "main"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_trees_of_a_gate_that_was_killed_are_removed_by_the_next(repository: Path, tmp_path: Path) -> None:
+    before, folders = _state(repository), tmp_path / "folders"
+    folders.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folders)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED], cwd=repository, env=environment, check=False)
+        # Of the second alone.
+        assert len(list(folders.iterdir())) == 1
+    with two_worktrees(repository, "HEAD~1", "main"):
+        assert list(folders.iterdir()) == []
+    assert _state(repository) == before
+
+
+def test_the_trees_of_a_gate_that_lives_stay(repository: Path) -> None:
+    with two_worktrees(repository, "HEAD~1", "main") as of_one:
+        with two_worktrees(repository, "HEAD~1", "main"):
+            pass
+        assert all((tree.path / "code.py").is_file() and _git(tree.path, "rev-parse", "HEAD") for tree in of_one)
+
+
 def test_a_tree_of_the_users_that_is_elsewhere_for_now_stays_known(repository: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     _git(repository, "worktree", "add", "--quiet", "--detach", str(own))
