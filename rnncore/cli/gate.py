@@ -13,6 +13,7 @@ from rnncore.cli.options import (
     IsolatedOption,
     JsonOption,
     JunitOption,
+    KeywordOption,
     MarkdownOption,
     PathsArgument,
     PrepareOption,
@@ -100,7 +101,7 @@ def gate(
         str, typer.Option("--head", metavar="REV", help="Revision, or 'worktree': this folder with its uncommitted changes.")
     ] = "worktree",
     budget: Annotated[str, typer.Option(metavar="TIME", help="For all processes, such as 90s, 10m or 1h.")] = "10m",
-    text: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")] = "",
+    text: KeywordOption = "",
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End as soon as anything is slower or invalid; the rest may stay unclear.")
@@ -131,7 +132,7 @@ def gate(
     budget_s = parse_budget(budget)
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
-    arguments = (f"--rnn-scale={scale}", *(["-k", text] if text else []), *more)
+    arguments = (f"--rnn-scale={scale}", *_chosen(text), *more)
     out = _folder_of_now(folder)
     with end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
@@ -159,6 +160,7 @@ def noise(
     pairs: Annotated[int, typer.Option(min=8, help="How many to run; more make the floor surer.")] = 20,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
+    text: KeywordOption = "",
     scale: Annotated[str, typer.Option("--rnn-scale", help="Grid of each process.")] = "gate",
     paths: PathsArgument = None,
     prepare: PrepareOption = None,
@@ -187,7 +189,7 @@ def noise(
         raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
-    suites = Suites(find_suites(Path(), asked), (f"--rnn-scale={scale}", *more))
+    suites = Suites(find_suites(Path(), asked), (f"--rnn-scale={scale}", *_chosen(text), *more))
     with (
         end_in_order(),
         two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
@@ -217,6 +219,7 @@ def selftest(
     delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
+    text: KeywordOption = "",
     replay: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Use the processes of an earlier self-test; run none.")
     ] = None,
@@ -247,7 +250,7 @@ def selftest(
         _choose_waiting()
         total = blocks * (1 + len(delays_pct))
         asked, more = _paths_and_arguments(paths)
-        suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *more))
+        suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *_chosen(text), *more))
         with (
             end_in_order(),
             two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
@@ -274,6 +277,11 @@ def _paths_and_arguments(given: list[str] | None) -> tuple[list[str], list[str]]
     given = given or []
     first = next((place for place, one in enumerate(given) if one.startswith("-")), len(given))
     return given[:first], given[first:]
+
+
+def _chosen(text: str) -> list[str]:
+    """Return the arguments of pytest that choose benchmarks."""
+    return ["-k", text] if text else []
 
 
 def _say_step(line: str) -> None:

@@ -81,6 +81,7 @@ PathsArgument = Annotated[
         "one. Then further arguments of pytest.",
     ),
 ]
+KeywordOption = Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only these benchmarks, as pytest's -k.")]
 PrepareOption = Annotated[
     str | None,
     typer.Option("--prepare", metavar="COMMAND", help="Run it in each revision before its suites, such as a build."),
