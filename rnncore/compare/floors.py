@@ -215,9 +215,7 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
             yield path, record
 
 
-def above_noise(
-    thresholds: Thresholds, record: NoiseRecord | None, fullnames: Collection[str], pairs: int
-) -> Thresholds:
+def above_noise(thresholds: Thresholds, record: NoiseRecord | None, fullnames: Collection[str], pairs: int) -> Thresholds:
     """Return thresholds that lie above a machine's noise: defaults are lifted, and a note says so.
 
     Args:

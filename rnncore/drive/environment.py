@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from rnncore.drive.libraries import with_libraries
 from rnncore.drive.process import interpreter_environment, last_lines, made_by, run_to_end
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
@@ -51,7 +52,7 @@ def prepared(
     """
     with tempfile.TemporaryDirectory(prefix="rnncore-environments-", ignore_cleanup_errors=True) as folder:
         base, head = (_prepared(tree, Path(folder).resolve() / tree.side, preparation, on_step) for tree in trees)
-        yield base, head
+        yield with_libraries(base, head)
 
 
 def _prepared(tree: Tree, folder: Path, preparation: Preparation, on_step: Callable[[str], None]) -> Tree:
@@ -88,6 +89,4 @@ def _run(command: str | Sequence[str], tree: Tree) -> None:
     advice = "What runs on beside it, such as a service, is started before the gate."
     code, output = run_to_end(command, tree, interpreter_environment(tree), _TIMEOUT_S, advice)
     if code != 0:
-        raise ProcessError(
-            f"{made_by(command, tree)} ended with exit code {code}. Its last lines:\n{last_lines(output)}"
-        )
+        raise ProcessError(f"{made_by(command, tree)} ended with exit code {code}. Its last lines:\n{last_lines(output)}")

@@ -100,8 +100,10 @@ def run_gate(
             require_own_package(tree)
             require_slots(tree)
         is_built = preparation.command is not None
-        reached = Reached(suites) if everything or is_built else find_reached(
-            trees, suites, store, on_reach, budget_s * REACH_SHARE
+        reached = (
+            Reached(suites)
+            if everything or is_built
+            else find_reached(trees, suites, store, on_reach, budget_s * REACH_SHARE)
         )
         if reached.suites is None:
             return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
@@ -224,7 +226,6 @@ def _start(warm_up: Pair, suites: Suites, left_s: float) -> _Start:
         [_untimed(warm_up, name, whole_s) for name in sorted(without)],
         whole_s,
     )
-
 
 
 def parse_budget(text: str) -> float:

@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from rnncore.drive.libraries import write_anew
 from rnncore.drive.process import (
     TIMEOUT_S,
     WITHOUT_SLOTS,
@@ -58,6 +59,9 @@ FEWEST_SLOTS, MOST_SLOTS = 3, 12
 
 # How often the wait for an answer looks whether the process is still there.
 LOOK_EVERY_S = 1.0
+
+# Of Python: which hashes text has, and so how its tables collide.
+_HASH_SEED = "PYTHONHASHSEED"
 
 # Variance of the ratio between the slots of a pair over that between pairs, in the usual benchmark (reports/LOG.md).
 SLOT_VARIANCE = 0.5
@@ -94,6 +98,7 @@ class Pair:
         slots: Slots of each side, for each benchmark.
         imported: Modules that the benchmarks of base and head imported.
         slots_s_of: Seconds in slots of each benchmark.
+        beside_s_of: Seconds that it took aside from them: its setup and first calls. The first one's count as the start.
     """
 
     base: Run
@@ -103,6 +108,7 @@ class Pair:
     slots: int
     imported: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     slots_s_of: Mapping[str, float] = field(default_factory=dict)
+    beside_s_of: Mapping[str, float] = field(default_factory=dict)
 
     def wall_of(self, plan: Plan) -> float:
         """Return how many seconds a pair of another plan would take."""
@@ -117,6 +123,7 @@ class LiveProcess:
         suites: What it runs.
         run_file: Where its run file goes.
         extra: Further arguments of pytest.
+        variables: Further variables of its environment.
 
     Attributes:
         ready: The benchmark that it is ready to time; empty once all have ended.
@@ -124,7 +131,9 @@ class LiveProcess:
         outside: The files of the modules that were loaded from outside of the tree, by top-level name; then, too.
     """
 
-    def __init__(self, tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
+    def __init__(
+        self, tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str], variables: Mapping[str, str]
+    ) -> None:
         self._tree, self._run_file, self.ready = tree, run_file, ""
         # The benchmark that it was last asked to time.
         self._timed = ""
@@ -139,7 +148,7 @@ class LiveProcess:
         self._process = subprocess.Popen(
             self._command,
             cwd=tree.path,
-            env={**tree_environment(tree), ENVIRONMENT: f"{asked},{answers}"},
+            env={**tree_environment(tree), **variables, ENVIRONMENT: f"{asked},{answers}"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -292,13 +301,16 @@ def run_pair(
         ConfigError: If a process measured an installed copy of the code.
         ProcessError: If a process takes too long, knows no slots, or leaves no run file.
     """
-    began_s, slots_s_of = time.monotonic(), dict[str, float]()
+    for tree in trees:
+        write_anew(tree.libraries)
+    variables = _common(chance)
+    began_s, slots_s_of, beside_s_of = time.monotonic(), dict[str, float](), dict[str, float]()
     with ExitStack() as stack:
         # Whoever is first is started first too: what both want, such as a port or memory of a node, is its.
         turn = chance.choice((1, -1))
         live: list[LiveProcess] = []
         for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
-            live.append(LiveProcess(tree, suites, run_file, arguments))
+            live.append(LiveProcess(tree, suites, run_file, arguments, variables))
             stack.callback(live[-1].close)
         first, live = live, live[::turn]
         for one, imports in [*zip(live, plan.imports, strict=True)][::turn]:
@@ -318,7 +330,9 @@ def run_pair(
             slots_s_of[name] = time.monotonic() - slots_began_s
             for one in sides:
                 if one.ready == name:
+                    advances_s = time.monotonic()
                     one.advance({})
+                    beside_s_of[one.ready] = beside_s_of.get(one.ready, 0.0) + time.monotonic() - advances_s
             # Whoever is first with this benchmark is second with the next.
             first = first[::-1]
         for one in first:
@@ -328,7 +342,12 @@ def run_pair(
             require_own_modules(tree, one.outside)
         imported = live[0].imported, live[1].imported
         wall_s, slots_s = time.monotonic() - began_s, sum(slots_s_of.values())
-        return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of)
+        return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of, beside_s_of)
+
+
+def _common(chance: Random) -> dict[str, str]:
+    """Return what both sides of a pair have alike, and the next pair otherwise."""
+    return {} if _HASH_SEED in os.environ else {_HASH_SEED: str(chance.randrange(1, 2**32))}
 
 
 def planned(warm_up: Pair) -> Plan:
@@ -361,15 +380,16 @@ def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozense
     Returns:
         Nothing where all fit; nothing either where not even the start of so many pairs does.
     """
-    slots_s = {name: seconds * plan.slots / warm_up.slots for name, seconds in warm_up.slots_s_of.items()}
-    left_s = budget_s / pairs - (warm_up.wall_s - warm_up.slots_s)
+    beside_s = {name: warm_up.beside_s_of.get(name, 0.0) for name in warm_up.slots_s_of}
+    cost_s = {name: slots_s * plan.slots / warm_up.slots + beside_s[name] for name, slots_s in warm_up.slots_s_of.items()}
+    left_s = budget_s / pairs - (warm_up.wall_s - warm_up.slots_s - sum(beside_s.values()))
     kept: set[str] = set()
-    for name in sorted(slots_s, key=slots_s.__getitem__):
-        left_s -= slots_s[name]
+    for name in sorted(cost_s, key=cost_s.__getitem__):
+        left_s -= cost_s[name]
         if left_s < 0:
             break
         kept.add(name)
-    return frozenset(slots_s.keys() - kept) if kept else frozenset()
+    return frozenset(cost_s.keys() - kept) if kept else frozenset()
 
 
 def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:

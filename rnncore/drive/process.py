@@ -179,9 +179,9 @@ def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output
 def _advice(tree: Tree, output: str) -> str:
     """Return what to do about a process that left no run file."""
     if "ModuleNotFoundError" in output and not tree.is_isolated:
-        return "What it does not find can be installed for it: --isolated, with --prepare where that takes more than the project."
+        return "What it does not find can be installed for it: --isolated, with --prepare where the project is not enough."
     if ((tree.top or tree.path) / ".gitmodules").is_file():
-        return "It has submodules, and a revision's folder is without them: --prepare 'git submodule update --init' brings them."
+        return "A revision's folder lacks the submodules that it has: --prepare 'git submodule update --init' adds them."
     return "Check that revision out and run this there to see why."
 
 
@@ -296,7 +296,9 @@ def run_to_end(
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise ProcessError(f"{made_by(command, tree)} took longer than {timeout_s:g} s and was ended. {advice}") from None
+            raise ProcessError(
+                f"{made_by(command, tree)} took longer than {timeout_s:g} s and was ended. {advice}"
+            ) from None
         finally:
             end_group(process)
         output.seek(0)

@@ -116,9 +116,7 @@ def find_reached(
     return reached
 
 
-def _find(
-    trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None], limit_s: float
-) -> Reached:
+def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None], limit_s: float) -> Reached:
     if any(tree.is_part for tree in trees):
         raise Unavailable("the suites are run in a folder of the repository, and may read what lies beside it")
     if any(tree.is_isolated for tree in trees):

@@ -40,6 +40,7 @@ class Tree:
         repository: The folder of the user's own files; None where that is not known.
         python: The interpreter of its processes.
         is_isolated: Whether that is of an environment of this revision alone, where it is installed.
+        libraries: Files of compiled code that the other revision has not, or has another one of.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Tree:
     repository: Path | None = None
     python: str = sys.executable
     is_isolated: bool = False
+    libraries: tuple[Path, ...] = ()
 
     @property
     def side(self) -> str:

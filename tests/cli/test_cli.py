@@ -22,9 +22,10 @@ from rnncore import __version__, cli
 from rnncore.cli import options, screen
 from rnncore.compare.floors import Floor, NoiseRecord, write_noise
 from rnncore.compare.sensitivity import Sensitivity
-from rnncore.drive import gate
+from rnncore.drive import gate, noise
 from rnncore.drive.gate import Progress
 from rnncore.drive.pairs import Pair, Plan
+from rnncore.drive.suites import Suites
 from rnncore.errors import ConfigError
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
@@ -701,6 +702,23 @@ def test_a_self_test_of_too_few_blocks_is_refused_at_once(rnncore: Command, tmp_
     assert "a gate of 120 s has 11 pairs here, and 10 blocks are too few to draw from. Give --blocks 11" in done.said
     (folder,) = (tmp_path / "reports" / "selftest").iterdir()
     assert len(list((folder / "processes").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("made_pairs")
+@pytest.mark.parametrize("verb", [("noise", "--pairs", 8), ("selftest", "--blocks", 4, "--budget", "30s", "--gates", 10)])
+def test_benchmarks_are_chosen_as_in_a_gate(
+    verb: Sequence[object], rnncore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    made = noise.run_pair
+
+    def run_pair(trees: Any, suites: Suites, *more: Any) -> Pair:
+        asked.append(suites.arguments)
+        return made(trees, suites, *more)
+
+    monkeypatch.setattr(noise, "run_pair", run_pair)
+    assert rnncore(*verb, "-k", "gru and not lstm", "bench", "--", "-x").code == 0
+    assert set(asked) == {("--rnn-scale=gate", "-k", "gru and not lstm", "-x")}
 
 
 @pytest.mark.parametrize("percents", [0, -5, "nan", "inf"])

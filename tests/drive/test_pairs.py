@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -185,9 +186,9 @@ def test_who_is_first_is_started_first(project: Project, monkeypatch: pytest.Mon
     started: list[str] = []
 
     class Noted(LiveProcess):
-        def __init__(self, tree: Path, suites: Suites, run_file: Path, extra: Sequence[str]) -> None:
+        def __init__(self, tree: Tree, *more: Any) -> None:
             started.append(tree.name)
-            super().__init__(tree, suites, run_file, extra)
+            super().__init__(tree, *more)
 
     monkeypatch.setattr(pairs, "LiveProcess", Noted)
     for seed in (1, 5):
@@ -269,7 +270,9 @@ def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Pro
 
 def test_a_process_that_dies_is_an_error_and_ends_the_other(project: Project) -> None:
     project.write("head", in_call="size == 2 and in_slot(3) and os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(ProcessError, match=r"in .*head.* ended with exit code -9 and no run file; the last that it timed is .*\[.*b2.*\]\. "):
+    with pytest.raises(
+        ProcessError, match=r"in .*head.* ended with exit code -9 and no run file; the last that it timed is .*\[.*b2.*\]\. "
+    ):
         project.run(Plan(6, 0.02))
     _assert_ended(project.pids())
 
@@ -326,7 +329,9 @@ def test_a_process_that_dies_is_seen_though_one_that_it_forked_lives(
 ) -> None:
     monkeypatch.setattr(pairs, "TIMEOUT_S", 20.0)
     project.write("head", before=FORKS.strip(), in_call="size == 2 and in_slot(3) and os._exit(7)")
-    with pytest.raises(ProcessError, match=r"in .*head.* ended with exit code 7 and no run file; the last that it timed is "):
+    with pytest.raises(
+        ProcessError, match=r"in .*head.* ended with exit code 7 and no run file; the last that it timed is "
+    ):
         project.run(Plan(6, 0.02))
     _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
 
@@ -522,3 +527,57 @@ def test_what_takes_longest_is_left_out_where_a_budget_holds_too_few_pairs_of_al
     assert too_long(warm_up, plan, 10 * 14.9, 10) == {"a", "b"}
     # Not even one fits: no choice helps.
     assert too_long(warm_up, plan, 10 * 8.9, 10) == frozenset()
+    # Of the start, c takes 3 s in its setup.
+    warm_up = replace(warm_up, beside_s_of={"c": 3.0})
+    assert too_long(warm_up, plan, 10 * 15.0, 10) == {"b"}
+    assert too_long(warm_up, plan, 10 * 14.9, 10) == {"b", "c"}
+    assert too_long(warm_up, plan, 10 * 8.0, 10) == {"b", "c"}
+    assert too_long(warm_up, plan, 10 * 7.9, 10) == frozenset()
+
+
+def test_the_setup_of_a_benchmark_is_told_from_the_start_of_all(project: Project) -> None:
+    project.write("head", before="import time; time.sleep(0.7 * (size == 2))")
+    pair = project.run()
+    (second,) = [name for name in pair.slots_s_of if pair.beside_s_of.get(name, 0.0) > 0.7]
+    assert "b2" in second
+    assert pair.wall_s > pair.slots_s + pair.beside_s_of[second]
+
+
+# -------------------------------------------------------------------------------------- what both sides of a pair have alike
+
+HASHES = 'open(LOG.with_name("hashes"), "a").write(f"{hash(str(1))}\\n")'
+
+
+def test_both_sides_of_a_pair_hash_alike_and_the_next_pair_otherwise(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    for side in ("base", "head"):
+        project.write(side, "1", before=HASHES)
+    for seed in (1, 2):
+        project.run(number=seed, seed=seed)
+    first, second, third, fourth = (project.folder / "hashes").read_text("utf-8").split()
+    assert first == second
+    assert third == fourth
+    assert first != third
+
+
+def test_a_seed_of_hashes_that_the_user_sets_stays(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    project.write("base", "1", before='assert os.environ["PYTHONHASHSEED"] == "7"')
+    assert project.run().base.failed == ()
+
+
+def test_libraries_that_differ_are_written_anew_for_each_pair(project: Project) -> None:
+    library = project.folder / "head" / "fast.so"
+    library.write_bytes(b"code")
+    seen = []
+    for number in range(2):
+        trees = [
+            Tree(project.folder / side, side, libraries=(library,) if side == "head" else ()) for side in ("base", "head")
+        ]
+        files = [project.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
+        run_pair(trees, Suites(), files, PLAN, number, Random(0))  # noqa: S311 (an order, no secret)
+        seen.append(library.stat().st_ino)
+    assert len(set(seen)) == 2
+    assert library.read_bytes() == b"code"
