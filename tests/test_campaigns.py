@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from rnncore.compare.signs import FloatArray
 from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison
 from rnncore.runfile.record import Record, Run
-from tests.campaigns import trend_scale
+from tests.campaigns import foreign_suites, trend_scale
 from tests.campaigns.gate_rates import (
     ANY_CHANGE,
     LEVELS,
@@ -210,3 +211,53 @@ def test_the_script_prints_what_three_calls_of_trend_took(tmp_path: Path) -> Non
     again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 2
     assert "give a folder that does not" in again.stderr
+
+
+# ------------------------------------------------------------------------------------------------- other people's suites
+
+MADE = foreign_suites.Project("made", "owner/made", "main", "tests", "test_slow", "tests/conftest.py", folder="part")
+
+
+def test_a_foreign_project_is_cloned_and_a_benchmark_planted_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "copies" / "owner" / "made"
+    suite = source / "part" / "tests" / "conftest.py"
+    suite.parent.mkdir(parents=True)
+    suite.write_text("OWN = 1\n", encoding="utf-8")
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "--message", "one"]):
+        foreign_suites.git(source, *command)
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f'[url "file://{tmp_path}/copies/"]\n\tinsteadOf = https://github.com/\n', encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    # Also where a campaign goes on in a folder that it has filled.
+    for _ in range(2):
+        clone = foreign_suites.cloned(MADE, folder, 5.0)
+        assert clone == folder / "clone" / "part"
+        assert (clone / "tests" / "conftest.py").read_text("utf-8") == "OWN = 1\n"
+        hook: dict[str, Any] = {}
+        exec(foreign_suites.git(clone, "show", "planted:./tests/conftest.py"), hook)  # noqa: S102 (as pytest does)
+        assert [hook["pytest_rnn_delay_pct"](f"tests/a.py::{name}") for name in ("test_slow", "test_other")] == [5.0, None]
+        assert hook["OWN"] == 1
+
+
+def _verdicts(**of_benchmarks: str) -> dict[str, Any]:
+    rows = [{"fullname": f"tests/a.py::{name}", "time": {"verdict": verdict}} for name, verdict in of_benchmarks.items()]
+    return {"benchmarks": rows}
+
+
+def test_of_foreign_suites_what_nothing_changed_and_was_called_is_a_false_alarm() -> None:
+    noise = {"pair_s": 3.0, "benchmarks": [{"floor_pct": 1.0}, {"floor_pct": 2.0}, {"floor_pct": 6.0}]}
+    same = _verdicts(test_slow="faster", test_b="same", test_c="unclear")
+    planted = _verdicts(test_slow="slower", test_b="slower", test_c="same")
+    found = foreign_suites.row(MADE, same, planted, noise, _verdicts(test_slow="unclear"))
+    assert found == [
+        "made",
+        3,
+        1.5,
+        "2.0 (6.0)",
+        "1 faster, 1 same, 1 unclear",
+        "slower; 1 slower, 1 same",
+        2,
+        "1 unclear",
+    ]
