@@ -301,13 +301,13 @@ def run_pair(
         ConfigError: If a process measured an installed copy of the code.
         ProcessError: If a process takes too long, knows no slots, or leaves no run file.
     """
-    for tree in trees:
-        write_anew(tree.libraries)
     variables = _common(chance)
     began_s, slots_s_of, beside_s_of = time.monotonic(), dict[str, float](), dict[str, float]()
     with ExitStack() as stack:
-        # Whoever is first is started first too: what both want, such as a port or memory of a node, is its.
+        # Whoever is first is written and started first too: what both want, such as a port or memory of a node, is its.
         turn = chance.choice((1, -1))
+        for tree in [*trees][::turn]:
+            write_anew(tree.libraries)
         live: list[LiveProcess] = []
         for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
             live.append(LiveProcess(tree, suites, run_file, arguments, variables))
