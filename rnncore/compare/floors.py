@@ -12,7 +12,7 @@ Source:
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def record_noise(
     """
     whole = _whole_logs(pairs)
     if not whole:
-        raise ConfigError("no benchmark was measured in all pairs. Run 'pytest bench/ --rnn-scale gate' to see why.")
+        raise ConfigError("no benchmark was measured in all pairs. Run the suites with 'pytest' to see why.")
     return _record(pairs, walls_s, whole, thresholds, sorted(sizes), DRAWN_GATES)
 
 
@@ -215,13 +215,16 @@ def _noise_of(store: Path, fingerprint: Mapping[str, Any], scale: str, damaged: 
             yield path, record
 
 
-def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) -> Thresholds:
+def above_noise(
+    thresholds: Thresholds, record: NoiseRecord | None, pairs: int, names: Collection[str] | None = None
+) -> Thresholds:
     """Return thresholds that lie above a machine's noise: defaults are lifted, and a note says so.
 
     Args:
         thresholds: Of the project.
         record: The machine's noise; None where it was not measured.
         pairs: Pairs that there are, or will be. One can only warn, whatever the threshold.
+        names: Benchmarks that are measured; None for all that the record has. Of others nothing is said.
 
     Raises:
         ConfigError: If a threshold that the project set lies below the noise.
@@ -231,6 +234,8 @@ def above_noise(thresholds: Thresholds, record: NoiseRecord | None, pairs: int) 
     lifted: dict[str, float] = {}
     refused: list[str] = []
     for fullname in record.floors:
+        if names is not None and fullname not in names:
+            continue
         bounds, smallest = thresholds.bounds(fullname, TIME), floor_at(record, fullname, pairs).wander
         if bounds.change >= smallest:
             continue

@@ -130,7 +130,7 @@ def test_a_benchmark_that_failed_in_one_process_is_left_out(side: int) -> None:
 
 def test_a_record_of_nothing_is_refused() -> None:
     pairs = [(_run({QUIET: 0.01}, 0), _run({NOISY: 0.01}, 0))]
-    with pytest.raises(ConfigError, match="no benchmark was measured in all pairs"):
+    with pytest.raises(ConfigError, match=r"measured in all pairs\. Run the suites with .pytest. to see why\."):
         record_noise(pairs, [7.0], Thresholds(), [8])
 
 
@@ -175,6 +175,15 @@ def test_a_default_below_the_noise_is_lifted_and_a_note_says_so() -> None:
         "This machine's noise ('rnncore noise', 2026-11-24) hides changes below, with 8 pairs: noisy 7.0 %. "
         "Smaller ones are not called there."
     )
+
+
+def test_of_benchmarks_that_are_not_measured_nothing_is_said() -> None:
+    record = _made(one=(Floor(8, 0.06, 0.08),), noisy=(Floor(8, 0.07, 0.09),))
+    thresholds = above_noise(Thresholds(), record, 8, ["a.py::one", "a.py::new"])
+    assert list(thresholds.floors) == ["a.py::one"]
+    assert "noisy" not in thresholds.notes[0]
+    chosen = Thresholds((("*noisy", {"time_pct": 1.0}),))
+    assert above_noise(chosen, record, 8, ["a.py::new"]) is chosen
 
 
 def test_notes_that_thresholds_have_stay_beside_that_of_the_noise() -> None:

@@ -286,6 +286,20 @@ def test_a_report_can_be_made_again_from_the_run_files_beside_it(tmp_path: Path)
     assert [(out / name).read_bytes() for name in reversed(names)] == [path.read_bytes() for path in paths]
 
 
+def test_the_processes_of_a_gate_are_no_runs_side_by_side(tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        for side in ("base", "head"):
+            content = run_content([inference("gru", "torch", 1, 0.01)])
+            content["rnncore"]["pair"] = number
+            paths.append(make_run(tmp_path, content, f"{side}-{number:03}.json"))
+    advice = r"^6 run files of 3 pairs.* 'rnncore compare', .*report one pair: \S*base-000\.json \S*head-000\.json\.$"
+    with pytest.raises(ConfigError, match=advice):
+        write_report(paths, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert write_report(paths[:2], tmp_path / "out").is_file()
+
+
 def test_a_small_page_is_the_golden_text() -> None:
     text = "# A <title>\n\n## One\n\nWords, `code`, **strong** & &lt;b>html</b>.\n\n## One\n\n"
     text += Table([*words("a"), *numbers("b")], [["x", "1"]]).markdown()
