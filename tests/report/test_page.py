@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from bench.cases import inference_cases
 from rnncore.errors import ConfigError
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
@@ -169,6 +170,22 @@ def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_
     rules = [layer for layer in throughput.spec["layer"] if layer["mark"]["type"] == "rule"]
     (ceiling,) = throughput.spec["datasets"][rules[0]["data"]["name"]]
     assert ceiling["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
+
+
+def test_points_of_throughput_are_told_apart_by_shape_and_colour_at_the_full_scale_too(tmp_path: Path) -> None:
+    ways = {(case.runtime, case.mode, case.device, case.precision) for case in inference_cases("full")}
+    titles = [f"runtime {number}" for number in range(len(ways))]
+    rows = []
+    for cell in ("gru", "lstm"):
+        for title in titles:
+            row = inference(cell, "torch", 32, 0.01, runtime_title=title)
+            rows.append({**row, "fullname": f"{row['fullname']} {title}"})
+    run = read_run(make_run(tmp_path, run_content(rows)))
+    (throughput,) = [figure for figure in figures([run]) if figure.name == "throughput"]
+    (points,) = [layer["encoding"] for layer in throughput.spec["layer"] if layer["mark"]["type"] == "point"]
+    assert (points["shape"]["field"], points["shape"]["title"]) == ("model", "Model")
+    colours = points["color"]["scale"]["range"][: len(titles)]
+    assert len(set(colours)) == len(titles) >= 15
 
 
 def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
