@@ -407,6 +407,7 @@ def _subject(run: Run) -> dict[str, Any]:
 def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Thresholds) -> Iterator[str]:
     if base.names.isdisjoint(head.names):
         yield "No benchmark was measured on both sides: nothing is compared."
+        return
     if differences:
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return

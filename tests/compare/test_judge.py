@@ -489,7 +489,7 @@ def test_sides_without_a_benchmark_in_common_are_not_the_same(
 ) -> None:
     comparison = _compare(_plain(tmp_path, *base), _plain(tmp_path, *head, minute=1))
     assert (comparison.verdict, comparison.exit_code) == (verdict, code)
-    assert comparison.notes[0] == NOTHING_COMPARED
+    assert comparison.notes == (NOTHING_COMPARED,)
 
 
 def test_one_benchmark_in_common_is_compared_beside_new_ones(tmp_path: Path) -> None:
