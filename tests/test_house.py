@@ -33,11 +33,12 @@ ARROWS = {
     "cli": {"forecast", "runtimes", "measure", "compare", "drive", "report", "runfile"},
     # At the top of the package: every room may import these, and they import no room.
     "": set(),
+    "amounts": set(),
     "errors": set(),
     "files": set(),
     "screen": set(),
 }
-FOR_ALL = {"", "errors", "files", "screen"}
+FOR_ALL = {"", "amounts", "errors", "files", "screen"}
 
 # What an option may be is said once, where the noun lives; a module that imports nothing of the package costs no time.
 CHOICES = {"rnncore.forecast.cells.Cell"}
@@ -180,6 +181,40 @@ def test_nothing_is_pickled() -> None:
             ):
                 wrong.append(_here(path, node.lineno))
     assert wrong == []
+
+
+def test_things_are_counted_in_words_in_one_place() -> None:
+    plural = re.compile(r"""\{(["'])s\1 if |if \w+ == 1 else (["'])s\2""")
+    homes = [path.name for path in FILES if plural.search(path.read_text(encoding="utf-8"))]
+    assert homes == ["amounts.py"]
+
+
+def test_only_texts_on_our_own_suites_name_their_folder() -> None:
+    naming = {str(path.relative_to(PACKAGE)) for path in FILES if "pytest bench/ " in path.read_text(encoding="utf-8")}
+    # A choice of runtimes, profiles of rows, and a revision of rnncore itself.
+    assert naming == {"compare/choices.py", "compare/profile.py", "drive/process.py"}
+
+
+def test_where_a_benchmark_records_is_named_where_run_files_are_known() -> None:
+    # Of pytest-benchmark's own objects it is an attribute.
+    known = {PACKAGE / "measure" / "harness.py", *(PACKAGE / "runfile").glob("*.py")}
+    wrong = [
+        _here(path, node.lineno)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if path not in known and isinstance(node, ast.Constant) and node.value == "extra_info"
+    ]
+    assert wrong == []
+
+
+def test_a_regular_expression_has_one_home() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_one = isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile"
+            if is_one and isinstance(node.args[0], ast.Constant):
+                homes.setdefault(repr(node.args[0].value), []).append(_here(path, node.lineno))
+    assert [places for places in homes.values() if len(places) > 1] == []
 
 
 def test_what_a_caller_can_cause_is_raised_and_never_asserted() -> None:

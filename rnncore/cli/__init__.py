@@ -18,9 +18,9 @@ COMPUTING = ("train", "evaluate", "forecast", "export", "reproduce")
 
 app = typer.Typer(
     name="rnncore",
-    help="Train, run and measure GRU and LSTM load forecasters.\n\nBenchmarks are run by pytest: pytest bench/ "
-    "--benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or missing file; 130 interrupted; compare, gate "
-    "and check have more.",
+    help="Train, run and measure GRU and LSTM load forecasters; compare and gate any suite of pytest-benchmark.\n\n"
+    "Benchmarks are run by pytest: pytest SUITES --benchmark-autosave. Exit codes: 0 done; 2 wrong usage, unreadable or "
+    "missing file; 130 interrupted; compare, gate and check have more.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -87,7 +87,7 @@ def compare(
     if pairs is not None:
         # Noise is on record as ratios of pairs; that of whole processes is another.
         first = sides[0].runs[0]
-        names = {record.fullname for side in sides for run in side.runs for record in run.records}
+        names = {*sides[0].names, *sides[1].names}
         noise = read_noise(STORE, first.fingerprint, str(first.session.get("scale")))
         thresholds = above_noise(thresholds, noise, names, len(pairs))
     comparison = judge(*sides, thresholds)

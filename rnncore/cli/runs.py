@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.progress import TimeRemainingColumn
 
+from rnncore.amounts import counted
 from rnncore.cli.options import EXIT_ERROR, STORE, JsonOption, RunArgument, StoreOption, require_output
 from rnncore.cli.screen import err, print_json, print_tables, progress_bar, say
 from rnncore.errors import ConfigError, RunFileError
@@ -182,7 +183,7 @@ def recover(
     if path is not None:
         require_output(path, ".json")
     recovered = recover_run(journal or newest_journal(STORE / "journal"), path)
-    say(f"{recovered.path}: {recovered.finished} benchmark{'s' if recovered.finished != 1 else ''} recovered")
+    say(f"{recovered.path}: {counted(recovered.finished, 'benchmark')} recovered")
     for fullname, outcome in recovered.failed:
         say(f"{outcome}: {fullname}")
 
@@ -198,7 +199,6 @@ def push(
     ],
 ) -> None:
     """Copy saved runs to a store that outlives this machine; what is there stays, and any number may push at once."""
-    from rnncore.report.words import counted
     from rnncore.runfile import remote
     from rnncore.runfile.branch import without_password
 
@@ -216,7 +216,6 @@ def pull(
     store: Annotated[Path, typer.Argument(help="Folder that they are copied to.")] = STORE,
 ) -> None:
     """Copy the runs of a store to this machine: those that are not here yet."""
-    from rnncore.report.words import counted
     from rnncore.runfile import remote
 
     pulled = remote.pull(url, store)
@@ -242,8 +241,6 @@ def store_of(url: str | None) -> Path:
 
 
 def _say_what_is_left(pulled: "Pulled") -> None:
-    from rnncore.report.words import counted
-
     for name in pulled.damaged:
         err.print(
             f"Left: {name}: is not what was pushed; push it again from where it was measured, or delete it.",

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from rnncore.amounts import counted
+
 if TYPE_CHECKING:
     from rnncore.drive.gate import Progress as GateProgress
     from rnncore.forecast.fit import Progress as TrainingProgress
@@ -89,17 +91,17 @@ def process_progress(total: int, noun: str = "process") -> "Iterator[Callable[[i
 def gate_progress(budget_s: float) -> "Iterator[Callable[[GateProgress], None]]":
     """Show how far a gate is and what it can tell: a bar on a terminal, else a line a minute."""
     from rnncore.report.noise import sensitivity_lines, time_until_told
-    from rnncore.report.words import counted
 
     with progress_bar() as progress:
         task = progress.add_task("Warming up", total=budget_s)
-        said_at_s, said = budget_s, None
+        said_at_s, said = budget_s, False
 
         def on_progress(now: "GateProgress") -> None:
             nonlocal said_at_s, said
-            if now.sensitivity and now.sensitivity is not said:
-                said = now.sensitivity
-                lines = sensitivity_lines(said, "undecided benchmark" if now.decided else "benchmark")
+            if now.sensitivity and not said:
+                # Once: after later looks it says much the same, and the line below how long a small slowdown takes.
+                said = True
+                lines = sensitivity_lines(now.sensitivity, "undecided benchmark" if now.decided else "benchmark")
                 # Names of benchmarks have brackets, which are no markup.
                 err.print(lines, soft_wrap=True, markup=False)
             counts = (

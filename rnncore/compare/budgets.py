@@ -78,7 +78,7 @@ def read_budgets(folder: Path, shown: str | None = None) -> tuple[Budget, ...]:
     return tuple(
         budget
         for pattern, rules in table.items()
-        for rule in (rules if isinstance(rules, list) else [rules])
+        for rule in _tables(f'{source} "{pattern}"', rules)
         for budget in _budgets(f'{source} "{pattern}"', pattern, rule)
     )
 
@@ -104,6 +104,13 @@ def judge_budgets(
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
+
+
+def _tables(where: str, rules: Any) -> list[Any]:
+    """Return the tables of limits of a pattern, one or several."""
+    if rules == []:
+        raise ConfigError(f"{where}: is []; it must be a table of limits, such as {{ p99_ms = 2 }}, or a list of such.")
+    return rules if isinstance(rules, list) else [rules]
 
 
 def _budgets(where: str, pattern: str, rule: Any) -> Iterator[Budget]:

@@ -7,23 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rnncore.amounts import TIME_UNITS
 from rnncore.compare.measures import MEASURES
 from rnncore.runfile.order_statistics import NEEDED_FOR_MEDIAN, calls_needed, interval_ranks
 from rnncore.runfile.record import NUMERIC_FACTS, Record, Summary
 
-_TIME = re.compile(r"(?:median|p(?P<percentile>[5-9]\d(?:\.\d)?))_(?P<unit>s|ms|us)")
-_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+# As settings write them, in ASCII.
+_UNITS_S = {name.replace("µ", "u"): unit_s for unit_s, name in TIME_UNITS}
+_TIME = re.compile(rf"(?:median|p(?P<percentile>[5-9]\d(?:\.\d)?))_(?P<unit>{'|'.join(_UNITS_S)})")
 
 # Names of figures, for people.
 FIGURES = (
-    'median_ms, p50_ms to p99_ms and "p99.9_ms" (or _s, _us), windows_per_s, calls_per_s, peak_memory_mib, '
+    'median_ms, p50_ms to p99_ms and "p99.9_ms" (or _s, _us, _ns), windows_per_s, calls_per_s, peak_memory_mib, '
     "peak_memory_gib, smape_pct, facts.NAME, numbers.NAME"
 )
 
 # Figures that are often meant, for a name that is none.
 EXAMPLES = (
-    *("median_s", "median_ms", "median_us", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_s", "p99_us", "windows_per_s"),
-    *("calls_per_s", "peak_memory_mib", "peak_memory_gib", "smape_pct"),
+    *("median_s", "median_ms", "median_us", "median_ns", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_s", "p99_us"),
+    *("windows_per_s", "calls_per_s", "peak_memory_mib", "peak_memory_gib", "smape_pct"),
 )
 
 NO_ROUNDS = "the file holds no single rounds, which '--benchmark-save-data' keeps"

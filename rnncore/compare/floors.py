@@ -108,7 +108,7 @@ def record_noise(
     """
     whole = _whole_logs(pairs)
     if not whole:
-        raise ConfigError("no benchmark was measured in all pairs. Run 'pytest bench/ --rnn-scale gate' to see why.")
+        raise ConfigError("no benchmark was measured in all pairs. Run the suites with 'pytest' to see why.")
     return _record(pairs, walls_s, whole, thresholds, sorted(sizes), DRAWN_GATES)
 
 

@@ -21,7 +21,7 @@ from rnncore.compare.history_cache import CACHE_NAME, Cache, Content, Part, Stam
 from rnncore.errors import RunFileError
 from rnncore.runfile import machine
 from rnncore.runfile.checks import COMMIT, MOMENT, NAME, Fault, is_number, list_of, moment, object_with, one, or_none, words
-from rnncore.runfile.record import facts_of, is_right
+from rnncore.runfile.record import EXTRA_INFO, facts_of, is_right
 from rnncore.runfile.schema import commit_id, fingerprint_of
 
 # Where the plugin puts profiles' traces: JSON, but no run files.
@@ -30,7 +30,7 @@ _TRACES = "traces"
 # Of a wrong result it may be no number; a whole number may be larger than arithmetic takes.
 _MEDIAN = one("a number up to 1e18", lambda value: not isinstance(value, int) or isinstance(value, bool) or is_number(value))
 
-_ROW = object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, extra_info=or_none(object_with({})))
+_ROW = object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, **{EXTRA_INFO: or_none(object_with({}))})
 
 
 def _rows(where: str, value: Any) -> Iterator[Fault]:
@@ -46,7 +46,7 @@ def _rows(where: str, value: Any) -> Iterator[Fault]:
 def _is_usual(entry: Any) -> bool:
     if type(entry) is not dict or type(entry.get("stats")) is not dict:
         return False
-    name, median_s, extra = entry.get("fullname"), entry["stats"].get("median"), entry.get("extra_info")
+    name, median_s, extra = entry.get("fullname"), entry["stats"].get("median"), entry.get(EXTRA_INFO)
     return type(name) is str and name != "" and type(median_s) is float and (extra is None or type(extra) is dict)
 
 
@@ -170,7 +170,7 @@ def read_history(store: Path, on_progress: Callable[[int, int], None] | None = N
         raise RunFileError(f"{store}: no such folder. Give the one that pytest-benchmark saves to, by default .benchmarks.")
     stamps = dict(_stamps(store))
     if not stamps:
-        raise RunFileError(f"{store}: holds no run files. Make one with 'pytest bench/ --benchmark-autosave'.")
+        raise RunFileError(f"{store}: holds no run files. Make one with 'pytest --benchmark-autosave'.")
     cache = Cache(store / CACHE_NAME, stamps)
     todo = sorted(stamps.keys() - cache.paths)
     unread: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rnncore.amounts import counted
 from rnncore.files import whole_file
 
 CACHE_NAME = ".rnncore-trend"
+# Where it was kept before there were parts; nothing reads that any more.
+EARLIER_NAME = ".rnncore-trend.parquet"
 
 # A part is full with so many files, or rows of benchmarks: what a reading that is broken off loses at most, and what a few
 # new files write anew.
@@ -198,7 +202,7 @@ class Cache:
         if self._not_kept.files:
             count = len(self._not_kept.files)
             notes.append(
-                f"{count:,} file{'s' if count != 1 else ''} not kept in {self._folder}, whose texts are UTF-8: a name there "
+                f"{counted(count, 'file')} not kept in {self._folder}, whose texts are UTF-8: a name there "
                 "is not. Every call reads them again."
             )
         return tuple(notes)
@@ -212,6 +216,9 @@ class Cache:
                 _write_part(self._folder / f"{self._number:06}.parquet", part)
             except OSError as error:
                 self._why_not_written = str(error.__cause__ or error)
+            else:
+                with suppress(OSError):
+                    self._folder.with_name(EARLIER_NAME).unlink()
 
     def _remove(self) -> None:
         """Remove the files that others replaced, once these are there."""

@@ -11,8 +11,9 @@ Source:
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,14 @@ class Side:
     name: str
     runs: tuple[Run, ...]
 
-    def records(self, fullname: str) -> list[Record]:
+    @property
+    def names(self) -> KeysView[str]:
+        """The benchmarks that any process measured, in their order."""
+        return self._records.keys()
+
+    def records(self, fullname: str) -> Sequence[Record]:
         """Return what the processes measured of one benchmark."""
-        return [record for run in self.runs for record in run.records if record.fullname == fullname]
+        return self._records.get(fullname, ())
 
     def values(self, fullname: str, measure: Measure) -> list[float]:
         """Return one value per process, for those that have one."""
@@ -64,21 +70,41 @@ class Side:
 
     def why_not_measured(self, fullname: str) -> str:
         """Return the reason that a process gives for a benchmark that it did not measure."""
-        for run in self.runs:
-            for name, outcome, reason in run.failed:
-                if name == fullname:
-                    return f"{outcome}: {reason}"
-            for name, reason in run.skipped:
-                if name == fullname:
-                    return f"skipped: {reason}"
-        return "not among its benchmarks"
+        return self._reasons.get(fullname, "not among its benchmarks")
 
     def failures(self, fullname: str) -> list[str]:
         """Return what went wrong with one benchmark, once per process that it went wrong in."""
         wrong = [record.validity for record in self.records(fullname) if not record.is_valid]
-        return wrong + [
-            f"{outcome}: {reason}" for run in self.runs for name, outcome, reason in run.failed if name == fullname
-        ]
+        return wrong + self._failed.get(fullname, [])
+
+    # By name, since a suite may have thousands of benchmarks.
+
+    @cached_property
+    def _records(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for run in self.runs:
+            for record in run.records:
+                found.setdefault(record.fullname, []).append(record)
+        return found
+
+    @cached_property
+    def _failed(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for run in self.runs:
+            for name, outcome, reason in run.failed:
+                found.setdefault(name, []).append(f"{outcome}: {reason}")
+        return found
+
+    @cached_property
+    def _reasons(self) -> dict[str, str]:
+        """The first reason for each benchmark that a process did not measure."""
+        found: dict[str, str] = {}
+        for run in self.runs:
+            for name, outcome, reason in run.failed:
+                found.setdefault(name, f"{outcome}: {reason}")
+            for name, reason in run.skipped:
+                found.setdefault(name, f"skipped: {reason}")
+        return found
 
 
 def read_side(names: Sequence[str], store: Path = Path(".benchmarks")) -> Side:
@@ -382,6 +408,9 @@ def _subject(run: Run) -> dict[str, Any]:
 
 
 def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Thresholds) -> Iterator[str]:
+    if base.names.isdisjoint(head.names):
+        yield "No benchmark was measured on both sides: nothing is compared."
+        return
     if differences:
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rnncore.amounts import time_unit
 from rnncore.errors import RunFileError
 from rnncore.runfile.record import Record, Run
 
 # A sentence names operations until they explain this part of the change, but no more than this many.
 _EXPLAINED = 0.8
 _NAMED_OPS = 3
-
-TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 @dataclass(frozen=True)
@@ -149,6 +148,6 @@ def explain(change: ProfileDifference) -> str:
 
 def signed_time(seconds: float) -> str:
     """Return a change of time with its sign, in the unit that suits it: `+31 ms`, `-1.4 ms`."""
-    scale, unit = next((pair for pair in TIME_UNITS if abs(seconds) >= pair[0]), TIME_UNITS[-1])
+    scale, unit = time_unit([abs(seconds)])
     value = seconds / scale
     return f"{value:+,.{0 if abs(value) >= 10 else 1}f} {unit}"

@@ -212,10 +212,15 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong."""
+        """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong.
+
+        It is `unclear` where nothing was compared, as where what was measured is new.
+        """
         found = [judgement.verdict for judgement in self.judgements]
         of_budgets = [judgement.verdict for judgement in self.budgets.judgements] if self.budgets else []
-        return deciding(found + of_budgets, "faster" if "faster" in found else "same")
+        compared = set(found) - {"new"}
+        otherwise: Verdict = "faster" if "faster" in found else "same" if compared else "unclear"
+        return deciding(found + of_budgets, otherwise)
 
     @property
     def exit_code(self) -> int:

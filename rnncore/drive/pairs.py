@@ -273,7 +273,7 @@ class LiveProcess:
         during = f" with {self._timed}" if self._timed else ""
         return ProcessError(
             f"{made_by(['python', *self._command[1:]], self._tree)} took longer than {TIMEOUT_S:g} s{during} and was ended. "
-            "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
+            "Choose fewer benchmarks with -k."
         )
 
 

@@ -93,7 +93,7 @@ def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]
     """
     command = pytest_command(tree, suites, run_file, extra)
     began_s = time.monotonic()
-    advice = "Choose fewer benchmarks with -k, or a smaller --rnn-scale."
+    advice = "Choose fewer benchmarks with -k."
     code, output = run_to_end(command, tree, tree_environment(tree), TIMEOUT_S, advice)
     wall_s = time.monotonic() - began_s
     return Process(run_of(command, tree, run_file, code, output), wall_s)

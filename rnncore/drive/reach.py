@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rnncore.amounts import counted
 from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
@@ -170,8 +171,8 @@ def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
 def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int, late: int) -> tuple[str, ...]:
     changed = {path for path, _ in base.files.items() ^ head.files.items()}
     found = (
-        f"{reached} of {_counted(reached + same, 'benchmark')} can be reached by the "
-        f"{_counted(len(changed), 'changed file')}{'; the others are the same. --all measures them too' if same else ''}."
+        f"{reached} of {counted(reached + same, 'benchmark')} can be reached by the "
+        f"{counted(len(changed), 'changed file')}{'; the others are the same. --all measures them too' if same else ''}."
     )
     notes = [found if changed else "Nothing differs between the sides; --all measures them all the same."]
     looked_for = sorted(base.looked_for ^ head.looked_for)
@@ -185,10 +186,6 @@ def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: 
     if late:
         notes.append(f"What {late} of them read was not found out in time; later gates go on with it.")
     return tuple(notes)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _conditions(suites: Suites) -> str:

@@ -55,12 +55,11 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
     settings = read_settings(folder)
     if "suites" in settings.table:
         set_by_project = settings.table["suites"]
-        if (
-            not isinstance(set_by_project, list)
-            or not set_by_project
-            or not all(isinstance(one, str) for one in set_by_project)
-        ):
-            raise ConfigError(f"{settings.file}: tool.rnncore.suites is {set_by_project!r}; give a list of paths.")
+        if not isinstance(set_by_project, list) or not set_by_project or not all(map(_is_path, set_by_project)):
+            raise ConfigError(
+                f"{settings.file}: tool.rnncore.suites is {set_by_project!r}; give a list of paths, such as ['bench/'], or "
+                "['.'] for the whole folder."
+            )
         return tuple(_relative(folder, one, "tool.rnncore.suites") for one in set_by_project)
     usual = [name for name in USUAL_FOLDERS if any(_holds_benchmark(path) for path in sorted((folder / name).rglob("*.py")))]
     if usual:
@@ -71,6 +70,11 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
             f"{folder.resolve()}: no file here has a test with the fixture 'benchmark' of pytest-benchmark. {_GIVE}."
         )
     return found
+
+
+def _is_path(value: object) -> bool:
+    """Say whether a setting names a file or folder, which a test may follow."""
+    return isinstance(value, str) and bool(value.partition("::")[0].strip())
 
 
 def _relative(folder: Path, one: str, where: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from rnncore.measure import harness
 from rnncore.runfile.machine import differences as facts_that_differ
-from rnncore.runfile.record import has_case
+from rnncore.runfile.record import EXTRA_INFO, has_case
 from rnncore.runfile.schema import commit_id, machine_facts
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def is_of_cases(content: Mapping[str, Any]) -> bool:
         content: Of the base; may hold anything.
     """
     entries = content.get("benchmarks")
-    extras = [one.get("extra_info") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    extras = [one.get(EXTRA_INFO) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
     return "rnncore" in content and any(isinstance(extra, dict) and has_case(extra) for extra in extras)
 
 

@@ -45,6 +45,11 @@ GATE_OPTIONS = {
 
 _NO_HARNESS = "rnncore's benchmarks need pytest-benchmark, which is not active here; leave out '-p no:benchmark'."
 
+_NO_CASES = (
+    "rnn_benchmark and rnn_case need the mark that gives them their cases: @pytest.mark.rnn_cases(choose=FUNCTION), where "
+    "FUNCTION(scale) returns a list of rnncore.runfile.case.Case (docs/bring-your-own.md)."
+)
+
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the hooks of `rnncore.measure.hooks`."""
@@ -132,7 +137,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
     """Say where others compute on this host, in a session that measures; the gate has said so before."""
-    if is_gate(config) or is_driven(config) or not harness.times(config) or not any(map(is_benchmark, items)):
+    measures = harness.times(config) and not config.getoption("collectonly") and any(map(is_benchmark, items))
+    if is_gate(config) or is_driven(config) or not measures:
         return None
     from rnncore.measure.busy import notice
 
@@ -177,13 +183,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a benchmark marked `rnn_cases` with one pytest parameter per axis."""
     marker = metafunc.definition.get_closest_marker("rnn_cases")
     if marker is None:
+        if {"rnn_case", "phase"} <= set(metafunc.fixturenames):
+            raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {_NO_CASES}")
         return
     from rnncore.runfile.case import AXES
 
     device = metafunc.config.getoption("rnn_device")
     only_with = marker.kwargs.get("only_with")
     wanted = only_with is None or metafunc.config.getoption(only_with)
-    every = marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if wanted else []
+    try:
+        every = marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if wanted else []
+    except RnncoreError as error:
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: rnn_cases: {error}") from error
     cases = [case for case in every if device in ("all", case.device)]
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
 

@@ -217,10 +217,10 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Iterable[Any
     rows = {id(row.record.extra_info): row for row in session.rows.values()}
     kept = []
     for entry in output_json["benchmarks"]:
-        name, extra = entry["fullname"], entry["extra_info"]
+        name, extra = entry["fullname"], entry[record.EXTRA_INFO]
         row = rows.get(id(extra)) or (session.rows.get(name) if name in session.taken else None)
         if row:
-            entry["stats"]["data"] = list(row.record.stats.data)
+            record.put_rounds(entry, row.record.stats.data)
             kept.append(row.with_facts(entry))
         elif name in session.taken or record.has_case(extra):
             session.broke_off(name)

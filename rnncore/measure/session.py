@@ -17,7 +17,7 @@ from rnncore.measure.facts import make_writable
 from rnncore.measure.stopwatch import seconds_per_call
 from rnncore.measure.timeout import CaseTimeout
 from rnncore.runfile.journal import dumps
-from rnncore.runfile.record import OWN_FACTS
+from rnncore.runfile.record import EXTRA_INFO, OWN_FACTS
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
@@ -66,11 +66,11 @@ class Row:
             # Written past `record`, it may be anything.
             make_writable(self.record.extra_info)
             return entry
-        extra = entry["extra_info"]
+        extra = entry[EXTRA_INFO]
         if OWN_FACTS in extra:
             # The suite's own word: ours go beside what it records.
             return {**entry, OWN_FACTS: self.seen}
-        return {**entry, "extra_info": {**extra, OWN_FACTS: self.seen}}
+        return {**entry, EXTRA_INFO: {**extra, OWN_FACTS: self.seen}}
 
 
 class Session:
@@ -165,9 +165,9 @@ class Session:
                 journal.finished(entry)
             except (TypeError, ValueError, RecursionError):
                 # What a suite records may be what JSON cannot hold: that alone is given up.
-                extra = dict(entry["extra_info"])
+                extra = dict(entry[EXTRA_INFO])
                 make_writable(extra)
-                journal.finished({**entry, "extra_info": extra})
+                journal.finished({**entry, EXTRA_INFO: extra})
 
         self._note(lambda journal: journal.facts(**self._facts()))
         self._note(note)

@@ -11,8 +11,10 @@ import vl_convert
 from rnncore.files import whole_file, write_text
 from rnncore.report.words import BASELINE_NAMES
 
-# Okabe and Ito's palette, which colour-blind readers can distinguish too; then further colours for charts of more.
+# Okabe and Ito's palette, which colour-blind readers can distinguish too; then further colours, some of them of Paul Tol's
+# muted scheme, for charts of more: the full grid has fifteen runtimes.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
+PALETTE += ["#882255", "#117733", "#CC6677", "#44AA99", "#999933", "#AA4499"]
 
 SCALE = 2.0
 

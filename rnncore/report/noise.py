@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore.amounts import counted
 from rnncore.compare.floors import NoiseRecord, floor_at
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.compare.sensitivity import BESIDE, WANTED, Sensitivity
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.verdict.words import file_and_test
-from rnncore.report.words import counted
 from rnncore.runfile.grid import grid_of
 from rnncore.runfile.record import short_name
 

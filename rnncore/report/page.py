@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rnncore.amounts import counted
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.figure import Figure, write_figure
@@ -12,7 +13,6 @@ from rnncore.report.section import Section, Shown
 from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name
 from rnncore.report.table import escape
-from rnncore.report.words import counted
 from rnncore.runfile.checks import one_line
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -42,9 +42,10 @@ def write_report(
 
     Raises:
         RunFileError: If a run file cannot be read or holds no benchmark.
-        ConfigError: If a price is of no run, or no run has rows that prices are for.
+        ConfigError: If a price is of no run, or no run has rows that prices are for, or the runs are of several pairs.
     """
     runs = [read_run(path) for path in paths]
+    _require_no_pairs(runs)
     for run in runs:
         _require_benchmarks(run)
     drawn = figures(runs)
@@ -102,6 +103,24 @@ def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:
 def _is_ordinary(runs: Sequence[Run]) -> bool:
     """Say whether no benchmark of any run is of a suite of ours."""
     return not any(record.has_case for run in runs for record in run.records)
+
+
+def _require_no_pairs(runs: Sequence[Run]) -> None:
+    """Make sure that runs are not the processes of several pairs, of which a gate leaves dozens: those are two sides.
+
+    Raises:
+        ConfigError: If they are.
+    """
+    pairs: dict[int, list[str]] = {}
+    for run in runs:
+        if run.pair is not None:
+            pairs.setdefault(run.pair, []).append(str(run.path))
+    if len(pairs) > 1:
+        raise ConfigError(
+            f"{len(runs)} run files of {len(pairs)} pairs, as a gate leaves them, are processes of two sides, and no runs "
+            "to put side by side. Give the sides to 'rnncore compare', those of a gate as base-[0-9]*.json and "
+            f"head-[0-9]*.json; or report one pair: {' '.join(pairs[min(pairs)])}."
+        )
 
 
 def _require_benchmarks(run: Run) -> None:

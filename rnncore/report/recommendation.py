@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from rnncore.amounts import time_unit
 from rnncore.compare.choices import Choice, Recommendation
-from rnncore.report.words import how, measured, significant, time_unit
+from rnncore.report.words import how, measured, significant
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 from rnncore.runfile.record import Record
 

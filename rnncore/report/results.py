@@ -7,10 +7,10 @@ from typing import Any
 
 from rnncore.files import whole_file
 from rnncore.report.words import run_names
-from rnncore.runfile.record import Record, Run
+from rnncore.runfile.record import EXTRA_INFO, Record, Run
 
 # Before the names of columns of what benchmarks of other suites recorded.
-NUMBERS = "extra_info."
+NUMBERS = f"{EXTRA_INFO}."
 
 # Facts of a record that are columns, by their type.
 _FACTS: Mapping[type, tuple[str, ...]] = {

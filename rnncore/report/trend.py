@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from rnncore.amounts import counted
 from rnncore.compare.change_points import Step, Trend, steps_of
 from rnncore.compare.history import Commit, History, Machine
 from rnncore.errors import RunFileError
@@ -15,7 +16,7 @@ from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
 from rnncore.report.table import Table, escape, numbers, paragraph, words
 from rnncore.report.trend_figures import commit_name, trend_figures
-from rnncore.report.words import counted, time_text, times
+from rnncore.report.words import time_text, times
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -136,7 +137,7 @@ def _named(history: History, trends: Sequence[Trend], text: str) -> list[Trend]:
         raise RunFileError(f"no benchmark has {text!r} in its name. There are: {names}.")
     why = "".join(f" {line}" for line in _left_out(history))
     raise RunFileError(
-        f"{history.store}: no file holds a valid benchmark.{why} Make a run with 'pytest bench/ --benchmark-autosave'."
+        f"{history.store}: no file holds a valid benchmark.{why} Make a run with 'pytest --benchmark-autosave'."
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import altair
 
+from rnncore.amounts import time_unit
 from rnncore.compare.change_points import Trend
 from rnncore.compare.history import Commit
 from rnncore.report.figure import HEIGHT, PALETTE, WIDTH, Chart, Figure
-from rnncore.report.words import time_unit, times
+from rnncore.report.words import times
 
 # Newest points of a history that are drawn.
 SHOWN_POINTS = 200

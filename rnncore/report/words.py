@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 
-from rnncore.compare.profile import TIME_UNITS
+from rnncore.amounts import time_unit
 from rnncore.runfile.record import Record, Run
 
 # Significant digits of a figure whose interval leaves meaning to more.
@@ -26,15 +26,6 @@ BASELINE_NAMES = {
 }
 
 
-def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
-    """Return the scale and name of the unit in which the smallest of the times reads as at least 1."""
-    smallest = min(seconds)
-    for scale, name in TIME_UNITS:
-        if smallest >= scale:
-            return scale, name
-    return TIME_UNITS[-1]
-
-
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with *digits* significant digits, thousands apart, no exponent."""
     if value == 0 or not math.isfinite(value):
@@ -46,6 +37,15 @@ def time_text(seconds: float, digits: int = 3) -> str:
     """Return a time in its own unit."""
     scale, unit = time_unit([seconds])
     return f"{significant(seconds / scale, digits)} {unit}"
+
+
+def shared_unit(seconds: Collection[float]) -> tuple[float, str] | None:
+    """Return the seconds and the name of the unit for a column of times, that of their median.
+
+    None where one of them is less than a tenth of it, or a hundred thousand of it and more: each has its own unit then.
+    """
+    unit_s, name = time_unit([statistics.median(seconds)])
+    return (unit_s, name) if unit_s / 10 <= min(seconds) and max(seconds) < 1e5 * unit_s else None
 
 
 def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
@@ -133,11 +133,6 @@ def times(ratio: float) -> str:
 def ratio_within(ratio: float, low: float | None, high: float | None) -> str:
     """Return a ratio in words, with its interval where there is one."""
     return times(ratio) if low is None or high is None else f"{times(ratio)} ({times(low)} to {times(high)})"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things: `1 file`, `2 files`."""
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def bytes_text(count: int | None) -> str:

@@ -1,11 +1,14 @@
 """The axes of one measurement, and the one place that makes its label."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal, get_args
 
+from rnncore.errors import ConfigError
 from rnncore.runfile.recipes import recipe_mark, size_marks
 
 Axis = str | int | None
+Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "stream", "serve"]
+Clock = Literal["device", "host"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,12 @@ class Case:
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
         clock: What a GPU's times include: `device`, nothing but the work, or `host`, also the copies of input and output,
             which a user pays; None where there are none to speak of.
+
+    Raises:
+        ConfigError: If an axis is none of that.
     """
 
-    phase: Literal["train", "infer", "data", "accuracy", "interleaved", "stream", "serve"]
+    phase: Phase
     cell: str | None = None
     hidden_size: int | None = None
     num_layers: int | None = None
@@ -43,7 +49,12 @@ class Case:
     precision: str | None = "fp32"
     threads: int | None = None
     recipe: str | None = None
-    clock: Literal["device", "host"] | None = None
+    clock: Clock | None = None
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            if allowed := _fault(axis, getattr(self, axis)):
+                raise ConfigError(f"a Case has the {axis} {getattr(self, axis)!r}; give {allowed}.")
 
     @property
     def axes(self) -> dict[str, Axis]:
@@ -66,3 +77,20 @@ class Case:
 
 
 AXES = tuple(field.name for field in fields(Case))
+
+_CHOICES = {"phase": get_args(Phase), "clock": (*get_args(Clock), None)}
+_SIZES = ("hidden_size", "num_layers", "lookback", "batch_size", "threads")
+_ALWAYS = ("device", "runtime")
+
+
+def _fault(axis: str, value: Any) -> str | None:
+    """Return what an axis may be where it is none of that; None where it is right."""
+    if axis in _CHOICES:
+        choices = _CHOICES[axis]
+        return None if value in choices else f"one of {', '.join(map(str, choices))}"
+    if value is None and axis not in _ALWAYS:
+        return None
+    if axis in _SIZES:
+        is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return None if is_size else "a whole number above 0, or None"
+    return None if isinstance(value, str) and value else f"a text{'' if axis in _ALWAYS else ', or None'}"

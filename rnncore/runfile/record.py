@@ -6,7 +6,7 @@ keys are the user's own and are left alone; so are those that end in `_why`, whi
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -365,7 +365,10 @@ class Run:
         return [record for record in self.records if record.phase == name]
 
 
-# In the `extra_info` of a benchmark of another suite: what the plugin saw of it, apart from what the suite records.
+# Where an entry of a run file has what its benchmark recorded.
+EXTRA_INFO = "extra_info"
+
+# There, of a benchmark of another suite: what the plugin saw of it, apart from what the suite records.
 OWN_FACTS = "rnncore"
 
 
@@ -388,11 +391,16 @@ def facts_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     Args:
         entry: One of `benchmarks`.
     """
-    extra = entry.get("extra_info") or {}
+    extra = entry.get(EXTRA_INFO) or {}
     if has_case(extra) and OWN_FACTS not in entry:
         return extra
     found = entry.get(OWN_FACTS, extra.get(OWN_FACTS))
     return found if isinstance(found, Mapping) else {}
+
+
+def put_rounds(entry: Mapping[str, Any], rounds_s: Iterable[float]) -> None:
+    """Put the seconds of every round into an entry of a run file; an autosaved one lacks them."""
+    entry["stats"]["data"] = list(rounds_s)
 
 
 def is_right(extra: Mapping[str, Any]) -> bool:

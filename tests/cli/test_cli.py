@@ -361,7 +361,6 @@ def test_a_gate_says_what_it_can_tell_once_and_how_far_it_is_once_a_minute(capsy
         "This gate holds about 28 pairs: 3 % can be told of 1 of 2 benchmarks, 5 % of 2; of test_two[gru-b1] only 4.0 %.\n"
         "3 % of all takes about 40 pairs (--budget 14m); or leave out by -k: test_two[gru-b1].\n"
         "1 pair, none decided yet, 9.0 min left, 3 % can be told in about 13 min, after the budget\n"
-        "This gate holds about 30 pairs: 3 % can be told of the undecided benchmark.\n"
         "10 pairs, 1 decided, 1 undecided, 6.3 min left, 3 % can be told in about 5 min\n"
         "28 pairs, 1 decided, 1 undecided, 0.7 min left, 3 % can be told\n"
     )

@@ -91,6 +91,7 @@ def test_a_pattern_may_have_several_tables_one_for_each_machine(tmp_path: Path) 
     [
         ("tool.rnncore.budgets = 3", "must be a table of patterns"),
         ("[tool.rnncore.budgets]\np99_ms = 2", '"p99_ms": is 2; it must be a table of limits'),
+        ("[tool.rnncore.budgets]\n'*' = []", r'"\*": is \[\]; it must be a table of limits, .* or a list of such'),
         (_budget(""), "limits nothing. Give some of median_ms"),
         (_budget('machine = "EPYC"'), "limits nothing"),
         (_budget("p99ms = 2"), "p99ms is none of .* Did you mean p99_ms?"),

@@ -53,7 +53,7 @@ def test_what_is_no_figure_is_none(name: str) -> None:
     assert figure_of(name) is None
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("s", 1.0), ("ms", 1e3), ("us", 1e6)])
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
 def test_a_median_has_the_interval_of_its_rounds_in_each_unit(unit: str, factor: float, tmp_path: Path) -> None:
     estimate = _estimate(f"median_{unit}", _plain(tmp_path, [0.3, 0.1, 0.7, 0.2, 0.4, 0.6, 0.5]))
     assert _ends(estimate) == pytest.approx((0.4 * factor, 0.1 * factor, 0.7 * factor))

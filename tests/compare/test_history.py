@@ -24,7 +24,7 @@ from rnncore.compare import change_points as change_points_module
 from rnncore.compare import history_cache
 from rnncore.compare.change_points import Trend, _has_no_change, change_points, find_trends, steps_of
 from rnncore.compare.history import Commit, History, Machine, Series, read_history
-from rnncore.compare.history_cache import CACHE_NAME
+from rnncore.compare.history_cache import CACHE_NAME, EARLIER_NAME
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 from rnncore.runfile.machine import differences, ordinary_fingerprint
@@ -471,7 +471,7 @@ def test_traces_are_no_run_files(tmp_path: Path) -> None:
 
 
 def test_a_store_without_run_files_is_refused_with_the_way_to_one(tmp_path: Path) -> None:
-    with pytest.raises(RunFileError, match=r"holds no run files. Make one with 'pytest bench/ --benchmark-autosave'"):
+    with pytest.raises(RunFileError, match=r"holds no run files. Make one with 'pytest --benchmark-autosave'"):
         read_history(tmp_path)
     with pytest.raises(RunFileError, match=r"nowhere: no such folder. Give the one that pytest-benchmark saves to"):
         read_history(tmp_path / "nowhere")
@@ -582,6 +582,14 @@ def test_another_table_in_the_cache_s_place_is_replaced(store: Path) -> None:
     pq.write_table(pa.table({"path": ["a.json"]}), store / CACHE_NAME / "000001.parquet")
     assert read_history(store).read_now == 9
     assert read_history(store).read_now == 0
+
+
+def test_the_file_of_before_there_were_parts_is_removed_once_they_are_written(store: Path) -> None:
+    earlier = store / EARLIER_NAME
+    earlier.write_bytes(b"of before")
+    read_history(store)
+    assert not earlier.exists()
+    assert len(_parts(store)) == 1
 
 
 @pytest.mark.parametrize(("part_files", "part_rows"), [(1, 100), (2, 100), (100, 1), (100, 3)])
@@ -818,7 +826,8 @@ def test_what_was_left_out_is_said_last(store: Path) -> None:
 
 def test_a_store_of_broken_files_alone_is_refused_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(RunFileError, match=r"no file holds a valid benchmark. 1 file not read: broken.json: not JSON"):
+    said = r"no file holds a valid benchmark. 1 file not read: broken.json: not JSON .* Make a run with .pytest --bench"
+    with pytest.raises(RunFileError, match=said):
         _tables(read_history(tmp_path))
 
 

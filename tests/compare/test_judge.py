@@ -1,7 +1,7 @@
 """Tests of the verdicts on two sides of run files: planted changes, faults, gaps, other machines, and looks."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.runfile.read import find_runs, read_run
 from rnncore.runfile.record import Run
-from tests.run_files import inference, make_run, run_content
+from tests.run_files import inference, make_run, plain_benchmark, plain_content, run_content
 
 NAMES = ("gru", "lstm")
 START = datetime(2026, 11, 24, tzinfo=UTC)
@@ -461,6 +461,58 @@ def test_groups_have_the_geometric_mean_of_their_ratios(side: Callable[..., Side
 def test_a_side_without_runs_is_refused(side: Callable[..., Side]) -> None:
     with pytest.raises(ConfigError, match="at least one run file"):
         _compare(side("base"), Side("empty", ()))
+
+
+def _plain(folder: Path, *names: str, minute: int = 0) -> Side:
+    """Return a side of one process that measured benchmarks of these names."""
+    rows = [plain_benchmark(f"a.py::test_{name}", [0.01, 0.011, 0.012]) for name in names]
+    path = make_run(folder, plain_content(rows, minute=minute), f"{minute}.json")
+    return Side(path.name, (read_run(path),))
+
+
+class _Counted(tuple[Any, ...]):
+    """Records that count how often all of them are looked through."""
+
+    __slots__ = ()
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        _Counted.times += 1
+        return super().__iter__()
+
+
+def test_the_rows_of_a_file_are_looked_through_as_often_whatever_their_number(tmp_path: Path) -> None:
+    looked = []
+    for count in (3, 60):
+        _Counted.times = 0
+        base, head = (
+            Side(one.name, tuple(replace(run, records=_Counted(run.records)) for run in one.runs))
+            for one in (_plain(tmp_path, *map(str, range(count)), minute=minute) for minute in (0, 1))
+        )
+        assert len(_compare(base, head).judgements) == count
+        looked.append(_Counted.times)
+    assert looked[0] == looked[1]
+
+
+NOTHING_COMPARED = "No benchmark was measured on both sides: nothing is compared."
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "verdict", "code"),
+    [((), (), "unclear", 3), ((), ("a",), "unclear", 3), (("a",), (), "missing", 5), (("a",), ("b",), "missing", 5)],
+)
+def test_sides_without_a_benchmark_in_common_are_not_the_same(
+    base: tuple[str, ...], head: tuple[str, ...], verdict: str, code: int, tmp_path: Path
+) -> None:
+    comparison = _compare(_plain(tmp_path, *base), _plain(tmp_path, *head, minute=1))
+    assert (comparison.verdict, comparison.exit_code) == (verdict, code)
+    assert comparison.notes == (NOTHING_COMPARED,)
+
+
+def test_one_benchmark_in_common_is_compared_beside_new_ones(tmp_path: Path) -> None:
+    comparison = _compare(_plain(tmp_path, "a"), _plain(tmp_path, "a", "b", minute=1))
+    assert {one.verdict for one in comparison.judgements} == {"unclear", "new"}
+    assert NOTHING_COMPARED not in comparison.notes
 
 
 def test_runs_are_found_by_file_folder_glob_and_number(tmp_path: Path) -> None:

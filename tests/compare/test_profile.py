@@ -123,7 +123,8 @@ def test_no_change_and_a_change_that_no_operation_explains_are_said() -> None:
         (31.2 * MS, "+31 ms"),
         (-1.44 * MS, "-1.4 ms"),
         (0.02 * MS, "+20 µs"),
-        (1e-9, "+0.0 µs"),
+        (1e-9, "+1.0 ns"),
+        (-4.4e-8, "-44 ns"),
         (-1234.0, "-1,234 s"),
     ],
 )

@@ -39,7 +39,7 @@ def test_what_the_project_sets_comes_before_usual_folders(tmp_path: Path) -> Non
     assert find_suites(folder) == ("perf", "tests/test_b.py")
 
 
-@pytest.mark.parametrize("value", ["'perf'", "[]", "[3]"])
+@pytest.mark.parametrize("value", ["'perf'", "[]", "[3]", "['']", "['perf', ' ']", "['::test_a']"])
 def test_suites_that_are_set_wrongly_are_told(value: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(f"[tool.rnncore]\nsuites = {value}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"pyproject\.toml: tool\.rnncore\.suites is .*; give a list of paths"):

@@ -206,20 +206,23 @@ def test_mine(rnn_case, rnn_benchmark):
     ("text", "args", "looks"),
     [
         (MINE, [], 1),
+        (MINE, ["--collect-only"], 0),
         (MINE, ["--benchmark-disable"], 0),
         (MINE, ["--rnn-scale=gate"], 0),
         ("def test_foreign(benchmark):\n    benchmark(int)\n", [], 0),
         ("def test_foreign(benchmark):\n    benchmark(int)\n", ["--rnn-facts"], 1),
         ("def test_foreign():\n    pass\n", [], 0),
     ],
-    ids=["cases", "checked alone", "gate", "another benchmark", "another with facts", "a test"],
+    ids=["cases", "listed alone", "checked alone", "gate", "another benchmark", "another with facts", "a test"],
 )
 def test_only_a_session_that_measures_looks_and_says_so(
     text: str, args: list[str], looks: int, host: SimpleNamespace, pytester: pytest.Pytester
 ) -> None:
     host.host = BUSY
     pytester.makepyfile(text)
-    done = pytester.runpytest_inprocess("--collect-only", *args)
+    # What is asked for is known before anything runs.
+    pytester.makeconftest("def pytest_runtestloop():\n    return True\n")
+    done = pytester.runpytest_inprocess(*args)
     assert host.looks == looks
     assert sum(line.startswith("Busy host: ") for line in done.outlines) == looks
 

@@ -3,8 +3,6 @@
 import json
 import math
 import random
-from fractions import Fraction
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,30 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.measure.percentiles import PERCENTILES, percentiles
+from tests.binomial import tightest_ranks
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
-MISSED = Fraction(1, 100)
 
 # Few distinct values, so that calls are often equal.
 CALLS = st.lists(st.integers(1, 60).map(lambda count: count / 64), min_size=11, max_size=200)
-
-
-@cache
-def _at_least(count: int, percentile: int) -> list[Fraction]:
-    """Return, for k from 0 to count + 1, the exact probability that at least k of count calls are below the percentile."""
-    below, above = percentile, 100 - percentile
-    sums = [0]
-    for k in range(count, -1, -1):
-        sums.append(sums[-1] + math.comb(count, k) * below**k * above ** (count - k))
-    return [Fraction(part, 100**count) for part in reversed(sums)]
-
-
-def _naive_ranks(count: int, percentile: int) -> tuple[list[int], list[int]]:
-    """Return all ranks that bound the percentile from below, and all from above, each missing it with at most 1 %."""
-    at_least = _at_least(count, percentile)
-    lows = [rank for rank in range(1, count + 1) if 1 - at_least[rank] <= MISSED]
-    highs = [rank for rank in range(1, count + 1) if at_least[rank] <= MISSED]
-    return lows, highs
 
 
 def test_forty_calls_have_no_p99_and_say_how_many_it_needs() -> None:
@@ -71,9 +51,8 @@ def test_intervals_are_the_tightest_that_exact_binomial_sums_allow(count: int) -
     for percentile in PERCENTILES:
         if count < NEEDED[percentile]:
             continue
-        lows, highs = _naive_ranks(count, percentile)
-        assert facts[f"p{percentile}"]["low_s"] == max(lows), percentile
-        assert facts[f"p{percentile}"]["high_s"] == min(highs), percentile
+        found = facts[f"p{percentile}"]
+        assert (found["low_s"], found["high_s"]) == tightest_ranks(count, percentile), percentile
 
 
 def test_intervals_hold_the_true_percentile_of_a_skewed_distribution_as_often_as_promised() -> None:

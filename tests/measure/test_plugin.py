@@ -1053,6 +1053,26 @@ def test_a_disabled_benchmark_calls_once_as_a_check_and_saves_nothing(project: p
     assert "Outside the timed rounds" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("fixture", ["rnn_benchmark", "rnn_case"])
+def test_a_test_that_asks_for_cases_without_the_mark_is_told_which(fixture: str, project: pytest.Pytester) -> None:
+    project.makepyfile(test_bare=f"def test_bare({fixture}):\n    pass\n")
+    result = project.runpytest_inprocess("--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["test_bare.py::test_bare: rnn_benchmark and rnn_case need the mark*rnn_cases(choose=*"])
+    assert "fixture 'phase' not found" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [("phase='warm'", "phase 'warm'; give one of train, infer, *"), ("'infer', mode=[]", "mode []; give a text, or None.")],
+)
+def test_a_case_that_is_none_is_told_with_its_test(axis: str, said: str, project: pytest.Pytester) -> None:
+    project.makepyfile(test_mine=PROJECT.replace("return [\n        Case(", f"Case({axis})\n    return [\n        Case("))
+    result = project.runpytest_inprocess("--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"test_mine.py::test_mine: rnn_cases: a Case has the {said}".replace("[]", "[[]]")])
+
+
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])
 def test_a_number_of_threads_below_one_is_refused_and_what_is_allowed_is_said(
     threads: str, project: pytest.Pytester

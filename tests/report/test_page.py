@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from bench.cases import inference_cases
 from rnncore.errors import ConfigError
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
@@ -171,6 +172,22 @@ def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_
     assert ceiling["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
 
 
+def test_points_of_throughput_are_told_apart_by_shape_and_colour_at_the_full_scale_too(tmp_path: Path) -> None:
+    ways = {(case.runtime, case.mode, case.device, case.precision) for case in inference_cases("full")}
+    titles = [f"runtime {number}" for number in range(len(ways))]
+    rows = []
+    for cell in ("gru", "lstm"):
+        for title in titles:
+            row = inference(cell, "torch", 32, 0.01, runtime_title=title)
+            rows.append({**row, "fullname": f"{row['fullname']} {title}"})
+    run = read_run(make_run(tmp_path, run_content(rows)))
+    (throughput,) = [figure for figure in figures([run]) if figure.name == "throughput"]
+    (points,) = [layer["encoding"] for layer in throughput.spec["layer"] if layer["mark"]["type"] == "point"]
+    assert (points["shape"]["field"], points["shape"]["title"]) == ("model", "Model")
+    colours = points["color"]["scale"]["range"][: len(titles)]
+    assert len(set(colours)) == len(titles) >= 15
+
+
 def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path, run_content([accuracy("gru", "torch", 0.5, 1.0)])))
     (drawn,) = [figure for figure in figures([run]) if figure.name == "accuracy"]
@@ -284,6 +301,20 @@ def test_a_report_can_be_made_again_from_the_run_files_beside_it(tmp_path: Path)
     assert [(out / name).read_bytes() for name in names] == [path.read_bytes() for path in paths]
     write_report([out / name for name in reversed(names)], out)
     assert [(out / name).read_bytes() for name in reversed(names)] == [path.read_bytes() for path in paths]
+
+
+def test_the_processes_of_a_gate_are_no_runs_side_by_side(tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        for side in ("base", "head"):
+            content = run_content([inference("gru", "torch", 1, 0.01)])
+            content["rnncore"]["pair"] = number
+            paths.append(make_run(tmp_path, content, f"{side}-{number:03}.json"))
+    advice = r"^6 run files of 3 pairs.* 'rnncore compare', .*report one pair: \S*base-000\.json \S*head-000\.json\.$"
+    with pytest.raises(ConfigError, match=advice):
+        write_report(paths, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert write_report(paths[:2], tmp_path / "out").is_file()
 
 
 def test_a_small_page_is_the_golden_text() -> None:

@@ -19,7 +19,7 @@ from rnncore.errors import RunFileError
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.table import Table, words
-from rnncore.report.words import bytes_text, half_interval, significant, time_unit, times
+from rnncore.report.words import bytes_text, half_interval, significant, times
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Summary
 from tests.report_text import broken_rows, require_golden
@@ -653,18 +653,6 @@ def test_a_number_below_a_thousand_shows_its_digits_and_at_most_one_more_where_i
 def test_numbers_have_thousands_apart_and_no_exponent() -> None:
     expected = {0: "0", 1234567: "1,230,000", 0.000012345: "0.0000123", 99.96: "100.0", 12.3: "12.3", 550.4: "550"}
     assert {value: significant(value) for value in expected} == expected
-
-
-@given(st.lists(st.floats(1e-6, 1e5), min_size=1, max_size=5))
-def test_the_unit_is_the_largest_in_which_the_smallest_time_is_at_least_one(seconds: list[float]) -> None:
-    scale, unit = time_unit(seconds)
-    assert {"s": 1.0, "ms": 1e-3, "µs": 1e-6}[unit] == scale
-    assert min(seconds) / scale >= 1
-    assert unit == "s" or min(seconds) / scale < 1000.001
-
-
-def test_a_time_below_a_microsecond_is_given_in_microseconds() -> None:
-    assert time_unit([2e-7, 3.0]) == (1e-6, "µs")
 
 
 @given(st.floats(1.006, 1e6))

@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.rows import names_of
-from rnncore.report.sections import ordinary
+from rnncore.report.sections.ordinary import figures as ordinary_figures
+from rnncore.report.sections.ordinary import groups, one_run
 from rnncore.report.sections.ratios import case_ratio
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run, Summary
@@ -178,7 +179,7 @@ def test_without_groups_the_longest_and_the_shortest_are_named(tmp_path: Path) -
 def test_more_groups_than_a_verdict_names_are_counted(tmp_path: Path) -> None:
     made = [entry(f"test_{index}_{one}", 0.01, f"group {index}") for index in range(9) for one in "ab"]
     verdict = section(page_of(tmp_path, content(*made)), "Verdict")
-    assert verdict.count("- Of *group ") == ordinary.MOST_NAMED
+    assert verdict.count("- Of *group ") == one_run.MOST_NAMED
     assert "- 3 further groups: below.\n" in verdict
 
 
@@ -199,9 +200,22 @@ def test_a_group_has_its_times_in_one_unit_and_the_fastest_first(tmp_path: Path)
     assert "fastest" not in "".join(lines)
 
 
+def test_times_below_a_microsecond_are_in_nanoseconds_and_those_far_apart_each_in_its_own_unit(tmp_path: Path) -> None:
+    short = content(entry("test_a", 44e-9), entry("test_b", 61e-9))
+    assert "| Benchmark | median ns | quartiles ns |" in page_of(tmp_path, short)
+    mixed = content(entry("test_a", 44e-9), entry("test_b", 8e-6), entry("test_c", 9e-6))
+    text = page_of(tmp_path, mixed)
+    assert "| Benchmark | median | quartiles |" in text
+    assert "| test_a | 44 ns | 41.8–46.2 ns | 39.6 ns | 66.0 ns |" in text
+    assert "| test_b | 8.0 µs | 7.60–8.40 µs | 7.20 µs | 12.0 µs |" in text
+    times = section(page_of(tmp_path, mixed, mixed), "Times")
+    assert "| Benchmark | A | B |" in times
+    assert "| test_a | 44 ns | 44 ns |" in times
+
+
 def test_groups_of_one_benchmark_share_a_table(tmp_path: Path) -> None:
     text = page_of(tmp_path, content(entry("test_a", 0.01, "one"), entry("test_b", 0.01, "two"), entry("c.py::test_c")))
-    assert [line for line in text.splitlines() if line.startswith("### ")] == [f"### {ordinary.ALONE}"]
+    assert [line for line in text.splitlines() if line.startswith("### ")] == [f"### {groups.ALONE}"]
     assert "| test_b | two |" in text
     assert "### one" in page_of(tmp_path, content(entry("test_a", 0.01, "one")))
 
@@ -227,7 +241,7 @@ def test_of_many_recorded_numbers_a_table_shows_those_that_most_recorded(tmp_pat
     [(0.0, "0"), (-3.0, "-3"), (123456789.0, "123,456,789"), (0.123456, "0.1235"), (1e17, "100,000,000,000,000,000")],
 )
 def test_a_whole_number_keeps_its_digits(value: float, shown: str) -> None:
-    assert ordinary.number_text(value) == shown
+    assert groups.number_text(value) == shown
 
 
 def test_five_numbers_are_in_order_as_they_are_written(tmp_path: Path) -> None:
@@ -293,7 +307,7 @@ def test_each_group_of_several_has_a_figure_up_to_a_number(tmp_path: Path) -> No
     made = [entry(f"test_{index}_{one}", 0.01, f"group {index}") for index in range(12) for one in "ab"]
     run = read_run(make_run(tmp_path, content(*made, entry("test_alone", 0.01, "alone"))))
     drawn = figures([run])
-    assert [figure.name for figure in drawn] == [f"times-{index}" for index in range(1, 1 + ordinary.MOST_FIGURES)]
+    assert [figure.name for figure in drawn] == [f"times-{index}" for index in range(1, 1 + ordinary_figures.MOST_FIGURES)]
     assert drawn[2].alt == "Time of a call, median and quartiles, of each in group 2"
     text = render([run], drawn)
     assert "### group 2\n\n![Time of a call, median and quartiles, of each in group 2](times-3.png)\n" in text
@@ -325,7 +339,7 @@ def test_five_thousand_benchmarks_have_a_page_of_bounded_size(tmp_path: Path) ->
         page = write_report(files, tmp_path / "out")
         text = page.with_name("report.md").read_text(encoding="utf-8")
         assert note in text
-        assert len([line for line in text.splitlines() if line.startswith("| test_")]) <= 2 * ordinary.MOST_ROWS
+        assert len([line for line in text.splitlines() if line.startswith("| test_")]) <= 2 * groups.MOST_ROWS
         assert len(page.read_bytes()) < 3_000_000
         with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
             assert len(list(csv.reader(file))) == 1 + 5000 * len(files)
@@ -334,7 +348,7 @@ def test_five_thousand_benchmarks_have_a_page_of_bounded_size(tmp_path: Path) ->
 
 
 def test_what_a_page_leaves_out_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordinary, "MOST_ROWS", 2)
+    monkeypatch.setattr(groups, "MOST_ROWS", 2)
     made = [entry(f"test_{index}", 0.01 * (1 + index), "sort") for index in range(3)]
     made += [entry("test_tiny", 1e-3, "tiny"), entry("test_tinier", 5e-4, "tiny")]
     run = read_run(make_run(tmp_path, content(*made)))
@@ -353,8 +367,8 @@ def test_what_a_page_leaves_out_still_counts(tmp_path: Path, monkeypatch: pytest
     assert "- 1 further group: below and in results.csv.\n" in verdict
     assert "- 5 benchmarks were measured.\n" in verdict
     # One of a group of three is not alone in it.
-    monkeypatch.setattr(ordinary, "MOST_ROWS", 1)
-    assert ordinary.ALONE not in render([run, run])
+    monkeypatch.setattr(groups, "MOST_ROWS", 1)
+    assert groups.ALONE not in render([run, run])
     assert "Shown are the 1 of 5 benchmarks that differ most" in render([run, run])
 
 
@@ -454,6 +468,15 @@ def test_a_session_of_the_plugin_tells_what_failed_and_what_disturbed_the_rounds
     assert "pytest-benchmark does not record" not in text
     assert "rnncore timed the calls in slots of a gate" in section(text, "How it was measured")
     assert "| Vector instructions | avx2, avx512f |" in section(text, "Machine")
+
+
+def test_words_of_our_own_suites_are_not_on_the_page_of_another_project(tmp_path: Path) -> None:
+    seen = {"disturbed_rounds": 1, "disturbance": {"causes": {"CPU steal": 1}}}
+    driven = run_content([with_rounds(entry("test_a", rnncore=seen), 0.01, 0.01, 0.011)])
+    driven["rnncore"]["skipped"] = []
+    text = page_of(tmp_path, driven)
+    assert "Of the session's 84 s, 42 s were timed rounds and 43 s overhead: " in section(text, "What disturbed the rounds")
+    assert re.findall(r"(?i)\b(?:trainings?|forecasts?|smape|runtimes?|windows)\b", text) == []
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,23 @@ def test_runs_without_a_row_in_common_are_not_compared(tmp_path: Path) -> None:
     assert "A lacks 1 of B's rows" in verdict
 
 
+def test_no_winner_is_named_where_one_run_alone_has_the_rows(tmp_path: Path) -> None:
+    large = inference("gru", "torch", 32, 0.1)
+    runs = [_run(tmp_path / "whole.json", SLOW, large), _run(tmp_path / "part.json", SLOW)]
+    for ordered, name in ((runs, "A"), (runs[::-1], "B")):
+        verdict = render(ordered).split("## Machines")[0]
+        assert f"For 32 windows at a time, only {name}: whole.json has rows: nothing is compared." in verdict
+        assert "For one window at a time, **GRU in PyTorch, CPU, fp32 on " in verdict
+
+
+def test_a_run_that_was_asked_for_none_of_the_rows_takes_no_part(tmp_path: Path) -> None:
+    large, larger = (inference("gru", "torch", 32, median_s) for median_s in (0.1, 0.2))
+    runs = [_run(tmp_path / f"{name}.json", *rows) for name, rows in (("a", (large,)), ("b", (SLOW,)), ("c", (larger,)))]
+    verdict = render(runs).split("## Machines")[0]
+    assert "on A: a.json** is fastest: 100 ms per call; the best on C: c.json" in verdict
+    assert "is 2.00x slower; B has none of these rows." in verdict
+
+
 def test_what_a_machine_could_not_measure_still_counts_against_it(tmp_path: Path) -> None:
     cuda = inference("gru", "torch", 1, 0.001, device="cuda")
     cuda["fullname"] = cuda["fullname"].replace("-cpu-", "-cuda-")

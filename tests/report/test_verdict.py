@@ -168,9 +168,9 @@ def test_a_comparison_reads_as_the_golden_files(name: str, comparison: Compariso
 
 
 def test_nothing_compared_is_said_everywhere() -> None:
-    assert whole_verdict(EMPTY) == "no benchmark was compared: same (exit code 0)"
+    assert whole_verdict(EMPTY) == "no benchmark was compared: unclear (exit code 3)"
     assert as_text(verdict_tables(EMPTY))[-1] == (whole_verdict(EMPTY), [])
-    assert verdict_markdown(EMPTY).startswith("## Same: no benchmark was compared\n")
+    assert verdict_markdown(EMPTY).startswith("## Unclear: no benchmark was compared\n")
     assert _parsed(verdict_junit(EMPTY)).get("tests") == "0"
     assert github_annotations(EMPTY) == []
     assert verdict_json(EMPTY)["benchmarks"] == []
@@ -204,6 +204,14 @@ def test_a_ratio_reads_in_words_with_its_interval(
     ratio: float | None, low: float | None, high: float | None, expected: str
 ) -> None:
     assert ratio_text(_judged(INFER, "same", None, None, ratio, low, high)) == expected
+
+
+def test_times_below_a_microsecond_are_in_nanoseconds_and_those_too_far_apart_each_in_its_own_unit() -> None:
+    short, long = (_judged(f"a.py::test_{base_s}", "unclear", base_s, 1.1 * base_s, 1.1) for base_s in (44e-9, 2.0))
+    (_, alone), *_ = as_text(verdict_tables(replace(EMPTY, judgements=(short,))))
+    assert [row[3:5] for row in alone] == [["base ns", "head ns"], ["44.0", "48.4"]]
+    (_, both), *_ = as_text(verdict_tables(replace(EMPTY, judgements=(short, long))))
+    assert [row[3:5] for row in both] == [["base", "head"], ["44.0 ns", "48.4 ns"], ["2.00 s", "2.20 s"]]
 
 
 def test_memory_is_larger_or_smaller_and_smape_higher_or_lower() -> None:

@@ -66,7 +66,7 @@ def test_a_median_lies_between_the_least_and_the_most_beside_it(
 ) -> None:
     make, table = TABLES[kind]
     for row in _cells(table([_record(make(), rounds_s), _record(make(), others_s)])):
-        by_name = {re.sub(r" (s|ms|µs)$", "", name): text for name, text in row.items()}
+        by_name = {re.sub(r" (s|ms|µs|ns)$", "", name): text for name, text in row.items()}
         median = by_name.get("median") or by_name["scoring"]
         low, high = (by_name["min"], by_name["max"]) if "min" in by_name else by_name["min–max"].split("–")
         assert _holds(median, low, high), (median, low, high)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from bench import cases
+from rnncore.errors import ConfigError
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.presets import PRESETS, preset
 from rnncore.measure.options import SCALES
@@ -89,6 +90,25 @@ def test_axes_are_json_scalars_under_the_names_of_the_fields() -> None:
 def test_a_case_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match="cannot assign to field 'cell'"):
         Case("infer", "gru").cell = "lstm"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"phase": "warm"}, r"phase 'warm'; give one of train, infer, data, accuracy, interleaved, stream, serve\."),
+        ({"phase": None}, "phase None; give one of"),
+        ({"clock": "wall"}, r"clock 'wall'; give one of device, host, None\."),
+        ({"mode": []}, r"mode \[\]; give a text, or None\."),
+        ({"cell": ""}, "cell ''; give a text, or None"),
+        ({"device": None}, r"device None; give a text\."),
+        ({"batch_size": 0}, "batch_size 0; give a whole number above 0, or None"),
+        ({"batch_size": "8"}, "batch_size '8'; give a whole number above 0, or None"),
+        ({"threads": True}, "threads True; give a whole number above 0, or None"),
+    ],
+)
+def test_an_axis_that_is_none_is_refused_with_what_it_may_be(axes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^a Case has the {said}"):
+        Case(**{"phase": "infer", **axes})
 
 
 @pytest.mark.parametrize(("suite", "scale"), _suites_and_scales())

@@ -2,39 +2,22 @@
 
 import math
 from fractions import Fraction
-from functools import cache
 
 import numpy as np
 import pytest
 
 from rnncore.runfile.order_statistics import MISSED, NEEDED_FOR_MEDIAN, calls_needed, interval_ranks, values_needed
+from tests.binomial import at_least, tightest_ranks
 
 NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 COUNTS = [2, 6, 7, 8, 11, 40, 64, 130, 459, 662, 1000]
 
 
-@cache
-def _at_least(count: int, percentile: int) -> list[Fraction]:
-    """Return, for k from 0 to count + 1, the exact probability that at least k of count values are below the percentile."""
-    below, above = percentile, 100 - percentile
-    sums = [0]
-    for k in range(count, -1, -1):
-        sums.append(sums[-1] + math.comb(count, k) * below**k * above ** (count - k))
-    return [Fraction(part, 100**count) for part in reversed(sums)]
-
-
-def _exact_ranks(count: int, percentile: int) -> tuple[int | None, int | None]:
-    at_least, missed = _at_least(count, percentile), Fraction(1, 100)
-    lows = [rank for rank in range(1, count + 1) if 1 - at_least[rank] <= missed]
-    highs = [rank for rank in range(1, count + 1) if at_least[rank] <= missed]
-    return max(lows, default=None), min(highs, default=None)
-
-
 def _exact_coverage(count: int, percentile: int) -> Fraction:
     """Return how often the interval holds the percentile of a continuous distribution; an open end always does."""
     low, high = interval_ranks(percentile, count)
-    at_least = _at_least(count, percentile)
-    return at_least[low or 0] - (Fraction(0) if high is None else at_least[high])
+    shares = at_least(count, percentile)
+    return shares[low or 0] - (Fraction(0) if high is None else shares[high])
 
 
 @pytest.mark.parametrize(("percentile", "needed"), NEEDED.items())
@@ -45,7 +28,7 @@ def test_a_percentile_needs_the_calls_of_mlperf(percentile: int, needed: int) ->
 @pytest.mark.parametrize("percentile", NEEDED)
 def test_the_calls_needed_are_the_fewest_of_which_the_second_largest_bounds_the_percentile(percentile: int) -> None:
     def second_largest_is_below(count: int) -> Fraction:
-        return _at_least(count, percentile)[count - 1]
+        return at_least(count, percentile)[count - 1]
 
     needed = calls_needed(percentile)
     assert second_largest_is_below(needed) <= Fraction(1, 100) < second_largest_is_below(needed - 1)
@@ -56,7 +39,7 @@ def test_the_calls_needed_are_the_fewest_of_which_the_second_largest_bounds_the_
 def test_ranks_are_the_tightest_that_exact_binomial_sums_allow_and_none_where_there_is_none(
     percentile: int, count: int
 ) -> None:
-    assert interval_ranks(percentile, count) == _exact_ranks(count, percentile)
+    assert interval_ranks(percentile, count) == tightest_ranks(count, percentile)
 
 
 def test_no_values_have_no_interval() -> None:

@@ -10,7 +10,6 @@ from rnncore.report.sections import (
     machine,
     method,
     not_measured,
-    ordinary,
     profile,
     ratios,
     results,
@@ -22,6 +21,7 @@ from rnncore.report.sections import (
     trust,
     verdict,
 )
+from rnncore.report.sections.ordinary import one_run, origin, several_runs
 
 # What is fastest here. A section of level 2 is always there; an empty one gives the reason.
 OF_ONE_RUN = (
@@ -41,7 +41,7 @@ OF_ONE_RUN = (
     roofline.SECTION,
     forecasts.SECTION,
     results.SECTION,
-    ordinary.BESIDE,
+    one_run.BESIDE,
     trust.SECTION,
     not_measured.SECTION,
     method.SECTION,
@@ -57,30 +57,30 @@ OF_SEVERAL = (
     ratios.SECTION,
     ratios.WHY,
     accuracy.SECTION_OF_SEVERAL,
-    ordinary.NUMBERS,
+    several_runs.NUMBERS,
     not_measured.SECTION,
-    ordinary.UNKNOWN,
+    origin.UNKNOWN,
     method.SECTION,
 )
 
 # How long each benchmark of another project's suites takes. What there is nothing to say of is not there.
 OF_ONE_ORDINARY = (
-    ordinary.VERDICT,
-    ordinary.SECTION,
-    ordinary.MACHINE,
-    ordinary.DISTURBED,
-    ordinary.NOT_MEASURED,
-    ordinary.UNKNOWN,
-    ordinary.METHOD,
+    one_run.VERDICT,
+    one_run.SECTION,
+    origin.MACHINE,
+    origin.DISTURBED,
+    origin.NOT_MEASURED,
+    origin.UNKNOWN,
+    origin.METHOD,
 )
 
 # The same in several runs.
 OF_SEVERAL_ORDINARY = (
-    ordinary.VERDICT_OF_SEVERAL,
-    ordinary.TIMES,
-    ordinary.NUMBERS,
-    ordinary.MACHINES,
-    ordinary.NOT_MEASURED,
-    ordinary.UNKNOWN,
-    ordinary.METHOD,
+    several_runs.VERDICT,
+    several_runs.TIMES,
+    several_runs.NUMBERS,
+    origin.MACHINES,
+    origin.NOT_MEASURED,
+    origin.UNKNOWN,
+    origin.METHOD,
 )

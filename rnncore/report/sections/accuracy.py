@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import altair
 
+from rnncore.amounts import time_unit
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure, baseline_layers
 from rnncore.report.rows import time_cells, valid
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import BASELINE_NAMES, how, letter, measured, significant, time_unit
+from rnncore.report.words import BASELINE_NAMES, how, letter, measured, significant
 from rnncore.runfile.record import Record, Run
 
 

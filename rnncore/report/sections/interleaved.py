@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from rnncore.amounts import time_unit
 from rnncore.compare.interleaved import interleaved_ratio
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import how, measured, ratio_within, time_unit, times
+from rnncore.report.words import how, measured, ratio_within, times
 from rnncore.runfile.record import Record, Run
 
 # Of the intervals of ratios.

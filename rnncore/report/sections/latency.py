@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import altair
 
+from rnncore.amounts import time_unit
 from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import between, how, time_unit
+from rnncore.report.words import between, how
 from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ["p50", "p90", "p95", "p99"]

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from rnncore.amounts import counted
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import bytes_text, counted, lettered_names, run_names, significant
+from rnncore.report.words import bytes_text, lettered_names, run_names, significant
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}

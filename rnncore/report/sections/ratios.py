@@ -7,12 +7,13 @@ from functools import lru_cache
 
 import altair
 
+from rnncore.amounts import time_unit
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
 from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, names_axis, rows_height
 from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import NORMAL_95, half_interval, letter, measured, ratio_within, time_unit, times
+from rnncore.report.words import NORMAL_95, half_interval, letter, measured, ratio_within, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 

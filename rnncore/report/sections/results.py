@@ -3,10 +3,11 @@
 import statistics
 from collections.abc import Sequence
 
+from rnncore.amounts import time_unit
 from rnncore.report.rows import low_median_high
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import gflop_text, how, measured, time_unit
+from rnncore.report.words import gflop_text, how, measured
 from rnncore.runfile.record import Record, Run
 
 # Phases whose models are trained before they are measured.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
@@ -11,7 +12,7 @@ from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
 from rnncore.report.table import inert, paragraph
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import counted, how, letter, lettered_names, median_text, times
+from rnncore.report.words import how, letter, lettered_names, median_text, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -54,24 +55,29 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
         name: [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
         for run, name in zip(runs, lettered_names(runs), strict=True)
     }
-    tried = [_tried(run) for run, rows in zip(runs, rows_of.values(), strict=True) if rows]
-    shared = {name: [one for one in rows if all(has(one) for has in tried)] for name, rows in rows_of.items()}
+    every = [one for rows in rows_of.values() for one in rows]
+    # What a run could not measure counts against it; where it was asked for none of the rows, it takes no part.
+    tried = {name: has for name, has in zip(rows_of, map(_tried, runs), strict=True) if any(map(has, every))}
+    shared = {name: [one for one in rows_of[name] if all(has(one) for has in tried.values())] for name in tried}
     compared = {name: rows for name, rows in shared.items() if rows}
+    what = f"For {batch_words(batch_size)}{of_recipe}"
+    if len(tried) == 1:
+        return f"{what}, only {next(iter(tried))} has rows: nothing is compared."
     if not compared:
-        return f"For {batch_words(batch_size)}{of_recipe}, no row is in all runs: nothing is compared."
+        return f"{what}, no row is in all runs: nothing is compared."
     bests = [(fastest_first(rows)[0], name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
-    sentence = (
-        f"For {batch_words(batch_size)}{of_recipe}, **{best.model_name} in {how(best)} on {where}** is fastest: "
-        f"{median_text(best)} per call"
-    )
+    sentence = f"{what}, **{best.model_name} in {how(best)} on {where}** is fastest: {median_text(best)} per call"
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
         sentence += f"; the best on {there}, {other.model_name} in {how(other)}, is {ratio}"
-    left_out = {one.fullname for name, rows in rows_of.items() for one in rows if one not in shared[name]}
+    left_out = {one.fullname for one in every} - {one.fullname for rows in shared.values() for one in rows}
     if left_out:
         sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
+    without = [letter(index) for index, name in enumerate(rows_of) if name not in tried]
+    if without:
+        sentence += f"; {' and '.join(without)} {'has' if len(without) == 1 else 'have'} none of these rows"
     return f"{sentence}."
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import altair
 
+from rnncore.amounts import time_unit
 from rnncore.compare.choices import fastest_first
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import (
@@ -20,7 +21,7 @@ from rnncore.report.rows import (
 )
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, escape, numbers, words
-from rnncore.report.words import gflop_text, how, measured, median_text, time_unit, times
+from rnncore.report.words import gflop_text, how, measured, median_text, times
 from rnncore.runfile.recipes import ARTICLE
 from rnncore.runfile.record import Record, Run
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from rnncore.amounts import time_unit
 from rnncore.report.rows import of_what, same_but_cell, time_cells, valid
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import gflop_text, how, measured, time_unit, times
+from rnncore.report.words import gflop_text, how, measured, times
 from rnncore.runfile.record import Record, Run
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore.amounts import time_unit
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import bytes_text, significant, time_unit
+from rnncore.report.words import bytes_text, significant
 from rnncore.runfile.record import Record, Run
 
 _BOUNDS = {"compute": "arithmetic", "bandwidth": "memory bandwidth", "latency": "waiting for the step before"}
@@ -81,9 +82,11 @@ def session_sentences(run: Run) -> str:
     overhead = run.session.get("overhead")
     if overhead:
         parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
+        spent = [f"{overhead['timed_s']:.0f} s were timed rounds"]
+        if any(record.has_case for record in run.records):
+            spent.append(f"{overhead.get('trainings_s', 0):.0f} s timed trainings")
         sentences.append(
-            f"Of the session's {overhead['wall_s']:.0f} s, {overhead['timed_s']:.0f} s were timed rounds, "
-            f"{overhead.get('trainings_s', 0):.0f} s timed trainings and {overhead['overhead_s']:.0f} s overhead: "
+            f"Of the session's {overhead['wall_s']:.0f} s, {', '.join(spent)} and {overhead['overhead_s']:.0f} s overhead: "
             f"{', '.join(parts) or 'each part below 1 s'}."
         )
     return " ".join(sentences)

@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first, ranked
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, escape, words
-from rnncore.report.words import BASELINE_NAMES, bytes_text, counted, how, measured, median_text, time_unit, times
+from rnncore.report.words import BASELINE_NAMES, bytes_text, how, measured, median_text, times
 from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.

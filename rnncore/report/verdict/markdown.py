@@ -1,11 +1,10 @@
 """A comparison as Markdown, for a pull request, a job summary or a report."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rnncore.compare.verdict import BudgetCheck, Comparison, Judgement, Verdict
-from rnncore.report.table import Table, escape, numbers, paragraph, words
+from rnncore.report.table import Table, escape, inert, numbers, paragraph, words
 from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.text import difference_table, group_table
 from rnncore.report.verdict.words import (
@@ -22,9 +21,6 @@ from rnncore.report.verdict.words import (
     reason_of,
     verdict_word,
 )
-
-# Markdown that `escape` leaves: it would make code, emphasis, formulas, links and pictures of text.
-_MARKDOWN = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
 
 def verdict_markdown(comparison: Comparison) -> str:
@@ -118,4 +114,4 @@ def _inert_markdown(table: Table) -> str:
 
 def _inert(text: str) -> str:
     """Return text on one line that is no Markdown; `escape` does the rest where it is put on the page."""
-    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
+    return inert(one_line(text))

@@ -19,8 +19,7 @@ from rnncore.report.verdict.words import (
     ratio_text,
     ratio_words,
     reason_of,
-    scale_of,
-    value_text,
+    values_of,
     verdict_word,
     whole_verdict,
 )
@@ -59,23 +58,22 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
 
 
 def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
-    """Return the judgements on a measure in one unit; of the same ones only times that were measured."""
+    """Return the judgements on a measure; of the same ones only times that were measured."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
     shown = gravest_first(one for one in judgements if one.verdict != "same" or (measure == TIME and one.ratio is not None))
     if not shown:
         return None
-    scale, unit = scale_of(shown, measure)
+    values, unit = values_of(shown, measure)
     rows = [
         [
             one_line(file_and_test(judgement.fullname)[1]),
             verdict_word(judgement),
             ratio_text(judgement),
-            value_text(judgement.base, scale, measure),
-            value_text(judgement.head, scale, measure),
+            *of_both,
             processes_of(judgement),
             one_line(reason_of(judgement)),
         ]
-        for judgement in shown
+        for judgement, of_both in zip(shown, values, strict=True)
     ]
     columns = [
         *words("Benchmark"),

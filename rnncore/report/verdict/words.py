@@ -4,15 +4,19 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard, TypeVar
 
+from rnncore.amounts import time_unit
 from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure, kind_of
 from rnncore.compare.verdict import VERDICTS, BudgetCheck, Comparison, Judgement, Verdict
-from rnncore.report.words import significant, time_unit, times
+from rnncore.report.words import significant, times
 
 _RANKS = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
+
+# A time of so many units is no longer read at a glance.
+_MOST = 1e7
 
 # Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00; the bounds of `times`.
 _EQUAL = (0.995, 1.005)
@@ -198,6 +202,17 @@ def scale_of(judgements: Iterable[Judgement], measure: Measure) -> tuple[float, 
         return unit
     values = [value for judgement in judgements for value in (judgement.base, judgement.head) if is_ratio(value)]
     return time_unit(values) if values else (1.0, "s")
+
+
+def values_of(judgements: Sequence[Judgement], measure: Measure) -> tuple[list[list[str]], str]:
+    """Return base and head of each judgement on a measure, and their one unit.
+
+    Where times are too far apart for one, each has its own, and the unit is empty.
+    """
+    scale, unit = scale_of(judgements, measure)
+    if any(is_ratio(value) and value >= _MOST * scale for one in judgements for value in (one.base, one.head)):
+        return list(map(base_and_head, judgements)), ""
+    return [[value_text(value, scale, measure) for value in (one.base, one.head)] for one in judgements], unit
 
 
 def value_text(value: float | None, scale: float, measure: Measure) -> str:

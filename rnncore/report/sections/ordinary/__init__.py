@@ -1,0 +1,1 @@
+"""Benchmarks of other projects' suites: how long each takes, what they recorded, and what their files do not say."""

@@ -1,0 +1,134 @@
+"""Several runs of other projects' suites side by side: what is slower and faster than in the first, and what differs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rnncore.amounts import time_unit
+from rnncore.report.rows import valid
+from rnncore.report.section import Section, Shown
+from rnncore.report.sections.ordinary import groups
+from rnncore.report.sections.ordinary.groups import Group, groups_of, inert_names, number_text
+from rnncore.report.sections.ordinary.origin import fact_title
+from rnncore.report.sections.ratios import CaseRatio, case_ratio, figures
+from rnncore.report.sections.several import against_first, of_noise
+from rnncore.report.sections.verdict import bullets
+from rnncore.report.table import Column, Table, inert, numbers, paragraph, words
+from rnncore.report.words import letter, measured, shared_unit, times
+from rnncore.runfile.machine import differences
+from rnncore.runfile.record import Record, Run
+
+
+def text_of_verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return what is slower and faster than in the first run, what changed most, and which runs are of other machines."""
+    found = []
+    for index, (run, counts) in enumerate(zip(runs[1:], against_first(runs), strict=True), 1):
+        found += [counts, *_extremes(runs[0], run, letter(index))]
+        facts = [one.fact for one in differences(runs[0].fingerprint, run.fingerprint)]
+        if facts:
+            listed = ", ".join(inert(fact_title(fact)) for fact in facts[:3])
+            more = f" and {len(facts) - 3} more" if len(facts) > 3 else ""
+            found.append(f"**A and {letter(index)} differ in {listed}{more}**: their ratios are not of the code alone.")
+    return [bullets([*found, *of_noise(runs)])]
+
+
+def _extremes(first: Run, run: Run, name: str) -> list[str]:
+    """Name the benchmarks of a run that are slower and faster than in the first by most, beyond their intervals."""
+    called = inert_names(valid(run.records))
+    changed = {fullname: one.ratio for fullname, one in _ratios(first, run, name).items() if one.is_sure}
+    by_ratio = sorted(changed, key=lambda fullname: changed[fullname])
+    # The last is the slowest, and the first the fastest.
+    ends = [fullname for fullname in by_ratio[-1:] if changed[fullname] > 1]
+    ends += [fullname for fullname in by_ratio[:1] if changed[fullname] < 1]
+    said = [f"**{called[fullname]}** is {times(changed[fullname])}" for fullname in ends]
+    return [f"Most changed in {name}: {', '.join(said)}."] if said else []
+
+
+def _ratios(first: Run, run: Run, name: str) -> dict[str, CaseRatio]:
+    before = {record.fullname: record for record in valid(first.records)}
+    both = [record for record in valid(run.records) if record.fullname in before]
+    return {record.fullname: case_ratio(name, before[record.fullname], record) for record in both}
+
+
+def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the figure of the ratios, and for each group a table of the medians with their ratios to the first run's."""
+    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    every = list({record.fullname: record for records in reversed(by_name) for record in records.values()}.values())
+    ratios = [_ratios(runs[0], run, letter(index)) for index, run in enumerate(runs[1:], 1)]
+    kept = _most_changed(every, ratios)
+    if not kept:
+        return []
+    said = (
+        "Medians of the rounds, and 99 % intervals of their ratios within these processes. Each side is one process: "
+        "differences of a few percent between runs of one machine may be noise between processes."
+    )
+    if len(kept) < len(every):
+        said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
+    parts = [paragraph(said), *shown.figure("ratios")]
+    for group in groups_of(every, kept):
+        parts += [group.heading, _table(group, by_name, ratios).markdown()]
+    return parts
+
+
+def _most_changed(records: Sequence[Record], ratios: Sequence[dict[str, CaseRatio]]) -> set[str]:
+    """Return the full names of benchmarks whose ratio to the first run's is furthest from 1, as many as a page shows."""
+
+    def change(record: Record) -> float:
+        found = (of_run[record.fullname].ratio for of_run in ratios if record.fullname in of_run)
+        return max((abs(math.log(ratio)) for ratio in found), default=0.0)
+
+    return {record.fullname for record in sorted(records, key=lambda record: -change(record))[: groups.MOST_ROWS]}
+
+
+def _table(group: Group, by_name: Sequence[dict[str, Record]], ratios: Sequence[dict[str, CaseRatio]]) -> Table:
+    called = inert_names(group.records)
+    shared = shared_unit([record.median_s for record in group.shown])
+    rows: list[list[Any]] = []
+    for fullname in (record.fullname for record in group.shown):
+        here = [records.get(fullname) for records in by_name]
+        scale, unit = shared or time_unit(record.median_s for record in here if record)
+        own = "" if shared else f" {unit}"
+        cells = [None if record is None else f"{measured(record.median_s / scale, record)}{own}" for record in here]
+        for of_run in ratios:
+            one = of_run.get(fullname)
+            cells += [None, None] if one is None else [_ratio_text(one), _interval_text(one)]
+        rows.append([called[fullname], *cells])
+    letters = [letter(index) for index in range(len(by_name))]
+    columns: list[Column] = [*words("Benchmark"), *numbers(*letters, unit=shared[1] if shared else "")]
+    for name in letters[1:]:
+        columns += numbers(f"{name} against A", f"{name}/A, 99 %")
+    return Table(columns, rows)
+
+
+def _ratio_text(ratio: CaseRatio) -> str:
+    """Return a ratio in words, bold where its interval leaves no doubt of its direction."""
+    said = times(ratio.ratio)
+    return f"**{said}**" if ratio.is_sure and said != "equal" else said
+
+
+def _interval_text(ratio: CaseRatio) -> str | None:
+    return None if ratio.low is None or ratio.high is None else f"{ratio.low:.2f}–{ratio.high:.2f}"
+
+
+def text_of_numbers(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return what the benchmarks recorded beside their times, side by side, where it is not equal in all runs."""
+    by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    called = inert_names(record for records in by_name for record in records.values())
+    rows: list[list[Any]] = []
+    for fullname, name in called.items():
+        here = [records[fullname].numbers if fullname in records else {} for records in by_name]
+        for key in dict.fromkeys(key for of_run in here for key in of_run):
+            values = [of_run.get(key) for of_run in here]
+            if len(set(values)) > 1:
+                rows.append([name, inert(key), *values])
+    if not rows:
+        return []
+    columns = [*words("Benchmark", "recorded"), *numbers(*map(letter, range(len(runs))), show=number_text)]
+    said, most = "What is equal in all runs is left out.", groups.MOST_ROWS
+    said += f" These are the first {most} of {len(rows):,}; results.csv has all." if len(rows) > most else ""
+    return [paragraph(said), Table(columns, rows[:most]).markdown()]
+
+
+VERDICT = Section("## Verdict", text_of_verdict)
+TIMES = Section("## Times", text_of_times, figures)
+NUMBERS = Section("## What was recorded beside the times", text_of_numbers)
