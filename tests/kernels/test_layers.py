@@ -117,13 +117,13 @@ def test_gradients_of_many_hours_are_as_right_as_those_of_few(cell: Cell) -> Non
     # All of one sign, so that what is added is small beside its sum.
     for parameter in module.parameters():
         parameter.data.abs_()
-    inputs = torch.full((64, 1500, 3), 0.5)
-    states = FusedLayers(module, fused_kernels()).states(inputs, 1500)
+    inputs = torch.rand(300, 500, 3, generator=torch.Generator().manual_seed(11))
+    states = FusedLayers(module, fused_kernels()).states(inputs, 500)
     found = torch.autograd.grad(states.sum(), list(module.parameters()))
     exact = copy.deepcopy(module).double()
     right = torch.autograd.grad(exact(inputs.double())[0].sum(), list(exact.parameters()))
     for one, other in zip(found, right, strict=True):
-        assert (one - other).abs().max() <= 3e-6 * other.abs().max()
+        assert (one - other).abs().max() <= 2e-6 * other.abs().max()
 
 
 @pytest.mark.parametrize("value", [-200.0, -30.0, -0.7, -1e-3, 0.0, 1e-6, 0.62, 0.63, 9.0, 200.0])
