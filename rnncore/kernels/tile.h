@@ -58,19 +58,28 @@ INLINE void tile_product(const int rows, const int vectors, const int pairs, sum
         #pragma GCC unroll 4
         for (int part = 0; part < parts; part++) {
             const float *row = w + (int64_t)(k + part) * vectors * LANES;
-            vec weights[MAX_VECTORS];
             #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) __builtin_prefetch(row + (PREFETCH_ROWS * vectors + v) * LANES);
-            #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) weights[v] = load(row + v * LANES);
-            #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++) {
-                vec value = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+            for (int v = 0; v < vectors; v += int_max(1, LINE_FLOATS / LANES))
+                __builtin_prefetch(row + (PREFETCH_ROWS * vectors + v) * LANES);
+            /* The fewer of both are kept in registers. */
+            vec values[MAX_ROWS], weights[MAX_VECTORS];
+            if (rows < vectors)
+                #pragma GCC unroll 16
+                for (int r = 0; r < rows; r++) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+            else
                 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    if (part == 0) sums[r][v] = add_product(pairs, sums[r][v], value, weights[v]);
-                    else extra[part - 1][r][v] = add_product(pairs, extra[part - 1][r][v], value, weights[v]);
+                for (int v = 0; v < vectors; v++) weights[v] = load(row + v * LANES);
+            #pragma GCC unroll 36
+            for (int i = 0; i < rows * vectors; i++) {
+                const int r = rows < vectors ? i % rows : i / vectors, v = rows < vectors ? i / rows : i % vectors;
+                if (rows < vectors && r == 0) {
+                    weights[v] = load(row + v * LANES);
+                    /* Once, and not by each of the instructions that use it. */
+                    __asm__("" : ANY_REGISTER(weights[v]));
                 }
+                if (rows >= vectors && v == 0) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+                vec *sum = part == 0 ? &sums[r][v] : &extra[part - 1][r][v];
+                *sum = add_product(pairs, *sum, values[r], weights[v]);
             }
         }
     }
