@@ -56,7 +56,9 @@ class LayerBackward(ctypes.Structure):
         *_fields(ctypes.c_int32, "threads B T F H block bf16 first_out"),
         *_fields(ctypes.c_void_p, "x"),
         *_fields(ctypes.c_int64, "x_window x_hour"),
-        *_fields(ctypes.c_void_p, "w_x w_h h cell gates grad_out grad grad_cell grad_x grad_w_x grad_w_h grad_bias workspace"),
+        *_fields(
+            ctypes.c_void_p, "w_x w_h h cell gates grad_out grad grad_cell grad_x grad_w_x grad_w_h grad_bias workspace"
+        ),
         ("dropped", ctypes.c_float),
         ("seed", ctypes.c_uint32),
         ("phases", ctypes.c_void_p),

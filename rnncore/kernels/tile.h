@@ -75,7 +75,7 @@ INLINE void tile_product(const int rows, const int vectors, const int pairs, sum
                 if (rows < vectors && r == 0) {
                     weights[v] = load(row + v * LANES);
                     /* Once, and not by each of the instructions that use it. */
-                    __asm__("" : ANY_REGISTER(weights[v]));
+                    if (rows > 1) __asm__("" : ANY_REGISTER(weights[v]));
                 }
                 if (rows >= vectors && v == 0) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
                 vec *sum = part == 0 ? &sums[r][v] : &extra[part - 1][r][v];

@@ -934,7 +934,9 @@ def test_training_in_bf16_is_near_that_in_fp32_and_only_where_it_is_asked_for(
         assert losses[0] == pytest.approx(losses[1], rel=0.02)
         assert losses[0] != losses[1]
     monkeypatch.setattr(kernels, "has_bf16", False)
-    with pytest.raises(Unavailable, match=r"no instructions for bf16 \(AVX512-BF16\)\. Train with the implementation 'fused'"):
+    with pytest.raises(
+        Unavailable, match=r"no instructions for bf16 \(AVX512-BF16\)\. Train with the implementation 'fused'"
+    ):
         _trainer(windows, in_bf16)
 
 

@@ -299,7 +299,10 @@ def _rounded_layer(module: nn.GRU | nn.LSTM, inputs: torch.Tensor) -> torch.Tens
     for hour in range(inputs.shape[1]):
         # A product for each gate: of a GRU what inputs and states give to the new gate has gradients of its own.
         parts = [
-            [product(a, rows) + bias for rows, bias in zip(w.split(module.hidden_size), b.split(module.hidden_size), strict=True)]
+            [
+                product(a, rows) + bias
+                for rows, bias in zip(w.split(module.hidden_size), b.split(module.hidden_size), strict=True)
+            ]
             for a, w, b in ((inputs[:, hour], w_x, b_x), (state, w_h, b_h))
         ]
         if isinstance(module, nn.LSTM):
@@ -329,9 +332,7 @@ def test_bf16_rounds_the_factors_of_all_products_and_nothing_else(
         FusedLayers(module, fused_kernels(), "bf16").states(inputs, 4), weights, inputs, *module.parameters()
     )
     exact, exact_inputs = copy.deepcopy(module).double(), inputs.detach().double().requires_grad_()
-    right = _states_and_gradients(
-        _rounded_layer(exact, exact_inputs), weights.double(), exact_inputs, *exact.parameters()
-    )
+    right = _states_and_gradients(_rounded_layer(exact, exact_inputs), weights.double(), exact_inputs, *exact.parameters())
     for one, other in zip(found, right, strict=True):
         # What lies beside the middle between two bf16 values may be rounded the other way.
         assert (one - other).abs().max() <= 2e-3 * other.abs().max()
@@ -340,12 +341,13 @@ def test_bf16_rounds_the_factors_of_all_products_and_nothing_else(
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_in_bf16_blocks_dropout_and_timing_are_as_in_fp32(
-    cell: Cell, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_bf16_blocks_dropout_and_timing_are_as_in_fp32(cell: Cell, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _require_bf16()
     monkeypatch.setattr(fused, "_BLOCK_GATES", 3 * 4 * 16)
-    module, inputs = _module(cell, 3, 16, 2, 0.3, std=0.15), torch.randn(13, 5, 3, generator=torch.Generator().manual_seed(3))
+    module, inputs = (
+        _module(cell, 3, 16, 2, 0.3, std=0.15),
+        torch.randn(13, 5, 3, generator=torch.Generator().manual_seed(3)),
+    )
 
     def once(precision: str) -> list[torch.Tensor]:
         torch.manual_seed(7)
