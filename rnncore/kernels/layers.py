@@ -92,7 +92,7 @@ class Kernels:
 
 
 def fused_kernels() -> Kernels:
-    """Return the kernels; the first call on a machine compiles them, in about a second, and keeps them in the user's cache.
+    """Return the kernels; the first call on a machine compiles them, in a few seconds, and keeps them in the user's cache.
 
     Raises:
         Unavailable: If they cannot be compiled or loaded here, or give wrong answers.
