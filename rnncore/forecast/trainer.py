@@ -21,7 +21,7 @@ WARM_UP_SHARE = 0.3
 
 START_SHARE = 1 / 25
 END_SHARE = 1e-4
-Implementation = Literal["auto", "aten", "fused"]
+Implementation = Literal["auto", "aten", "fused", "fused_bf16"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
@@ -45,7 +45,8 @@ class TrainConfig:
         seed: Of initial weights, shuffling and dropout.
         max_steps: Stop after this many steps in all.
         max_seconds: Stop after this much training time; the schedule still runs by steps.
-        implementation: `aten` is torch's own layers, `fused` ours for a CPU, `auto` ours where they can be compiled.
+        implementation: `aten` is torch's own layers, `fused` ours for a CPU, `auto` ours where they can be compiled;
+            `fused_bf16` is ours with the factors of products rounded to bf16, and weights, states and sums in fp32.
     """
 
     batch_size: int = 1024
@@ -230,10 +231,17 @@ def _layers_of(
         return "aten", None
     if device.type != "cpu":
         raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")
+    precision = "bf16" if implementation == "fused_bf16" else "fp32"
     try:
-        return "fused", FusedLayers(model.rnn, fused_kernels())
+        kernels = fused_kernels()
+        if precision == "bf16" and not kernels.has_bf16:
+            raise Unavailable(
+                "this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16). Train with the "
+                "implementation 'fused'."
+            )
+        return "fused" if implementation == "auto" else implementation, FusedLayers(model.rnn, kernels, precision)
     except Unavailable:
-        if implementation == "fused":
+        if implementation != "auto":
             raise
         return "aten", None
 

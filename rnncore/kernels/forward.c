@@ -1,5 +1,5 @@
-/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU
- * has tiles (AMX) in bf16.
+/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU has
+ * AVX512-BF16 in bf16, by AMX where it has that too.
  *
  * Weights are packed once: for each group of LANES units, all that its gates need lies in a row, so that one tile of windows
  * and units takes every product of an hour in registers and goes from there straight through the gates to the state. No gate
@@ -25,11 +25,11 @@
  *   bias     (4, LANES)                         of a GRU reset, update, new from inputs, new from states
  *   inputs   (F, G, LANES)                      of layers above the first H in place of F
  *   states   (H, G, LANES)
- * and in bf16, where one instruction adds the products of 16 pairs of rows, F / 32 and H / 32 rounded up, with zeros for
- * rows that are missing:
+ * and in bf16, where one instruction adds the products of pairs of rows, F / R and H / R rounded up, with zeros for rows that
+ * are missing; R is 2, or 32 for AMX:
  *   bias     (4, LANES) in fp32
- *   inputs   (F / 32, G, 16, LANES, 2)          block of 32 rows, gate, pair of rows, unit, row of the pair
- *   states   (H / 32, G, 16, LANES, 2)
+ *   inputs   (F / R, G, R / 2, LANES, 2)        block of R rows, gate, pair of rows, unit, row of the pair
+ *   states   (H / R, G, R / 2, LANES, 2)
  */
 #include <stdint.h>
 #include <string.h>
@@ -52,7 +52,7 @@ typedef struct {
     const float *head;            /* (L, H) */
     const float *head_bias;       /* (L) */
     /* Null, where all windows begin from zeros and what they end with is not wanted; else (N, 1, B, H) of a GRU, or of an
-     * LSTM (N, 2, B, H), states before cells, read at first and written at last. tile_forward does not look at it. */
+     * LSTM (N, 2, B, H), states before cells, read at first and written at last. Calls in bf16 do not look at it. */
     float *state;
     float *workspace;             /* as many floats as workspace_floats returns, on a line of 64 bytes */
     float *out;                   /* (B, L) */
@@ -85,7 +85,8 @@ typedef struct {
     int teams, size;            /* size: threads of a team */
     int groups;                 /* of LANES units */
     int windows, hours;         /* of a block of windows; of a chunk of hours */
-    int64_t units, states_step; /* units: with padding; states_step: values from one row of states to the next */
+    int64_t units;              /* with padding */
+    int64_t inputs_step, states_step; /* values from one row of the first layer's inputs, or of states, to the next */
     int64_t of_thread, sums_at;
     int64_t of_team, of_layer, states_at, cells_at;
 } plan_t;
@@ -98,6 +99,7 @@ static plan_t plan_of(const call_t *call, int threads) {
     p.windows = (int)div_up(team_windows, div_up(team_windows, BLOCK_WINDOWS));
     p.hours = int_min(call->T, int_max(CHUNK_ROWS / p.windows, 1));
     p.units = p.states_step = (int64_t)p.groups * LANES;
+    p.inputs_step = call->F;
     int64_t rows = (int64_t)p.windows * p.hours;
     p.sums_at = round_up(rows * call->F, LINE_FLOATS);
     p.of_thread = p.sums_at + round_up(rows * p.units * gates_of(call), LINE_FLOATS);
@@ -179,41 +181,37 @@ INLINE vec lstm_state(vec input_sum, vec forget_sum, vec new_sum, vec output_sum
 
 /* What a layer's inputs give to a group of units: out (rows, G, LANES) = bias + a w. a (rows, inner) has its rows a_step
  * apart; w follows the bias. */
-INLINE void inputs_tile(const int rows, const int gates, const float *a, int64_t a_step, int inner, const float *bias,
-                        float *out) {
+INLINE void inputs_tile(const int rows, const int gates, const int pairs, const float *a, int64_t a_step, int inner,
+                        const float *bias, float *out) {
     sums_t sums;
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
         for (int g = 0; g < gates; g++) sums[r][g] = load(bias + g * LANES);
-    tile_product(rows, gates, sums, a, a_step, inner, bias + 4 * LANES);
+    tile_product(rows, gates, pairs, sums, a, a_step, 1, inner, bias + 4 * LANES);
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
         for (int g = 0; g < gates; g++) store(out + (r * gates + g) * LANES, sums[r][g]);
 }
 
-static void gru_inputs(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out) {
-    FOR_ROWS(rows, GRU_ROWS, inputs_tile, 3, a, a_step, inner, bias, out)
-}
-
-static void lstm_inputs(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out) {
-    FOR_ROWS(rows, LSTM_ROWS, inputs_tile, 4, a, a_step, inner, bias, out)
-}
-
-/* What is the same for all tiles of a chunk. A tile gets the rest in registers: a struct of its own would cost small
- * models. */
+/* What is the same for all tiles of a group of units. A tile gets the rest in registers: a struct of its own would cost
+ * small models. */
 typedef struct {
-    int H;
-    int64_t w_at;    /* of a group's weights of the states, after its bias */
-    int64_t units;   /* from one row of states and cells to the next */
-    int64_t of_hour; /* from states to those of the next hour */
+    int unit;            /* the group's first */
+    int inner;           /* rows of the weights of the states: H, or of pairs half of it */
+    int64_t w_at;        /* of a group's weights of the states, after its bias */
+    int64_t units;       /* from one row of states and cells to the next */
+    int64_t of_hour;     /* from states to those of the next hour; 0 where they take their place */
+    int64_t a_step;      /* from one row of a to the next */
+    int64_t a_of_hour;   /* from a to that of the next hour */
+    laps_t *laps;
 } step_t;
 
-/* An hour of a group of units. from_inputs (rows, G, LANES); h_before (rows, H) are all states before, of which those of the
- * group begin at `before`; cell at the group, null of a GRU. */
-INLINE void step_tile(const int rows, const int gates, const step_t *s, const float *bias, const float *from_inputs,
-                      const float *h_before, float *before, float *cell, laps_t *laps) {
+/* An hour of a group of units. from_inputs (rows, G, LANES); a (rows, inner) are all states before, as products take them, in
+ * fp32 or, of pairs, in bf16; `before` those of the group in fp32; cell at the group, null of a GRU. */
+INLINE void step_tile(const int rows, const int gates, const int pairs, const int is_timed, const step_t *s,
+                      const float *bias, const float *from_inputs, float *a, float *before, float *cell) {
     const int64_t step = s->units;
     float *after = before + s->of_hour;
     sums_t sums;
@@ -223,10 +221,10 @@ INLINE void step_tile(const int rows, const int gates, const step_t *s, const fl
         for (int g = 0; g < gates; g++)
             /* The new gate of a GRU: what comes from the states has a sum of its own, which reset scales. */
             sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
-    tile_product(rows, gates, sums, h_before, step, s->H, bias + s->w_at);
-    if (laps) {
+    tile_product(rows, gates, pairs, sums, a, s->a_step, 1, s->inner, bias + s->w_at);
+    if (is_timed) {
         settle(rows, gates, sums);
-        lap(laps, STATE_PRODUCTS);
+        lap(s->laps, STATE_PRODUCTS);
         settle(rows, gates, sums);
     }
     #pragma GCC unroll 16
@@ -239,39 +237,55 @@ INLINE void step_tile(const int rows, const int gates, const step_t *s, const fl
             next = lstm_state(sums[r][0], sums[r][1], sums[r][2], sums[r][3], cell + r * step);
         }
         store(after + r * step, next);
+#if defined(__AVX512BF16__)
+        if (pairs) store_rounded((uint16_t *)(a + r * s->a_step + s->a_of_hour) + s->unit, next);
+#endif
     }
-    lap(laps, GATES);
+    if (is_timed) lap(s->laps, GATES);
 }
 
-static void gru_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
-                     float *before, float *cell) {
-    FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, 0)
-}
+/* The tiles of a cell in a precision: inputs, an hour, and an hour that is timed. */
+typedef struct {
+    void (*inputs)(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out);
+    void (*step)(int rows, const step_t *s, const float *bias, const float *from_inputs, float *a, float *before,
+                 float *cell);
+    void (*timed)(int rows, const step_t *s, const float *bias, const float *from_inputs, float *a, float *before,
+                  float *cell);
+} tiles_t;
 
-static void gru_step_timed(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
-                           float *before, float *cell, laps_t *laps) {
-    FOR_ROWS(rows, GRU_ROWS, step_tile, 3, s, bias, from_inputs, h_before, before, cell, laps)
-}
+#define TILES(name, gates, max_rows, pairs) \
+    static void name##_inputs(int rows, const float *a, int64_t a_step, int inner, const float *bias, float *out) { \
+        FOR_ROWS(rows, max_rows, inputs_tile, gates, pairs, a, a_step, inner, bias, out) \
+    } \
+    static void name##_step(int rows, const step_t *s, const float *bias, const float *from_inputs, float *a, \
+                            float *before, float *cell) { \
+        FOR_ROWS(rows, max_rows, step_tile, gates, pairs, 0, s, bias, from_inputs, a, before, cell) \
+    } \
+    static void name##_timed(int rows, const step_t *s, const float *bias, const float *from_inputs, float *a, \
+                             float *before, float *cell) { \
+        FOR_ROWS(rows, max_rows, step_tile, gates, pairs, 1, s, bias, from_inputs, a, before, cell) \
+    } \
+    static const tiles_t name = {name##_inputs, name##_step, name##_timed};
 
-static void lstm_step(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
-                      float *before, float *cell) {
-    FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, bias, from_inputs, h_before, before, cell, 0)
-}
+TILES(gru_tiles, 3, ROWS_OF_3, 0)
+TILES(lstm_tiles, 4, ROWS_OF_4, 0)
 
-static void lstm_step_timed(int rows, const step_t *s, const float *bias, const float *from_inputs, const float *h_before,
-                            float *before, float *cell, laps_t *laps) {
-    FOR_ROWS(rows, LSTM_ROWS, step_tile, 4, s, bias, from_inputs, h_before, before, cell, laps)
-}
-
-/* A layer through a chunk of hours: the thread's own groups of units, for all windows of a block. */
-INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+/* A layer through a chunk of hours: the thread's own groups of units, for all windows of a block.
+ *
+ * pairs: 0; or 1 in bf16, where inputs and states of products are in bf16, and states in fp32 are in one place beside them
+ * (bf16_plan_of). */
+INLINE void layer_hours(const share_t *s, const int pairs, const tiles_t *tiles, int layer, int windows, int hours,
+                        laps_t *laps) {
     const plan_t *p = &s->plan;
-    const int lstm = s->call->lstm, gates = gates_of(s->call), max_rows = lstm ? LSTM_ROWS : GRU_ROWS;
-    const int H = s->call->H, inner = layer ? H : s->call->F, rows = windows * hours;
-    const int64_t units = p->units, of_group = (4 + (int64_t)(inner + H) * gates) * LANES, of_row = gates * LANES;
-    const int64_t of_hour = windows * units, inputs_step = layer ? units : inner;
+    const int lstm = s->call->lstm, gates = gates_of(s->call), max_rows = lstm ? ROWS_OF_4 : ROWS_OF_3;
+    /* Of pairs, all rows of weights and steps of a count two values as one float. */
+    const int each = pairs ? 2 : 1, H = s->call->H, features = layer ? H : s->call->F, rows = windows * hours;
+    const int inner = (int)div_up(features, each), inner_of_states = (int)div_up(H, each);
+    const int64_t of_group = (4 + (int64_t)(inner + inner_of_states) * gates) * LANES, of_row = gates * LANES;
+    const int64_t a_step = p->states_step / each, a_of_hour = windows * a_step;
+    const int64_t inputs_step = layer ? a_step : p->inputs_step / each;
     const float *weights = s->call->weights[layer];
-    const float *inputs = layer ? layer_of(s, layer - 1) + p->states_at + of_hour : s->of_thread;
+    const float *inputs = layer ? layer_of(s, layer - 1) + p->states_at + a_of_hour : s->of_thread;
     float *states = layer_of(s, layer) + p->states_at, *cells = layer_of(s, layer) + p->cells_at;
     float *sums = s->of_thread + p->sums_at;
     for (int group = s->first_group; group < s->last_group; group++) {
@@ -279,23 +293,23 @@ INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, lap
         float *out = sums + (int64_t)(group - s->first_group) * rows * of_row;
         for (int row = 0, n; row < rows; row += n) {
             n = tile_rows(rows - row, max_rows);
-            (lstm ? lstm_inputs : gru_inputs)(n, inputs + row * inputs_step, inputs_step, inner, bias, out + row * of_row);
+            tiles->inputs(n, inputs + row * inputs_step, inputs_step, inner, bias, out + row * of_row);
         }
     }
     lap(laps, INPUT_PRODUCTS);
     team_barrier(s->barrier, p->size, laps);
-    const step_t step = {.H = H, .w_at = (4 + (int64_t)inner * gates) * LANES, .units = units, .of_hour = of_hour};
+    step_t step = {.inner = inner_of_states, .w_at = (4 + (int64_t)inner * gates) * LANES, .units = p->units,
+                   .of_hour = pairs ? 0 : a_of_hour, .a_step = a_step, .a_of_hour = a_of_hour, .laps = laps};
     for (int t = 0; t < hours; t++) {
         for (int group = s->first_group; group < s->last_group; group++) {
             const float *bias = weights + group * of_group;
             const float *from_inputs = sums + ((int64_t)(group - s->first_group) * rows + t * windows) * of_row;
+            step.unit = group * LANES;
             for (int b = 0, n; b < windows; b += n) {
                 n = tile_rows(windows - b, max_rows);
-                float *h_before = states + t * of_hour + b * units, *before = h_before + group * LANES;
-                float *cell = lstm ? cells + b * units + group * LANES : 0;
-                const float *sums_at = from_inputs + b * of_row;
-                if (laps) (lstm ? lstm_step_timed : gru_step_timed)(n, &step, bias, sums_at, h_before, before, cell, laps);
-                else (lstm ? lstm_step : gru_step)(n, &step, bias, sums_at, h_before, before, cell);
+                float *a = states + t * a_of_hour + b * a_step, *cell = lstm ? cells + b * p->units + step.unit : 0;
+                float *before = (pairs ? layer_of(s, layer) + b * p->units : a) + step.unit;
+                (laps ? tiles->timed : tiles->step)(n, &step, bias, from_inputs + b * of_row, a, before, cell);
             }
         }
         team_barrier(s->barrier, p->size, laps);
@@ -304,8 +318,9 @@ INLINE void layer_hours(const share_t *s, int layer, int windows, int hours, lap
 
 /* Two copies, of which that of untimed calls has no trace of laps in its tiles. */
 static void fp32_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
-    if (laps) layer_hours(s, layer, windows, hours, laps);
-    else layer_hours(s, layer, windows, hours, 0);
+    const tiles_t *tiles = s->call->lstm ? &lstm_tiles : &gru_tiles;
+    if (laps) layer_hours(s, 0, tiles, layer, windows, hours, laps);
+    else layer_hours(s, 0, tiles, layer, windows, hours, 0);
 }
 
 /* Return where the call has the state of a window, from the thread's first unit on; the cell of an LSTM is B H further. */
@@ -425,6 +440,111 @@ static void fp32_thread(const void *call, laps_t *laps) {
 
 void forward(const call_t *call) { run_call(fp32_thread, call); }
 
+/* ------------------------------------------------------------------------------------------------------------------ bf16 */
+
+#if defined(__AVX512BF16__)
+/* bf16 values of a row of inputs or states are filled up to whole blocks of 32, and rows to whole tiles of 16: AMX reads
+ * both. All of these vectors have 16 lanes. */
+#define TILE 16
+#define PAIRED 32
+
+int has_pairs(void) { return 1; }
+
+static int64_t blocks_of(int values) { return div_up(values, PAIRED); }
+
+/* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows,
+ * units) in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. AMX reads and writes whole tiles,
+ * past the last row too: there is a tile of padding after each. */
+static plan_t bf16_plan_of(const call_t *call, int threads) {
+    plan_t p = plan_of(call, threads);
+    int64_t rows = (int64_t)p.windows * p.hours;
+    p.inputs_step = blocks_of(call->F) * PAIRED;
+    p.states_step = blocks_of(call->H) * PAIRED;
+    p.sums_at = round_up((rows + TILE) * p.inputs_step / 2, LINE_FLOATS);
+    p.of_thread = p.sums_at + round_up((round_up(rows, TILE) + TILE) * p.units * gates_of(call), LINE_FLOATS);
+    p.cells_at = round_up(p.windows * p.units, LINE_FLOATS);
+    p.states_at = 2 * p.cells_at;
+    p.of_layer = p.states_at + round_up(((p.hours + 1) * p.windows + TILE) * p.states_step / 2, LINE_FLOATS);
+    p.of_team = call->N * p.of_layer;
+    return p;
+}
+
+int64_t bf16_workspace_floats(const call_t *call) { return largest_workspace(call, bf16_plan_of); }
+
+static uint16_t *rounded_states(const share_t *s, int layer) { return (uint16_t *)(layer_of(s, layer) + s->plan.states_at); }
+
+static void bf16_begin(const share_t *s, int first, int windows) {
+    (void)first; /* of the call's state, which there is none of */
+    const int own = own_units(s);
+    for (int layer = 0; layer < s->call->N; layer++)
+        for (int b = 0; b < windows; b++) {
+            float *h = layer_of(s, layer) + b * s->plan.units + first_unit(s);
+            memset(h, 0, sizeof(float) * own);
+            memset(h + s->plan.cells_at, 0, sizeof(float) * own);
+            memset(rounded_states(s, layer) + b * s->plan.states_step + first_unit(s), 0, sizeof(uint16_t) * own);
+        }
+}
+
+static void to_bf16(const float *x, uint16_t *out, int count) {
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        /* To nearest, ties to even; NaN stays NaN, which the sum could make an infinity. */
+        out[i] = x[i] != x[i] ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    }
+}
+
+static void bf16_inputs(const share_t *s, int first, int windows, int t, int hours) {
+    const int64_t T = s->call->T, F = s->call->F, step = s->plan.inputs_step;
+    for (int hour = 0; hour < hours; hour++)
+        for (int b = 0; b < windows; b++)
+            to_bf16(s->call->x + ((first + b) * T + t + hour) * F,
+                    (uint16_t *)s->of_thread + ((int64_t)hour * windows + b) * step, F);
+}
+
+static void bf16_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
+    (void)hours; /* the states in fp32 are in one place */
+    head_of(s, layer_of(s, s->call->N - 1), first, windows);
+    lap(laps, HEAD);
+    /* The next block begins where other threads still read. */
+    team_barrier(s->barrier, s->plan.size, laps);
+}
+
+/* Take a share through all hours by a layer's function. */
+static void bf16_blocks(const share_t *s, void (*layer)(const share_t *, int, int, int, laps_t *), laps_t *laps) {
+    const precision_t bf16 = {
+        .state_bytes = sizeof(uint16_t), .begin = bf16_begin, .inputs = bf16_inputs, .layer = layer, .end = bf16_end};
+    /* What pads rows to whole blocks stays zeros. */
+    memset(s->of_thread, 0, sizeof(float) * s->plan.sums_at);
+    if (s->rank == 0) memset(s->of_team, 0, sizeof(float) * s->plan.of_team);
+    lap(laps, LAYOUT);
+    team_barrier(s->barrier, s->plan.size, laps);
+    run_blocks(&bf16, s, laps);
+}
+
+/* By the register tile: an instruction adds to each lane the products of a pair of values, twice those of a fused
+ * multiply-add. */
+TILES(gru_pairs, 3, ROWS_OF_3, 1)
+TILES(lstm_pairs, 4, ROWS_OF_4, 1)
+
+static void pairs_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+    const tiles_t *tiles = s->call->lstm ? &lstm_pairs : &gru_pairs;
+    if (laps) layer_hours(s, 1, tiles, layer, windows, hours, laps);
+    else layer_hours(s, 1, tiles, layer, windows, hours, 0);
+}
+
+static void pairs_thread(const void *call, laps_t *laps) {
+    const share_t share = share_of(call, bf16_plan_of);
+    if (share.first_window < share.last_window) bf16_blocks(&share, pairs_layer, laps);
+}
+
+/* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
+ * beside it. All windows begin from zeros. */
+void pairs_forward(const call_t *call) { run_call(pairs_thread, call); }
+#else
+int has_pairs(void) { return 0; }
+#endif
+
 /* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
@@ -433,14 +553,9 @@ void forward(const call_t *call) { run_call(fp32_thread, call); }
 
 /* An AMX tile is a register of 16 rows of 64 bytes. _tile_dpbf16ps(c, a, b) adds to c, 16 x 16 in fp32, the product of a and
  * b: a has 16 rows of 32 bf16 values; b has those 32 as 16 pairs, and of each pair 16 columns of two values, so that value k
- * of column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b: this
- * needs 16 lanes, which every CPU with AMX has.
+ * of column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b.
  *
- * TILE: rows of a tile. PAIRED: bf16 values of a row. */
-#define TILE 16
-#define PAIRED 32
-
-/* Compilers do not know that a tile load reads memory: what was written must be there by then. */
+ * Compilers do not know that a tile load reads memory: what was written must be there by then. */
 #define WRITTEN __asm__ volatile("" ::: "memory")
 
 /* Return whether this process may use tiles; asks the system for them. */
@@ -494,7 +609,7 @@ INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int 
 INLINE void tile_step(const int gates, int rows, const float *from_inputs, const uint16_t *before, int64_t step, int blocks,
                       const uint16_t *w, const float *bias, float *state, float *cell, int64_t units, uint16_t *after,
                       laps_t *laps) {
-    float sums[MAX_GATES][TILE * TILE] __attribute__((aligned(64)));
+    float sums[MAX_VECTORS][TILE * TILE] __attribute__((aligned(64)));
     WRITTEN;
     _tile_loadd(0, from_inputs, gates * 64);
     _tile_loadd(1, from_inputs + TILE, gates * 64);
@@ -523,28 +638,6 @@ INLINE void tile_step(const int gates, int rows, const float *from_inputs, const
     }
     lap(laps, GATES);
 }
-
-static int64_t blocks_of(int values) { return div_up(values, PAIRED); }
-
-/* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows,
- * units) in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. Whole tiles are read and written,
- * past the last row too: there is a tile of padding after each. */
-static plan_t tile_plan_of(const call_t *call, int threads) {
-    plan_t p = plan_of(call, threads);
-    int64_t rows = (int64_t)p.windows * p.hours;
-    p.states_step = blocks_of(call->H) * PAIRED;
-    p.sums_at = round_up((rows + TILE) * blocks_of(call->F) * PAIRED / 2, LINE_FLOATS);
-    p.of_thread = p.sums_at + round_up((round_up(rows, TILE) + TILE) * p.units * gates_of(call), LINE_FLOATS);
-    p.cells_at = round_up(p.windows * p.units, LINE_FLOATS);
-    p.states_at = 2 * p.cells_at;
-    p.of_layer = p.states_at + round_up(((p.hours + 1) * p.windows + TILE) * p.states_step / 2, LINE_FLOATS);
-    p.of_team = call->N * p.of_layer;
-    return p;
-}
-
-int64_t tile_workspace_floats(const call_t *call) { return largest_workspace(call, tile_plan_of); }
-
-static uint16_t *rounded_states(const share_t *s, int layer) { return (uint16_t *)(layer_of(s, layer) + s->plan.states_at); }
 
 /* As layer_hours. */
 INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
@@ -587,66 +680,21 @@ INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours
     }
 }
 
-static void bf16_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
+static void tile_layer(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
     if (laps) tile_layer_hours(s, layer, windows, hours, laps);
     else tile_layer_hours(s, layer, windows, hours, 0);
 }
 
-static void bf16_begin(const share_t *s, int first, int windows) {
-    (void)first; /* of the call's state, which there is none of */
-    const int own = own_units(s);
-    for (int layer = 0; layer < s->call->N; layer++)
-        for (int b = 0; b < windows; b++) {
-            float *h = layer_of(s, layer) + b * s->plan.units + first_unit(s);
-            memset(h, 0, sizeof(float) * own);
-            memset(h + s->plan.cells_at, 0, sizeof(float) * own);
-            memset(rounded_states(s, layer) + b * s->plan.states_step + first_unit(s), 0, sizeof(uint16_t) * own);
-        }
-}
-
-static void to_bf16(const float *x, uint16_t *out, int count) {
-    for (int i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        /* To nearest, ties to even; NaN stays NaN, which the sum could make an infinity. */
-        out[i] = x[i] != x[i] ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    }
-}
-
-static void bf16_inputs(const share_t *s, int first, int windows, int t, int hours) {
-    const int64_t T = s->call->T, F = s->call->F, step = blocks_of(s->call->F) * PAIRED;
-    for (int hour = 0; hour < hours; hour++)
-        for (int b = 0; b < windows; b++)
-            to_bf16(s->call->x + ((first + b) * T + t + hour) * F,
-                    (uint16_t *)s->of_thread + ((int64_t)hour * windows + b) * step, F);
-}
-
-static void bf16_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
-    (void)hours; /* the states in fp32 are in one place */
-    head_of(s, layer_of(s, s->call->N - 1), first, windows);
-    lap(laps, HEAD);
-    /* The next block begins where other threads still read. */
-    team_barrier(s->barrier, s->plan.size, laps);
-}
-
-static void bf16_thread(const void *call, laps_t *laps) {
-    const precision_t bf16 = {
-        .state_bytes = sizeof(uint16_t), .begin = bf16_begin, .inputs = bf16_inputs, .layer = bf16_layer, .end = bf16_end};
-    const share_t share = share_of(call, tile_plan_of);
+static void tile_thread(const void *call, laps_t *laps) {
+    const share_t share = share_of(call, bf16_plan_of);
     if (share.first_window == share.last_window) return;
     shape_tiles();
-    /* What pads rows to whole blocks stays zeros. */
-    memset(share.of_thread, 0, sizeof(float) * share.plan.sums_at);
-    if (share.rank == 0) memset(share.of_team, 0, sizeof(float) * share.plan.of_team);
-    lap(laps, LAYOUT);
-    team_barrier(share.barrier, share.plan.size, laps);
-    run_blocks(&bf16, &share, laps);
+    bf16_blocks(&share, tile_layer, laps);
     _tile_release();
 }
 
-/* As forward, in bf16: weights, inputs and states are rounded for the products, which are added in fp32; states stay in fp32
- * beside it. All windows begin from zeros. */
-void tile_forward(const call_t *call) { run_call(bf16_thread, call); }
+/* As pairs_forward. */
+void tile_forward(const call_t *call) { run_call(tile_thread, call); }
 #else
 int has_tiles(void) { return 0; }
 #endif

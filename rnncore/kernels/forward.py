@@ -25,7 +25,8 @@ from rnncore.kernels.memory import aligned_floats
 # Largest difference of the self-check's forecasts, in units of the model's output.
 _CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
 
-_TILE_ROWS = 32
+# How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
+_PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
 _VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
 
@@ -54,10 +55,12 @@ class ForwardKernel:
         library.call_bytes.restype = ctypes.c_int64
         require_layout(ForwardCall, library.call_bytes())
         self.lanes: int = library.lanes()
-        self.has_tiles = bool(library.has_tiles())
+        # How bf16 is computed here: AMX where the system lets a process use it. None where neither is.
+        self.bf16 = _TILES if library.has_tiles() else _PAIRS if library.has_pairs() else None
         self.workspace_floats, self.forwards = {"fp32": library.workspace_floats}, {"fp32": library.forward}
-        if self.has_tiles:
-            self.workspace_floats["bf16"], self.forwards["bf16"] = library.tile_workspace_floats, library.tile_forward
+        if self.bf16 is not None:
+            self.workspace_floats["bf16"] = library.bf16_workspace_floats
+            self.forwards["bf16"] = library.tile_forward if self.bf16 is _TILES else library.pairs_forward
         for functions, returned in ((self.workspace_floats, ctypes.c_int64), (self.forwards, None)):
             for function in functions.values():
                 function.argtypes, function.restype = [ctypes.POINTER(ForwardCall)], returned
@@ -73,7 +76,7 @@ class PackedNetwork:
         relu: Whether a ReLU comes before the head.
         kernel: What `forward_kernel` returned.
         threads: CPU threads.
-        precision: `fp32`, or where the kernel has tiles `bf16`.
+        precision: `fp32`, or where the CPU has instructions for it `bf16`.
 
     Raises:
         ConfigError: If the kernel cannot run such a network, or not in this precision.
@@ -90,12 +93,13 @@ class PackedNetwork:
         if threads < 1:
             raise ConfigError(f"threads is {threads}; give at least 1.")
         self.cell = rnn.mode
-        self.name = f"rnncore {self.cell}, {_VECTORS[kernel.lanes] if precision == 'fp32' else 'AMX'}"
+        bf16, block_rows = kernel.bf16 if precision == "bf16" and kernel.bf16 else (None, 1)
+        self.name = f"rnncore {self.cell}, {bf16 or _VECTORS[kernel.lanes]}"
         self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, _gates(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
-        self._relu, self._is_tiled = relu, precision == "bf16"
-        self._layers = [_packed_layer(rnn, layer, kernel.lanes, self._is_tiled) for layer in range(self.layers)]
+        self._relu, self._is_bf16 = relu, precision == "bf16"
+        self._layers = [_packed_layer(rnn, layer, kernel.lanes, block_rows) for layer in range(self.layers)]
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
@@ -115,7 +119,7 @@ class PackedNetwork:
         windows, hours, _ = inputs.shape
         if state is not None:
             require_floats("the state", state, (self.layers, 2 if self.cell == "LSTM" else 1, windows, self.hidden), True)
-            if self._is_tiled:
+            if self._is_bf16:
                 raise ConfigError("the kernel carries no state in bf16; allowed: fp32.")
         output = np.empty((windows, self.horizon), dtype=np.float32)
         call = ForwardCall(
@@ -175,10 +179,17 @@ def _gates(rnn: Rnn) -> int:
     return 4 if isinstance(rnn, nn.LSTM) else 3
 
 
-def _packed_layer(rnn: Rnn, layer: int, lanes: int, is_tiled: bool) -> Floats:
-    """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit, or by tile."""
+def _packed_layer(rnn: Rnn, layer: int, lanes: int, block_rows: int) -> Floats:
+    """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit.
+
+    Args:
+        rnn: Has the layer.
+        layer: Its number.
+        lanes: Units of a group.
+        block_rows: 1 in fp32; in bf16 rows of a block.
+    """
     bias, *weights = _grouped_layer(rnn, layer, lanes)
-    parts = [bias, *(map(_tiled, weights) if is_tiled else weights)]
+    parts = [bias, *(weights if block_rows == 1 else [_paired(weight, block_rows) for weight in weights])]
     # Copied as integers, bit for bit: two values of bf16 in a float may be a NaN.
     flat = np.concatenate([part.reshape(len(part), -1).view(np.int32) for part in parts], axis=1).ravel()
     packed = aligned_floats(flat.size)
@@ -186,12 +197,12 @@ def _packed_layer(rnn: Rnn, layer: int, lanes: int, is_tiled: bool) -> Floats:
     return packed
 
 
-def _tiled(weight: Floats) -> Floats:
-    """Return weights in bf16, two to a float: by group, 32 rows, gate, pair of rows, unit and row of the pair."""
+def _paired(weight: Floats, block_rows: int) -> Floats:
+    """Return weights in bf16, two to a float: by group, block of rows, gate, pair of rows, unit and row of the pair."""
     groups, rows, gates, lanes = weight.shape
-    whole = np.zeros((groups, -(-rows // _TILE_ROWS) * _TILE_ROWS, gates, lanes), dtype=np.float32)
+    whole = np.zeros((groups, -(-rows // block_rows) * block_rows, gates, lanes), dtype=np.float32)
     whole[:, :rows] = weight
-    by_two = whole.reshape(groups, -1, _TILE_ROWS // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
+    by_two = whole.reshape(groups, -1, block_rows // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
     rounded = torch.from_numpy(np.ascontiguousarray(by_two)).bfloat16().view(torch.int16).numpy()
     return rounded.reshape(groups, -1).view(np.float32)
 

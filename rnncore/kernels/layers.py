@@ -2,10 +2,9 @@
 
 torch runs a GRU on the CPU as some eleven small operations per hour and layer, each over the whole batch and each a barrier
 for its threads; an LSTM in training is better off, but waits at barriers too. Here each thread takes its windows through all
-hours by itself. The products are those of the BLAS that torch carries.
+hours by itself, and the products are those of the register tile that forecasts take.
 
-Needed is what `rnncore.kernels.library` needs, and a torch whose library gives out `sgemm_`, as the wheels do. Where one
-is missing, `fused_kernels` names it.
+Needed is what `rnncore.kernels.library` needs. Where it is missing, `fused_kernels` names it.
 """
 
 import contextlib
@@ -40,11 +39,10 @@ class LayerForward(ctypes.Structure):
     """What the forward pass takes: `layer_forward_t` of `train.c`, which names what each field is."""
 
     _fields_ = (
-        *_fields(ctypes.c_void_p, "sgemm"),
-        *_fields(ctypes.c_int32, "threads B T F H block"),
+        *_fields(ctypes.c_int32, "threads B T F H block bf16"),
         *_fields(ctypes.c_void_p, "x"),
         *_fields(ctypes.c_int64, "x_window x_hour"),
-        *_fields(ctypes.c_void_p, "w_x w_h bias h cell gates hour scratch"),
+        *_fields(ctypes.c_void_p, "w_x w_h bias h cell gates workspace"),
         ("dropped", ctypes.c_float),
         ("seed", ctypes.c_uint32),
         ("phases", ctypes.c_void_p),
@@ -55,12 +53,12 @@ class LayerBackward(ctypes.Structure):
     """What the backward pass takes: `layer_backward_t` of `train.c`."""
 
     _fields_ = (
-        *_fields(ctypes.c_void_p, "sgemm"),
-        *_fields(ctypes.c_int32, "threads B T F H block first_out"),
+        *_fields(ctypes.c_int32, "threads B T F H block bf16 first_out"),
         *_fields(ctypes.c_void_p, "x"),
         *_fields(ctypes.c_int64, "x_window x_hour"),
-        *_fields(ctypes.c_void_p, "h cell gates w_x w_h grad_out grad grad_cell grad_x grad_w_x grad_w_h grad_bias sums"),
-        *_fields(ctypes.c_void_p, "hour scratch"),
+        *_fields(
+            ctypes.c_void_p, "w_x w_h h cell gates grad_out grad grad_cell grad_x grad_w_x grad_w_h grad_bias workspace"
+        ),
         ("dropped", ctypes.c_float),
         ("seed", ctypes.c_uint32),
         ("phases", ctypes.c_void_p),
@@ -75,14 +73,11 @@ class Kernels:
 
     Raises:
         OSError: If it cannot be loaded.
-        AttributeError: If torch's library does not give out `sgemm_`.
         Unavailable: If they take other structs than ours.
     """
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
-        blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
         self.forward, self.backward = library.layer_forward, library.layer_backward
         for function, size, struct in (
             (self.forward, library.layer_forward_bytes, LayerForward),
@@ -91,10 +86,13 @@ class Kernels:
             size.restype = ctypes.c_int64
             require_layout(struct, size())
             function.argtypes, function.restype = [ctypes.POINTER(struct)], None
+        self.has_bf16 = bool(library.has_pairs())
+        self.workspace_floats = library.layer_workspace_floats
+        self.workspace_floats.argtypes, self.workspace_floats.restype = [ctypes.POINTER(LayerForward)], ctypes.c_int64
 
 
 def fused_kernels() -> Kernels:
-    """Return the kernels; the first call on a machine compiles them, in about a second, and keeps them in the user's cache.
+    """Return the kernels; the first call on a machine compiles them, in a few seconds, and keeps them in the user's cache.
 
     Raises:
         Unavailable: If they cannot be compiled or loaded here, or give wrong answers.
@@ -162,15 +160,20 @@ class FusedLayers:
         rnn: In one direction, with biases, batch first; float32, contiguous, on the CPU. Its parameters are used, and get
             the gradients.
         kernels: What `fused_kernels` returned.
+        precision: Of the factors of products: `fp32`, or where the CPU has instructions for it `bf16`. Sums, states, weights
+            and gradients are in fp32 either way.
 
     Raises:
-        ConfigError: If the kernels cannot run such layers.
+        ConfigError: If the kernels cannot run such layers, or not in this precision.
         Unavailable: If there is no kernel for their cell.
     """
 
-    def __init__(self, rnn: Rnn, kernels: Kernels) -> None:
+    def __init__(self, rnn: Rnn, kernels: Kernels, precision: str = "fp32") -> None:
         require_rnn(rnn)
-        self._rnn, self.kernels = rnn, kernels
+        precisions = ("fp32", "bf16") if kernels.has_bf16 else ("fp32",)
+        if precision not in precisions:
+            raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(precisions)}.")
+        self._rnn, self.kernels, self.precision = rnn, kernels, precision
         self._buffers: dict[tuple[int, str], Tensor] = {}
         self.passes = 0
 
@@ -247,28 +250,25 @@ class FusedLayer(torch.autograd.Function):
         h = layers.buffer(layer, "h", hours + 1, batch, hidden)
         gates = layers.buffer(layer, "gates", hours, batch, 4 * hidden)
         cell = layers.buffer(layer, "cell", hours + 1, batch, hidden) if is_lstm else None
-        hour = layers.buffer(0, "hour", threads, block, 4 * hidden)
-        scratch = layers.buffer(layer, "scratch", threads, block, features) if dropped else None
         for start in (h, cell):
             if start is not None:
                 start[0] = 0
         # What both passes take alike.
         both: dict[str, Any] = {
-            "sgemm": layers.kernels.sgemm,
             "threads": threads,
-            **{"B": batch, "T": hours, "F": features, "H": hidden, "block": block},
+            **{"B": batch, "T": hours, "F": features, "H": hidden, "block": block, "bf16": layers.precision == "bf16"},
             **{"x_window": steps[0], "x_hour": steps[1]},
-            **{"h": _at(h), "cell": _at(cell), "gates": _at(gates), "hour": _at(hour), "scratch": _at(scratch)},
+            **{"w_x": _at(weight_ih), "w_h": _at(weight_hh), "h": _at(h), "cell": _at(cell), "gates": _at(gates)},
             **{"dropped": dropped, "seed": seed},
         }
-        by_input, by_state = weight_ih.t().contiguous(), weight_hh.t().contiguous()
+        # Shared by all layers: nothing stays there.
+        workspace = layers.buffer(0, "workspace", layers.kernels.workspace_floats(LayerForward(**both)))
+        both["workspace"] = _at(workspace)
         phases = _new_laps("FusedLayer", threads)
-        layers.kernels.forward(
-            LayerForward(**both, x=_at(x), w_x=_at(by_input), w_h=_at(by_state), bias=_at(bias), phases=phases)
-        )
+        layers.kernels.forward(LayerForward(**both, x=_at(x), bias=_at(bias), phases=phases))
         ctx.save_for_backward(x, weight_ih, weight_hh)
         # The memory is held as long as its addresses.
-        ctx.held = (layers, layers.passes, layer, is_lstm, h, cell, gates, hour, scratch)
+        ctx.held = (layers, layers.passes, layer, is_lstm, h, cell, gates, workspace)
         ctx.run = (both, last)
         return h[hours + 1 - last :].detach()
 
@@ -288,14 +288,11 @@ class FusedLayer(torch.autograd.Function):
         # Input by gate, as the kernels have them.
         grad_ih, grad_hh = (torch.zeros(threads, *weight.t().shape) for weight in (weight_ih, weight_hh))
         grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64)
-        sums = torch.empty(threads, 4 * hidden)
         layers.kernels.backward(
             LayerBackward(
                 **both,
                 x=_at(x),
                 first_out=hours - last,
-                w_x=_at(weight_ih),
-                w_h=_at(weight_hh),
                 grad_out=_at(grad_out),
                 grad=_at(grad),
                 grad_cell=_at(grad_cell),
@@ -303,7 +300,6 @@ class FusedLayer(torch.autograd.Function):
                 grad_w_x=_at(grad_ih),
                 grad_w_h=_at(grad_hh),
                 grad_bias=_at(grad_bias),
-                sums=_at(sums),
                 phases=_new_laps("FusedLayerBackward", threads),
             )
         )

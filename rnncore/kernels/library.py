@@ -29,7 +29,7 @@ _LEVELS = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}
 
 
 def compiled_library(name: str) -> Path:
-    """Return the shared library of a C source; the first call on a machine compiles it, in a second or two.
+    """Return the shared library of a C source; the first call on a machine compiles it, in a few seconds.
 
     It is kept in the user's cache, for this source, compiler and CPU; where that cannot be written, as long as the process.
 

@@ -1,90 +1,110 @@
-/* The register tile: products of a few rows with a group of units, whose sums never leave the registers. */
+/* The register tile: products of a few rows with a few vectors of columns, whose sums never leave the registers.
+ *
+ * The forward kernel takes as columns a group of units with all its gates, training a panel of a matrix (panel.h).
+ */
 #ifndef TILE_H
 #define TILE_H
 #include "sizes.h"
 #include "vectors.h"
 
-/* The sums of a tile: a row is a window at an hour; a vector of each gate has LANES units. */
+/* The sums of a tile. */
 #define MAX_ROWS 9
-#define MAX_GATES 4
-typedef vec sums_t[MAX_ROWS][MAX_GATES];
+#define MAX_VECTORS 4
+typedef vec sums_t[MAX_ROWS][MAX_VECTORS];
 
-/* Rows of a tile: as many as leave registers for the weights of the gates and for the value that is broadcast. Of the 32 of
- * AVX-512 27 = 9 x 3 or 24 = 6 x 4 are sums, of the 16 of AVX2 12 = 4 x 3 or 8 = 2 x 4; the last is for the 32 of
- * aarch64. */
+/* Rows of a tile of 3 and of 4 vectors: as many as leave registers for the weights and for the value that is broadcast. Of
+ * the 32 of AVX-512 27 = 9 x 3 or 24 = 6 x 4 are sums, of the 16 of other x86 CPUs 12 = 4 x 3 or 3 x 4; the last is for the
+ * 32 of aarch64. SPLIT_SUMS: as many sums at most has a tile whose sums are split by k. */
 #if defined(__AVX512F__)
-#define GRU_ROWS 9
-#define LSTM_ROWS 6
-#elif defined(__AVX2__)
-#define GRU_ROWS 4
-#define LSTM_ROWS 2
+#define ROWS_OF_3 9
+#define ROWS_OF_4 6
+#define SPLIT_SUMS 16
+#elif defined(__x86_64__)
+#define ROWS_OF_3 4
+#define ROWS_OF_4 3
+#define SPLIT_SUMS 12
 #else
-#define GRU_ROWS 8
-#define LSTM_ROWS 6
+#define ROWS_OF_3 8
+#define ROWS_OF_4 6
+#define SPLIT_SUMS 16
 #endif
 
 /* Weights are prefetched this many rows of w before they are used: they come from the core's second cache, and its own
  * prefetchers stop at the end of a page. */
 #define PREFETCH_ROWS 12
 
-/* Add to sums (rows, gates) the product a w. `a` is (rows, inner), row r at a + r * a_step; w is (inner, gates, LANES).
+/* Add to sums (rows, vectors) the product a w: a (rows, inner) has element (r, k) at r * row_step + k * k_step; w is (inner,
+ * vectors, LANES).
  *
- * rows and gates are literals of whoever inlines this, so that all loops but that over inner are unrolled, and sums are
- * registers. */
-INLINE void tile_product(const int rows, const int gates, sums_t sums, const float *a, int64_t a_step, int inner,
-                         const float *w) {
+ * pairs: 0; or 1 where every element of a and w is a pair of bf16 values, the product of two pairs is the sum of both
+ * products, and inner counts pairs.
+ *
+ * rows, vectors and pairs are literals of whoever inlines this, so that all loops but that over inner are unrolled, and sums
+ * are registers. */
+INLINE void tile_product(const int rows, const int vectors, const int pairs, sums_t sums, const float *a, int64_t row_step,
+                         int64_t k_step, int inner, const float *w) {
     /* An addition takes four cycles, and two can begin in each: where a tile has fewer sums than that, each would wait for
      * its own last addition. They are split by k, and added up at the end. */
-    const int parts = rows * gates <= 4 ? 4 : rows * gates <= 8 ? 2 : 1;
+    const int parts = int_max(1, int_min(4, SPLIT_SUMS / (rows * vectors)));
     sums_t extra[3];
     #pragma GCC unroll 4
     for (int part = 1; part < parts; part++)
         #pragma GCC unroll 16
         for (int r = 0; r < rows; r++)
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) extra[part - 1][r][g] = (vec){0};
+            for (int v = 0; v < vectors; v++) extra[part - 1][r][v] = (vec){0};
     int k = 0;
     for (; k + parts <= inner; k += parts) {
         #pragma GCC unroll 4
         for (int part = 0; part < parts; part++) {
-            const float *row = w + (int64_t)(k + part) * gates * LANES;
-            vec weights[MAX_GATES];
+            const float *row = w + (int64_t)(k + part) * vectors * LANES;
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) __builtin_prefetch(row + (PREFETCH_ROWS * gates + g) * LANES);
-            #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) weights[g] = load(row + g * LANES);
-            #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++) {
-                vec value = broadcast(a[r * a_step + k + part]);
+            for (int v = 0; v < vectors; v += int_max(1, LINE_FLOATS / LANES))
+                __builtin_prefetch(row + (PREFETCH_ROWS * vectors + v) * LANES);
+            /* The fewer of both are kept in registers. */
+            vec values[MAX_ROWS], weights[MAX_VECTORS];
+            if (rows < vectors)
+                #pragma GCC unroll 16
+                for (int r = 0; r < rows; r++) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+            else
                 #pragma GCC unroll 4
-                for (int g = 0; g < gates; g++) {
-                    if (part == 0) sums[r][g] += value * weights[g];
-                    else extra[part - 1][r][g] += value * weights[g];
+                for (int v = 0; v < vectors; v++) weights[v] = load(row + v * LANES);
+            #pragma GCC unroll 36
+            for (int i = 0; i < rows * vectors; i++) {
+                const int r = rows < vectors ? i % rows : i / vectors, v = rows < vectors ? i / rows : i % vectors;
+                if (rows < vectors && r == 0) {
+                    weights[v] = load(row + v * LANES);
+                    /* Once, and not by each of the instructions that use it. */
+                    if (rows > 1) __asm__("" : ANY_REGISTER(weights[v]));
                 }
+                if (rows >= vectors && v == 0) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+                vec *sum = part == 0 ? &sums[r][v] : &extra[part - 1][r][v];
+                *sum = add_product(pairs, *sum, values[r], weights[v]);
             }
         }
     }
     for (; k < inner; k++)
         #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) {
-            vec weight = load(w + ((int64_t)k * gates + g) * LANES);
+        for (int v = 0; v < vectors; v++) {
+            vec weight = load(w + ((int64_t)k * vectors + v) * LANES);
             #pragma GCC unroll 16
-            for (int r = 0; r < rows; r++) sums[r][g] += a[r * a_step + k] * weight;
+            for (int r = 0; r < rows; r++)
+                sums[r][v] = add_product(pairs, sums[r][v], broadcast_value(pairs, a + r * row_step + k * k_step), weight);
         }
     #pragma GCC unroll 4
     for (int part = 1; part < parts; part++)
         #pragma GCC unroll 16
         for (int r = 0; r < rows; r++)
             #pragma GCC unroll 4
-            for (int g = 0; g < gates; g++) sums[r][g] += extra[part - 1][r][g];
+            for (int v = 0; v < vectors; v++) sums[r][v] += extra[part - 1][r][v];
 }
 
 /* Hold the compiler to the order: it may move arithmetic past a reading of the clock, but not past this. */
-INLINE void settle(const int rows, const int gates, sums_t sums) {
+INLINE void settle(const int rows, const int vectors, sums_t sums) {
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) __asm__ volatile("" : ANY_REGISTER(sums[r][g]));
+        for (int v = 0; v < vectors; v++) __asm__ volatile("" : ANY_REGISTER(sums[r][v]));
 }
 
 /* Return the rows of the next tile of those that are left, so that all tiles have nearly as many. */

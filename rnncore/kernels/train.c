@@ -1,8 +1,9 @@
 /* Forward and backward passes of one GRU or LSTM layer over a whole window, for training on a CPU.
  *
  * Each thread takes blocks of windows through all hours by itself: no thread waits for another, and what one hour leaves
- * (gates, state) is still in the core's own cache when the next needs it. Products go to the BLAS that torch carries, whose
- * sgemm is handed in; inside a parallel region it runs on the calling thread alone.
+ * (gates, state) is still in the core's own cache when the next needs it. Products are those of the register tile that
+ * forecasts take (panel.h), in fp32 or bf16: weights are packed once for each pass, by all threads together, and in the
+ * backward pass every hour's gradients, for the products that give gradients of weights.
  *
  * Row-major throughout. B windows, T hours, F features, H hidden, G gates (GRU 3, LSTM 4). The gates of an hour are (B, 4
  * H): the activations that the backward pass needs.
@@ -11,76 +12,142 @@
 #include <string.h>
 
 #include "activations.h"
+#include "panel.h"
 #include "sizes.h"
 #include "team.h"
 
 /* ---------------------------------------------------------------------------------------------------------------- passes */
 
-typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
-                        const int *, const float *, const int *, const float *, float *, const int *);
-
 /* Both passes take one struct: LayerForward and LayerBackward of rnncore/kernels/layers.py, field by field.
  *
- * Weights and their gradients are input by gate, (F, G H) and (H, G H): the transpose of torch's, and the way round in which
- * products are fastest. Only the products that give gradients of inputs and states take torch's. */
+ * Weights are torch's. Their gradients are input by gate, (F, G H) and (H, G H): the way round in which an hour's products
+ * give them. */
 typedef struct {
-    sgemm_t sgemm;
     int32_t threads;
     int32_t B, T, F, H;         /* each at least 1 */
     int32_t block;              /* windows that go through all hours together */
+    int32_t bf16;               /* 1 where factors of products are rounded to bf16, else 0 */
     const float *x;             /* hour t of window b at x[b * x_window + t * x_hour] */
     int64_t x_window, x_hour;
-    const float *w_x, *w_h;     /* (F, G H) and (H, G H) */
+    const float *w_x, *w_h;     /* (G H, F) and (G H, H) */
     const float *bias;          /* (4 H); of a GRU reset, update, new from states, new from inputs */
     float *h;                   /* (T + 1, B, H), h[0] given */
     float *cell;                /* (T + 1, B, H), cell[0] given; null for a GRU */
     float *gates;               /* (T, B, 4 H), for the backward pass */
-    float *hour;                /* (threads, block, 4 H): the products of one hour, which stay in a core's own cache */
-    float *scratch;             /* (threads, block, F); null where no inputs are dropped */
+    float *workspace;           /* as many floats as layer_workspace_floats returns, on a line of 64 bytes */
     float dropped;              /* the probability that an input is dropped */
     uint32_t seed;              /* of what is dropped */
     double *phases;             /* null; or to time the pass (threads, PHASES, 2), as run_threads has it */
 } layer_forward_t;
 
 typedef struct {
-    sgemm_t sgemm;
     int32_t threads;
-    int32_t B, T, F, H, block;
+    int32_t B, T, F, H, block, bf16;
     int32_t first_out;          /* the first hour of grad_out */
     const float *x;             /* this, and all to gates, as in the forward pass */
     int64_t x_window, x_hour;
+    const float *w_x, *w_h;
     const float *h, *cell, *gates;
-    const float *w_x, *w_h;     /* (G H, F) and (G H, H), as torch has them */
     const float *grad_out;      /* of the states of the last hours: (T - first_out, B, H) */
     float *grad;                /* (B, H), zeros; spent */
     float *grad_cell;           /* (B, H), zeros; spent; null for a GRU */
     float *grad_x;              /* (T, B, F), or null */
     float *grad_w_x, *grad_w_h; /* by thread, zeros: (threads, F, G H) and (threads, H, G H) */
     double *grad_bias;          /* by thread, zeros: (threads, 4 H) */
-    float *sums;                /* (threads, 4 H) */
-    float *hour, *scratch;
+    float *workspace;
     float dropped;
     uint32_t seed;
-    double *phases;             /* these five as in the forward pass */
+    double *phases;             /* these four as in the forward pass */
 } layer_backward_t;
 
 int64_t layer_forward_bytes(void) { return sizeof(layer_forward_t); }
 int64_t layer_backward_bytes(void) { return sizeof(layer_backward_t); }
 
-/* ------------------------------------------------------------------------------------------------------ products, inputs */
+/* Some of the gates' sums, which inputs and states give together or one of them alone.
+ *
+ * The sums of an LSTM are one part. Those of a GRU are in the order reset, update, new from states, new from inputs: a part
+ * of the first two, and one each of the others, which share their columns of weights. */
+typedef struct {
+    int first, columns;          /* of the sums (4 H) */
+    int gate;                    /* the first of their rows in torch's weights (G H, ...) */
+    int of_states, of_inputs;    /* who gives them */
+    int64_t w_h, w_x;            /* where their packed weights are, in the workspace */
+    int64_t packed;              /* and in a thread's part of it their gradients in panels */
+} part_t;
 
-/* out (rows, columns) = a (rows, inner) b + beta out, with b (inner, columns). */
-static void product(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b, int b_step,
-                    float beta, float *out, int out_step) {
-    const float one = 1.0f;
-    sgemm("N", "N", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &beta, out, &out_step);
+/* Where a pass works: places and sizes in floats, alike for both passes. First come the packed weights, which all threads
+ * read; then `of_thread` for each thread. */
+typedef struct {
+    int G, parts;
+    part_t part[3];
+    int64_t threads, of_thread;  /* where the threads' begin */
+    int64_t row;                 /* of a thread's (block, 4 H), at 0: sums of an hour, or their gradients */
+    int64_t inputs;              /* in a thread's: (block, F), inputs of which some are dropped */
+    int64_t biases;              /* gradients of biases (4 H) */
+    int64_t rounded;             /* a first factor in bf16: room for (block, 4 H), and as much again for inputs or states */
+} places_t;
+
+static places_t places_of(int F, int H, int block, int is_lstm) {
+    places_t p = {.G = 3, .parts = 3, .part = {{0, 2 * H, 0, 1, 1, 0, 0, 0}, {2 * H, H, 2 * H, 1, 0, 0, 0, 0},
+                                               {3 * H, H, 2 * H, 0, 1, 0, 0, 0}}};
+    if (is_lstm) p = (places_t){.G = 4, .parts = 1, .part = {{0, 4 * H, 0, 1, 1, 0, 0, 0}}};
+    const int64_t units = round_up(H, LANES), features = round_up(F, LANES), rows = round_up(block, LINE_FLOATS);
+    /* A line more than there are sums: rows of a power of two would all lie in the same few places of a cache. */
+    p.row = round_up(4 * H, LINE_FLOATS) + LINE_FLOATS;
+    p.inputs = rows * p.row;
+    p.biases = p.inputs + rows * F;
+    p.rounded = p.of_thread = p.biases + round_up(4 * H, LINE_FLOATS);
+    p.of_thread += rows * (p.row + units + features);
+    for (int i = 0; i < p.parts; i++) {
+        part_t *part = &p.part[i];
+        const int64_t columns = round_up(part->columns, LANES);
+        part->packed = p.of_thread;
+        p.of_thread += rows * columns;
+        /* Either way round, filled up to whole vectors. */
+        part->w_h = p.threads;
+        part->w_x = part->w_h + round_up(columns * units, LINE_FLOATS);
+        p.threads = part->w_x + round_up(columns * features, LINE_FLOATS);
+    }
+    return p;
 }
 
-/* out (rows, columns) += a' b, with a (inner, rows) and b (inner, columns). */
-static void product_sum(sgemm_t sgemm, int rows, int columns, int inner, const float *a, int a_step, const float *b,
-                        int b_step, float *out, int out_step) {
-    const float one = 1.0f;
-    sgemm("N", "T", &columns, &rows, &inner, &one, b, &b_step, a, &a_step, &one, out, &out_step);
+/* Return how many floats both passes need to work in, by a pass's threads, sizes and cell. */
+int64_t layer_workspace_floats(const layer_forward_t *pass) {
+    const places_t p = places_of(pass->F, pass->H, pass->block, pass->cell != 0);
+    return p.threads + pass->threads * p.of_thread;
+}
+
+/* Return whether bf16 can be asked for. */
+int has_pairs(void) {
+#if defined(__AVX512BF16__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------------- weights, inputs */
+
+/* Pack rows of torch's weights (.., inner), each thread its share of the panels. `to_gates`: transposed, for products that
+ * give sums of gates; else for those that take their gradients back. */
+static void pack_shares(const float *w, int rows, int inner, int to_gates, int bf16, float *packed) {
+    const matrix_t m = to_gates ? (matrix_t){w, 1, inner, inner, rows, bf16} : (matrix_t){w, inner, 1, rows, inner, bf16};
+    #pragma omp for schedule(static) nowait
+    for (int panel = 0; panel < panel_count(m.columns); panel++) pack_panel(&m, panel, packed);
+}
+
+/* Pack all weights; returns when every thread has done its share. */
+static void pack_weights(const float *w_x, const float *w_h, int F, int H, const places_t *p, int to_gates, int bf16,
+                         float *workspace, laps_t *laps) {
+    for (int i = 0; i < p->parts; i++) {
+        const part_t *part = &p->part[i];
+        const int64_t gate = part->gate;
+        if (part->of_states) pack_shares(w_h + gate * H, part->columns, H, to_gates, bf16, workspace + part->w_h);
+        if (part->of_inputs) pack_shares(w_x + gate * F, part->columns, F, to_gates, bf16, workspace + part->w_x);
+    }
+    lap(laps, LAYOUT);
+    #pragma omp barrier
+    lap(laps, BARRIERS);
 }
 
 /* Return an integer hash: every bit of x changes each bit of it about half the time (Wellons' lowbias32). */
@@ -106,9 +173,9 @@ static void drop(const float *values, float *out, int F, uint32_t seed, int t, i
 
 /* Return the inputs of some windows at hour t: where nothing is dropped those of x, else a copy in scratch. */
 static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, int first, int rows, int t, int F,
-                              float probability, uint32_t seed, float *scratch, int *step) {
+                              float probability, uint32_t seed, float *scratch, int64_t *step) {
     const float *x_t = x + first * x_window + t * x_hour;
-    *step = probability > 0.0f ? F : (int)x_window;
+    *step = probability > 0.0f ? F : x_window;
     if (probability <= 0.0f) return x_t;
     for (int b = 0; b < rows; b++) drop(x_t + b * x_window, scratch + (int64_t)b * F, F, seed, t, first + b, probability);
     return scratch;
@@ -118,15 +185,16 @@ static const float *inputs_of(const float *x, int64_t x_window, int64_t x_hour, 
  *
  * All of one hour of a block of `rows` windows with H units each.
  *
- * sums (rows, 4 H) are the products of the hour, to which biases are added here. gates (rows, 4 H) are kept for the backward
- * pass. There, grads (rows, 4 H) are the gradients of the sums, and biases (4 H) takes their sums over the windows. */
+ * sums (rows, 4 H), with rows `step` apart, are the products of the hour, to which biases are added here. gates (rows, 4 H)
+ * are kept for the backward pass. There, grads are the gradients of the sums, and lie as they do; biases (4 H) takes their
+ * sums over the windows. */
 
 /* r = sigmoid(sums r), z = sigmoid(sums z), n = tanh(sums n of inputs + r * sums n of states); after = (1 - z) n + z before.
  * Sums are in the order r, z, n of states, n of inputs; gates are r, z, sums n of states, n. */
-static void gru_gates(const float *sums, float *gates, const float *bias, const float *before, float *after, int rows,
-                      int H) {
+static void gru_gates(const float *sums, int64_t step, float *gates, const float *bias, const float *before, float *after,
+                      int rows, int H) {
     for (int b = 0; b < rows; b++) {
-        const float *p = sums + (int64_t)b * 4 * H, *h = before + (int64_t)b * H;
+        const float *p = sums + b * step, *h = before + (int64_t)b * H;
         float *s = gates + (int64_t)b * 4 * H, *next = after + (int64_t)b * H;
         #pragma omp simd
         for (int j = 0; j < H; j++) {
@@ -145,11 +213,11 @@ static void gru_gates(const float *sums, float *gates, const float *bias, const 
 
 /* grad (rows, H) is the gradient of `after` but for what the hour's own output adds, grad_out, or null. It becomes what
  * reaches `before` by z; what reaches it by the products is the caller's to add. sigmoid' = y (1 - y), tanh' = 1 - y^2. */
-static void gru_gates_back(const float *gates, float *grads, const float *before, float *grad, const float *grad_out,
-                           float *biases, int rows, int H) {
+static void gru_gates_back(const float *gates, float *grads, int64_t step, const float *before, float *grad,
+                           const float *grad_out, float *biases, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
-        float *d = grads + (int64_t)b * 4 * H, *g = grad + (int64_t)b * H;
+        float *d = grads + b * step, *g = grad + (int64_t)b * H;
         const float *h = before + (int64_t)b * H, *out = grad_out ? grad_out + (int64_t)b * H : 0;
         #pragma omp simd
         for (int j = 0; j < H; j++) {
@@ -173,10 +241,10 @@ static void gru_gates_back(const float *gates, float *grads, const float *before
 
 /* i, f, o = sigmoid(sums), g = tanh(sums g), in the order i, f, g, o; cell = f before + i g; after = o tanh(cell). `before`
  * is the cell before. */
-static void lstm_gates(const float *sums, float *gates, const float *bias, const float *before, float *cell, float *after,
-                       int rows, int H) {
+static void lstm_gates(const float *sums, int64_t step, float *gates, const float *bias, const float *before, float *cell,
+                       float *after, int rows, int H) {
     for (int b = 0; b < rows; b++) {
-        const float *p = sums + (int64_t)b * 4 * H;
+        const float *p = sums + b * step;
         float *s = gates + (int64_t)b * 4 * H, *c_next = cell + (int64_t)b * H, *next = after + (int64_t)b * H;
         const float *c = before + (int64_t)b * H;
         #pragma omp simd
@@ -198,11 +266,11 @@ static void lstm_gates(const float *sums, float *gates, const float *bias, const
 
 /* As gru_gates_back, but that `before` and `cell` are cells: grad_cell (rows, H) is the gradient of `cell` but for what
  * comes by `after`, and becomes that of `before`. */
-static void lstm_gates_back(const float *gates, float *grads, const float *before, const float *cell, const float *grad,
-                            float *grad_cell, const float *grad_out, float *biases, int rows, int H) {
+static void lstm_gates_back(const float *gates, float *grads, int64_t step, const float *before, const float *cell,
+                            const float *grad, float *grad_cell, const float *grad_out, float *biases, int rows, int H) {
     for (int b = 0; b < rows; b++) {
         const float *s = gates + (int64_t)b * 4 * H;
-        float *d = grads + (int64_t)b * 4 * H, *gc = grad_cell + (int64_t)b * H;
+        float *d = grads + b * step, *gc = grad_cell + (int64_t)b * H;
         const float *c = before + (int64_t)b * H, *c_next = cell + (int64_t)b * H, *g_h = grad + (int64_t)b * H;
         const float *out = grad_out ? grad_out + (int64_t)b * H : 0;
         #pragma omp simd
@@ -231,79 +299,82 @@ static void lstm_gates_back(const float *gates, float *grads, const float *befor
 /* --------------------------------------------------------------------------------------------- blocks, through all hours */
 
 /* Take a block of windows forward through all hours. */
-static void forward_block(const layer_forward_t *pass, int first, int rows, laps_t *laps) {
-    const sgemm_t sgemm = pass->sgemm;
-    const float *w_x = pass->w_x, *w_h = pass->w_h, *bias = pass->bias, dropped = pass->dropped;
-    float *h = pass->h, *cell = pass->cell, *gates = pass->gates;
-    const int B = pass->B, F = pass->F, H = pass->H, block = pass->block, thread = omp_get_thread_num();
-    float *sums = pass->hour + (int64_t)thread * block * 4 * H;
-    float *copies = pass->scratch ? pass->scratch + (int64_t)thread * block * F : 0;
+static void forward_block(const layer_forward_t *pass, const places_t *p, int first, int rows, laps_t *laps) {
+    const int B = pass->B, F = pass->F, H = pass->H, bf16 = pass->bf16;
+    const float *bias = pass->bias, *packed = pass->workspace, dropped = pass->dropped;
+    float *h = pass->h, *cell = pass->cell, *sums = pass->workspace + p->threads + omp_get_thread_num() * p->of_thread;
     for (int t = 0; t < pass->T; t++) {
         const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
-        int step;
-        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies,
-                                   &step);
+        float *gates = pass->gates + 4 * at;
+        int64_t step;
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed,
+                                   sums + p->inputs, &step);
         if (dropped > 0.0f) lap(laps, DROPOUT);
-        if (cell) {
-            product(sgemm, rows, 4 * H, H, h + at, H, w_h, 4 * H, 0.0f, sums, 4 * H);
-            lap(laps, STATE_PRODUCTS);
-            product(sgemm, rows, 4 * H, F, x, step, w_x, 4 * H, 1.0f, sums, 4 * H);
-            lap(laps, INPUT_PRODUCTS);
-            lstm_gates(sums, gates + 4 * at, bias, cell + at, cell + next, h + next, rows, H);
-        } else {
-            /* The new gate has two sums, third and fourth: reset scales the one that comes from the states. */
-            product(sgemm, rows, 3 * H, H, h + at, H, w_h, 3 * H, 0.0f, sums, 4 * H);
-            lap(laps, STATE_PRODUCTS);
-            product(sgemm, rows, 2 * H, F, x, step, w_x, 3 * H, 1.0f, sums, 4 * H);
-            product(sgemm, rows, H, F, x, step, w_x + 2 * H, 3 * H, 0.0f, sums + 3 * H, 4 * H);
-            lap(laps, INPUT_PRODUCTS);
-            gru_gates(sums, gates + 4 * at, bias, h + at, h + next, rows, H);
-        }
+        const factor_t states = rows_of(bf16, h + at, H, rows, H, sums + p->rounded);
+        for (const part_t *part = p->part; part < p->part + p->parts; part++)
+            if (part->of_states)
+                product(rows, states, packed + part->w_h, (result_t){sums + part->first, p->row, part->columns, 0});
+        lap(laps, STATE_PRODUCTS);
+        const factor_t inputs = rows_of(bf16, x, step, rows, F, sums + p->rounded);
+        for (const part_t *part = p->part; part < p->part + p->parts; part++)
+            if (part->of_inputs)
+                product(rows, inputs, packed + part->w_x,
+                        (result_t){sums + part->first, p->row, part->columns, part->of_states});
+        lap(laps, INPUT_PRODUCTS);
+        if (cell) lstm_gates(sums, p->row, gates, bias, cell + at, cell + next, h + next, rows, H);
+        else gru_gates(sums, p->row, gates, bias, h + at, h + next, rows, H);
         lap(laps, GATES);
     }
 }
 
 /* Take a block of windows back through all hours; add its gradients of weights and biases to the thread's. */
-static void backward_block(const layer_backward_t *pass, int first, int rows, laps_t *laps) {
-    const sgemm_t sgemm = pass->sgemm;
-    const float *w_x = pass->w_x, *w_h = pass->w_h, *h = pass->h, *cell = pass->cell, dropped = pass->dropped;
-    const int B = pass->B, F = pass->F, H = pass->H, block = pass->block, first_out = pass->first_out;
-    const int G = cell ? 4 : 3, thread = omp_get_thread_num();
-    float *dw_x = pass->grad_w_x + (int64_t)thread * G * H * F, *dw_h = pass->grad_w_h + (int64_t)thread * G * H * H;
+static void backward_block(const layer_backward_t *pass, const places_t *p, int first, int rows, laps_t *laps) {
+    const int B = pass->B, F = pass->F, H = pass->H, bf16 = pass->bf16, thread = omp_get_thread_num();
+    const int64_t of_weights = p->G * H;
+    const float *h = pass->h, *cell = pass->cell, *packed = pass->workspace, dropped = pass->dropped;
+    float *dw_x = pass->grad_w_x + thread * of_weights * F, *dw_h = pass->grad_w_h + thread * of_weights * H;
     double *db = pass->grad_bias + (int64_t)thread * 4 * H;
-    float *grads = pass->hour + (int64_t)thread * block * 4 * H, *sums = pass->sums + (int64_t)thread * 4 * H;
-    float *copies = pass->scratch ? pass->scratch + (int64_t)thread * block * F : 0, *dh = pass->grad + (int64_t)first * H;
+    float *grads = pass->workspace + p->threads + thread * p->of_thread, *biases = grads + p->biases;
+    float *rounded = grads + p->rounded, *rounded_rows = rounded + rows * p->row, *dh = pass->grad + (int64_t)first * H;
     for (int t = pass->T - 1; t >= 0; t--) {
         const int64_t at = ((int64_t)t * B + first) * H, next = at + (int64_t)B * H;
-        int step;
-        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed, copies,
-                                   &step);
+        int64_t step;
+        const float *x = inputs_of(pass->x, pass->x_window, pass->x_hour, first, rows, t, F, dropped, pass->seed,
+                                   grads + p->inputs, &step);
         const float *gates = pass->gates + 4 * at;
-        const float *out = t >= first_out ? pass->grad_out + at - (int64_t)first_out * B * H : 0;
+        const float *out = t >= pass->first_out ? pass->grad_out + at - (int64_t)pass->first_out * B * H : 0;
         float *dx = pass->grad_x ? pass->grad_x + ((int64_t)t * B + first) * F : 0;
         if (dropped > 0.0f) lap(laps, DROPOUT);
-        memset(sums, 0, sizeof(float) * 4 * H);
-        if (cell) {
-            float *dc = pass->grad_cell + (int64_t)first * H;
-            lstm_gates_back(gates, grads, cell + at, cell + next, dh, dc, out, sums, rows, H);
-            lap(laps, GATES);
-            product(sgemm, rows, H, 4 * H, grads, 4 * H, w_h, H, 0.0f, dh, H);
-            product_sum(sgemm, H, 4 * H, rows, h + at, H, grads, 4 * H, dw_h, 4 * H);
-            lap(laps, STATE_PRODUCTS);
-            product_sum(sgemm, F, 4 * H, rows, x, step, grads, 4 * H, dw_x, 4 * H);
-            if (dx) product(sgemm, rows, F, 4 * H, grads, 4 * H, w_x, F, 0.0f, dx, F);
-        } else {
-            gru_gates_back(gates, grads, h + at, dh, out, sums, rows, H);
-            lap(laps, GATES);
-            product(sgemm, rows, H, 3 * H, grads, 4 * H, w_h, H, 1.0f, dh, H);
-            product_sum(sgemm, H, 3 * H, rows, h + at, H, grads, 4 * H, dw_h, 3 * H);
-            lap(laps, STATE_PRODUCTS);
-            product_sum(sgemm, F, 2 * H, rows, x, step, grads, 4 * H, dw_x, 3 * H);
-            product_sum(sgemm, F, H, rows, x, step, grads + 3 * H, 4 * H, dw_x + 2 * H, 3 * H);
-            if (dx) {
-                product(sgemm, rows, F, 2 * H, grads, 4 * H, w_x, F, 0.0f, dx, F);
-                product(sgemm, rows, F, H, grads + 3 * H, 4 * H, w_x + (int64_t)2 * H * F, F, 1.0f, dx, F);
-            }
+        memset(biases, 0, sizeof(float) * 4 * H);
+        if (cell)
+            lstm_gates_back(gates, grads, p->row, cell + at, cell + next, dh, pass->grad_cell + (int64_t)first * H, out,
+                            biases, rows, H);
+        else gru_gates_back(gates, grads, p->row, h + at, dh, out, biases, rows, H);
+        lap(laps, GATES);
+
+        /* To the states before, and to the weights: gradients as rows, and as the second factor of a product whose rows are
+         * units. Of a GRU dh has what reaches the states by the update gate. */
+        int adds = !cell;
+        const factor_t units = columns_of(bf16, h + at, H, rows, H, rounded_rows);
+        for (const part_t *part = p->part; part < p->part + p->parts; part++) {
+            const matrix_t of_part = {grads + part->first, p->row, 1, rows, part->columns, bf16};
+            pack(&of_part, grads + part->packed);
+            if (!part->of_states) continue;
+            const factor_t as_rows = rows_of(bf16, of_part.at, p->row, rows, part->columns, rounded);
+            product(rows, as_rows, packed + part->w_h, (result_t){dh, H, H, adds});
+            product(H, units, grads + part->packed, (result_t){dw_h + part->gate, of_weights, part->columns, 1});
+            adds = 1;
+        }
+        lap(laps, STATE_PRODUCTS);
+        adds = 0;
+        const factor_t features = columns_of(bf16, x, step, rows, F, rounded_rows);
+        for (const part_t *part = p->part; part < p->part + p->parts; part++) {
+            if (!part->of_inputs) continue;
+            product(F, features, grads + part->packed, (result_t){dw_x + part->gate, of_weights, part->columns, 1});
+            if (!dx) continue;
+            const factor_t as_rows = rows_of(bf16, grads + part->first, p->row, rows, part->columns, rounded);
+            product(rows, as_rows, packed + part->w_x, (result_t){dx, F, F, adds});
+            adds = 1;
         }
         lap(laps, INPUT_PRODUCTS);
         if (dx && dropped > 0.0f) {
@@ -314,22 +385,26 @@ static void backward_block(const layer_backward_t *pass, int first, int rows, la
             lap(laps, DROPOUT);
         }
         /* An hour in float, as vectors add it up; hours, of which there may be many, in double. */
-        for (int j = 0; j < 4 * H; j++) db[j] += sums[j];
+        for (int j = 0; j < 4 * H; j++) db[j] += biases[j];
     }
 }
 
 static void forward_thread(const void *given, laps_t *laps) {
     const layer_forward_t *pass = given;
+    const places_t p = places_of(pass->F, pass->H, pass->block, pass->cell != 0);
+    pack_weights(pass->w_x, pass->w_h, pass->F, pass->H, &p, 1, pass->bf16, pass->workspace, laps);
     #pragma omp for schedule(static) nowait
     for (int first = 0; first < pass->B; first += pass->block)
-        forward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+        forward_block(pass, &p, first, int_min(pass->block, pass->B - first), laps);
 }
 
 static void backward_thread(const void *given, laps_t *laps) {
     const layer_backward_t *pass = given;
+    const places_t p = places_of(pass->F, pass->H, pass->block, pass->cell != 0);
+    pack_weights(pass->w_x, pass->w_h, pass->F, pass->H, &p, 0, pass->bf16, pass->workspace, laps);
     #pragma omp for schedule(static) nowait
     for (int first = 0; first < pass->B; first += pass->block)
-        backward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+        backward_block(pass, &p, first, int_min(pass->block, pass->B - first), laps);
 }
 
 void layer_forward(const layer_forward_t *pass) { run_threads(forward_thread, pass, pass->threads, pass->phases); }

@@ -44,6 +44,71 @@ INLINE vec load(const float *x) {
 
 INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* Return a mask of the first lanes: all bits of theirs. */
+INLINE __m256i first_lanes(int count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
+/* From and to any address, of which `count` lanes alone: the rest is read as zeros, and not written. */
+INLINE vec load_part(const float *x, int count) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
+#elif defined(__AVX2__)
+    return _mm256_maskload_ps(x, first_lanes(count));
+#else
+    vec v = {0};
+    memcpy(&v, x, sizeof(float) * count);
+    return v;
+#endif
+}
+
+INLINE void store_part(float *x, vec v, int count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(x, (__mmask16)((1u << count) - 1), v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(x, first_lanes(count), v);
+#else
+    memcpy(x, &v, sizeof(float) * count);
+#endif
+}
+
+/* Return the value at an address in all lanes: a float or, of pairs, the bits of two bf16 values. */
+INLINE vec broadcast_value(const int pairs, const float *x) {
+#if defined(__AVX512BF16__)
+    int32_t bits;
+    memcpy(&bits, x, sizeof bits);
+    if (pairs) return (vec)_mm512_set1_epi32(bits);
+#endif
+    (void)pairs;
+    return broadcast(*x);
+}
+
+/* Return sum + x y; of pairs of bf16 values the sum and both products. */
+INLINE vec add_product(const int pairs, vec sum, vec x, vec y) {
+#if defined(__AVX512BF16__)
+    if (pairs) return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)y);
+#endif
+    (void)pairs;
+    return sum + x * y;
+}
+
+#if defined(__AVX512BF16__)
+/* Write a vector as bf16 values, rounded to nearest, ties to even. */
+INLINE void store_rounded(uint16_t *x, vec v) {
+    __m256bh rounded = _mm512_cvtneps_pbh(v);
+    memcpy(x, &rounded, sizeof rounded);
+}
+
+/* Return pairs of bf16 values, rounded from each lane of both. */
+INLINE vec rounded_pairs(vec first, vec second) {
+    __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+    __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+    return (vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+#endif
+
 /* Return the smaller of both, NaN where x is NaN: the instruction returns its second operand then. */
 INLINE vec min_with(vec x, float limit) {
 #if defined(__AVX512F__)

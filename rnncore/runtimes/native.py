@@ -29,12 +29,12 @@ class NativeRuntime(Runtime):
     Args:
         source: The forecaster, on the CPU; its weights are packed into a copy.
         device: `cpu`.
-        precision: `fp32`, or `bf16` where the CPU has tiles (AMX): products of rounded values, added in fp32.
+        precision: `fp32`, or `bf16` where the CPU has AVX512-BF16: products of rounded values, added in fp32.
         threads: CPU threads.
 
     Raises:
         ConfigError: If the source is not a forecaster of ours in memory.
-        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no tiles.
+        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no instructions for it.
     """
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
@@ -99,14 +99,14 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
     Args:
         model: On the CPU; its weights are copied.
         threads: CPU threads.
-        precision: `fp32`, or where the CPU has tiles `bf16`.
+        precision: `fp32`, or where the CPU has instructions for it `bf16`.
 
     Raises:
-        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no tiles.
+        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no instructions for it.
     """
     kernel = forward_kernel()
-    if precision == "bf16" and not kernel.has_tiles:
-        raise Unavailable("this CPU, or its system, has no tiles for bf16 (AMX).")
+    if precision == "bf16" and kernel.bf16 is None:
+        raise Unavailable("this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16).")
     return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, threads, precision)
 
 

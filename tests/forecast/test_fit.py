@@ -923,6 +923,23 @@ def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypat
         _trainer(windows, replace(CONFIG, implementation="fused"))
 
 
+def test_training_in_bf16_is_near_that_in_fp32_and_only_where_it_is_asked_for(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, in_bf16 = trainer_module.fused_kernels(), replace(CONFIG, implementation="fused_bf16", max_steps=3)
+    if kernels.has_bf16:
+        trainer, fp32 = _trainer(windows, in_bf16), _trainer(windows, replace(CONFIG, max_steps=3))
+        assert (trainer.implementation, fp32.implementation) == ("fused_bf16", "fused")
+        losses = [fit(each).epochs[-1].loss for each in (trainer, fp32)]
+        assert losses[0] == pytest.approx(losses[1], rel=0.02)
+        assert losses[0] != losses[1]
+    monkeypatch.setattr(kernels, "has_bf16", False)
+    with pytest.raises(
+        Unavailable, match=r"no instructions for bf16 \(AVX512-BF16\)\. Train with the implementation 'fused'"
+    ):
+        _trainer(windows, in_bf16)
+
+
 def test_a_checkpoint_of_another_implementation_is_refused(windows: Windows, tmp_path: Path) -> None:
     trainer_module.fused_kernels()  # else skipped, with what is missing
     checkpoint = tmp_path / "run.checkpoint.safetensors"

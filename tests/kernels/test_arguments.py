@@ -246,7 +246,6 @@ C_TYPES: dict[str, Any] = {
     "int64_t": ctypes.c_int64,
     "uint32_t": ctypes.c_uint32,
     "float": ctypes.c_float,
-    "sgemm_t": ctypes.c_void_p,
 }
 STRUCTS = [
     ("forward.c", "call_t", ForwardCall),

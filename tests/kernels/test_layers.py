@@ -1,5 +1,6 @@
 """Tests of the fused layers: equal to torch's and to float64, dropout included, and refused where they would be wrong."""
 
+import copy
 import itertools
 import subprocess
 import time
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnncore import files
-from rnncore.errors import Unavailable
+from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
@@ -30,13 +31,15 @@ from tests import reference
 KINDS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
-def _module(cell: str, features: int, hidden: int, layers: int, dropout: float = 0.0, seed: int = 0) -> nn.GRU | nn.LSTM:
+def _module(
+    cell: str, features: int, hidden: int, layers: int, dropout: float = 0.0, seed: int = 0, std: float = 0.6
+) -> nn.GRU | nn.LSTM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = KINDS[cell](features, hidden, layers, batch_first=True, dropout=dropout)
         for parameter in module.parameters():
             # Biases of torch's size, and weights large enough that gates saturate now and then.
-            nn.init.normal_(parameter, std=0.6)
+            nn.init.normal_(parameter, std=std)
     return module
 
 
@@ -85,6 +88,42 @@ def test_forecasts_are_those_of_the_naive_reference(cell: Cell) -> None:
     np.testing.assert_allclose(
         found.detach().numpy(), reference.forecast(weights, config, inputs.double().numpy()), atol=2e-6
     )
+
+
+# More columns and rows than a panel and a tile have, and fewer: whole vectors, a last one in part, one window, one feature.
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("batch", "features", "hidden"),
+    [(1, 1, 100), (7, 50, 16), (10, 33, 49), (19, 21, 33), (37, 64, 48), (40, 2, 5), (28, 17, 96)],
+)
+def test_products_of_every_size_give_the_gradients_of_float64(cell: Cell, batch: int, features: int, hidden: int) -> None:
+    _require_right_gradients(_module(cell, features, hidden, 2, std=0.15), batch, 4)
+
+
+def _require_right_gradients(module: nn.GRU | nn.LSTM, batch: int, hours: int, error: float = 2e-6) -> None:
+    """Compare all gradients of a squared sum of all states with float64, relative to the largest value of each."""
+    inputs = torch.randn(batch, hours, module.input_size, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    states = FusedLayers(module, fused_kernels()).states(inputs, hours)
+    found = torch.autograd.grad(states.square().sum(), [inputs, *module.parameters()])
+    exact, exact_inputs = copy.deepcopy(module).double(), inputs.detach().double().requires_grad_()
+    right = torch.autograd.grad(exact(exact_inputs)[0].square().sum(), [exact_inputs, *exact.parameters()])
+    for one, other in zip(found, right, strict=True):
+        assert (one - other).abs().max() <= error * other.abs().max()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_many_hours_are_as_right_as_those_of_few(cell: Cell) -> None:
+    module = _module(cell, 3, 16, 1, std=0.15)
+    # All of one sign, so that what is added is small beside its sum.
+    for parameter in module.parameters():
+        parameter.data.abs_()
+    inputs = torch.rand(300, 500, 3, generator=torch.Generator().manual_seed(11))
+    states = FusedLayers(module, fused_kernels()).states(inputs, 500)
+    found = torch.autograd.grad(states.sum(), list(module.parameters()))
+    exact = copy.deepcopy(module).double()
+    right = torch.autograd.grad(exact(inputs.double())[0].sum(), list(exact.parameters()))
+    for one, other in zip(found, right, strict=True):
+        assert (one - other).abs().max() <= 2e-6 * other.abs().max()
 
 
 @pytest.mark.parametrize("value", [-200.0, -30.0, -0.7, -1e-3, 0.0, 1e-6, 0.62, 0.63, 9.0, 200.0])
@@ -162,8 +201,10 @@ def test_timed_passes_tell_phases_and_change_no_bit(cell: Cell, dropout: float, 
             times = dict(zip(PHASES, given[:, :, 1].astype(int).T.tolist(), strict=True))
             for phase in ("input products", "recurrent products", "gates"):
                 assert times[phase] == [hours] * len(given), (name, phase)
-            for phase in ("head", "waiting at barriers", "copies and layout"):
-                assert times[phase] == [0] * len(given), (name, phase)
+            # Weights are packed once, by all threads together.
+            for phase in ("copies and layout", "waiting at barriers"):
+                assert times[phase] == [1] * len(given), (name, phase)
+            assert times["head"] == [0] * len(given), name
             drops.append(times["dropout"][0])
             assert given[:, :, 0].sum(axis=1) == pytest.approx(given[0, :, 0].sum(), rel=0.01, abs=1e-6)
         # Nothing is dropped below the first layer; a gradient is dropped once more on its way down.
@@ -226,6 +267,118 @@ def test_gradients_through_dropout_are_those_of_finite_differences(cell: str) ->
                 ends.append(float(loss().detach()))
             flat[place] = before
             assert float(gradient.view(-1)[place]) == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-3)
+
+
+# In bf16
+
+
+class _RoundedProduct(torch.autograd.Function):
+    """a w' with the factors of all three products rounded to bf16, in float64."""
+
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(_to_bf16(a), _to_bf16(weight))
+        return _to_bf16(a) @ _to_bf16(weight).T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        a, weight = ctx.saved_tensors
+        (gradient,) = map(_to_bf16, gradients)
+        return gradient @ weight, gradient.T @ a
+
+
+def _to_bf16(values: torch.Tensor) -> torch.Tensor:
+    return values.float().bfloat16().double()
+
+
+def _rounded_layer(module: nn.GRU | nn.LSTM, inputs: torch.Tensor) -> torch.Tensor:
+    """Return the states of one layer in float64, with the factors of its products rounded to bf16. Shape (B, T, H)."""
+    (w_x, w_h, b_x, b_h), product = module.parameters(), _RoundedProduct.apply
+    state = cell = torch.zeros(len(inputs), module.hidden_size, dtype=torch.float64)
+    states = []
+    for hour in range(inputs.shape[1]):
+        # A product for each gate: of a GRU what inputs and states give to the new gate has gradients of its own.
+        parts = [
+            [
+                product(a, rows) + bias
+                for rows, bias in zip(w.split(module.hidden_size), b.split(module.hidden_size), strict=True)
+            ]
+            for a, w, b in ((inputs[:, hour], w_x, b_x), (state, w_h, b_h))
+        ]
+        if isinstance(module, nn.LSTM):
+            i, f, g, o = (one + other for one, other in zip(*parts, strict=True))
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            state = o.sigmoid() * cell.tanh()
+        else:
+            (r, z, n), (r_h, z_h, n_h) = parts
+            new = (n + (r + r_h).sigmoid() * n_h).tanh()
+            state = new + (z + z_h).sigmoid() * (state - new)
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("batch", "features", "hidden"), [(1, 1, 1), (7, 5, 17), (10, 33, 49), (19, 20, 32), (40, 2, 100), (28, 17, 96)]
+)
+def test_bf16_rounds_the_factors_of_all_products_and_nothing_else(
+    cell: Cell, batch: int, features: int, hidden: int
+) -> None:
+    _require_bf16()
+    module = _module(cell, features, hidden, 1, std=0.15)
+    inputs = torch.randn(batch, 4, features, generator=torch.Generator().manual_seed(9)).requires_grad_()
+    weights = torch.randn(batch, 4, hidden, generator=torch.Generator().manual_seed(10))
+    found = _states_and_gradients(
+        FusedLayers(module, fused_kernels(), "bf16").states(inputs, 4), weights, inputs, *module.parameters()
+    )
+    exact, exact_inputs = copy.deepcopy(module).double(), inputs.detach().double().requires_grad_()
+    right = _states_and_gradients(_rounded_layer(exact, exact_inputs), weights.double(), exact_inputs, *exact.parameters())
+    for one, other in zip(found, right, strict=True):
+        # What lies beside the middle between two bf16 values may be rounded the other way.
+        assert (one - other).abs().max() <= 2e-3 * other.abs().max()
+        assert (one - other).abs().median() <= 1e-4 * other.abs().max()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_in_bf16_blocks_dropout_and_timing_are_as_in_fp32(cell: Cell, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _require_bf16()
+    monkeypatch.setattr(fused, "_BLOCK_GATES", 3 * 4 * 16)
+    module, inputs = (
+        _module(cell, 3, 16, 2, 0.3, std=0.15),
+        torch.randn(13, 5, 3, generator=torch.Generator().manual_seed(3)),
+    )
+
+    def once(precision: str) -> list[torch.Tensor]:
+        torch.manual_seed(7)
+        states = FusedLayers(module, fused_kernels(), precision).states(inputs, 5)
+        return [part.clone() for part in _states_and_gradients(states, torch.ones(13, 5, 16), *module.parameters())]
+
+    with cpu_threads(threads):
+        plain, again, fp32 = once("bf16"), once("bf16"), once("fp32")
+        with timed_passes():
+            timed = once("bf16")
+    for one, other, third, near in zip(plain, again, timed, fp32, strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(one, third)
+        assert (one - near).abs().max() <= 2e-2 * near.abs().max()
+    assert not torch.equal(plain[0], fp32[0])
+
+
+def _require_bf16() -> None:
+    if not fused_kernels().has_bf16:
+        pytest.skip("this CPU has no instructions for bf16")
+
+
+def test_bf16_where_the_cpu_has_no_instructions_for_it_and_other_precisions_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernels = fused_kernels()
+    with pytest.raises(ConfigError, match="precision is 'fp16'; allowed: fp32"):
+        FusedLayers(_module("gru", 2, 4, 1), kernels, "fp16")
+    monkeypatch.setattr(kernels, "has_bf16", False)
+    with pytest.raises(ConfigError, match=r"precision is 'bf16'; allowed: fp32\."):
+        FusedLayers(_module("gru", 2, 4, 1), kernels, "bf16")
 
 
 # What is refused
@@ -327,6 +480,16 @@ def test_wrong_kernels_are_found_out(compiler: None, empty_cache: Path, monkeypa
     monkeypatch.setattr(compiled, "_compile", compile_wrongly)
     with pytest.raises(Unavailable, match="their GRU gives other answers than torch's"):
         fused_kernels()
+
+
+@pytest.mark.parametrize("level", ["avx2", "default"])
+@pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="compiles for older x86 CPUs")
+def test_gradients_are_right_at_the_lower_levels_that_torch_is_held_to(
+    level: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(compiled.LEVEL_ENV, level)
+    for cell in CELLS:
+        _require_right_gradients(_module(cell, 9, 37, 2, std=0.15), 21, 6)
 
 
 def test_a_system_without_huge_pages_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

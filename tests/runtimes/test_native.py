@@ -248,9 +248,9 @@ def test_a_trace_has_the_phases_of_each_thread_on_a_track_of_its_own(tmp_path: P
 # In bf16
 
 
-def _needs_tiles() -> None:
-    if not forward_kernel().has_tiles:
-        pytest.skip("this CPU has no AMX")
+def _needs_bf16() -> None:
+    if forward_kernel().bf16 is None:
+        pytest.skip("this CPU has no instructions for bf16")
 
 
 def _rounded(model: Forecaster, inputs: Float32Array) -> np.ndarray:
@@ -298,7 +298,7 @@ def _rounded(model: Forecaster, inputs: Float32Array) -> np.ndarray:
 def test_bf16_rounds_the_factors_of_products_and_nothing_else(
     cell: Cell, windows: int, hours: int, features: int, hidden: int, layers: int, threads: int
 ) -> None:
-    _needs_tiles()
+    _needs_bf16()
     model = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2)
     inputs = _inputs(windows, hours, features)
     with open_runtime("rnncore", model, "cpu", "bf16", threads) as runtime:
@@ -312,7 +312,7 @@ def test_bf16_rounds_the_factors_of_products_and_nothing_else(
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("windows", "hours", "threads"), [(1, 90, 2), (300, 5, 2), (1000, 2, 3)])
 def test_every_way_to_share_the_work_gives_the_same_bits_in_bf16(cell: Cell, windows: int, hours: int, threads: int) -> None:
-    _needs_tiles()
+    _needs_bf16()
     model, inputs = _model(ForecasterConfig(cell, 5, 48, 2), std=0.15), _inputs(windows, hours, 5)
     found = []
     for with_threads in (1, threads):
@@ -324,7 +324,7 @@ def test_every_way_to_share_the_work_gives_the_same_bits_in_bf16(cell: Cell, win
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("windows", "threads"), [(1, 2), (100, 1), (300, 2)])
 def test_timing_the_phases_changes_no_bit_in_bf16(cell: Cell, windows: int, threads: int) -> None:
-    _needs_tiles()
+    _needs_bf16()
     packed = packed_forecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), threads, "bf16")
     packed.bind(_inputs(windows, 9, 5))
     packed.run()
@@ -336,7 +336,7 @@ def test_timing_the_phases_changes_no_bit_in_bf16(cell: Cell, windows: int, thre
 
 
 def test_in_bf16_what_is_no_number_stays_none_and_touches_no_other_window() -> None:
-    _needs_tiles()
+    _needs_bf16()
     model, inputs = _model(ForecasterConfig("gru", 2, 20, 2)), _inputs(30, 4, 2)
     with open_runtime("rnncore", model, "cpu", "bf16", 2) as runtime:
         right = runtime.predict(inputs)
@@ -346,10 +346,10 @@ def test_in_bf16_what_is_no_number_stays_none_and_touches_no_other_window() -> N
     np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(right, 7, axis=0))
 
 
-def test_bf16_without_tiles_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward_kernel(), "has_tiles", False)
+def test_bf16_without_instructions_for_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_kernel(), "bf16", None)
     with (
-        pytest.raises(Unavailable, match=r"has no tiles for bf16 \(AMX\)"),
+        pytest.raises(Unavailable, match=r"has no instructions for bf16 \(AVX512-BF16\)"),
         open_runtime("rnncore", _model(ForecasterConfig("gru", 2, 4, 1)), "cpu", "bf16", 1),
     ):
         pass
