@@ -184,13 +184,18 @@ def _swept(cases: list[Case]) -> list[Case]:
 
 
 def interleaved_cases(scale: str) -> list[Case]:
-    """The same interleaved, each runtime in a process of its own."""
+    """Forward passes interleaved, each runtime in a process of its own."""
     return [
         replace(case, phase="interleaved")
         for case in _on_device_cases("default" if scale == "full" else scale)
         # Its first call, in every process, takes minutes.
         if case.mode != "compile"
     ]
+
+
+def interleaved_training_cases(scale: str) -> list[Case]:
+    """Training steps interleaved, each training in a process of its own; at full scale those of the default one."""
+    return [replace(case, phase="interleaved training") for case in training_cases("default" if scale == "full" else scale)]
 
 
 def own_model_cases(scale: str) -> list[Case]:

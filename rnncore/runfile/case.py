@@ -15,7 +15,8 @@ class Case:
     Attributes:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
             scoring of a trained model, `interleaved` a forward pass interleaved with other runtimes,
-            `stream` one new hour with the state carried, `serve` queries that arrive by chance.
+            `interleaved training` an optimiser step interleaved with other implementations, `stream` one new hour with the
+            state carried, `serve` queries that arrive by chance.
         cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
@@ -31,7 +32,7 @@ class Case:
             which a user pays; None where there are none to speak of.
     """
 
-    phase: Literal["train", "infer", "data", "accuracy", "interleaved", "stream", "serve"]
+    phase: Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
     cell: str | None = None
     hidden_size: int | None = None
     num_layers: int | None = None
