@@ -140,6 +140,18 @@ def peer_cases(scale: str) -> list[Case]:
     ]
 
 
+def peer_inference_cases(scale: str) -> list[Case]:
+    """One forward pass of the article's model by oneDNN's own primitives; at full scale, where they are installed."""
+    if scale != "full":
+        return []
+    return [
+        Case("infer", cell, **_axes_of("article", cell), batch_size=batch_size, runtime="onednn", precision=precision)
+        for batch_size in INFERENCE_BATCH_SIZES["default"]
+        for cell in CELLS
+        for precision in ("fp32", "bf16")
+    ]
+
+
 def inference_cases(scale: str) -> list[Case]:
     """One forward pass: of the article's model on every runtime, and of the models that a user would deploy.
 

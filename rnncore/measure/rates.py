@@ -150,8 +150,8 @@ def read_bytes(case: Case) -> int | None:
         case: What is measured.
 
     Returns:
-        Those of a layer's states, which every hour needs; where a call takes one hour those of all layers. None where nothing
-        is recurrent, on a GPU, and where the sizes are not known.
+        Those of a layer's states, which every hour needs; where a call takes one hour those of all layers. None where
+        nothing is recurrent, on a GPU, and where the sizes are not known.
     """
     shape = Shape.of(case)
     if shape is None or case.num_layers is None or case.device != "cpu" or case.precision not in WEIGHT_BYTES:
