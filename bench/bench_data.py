@@ -44,7 +44,9 @@ def test_prepare(rnn_case, rnn_benchmark, csv_folder, windows_of):
         validity="valid" if right else f"{made} training and test windows, where {expected} are right",
         parity_max_abs_why="its windows are counted here, and compared value by value in the tests",
         smape_why="makes no forecast",
-        **dict.fromkeys(("bound_why", "gemm_ceiling_pct_why", "recurrent_ceiling_pct_why"), "bound by reading text"),
+        **dict.fromkeys(
+            ("bound_why", *(f"{name}_ceiling_pct_why" for name in ("gemm", "recurrent", "cache"))), "bound by reading text"
+        ),
     )
     if rnn_benchmark.enabled and not rnn_benchmark.brief:
         # This process holds torch and much else; a fresh one shows what the data path needs.

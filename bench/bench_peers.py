@@ -1,4 +1,4 @@
-"""Training by other libraries on the same windows: one optimiser step each, by their own data path and loop.
+"""Other libraries on the same windows: an optimiser step, by their own data path and loop, and oneDNN's forward pass.
 
 They are the extra `peers`. Each step is one of a training that runs in a thread of its own and waits after every step, so
 that what is timed is what the library does from batch to batch: loading, forward, backward, update. The model is the
@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cases import peer_cases
+from bench.cases import peer_cases, peer_inference_cases
+from bench.onednn import OneDnnRuntime
+from bench.trained import recipe_of
 from rnncore.errors import Unavailable
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import HOUR
 from rnncore.forecast.windows import make_windows
-from rnncore.measure.work import training_work
+from rnncore.measure.answers import forecast_facts
+from rnncore.measure.memory import unknown
+from rnncore.measure.work import forward_work, training_work
 from rnncore.runtimes.torch import torch_evidence
 
 CALENDAR = ("hour", "day_of_week", "month", "day_of_year")
@@ -197,3 +201,32 @@ def test_train_step_of_peer(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset):
         validity_why="the library's gradients are its own",
         smape_why="a step of training makes no forecast; see the accuracy suite",
     )
+
+
+@pytest.mark.rnn_cases(choose=peer_inference_cases)
+def test_forecast_of_peer(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of, forecaster_of, right_answers):
+    model, windows = forecaster_of(rnn_case), windows_of(recipe_of(rnn_case, rnn_dataset).windows)
+    answers = right_answers(model, windows, rnn_case.batch_size)
+    runtime = OneDnnRuntime(model, rnn_case.precision, rnn_case.threads or rnn_threads)
+    try:
+        runtime.bind(answers.inputs)
+        rnn_benchmark(
+            runtime.run,
+            windows=rnn_case.batch_size,
+            group=f"inference, batch {rnn_case.batch_size}",
+            work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
+            evidence=runtime.evidence,
+        )
+        runtime.run()
+        facts = forecast_facts(
+            runtime.output()[answers.checked],
+            answers.float64,
+            answers.torch_fp32,
+            windows,
+            answers.start[answers.checked],
+            rnn_case.precision,
+        )
+    finally:
+        runtime.close()
+    rnn_benchmark.record(**facts, **unknown("not measured where rnncore has no runtime of it"), runtime_title="oneDNN")
+    assert facts["validity"] == "valid"

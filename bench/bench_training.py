@@ -43,25 +43,31 @@ class CheckedStep:
         return new_forecaster(self.forecaster, self.seed)
 
 
+def checked_step_of(cell, batch_size, windows):
+    """Return the step that all implementations of a cell are held to, of a few windows of training, evenly spread."""
+    article = preset("article", cell)
+    size = min(CHECKED_WINDOWS, batch_size)
+    start = windows.train_start[np.arange(size) * len(windows.train_start) // size]
+    inputs, targets = (
+        torch.from_numpy(part) for part in (windows.inputs(start), windows.target[windows.target_rows(start)])
+    )
+    forecaster = replace(article.forecaster, dropout=0.0)
+    model = new_forecaster(forecaster, article.train.seed)
+    gradients = exact_gradients(model, inputs, targets, torch.nn.functional.mse_loss)
+    return CheckedStep(forecaster, article.train.seed, torch.from_numpy(start), inputs, targets, gradients)
+
+
 @pytest.fixture(scope="session")
 def checked_step(windows_of):
-    """The step that all implementations of a cell are held to, worked out in float64 once."""
+    """The checked step by cell and batch size, each worked out in float64 once."""
+    return cache(lambda cell, size: checked_step_of(cell, size, windows_of(preset("article", cell).windows)))
 
-    @cache
-    def made(cell, batch_size):
-        article = preset("article", cell)
-        windows = windows_of(article.windows)
-        size = min(CHECKED_WINDOWS, batch_size)
-        start = windows.train_start[np.arange(size) * len(windows.train_start) // size]
-        inputs, targets = (
-            torch.from_numpy(part) for part in (windows.inputs(start), windows.target[windows.target_rows(start)])
-        )
-        forecaster = replace(article.forecaster, dropout=0.0)
-        model = new_forecaster(forecaster, article.train.seed)
-        gradients = exact_gradients(model, inputs, targets, torch.nn.functional.mse_loss)
-        return CheckedStep(forecaster, article.train.seed, torch.from_numpy(start), inputs, targets, gradients)
 
-    return made
+def step_of(case, windows, device, checked):
+    """Return a step of the article's model as a case trains it, and what holds a checked step against float64."""
+    article = preset("article", case.cell)
+    made = _article_step if case.runtime == "article" else _our_step
+    return made(case, article, windows, case.batch_size, device, checked)
 
 
 def _article_step(case, article, windows, batch_size, device, checked):
@@ -108,9 +114,8 @@ def test_train_step(rnn_case, rnn_benchmark, rnn_threads, windows_of, checked_st
     torch.set_num_threads(rnn_case.threads or rnn_threads)
     article = preset("article", rnn_case.cell)
     windows = windows_of(article.windows)
-    made = _article_step if rnn_case.runtime == "article" else _our_step
     checked = checked_step(rnn_case.cell, rnn_case.batch_size)
-    step, check = made(rnn_case, article, windows, rnn_case.batch_size, device, checked)
+    step, check = step_of(rnn_case, windows, device, checked)
     losses, found = [], []
 
     def run():

@@ -140,6 +140,18 @@ def peer_cases(scale: str) -> list[Case]:
     ]
 
 
+def peer_inference_cases(scale: str) -> list[Case]:
+    """One forward pass of the article's model by oneDNN's own primitives; at full scale, where they are installed."""
+    if scale != "full":
+        return []
+    return [
+        Case("infer", cell, **_axes_of("article", cell), batch_size=batch_size, runtime="onednn", precision=precision)
+        for batch_size in INFERENCE_BATCH_SIZES["default"]
+        for cell in CELLS
+        for precision in ("fp32", "bf16")
+    ]
+
+
 def inference_cases(scale: str) -> list[Case]:
     """One forward pass: of the article's model on every runtime, and of the models that a user would deploy.
 
@@ -184,13 +196,18 @@ def _swept(cases: list[Case]) -> list[Case]:
 
 
 def interleaved_cases(scale: str) -> list[Case]:
-    """The same interleaved, each runtime in a process of its own."""
+    """Forward passes interleaved, each runtime in a process of its own."""
     return [
         replace(case, phase="interleaved")
         for case in _on_device_cases("default" if scale == "full" else scale)
         # Its first call, in every process, takes minutes.
         if case.mode != "compile"
     ]
+
+
+def interleaved_training_cases(scale: str) -> list[Case]:
+    """Training steps interleaved, each training in a process of its own; at full scale those of the default one."""
+    return [replace(case, phase="interleaved training") for case in training_cases("default" if scale == "full" else scale)]
 
 
 def own_model_cases(scale: str) -> list[Case]:

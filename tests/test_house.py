@@ -25,7 +25,7 @@ ARROWS = {
     "kernels": set(),
     "forecast": {"kernels"},
     "runtimes": {"forecast", "kernels"},
-    "measure": {"runtimes", "forecast", "runfile"},
+    "measure": {"runtimes", "forecast", "kernels", "runfile"},
     "compare": {"runfile"},
     "drive": {"compare", "runfile"},
     "report": {"compare", "runfile"},

@@ -142,7 +142,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Cas
     brief = is_gate(request.config)
     if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
         from rnncore.forecast.device import resolve_device
-        from rnncore.measure.rates import Shape
+        from rnncore.measure.rates import Shape, read_bytes
 
         try:
             resolve_device(rnn_case.device)
@@ -153,7 +153,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Cas
         # Before the benchmark opens a runtime: its idle threads would take time from these.
         with session.part("ceilings"):
             session.take_pulse(threads)
-            asked = (rnn_case.device, rnn_case.precision, threads, Shape.of(rnn_case))
+            asked = rnn_case.device, rnn_case.precision, threads, Shape.of(rnn_case), read_bytes(rnn_case)
             session.ceilings.measure(*asked)
             ceilings = partial(session.ceilings.of, *asked)
     traces = harness.storage_folder(request.config) / "traces"

@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file
-
 from rnncore.errors import RnncoreError, Unavailable
-from rnncore.forecast.series import Float32Array
 from rnncore.measure import worker
 from rnncore.measure.asked import AskedProcess
 
@@ -33,31 +30,40 @@ class Interleaved:
         first_call_s: From the start of its process to the end of the first call.
         kernel: What ran the recurrent layers.
         calls: Calls of a round.
-        output: Its forecasts. Shape (B, L).
+        answer: What its process answers when all rounds are over.
         rounds_s: Mean seconds of the calls of each round; equal places of two runtimes are neighbours in time.
     """
 
     first_call_s: float
     kernel: str
     calls: int
-    output: Float32Array
+    answer: dict[str, Any]
     rounds_s: list[float]
 
 
 class StoppedProcess(AskedProcess):
-    """A process that has a runtime open, and runs only while it is asked.
+    """A process that has a runtime open, or a training, and runs only while it is asked.
 
     Args:
-        folder: With the model and the inputs, as `rnncore.measure.worker` names them.
-        arguments: Runtime, device, precision and threads, and the mode where it is not the usual one.
+        folder: With what the module reads: of `rnncore.measure.worker` the model and the inputs, as it names them.
+        arguments: Of the module, after the folder: of `rnncore.measure.worker` runtime, device, precision and threads, and
+            the mode where it is not the usual one.
+        module: What it runs, by its dotted name: it answers as `rnncore.measure.worker` does.
+        environment: Variables that it gets beside those of this process.
 
     Raises:
         Unavailable: If the runtime is.
         RnncoreError: If the process ends.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
-        super().__init__(worker.__name__, [str(folder), *arguments], " ".join(arguments))
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        module: str = worker.__name__,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(module, [str(folder), *arguments], " ".join(arguments), environment)
         try:
             self.facts = self.answer()
             if "unavailable" in self.facts:
@@ -82,14 +88,20 @@ class StoppedProcess(AskedProcess):
 
 
 def measure_interleaved(
-    folder: Path, runtimes: Mapping[str, Sequence[str]], seconds: float
+    folder: Path,
+    runtimes: Mapping[str, Sequence[str]],
+    seconds: float,
+    module: str = worker.__name__,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Interleaved | Unavailable]:
     """Measure runtimes interleaved.
 
     Args:
-        folder: With the model and the inputs.
+        folder: With what the processes read.
         runtimes: Arguments of each runtime's `StoppedProcess`, by name.
         seconds: To measure for, each; longer where the fewest rounds take longer.
+        module: What the processes run.
+        environment: Variables that they get beside those of this process.
 
     Returns:
         By name what it did, or why it could not.
@@ -99,7 +111,7 @@ def measure_interleaved(
     with ExitStack() as opened:
         for name, arguments in runtimes.items():
             try:
-                processes[name] = opened.enter_context(closing(StoppedProcess(folder, arguments)))
+                processes[name] = opened.enter_context(closing(StoppedProcess(folder, arguments, module, environment)))
             except Unavailable as error:
                 found[name] = error
         rounds_s: dict[str, list[float]] = {name: [] for name in processes}
@@ -110,6 +122,6 @@ def measure_interleaved(
                 rounds_s[name].append(float(processes[name].ask("round")["seconds"]))
             rounds += 1
         for name, process in processes.items():
-            output, facts = load_file(process.ask("output")["output"])[worker.ARRAY], process.facts
-            found[name] = Interleaved(facts["first_call_s"], facts["kernel"], facts["calls"], output, rounds_s[name])
+            answer, facts = process.ask("answer"), process.facts
+            found[name] = Interleaved(facts["first_call_s"], facts["kernel"], facts["calls"], answer, rounds_s[name])
     return found

@@ -25,6 +25,7 @@ SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
 # Why rows have no such process, by phase.
 WHY_NOT_SERVED = {
     "train": "a step of training serves nothing",
+    "interleaved training": "a step of training serves nothing",
     "data": "the data path serves no model",
     "stream": "measured for whole windows alone",
 }

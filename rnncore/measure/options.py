@@ -82,8 +82,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--rnn-interleaved": {
         "action": "store_true",
-        "help": "Measure forward passes interleaved too (bench/bench_interleaved.py): each runtime in a process of its own, "
-        "stopped while it waits, so that ratios hold on a shared machine.",
+        "help": "Measure forward passes and training steps interleaved too (bench/bench_interleaved.py): each runtime in a "
+        "process of its own, stopped while it waits, so that ratios hold on a shared machine.",
     },
     "--rnn-server-p99-ms": {
         "metavar": "MS",

@@ -1,6 +1,6 @@
-"""The best rates of this machine, each seen over a short time: products of matrices, chains of them, and copies of memory.
+"""The best rates of this machine, each seen over a short time: of products, of chains of them, and of memory.
 
-Noise lies below what can be reached, so the maximum is the estimate, of the better library where there are two.
+Noise lies below what can be reached, so the maximum is the estimate, of the best library where there are several.
 
 G gates; the other shape letters are those of `rnncore.forecast.windows`.
 """
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -18,9 +19,12 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from rnncore.errors import Unavailable
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import synchronize
 from rnncore.forecast.series import Float32Array
+from rnncore.kernels.memory import aligned_floats
+from rnncore.kernels.peak import PeakKernel, peak_kernel
 from rnncore.runfile.case import Case
 from rnncore.runtimes.export import OPSET
 from rnncore.runtimes.onnx import cpu_options
@@ -35,11 +39,19 @@ LONG_PRODUCT_S = 0.3
 SQUARE_SIZES = {"cpu": (256, 1024, 2048), "cuda": (1024, 4096, 8192)}
 CHAIN_STEPS = (4, 90)
 CHAIN_FLOPS = 5e8
+# Seconds of one call of our own kernel of peaks: threads that start late cost nothing of it.
+PEAK_CALL_S = 0.004
 # Far larger than a last-level cache.
 COPIED_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
+# Of one weight: a runtime reads no fewer bytes of it.
+WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+LINE_BYTES = 64
 IR_VERSION = 9
+
+# Why what our own kernel measures was not measured.
+NO_KERNEL = "the kernel that measures it cannot be compiled here"
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,97 @@ def better(one: Rate | None, other: Rate | None) -> Rate | None:
     return max((rate for rate in (one, other) if rate), key=lambda rate: rate.per_s, default=None)
 
 
+def peak_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:
+    """Return the best rate of products in registers alone, of the widest vectors or tiles of this CPU.
+
+    Args:
+        device: `cpu`, or another, on which there are none.
+        precision: What to compute in. What has no instructions of its own is computed by those of fp32.
+        threads: CPU threads.
+        only: Try nothing but what reached the best rate before: its `Rate.by`.
+
+    Returns:
+        The rate; None in other precisions than those of `WEIGHT_BYTES`, and where the kernel cannot be compiled.
+    """
+    kernel = _peak_kernel()
+    if device != "cpu" or precision not in WEIGHT_BYTES or kernel is None:
+        return None
+    best = None
+    for way in kernel.ways:
+        if way.precision in (precision, "fp32") and only in (None, way.name):
+            round_s = _repeat_s(partial(kernel.multiply_adds, way, threads), threads)
+            best = better(best, Rate(way.operations / round_s, way.name))
+    return best
+
+
+def read_rate(device: str, threads: int, count: int, only: str | None = None) -> Rate | None:
+    """Return the best rate of reading the same bytes again and again, each thread its own share.
+
+    Args:
+        device: `cpu`, or another, on which it is not known.
+        threads: CPU threads.
+        count: Bytes; they are read from the cache that a share fits in.
+        only: Try nothing but what reached the best rate before: its `Rate.by`.
+
+    Returns:
+        Bytes per second; None where it is not known, and where the kernel cannot be compiled.
+    """
+    kernel = _peak_kernel()
+    if device != "cpu" or kernel is None:
+        return None
+    memory = aligned_floats(-(-count // LINE_BYTES) * LINE_BYTES // 4)
+    # Pages that nobody has written may all be the same one.
+    memory[:] = 1
+    best = None
+    for by, prefetches in (("loads", False), ("loads with prefetches", True)):
+        if only in (None, by):
+            pass_s = _repeat_s(partial(kernel.read_memory, memory, threads, prefetches), 1)
+            best = better(best, Rate(memory.nbytes / pass_s, by))
+    return best
+
+
+def read_bytes(case: Case) -> int | None:
+    """Return how many bytes of weights a case reads again and again.
+
+    Args:
+        case: What is measured.
+
+    Returns:
+        Those of a layer's states, which every hour needs; where a call takes one hour those of all layers. None where
+        nothing is recurrent, on a GPU, and where the sizes are not known.
+    """
+    shape = Shape.of(case)
+    if shape is None or case.num_layers is None or case.device != "cpu" or case.precision not in WEIGHT_BYTES:
+        return None
+    of_states = shape.gates * shape.hidden_size**2
+    # The few inputs of the first layer aside.
+    weights = (2 * case.num_layers - 1) * of_states if case.phase == "stream" else of_states
+    return weights * WEIGHT_BYTES[case.precision]
+
+
+def _peak_kernel() -> PeakKernel | None:
+    try:
+        return peak_kernel()
+    except Unavailable:
+        return None
+
+
+def _repeat_s(repeat: Callable[[int], None], fewest: int) -> float:
+    """Return the seconds of one of the repeats of a call that makes as many as are asked for.
+
+    Args:
+        repeat: The call.
+        fewest: Repeats, at least.
+    """
+    times, call_s = fewest, 0.0
+    while call_s < PEAK_CALL_S:
+        times *= 2
+        began_s = time.perf_counter()
+        repeat(times)
+        call_s = time.perf_counter() - began_s
+    return _shortest_s(lambda: repeat(times)) / times
+
+
 def gemm_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:
     """Return the best rate of a square product over sizes and libraries; None where no library has one.
 
@@ -108,7 +211,7 @@ def gemm_rate(device: str, precision: str, threads: int, only: str | None = None
     return best
 
 
-def chain_rate(device: str, precision: str, threads: int, shape: Shape) -> Rate | None:
+def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: str | None = None) -> Rate | None:
     """Return the best rate of recurrent products, each of which needs the one before; None in other precisions.
 
     Args:
@@ -116,14 +219,21 @@ def chain_rate(device: str, precision: str, threads: int, shape: Shape) -> Rate 
         precision: What to compute in.
         threads: CPU threads.
         shape: Of one product.
+        only: Try nothing but what reached the best rate before: its `Rate.by`.
     """
     steps = int(min(max(CHAIN_FLOPS / shape.flops, CHAIN_STEPS[0]), CHAIN_STEPS[1]))
+    libraries: dict[str, Callable[[], float | None]] = {}
     if device == "cpu" and precision == "fp32":
-        with _onnx_session(_chain_graph(shape, steps), threads) as run:
-            return Rate(steps * shape.flops / _shortest_s(run), "ONNX Runtime")
-    if device == "cuda" and precision in ("fp32", "tf32", "bf16"):
-        return Rate(steps * shape.flops / _cuda_chain_s(precision, shape, steps), "torch, CUDA graph")
-    return None
+        libraries["rnncore"] = lambda: _tile_chain_s(shape, steps, threads)
+        libraries["ONNX Runtime"] = lambda: _onnx_chain_s(shape, steps, threads)
+        libraries["torch"] = lambda: _torch_chain_s(shape, steps)
+    elif device == "cuda" and precision in ("fp32", "tf32", "bf16"):
+        libraries["torch, CUDA graph"] = lambda: _cuda_chain_s(precision, shape, steps)
+    best = None
+    for library, chain_s in libraries.items():
+        if only in (None, library) and (seconds := chain_s()) is not None:
+            best = better(best, Rate(steps * shape.flops / seconds, library))
+    return best
 
 
 def copy_rate(device: str) -> Rate:
@@ -199,12 +309,31 @@ def _matmul_precision(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _cuda_chain_s(precision: str, shape: Shape, steps: int) -> float:
-    """Return the seconds of a chain replayed as a CUDA graph, which leaves out the time to launch each product."""
-    dtype = DTYPES[precision]
-    weights = torch.from_numpy(_chain_weights(shape)).to("cuda", dtype)
-    states = torch.from_numpy(_random(shape.batch_size, shape.hidden_size)).to("cuda", dtype)
-    outputs = [torch.empty(shape.batch_size, shape.gates * shape.hidden_size, device="cuda", dtype=dtype) for _ in range(2)]
+def _tile_chain_s(shape: Shape, steps: int, threads: int) -> float | None:
+    """Return the seconds of a chain by the register tile of our kernels; None where they cannot be compiled."""
+    kernel = _peak_kernel()
+    if kernel is None:
+        return None
+    start = _random(shape.batch_size, shape.hidden_size)
+    return _shortest_s(kernel.chain(_chain_weights(shape), start, threads, steps).run)
+
+
+def _onnx_chain_s(shape: Shape, steps: int, threads: int) -> float:
+    """Return the seconds of a chain in ONNX Runtime on the CPU."""
+    with _onnx_session(_chain_graph(shape, steps), threads) as run:
+        return _shortest_s(run)
+
+
+def _torch_chain_s(shape: Shape, steps: int) -> float:
+    """Return the seconds of a chain in torch on the CPU."""
+    with torch.inference_mode():
+        return _shortest_s(_torch_chain(shape, steps, "cpu", torch.float32))
+
+
+def _torch_chain(shape: Shape, steps: int, device: str, dtype: torch.dtype) -> Callable[[], None]:
+    weights = torch.from_numpy(_chain_weights(shape)).to(device, dtype)
+    states = torch.from_numpy(_random(shape.batch_size, shape.hidden_size)).to(device, dtype)
+    outputs = [torch.empty(shape.batch_size, shape.gates * shape.hidden_size, device=device, dtype=dtype) for _ in range(2)]
 
     def chain() -> None:
         last = states
@@ -212,7 +341,13 @@ def _cuda_chain_s(precision: str, shape: Shape, steps: int) -> float:
             torch.mm(last, weights, out=outputs[step % 2])
             last = outputs[step % 2][:, : shape.hidden_size]
 
+    return chain
+
+
+def _cuda_chain_s(precision: str, shape: Shape, steps: int) -> float:
+    """Return the seconds of a chain replayed as a CUDA graph, which leaves out the time to launch each product."""
     with torch.inference_mode(), _matmul_precision(precision):
+        chain = _torch_chain(shape, steps, "cuda", DTYPES[precision])
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(side):
             chain()

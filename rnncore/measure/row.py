@@ -35,6 +35,9 @@ LONG_CALL_S = 0.05
 _UNSAID = "the benchmark did not record it"
 _SAID_BY_BENCHMARK = ("validity", "parity_max_abs", "smape")
 
+# Of ceilings that say nothing of a call whose work is not stated.
+_SHARES_OF_WORK = "gemm_ceiling_pct", "recurrent_ceiling_pct", "cache_ceiling_pct"
+
 # What only the process that makes the calls can see.
 _SEEN_INSIDE = ("disturbed_rounds", "peak_device_bytes", "joules_per_1000")
 
@@ -284,7 +287,7 @@ class RnnBenchmark:
     def _record_rates(self, median_s: float, windows: int, work: "Work | None") -> None:
         self.record(windows_per_s=windows / median_s)
         if work is None or self._ceilings is None:
-            of_work = "gflop_per_s", "us_per_step", "bound", "gemm_ceiling_pct", "recurrent_ceiling_pct"
+            of_work = "gflop_per_s", "us_per_step", "bound", *_SHARES_OF_WORK
             self._put(**dict.fromkeys(of_work, (None, "the work of a call is not stated")))
             return
         no_flop, unmeasured = "no matrix products", f"no ceiling is known for {self._case.precision} on {self._case.device}"

@@ -25,12 +25,15 @@ class Work:
             as a wavefront; a training goes there and back. 0 where nothing is recurrent.
         recurrent_flops: Those of `flops` that must wait for the step before: the states' products with the recurrent
             weights, and on the way back the states' gradients.
+        weights_read: Weights that a call reads, of those that cannot stay in registers from hour to hour: the recurrent ones
+            of every layer at every hour, there and back, and those of the inputs once.
     """
 
     flops: int
     bytes: int
     dependent_steps: int = 0
     recurrent_flops: int = 0
+    weights_read: int = 0
 
     @property
     def flops_per_byte(self) -> float:
@@ -55,6 +58,7 @@ def forward_work(config: ForecasterConfig, lookback: int, windows: int) -> Work:
         bytes=VALUE_BYTES * (values + _weights(config)),
         dependent_steps=lookback + config.num_layers - 1,
         recurrent_flops=windows * lookback * config.num_layers * 2 * gates * hidden**2,
+        weights_read=gates * hidden * (lookback * config.num_layers * hidden + sum(inputs)),
     )
 
 
@@ -82,6 +86,7 @@ def training_work(config: ForecasterConfig, lookback: int, windows: int) -> Work
         bytes=forward.bytes + VALUE_BYTES * (windows * lookback * (kept + back) + optimiser),
         dependent_steps=2 * forward.dependent_steps,
         recurrent_flops=2 * forward.recurrent_flops,
+        weights_read=2 * forward.weights_read,
     )
 
 

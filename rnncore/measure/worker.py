@@ -1,6 +1,6 @@
 """One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `interleaved`.
 
-It reads one word per line and answers each with one line of JSON: `round` times some calls, `output` writes the last
+It reads one word per line and answers each with one line of JSON: `round` times some calls, `answer` writes the last
 forecasts beside the inputs.
 """
 

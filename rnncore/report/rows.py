@@ -60,7 +60,7 @@ def best_per_s(run: Run, kind: str, device: str, precision: str | None = None) -
 
     Args:
         run: The run.
-        kind: `gemm` for square products, `copy` for copying memory.
+        kind: `peak` for products in registers alone, `gemm` for square products, `copy` for copying memory.
         device: Where.
         precision: Of the products; None for copying.
     """
@@ -68,6 +68,12 @@ def best_per_s(run: Run, kind: str, device: str, precision: str | None = None) -
         if (entry["device"], entry.get("precision")) == (device, precision) and entry["per_s"]:
             return float(entry["per_s"])
     return None
+
+
+def best_product_per_s(run: Run, device: str, precision: str | None) -> float | None:
+    """Return the best rate of products that a session measured, in registers alone or of a library; None without one."""
+    found = (best_per_s(run, kind, device, precision) for kind in ("peak", "gemm"))
+    return max(filter(None, found), default=None)
 
 
 def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:

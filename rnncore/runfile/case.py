@@ -7,7 +7,7 @@ from rnncore.errors import ConfigError
 from rnncore.runfile.recipes import recipe_mark, size_marks
 
 Axis = str | int | None
-Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "stream", "serve"]
+Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
 Clock = Literal["device", "host"]
 
 
@@ -18,7 +18,8 @@ class Case:
     Attributes:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
             scoring of a trained model, `interleaved` a forward pass interleaved with other runtimes,
-            `stream` one new hour with the state carried, `serve` queries that arrive by chance.
+            `interleaved training` an optimiser step interleaved with other implementations, `stream` one new hour with the
+            state carried, `serve` queries that arrive by chance.
         cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.

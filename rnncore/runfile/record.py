@@ -184,6 +184,7 @@ class Record:
     bound = Fact[str | None](or_none(TEXT))
     gemm_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
     recurrent_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
+    cache_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
     bandwidth_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
     joules_per_1000 = Fact[float | None](or_none(NOT_NEGATIVE))
 
@@ -432,6 +433,7 @@ NEEDED_BY_PHASE = {
     "infer": ("cell", "batch_size"),
     "train": ("cell", "batch_size"),
     "interleaved": ("cell", "batch_size"),
+    "interleaved training": ("cell", "batch_size"),
     "stream": ("cell", "batch_size", "window_call_s"),
     "serve": ("cell", "batch_size", "p99_bound_s"),
     "accuracy": ("cell", "smape", "smape_article", "mae_mw", "training"),

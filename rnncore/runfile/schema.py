@@ -42,10 +42,12 @@ MACHINE: dict[str, Check] = {
     "ceilings": or_none(
         object_with(
             {},
+            peak=list_of(object_with({**_RATE, "precision": TEXT})),
             gemm=list_of(object_with({**_RATE, "precision": TEXT})),
             recurrent=list_of(
                 object_with({**_RATE, "precision": TEXT, "batch_size": SIZE, "hidden_size": SIZE, "gates": SIZE})
             ),
+            read=list_of(object_with({**_RATE, "bytes": SIZE})),
             copy=list_of(object_with(_RATE)),
         )
     ),

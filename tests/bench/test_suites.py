@@ -36,8 +36,10 @@ FORWARD = "bench/bench_inference.py::test_forecast[lstm-rnncore-cpu-fp32-b32]"
 STREAM = "bench/bench_streaming.py::test_next_hour[gru-rnncore-cpu-fp32-b1-fast]"
 INTERLEAVED_ROW = "bench/bench_interleaved.py::test_forecast_interleaved[gru-%s-cpu-fp32-b1]"
 INTERLEAVED = (INTERLEAVED_ROW % "torch", INTERLEAVED_ROW % "rnncore")
+INTERLEAVED_STEP = "bench/bench_interleaved.py::test_train_step_interleaved[gru-%s-cpu-fp32-b32]"
+INTERLEAVED_STEPS = tuple(INTERLEAVED_STEP % name for name in ("torch", "rnncore", "article"))
 SERVE = "bench/bench_serving.py::test_serve[gru-rnncore-cpu-fp32-b32]"
-HONEST = (*EVERY, LOOP, FORWARD, STREAM, *INTERLEAVED, SERVE)
+HONEST = (*EVERY, LOOP, FORWARD, STREAM, *INTERLEAVED, *INTERLEAVED_STEPS, SERVE)
 
 # Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
 PLANT = """
@@ -54,6 +56,7 @@ from rnncore.runtimes import export
 # Real ceilings and warm-up take seconds; the session without faults has them.
 benchmark.WARM_UP_S = 0.02
 rates.MEASURED_S = rates.CONFIRMED_WITHIN_S = 0.001
+rates.PEAK_CALL_S = 1e-5
 rates.SQUARE_SIZES = {"cpu": (64,)}
 
 true_export, true_step, true_inputs = export.export_onnx, Trainer.train_step, ResidentWindows.inputs
@@ -157,6 +160,9 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (STREAM, "rnncore GRU"),
         (INTERLEAVED[0], "ATen loop"),
         (INTERLEAVED[1], "rnncore GRU"),
+        (INTERLEAVED_STEPS[0], "ATen loop"),
+        (INTERLEAVED_STEPS[1], "rnncore GRU"),
+        (INTERLEAVED_STEPS[2], "ATen loop"),
         (SERVE, "rnncore GRU"),
     ],
 )
@@ -164,10 +170,10 @@ def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> 
     assert _record(honest, fullname).facts["kernel"].startswith(kernel)
 
 
-@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *INTERLEAVED])
+@pytest.mark.parametrize("fullname", [TORCH, ONNX, STEP, OURS, LOOP, SCORE, FORWARD, *INTERLEAVED, *INTERLEAVED_STEPS])
 def test_a_row_with_a_recurrent_layer_tells_its_bound_and_its_shares_of_the_ceilings(fullname: str, honest: Run) -> None:
     extra = _record(honest, fullname).facts
-    assert extra["bound"] in ("latency", "compute", "bandwidth")
+    assert extra["bound"] in ("latency", "cache", "compute", "bandwidth")
     for key in ("gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct", "gflop_per_s", "us_per_step"):
         assert extra[key] > 0
 
@@ -178,7 +184,7 @@ def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run)
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
-    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *INTERLEAVED, SERVE):
+    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *INTERLEAVED, *INTERLEAVED_STEPS, SERVE):
         extra = _record(honest, fullname).facts
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
     for fullname in (TORCH, ONNX, SCORE, FORWARD, *INTERLEAVED, SERVE):
@@ -213,6 +219,7 @@ def test_rows_tell_the_memory_of_a_process_that_only_serves_the_same_for_the_sam
         assert _record(honest, SERVE).facts[key] > 0
         for fullname, why in (
             (STEP, "a step of training serves nothing"),
+            (INTERLEAVED_STEPS[1], "a step of training serves nothing"),
             (GATHER, "the data path serves no model"),
             (STREAM, "measured for whole windows alone"),
         ):
@@ -236,6 +243,18 @@ def test_interleaved_rows_have_as_many_rounds_and_a_table_of_their_own(honest: R
     table = report.split("### Interleaved")[1].split("\n#")[0]
     assert "| GRU | 1 | rnncore, CPU, fp32 | rnncore GRU, " in table
     assert "x faster (" in table
+
+
+def test_interleaved_trainings_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
+    rows = [_record(honest, fullname) for fullname in INTERLEAVED_STEPS]
+    assert len({len(row.rounds_s) for row in rows}) == 1
+    assert len(rows[0].rounds_s) >= 15
+    report = write_report([honest.path], tmp_path).with_name("report.md").read_text("utf-8")
+    table = report.split("### Training interleaved")[1].split("\n#")[0]
+    assert "| GRU | 32 | article's code, CPU, fp32 | ATen loop | " in table
+    assert "| GRU | 32 | rnncore, CPU, fp32 | rnncore GRU" in table
+    forward = report.split("### Interleaved")[1].split("\n#")[0]
+    assert "article" not in forward
 
 
 def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(honest: Run) -> None:

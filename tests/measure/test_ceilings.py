@@ -21,9 +21,10 @@ TASKS = Path("/proc/self/task")
 DEADLINE_S = 60
 
 
-def _ceilings(gemm_per_s: float | None, recurrent_per_s: float | None) -> Ceilings:
-    gemm, recurrent = (None if rate is None else Rate(rate, "made") for rate in (gemm_per_s, recurrent_per_s))
-    return Ceilings(gemm, recurrent, COPY)
+def _ceilings(gemm_per_s: float | None, recurrent_per_s: float | None, read_per_s: float | None = None) -> Ceilings:
+    per_s = gemm_per_s, recurrent_per_s, read_per_s
+    gemm, recurrent, read = (None if rate is None else Rate(rate, "made") for rate in per_s)
+    return Ceilings(gemm, recurrent, COPY, read)
 
 
 # The ridge of 1000 operations and 100 bytes per second lies at 10 operations per byte.
@@ -51,11 +52,30 @@ def test_work_is_held_back_by_waiting_else_by_what_takes_longer(
 
 
 def test_shares_are_the_times_at_each_ceiling_over_the_time_of_the_call() -> None:
-    work = Work(flops=1000, bytes=300, recurrent_flops=600)
-    # 1 s at the free product; 2 s for the chained 600 and 0.4 s for the other 400; 3 s to move the bytes.
-    assert _ceilings(1000.0, 300.0).shares_pct(work, seconds=8.0) == pytest.approx(
-        {"gemm_ceiling_pct": 12.5, "recurrent_ceiling_pct": 30.0, "bandwidth_ceiling_pct": 37.5}
+    work = Work(flops=1000, bytes=300, recurrent_flops=600, weights_read=50)
+    # 1 s at the free product; 2 s for the chained 600 and 0.4 s for the other 400; 2 s to read 50 weights of 4 bytes; 3 s to
+    # move the bytes.
+    assert _ceilings(1000.0, 300.0, read_per_s=100.0).shares_pct(work, seconds=8.0) == pytest.approx(
+        {"gemm_ceiling_pct": 12.5, "recurrent_ceiling_pct": 30.0, "cache_ceiling_pct": 25.0, "bandwidth_ceiling_pct": 37.5}
     )
+
+
+def test_weights_of_fewer_bytes_are_read_in_less_time() -> None:
+    work = Work(flops=1000, bytes=300, weights_read=50)
+    ceilings = Ceilings(None, None, COPY, Rate(100.0, "made"), weight_bytes=1)
+    assert ceilings.shares_pct(work, seconds=1.0)["cache_ceiling_pct"] == pytest.approx(50)
+
+
+# The chain takes 2 s for 600 operations; 25 weights are 100 bytes, read in 1 s at 100 bytes per second.
+@pytest.mark.parametrize(
+    ("weights_read", "read_per_s", "bound"),
+    [(25, 100.0, "cache"), (25, 101.0, "latency"), (24, 100.0, "latency"), (0, 100.0, "latency"), (25, None, "latency")],
+)
+def test_a_chain_half_of_whose_time_goes_into_reading_weights_is_held_back_by_that(
+    weights_read: int, read_per_s: float | None, bound: str
+) -> None:
+    work = Work(flops=1000, bytes=100, recurrent_flops=600, weights_read=weights_read)
+    assert _ceilings(1000.0, 300.0, read_per_s).bound(work) == bound
 
 
 def test_a_call_at_its_ceiling_reaches_all_of_it() -> None:
@@ -80,7 +100,7 @@ def test_what_does_not_apply_or_was_not_measured_has_no_share(
     work: Work, gemm_per_s: float | None, recurrent_per_s: float | None, known: set[str]
 ) -> None:
     shares_pct = _ceilings(gemm_per_s, recurrent_per_s).shares_pct(work, seconds=2.0)
-    assert set(shares_pct) == {"gemm_ceiling_pct", "recurrent_ceiling_pct", "bandwidth_ceiling_pct"}
+    assert set(shares_pct) == {f"{name}_ceiling_pct" for name in ("gemm", "recurrent", "cache", "bandwidth")}
     assert {name for name, share_pct in shares_pct.items() if share_pct is not None} == known
 
 
@@ -96,7 +116,7 @@ class Counted:
         self.asked: list[tuple[Any, ...]] = []
         self.threads: list[int] = []
         self.rates: list[float] = []
-        for name, rate in (("copy", 10.0), ("gemm", 20.0), ("chain", 30.0)):
+        for name, rate in (("copy", 10.0), ("gemm", 20.0), ("peak", 15.0), ("chain", 30.0), ("read", 40.0)):
             monkeypatch.setattr(rates, f"{name}_rate", self._measure(name, rate))
 
     def _measure(self, name: str, rate: float) -> Callable[..., Rate]:
@@ -118,9 +138,7 @@ def test_each_ceiling_is_measured_once_where_no_time_is_left(counted: Counted, m
     bench = CeilingBench()
     first = _measured(bench, "cpu", "fp32", 1, SHAPE)
     assert counted.asked == [
-        ("gemm", "cpu", "fp32", 1),
-        ("gemm", "cpu", "bf16", 1),
-        ("gemm", "cpu", "int8", 1),
+        *((kind, "cpu", precision, 1) for precision in ("fp32", "bf16", "int8") for kind in ("gemm", "peak")),
         ("copy", "cpu"),
         ("chain", "cpu", "fp32", 1, SHAPE),
     ]
@@ -135,10 +153,43 @@ def test_known_ceilings_are_measured_again_while_time_is_left_and_the_best_rate_
     counted.asked.clear()
     counted.rates = [25.0, 29.0]
     again = _measured(bench, "cpu", "fp32", 1, SHAPE)
-    # Of the product only what was best before is tried.
-    assert counted.asked == [("gemm", "cpu", "fp32", 1, "gemm"), ("chain", "cpu", "fp32", 1, SHAPE)]
+    # Only what was best before is tried.
+    assert counted.asked == [("gemm", "cpu", "fp32", 1, "gemm"), ("chain", "cpu", "fp32", 1, SHAPE, "chain")]
     assert (again.gemm.per_s, again.recurrent.per_s) == (25.0, 30.0)
     assert bench.of("cpu", "fp32", 1, SHAPE) == again
+
+
+def test_the_peak_is_the_ceiling_where_no_library_reaches_more_and_alone_is_measured_again(
+    counted: Counted,
+) -> None:
+    bench = CeilingBench()
+    counted.rates = [20.0, 21.0]
+    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(21.0, "peak")
+    counted.asked.clear()
+    counted.rates = [22.0]
+    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(22.0, "peak")
+    assert counted.asked == [("peak", "cpu", "fp32", 1, "peak")]
+    facts = bench.facts()
+    assert [entry["per_s"] for kind in ("peak", "gemm") for entry in facts[kind] if entry["precision"] == "fp32"] == [
+        22.0,
+        20.0,
+    ]
+
+
+def test_weights_that_are_read_again_have_a_ceiling_by_their_bytes(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
+    bench = CeilingBench()
+    assert _measured(bench, "cpu", "bf16", 2, None, 4096) == Ceilings(
+        Rate(20.0, "gemm"), None, Rate(10.0, "copy"), Rate(40.0, "read"), 2
+    )
+    assert counted.asked[-1] == ("read", "cpu", 2, 4096)
+    counted.asked.clear()
+    _measured(bench, "cpu", "bf16", 2, None, 4096)
+    _measured(bench, "cpu", "fp32", 2, None, 8192)
+    assert counted.asked == [("read", "cpu", 2, 8192)]
+    assert [entry["bytes"] for entry in bench.facts()["read"]] == [4096, 8192]
 
 
 def test_a_case_that_was_not_measured_has_no_ceilings(counted: Counted) -> None:
@@ -165,7 +216,7 @@ def test_other_threads_and_another_device_have_ceilings_of_their_own(counted: Co
     _measured(bench, "cpu", "fp32", 1, SHAPE)
     counted.asked.clear()
     _measured(bench, "cpu", "fp32", 2, SHAPE)
-    assert [asked[0] for asked in counted.asked] == ["gemm", "gemm", "gemm", "copy", "chain"]
+    assert [asked[0] for asked in counted.asked] == [*["gemm", "peak"] * 3, "copy", "chain"]
     counted.asked.clear()
     _measured(bench, "cuda", "tf32", 1, SHAPE)
     assert [asked[2] for asked in counted.asked if asked[0] == "gemm"] == ["fp32", "tf32", "bf16", "fp16", "int8"]
@@ -212,6 +263,7 @@ def test_threads_are_restored_when_measuring_fails(monkeypatch: pytest.MonkeyPat
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make measuring on the real machine short."""
     monkeypatch.setattr(rates, "MEASURED_S", 0.002)
+    monkeypatch.setattr(rates, "PEAK_CALL_S", 1e-5)
     monkeypatch.setattr(rates, "SQUARE_SIZES", {"cpu": (8, 32)})
     monkeypatch.setattr(rates, "COPIED_BYTES", {"cpu": 1 << 20})
 
@@ -219,22 +271,24 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_facts_of_a_real_session_are_json_with_positive_rates() -> None:
     bench = CeilingBench()
-    found = _measured(bench, "cpu", "fp32", 1, SHAPE)
+    found = _measured(bench, "cpu", "fp32", 1, SHAPE, 4096)
     facts = bench.facts()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert {(entry["device"], entry["precision"], entry["threads"]) for entry in facts["gemm"]} == {
         ("cpu", precision, 1) for precision in ("fp32", "bf16", "int8")
     }
-    (chain,), (copy,) = facts["recurrent"], facts["copy"]
+    assert [entry["precision"] for entry in facts["peak"]] == ["fp32", "bf16", "int8"]
+    (chain,), (copy,), (read,) = facts["recurrent"], facts["copy"], facts["read"]
+    assert (read["device"], read["threads"], read["bytes"]) == ("cpu", 1, 4096)
     assert (chain["batch_size"], chain["hidden_size"], chain["gates"]) == (5, 16, 3)
     assert copy["by"] == "torch, 1 MiB"
     for entry in (chain, copy, facts["gemm"][0]):
         assert math.isfinite(entry["per_s"])
         assert entry["per_s"] > 0
         assert entry["by"]
-    for entry in facts["gemm"]:
+    for entry in (*facts["gemm"], *facts["peak"], read):
         assert entry["per_s"] is None or (math.isfinite(entry["per_s"]) and entry["per_s"] > 0)
-    assert facts["gemm"][0]["per_s"] == found.gemm.per_s
+    assert max(facts[kind][0]["per_s"] or 0 for kind in ("peak", "gemm")) == found.gemm.per_s
     assert chain["per_s"] == found.recurrent.per_s
     assert copy["per_s"] == found.copy.per_s
     assert facts["seconds"] == bench.spent_s > 0
@@ -250,16 +304,21 @@ def test_a_precision_that_no_library_computes_is_null_with_the_reason(monkeypatc
         return mm(left, right)
 
     monkeypatch.setattr(torch, "mm", refuse_bf16)
+    monkeypatch.setattr(rates, "_peak_kernel", lambda: None)
     bench = CeilingBench()
-    found = _measured(bench, "cpu", "bf16", 1, SHAPE)
-    assert (found.gemm, found.recurrent) == (None, None)
+    found = _measured(bench, "cpu", "bf16", 1, SHAPE, 4096)
+    assert (found.gemm, found.recurrent, found.read) == (None, None, None)
     unknown = {"per_s": None, "per_s_why": "no library here computes it"}
     assert {"device": "cpu", "precision": "bf16", "threads": 1, **unknown} in bench.facts()["gemm"]
     assert bench.facts()["recurrent"] == [
         {"device": "cpu", "precision": "bf16", "threads": 1, **vars(SHAPE), **unknown},
     ]
     assert bench.facts()["gemm"][0]["per_s"] > 0
+    without_kernel = {"device": "cpu", "threads": 1, "per_s": None, "per_s_why": rates.NO_KERNEL}
+    assert bench.facts()["read"] == [{**without_kernel, "bytes": 4096}]
+    assert {**without_kernel, "precision": "bf16"} in bench.facts()["peak"]
 
 
 def test_the_facts_of_a_session_that_measured_nothing_are_empty() -> None:
-    assert CeilingBench().facts() == {"seconds": 0.0, "gemm": [], "recurrent": [], "copy": []}
+    kinds = "peak", "gemm", "recurrent", "read", "copy"
+    assert CeilingBench().facts() == {"seconds": 0.0, **{kind: [] for kind in kinds}}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from rnncore.errors import RnncoreError, Unavailable
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster, save_forecaster
@@ -72,7 +72,7 @@ def test_runtimes_have_as_many_rounds_and_give_their_own_answers(
         assert len(of_runtime.rounds_s) == interleaved.FEWEST_ROUNDS
         assert min(of_runtime.rounds_s) > 0
         assert of_runtime.first_call_s > 0
-        assert np.abs(of_runtime.output - exact).max() < 1e-5
+        assert np.abs(load_file(of_runtime.answer["output"])[worker.ARRAY] - exact).max() < 1e-5
     assert {name: one.kernel for name, one in found.items() if isinstance(one, Interleaved)} == {
         "torch": "oneDNN LSTM",
         "onnxruntime": "MLAS LSTM",
@@ -98,3 +98,24 @@ def test_a_runtime_that_is_unavailable_leaves_the_others_their_rounds(folder: Pa
 def test_a_process_that_ends_says_why(tmp_path: Path) -> None:
     with pytest.raises(RnncoreError, match=r"the process of torch cpu fp32 1 ended: .*model\.safetensors: no such file"):
         StoppedProcess(tmp_path, ["torch", "cpu", "fp32", "1"])
+
+
+ECHO = """
+import sys
+from rnncore.measure.asked import answering, say
+
+with answering() as answers:
+    say(answers, first_call_s=1.5, kernel=sys.argv[2], calls=1)
+    for line in sys.stdin:
+        say(answers, **({"seconds": 0.25} if line.strip() == "round" else {"said": f"{sys.argv[1]}, {line.strip()}"}))
+"""
+
+
+def test_processes_of_another_module_are_asked_alike_and_their_answers_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "echoing.py").write_text(ECHO, encoding="utf-8")
+    asked = {name: (name,) for name in ("one", "other")}
+    found = measure_interleaved(tmp_path, asked, 0.0, "echoing", {"PYTHONPATH": str(tmp_path)})
+    assert found == {
+        name: Interleaved(1.5, name, 1, {"said": f"{tmp_path}, answer"}, [0.25] * interleaved.FEWEST_ROUNDS)
+        for name in asked
+    }

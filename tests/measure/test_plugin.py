@@ -269,6 +269,7 @@ BROKEN = NAME.format("lstm", 1)
 SHORT_CEILINGS = {
     "MEASURED_S": 0.001,
     "CONFIRMED_WITHIN_S": 0.001,
+    "PEAK_CALL_S": 1e-5,
     "SQUARE_SIZES": {"cpu": (64,), "cuda": (64,)},
     "COPIED_BYTES": {"cpu": 1 << 20, "cuda": 1 << 20},
 }
@@ -398,7 +399,8 @@ def _ceiling(saved: dict[str, Any], kind: str, **axes: Any) -> float:
 
 
 def test_a_row_with_work_is_held_against_the_ceilings_of_its_own_session(saved) -> None:
-    free, copied = _ceiling(saved, "gemm", precision="fp32"), _ceiling(saved, "copy")
+    free = max(_ceiling(saved, kind, precision="fp32") or 0 for kind in ("peak", "gemm"))
+    copied = _ceiling(saved, "copy")
     for entry in _ours(saved, "test_told"):
         extra, median_s = entry["extra_info"], entry["stats"]["median"]
         gates = {"gru": 3, "lstm": 4}[extra["cell"]]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,11 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from rnncore.errors import Unavailable
+from rnncore.kernels.peak import Way
 from rnncore.measure import rates
 from rnncore.measure.rates import Rate, Shape
+from rnncore.runfile.case import Case
 
 SHAPE = Shape(batch_size=5, hidden_size=16, gates=3)
 TASKS = Path("/proc/self/task")
@@ -105,6 +109,8 @@ def test_the_rate_of_a_chain_is_the_work_of_all_its_steps_over_the_time(shape: S
 
     monkeypatch.setattr(rates, "_onnx_session", session)
     monkeypatch.setattr(rates, "_shortest_s", lambda call: 0.5)
+    monkeypatch.setattr(rates, "_torch_chain_s", lambda *_: 0.6)
+    monkeypatch.setattr(rates, "_tile_chain_s", lambda *_: None)
     rate = rates.chain_rate("cpu", "fp32", 1, shape)
     assert rate == Rate(steps * shape.flops / 0.5, "ONNX Runtime")
     assert sum(node.op_type == "MatMul" for node in graphs[0].graph.node) == steps
@@ -225,3 +231,148 @@ def test_calls_that_agree_end_the_measurement_and_calls_that_do_not_prolong_it(m
 
 def test_a_call_longer_than_the_measurement_is_still_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _calls_of(monkeypatch, [9.0])() == 9.0
+
+
+# ------------------------------------------------------------------------------------------ by our own kernel of peaks
+
+
+@pytest.mark.parametrize(
+    ("quickest", "only"), [("rnncore", None), ("ONNX Runtime", None), ("torch", None), ("torch", "torch")]
+)
+def test_the_best_chain_counts_whoever_computes_it(quickest: str, only: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, asked = {"_tile_chain_s": "rnncore", "_onnx_chain_s": "ONNX Runtime", "_torch_chain_s": "torch"}, []
+
+    def chain_s(library: str) -> float:
+        asked.append(library)
+        return 0.25 if library == quickest else 0.5
+
+    for function, library in names.items():
+        monkeypatch.setattr(rates, function, lambda *_, library=library: chain_s(library))
+    assert rates.chain_rate("cpu", "fp32", 1, SHAPE, only) == Rate(90 * SHAPE.flops / 0.25, quickest)
+    assert asked == ([only] if only else list(names.values()))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_chain_that_nobody_computes_has_no_rate(precision: str) -> None:
+    assert rates.chain_rate("cpu", precision, 1, SHAPE) is None
+
+
+def test_the_chain_of_torch_takes_every_step_from_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, weights = rates._random(SHAPE.batch_size, SHAPE.hidden_size), rates._chain_weights(SHAPE)
+    seen: list[np.ndarray] = []
+
+    def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        seen.append(left.numpy().copy())
+        return out.copy_(left @ right)
+
+    monkeypatch.setattr(torch, "mm", product)
+    rates._torch_chain(SHAPE, 3, "cpu", torch.float32)()
+    state = start.astype(np.float64)
+    for taken in seen:
+        np.testing.assert_allclose(taken, state, atol=1e-5)
+        state = (state @ weights)[:, : SHAPE.hidden_size]
+    assert len(seen) == 3
+
+
+def _planted_ways(monkeypatch: pytest.MonkeyPatch, *ways: Way) -> list[str]:
+    """Plant a kernel with these ways, each of which takes a second a round; return the names of those that are timed."""
+    timed: list[str] = []
+
+    def repeat_s(repeat: Any, fewest: int) -> float:
+        timed.append(repeat.args[0].name)
+        assert (repeat.args[1:], fewest) == ((2,), 2)
+        return 1.0
+
+    monkeypatch.setattr(rates, "_peak_kernel", lambda: SimpleNamespace(ways=ways, multiply_adds=lambda *_: None))
+    monkeypatch.setattr(rates, "_repeat_s", repeat_s)
+    return timed
+
+
+WAYS = (Way(0, "fp32", "wide", 64), Way(1, "fp32", "narrow", 32), Way(2, "bf16", "pairs", 48), Way(3, "int8", "fours", 256))
+
+
+@pytest.mark.parametrize(
+    ("precision", "only", "rate", "timed"),
+    [
+        ("fp32", None, Rate(64.0, "wide"), ["wide", "narrow"]),
+        ("fp32", "narrow", Rate(32.0, "narrow"), ["narrow"]),
+        # What has no quicker instructions of its own is computed by those of fp32.
+        ("bf16", None, Rate(64.0, "wide"), ["wide", "narrow", "pairs"]),
+        ("int8", None, Rate(256.0, "fours"), ["wide", "narrow", "fours"]),
+        ("fp64", None, None, []),
+        ("tf32", None, None, []),
+    ],
+)
+def test_the_peak_of_a_precision_is_that_of_its_instructions_or_of_those_of_fp32(
+    precision: str, only: str | None, rate: Rate | None, timed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = _planted_ways(monkeypatch, *WAYS)
+    assert rates.peak_rate("cpu", precision, 2, only) == rate
+    assert seen == timed
+    assert rates.peak_rate("cuda", precision, 2, only) is None
+
+
+def test_reading_is_timed_with_and_without_prefetches_and_the_better_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    memories: list[np.ndarray] = []
+
+    def repeat_s(repeat: Any, fewest: int) -> float:
+        memory, threads, prefetches = repeat.args
+        memories.append(memory)
+        assert (threads, fewest) == (3, 1)
+        return 0.5 if prefetches else 1.0
+
+    monkeypatch.setattr(rates, "_peak_kernel", lambda: SimpleNamespace(read_memory=lambda *_: None))
+    monkeypatch.setattr(rates, "_repeat_s", repeat_s)
+    # 1000 bytes lie on 16 lines.
+    assert rates.read_rate("cpu", 3, 1000) == Rate(16 * 64 / 0.5, "loads with prefetches")
+    assert [(memory.nbytes, memory.min()) for memory in memories] == [(16 * 64, 1)] * 2
+    assert rates.read_rate("cpu", 3, 1000, only="loads") == Rate(16 * 64 / 1.0, "loads")
+    assert rates.read_rate("cuda", 3, 1000) is None
+
+
+def test_without_the_kernel_there_is_no_peak_and_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise Unavailable("no compiler")
+
+    monkeypatch.setattr(rates, "peak_kernel", refuse)
+    assert rates.peak_rate("cpu", "fp32", 1) is None
+    assert rates.read_rate("cpu", 1, 4096) is None
+    assert rates._tile_chain_s(SHAPE, 4, 1) is None
+
+
+def test_a_repeated_call_is_as_long_as_was_asked_for_and_its_time_is_of_one_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now_s=0.0, times=[])
+
+    def repeat(times: int) -> None:
+        clock.times.append(times)
+        clock.now_s += 0.001 * times
+
+    monkeypatch.setattr(rates, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    monkeypatch.setattr(rates, "PEAK_CALL_S", 0.02)
+    assert rates._repeat_s(repeat, 3) == pytest.approx(0.001)
+    assert clock.times[:3] == [6, 12, 24]
+    assert set(clock.times[3:]) == {24}
+
+
+@pytest.mark.parametrize(
+    ("changed", "weights"),
+    [
+        ({}, 3 * 8**2),
+        ({"cell": "lstm"}, 4 * 8**2),
+        ({"phase": "train"}, 3 * 8**2),
+        # All layers at every call: recurrent weights of two, and those of the second's inputs.
+        ({"phase": "stream"}, 3 * 3 * 8**2),
+        ({"phase": "stream", "num_layers": 1}, 3 * 8**2),
+    ],
+)
+@pytest.mark.parametrize(("precision", "weight_bytes"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
+def test_the_weights_that_go_round_are_those_of_a_layer_or_in_a_stream_of_all(
+    changed: dict[str, Any], weights: int, precision: str, weight_bytes: int
+) -> None:
+    case = Case("infer", "gru", hidden_size=8, num_layers=2, batch_size=4, precision=precision)
+    assert rates.read_bytes(replace(case, **changed)) == weights * weight_bytes
+
+
+@pytest.mark.parametrize("changed", [{"device": "cuda"}, {"cell": "own"}, {"hidden_size": None}, {"precision": "fp64"}])
+def test_weights_of_unknown_size_or_place_have_no_bytes(changed: dict[str, Any]) -> None:
+    assert rates.read_bytes(replace(Case("infer", "gru", hidden_size=8, num_layers=2, batch_size=4), **changed)) is None

@@ -107,3 +107,23 @@ def test_operations_that_wait_are_the_products_of_states_there_and_back(cell: Ce
 
 def test_a_copy_reads_and_writes_each_value_once_and_multiplies_nothing() -> None:
     assert copy_work(1000) == Work(flops=0, bytes=2 * 4 * 1000, dependent_steps=0, recurrent_flops=0)
+
+
+def _weights_read(config: ForecasterConfig, lookback: int) -> int:
+    """Count the recurrent weights of every layer at every hour, and those of the inputs once."""
+    model = Forecaster(config)
+    count = sum(weight.numel() for name, weight in model.rnn.named_parameters() if name.startswith("weight_ih"))
+    for _hour in range(lookback):
+        count += sum(weight.numel() for name, weight in model.rnn.named_parameters() if name.startswith("weight_hh"))
+    return count
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_that_are_read_are_the_recurrent_ones_at_every_hour_and_the_others_once(cell: Cell, num_layers: int) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=6, num_layers=num_layers, dropout=0.0)
+    for lookback in (1, SMALL_LOOKBACK):
+        read = forward_work(config, lookback, WINDOWS).weights_read
+        # However many windows there are.
+        assert read == forward_work(config, lookback, 1).weights_read == _weights_read(config, lookback)
+        assert training_work(config, lookback, WINDOWS).weights_read == 2 * read

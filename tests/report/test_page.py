@@ -248,6 +248,21 @@ def test_roofs_are_those_of_the_precisions_that_were_measured(tmp_path: Path) ->
     assert max(roof["gflop_per_s"] for roof in roofs) <= 178
 
 
+def test_the_roof_is_the_peak_where_that_is_more_than_a_library_reaches(tmp_path: Path) -> None:
+    content = _with_profile_and_intensity(run_content([inference("gru", "torch", 1, 0.01)]))
+    peak = {"device": "cpu", "precision": "fp32", "threads": 2, "per_s": 538e9, "by": "made"}
+    ceilings = content["machine_info"]["ceilings"]
+    for of_peak, per_s in ((peak, 538e9), ({**peak, "per_s": 100e9}, 178e9), ({**peak, "per_s": None}, 178e9)):
+        content["machine_info"]["ceilings"] = {**ceilings, "peak": [of_peak]}
+        drawn = {one.name: one for one in figures([read_run(make_run(tmp_path, content))])}
+        roofs = drawn["roofline"].spec["datasets"][drawn["roofline"].spec["layer"][0]["data"]["name"]]
+        rules = [layer for layer in drawn["throughput"].spec["layer"] if layer["mark"]["type"] == "rule"]
+        (ceiling,) = drawn["throughput"].spec["datasets"][rules[0]["data"]["name"]]
+        # 0.107 GFLOP a window.
+        assert ceiling["windows_per_s"] == pytest.approx(per_s / 0.107e9)
+        assert max(roof["gflop_per_s"] for roof in roofs) <= per_s / 1e9
+
+
 def test_the_verdict_on_several_machines_names_the_fastest_and_counts_the_rest(tmp_path: Path) -> None:
     text = render([read_run(path) for path in _two_machines(tmp_path)])
     verdict = text.split("## Machines and data")[0]

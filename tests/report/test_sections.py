@@ -411,11 +411,12 @@ def test_an_old_run_file_without_the_new_facts_gives_a_report_of_what_it_has(tmp
 def test_what_ran_and_what_holds_it_back_stand_in_words(tmp_path: Path) -> None:
     entries = [
         inference("gru", "torch", size, 0.1, bound=bound)
-        for size, bound in ((1, "latency"), (8, "compute"), (64, "bandwidth"), (512, None))
+        for size, bound in ((1, "latency"), (2, "cache"), (8, "compute"), (64, "bandwidth"), (512, None))
     ]
     text = _rendered(tmp_path, *entries)
-    rows = [_row(text, TRUST, f"test_forecast[gru-torch-cpu-fp32-b{size}]") for size in (1, 8, 64, 512)]
-    assert [row["held back by"] for row in rows] == ["waiting for the step before", "arithmetic", "memory bandwidth", "–"]
+    rows = [_row(text, TRUST, f"test_forecast[gru-torch-cpu-fp32-b{size}]") for size in (1, 2, 8, 64, 512)]
+    words = ["waiting for the step before", "reading the weights again", "arithmetic", "memory bandwidth", "–"]
+    assert [row["held back by"] for row in rows] == words
     assert {row["Kernel"] for row in rows} == {"ATen loop"}
 
 
@@ -423,6 +424,7 @@ def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unkn
     known = {
         "gemm_ceiling_pct": 20.89,
         "recurrent_ceiling_pct": 84.37,
+        "cache_ceiling_pct": 61.5,
         "bandwidth_ceiling_pct": 5.02,
         "us_per_step": 31.5175,
         "parity_max_abs": 3.26e-9,
@@ -433,11 +435,21 @@ def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unkn
         inference("gru", "torch", 1, 0.1, **known),
         inference("lstm", "torch", 1, 0.1, **dict.fromkeys(known), peak_rss_bytes=None, model_rss_bytes=None),
     )
-    columns = ("of product", "of chain", "of copy", "µs per step", "error to float64", "J per 1,000 windows")
+    columns = ("of product", "of chain", "of cache", "of copy", "µs per step", "error to float64", "J per 1,000 windows")
     columns += ("peak memory", "model's share")
     rows = [_row(text, TRUST, f"test_forecast[{cell}-") for cell in ("gru", "lstm")]
-    assert [rows[0][name] for name in columns] == ["21 %", "84 %", "5 %", "31.5", "3.3e-09", "71.2", "640 MiB", "40 MiB"]
-    assert [rows[1][name] for name in columns] == ["–"] * 8
+    assert [rows[0][name] for name in columns] == [
+        "21 %",
+        "84 %",
+        "62 %",
+        "5 %",
+        "31.5",
+        "3.3e-09",
+        "71.2",
+        "640 MiB",
+        "40 MiB",
+    ]
+    assert [rows[1][name] for name in columns] == ["–"] * 9
 
 
 def test_the_lowest_memory_is_that_of_a_process_with_the_models_share_beside_it(tmp_path: Path) -> None:
@@ -518,10 +530,38 @@ def test_what_the_session_cost_beside_the_timed_rounds_is_told_part_by_part_from
 
 def test_the_ceilings_stand_with_what_reached_them_or_with_why_there_is_none(tmp_path: Path) -> None:
     rows = _section(_rendered(tmp_path, inference("gru", "torch", 1, 0.1)), "## Machine and data").splitlines()
-    assert "| square product, fp32 | CPU, 2 threads | ONNX Runtime, 256 x 256 | 178 GFLOP/s |" in rows
-    assert "| square product, bf16 | CPU, 2 threads | no library here computes it | – |" in rows
+    assert "| square product of a library, fp32 | CPU, 2 threads | ONNX Runtime, 256 x 256 | 178 GFLOP/s |" in rows
+    assert "| square product of a library, bf16 | CPU, 2 threads | no library here computes it | – |" in rows
     assert "| chain of products (1,024, 256) x (256, 3 x 256), fp32 | CPU, 2 threads | ONNX Runtime | 129 GFLOP/s |" in rows
     assert "| copying memory | CPU, 2 threads | torch, 128 MiB | 26.2 GB/s |" in rows
+
+
+def test_the_peak_and_the_rate_of_reading_stand_once_and_chains_that_nobody_computed_do_not(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.1)])
+    alike = {"device": "cpu", "threads": 2}
+    unknown = {"per_s": None, "per_s_why": "no library here computes it"}
+    ceilings = content["machine_info"]["ceilings"]
+    content["machine_info"]["ceilings"] = {
+        **ceilings,
+        "peak": [
+            {**alike, "precision": "fp32", "per_s": 538e9, "by": "AVX-512 multiply-adds"},
+            {**alike, "precision": "int8", "per_s": 2150e9, "by": "AVX512-VNNI dot products"},
+        ],
+        "recurrent": [
+            *ceilings["recurrent"],
+            *(
+                {**alike, "precision": precision, "batch_size": 1, "hidden_size": 256, "gates": 3, **unknown}
+                for precision in ("bf16", "int8")
+            ),
+        ],
+        "read": [{**alike, "bytes": 786_432, "per_s": 260e9, "by": "loads"}],
+    }
+    rows = _section(render([read_run(make_run(tmp_path, content))]), "## Machine and data").splitlines()
+    (peak,) = (row for row in rows if "registers alone, fp32" in row)
+    assert peak == "| products in registers alone, fp32 | CPU, 2 threads | AVX-512 multiply-adds | 538 GFLOP/s |"
+    assert "| products in registers alone, int8 | CPU, 2 threads | AVX512-VNNI dot products | 2,150 GOP/s |" in rows
+    assert "| reading 768 KiB again and again | CPU, 2 threads | loads | 260 GB/s |" in rows
+    assert sum("chain of products" in row for row in rows) == len(ceilings["recurrent"])
 
 
 # ------------------------------------------------------------------------------------------------------- side by side

@@ -35,6 +35,7 @@ OF_ONE_RUN = (
     scenarios.STREAMING,
     accuracy.SECTION,
     training.SECTION,
+    interleaved.TRAINING,
     learning.SECTION,
     training.DATA,
     profile.SECTION,

@@ -15,19 +15,19 @@ from rnncore.runfile.record import Record, Run
 ERROR = 0.01
 
 
-def interleaved_table(interleaved: Sequence[Record], infer: Sequence[Record]) -> Table:
+def interleaved_table(interleaved: Sequence[Record], one_after_another: Sequence[Record]) -> Table:
     """Compare interleaved runtimes at each batch size and cell.
 
     Args:
-        interleaved: Valid rows of the interleaved suite.
-        infer: Valid rows of the inference suite, for the ratio of rows measured one after another.
+        interleaved: Valid rows that were measured interleaved.
+        one_after_another: Valid rows of the same work that were not, for the ratio of those.
     """
     rows = []
     in_order = sorted(interleaved, key=lambda record: [str(part).zfill(8) for part in _conditions(record)])
     for conditions, group in groupby(in_order, key=_conditions):
         records = list(group)
         base = next((one for one in records if _is_torch(one)), None)
-        alone = [one for one in infer if _conditions(one) == conditions and one.clock != "host"]
+        alone = [one for one in one_after_another if _conditions(one) == conditions and one.clock != "host"]
         base_alone = next((one for one in alone if _is_torch(one)), None)
         scale, unit = time_unit(one.median_s for one in records)
         for record in sorted(records, key=lambda one: one.median_s):
@@ -58,14 +58,24 @@ def _is_torch(record: Record) -> bool:
     return (record.runtime, record.mode, record.precision) == ("torch", None, "fp32")
 
 
-def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the table, where runtimes were interleaved."""
-    interleaved, infer = valid(runs[0].phase("interleaved")), valid(runs[0].phase("infer"))
+def _text(interleaved: Sequence[Record], one_after_another: Sequence[Record], what: str) -> list[str]:
+    """Return the table, where there are such rows."""
     note = (
-        "Each runtime in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
+        f"Each {what} in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
         "device, round by round, with 99 % intervals.\n"
     )
-    return [note, interleaved_table(interleaved, infer).markdown()] if interleaved else []
+    return [note, interleaved_table(interleaved, one_after_another).markdown()] if interleaved else []
+
+
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of forward passes, where runtimes were interleaved."""
+    return _text(valid(runs[0].phase("interleaved")), valid(runs[0].phase("infer")), "runtime")
+
+
+def text_of_training(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the table of training steps, where trainings were interleaved."""
+    return _text(valid(runs[0].phase("interleaved training")), valid(runs[0].phase("train")), "training")
 
 
 SECTION = Section("### Interleaved", text)
+TRAINING = Section("### Training interleaved", text_of_training)

@@ -1,6 +1,7 @@
 """Machine and data, and the most that the machine gave."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rnncore.amounts import counted
 from rnncore.report.section import Section, Shown
@@ -38,18 +39,34 @@ def _or_dash(value: object) -> str:
     return "–" if value is None else str(value)
 
 
+def _product(entry: Mapping[str, Any], what: str) -> tuple[str, str]:
+    return f"{what}, {entry['precision']}", "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
+
+
+def _chain(entry: Mapping[str, Any]) -> tuple[str, str]:
+    hidden_size = entry["hidden_size"]
+    shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
+    return f"chain of products {shape}, {entry['precision']}", "GFLOP/s"
+
+
+# By the kind of a ceiling: what it is called, and its unit.
+_NAMED: dict[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
+    "peak": lambda entry: _product(entry, "products in registers alone"),
+    "gemm": lambda entry: _product(entry, "square product of a library"),
+    "recurrent": _chain,
+    "read": lambda entry: (f"reading {entry['bytes'] / 2**10:,.0f} KiB again and again", "GB/s"),
+    "copy": lambda entry: ("copying memory", "GB/s"),
+}
+
+
 def ceilings_table(run: Run) -> Table:
-    """Show the ceilings that the session measured."""
+    """Show the ceilings that the session measured; of chains of products those alone that somebody computed."""
     rows = []
-    for kind in ("gemm", "recurrent", "copy"):
+    for kind, named in _NAMED.items():
         for entry in (run.ceilings or {}).get(kind, ()):
-            what, unit = "copying memory", "GB/s"
-            if kind == "gemm":
-                what, unit = f"square product, {entry['precision']}", "GOP/s" if entry["precision"] == "int8" else "GFLOP/s"
-            elif kind == "recurrent":
-                hidden_size = entry["hidden_size"]
-                shape = f"({entry['batch_size']:,}, {hidden_size}) x ({hidden_size}, {entry['gates']} x {hidden_size})"
-                what, unit = f"chain of products {shape}, {entry['precision']}", "GFLOP/s"
+            if entry["per_s"] is None and kind == "recurrent":
+                continue
+            what, unit = named(entry)
             threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
             on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
             rate = None if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"

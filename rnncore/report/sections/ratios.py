@@ -33,6 +33,7 @@ _WAITS = {
     "latency": "each step waits for the one before",
     "compute": "it is held back by arithmetic",
     "bandwidth": "it is held back by memory bandwidth",
+    "cache": "each step reads the weights again",
 }
 
 
@@ -139,7 +140,7 @@ def _why(first: Run, run: Run, now: Record) -> str | None:
     held = _WAITS.get(str(now.bound))
     if not held:
         return "; ".join(known) or None
-    joined = ", but" if now.bound == "latency" and known else ";"
+    joined = ", but" if now.bound in ("latency", "cache") and known else ";"
     return f"{'; '.join(known)}{joined} {held}" if known else held
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
-from rnncore.report.rows import best_per_s, valid
+from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.section import Section, Shown
 from rnncore.runfile.record import Record, Run
 
@@ -64,21 +64,21 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
 def _roofs(run: Run, measured: set[tuple[str, str | None]], low: float, high: float) -> list[dict[str, Any]]:
     """Return the roofs, slope and flat part, for each measured device and precision with both ceilings."""
     roofs = []
-    for gemm in (run.ceilings or {}).get("gemm", ()):
-        bytes_per_s = best_per_s(run, "copy", gemm["device"])
-        if not gemm["per_s"] or not bytes_per_s or (gemm["device"], gemm["precision"]) not in measured:
+    for device, precision in sorted(measured, key=str):
+        per_s, bytes_per_s = best_product_per_s(run, device, precision), best_per_s(run, "copy", device)
+        if not per_s or not bytes_per_s:
             continue
-        ridge = gemm["per_s"] / bytes_per_s
+        ridge = per_s / bytes_per_s
         for at in sorted({low, min(max(ridge, low), high), high}):
-            reached = min(gemm["per_s"], at * bytes_per_s) / 1e9
-            roofs.append({"roof": f"{gemm['device']}, {gemm['precision']}", "flops_per_byte": at, "gflop_per_s": reached})
+            reached = min(per_s, at * bytes_per_s) / 1e9
+            roofs.append({"roof": f"{device}, {precision}", "flops_per_byte": at, "gflop_per_s": reached})
     return roofs
 
 
 def counted(run: Run) -> list[Record]:
     """Return the valid rows whose operations and bytes are known."""
-    # Rows measured interleaved are the same work as those of the inference suite, at the same places.
-    measured = [record for record in valid(run.records) if record.phase != "interleaved"]
+    # Rows measured interleaved are the same work as those measured alone, at the same places.
+    measured = [record for record in valid(run.records) if not str(record.phase).startswith("interleaved")]
     return [record for record in measured if record.gflop_per_s and record.flops_per_byte]
 
 

@@ -10,7 +10,7 @@ from rnncore.compare.choices import fastest_first
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import (
     base_of,
-    best_per_s,
+    best_product_per_s,
     by_batch_size,
     by_recipe,
     of_usual_size,
@@ -30,7 +30,7 @@ MARGIN = 1.3
 
 
 def throughput_chart(records: list[Record], run: Run) -> Chart:
-    """Draw windows per second against batch size, one line per model and runtime, under the ceiling of square products.
+    """Draw windows per second against batch size, one line per model and runtime, under the ceiling of products.
 
     Args:
         records: Records of the phase `infer`.
@@ -76,10 +76,10 @@ def throughput_chart(records: list[Record], run: Run) -> Chart:
 
 
 def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
-    """Return the windows per second that the best square products would allow, by cell, device and precision."""
+    """Return the windows per second that products at their best rate would allow, by cell, device and precision."""
     found: dict[str, float] = {}
     for record in records:
-        best = best_per_s(run, "gemm", record.device, record.precision)
+        best = best_product_per_s(run, record.device, record.precision)
         if record.gflop_per_s and best:
             flops = record.gflop_per_s * 1e9 / record.windows_per_s
             where = how(record).split(", ", 1)[-1]

@@ -9,7 +9,12 @@ from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import bytes_text, significant
 from rnncore.runfile.record import Record, Run
 
-_BOUNDS = {"compute": "arithmetic", "bandwidth": "memory bandwidth", "latency": "waiting for the step before"}
+_BOUNDS = {
+    "compute": "arithmetic",
+    "bandwidth": "memory bandwidth",
+    "cache": "reading the weights again",
+    "latency": "waiting for the step before",
+}
 
 
 def path_table(records: list[Record]) -> Table:
@@ -22,6 +27,7 @@ def path_table(records: list[Record]) -> Table:
             _BOUNDS.get(str(record.bound)),
             record.gemm_ceiling_pct,
             record.recurrent_ceiling_pct,
+            record.cache_ceiling_pct,
             record.bandwidth_ceiling_pct,
             record.us_per_step,
             record.parity_max_abs,
@@ -33,7 +39,7 @@ def path_table(records: list[Record]) -> Table:
     ]
     columns = [
         *words("Benchmark", "result", "Kernel", "held back by"),
-        *numbers("of product", "of chain", "of copy", show="{:.0f} %".format),
+        *numbers("of product", "of chain", "of cache", "of copy", show="{:.0f} %".format),
         *numbers("µs per step", show=significant),
         *numbers("error to float64", show="{:.1e}".format),
         *numbers("peak memory", "model's share"),
@@ -103,8 +109,9 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     with_case = [record for record in records if record.has_case]
     return [
         paragraph(
-            "The kernel is what a profile of an extra call saw. Shares are of the best square product, of the recurrent "
-            "products chained one after another with the others at full rate, and of copying memory."
+            "The kernel is what a profile of an extra call saw. Shares are of the best products, in registers alone or of "
+            "a library; of the recurrent products chained one after another with the others at that rate; of reading again "
+            "the weights that each hour needs, from the cache that holds them; and of copying memory."
         ),
         path_table(with_case).markdown(),
         paragraph(

@@ -1,0 +1,219 @@
+"""What a CPU can do at best: `peak.c`, whose work nobody wants the results of, and which is timed as a ceiling for others.
+
+H hidden, G gates (GRU 3, LSTM 4); B windows.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from rnncore.errors import ConfigError, Unavailable
+from rnncore.kernels.arguments import Floats, require_floats
+from rnncore.kernels.library import compiled_library
+from rnncore.kernels.loading import require_layout
+from rnncore.kernels.memory import aligned_floats
+
+# Gates that the kernel has a tile for.
+_GATES = (3, 4)
+
+_LINE_FLOATS = 16
+
+
+class MultiplyAdds(ctypes.Structure):
+    """What the kernel takes: `multiply_adds_t` of `peak.c`, which names what each field is."""
+
+    _fields_ = (("threads", ctypes.c_int32), ("way", ctypes.c_int32), ("rounds", ctypes.c_int64))
+
+
+class ReadMemory(ctypes.Structure):
+    """What the kernel takes: `read_memory_t` of `peak.c`."""
+
+    _fields_ = (
+        *[(name, ctypes.c_int32) for name in ("threads", "prefetches")],
+        *[(name, ctypes.c_int64) for name in ("passes", "floats")],
+        ("memory", ctypes.c_void_p),
+    )
+
+
+class Chain(ctypes.Structure):
+    """What the kernel takes: `chain_t` of `peak.c`."""
+
+    _fields_ = (
+        *[(name, ctypes.c_int32) for name in ("threads", "B", "H", "G", "steps")],
+        *[(name, ctypes.c_void_p) for name in ("weights", "states", "barriers")],
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way in which this CPU multiplies and adds in registers alone.
+
+    Attributes:
+        index: Its number in the kernel.
+        precision: Of what is multiplied.
+        name: Instructions, for a reader.
+        operations: Of a round, two for each product that is added.
+    """
+
+    index: int
+    precision: str
+    name: str
+    operations: int
+
+
+class PeakKernel:
+    """The compiled kernel.
+
+    Args:
+        path: The shared library.
+
+    Raises:
+        OSError: If it cannot be loaded.
+        Unavailable: If it takes other structs than those of this file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        for struct, function in (
+            (MultiplyAdds, library.multiply_adds),
+            (ReadMemory, library.read_memory),
+            (Chain, library.chain),
+        ):
+            size = getattr(library, f"{function.__name__}_bytes")
+            size.restype = ctypes.c_int64
+            require_layout(struct, size())
+            function.argtypes, function.restype = [ctypes.POINTER(struct)], None
+        library.way_name.restype = library.way_precision.restype = ctypes.c_char_p
+        library.way_operations.restype = library.barrier_bytes.restype = ctypes.c_int64
+        self._library = library
+        self._lanes: int = library.peak_lanes()
+        self.ways = tuple(self._usable_ways())
+
+    def _usable_ways(self) -> Iterator[Way]:
+        of = self._library
+        for index in range(of.way_count()):
+            if of.way_may_be_used(index):
+                precision, name = (text.decode() for text in (of.way_precision(index), of.way_name(index)))
+                yield Way(index, precision, name, of.way_operations(index))
+
+    def multiply_adds(self, way: Way, threads: int, rounds: int) -> None:
+        """Multiply and add in registers alone: *rounds* rounds, shared among the threads.
+
+        Raises:
+            ConfigError: If there is no thread, or no round for each.
+        """
+        _require("threads", threads, 1)
+        _require("rounds", rounds, threads)
+        self._library.multiply_adds(MultiplyAdds(threads, way.index, rounds))
+
+    def read_memory(self, memory: Floats, threads: int, prefetches: bool, passes: int) -> None:
+        """Read memory *passes* times, each thread the same share of it every time.
+
+        Args:
+            memory: From `aligned_floats`, of whole lines of 64 bytes. Shape (floats,).
+            threads: CPU threads.
+            prefetches: Whether lines are asked for before they are read.
+            passes: How often.
+
+        Raises:
+            ConfigError: If the memory is anything else, or there is no thread or pass.
+        """
+        require_floats("the memory", memory, (memory.size,))
+        if memory.size % _LINE_FLOATS or not memory.size:
+            raise ConfigError(f"the memory has {memory.size} floats; give a multiple of {_LINE_FLOATS}.")
+        _require("threads", threads, 1)
+        _require("passes", passes, 1)
+        self._library.read_memory(ReadMemory(threads, prefetches, passes, memory.size, memory.ctypes.data))
+
+    def chain(self, weights: Floats, start: Floats, threads: int, steps: int) -> "TileChain":
+        """Return a chain of the register tile's products, ready to run; arguments as of `TileChain`."""
+        return TileChain(self._library, self._lanes, weights, start, threads, steps)
+
+
+class TileChain:
+    """Products one after another, each of which needs the one before, by the register tile of our kernels.
+
+    Args:
+        library: The loaded kernel.
+        lanes: Floats of a vector.
+        weights: Of all gates side by side. Shape (H, G * H).
+        start: States that the first product takes; each product's first H columns are those of the next. Shape (B, H).
+        threads: CPU threads.
+        steps: Products.
+
+    Raises:
+        ConfigError: If shapes do not fit, the gates are neither 3 nor 4, or there is no thread or step.
+    """
+
+    def __init__(self, library: ctypes.CDLL, lanes: int, weights: Floats, start: Floats, threads: int, steps: int) -> None:
+        windows, hidden = start.shape
+        gates = weights.shape[1] // hidden
+        if gates not in _GATES:
+            raise ConfigError(f"there are {gates} gates; allowed: {' or '.join(map(str, _GATES))}.")
+        require_floats("the weights", weights, (hidden, gates * hidden))
+        require_floats("the states", start, (windows, hidden))
+        _require("threads", threads, 1)
+        _require("steps", steps, 1)
+        self._chain, self._hidden, self._steps = library.chain, hidden, steps
+        groups = -(-hidden // lanes)
+        padded = np.zeros((hidden, gates, groups * lanes), dtype=np.float32)
+        padded[:, :, :hidden] = weights.reshape(hidden, gates, hidden)
+        by_group = padded.reshape(hidden, gates, groups, lanes).transpose(2, 0, 1, 3)
+        self._weights = aligned_floats(padded.size)
+        self._weights[:] = by_group.ravel()
+        self._states = aligned_floats(2 * windows * groups * lanes)
+        self._states[:] = 0
+        self._halves = self._states.reshape(2, windows, groups * lanes)
+        self._halves[0, :, :hidden] = start
+        barriers = aligned_floats(threads * library.barrier_bytes() // 4)
+        barriers.view(np.int32)[:] = 0
+        self._barriers = barriers
+        self._call = Chain(
+            threads=threads,
+            B=windows,
+            H=hidden,
+            G=gates,
+            steps=steps,
+            weights=self._weights.ctypes.data,
+            states=self._states.ctypes.data,
+            barriers=barriers.ctypes.data,
+        )
+
+    def run(self) -> None:
+        """Take all steps; a run after another goes on from where that began, or with even steps from where it ended."""
+        self._chain(self._call)
+
+    @property
+    def last(self) -> Floats:
+        """The last states of a run. Shape (B, H)."""
+        return self._halves[self._steps % 2, :, : self._hidden]
+
+
+def _require(name: str, given: int, fewest: int) -> None:
+    if given < fewest:
+        raise ConfigError(f"{name} is {given}; give at least {fewest}.")
+
+
+def peak_kernel() -> PeakKernel:
+    """Return the kernel; the first call on a machine compiles it and keeps it in the user's cache.
+
+    Raises:
+        Unavailable: If it cannot be compiled or loaded here.
+    """
+    found = _load()
+    if isinstance(found, str):
+        raise Unavailable(f"no kernel of peaks: {found}.")
+    return found
+
+
+@cache
+def _load() -> PeakKernel | str:
+    """Return the kernel, or why there is none."""
+    try:
+        return PeakKernel(compiled_library("peak"))
+    except (OSError, AttributeError, Unavailable) as error:
+        return str(error)
