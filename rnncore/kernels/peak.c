@@ -304,18 +304,18 @@ INLINE void chain_tile(const int rows, const int gates, const float *before, int
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
         for (int g = 0; g < gates; g++) sums[r][g] = (vec){0};
-    tile_product(rows, gates, sums, before, units, H, w);
+    tile_product(rows, gates, 0, sums, before, units, 1, H, w);
     settle(rows, gates, sums);
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) store(after + r * units, sums[r][0]);
 }
 
 static void chain_of_3(int rows, const float *before, int64_t units, int H, const float *w, float *after) {
-    FOR_ROWS(rows, GRU_ROWS, chain_tile, 3, before, units, H, w, after)
+    FOR_ROWS(rows, ROWS_OF_3, chain_tile, 3, before, units, H, w, after)
 }
 
 static void chain_of_4(int rows, const float *before, int64_t units, int H, const float *w, float *after) {
-    FOR_ROWS(rows, LSTM_ROWS, chain_tile, 4, before, units, H, w, after)
+    FOR_ROWS(rows, ROWS_OF_4, chain_tile, 4, before, units, H, w, after)
 }
 
 /* As forward.c shares work: windows among teams, a block of them at a time; units among the threads of a team. */
@@ -325,7 +325,7 @@ static void chain_of_4(int rows, const float *before, int64_t units, int H, cons
 static void chain_thread(const void *given, laps_t *laps) {
     const chain_t *call = given;
     const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const int groups = (int)div_up(call->H, LANES), max_rows = call->G == 3 ? GRU_ROWS : LSTM_ROWS;
+    const int groups = (int)div_up(call->H, LANES), max_rows = call->G == 3 ? ROWS_OF_3 : ROWS_OF_4;
     const int teams = int_min(threads, int_max(call->B / TEAM_WINDOWS, 1)), size = int_min(threads / teams, groups);
     const int team = thread / size, rank = thread % size;
     const int64_t units = (int64_t)groups * LANES, half = call->B * units, of_group = (int64_t)call->H * call->G * LANES;
