@@ -22,7 +22,14 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Rnn, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, windows_to_check
+from rnncore.kernels.loading import (
+    checked_kernel,
+    is_near,
+    networks_to_check,
+    open_library,
+    require_layout,
+    windows_to_check,
+)
 from rnncore.kernels.memory import paged_floats
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
@@ -80,7 +87,7 @@ class Kernels:
     """
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = open_library(path)
         blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self.sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
         self.forward, self.backward = library.layer_forward, library.layer_backward

@@ -318,18 +318,26 @@ static void backward_block(const layer_backward_t *pass, int first, int rows, la
     }
 }
 
+/* The blocks of windows of a thread, by number: from `first` on, before `last`. */
+typedef struct { int first, last; } blocks_t;
+
+static blocks_t own_blocks(int B, int block) {
+    const int blocks = (int)div_up(B, block), thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    return (blocks_t){share_start(blocks, thread, threads), share_start(blocks, thread + 1, threads)};
+}
+
 static void forward_thread(const void *given, laps_t *laps) {
     const layer_forward_t *pass = given;
-    #pragma omp for schedule(static) nowait
-    for (int first = 0; first < pass->B; first += pass->block)
-        forward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+    const blocks_t own = own_blocks(pass->B, pass->block);
+    for (int i = own.first; i < own.last; i++)
+        forward_block(pass, i * pass->block, int_min(pass->block, pass->B - i * pass->block), laps);
 }
 
 static void backward_thread(const void *given, laps_t *laps) {
     const layer_backward_t *pass = given;
-    #pragma omp for schedule(static) nowait
-    for (int first = 0; first < pass->B; first += pass->block)
-        backward_block(pass, first, int_min(pass->block, pass->B - first), laps);
+    const blocks_t own = own_blocks(pass->B, pass->block);
+    for (int i = own.first; i < own.last; i++)
+        backward_block(pass, i * pass->block, int_min(pass->block, pass->B - i * pass->block), laps);
 }
 
 void layer_forward(const layer_forward_t *pass) { run_threads(forward_thread, pass, pass->threads, pass->phases); }

@@ -20,8 +20,8 @@ from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import layers as fused
+from rnncore.kernels import levels, memory
 from rnncore.kernels import library as compiled
-from rnncore.kernels import memory
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.kernels.layers import FusedLayers, fused_kernels, timed_passes
 from rnncore.kernels.library import compiled_library
@@ -292,8 +292,9 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
     compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     libraries = set()
-    for level, cpu in {"avx2": "haswell", "default": "x86-64", "AVX2": "haswell", "of another kind": "native"}.items():
-        monkeypatch.setenv(compiled.LEVEL_ENV, level)
+    cpus = {"avx2": "haswell", "avx512": "skylake-avx512", "AVX2": "haswell", "of another kind": "native"}
+    for level, cpu in cpus.items():
+        monkeypatch.setenv(levels.LEVEL_ENV, level)
         assert f"-march={cpu} " in compiled._flags()
         libraries.add(compiled_library("train"))
     assert len(libraries) == 3
