@@ -58,7 +58,7 @@ def compiled_library(name: str) -> Path:
     flags = _flags()
     # What the CPU can do: a home on several machines keeps a library for each.
     of_cpu = " ".join(sorted(cpu_flags()))
-    identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion"]), of_cpu])
+    identity = "\n".join([source, shlex.join(command), flags, _ran([*command, "-dumpfullversion", "-dumpversion"]), of_cpu])
     library = cache_folder() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.is_file():
         _compile(command, flags, source, library)

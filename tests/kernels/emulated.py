@@ -8,7 +8,7 @@ import ctypes
 import inspect
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,20 +37,22 @@ class EmulatedLibrary:
 
     def __getattr__(self, name: str) -> "EmulatedFunction":
         if name not in self._functions:
-            if not self.answer(REQUEST.pack(name.encode(), -1, 0, 0), []):
+            if not self.answer(REQUEST.pack(name.encode(), -1, 0, 0), [], ()):
                 raise AttributeError(name)
             self._functions[name] = EmulatedFunction(self, name)
         return self._functions[name]
 
-    def answer(self, request: bytes, regions: Sequence[Region]) -> int:
-        """Send a request; return what the function returned, once the regions hold what it left there."""
+    def answer(self, request: bytes, regions: Sequence[Region], constant: Collection[Region]) -> int:
+        """Send a request; return what the function returned, once all but the constant regions hold what it left there."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(request)
         self._process.stdin.flush()
         (returned,) = NUMBER.unpack(self._read(NUMBER.size))
-        for address, size in regions:
-            ctypes.memmove(address, self._read(size), size)
+        for region in regions:
+            held = self._read(region[1])
+            if region not in constant:
+                ctypes.memmove(region[0], held, region[1])
         return int(returned)
 
     def _read(self, size: int) -> bytes:
@@ -95,6 +97,7 @@ class EmulatedFunction:
                 pointers.append((-1, place, -1, 0))
             elif dict(call._fields_)[name] is ctypes.c_void_p and address:
                 refer(-1, place, address)
+        # Their addresses are others there.
         arrays = _arrays_of_pointers(inspect.currentframe())
         for index, (address, size) in enumerate(list(regions)):
             if (address, size) in arrays:
@@ -108,7 +111,7 @@ class EmulatedFunction:
             *(struct.pack("<qqqq", *pointer) for pointer in pointers),
             *(ctypes.string_at(address, size) for address, size in regions),
         ]
-        returned = self._library.answer(b"".join(parts), regions)
+        returned = self._library.answer(b"".join(parts), regions, arrays)
         return None if self.restype is None else self.restype(returned).value
 
 
@@ -140,7 +143,9 @@ def _held(value: Any, seen: set[int]) -> Iterator[Any]:
 def _arrays(frame: FrameType | None) -> Iterator[Any]:
     seen: set[int] = set()
     for caller in _frames(frame):
-        yield from _held(dict(caller.f_locals), seen)
+        # Each variable by itself: a dict made for them here would be gone, and its identity another one's, after the first.
+        for value in list(caller.f_locals.values()):
+            yield from _held(value, seen)
 
 
 def _memory(frame: FrameType | None) -> Iterator[Region]:

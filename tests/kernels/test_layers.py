@@ -307,7 +307,10 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
             "/nowhere/cc",
             r"there is no C compiler of the name /nowhere/cc \(CC\)\. Install GCC, or name another compiler by CC",
         ),
-        ("false", r"false -dumpfullversion failed with exit code 1\. Fix what it names, or name another compiler by CC"),
+        (
+            "false",
+            r"false -dumpfullversion -dumpversion failed with exit code 1\. Fix what it names, or name another .* by CC",
+        ),
     ],
 )
 def test_a_compiler_that_is_missing_or_fails_is_told(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnncore.errors import Unavailable
-from rnncore.kernels import levels, library
+from rnncore.kernels import forward, layers, levels, library
 from rnncore.kernels.library import compile_levels, compiled_library
 
 SOURCES = Path(library.__file__).parent
@@ -111,6 +111,17 @@ def test_a_wheel_keeps_to_the_level_that_torch_is_kept_to(wheel: Path, monkeypat
     if not levels.usable_levels():
         pytest.skip("no level of wheels is for this CPU")
     assert compiled_library("forward") == wheel / "forward-x86-64-v3.so"
+
+
+def test_every_library_of_a_wheel_that_this_cpu_can_run_gives_the_answers_of_torch(shipped: Path) -> None:
+    usable = [level.name for level in levels.usable_levels()]
+    if not usable:
+        pytest.skip("no level of wheels is for this CPU")
+    for name in usable:
+        forward_kernel = forward.ForwardKernel(shipped / f"forward-{name}.so")
+        assert list(forward._differences(forward_kernel)) == []
+        layers_kernels = layers.Kernels(shipped / f"train-{name}.so")
+        assert list(layers._differences(layers_kernels)) == []
 
 
 def test_a_cpu_that_a_wheel_has_no_library_for_compiles_one(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
