@@ -112,6 +112,22 @@ def test_more_windows_than_a_block_holds_and_a_last_smaller_block(cell: str, mon
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(("batch", "threads"), [(13, 2), (13, 3), (2, 4)], ids=["two", "three", "more than windows"])
+def test_threads_take_each_block_of_windows_once(
+    cell: str, batch: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_BLOCK_GATES", 3 * 4 * 8)
+    module, inputs = _module(cell, 2, 8, 2), torch.randn(batch, 4, 2, generator=torch.Generator().manual_seed(2))
+    expected = _states_and_gradients(module(inputs)[0], torch.ones(batch, 4, 8), *module.parameters())
+    with cpu_threads(threads):
+        found = _states_and_gradients(
+            FusedLayers(module, fused_kernels()).states(inputs, 4), torch.ones(batch, 4, 8), *module.parameters()
+        )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_equal_threads_give_equal_bits(cell: Cell) -> None:
     module, inputs = _module(cell, 2, 8, 2, dropout=0.3), torch.randn(64, 5, 2, generator=torch.Generator().manual_seed(3))
@@ -316,6 +332,8 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
 def test_a_compiler_that_is_missing_or_fails_is_told(
     compiler: str, why: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(levels.LEVEL_ENV, raising=False)
+    levels.require_vectors()  # else skipped, with what is missing
     monkeypatch.setenv("CC", compiler)
     with pytest.raises(Unavailable, match=rf"^no fused kernels: {why}\. Or train with the implementation 'aten'\.$"):
         fused_kernels()
