@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Test files by what an environment changes for them: room and module, without `test_`.
 KERNELS = ("kernels/layers", "kernels/arguments", "runtimes/native", "runtimes/stream", "measure/profile", "runtimes/base")
-KERNELS += ("runtimes/catalog",)
+KERNELS += ("runtimes/catalog", "kernels/levels", "kernels/library")
 NUMBERS = (*KERNELS, "forecast/model", "runtimes/export", "forecast/scoring", "forecast/linear", "measure/answers")
 NUMBERS += ("forecast/baselines", "bench/article_loop")
 WRITERS = ("kernels/layers", "runtimes/native", "runtimes/export", "runfile/journal", "measure/harness", "files", "cli/cli")

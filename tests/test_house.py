@@ -58,6 +58,7 @@ WITHOUT_TORCH = (
 
 TOP = {"bench", "rnncore", "data", "tests", "reports"}
 TOP |= {"docs", "pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "LICENSE", "CHANGELOG.md"}
+TOP |= {"hatch_build.py"}
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

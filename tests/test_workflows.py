@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 # What a stranger can write: https://docs.github.com/en/actions/reference/security/secure-use
 UNTRUSTED = re.compile(r"\$\{\{(?:(?!\}\}).)*\b(github\.(event|head_ref|ref|ref_name)|inputs)\b")
 
-PINNED = re.compile(r"actions/[a-z-]+(/[a-z-]+)?@(v\d+(\.\d+){0,2}|[0-9a-f]{40})")
+# GitHub's own by version; others by commit, as a tag can be moved.
+PINNED = re.compile(r"actions/[a-z-]+(/[a-z-]+)?@(v\d+(\.\d+){0,2}|[0-9a-f]{40})|[\w-]+/[\w.-]+@[0-9a-f]{40}")
+
+# What a job may do beyond reading: show PyPI which workflow it is.
+FURTHER_PERMISSIONS = {("release.yml", "publish"): {"id-token": "write"}}
 
 
 def _workflow(path: Path) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def _help(*words: str) -> str:
 
 
 def test_there_are_workflows() -> None:
-    assert {path.name for path in WORKFLOWS} == {"tests.yml", "gate.yml"}
+    assert {path.name for path in WORKFLOWS} == {"tests.yml", "gate.yml", "release.yml"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -56,8 +61,8 @@ def test_a_workflow_may_only_read_and_every_job_ends(path: Path) -> None:
     workflow = _workflow(path)
     assert workflow["permissions"] == {"contents": "read"}
     assert workflow["concurrency"]["group"]
-    for job in workflow["jobs"].values():
-        assert "permissions" not in job
+    for name, job in workflow["jobs"].items():
+        assert job.get("permissions", {}) == FURTHER_PERMISSIONS.get((path.name, name), {})
         assert 0 < job["timeout-minutes"] <= 60
     # YAML 1.1 reads the key `on` as true. This event would give a stranger's code our secrets.
     assert "pull_request_target" not in workflow[True]
@@ -122,3 +127,48 @@ def test_the_gate_knows_what_benchmarks_read_from_earlier_gates() -> None:
     # It is known for one environment: what changes with each pull request must not be in it.
     before, _, _ = steps["Gate"]["run"].partition("rnncore gate")
     assert {f"unset {name}" for name in steps["Gate"]["env"]} <= set(before.splitlines())
+
+
+RELEASE = REPOSITORY / ".github" / "workflows" / "release.yml"
+
+
+def test_only_a_tag_makes_a_release() -> None:
+    assert _workflow(RELEASE)[True] == {"push": {"tags": ["v*"]}}
+
+
+def test_what_publishes_runs_nothing_of_ours_and_waits_for_all_else() -> None:
+    jobs = _workflow(RELEASE)["jobs"]
+    publish = jobs.pop("publish")
+    assert set(publish["needs"]) == set(jobs)
+    assert publish["environment"] == "pypi"
+    assert [step["uses"].split("@")[0] for step in publish["steps"]] == [
+        "actions/download-artifact",
+        "pypa/gh-action-pypi-publish",
+    ]
+    # Trusted publishing: no password, no token.
+    assert "secrets" not in RELEASE.read_text(encoding="utf-8")
+
+
+def test_a_release_is_of_its_tag_and_wheels_are_of_its_sdist() -> None:
+    jobs = _workflow(RELEASE)["jobs"]
+    commands = [step.get("run", "") for step in jobs["sdist"]["steps"]]
+    checked = next(place for place, run in enumerate(commands) if run == 'python .github/release.py "$GITHUB_REF_NAME"')
+    built = next(place for place, run in enumerate(commands) if "python -m build --sdist" in run)
+    assert checked < built
+    assert all("checkout" not in step.get("uses", "") for step in jobs["wheel"]["steps"])
+    assert any("cibuildwheel --output-dir wheels dist/*.tar.gz" in step.get("run", "") for step in jobs["wheel"]["steps"])
+    assert jobs["wheel"]["needs"] == "sdist"
+
+
+def test_every_wheel_has_kernels_and_is_tried_before_it_is_kept() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    settings = tomllib.loads(text)["tool"]["cibuildwheel"]
+    assert settings["environment"]["RNNCORE_REQUIRE_KERNELS"] == "1"
+    assert settings["test-command"] == "python {package}/tests/installed.py"
+    # What is tried must be in the sdist.
+    assert {"/tests", "/hatch_build.py"} <= set(tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    jobs = _workflow(REPOSITORY / ".github" / "workflows" / "tests.yml")["jobs"]
+    (build,) = (step for step in jobs["wheel"]["steps"] if "pip wheel" in step.get("run", ""))
+    assert build["env"] == {"RNNCORE_REQUIRE_KERNELS": "1"}
+    assert jobs["installed"]["container"].endswith("-slim")
+    assert jobs["installed"]["steps"][-1]["run"] == "installed/bin/python tests/installed.py"

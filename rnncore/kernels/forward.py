@@ -19,7 +19,14 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Floats, Rnn, require_floats, require_head, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, windows_to_check
+from rnncore.kernels.loading import (
+    checked_kernel,
+    is_near,
+    networks_to_check,
+    open_library,
+    require_layout,
+    windows_to_check,
+)
 from rnncore.kernels.memory import aligned_floats
 
 # Largest difference of the self-check's forecasts, in units of the model's output.
@@ -51,7 +58,7 @@ class ForwardKernel:
     """
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = open_library(path)
         library.call_bytes.restype = ctypes.c_int64
         require_layout(ForwardCall, library.call_bytes())
         self.lanes: int = library.lanes()

@@ -21,7 +21,14 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Rnn, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, windows_to_check
+from rnncore.kernels.loading import (
+    checked_kernel,
+    is_near,
+    networks_to_check,
+    open_library,
+    require_layout,
+    windows_to_check,
+)
 from rnncore.kernels.memory import paged_floats
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
@@ -77,7 +84,7 @@ class Kernels:
     """
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = open_library(path)
         self.forward, self.backward = library.layer_forward, library.layer_backward
         for function, size, struct in (
             (self.forward, library.layer_forward_bytes, LayerForward),

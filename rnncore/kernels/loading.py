@@ -2,6 +2,8 @@
 
 import ctypes
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -11,6 +13,33 @@ from rnncore.errors import Unavailable
 from rnncore.kernels.arguments import Rnn
 
 Kernel = TypeVar("Kernel")
+
+# GNU's, LLVM's and Intel's.
+_OPENMPS = ("libgomp*", "libomp*", "libiomp5*")
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """Load a compiled kernel; its threads are torch's.
+
+    Raises:
+        OSError: If it cannot be loaded, or names what nothing that is loaded gives out.
+    """
+    _share_openmp()
+    return ctypes.CDLL(str(path))
+
+
+@cache
+def _share_openmp() -> None:
+    """Let what is loaded from here on find the OpenMP that torch carries.
+
+    On Linux for x86-64 torch does that itself; its builds for ARM and for macOS keep theirs to themselves. A torch that
+    carries none uses the system's, which is found without this.
+    """
+    package = Path(torch.__file__).parent
+    for folder in (package / "lib", package.parent / "torch.libs"):
+        for openmp in sorted(path for name in _OPENMPS for path in folder.glob(name)):
+            ctypes.CDLL(str(openmp), mode=ctypes.RTLD_GLOBAL)
+            return
 
 
 def require_layout(struct: type[ctypes.Structure], c_bytes: int) -> None:

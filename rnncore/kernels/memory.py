@@ -21,7 +21,8 @@ def aligned_floats(count: int) -> npt.NDArray[np.float32]:
 def paged_floats(count: int) -> Tensor:
     """Return zeros on pages of their own, huge ones where the system has them to give. Shape (count,), float32."""
     memory = mmap.mmap(-1, 4 * count)
-    # A kernel without huge pages refuses; the training only is a little slower then.
-    with contextlib.suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    # A kernel without huge pages refuses, and macOS has no word for them; the training only is a little slower then.
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.float32)

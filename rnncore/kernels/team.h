@@ -4,7 +4,6 @@
  */
 #ifndef TEAM_H
 #define TEAM_H
-#include <omp.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -12,24 +11,41 @@
 #include "laps.h"
 #include "sizes.h"
 
+/* All that is used of OpenMP, declared here and called by name. GNU's library, LLVM's and Intel's give it out: any compiler
+ * makes code for the one that torch carries, and needs neither a header of OpenMP nor a library. GOMP_parallel runs `region`
+ * on `threads` threads of the pool, or as many as the system gives; of flags there are none. At GOMP_barrier all of them wait. */
+int omp_get_thread_num(void);
+int omp_get_num_threads(void);
+void GOMP_parallel(void (*region)(void *given), void *given, unsigned threads, unsigned flags);
+void GOMP_barrier(void);
+
 /* What a thread does of a call; its laps are null where nothing is timed. */
 typedef void (*work_t)(const void *call, laps_t *laps);
+
+typedef struct {
+    work_t work;
+    const void *call;
+    double *phases;
+    int given; /* threads that the system gave */
+} region_t;
+
+static void run_region(void *given) {
+    region_t *region = given;
+    laps_t watch, *laps = region->phases ? start_laps(&watch) : 0;
+    region->work(region->call, laps);
+    if (laps) keep_laps(laps, region->phases, omp_get_thread_num());
+    if (omp_get_thread_num() == 0) region->given = omp_get_num_threads();
+}
 
 /* Run `work` on `threads` threads, or on as many as the system gives.
  *
  * phases: null; or (threads, PHASES, 2), zeros, which take the seconds of each thread in each phase, and how often it ran.
  * Rows of threads that the system does not give stay zeros. */
 static void run_threads(work_t work, const void *call, int threads, double *phases) {
+    region_t region = {.work = work, .call = call, .phases = phases};
     moment_t begun = phases ? moment_now() : (moment_t){0};
-    int given = 0;
-    #pragma omp parallel num_threads(threads)
-    {
-        laps_t watch, *laps = phases ? start_laps(&watch) : 0;
-        work(call, laps);
-        if (laps) keep_laps(laps, phases, omp_get_thread_num());
-        if (omp_get_thread_num() == 0) given = omp_get_num_threads();
-    }
-    if (phases) end_laps(begun, phases, given);
+    GOMP_parallel(run_region, &region, threads, 0);
+    if (phases) end_laps(begun, phases, region.given);
 }
 
 /* Where the threads of a team wait for one another; on a cache line of its own, as the waiting read it all the time. */

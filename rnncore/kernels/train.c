@@ -128,12 +128,20 @@ int has_pairs(void) {
 
 /* ------------------------------------------------------------------------------------------------------- weights, inputs */
 
+/* A thread's share of so many panels, or blocks of windows: from `first` on, before `last`. */
+typedef struct { int first, last; } share_t;
+
+static share_t own_share(int count) {
+    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    return (share_t){(int)share_start(count, thread, threads), (int)share_start(count, thread + 1, threads)};
+}
+
 /* Pack rows of torch's weights (.., inner), each thread its share of the panels. `to_gates`: transposed, for products that
  * give sums of gates; else for those that take their gradients back. */
 static void pack_shares(const float *w, int rows, int inner, int to_gates, int bf16, float *packed) {
     const matrix_t m = to_gates ? (matrix_t){w, 1, inner, inner, rows, bf16} : (matrix_t){w, inner, 1, rows, inner, bf16};
-    #pragma omp for schedule(static) nowait
-    for (int panel = 0; panel < panel_count(m.columns); panel++) pack_panel(&m, panel, packed);
+    const share_t own = own_share(panel_count(m.columns));
+    for (int panel = own.first; panel < own.last; panel++) pack_panel(&m, panel, packed);
 }
 
 /* Pack all weights; returns when every thread has done its share. */
@@ -146,7 +154,7 @@ static void pack_weights(const float *w_x, const float *w_h, int F, int H, const
         if (part->of_inputs) pack_shares(w_x + gate * F, part->columns, F, to_gates, bf16, workspace + part->w_x);
     }
     lap(laps, LAYOUT);
-    #pragma omp barrier
+    GOMP_barrier();
     lap(laps, BARRIERS);
 }
 
@@ -393,18 +401,18 @@ static void forward_thread(const void *given, laps_t *laps) {
     const layer_forward_t *pass = given;
     const places_t p = places_of(pass->F, pass->H, pass->block, pass->cell != 0);
     pack_weights(pass->w_x, pass->w_h, pass->F, pass->H, &p, 1, pass->bf16, pass->workspace, laps);
-    #pragma omp for schedule(static) nowait
-    for (int first = 0; first < pass->B; first += pass->block)
-        forward_block(pass, &p, first, int_min(pass->block, pass->B - first), laps);
+    const share_t own = own_share((int)div_up(pass->B, pass->block));
+    for (int i = own.first; i < own.last; i++)
+        forward_block(pass, &p, i * pass->block, int_min(pass->block, pass->B - i * pass->block), laps);
 }
 
 static void backward_thread(const void *given, laps_t *laps) {
     const layer_backward_t *pass = given;
     const places_t p = places_of(pass->F, pass->H, pass->block, pass->cell != 0);
     pack_weights(pass->w_x, pass->w_h, pass->F, pass->H, &p, 0, pass->bf16, pass->workspace, laps);
-    #pragma omp for schedule(static) nowait
-    for (int first = 0; first < pass->B; first += pass->block)
-        backward_block(pass, &p, first, int_min(pass->block, pass->B - first), laps);
+    const share_t own = own_share((int)div_up(pass->B, pass->block));
+    for (int i = own.first; i < own.last; i++)
+        backward_block(pass, &p, i * pass->block, int_min(pass->block, pass->B - i * pass->block), laps);
 }
 
 void layer_forward(const layer_forward_t *pass) { run_threads(forward_thread, pass, pass->threads, pass->phases); }

@@ -1,7 +1,7 @@
-/* Vectors of LANES floats, as wide as the CPU that is compiled for has them: 16 with AVX-512, 8 with AVX2, else 4.
+/* Vectors of LANES floats, as wide as the CPU that is compiled for has them: 16 with AVX-512, 8 with AVX2, 4 with NEON.
  *
- * GCC's vector types bring the arithmetic, contracted to fused multiply-adds where the CPU has them. Here is what they have
- * no operator for: by intrinsics, and for any other CPU lane by lane.
+ * GCC's vector types, which Clang has too, bring the arithmetic, contracted to fused multiply-adds. Here is what they have
+ * no operator for, by intrinsics.
  */
 #ifndef VECTORS_H
 #define VECTORS_H
@@ -15,19 +15,16 @@
 #include <immintrin.h>
 #define LANES 16
 #define ANY_REGISTER "+v"
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define LANES 8
 #define ANY_REGISTER "+x"
-#elif defined(__x86_64__)
-#define LANES 4
-#define ANY_REGISTER "+x"
-#elif defined(__aarch64__)
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #define LANES 4
 #define ANY_REGISTER "+w"
 #else
-#define LANES 4
-#define ANY_REGISTER "+m"
+#error "there is neither AVX2 with FMA nor NEON to compile for"
 #endif
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
@@ -109,15 +106,14 @@ INLINE vec rounded_pairs(vec first, vec second) {
 }
 #endif
 
-/* Return the smaller of both, NaN where x is NaN: the instruction returns its second operand then. */
+/* Return the smaller of both, NaN where x is NaN: x86 returns the second operand then, NEON a NaN. */
 INLINE vec min_with(vec x, float limit) {
 #if defined(__AVX512F__)
     return _mm512_min_ps(broadcast(limit), x);
 #elif defined(__AVX2__)
     return _mm256_min_ps(broadcast(limit), x);
 #else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] > limit ? limit : x[l];
-    return x;
+    return vminq_f32(x, broadcast(limit));
 #endif
 }
 
@@ -127,15 +123,14 @@ INLINE vec max_with(vec x, float limit) {
 #if defined(__AVX2__)
     return _mm256_max_ps(broadcast(limit), x);
 #else
-    for (int l = 0; l < LANES; l++) x[l] = x[l] < limit ? limit : x[l];
-    return x;
+    return vmaxq_f32(x, broadcast(limit));
 #endif
 }
 #endif
 
 /* Return 1 / x of normal numbers whose reciprocal is one too. The division of AVX-512 takes several times as long as an
  * estimate, right to 2^-14, and one step of Newton's method, which squares that error: 2^-28, less than float's own
- * rounding. */
+ * rounding. NEON's estimate has 8 bits and would need two steps. */
 INLINE vec reciprocal(vec x) {
 #if defined(__AVX512F__)
     vec y = _mm512_rcp14_ps(x);

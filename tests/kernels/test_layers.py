@@ -21,8 +21,8 @@ from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.device import cpu_threads
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import layers as fused
+from rnncore.kernels import levels, memory
 from rnncore.kernels import library as compiled
-from rnncore.kernels import memory
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.kernels.layers import FusedLayers, fused_kernels, timed_passes
 from rnncore.kernels.library import compiled_library
@@ -147,6 +147,22 @@ def test_more_windows_than_a_block_holds_and_a_last_smaller_block(cell: str, mon
         FusedLayers(module, fused_kernels()).states(inputs, 4), torch.ones(13, 4, 8), *module.parameters()
     )
     expected = _states_and_gradients(module(inputs)[0], torch.ones(13, 4, 8), *module.parameters())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(("batch", "threads"), [(13, 2), (13, 3), (2, 4)], ids=["two", "three", "more than windows"])
+def test_threads_take_each_block_of_windows_once(
+    cell: str, batch: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_BLOCK_GATES", 3 * 4 * 8)
+    module, inputs = _module(cell, 2, 8, 2), torch.randn(batch, 4, 2, generator=torch.Generator().manual_seed(2))
+    expected = _states_and_gradients(module(inputs)[0], torch.ones(batch, 4, 8), *module.parameters())
+    with cpu_threads(threads):
+        found = _states_and_gradients(
+            FusedLayers(module, fused_kernels()).states(inputs, 4), torch.ones(batch, 4, 8), *module.parameters()
+        )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -445,8 +461,9 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
     compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     libraries = set()
-    for level, cpu in {"avx2": "haswell", "default": "x86-64", "AVX2": "haswell", "of another kind": "native"}.items():
-        monkeypatch.setenv(compiled.LEVEL_ENV, level)
+    cpus = {"avx2": "haswell", "avx512": "skylake-avx512", "AVX2": "haswell", "of another kind": "native"}
+    for level, cpu in cpus.items():
+        monkeypatch.setenv(levels.LEVEL_ENV, level)
         assert f"-march={cpu} " in compiled._flags()
         libraries.add(compiled_library("train"))
     assert len(libraries) == 3
@@ -459,12 +476,17 @@ def test_each_level_that_torch_may_be_told_to_keep_to_has_a_library_of_its_own(
             "/nowhere/cc",
             r"there is no C compiler of the name /nowhere/cc \(CC\)\. Install GCC, or name another compiler by CC",
         ),
-        ("false", r"false -dumpfullversion failed with exit code 1\. Fix what it names, or name another compiler by CC"),
+        (
+            "false",
+            r"false -dumpfullversion -dumpversion failed with exit code 1\. Fix what it names, or name another .* by CC",
+        ),
     ],
 )
 def test_a_compiler_that_is_missing_or_fails_is_told(
     compiler: str, why: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(levels.LEVEL_ENV, raising=False)
+    levels.require_vectors()  # else skipped, with what is missing
     monkeypatch.setenv("CC", compiler)
     with pytest.raises(Unavailable, match=rf"^no fused kernels: {why}\. Or train with the implementation 'aten'\.$"):
         fused_kernels()
