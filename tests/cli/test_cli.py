@@ -138,6 +138,12 @@ def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Comman
     assert (facts["train_windows"], facts["test_windows"]) == (ROWS - LOOKBACK - test_windows, test_windows)
     assert (facts["name"], facts["lookback"], facts["split"]) == ("ZONE_hourly", LOOKBACK, "article")
     (zone,) = facts["zones"]
+    assert facts["no_windows_why"] is None
+    loads = pd.read_csv(csv).groupby("Datetime")["ZONE_MW"].mean()
+    ends = {"minimum_mw": loads.min(), "maximum_mw": loads.max()}
+    assert {name: zone.pop(name) for name in ends} == pytest.approx(ends)
+    hours = {"minimum_hour": loads.idxmin(), "maximum_hour": loads.idxmax()}
+    assert {name: zone.pop(name).replace("T", " ") for name in hours} == hours
     assert zone == {
         "name": "ZONE",
         "rows": ROWS,
@@ -147,6 +153,17 @@ def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Comman
         "test_windows": test_windows,
         "first_hour": "2017-01-01T00:00:00",
         "last_hour": "2017-07-07T11:00:00",
+        "missing_values": 0,
+        "gaps": 2,
+        "longest_gap_hours": 2,
+        "contradicting": 0,
+        "spikes": 0,
+        "first_spike": None,
+        "jumps": 0,
+        "flat_stretches": 0,
+        "longest_flat_hours": 0,
+        "read_as": [],
+        "done": [],
     }
 
 
@@ -500,7 +517,7 @@ def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnncore.forecast.sources.open_dataset", interrupt)
+    monkeypatch.setattr("rnncore.forecast.sources.read_dataset", interrupt)
     done = rnncore("data", "describe", "--data", csv)
     assert done == Done(130, "", "")
 

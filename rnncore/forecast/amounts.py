@@ -1,0 +1,130 @@
+"""Numbers as people write them: decimal comma and thousands are decided over a whole column; a missing one is NaN."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnncore.forecast.series import FloatArray
+from rnncore.forecast.stamps import RowFault
+
+# Far above any load in any unit; beyond it squares of loads overflow.
+MAX_LOAD_MW = 1e18
+
+# What stands for a value that is missing.
+MISSING = {"", "-", "na", "n/a", "#n/a", "nan", "null", "none"}
+
+REMEDY = "Give a finite number in MW, or leave the row out, as --clean does."
+NUMBER_REMEDY = "Give a finite number in MW, or leave the row out."
+
+_EXPONENT = r"(?:[eE][+-]?\d+)?"
+_INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
+# Between thousands, beside the mark that is not the decimal one.
+_SPACES = " '\u00a0\u202f\u2019"
+_LOOSE = re.compile(rf"[+-]?[\d.,{_SPACES}]*\d[\d.,{_SPACES}]*{_EXPONENT}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """The numbers of a column.
+
+    Attributes:
+        value: The numbers; NaN where one is missing. Shape (N,).
+        found: How they were read, where that is not plainly with decimal points.
+    """
+
+    value: FloatArray
+    found: tuple[str, ...] = ()
+
+
+def is_amount(text: str) -> bool:
+    """Return whether a text looks like a number, however its decimals are written."""
+    return _LOOSE.fullmatch(text.strip()) is not None
+
+
+def missing_fault(text: str) -> str:
+    """Return what is wrong with a value that is missing."""
+    if not text.strip():
+        return f"the value is empty. {REMEDY}"
+    return f"'{text}' is not {'finite' if text.strip().lower() == 'nan' else 'a number'}. {REMEDY}"
+
+
+def read_amounts(texts: Sequence[str], decimal: str | None = None) -> Amounts:
+    """Read the numbers of a column.
+
+    Args:
+        texts: As written, in file order.
+        decimal: `.` or `,`; None decides by the rows.
+
+    Raises:
+        RowFault: If a row is no number and not missing, infinite or beyond every load, or the rows leave open which mark is
+            the decimal one.
+    """
+    trimmed = [text.strip() for text in texts]
+    mark = decimal or _decimal(trimmed)
+    other = "." if mark == "," else ","
+    group = f"[{other}{_SPACES}]"
+    number = re.compile(
+        rf"[+-]?(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)(?:{re.escape(mark)}\d*)?{_EXPONENT}|[+-]?{re.escape(mark)}\d+{_EXPONENT}",
+        re.ASCII,
+    )
+    drop = str.maketrans({mark: ".", **dict.fromkeys(other + _SPACES, "")})
+    value = np.full(len(texts), np.nan)
+    thousands = False
+    for row, text in enumerate(trimmed):
+        if text.lower() in MISSING:
+            continue
+        if number.fullmatch(text) is None:
+            raise RowFault(row, _no_number(texts[row]))
+        value[row] = float(text.translate(drop))
+        thousands = thousands or any(one in text for one in other + _SPACES)
+        if not abs(value[row]) <= MAX_LOAD_MW:
+            raise RowFault(row, _too_large(texts[row], value[row]))
+    found = [f"decimal {'commas' if mark == ',' else 'points'}"] if mark == "," or thousands else []
+    return Amounts(value, (*found, *(["thousands apart"] if thousands else [])))
+
+
+def _no_number(text: str) -> str:
+    is_infinite = _INFINITE.fullmatch(text.strip()) is not None
+    return f"'{text}' is not {'finite' if is_infinite else 'a number'}. {NUMBER_REMEDY}"
+
+
+def _too_large(text: str, value: float) -> str:
+    if np.isinf(value):
+        return f"'{text}' is not finite. {NUMBER_REMEDY}"
+    return f"'{text}' is beyond {MAX_LOAD_MW:g}, and no load. {NUMBER_REMEDY}"
+
+
+def _decimal(texts: Sequence[str]) -> str:
+    """Return the decimal mark of a column, by the rows that leave no doubt; a point where no row has a comma."""
+    votes = {".": 0, ",": 0}
+    doubtful = None
+    for text in texts:
+        if "," not in text and text.count(".") < 2:
+            continue
+        mark = _shown_mark(text)
+        if mark:
+            votes[mark] += 1
+        elif doubtful is None and is_amount(text):
+            doubtful = text
+    if votes["."] != votes[","] or doubtful is None:
+        return max(votes, key=lambda mark: votes[mark])
+    if any("." in text and "," not in text and len(text.rpartition(".")[2]) != 3 for text in texts if is_amount(text)):
+        return "."
+    raise RowFault(
+        None, f"'{doubtful}' may have a decimal comma or thousands, and no row decides it. Give --decimal , or --decimal ."
+    )
+
+
+def _shown_mark(text: str) -> str | None:
+    """Return the decimal mark of a number with commas or several points; None where both readings are open."""
+    points, commas = text.count("."), text.count(",")
+    if points and commas:
+        return "," if text.rfind(",") > text.rfind(".") else "."
+    if points > 1:
+        return ","
+    if commas > 1:
+        return "."
+    whole, _, part = text.strip("+-").partition(",")
+    return None if len(part) == 3 and 1 <= len(whole) <= 3 and whole.isdigit() and whole[0] != "0" else ","
