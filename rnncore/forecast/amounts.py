@@ -22,6 +22,7 @@ _EXPONENT = r"(?:[eE][+-]?\d+)?"
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 # Between thousands, beside the mark that is not the decimal one.
 _SPACES = " '\u00a0\u202f\u2019"
+_OTHER = {".": ",", ",": "."}
 _LOOSE = re.compile(rf"[+-]?[\d.,{_SPACES}]*\d[\d.,{_SPACES}]*{_EXPONENT}", re.ASCII)
 
 
@@ -41,6 +42,11 @@ class Amounts:
 def is_amount(text: str) -> bool:
     """Return whether a text looks like a number, however its decimals are written."""
     return _LOOSE.fullmatch(text.strip()) is not None
+
+
+def is_missing(text: str) -> bool:
+    """Return whether a text says that a value is missing."""
+    return text.strip().lower() in MISSING
 
 
 def missing_fault(text: str) -> str:
@@ -63,17 +69,12 @@ def read_amounts(texts: Sequence[str], decimal: str | None = None) -> Amounts:
     """
     trimmed = [text.strip() for text in texts]
     mark = decimal or _decimal(trimmed)
-    other = "." if mark == "," else ","
-    group = f"[{other}{_SPACES}]"
-    number = re.compile(
-        rf"[+-]?(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)(?:{re.escape(mark)}\d*)?{_EXPONENT}|[+-]?{re.escape(mark)}\d+{_EXPONENT}",
-        re.ASCII,
-    )
+    number, other = _number(mark), _OTHER[mark]
     drop = str.maketrans({mark: ".", **dict.fromkeys(other + _SPACES, "")})
     value = np.full(len(texts), np.nan)
     thousands = False
     for row, text in enumerate(trimmed):
-        if text.lower() in MISSING:
+        if is_missing(text):
             continue
         if number.fullmatch(text) is None:
             raise RowFault(row, _no_number(texts[row]))
@@ -83,6 +84,13 @@ def read_amounts(texts: Sequence[str], decimal: str | None = None) -> Amounts:
             raise RowFault(row, _too_large(texts[row], value[row]))
     found = [f"decimal {'commas' if mark == ',' else 'points'}"] if mark == "," or thousands else []
     return Amounts(value, (*found, *(["thousands apart"] if thousands else [])))
+
+
+def _number(mark: str) -> re.Pattern[str]:
+    """Return the pattern of numbers with this decimal mark, thousands apart or not."""
+    group = f"[{_OTHER[mark]}{_SPACES}]"
+    whole, mark = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)", re.escape(mark)
+    return re.compile(rf"[+-]?(?:{whole}(?:{mark}\d*)?|{mark}\d+){_EXPONENT}", re.ASCII)
 
 
 def _no_number(text: str) -> str:
@@ -112,6 +120,10 @@ def _decimal(texts: Sequence[str]) -> str:
         return max(votes, key=lambda mark: votes[mark])
     if any("." in text and "," not in text and len(text.rpartition(".")[2]) != 3 for text in texts if is_amount(text)):
         return "."
+    both = [_number(mark) for mark in _OTHER]
+    for row, text in enumerate(texts):
+        if not is_missing(text) and not any(number.fullmatch(text) for number in both):
+            raise RowFault(row, _no_number(text))
     raise RowFault(
         None, f"'{doubtful}' may have a decimal comma or thousands, and no row decides it. Give --decimal , or --decimal ."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnncore.errors import DataError
-from rnncore.forecast.amounts import MISSING, is_amount
+from rnncore.forecast.amounts import is_amount, is_missing
 from rnncore.forecast.stamps import RowFault, is_date, is_epoch, is_hour, is_stamp
 
 # Between columns; the comma last, as it is a decimal mark too.
@@ -219,5 +219,5 @@ def _is_time(text: str) -> bool:
 def _mostly(table: Table, at: int, holds: Callable[[str], bool]) -> bool:
     """Return whether more than half of the first rows hold it, of those that are not empty."""
     texts = [row[at].strip() for row in table.rows[:SAMPLE_ROWS]]
-    texts = [text for text in texts if text.lower() not in MISSING]
+    texts = [text for text in texts if not is_missing(text)]
     return 2 * sum(map(holds, texts)) > len(texts)

@@ -57,15 +57,15 @@ def faults_of(series: Series) -> Faults:
     """Look at a series; it need not be cleaned."""
     one = series.cleaned()
     time, load_mw = one.time, one.load_mw
-    low, high = int(load_mw.argmin()), int(load_mw.argmax())
+    low, high = int(series.load_mw.argmin()), int(series.load_mw.argmax())
     gaps = np.diff(time)[np.diff(time) > HOUR] // HOUR - 1
     spikes, jumps = _spikes_and_jumps(time, load_mw)
     flat = _flat(load_mw)
     return Faults(
-        minimum_mw=float(load_mw[low]),
-        minimum_hour=str(time[low]),
-        maximum_mw=float(load_mw[high]),
-        maximum_hour=str(time[high]),
+        minimum_mw=float(series.load_mw[low]),
+        minimum_hour=str(series.time[low]),
+        maximum_mw=float(series.load_mw[high]),
+        maximum_hour=str(series.time[high]),
         gaps=len(gaps),
         longest_gap_hours=int(gaps.max(initial=0)),
         contradicting=len(differing(series.time, series.load_mw)),

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from rnncore.errors import DataError
-from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, missing_fault, read_amounts
+from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, is_missing, missing_fault, read_amounts
 from rnncore.forecast.columns import Table, read_table, roles_of
 from rnncore.forecast.faults import differing
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray, values_digest
@@ -74,11 +74,11 @@ class Reading:
         series = self.series.cleaned()
         done = list(self.done)
         if self.series.duplicates:
-            done.append(f"{self.series.duplicates:,} repeated rows merged to means")
+            done.append(f"repeated rows merged to means: {self.series.duplicates:,}")
         if fill_hours:
             before = len(series.time)
             series = series.filled(fill_hours)
-            done.append(f"{len(series.time) - before:,} missing hours filled, {series.missing_hours:,} left")
+            done.append(f"missing hours filled: {len(series.time) - before:,}, left: {series.missing_hours:,}")
         return replace(self, series=series, done=tuple(done))
 
 
@@ -188,7 +188,7 @@ def _read(path: Path, raw: bytes, options: ReadOptions) -> list[_Zone]:
         except RowFault as fault:
             faults.append(fault)
     if not (options.drop_missing or options.keep_faults):
-        faults += _missing_faults(table, roles.values, columns)
+        faults += _missing_faults(table, roles.values)
     if faults or stamps is None:
         raise _first(path, table, faults)
     found = (*found, *roles.found, *stamps.found)
@@ -203,13 +203,10 @@ def _stamps(table: Table, time: int, hour: int | None, options: ReadOptions) -> 
     return stamps if hour is None else with_hours(stamps, table.column(hour))
 
 
-def _missing_faults(table: Table, values: Sequence[int], columns: Sequence[Amounts]) -> list[RowFault]:
-    faults = []
-    if len(columns) == len(values):
-        for at, amounts in zip(values, columns, strict=True):
-            rows = np.flatnonzero(np.isnan(amounts.value))
-            faults += [RowFault(int(row), missing_fault(table.rows[row][at])) for row in rows[:1]]
-    return faults
+def _missing_faults(table: Table, values: Sequence[int]) -> list[RowFault]:
+    """Return the first row without a value of each column."""
+    firsts = ((at, next((row for row, text in enumerate(table.column(at)) if is_missing(text)), None)) for at in values)
+    return [RowFault(row, missing_fault(table.rows[row][at])) for at, row in firsts if row is not None]
 
 
 def _first(path: Path, table: Table, faults: Sequence[RowFault]) -> DataError:
@@ -258,7 +255,7 @@ def _reading(path: Path, zone: _Zone, digest: str, options: ReadOptions) -> Read
     time, load_mw = zone.time[order], zone.load_mw[order]
     if not options.keep_faults:
         _require_alike(path, zone, order, time, load_mw)
-    done = [f"{zone.missing:,} rows without a value left out"] if zone.missing else []
+    done = [f"rows without a value left out: {zone.missing:,}"] if zone.missing else []
     if options.resample:
         time, load_mw, sentence = _hours(path, time, load_mw, options.resample)
         done.append(sentence)
@@ -326,10 +323,10 @@ def _step_advice(minutes: float) -> str:
 def _hours(path: Path, time: TimeArray, load_mw: FloatArray, how: Resample) -> tuple[TimeArray, FloatArray, str]:
     """Return full hours of shorter steps, and the sentence about it."""
     minutes = _usual_minutes(time)
-    if minutes is None or minutes <= 0 or minutes > 60 or 60 % minutes:
-        raise DataError(
-            f"{path}: the usual step is {minutes:g} minutes, of which no hours are made. {_step_advice(minutes or 0)}"
-        )
+    if minutes is None or minutes > 60 or 60 % minutes:
+        step = "unknown" if minutes is None else f"{minutes:g} minutes"
+        advice = _step_advice(minutes or DAY_MINUTES)
+        raise DataError(f"{path}: the usual step is {step}, of which no hours are made. {advice}")
     parts = int(60 / minutes)
     unique, first, count = np.unique(time, return_index=True, return_counts=True)
     value = np.add.reduceat(load_mw, first) / count
@@ -339,6 +336,6 @@ def _hours(path: Path, time: TimeArray, load_mw: FloatArray, how: Resample) -> t
     if not full.any():
         raise DataError(f"{path}: no hour has all {parts} steps of {minutes:g} minutes. Give the file without --resample.")
     hourly = (total / held if how == "1h" else total)[full]
-    left = f", {np.count_nonzero(~full):,} incomplete ones left out" if not full.all() else ""
+    left = f", incomplete ones left out: {np.count_nonzero(~full):,}" if not full.all() else ""
     word = "means" if how == "1h" else "sums"
     return hour[full].astype("datetime64[s]"), hourly, f"{len(hourly):,} hourly {word} of {minutes:g} minutes{left}"

@@ -32,6 +32,9 @@ NO_ZONE = -(10**6)
 # Offsets that change with daylight saving hold for weeks; a change for a shorter time is a mistake.
 SEASON_DAYS = 7
 
+# Clocks go back once in so many days, at the most.
+CLOCKS_BACK_DAYS = 300
+
 # Orders of a date that --date-format takes beside patterns.
 ORDERS = ("dmy", "mdy")
 
@@ -146,7 +149,12 @@ def _written(texts: Sequence[str], order: str | None) -> Stamps:
     found: tuple[str, ...] = ()
     if kind == "year last":
         dotted = all(match["mark"] == "." for match in known)
-        order, why = (order, "as asked") if order else _order(date, dotted, [match[0] for match in known])
+        try:
+            order, why = (order, "as asked") if order else _order(date, dotted, [match[0] for match in known])
+        except RowFault:
+            if bad is None:
+                raise
+            raise RowFault(bad, _no_time(texts[bad])) from None
         date = date[:, [2, 1, 0] if order == "dmy" else [2, 0, 1]]
         found = (f"dates as {'day, month, year' if order == 'dmy' else 'month, day, year'} ({why})",)
     clock = np.array([_clock(match) for match in known], dtype=np.int64).reshape(-1, 4)
@@ -259,7 +267,7 @@ def with_hours(dates: Stamps, texts: Sequence[str]) -> Stamps:
         texts: Hours as written.
 
     Raises:
-        RowFault: If a row is no hour, or hours run from 0 to 24 or beyond.
+        RowFault: If a row is no hour, hours run from 0 to 24 or beyond, or more days have a 25th than clocks go back.
     """
     matches = [_HOUR.fullmatch(text.strip()) for text in texts]
     bad = next((row for row, one in enumerate(matches) if one is None or int(one["hour"]) > 25), None)
@@ -278,6 +286,14 @@ def with_hours(dates: Stamps, texts: Sequence[str]) -> Stamps:
     begins = hour - 1
     days = dates.time.astype("datetime64[D]")
     long, short = days[hour == 25], _short_days(days, hour)
+    span_days = (days.max() - days.min()).astype(np.int64)
+    if len(np.unique(long)) > 1 + span_days // CLOCKS_BACK_DAYS:
+        row = int(np.argmax(hour == 25))
+        raise RowFault(
+            row,
+            f"hour '{texts[row]}', as on {len(np.unique(long))} days, although clocks go back once a year. Leave out the "
+            "rows of a 25th hour on all other days.",
+        )
     if len(long):
         begins -= np.isin(days, long) & (hour > 3)
         found.append(f"a 25th hour on {len(np.unique(long))} days, the third being there twice")

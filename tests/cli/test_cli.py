@@ -139,7 +139,7 @@ def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Comman
     assert (facts["name"], facts["lookback"], facts["split"]) == ("ZONE_hourly", LOOKBACK, "article")
     (zone,) = facts["zones"]
     assert facts["no_windows_why"] is None
-    loads = pd.read_csv(csv).groupby("Datetime")["ZONE_MW"].mean()
+    loads = pd.read_csv(csv, index_col="Datetime")["ZONE_MW"]
     ends = {"minimum_mw": loads.min(), "maximum_mw": loads.max()}
     assert {name: zone.pop(name) for name in ends} == pytest.approx(ends)
     hours = {"minimum_hour": loads.idxmin(), "maximum_hour": loads.idxmax()}

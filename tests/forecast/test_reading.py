@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import DataError
+from rnncore.forecast import reading
 from rnncore.forecast.reading import ReadOptions, read_file
 from rnncore.forecast.series import HOUR, Dataset, Series
 
 
 def read_csv(path: Path, **told: object) -> Series:
     """Read a file of one zone."""
-    (reading,) = read_file(path, ReadOptions(**told))  # type: ignore[arg-type]
-    return reading.series
+    (one,) = read_file(path, ReadOptions(**told))  # type: ignore[arg-type]
+    return one.series
 
 
 HEADER = "Datetime,AEP_MW\n"
@@ -151,6 +153,123 @@ def test_a_written_series_keeps_every_bit_of_its_loads(tmp_path: Path) -> None:
     series = Series("A", np.datetime64("2018-01-01T00:00:00") + np.arange(500) * HOUR, load_mw, "")
     series.to_csv(tmp_path / "out.csv")
     np.testing.assert_array_equal(read_csv(tmp_path / "out.csv").load_mw, load_mw)
+
+
+# One opinion: the short way and the long one
+
+
+TIME_TEXTS = st.sampled_from(
+    [
+        "2018-03-01",
+        "2018-03-01 05",
+        "2018-03-01 05:00",
+        "2018-03-01T05:00:00",
+        "2018-3-1 5:00",
+        "2018/03/01 05:00",
+        "now",
+        "",
+        "2018-03-01 24:00",
+        "2018-03-01 05:00:00Z",
+        "2018-02-29 05:00",
+        "2018-03-01 05:61",
+        "1519880400",
+        "01.03.2018 05:00",
+    ]
+)
+LOAD_TEXTS = st.sampled_from(
+    ["1", "1.", ".5", "+3", "-0.25", "1e3", "1E-3", " 5", "5 ", "nan", "inf", "", "1_0", "0x1", "1e19"]
+)
+
+
+@given(times=st.lists(TIME_TEXTS, max_size=3), loads=st.lists(LOAD_TEXTS, max_size=3), data=st.data())
+def test_a_plain_file_is_read_at_once_to_what_the_long_way_reads(
+    times: list[str], loads: list[str], data: st.DataObject
+) -> None:
+    rows = [[str(np.datetime64("2018-03-02T00:00:00") + hour * HOUR), str(hour + 0.1)] for hour in range(8)]
+    for place, texts in enumerate((times, loads)):
+        for text in texts:
+            rows[data.draw(st.integers(0, 7))][place] = text
+    raw = (HEADER + "".join(f"{time},{load}\n" for time, load in rows)).encode()
+    at_once = reading._plain(raw, ReadOptions())
+    if at_once is None:
+        return
+    (zone,) = reading._read(Path("made.csv"), raw, ReadOptions())
+    assert zone.column == at_once.column
+    np.testing.assert_array_equal(zone.time, at_once.time)
+    np.testing.assert_array_equal(zone.load_mw, at_once.load_mw)
+
+
+def test_a_plain_file_does_not_take_the_long_way(write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("the long way was taken"))
+    assert len(read_csv(write_csv(_day())).time) == 24
+
+
+# Files that are broken at random
+
+
+STYLES = [  # pattern of times, mark, decimal mark, encoding
+    ("%Y-%m-%d %H:%M:%S", ",", ".", "utf-8"),
+    ("%Y/%m/%d %H:%M", ",", ".", "utf-8-sig"),
+    ("%Y-%m-%dT%H:%M:%SZ", "\t", ".", "utf-16"),
+    ("%d.%m.%Y %H:%M", ";", ",", "cp1252"),
+    ("%m/%d/%Y %H:%M", ";", ".", "utf-8"),
+]
+NO_TIME = st.text("abyz?#%!", min_size=1, max_size=5) | st.sampled_from(
+    [
+        "",
+        "soon",
+        "now",
+        "today",
+        "2018-13-01 00:00",
+        "2018-02-30 00:00",
+        "31.02.2018 00:00",
+        "02/31/2018 00:00",
+        "25:00",
+        "2018",
+    ]
+)
+NO_LOAD = st.text("abyz?#%!", min_size=1, max_size=5) | st.sampled_from(
+    ["", "n/a", "nan", "inf", "-inf", "1e999", "1_000", "0x10", "--5", "5 MW", "1e300", "12 34", "1.2.3"]
+)
+
+
+@given(style=st.sampled_from(STYLES), data=st.data())
+def test_the_first_fault_of_a_file_broken_at_random_is_named_with_its_line_and_value(
+    style: tuple[str, str, str, str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pattern, mark, decimal, encoding = style
+    start = datetime(2018, 3, 10)
+    rows = [
+        [(start + timedelta(hours=hour)).strftime(pattern), f"{100 + hour / 8:.3f}".replace(".", decimal)]
+        for hour in range(120)
+    ]
+    header = f"Größe{mark}AEP_MW" if encoding == "cp1252" else f"Time{mark}AEP_MW"
+    broken: dict[int, str] = {}
+    for at in data.draw(st.lists(st.integers(0, 119), min_size=1, max_size=3, unique=True)):
+        kind = data.draw(st.sampled_from(["time", "load", "more", "fewer"]))
+        if kind == "time":
+            rows[at][0] = broken[at] = data.draw(NO_TIME)
+        elif kind == "load":
+            rows[at][1] = broken[at] = data.draw(NO_LOAD)
+        elif kind == "more":
+            rows[at].append("7")
+            broken[at] = "3 fields"
+        else:
+            rows[at].pop()
+            broken[at] = "1 fields"
+    lines, line_of = [header], {}
+    blank = data.draw(st.sets(st.integers(0, 119), max_size=4))
+    for at, row in enumerate(rows):
+        lines += [""] * (at in blank)
+        lines.append(mark.join(row))
+        line_of[at] = len(lines)
+    end = data.draw(st.sampled_from(["\n", "\r\n"]))
+    path = tmp_path_factory.mktemp("broken") / "zone.csv"
+    path.write_bytes(end.join(lines).encode(encoding))
+    first = min(broken)
+    text = _refusal(path)
+    assert text.startswith(f"{path}, line {line_of[first]}: ")
+    assert (f"'{broken[first]}'" in text) or (broken[first] or "the value is empty") in text
 
 
 # What is refused
