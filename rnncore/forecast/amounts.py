@@ -106,23 +106,19 @@ def _too_large(text: str, value: float) -> str:
 
 def _decimal(texts: Sequence[str]) -> str:
     """Return the decimal mark of a column, by the rows that leave no doubt; a point where no row has a comma."""
-    votes = {".": 0, ",": 0}
+    numbers = {mark: _number(mark) for mark in _OTHER}
+    votes = dict.fromkeys(numbers, 0)
     doubtful = None
     for text in texts:
-        if "," not in text and text.count(".") < 2:
-            continue
         mark = _shown_mark(text)
-        if mark:
+        if mark is None:
+            doubtful = doubtful or (text if is_amount(text) and "," in text else None)
+        elif numbers[mark].fullmatch(text):
             votes[mark] += 1
-        elif doubtful is None and is_amount(text):
-            doubtful = text
     if votes["."] != votes[","] or doubtful is None:
         return max(votes, key=lambda mark: votes[mark])
-    if any("." in text and "," not in text and len(text.rpartition(".")[2]) != 3 for text in texts if is_amount(text)):
-        return "."
-    both = [_number(mark) for mark in _OTHER]
     for row, text in enumerate(texts):
-        if not is_missing(text) and not any(number.fullmatch(text) for number in both):
+        if not is_missing(text) and not any(number.fullmatch(text) for number in numbers.values()):
             raise RowFault(row, _no_number(text))
     raise RowFault(
         None, f"'{doubtful}' may have a decimal comma or thousands, and no row decides it. Give --decimal , or --decimal ."
@@ -130,13 +126,14 @@ def _decimal(texts: Sequence[str]) -> str:
 
 
 def _shown_mark(text: str) -> str | None:
-    """Return the decimal mark of a number with commas or several points; None where both readings are open."""
+    """Return the decimal mark that a number shows; None where it has none, or may be read with either."""
     points, commas = text.count("."), text.count(",")
     if points and commas:
         return "," if text.rfind(",") > text.rfind(".") else "."
-    if points > 1:
-        return ","
-    if commas > 1:
-        return "."
-    whole, _, part = text.strip("+-").partition(",")
-    return None if len(part) == 3 and 1 <= len(whole) <= 3 and whole.isdigit() and whole[0] != "0" else ","
+    if points > 1 or commas > 1:
+        return "," if points > 1 else "."
+    if not points and not commas:
+        return None
+    mark = "." if points else ","
+    whole, _, part = text.strip("+-").partition(mark)
+    return None if len(part) == 3 and 1 <= len(whole) <= 3 and whole.isdigit() and whole[0] != "0" else mark
