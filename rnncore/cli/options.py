@@ -44,7 +44,7 @@ DateFormatOption = Annotated[
     typer.Option("--date-format", metavar="FORMAT", help="dmy, mdy or a pattern such as '%d.%m.%Y %H:%M' [default: seen]"),
 ]
 DecimalOption = Annotated[
-    str | None, typer.Option("--decimal", metavar="MARK", help="Decimal mark, '.' or ',' [default: seen]")
+    Literal[".", ","] | None, typer.Option("--decimal", metavar="MARK", help="Decimal mark [default: seen]")
 ]
 ResampleOption = Annotated[
     Literal["1h", "1h-sum"] | None,

@@ -69,19 +69,16 @@ def read_amounts(texts: Sequence[str], decimal: str | None = None) -> Amounts:
     """
     trimmed = [text.strip() for text in texts]
     mark = decimal or _decimal(trimmed)
-    number, other = _number(mark), _OTHER[mark]
-    drop = str.maketrans({mark: ".", **dict.fromkeys(other + _SPACES, "")})
+    number, drop = _number(mark), _plain_marks(mark)
     value = np.full(len(texts), np.nan)
-    thousands = False
     for row, text in enumerate(trimmed):
         if is_missing(text):
             continue
-        if number.fullmatch(text) is None:
-            raise RowFault(row, _no_number(texts[row]))
+        fault = _fault(text, number, drop)
+        if fault:
+            raise RowFault(row, fault)
         value[row] = float(text.translate(drop))
-        thousands = thousands or any(one in text for one in other + _SPACES)
-        if not abs(value[row]) <= MAX_LOAD_MW:
-            raise RowFault(row, _too_large(texts[row], value[row]))
+    thousands = any(one in text for text in trimmed for one in _OTHER[mark] + _SPACES)
     found = [f"decimal {'commas' if mark == ',' else 'points'}"] if mark == "," or thousands else []
     return Amounts(value, (*found, *(["thousands apart"] if thousands else [])))
 
@@ -93,15 +90,21 @@ def _number(mark: str) -> re.Pattern[str]:
     return re.compile(rf"[+-]?(?:{whole}(?:{mark}\d*)?|{mark}\d+){_EXPONENT}", re.ASCII)
 
 
-def _no_number(text: str) -> str:
-    is_infinite = _INFINITE.fullmatch(text.strip()) is not None
-    return f"'{text}' is not {'finite' if is_infinite else 'a number'}. {NUMBER_REMEDY}"
+def _plain_marks(mark: str) -> dict[int, str]:
+    """Return what `translate` makes a number of such a pattern one of Python's with."""
+    return str.maketrans({mark: ".", **dict.fromkeys(_OTHER[mark] + _SPACES, "")})
 
 
-def _too_large(text: str, value: float) -> str:
-    if np.isinf(value):
+def _fault(text: str, number: re.Pattern[str], drop: dict[int, str]) -> str | None:
+    """Return what is wrong with a text as a load."""
+    if _INFINITE.fullmatch(text):
         return f"'{text}' is not finite. {NUMBER_REMEDY}"
-    return f"'{text}' is beyond {MAX_LOAD_MW:g}, and no load. {NUMBER_REMEDY}"
+    if number.fullmatch(text) is None:
+        return f"'{text}' is not a number. {NUMBER_REMEDY}"
+    value = abs(float(text.translate(drop)))
+    if value <= MAX_LOAD_MW:
+        return None
+    return f"'{text}' is {'not finite' if np.isinf(value) else f'beyond {MAX_LOAD_MW:g}, and no load'}. {NUMBER_REMEDY}"
 
 
 def _decimal(texts: Sequence[str]) -> str:
@@ -118,8 +121,9 @@ def _decimal(texts: Sequence[str]) -> str:
     if votes["."] != votes[","] or doubtful is None:
         return max(votes, key=lambda mark: votes[mark])
     for row, text in enumerate(texts):
-        if not is_missing(text) and not any(number.fullmatch(text) for number in numbers.values()):
-            raise RowFault(row, _no_number(text))
+        faults = [_fault(text, numbers[mark], _plain_marks(mark)) for mark in numbers]
+        if faults[0] and all(faults) and not is_missing(text):
+            raise RowFault(row, faults[0])
     raise RowFault(
         None, f"'{doubtful}' may have a decimal comma or thousands, and no row decides it. Give --decimal , or --decimal ."
     )

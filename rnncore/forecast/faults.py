@@ -59,7 +59,10 @@ def faults_of(series: Series) -> Faults:
     time, load_mw = one.time, one.load_mw
     low, high = int(series.load_mw.argmin()), int(series.load_mw.argmax())
     gaps = np.diff(time)[np.diff(time) > HOUR] // HOUR - 1
-    spikes, jumps = _spikes_and_jumps(time, load_mw)
+    contradicting = differing(series.time, series.load_mw)
+    # The mean of rows that contradict one another is no load to take for a spike.
+    sound = ~np.isin(time, series.time[contradicting])
+    spikes, jumps = _spikes_and_jumps(time[sound], load_mw[sound])
     flat = _flat(load_mw)
     return Faults(
         minimum_mw=float(series.load_mw[low]),
@@ -68,9 +71,9 @@ def faults_of(series: Series) -> Faults:
         maximum_hour=str(series.time[high]),
         gaps=len(gaps),
         longest_gap_hours=int(gaps.max(initial=0)),
-        contradicting=len(differing(series.time, series.load_mw)),
+        contradicting=len(contradicting),
         spikes=len(spikes),
-        first_spike=str(time[spikes[0]]) if len(spikes) else None,
+        first_spike=str(time[sound][spikes[0]]) if len(spikes) else None,
         jumps=len(jumps),
         flat_stretches=len(flat),
         longest_flat_hours=int(flat.max(initial=0)),

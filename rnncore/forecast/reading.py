@@ -156,7 +156,7 @@ def _plain(raw: bytes, options: ReadOptions) -> _Zone | None:
                 column_types={"time": pa.timestamp("s"), "load": pa.float64()}, null_values=[], strings_can_be_null=False
             ),
         )
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         return None
     time, load_mw = (table.column(name).to_numpy() for name in ("time", "load"))
     if not len(time) or not (np.abs(load_mw) <= MAX_LOAD_MW).all():
@@ -237,7 +237,7 @@ def _parquet(path: Path, content: bytes) -> Table:
 
     try:
         frame = parquet.read_table(pa.BufferReader(content)).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: damaged Parquet ({error}). Write it again.") from error
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()

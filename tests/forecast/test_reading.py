@@ -1,14 +1,20 @@
 """Tests of reading hourly series: nothing is lost, and every bad file is named with its line and what to do."""
 
+import contextlib
+import gzip
 import hashlib
+import io
+import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncore.errors import DataError
@@ -259,6 +265,70 @@ def test_the_first_fault_of_a_file_broken_at_random_is_named_with_its_line_and_v
     text = _refusal(path)
     assert text.startswith(f"{path}, line {line_of[first]}: ")
     assert (f"'{broken[first]}'" in text) or (broken[first] or "the value is empty") in text
+
+
+SHAPES = {
+    "plain": _day(),
+    "semicolons": _day().replace(",", ";").replace(".", ","),
+    "quoted": "".join(f'"{line.replace(",", chr(34) + "," + chr(34))}"\n' for line in _day().splitlines()),
+    "points": _day().replace("2018-03-01", "1.3.2018"),
+    "offsets": _day().replace(":00,", ":00+01:00,"),
+}
+
+
+@given(
+    shape=st.sampled_from(sorted(SHAPES)),
+    changes=st.lists(st.tuples(st.integers(0, 700), st.sampled_from(list(b'",;\n\r\t .x0-+e\x00\xff\xe9'))), max_size=3),
+    packed=st.booleans(),
+)
+@settings(max_examples=300)
+def test_bytes_that_are_changed_at_random_end_in_a_series_or_in_an_error_with_the_line_of_its_value(
+    shape: str, changes: list[tuple[int, int]], packed: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    raw = bytearray(SHAPES[shape].encode())
+    for at, byte in changes:
+        raw[at % len(raw)] = byte
+    path = tmp_path_factory.mktemp("changed") / "zone.csv"
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    try:
+        assert np.isfinite(read_csv(path).load_mw).all()
+    except DataError as error:
+        text = str(error)
+    else:
+        return
+    assert text.startswith(str(path))
+    named = re.match(r", line (\d+): '([^']*)' is not", text.removeprefix(str(path)))
+    if named:
+        lines = re.split(r"\r\n|\r|\n", bytes(raw).decode("utf-8" if _is_utf8(raw) else "cp1252"))
+        # Quotes are the table's, not the value's.
+        assert named[2].replace('"', "") in lines[int(named[1]) - 1].replace('"', "")
+
+
+def _is_utf8(raw: bytearray) -> bool:
+    try:
+        return bool(raw.decode() or True)
+    except UnicodeDecodeError:
+        return False
+
+
+@given(cut=st.integers(0, 5000), kind=st.sampled_from(["gzip", "zip", "parquet", "utf-16"]))
+def test_a_file_that_is_cut_off_ends_in_a_series_or_in_an_error_of_its_data(
+    cut: int, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    held = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(held, "w") as archive:
+            archive.writestr("zone.csv", _day())
+    elif kind == "parquet":
+        frame = pd.DataFrame({"time": pd.to_datetime(DAY), "AEP_MW": np.arange(24.0)})
+        frame.to_parquet(held)
+    else:
+        held.write(gzip.compress(_day().encode()) if kind == "gzip" else _day().encode("utf-16"))
+    raw = held.getvalue()
+    path = tmp_path_factory.mktemp("cut") / "zone.csv"
+    path.write_bytes(raw[: cut % len(raw)])
+    with contextlib.suppress(DataError):
+        assert len(read_csv(path).time) <= 24
 
 
 # What is refused
