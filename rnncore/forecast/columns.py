@@ -127,7 +127,7 @@ def _rows(reader: "csv._reader", header: list[str]) -> tuple[list[list[str]], li
         if len(row) != len(header):
             allowed = "a time and one value are allowed" if len(header) == 2 else f"the header has {len(header)}"
             return rows, where, RowFault(len(rows), f"{len(row)} fields ({_short(','.join(row))}), but {allowed}.")
-        if any("\n" in field for field in row):
+        if any("\n" in field or "\r" in field for field in row):
             return rows, where, RowFault(len(rows), "a quote that is not closed. Write 'time,value' without quotes.")
         rows.append(row)
 

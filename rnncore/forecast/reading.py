@@ -285,7 +285,8 @@ def _require_alike(
     one, other = (zone.where[order[row]] for row in (first - 1, first))
     raise DataError(
         f"{path}, {other}: {load_mw[first]:g} at {_stamp(time[first])}, which {one} has as {load_mw[first - 1]:g}; "
-        f"{len(rows):,} such rows contradict one another, and their mean is no load. Leave out the wrong ones."
+        f"rows of equal time contradict one another ({len(rows):,} in all), and their mean is no load. Leave out the wrong "
+        "ones."
     )
 
 

@@ -296,10 +296,10 @@ def with_hours(dates: Stamps, texts: Sequence[str]) -> Stamps:
         )
     if len(long):
         begins -= np.isin(days, long) & (hour > 3)
-        found.append(f"a 25th hour on {len(np.unique(long))} days, the third being there twice")
+        found.append(f"days with a 25th hour, the third being there twice: {len(np.unique(long))}")
     if len(short):
         begins += np.isin(days, short) & (hour > 2)
-        found.append(f"23 hours on {len(short)} days, the third being left out")
+        found.append(f"days of 23 hours, the third being left out: {len(short)}")
     return Stamps(dates.time + begins * HOUR + minute.astype("timedelta64[m]"), (*dates.found, *found))
 
 
