@@ -326,7 +326,8 @@ def _hours(path: Path, time: TimeArray, load_mw: FloatArray, how: Resample) -> t
     minutes = _usual_minutes(time)
     if minutes is None or minutes > 60 or 60 % minutes:
         step = "unknown" if minutes is None else f"{minutes:g} minutes"
-        advice = _step_advice(minutes or DAY_MINUTES)
+        divides = "Give steps that an hour is a multiple of, such as 15 or 30 minutes."
+        advice = divides if minutes is None or minutes < 60 else _step_advice(minutes)
         raise DataError(f"{path}: the usual step is {step}, of which no hours are made. {advice}")
     parts = int(60 / minutes)
     unique, first, count = np.unique(time, return_index=True, return_counts=True)

@@ -439,6 +439,35 @@ def test_a_quoted_header_may_hold_a_comma(write_csv: Callable[..., Path]) -> Non
     assert read_csv(write_csv(_day(line_1='"Time","Load, MW"'))).name == "Load, MW"
 
 
+def test_hours_are_made_of_whole_ones_alone_by_mean_or_sum(write_csv: Callable[..., Path]) -> None:
+    quarters = [(f"2018-03-01 {at // 4:02}:{at % 4 * 15:02}:00", at * at) for at in range(96) if at not in (0, 41)]
+    path = write_csv(_csv(quarters))
+    mean, total = (read_csv(path, resample=how) for how in ("1h", "1h-sum"))
+    hours = [hour for hour in range(24) if hour not in (0, 10)]
+    np.testing.assert_array_equal(mean.time, _times(*[DAY[hour] for hour in hours]))
+    sums = [sum((4 * hour + part) ** 2 for part in range(4)) for hour in hours]
+    np.testing.assert_array_equal(total.load_mw, sums)
+    np.testing.assert_array_equal(mean.load_mw, np.array(sums) / 4)
+    assert read_file(path, ReadOptions(resample="1h"))[0].done == (
+        "22 hourly means of 15 minutes, incomplete ones left out: 2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "remedy"),
+    [
+        (7, "Give steps that an hour is a multiple of"),
+        (180, "Hours cannot be made of longer steps"),
+        (1440, "A load by day"),
+    ],
+)
+def test_steps_that_no_hours_can_be_made_of_are_refused(minutes: int, remedy: str, write_csv: Callable[..., Path]) -> None:
+    stamps = [str(np.datetime64("2018-03-01", "s") + np.timedelta64(at * minutes, "m")) for at in range(50)]
+    path = write_csv(_csv([(stamp, at) for at, stamp in enumerate(stamps)]))
+    with pytest.raises(DataError, match=f"the usual step is {minutes} minutes, of which no hours are made. {remedy}"):
+        read_csv(path, resample="1h")
+
+
 def test_times_with_slashes_are_read_and_do_not_hide_the_line_of_a_fault(write_csv: Callable[..., Path]) -> None:
     slashed = _day().replace("-", "/")
     assert read_csv(write_csv(slashed)).time.tolist() == read_csv(write_csv(_day())).time.tolist()
