@@ -79,6 +79,7 @@ def test_a_row_that_contradicts_the_order_of_the_others_is_named() -> None:
         "2021-03-01 13:00 PM",
         "0000-01-01",
         "1/3/2021",
+        "1.3.21",
         "²021-03-01",
     ],
 )
@@ -203,3 +204,9 @@ def test_what_looks_like_a_time_a_date_an_epoch_or_an_hour() -> None:
     assert not is_epoch("16145")
     assert is_hour("H25")
     assert not is_hour("26")
+
+
+def test_a_year_of_two_figures_is_asked_for_by_a_pattern() -> None:
+    with pytest.raises(RowFault, match=r"'13\.3\.21 5:00' is not a time.*--date-format"):
+        read_stamps(["13.3.21 5:00", "13.3.21 6:00"])
+    np.testing.assert_array_equal(read_stamps(["13.3.21 5:00"], "%d.%m.%y %H:%M").time, _times("2021-03-13T05"))
