@@ -1,15 +1,28 @@
 """Verbs of load series."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
-from rnncore.cli.options import CleanOption, DataOption, JsonOption, SplitOption
+from rnncore.cli.options import (
+    CleanOption,
+    ColumnOption,
+    DataOption,
+    DateFormatOption,
+    DecimalOption,
+    FillOption,
+    JsonOption,
+    ResampleOption,
+    SplitOption,
+)
 from rnncore.cli.screen import err, print_json, print_table, progress_bar, say
+from rnncore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from rnncore.forecast.reading import Reading, ReadOptions
     from rnncore.forecast.series import Dataset
 
 
@@ -63,52 +76,116 @@ def describe(
     lookback: Annotated[int, typer.Option(help="Hours in a window.")] = 90,
     split: SplitOption = "article",
     clean: CleanOption = False,
+    fill: FillOption = 0,
+    column: ColumnOption = None,
+    date_format: DateFormatOption = None,
+    decimal: DecimalOption = None,
+    resample: ResampleOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show zones, faults and window counts of a data set."""
-    from rnncore.forecast.windows import WindowConfig, make_windows
-    from rnncore.report.table import Table, numbers, words
+    """Show zones, what is odd about their loads, and window counts of a data set.
 
-    dataset = opened_dataset(data, clean)
-    windows = make_windows(dataset, WindowConfig(lookback=lookback, split=split, drop_gaps=clean))
+    Rows without a value and rows that contradict one another, which other verbs refuse, are counted here.
+    """
+    from rnncore.forecast.faults import faults_of
+    from rnncore.forecast.reading import ReadOptions
+    from rnncore.forecast.windows import WindowConfig, make_windows
+
+    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean, keep_faults=True)
+    dataset, readings = read_and_said(data, options, clean, fill)
+    faults = [asdict(faults_of(series)) for series in dataset.series]
+    try:
+        windows, why = make_windows(dataset, WindowConfig(lookback=lookback, split=split, drop_gaps=clean)), None
+    except DataError as error:
+        # A look at a file must not end where it is needed most.
+        windows, why = None, str(error)
+    parts = windows.zones if windows else [None] * len(readings)
     zones = [
         {
-            "name": zone.name,
-            "rows": zone.rows.stop - zone.rows.start,
-            "duplicates": zone.duplicates,
-            "missing_hours": zone.missing_hours,
-            "train_windows": zone.train.stop - zone.train.start,
-            "test_windows": zone.test.stop - zone.test.start,
-            "first_hour": str(windows.time[zone.rows.start]),
-            "last_hour": str(windows.time[zone.rows.stop - 1]),
+            "name": one.series.name,
+            "rows": len(one.series.time),
+            "duplicates": one.series.duplicates,
+            "missing_hours": one.series.missing_hours,
+            "train_windows": part.train.stop - part.train.start if part else 0,
+            "test_windows": part.test.stop - part.test.start if part else 0,
+            "first_hour": str(one.series.time[0]),
+            "last_hour": str(one.series.time[-1]),
+            "missing_values": one.missing_values,
+            **odd,
+            "read_as": list(one.found),
+            "done": list(one.done),
         }
-        for zone in windows.zones
+        for one, part, odd in zip(readings, parts, faults, strict=True)
     ]
     facts = {
         "name": dataset.name,
         "digest": dataset.digest,
         "lookback": lookback,
         "split": split,
-        "train_windows": len(windows.train_start),
-        "test_windows": len(windows.test_start),
+        "train_windows": len(windows.train_start) if windows else 0,
+        "test_windows": len(windows.test_start) if windows else 0,
+        "no_windows_why": why,
         "zones": zones,
     }
     if as_json:
         print_json(facts)
         return
-    columns = numbers("Rows", "Repeated", "Missing", "Training", "Test", "First hour", "Last hour")
-    print_table(Table([*words("Zone"), *columns], [list(zone.values()) for zone in zones]))
+    _print_zones(zones)
     say(
         f"{dataset.name}: {facts['train_windows']:,} training and {facts['test_windows']:,} test windows of {lookback} "
         f"hours, digest {dataset.digest[:12]}"
     )
+    if why:
+        err.print(f"No windows: {why}", soft_wrap=True)
 
 
-def opened_dataset(data: str | None, clean: bool) -> "Dataset":
-    """Open the data set; say which it is where it was not asked for by name."""
-    from rnncore.forecast.sources import open_dataset
+def _print_zones(zones: list[dict[str, Any]]) -> None:
+    from rnncore.report.table import Table, numbers, words
 
-    dataset = open_dataset(data)
+    shown = ("name", "rows", "duplicates", "missing_hours", "train_windows", "test_windows", "first_hour", "last_hour")
+    columns = numbers("Rows", "Repeated", "Missing", "Training", "Test", "First hour", "Last hour")
+    print_table(Table([*words("Zone"), *columns], [[zone[key] for key in shown] for zone in zones]))
+    columns = [
+        *numbers("Smallest", "Largest", show="{:,.6g}".format),
+        *numbers("No value", "Gaps", "Longest", "Spikes", "Jumps", "Flat", "Contradicting"),
+    ]
+    loads = ["name", "minimum_mw", "maximum_mw", "missing_values", "gaps", "longest_gap_hours", "spikes", "jumps"]
+    loads += ["flat_stretches", "contradicting"]
+    print_table(Table([*words("Loads"), *columns], [[zone[key] for key in loads] for zone in zones]))
+    for zone in zones:
+        if zone["first_spike"]:
+            say(f"{zone['name']}: first spike at {zone['first_spike'].replace('T', ' ')}")
+
+
+def opened_dataset(data: str | None, options: "ReadOptions", clean: bool, fill_hours: int = 0) -> "Dataset":
+    """Open the data set and say how it was read."""
+    return read_and_said(data, options, clean, fill_hours)[0]
+
+
+def read_and_said(
+    data: str | None, options: "ReadOptions", clean: bool, fill_hours: int = 0
+) -> "tuple[Dataset, tuple[Reading, ...]]":
+    """Read a data set, cleaned if asked for; say which it is where it was not asked for by name, and how it was read.
+
+    Raises:
+        ConfigError: If gaps are to be filled and nothing is cleaned.
+        DataError: If it cannot be read.
+    """
+    from rnncore.forecast.series import Dataset
+    from rnncore.forecast.sources import read_dataset
+
+    if fill_hours and not clean:
+        raise ConfigError(f"--fill {fill_hours} without --clean. Give both, so that repeated rows are merged first.")
+    dataset, readings = read_dataset(data, options)
     if data is None:
         err.print(f"Data: {dataset.name}")
-    return dataset.cleaned() if clean else dataset
+    if clean:
+        readings = tuple(reading.cleaned(fill_hours) for reading in readings)
+        dataset = Dataset(dataset.name, tuple(reading.series for reading in readings))
+    said: dict[str, list[str]] = {}
+    for reading in readings:
+        if reading.found or reading.done:
+            said.setdefault("; ".join([*reading.found, *reading.done]), []).append(reading.series.name)
+    for text, names in said.items():
+        err.print(f"{', '.join(names)}: {text}", soft_wrap=True, markup=False, highlight=False)
+    return dataset, readings

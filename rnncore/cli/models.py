@@ -12,11 +12,16 @@ from rnncore.cli.options import (
     EXIT_INTERRUPTED,
     CellOption,
     CleanOption,
+    ColumnOption,
     DataOption,
+    DateFormatOption,
+    DecimalOption,
     DeviceOption,
     EpochsOption,
+    FillOption,
     JsonOption,
     MaxStepsOption,
+    ResampleOption,
     RuntimeOption,
     SeedOption,
     SplitOption,
@@ -59,6 +64,11 @@ def train(
     ] = None,
     split: SplitOption = "article",
     clean: CleanOption = False,
+    fill: FillOption = 0,
+    column: ColumnOption = None,
+    date_format: DateFormatOption = None,
+    decimal: DecimalOption = None,
+    resample: ResampleOption = None,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model file.")] = False,
     as_json: JsonOption = False,
@@ -70,6 +80,7 @@ def train(
     from rnncore.forecast.device import resolve_device
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
+    from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.trainer import Trainer
     from rnncore.runtimes.trained import save_trained
 
@@ -79,7 +90,8 @@ def train(
     require_writable(checkpoint)
     if clip_norm is not None and not 0 <= clip_norm < math.inf:
         raise ConfigError(f"--clip-norm is {clip_norm:g}; give a finite number above 0, or 0 to clip nothing.")
-    dataset = opened_dataset(data, clean)
+    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
+    dataset = opened_dataset(data, options, clean, fill)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
     windows = recipe.windows_of(dataset, split, clean, lookback)
     config = recipe.training_on(
@@ -133,6 +145,11 @@ def evaluate(
     device: DeviceOption = "cpu",
     split: SplitOption = "article",
     clean: CleanOption = False,
+    fill: FillOption = 0,
+    column: ColumnOption = None,
+    date_format: DateFormatOption = None,
+    decimal: DecimalOption = None,
+    resample: ResampleOption = None,
     baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -141,6 +158,7 @@ def evaluate(
     The windows are those that the model was trained with; --split and --clean are for baselines alone.
     """
     from rnncore.forecast.baselines import baseline_scores
+    from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
     from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import read_model_facts, score_model_file
@@ -150,9 +168,11 @@ def evaluate(
     if model is None and not baselines:
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
     config, zones = read_model_facts(model) if model else (WindowConfig(split=split), {})
-    dataset = opened_dataset(data, clean or config.drop_gaps)
+    clean = clean or config.drop_gaps
+    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
+    dataset = opened_dataset(data, options, clean, fill)
     scalings = {name: zone.scaling for name, zone in zones.items()}
-    windows = make_windows(dataset, replace(config, drop_gaps=clean or config.drop_gaps), scalings)
+    windows = make_windows(dataset, replace(config, drop_gaps=clean), scalings)
     if not len(windows.test_start):
         raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
     with err.status("Scoring"):
@@ -183,24 +203,31 @@ def evaluate(
 
 def forecast(
     model: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file.")],
-    data: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file, or a folder of them, up to the present hour.")],
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="File or folder, as of --data, up to the present hour.")],
     path: Annotated[Path | None, typer.Option("--out", help="CSV file to write to [default: a table here]")] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = "cpu",
+    column: ColumnOption = None,
+    date_format: DateFormatOption = None,
+    decimal: DecimalOption = None,
+    resample: ResampleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
 
-    Bounds hold nine in ten of the test hours of the zone, which the model was not trained on.
+    Bounds hold nine in ten of the test hours of the zone, which the model was not trained on. Gaps of up to six hours among
+    those that the forecast needs are filled by what the model's regressions forecast, and named.
     """
-    from rnncore.forecast.next_hours import hourly_rows, next_hours, write_hours
+    from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, write_hours
+    from rnncore.forecast.reading import ReadOptions
     from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
     config, zones = read_model_facts(model)
-    dataset = opened_dataset(str(data), clean=True)
+    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True)
+    dataset = opened_dataset(str(data), options, clean=True)
     with open_model_file(model, runtime, device) as opened:
         forecasts = next_hours(opened.predict, dataset.series, config, zones)
     for one in forecasts:
@@ -209,9 +236,11 @@ def forecast(
                 f"{one.zone}: the model was not trained on this zone: its scales are those of the file, without bounds.",
                 soft_wrap=True,
             )
-    rows = hourly_rows(forecasts)
+    rows, filled = hourly_rows(forecasts), filled_rows(forecasts)
+    for row in filled:
+        err.print(f"{row['zone']}: {row['time']} was missing and is filled: {row['load_mw']:,.6g} MW", soft_wrap=True)
     if as_json:
-        print_json({"model": str(model), "hours": rows})
+        print_json({"model": str(model), "hours": rows, "filled": filled})
     elif path is not None:
         write_hours(path, rows)
         say(f"{path}: {len(rows)} hours")

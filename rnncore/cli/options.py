@@ -20,13 +20,35 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="CSV file, folder of CSV files, or 'synthetic'. Default: $RNNCORE_DATA, else data/pjm if fetched, else "
-        "synthetic.",
+        help="CSV or Parquet file, folder of such files, or 'synthetic'. Default: $RNNCORE_DATA, else data/pjm if fetched, "
+        "else synthetic.",
     ),
 ]
 CellOption = Annotated[Cell, typer.Option("--cell", help="Recurrent cell.")]
 CleanOption = Annotated[
-    bool, typer.Option("--clean", help="Merge rows of equal stamp to their mean and drop windows that straddle a gap.")
+    bool,
+    typer.Option(
+        "--clean",
+        help="Leave out rows without a value, merge rows of equal stamp to their mean, drop windows that straddle a gap.",
+    ),
+]
+FillOption = Annotated[
+    int, typer.Option("--fill", metavar="HOURS", min=0, help="With --clean: fill gaps of up to so many hours.")
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME", help="Column of loads; again for a zone each; 'all' makes each column one."),
+]
+DateFormatOption = Annotated[
+    str | None,
+    typer.Option("--date-format", metavar="FORMAT", help="dmy, mdy or a pattern such as '%d.%m.%Y %H:%M' [default: seen]"),
+]
+DecimalOption = Annotated[
+    Literal[".", ","] | None, typer.Option("--decimal", metavar="MARK", help="Decimal mark [default: seen]")
+]
+ResampleOption = Annotated[
+    Literal["1h", "1h-sum"] | None,
+    typer.Option("--resample", help="Hours of shorter steps: 1h their mean, as of power; 1h-sum their sum, as of energy."),
 ]
 SplitOption = Annotated[
     Literal["article", "date"],

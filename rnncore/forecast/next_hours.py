@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ import numpy as np
 
 from rnncore.errors import DataError, ModelFileError
 from rnncore.files import write_text
-from rnncore.forecast.features import SCALINGS, FeatureKind, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
 # What lies below and above the bounds, in equal parts.
 OUTSIDE_PCT = 10.0
+
+# Hours of the longest gap that is filled before a forecast.
+MOST_FILLED_HOURS = 6
 
 # Test hours of a zone, its last, that the bounds are made from.
 BOUND_HOURS = 2000
@@ -50,6 +53,8 @@ class NextHours:
         low_mw: Lower bounds; None where the model knows none for the zone. Shape (L,).
         high_mw: Upper bounds. Shape (L,).
         is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
+        filled: Hours that the forecast needed and the series lacked. Shape (M,).
+        filled_mw: What they were filled with. Shape (M,).
     """
 
     zone: str
@@ -58,6 +63,8 @@ class NextHours:
     low_mw: FloatArray | None
     high_mw: FloatArray | None
     is_known: bool
+    filled: TimeArray
+    filled_mw: FloatArray
 
 
 def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
@@ -118,6 +125,9 @@ def next_hours(
 ) -> list[NextHours]:
     """Forecast the hours after the last of each of some series.
 
+    Gaps of up to `MOST_FILLED_HOURS` among the hours that are needed are filled first, hour by hour: by the regressions, or
+    where the model has none as `Series.filled` does.
+
     Args:
         predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
         series: The past of one or more zones, each hour once.
@@ -132,23 +142,18 @@ def next_hours(
         rows = len(one.time)
         if rows < needed:
             raise DataError(f"{one.name}: has {rows} hours, but a forecast needs the last {needed}. Give a longer series.")
-        gaps = np.flatnonzero(np.diff(one.time[-needed:]) != HOUR)
-        if len(gaps):
-            at = one.time[rows - needed + int(gaps[-1])]
-            raise DataError(
-                f"{one.name}: hours are missing after {str(at).replace('T', ' ')}, but a forecast needs the last {needed} "
-                "hours one after another. Fill the gap, for example with the hours of the day before."
-            )
     scalings = [
         zones[one.name].scaling
         if one.name in zones
         else SCALINGS[config.features].fit(one, slice(0, len(one.time)), config.horizon)
         for one in series
     ]
+    given = [one.time for one in series]
+    series = [_whole(one, scaling, needed) for one, scaling in zip(series, scalings, strict=True)]
     described = [scaling.describe(one) for scaling, one in zip(scalings, series, strict=True)]
     found = []
-    for one, scaling, own, features in zip(
-        series, scalings, described, zone_features(series, described, config), strict=True
+    for one, times, scaling, own, features in zip(
+        series, given, scalings, described, zone_features(series, described, config), strict=True
     ):
         output = predict(features[None, -config.lookback :])[0].astype(np.float64)
         load_mw, known = own.offset_mw[-1] + scaling.scale_mw * output, zones.get(one.name)
@@ -158,8 +163,42 @@ def next_hours(
             # Of a load below 0 the larger share is the lower bound.
             low, high = np.sort([load_mw * (1 + np.array(end)) for end in (known.low, known.high)], axis=0)
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
-        found.append(NextHours(one.name, time, load_mw, low, high, known is not None))
+        new = ~np.isin(one.time, times)
+        found.append(NextHours(one.name, time, load_mw, low, high, known is not None, one.time[new], one.load_mw[new]))
     return found
+
+
+def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
+    """Return the series with its short gaps filled, as far as its last *needed* hours go.
+
+    Raises:
+        DataError: If a gap is too long.
+    """
+    while True:
+        rows = len(series.time)
+        gaps = np.flatnonzero(np.diff(series.time[-needed:]) != HOUR)
+        if not len(gaps):
+            return series
+        before = rows - needed + int(gaps[0])
+        missing = int((series.time[before + 1] - series.time[before]) / HOUR) - 1
+        if missing > MOST_FILLED_HOURS:
+            raise DataError(
+                f"{series.name}: {missing} hours are missing after {str(series.time[before]).replace('T', ' ')}, but a "
+                f"forecast needs the last {needed} hours one after another, gaps of up to {MOST_FILLED_HOURS} hours apart. "
+                "Fill the gap, for example with the hours of the day before."
+            )
+        if not isinstance(scaling, LinearScaling):
+            series = series.filled(MOST_FILLED_HOURS)
+            continue
+        time = series.time[before] + HOUR
+        past = slice(max(before + 1 - needed, 0), before + 1)
+        head = replace(series, time=series.time[past], load_mw=series.load_mw[past])
+        load_mw = scaling.describe(head).offset_mw[-1, 0]
+        series = replace(
+            series,
+            time=np.insert(series.time, before + 1, time),
+            load_mw=np.insert(series.load_mw, before + 1, load_mw),
+        )
 
 
 def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
@@ -189,6 +228,15 @@ def hourly_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
             stamp = str(time).replace("T", " ")
             rows.append({"zone": one.zone, "time": stamp, "load_mw": load_mw, "low_mw": low_mw, "high_mw": high_mw})
     return rows
+
+
+def filled_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
+    """Return one entry per hour that was filled before forecasting: `zone`, `time`, `load_mw`."""
+    return [
+        {"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw}
+        for one in forecasts
+        for time, load_mw in zip(one.filled, one.filled_mw.tolist(), strict=True)
+    ]
 
 
 def write_hours(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -49,8 +49,42 @@ class Series:
         load_mw = np.add.reduceat(self.load_mw, first) / count
         return replace(self, time=time, load_mw=load_mw, digest=values_digest(time, load_mw))
 
+    def filled(self, most_hours: int) -> "Series":
+        """Return the series, each stamp once, with gaps of up to so many hours filled.
+
+        A missing hour is on the line between the hours around the gap, bent as the same hours of the day before were: their
+        distance from the line between its own ends is added. Where the day before is not there whole, the line is straight.
+
+        Args:
+            most_hours: Hours of the longest gap that is filled.
+        """
+        gaps = np.flatnonzero((np.diff(self.time) > HOUR) & (np.diff(self.time) <= (most_hours + 1) * HOUR))
+        if not len(gaps):
+            return self
+        time, load_mw = [self.time], [self.load_mw]
+        for before in gaps:
+            missing = int((self.time[before + 1] - self.time[before]) / HOUR) - 1
+            share = np.arange(1, missing + 1) / (missing + 1)
+            time.append(self.time[before] + HOUR * np.arange(1, missing + 1))
+            ends = self.load_mw[before : before + 2]
+            load_mw.append(ends[0] + share * (ends[1] - ends[0]) + self._bend(self.time[before], missing, share))
+        order = np.argsort(np.concatenate(time), kind="stable")
+        all_time, all_load_mw = np.concatenate(time)[order], np.concatenate(load_mw)[order]
+        return replace(self, time=all_time, load_mw=all_load_mw, digest=values_digest(all_time, all_load_mw))
+
+    def _bend(self, before: np.datetime64, missing: int, share: FloatArray) -> FloatArray:
+        """Return how far the hours a day before those of a gap are from the line between their ends; 0 if not there."""
+        first = int(np.searchsorted(self.time, before - 24 * HOUR))
+        day = slice(first, first + missing + 2)
+        expected = before - 24 * HOUR + HOUR * np.arange(missing + 2)
+        if not np.array_equal(self.time[day], expected):
+            return np.zeros(missing)
+        load_mw = self.load_mw[day]
+        line: FloatArray = load_mw[0] + share * (load_mw[-1] - load_mw[0])
+        return load_mw[1:-1] - line
+
     def to_csv(self, path: Path) -> None:
-        """Write the series as a CSV file that `read_csv` reads back unchanged."""
+        """Write the series as a CSV file that `read_file` reads back unchanged."""
         import pandas as pd
 
         table = pd.DataFrame({"Datetime": pd.DatetimeIndex(self.time), f"{self.name}_MW": self.load_mw})

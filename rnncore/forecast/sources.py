@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rnncore.errors import DataError
 from rnncore.files import require_writable
-from rnncore.forecast.read_csv import read_csv
+from rnncore.forecast.reading import SUFFIXES, Reading, ReadOptions, read_file
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.synthetic import synthetic_dataset
 
@@ -39,14 +40,22 @@ TIMEOUT_S = 60
 
 
 def open_dataset(location: str | Path | None = None) -> Dataset:
-    """Open a data set by name or path.
+    """Open a data set by name or path; `read_dataset` without what it says of its files."""
+    return read_dataset(location)[0]
+
+
+def read_dataset(
+    location: str | Path | None = None, options: ReadOptions | None = None
+) -> tuple[Dataset, tuple[Reading, ...]]:
+    """Read a data set by name or path.
 
     Args:
-        location: `synthetic`, a CSV file, or a folder of CSV files. None takes the environment variable
-            RNNCORE_DATA, else `data/pjm` if its twelve files were fetched, else `synthetic`.
+        location: `synthetic`, a file, or a folder of files. None takes the environment variable RNNCORE_DATA, else
+            `data/pjm` if its twelve files were fetched, else `synthetic`.
+        options: What the files do not say themselves.
 
     Returns:
-        The data set, zones in order of file name.
+        The data set, zones in order of file name and column, and how each zone was read.
 
     Raises:
         DataError: If nothing is found there or a file cannot be read.
@@ -57,26 +66,47 @@ def open_dataset(location: str | Path | None = None) -> Dataset:
     elif location is None:
         location = PJM_FOLDER if is_complete(PJM_FOLDER) else "synthetic"
     if str(location) == "synthetic":
-        return synthetic_dataset()
+        dataset = synthetic_dataset()
+        return dataset, tuple(Reading(series) for series in dataset.series)
     path = Path(location)
     if path.is_file():
-        return Dataset(path.stem, (read_csv(path),))
+        readings = _named_apart(path, [(path, reading) for reading in read_file(path, options)])
+        return Dataset(path.stem, tuple(reading.series for reading in readings)), readings
     if not path.is_dir():
         raise DataError(
             f"{path}{chosen_by}: no such file or folder. Give a CSV file, a folder of CSV files or 'synthetic', "
             "or run 'rnncore data fetch' for the PJM files."
         )
-    files = sorted(path.glob("*.csv"))
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES) and file.is_file())
     if not files:
-        raise DataError(f"{path}: the folder holds no .csv file. Put one hourly CSV per zone there.")
-    series = tuple(read_csv(file) for file in files)
-    names = [one.name for one in series]
+        raise DataError(f"{path}: the folder holds no {_or(SUFFIXES)} file. Put one hourly file per zone there.")
+    readings = _named_apart(path, [(file, reading) for file in files for reading in read_file(file, options)])
+    return Dataset("pjm" if is_complete(path) else path.resolve().name, tuple(one.series for one in readings)), readings
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _named_apart(path: Path, read: Sequence[tuple[Path, Reading]]) -> tuple[Reading, ...]:
+    """Return readings; where a column is in several files, its zones are named after the files."""
+    names = [reading.series.name for _, reading in read]
+    files = {name: {file for file, reading in read if reading.series.name == name} for name in names}
+    readings = tuple(
+        replace(
+            reading,
+            series=replace(reading.series, name=file.name.split(".")[0]),
+            found=(*reading.found, f"named after the file, as '{reading.series.name}' is in others too"),
+        )
+        if len(files[reading.series.name]) > 1
+        else reading
+        for file, reading in read
+    )
+    names = [reading.series.name for reading in readings]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(
-            f"{path}: value column '{repeated[0]}' is in more than one file. Give each zone its own column name."
-        )
-    return Dataset("pjm" if is_complete(path) else path.resolve().name, series)
+        raise DataError(f"{path}: two zones are called '{repeated[0]}'. Give each its own column name, or file name.")
+    return readings
 
 
 def is_complete(folder: Path) -> bool:

@@ -139,6 +139,12 @@ def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Comman
     assert (facts["train_windows"], facts["test_windows"]) == (ROWS - LOOKBACK - test_windows, test_windows)
     assert (facts["name"], facts["lookback"], facts["split"]) == ("ZONE_hourly", LOOKBACK, "article")
     (zone,) = facts["zones"]
+    assert facts["no_windows_why"] is None
+    loads = pd.read_csv(csv, index_col="Datetime")["ZONE_MW"]
+    ends = {"minimum_mw": loads.min(), "maximum_mw": loads.max()}
+    assert {name: zone.pop(name) for name in ends} == pytest.approx(ends)
+    hours = {"minimum_hour": loads.idxmin(), "maximum_hour": loads.idxmax()}
+    assert {name: zone.pop(name).replace("T", " ") for name in hours} == hours
     assert zone == {
         "name": "ZONE",
         "rows": ROWS,
@@ -148,6 +154,17 @@ def test_describe_gives_the_facts_of_the_data_as_json(csv: Path, rnncore: Comman
         "test_windows": test_windows,
         "first_hour": "2017-01-01T00:00:00",
         "last_hour": "2017-07-07T11:00:00",
+        "missing_values": 0,
+        "gaps": 2,
+        "longest_gap_hours": 2,
+        "contradicting": 0,
+        "spikes": 0,
+        "first_spike": None,
+        "jumps": 0,
+        "flat_stretches": 0,
+        "longest_flat_hours": 0,
+        "read_as": [],
+        "done": [],
     }
 
 
@@ -183,6 +200,100 @@ def test_a_bad_csv_is_named_with_its_line_on_standard_error_alone(
     assert f"rnncore: {path}, line 3: 'many' is not a number" in done.err
     assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def _as_others_write(csv: Path, path: Path) -> Path:
+    """Write the made load as half-hours with day before month, decimal commas and a column that is no load."""
+    table = pd.read_csv(csv, parse_dates=["Datetime"]).drop_duplicates("Datetime")
+    table = pd.concat([table, table.assign(Datetime=table["Datetime"] + pd.Timedelta("30min"))]).sort_values("Datetime")
+    table.insert(1, "celsius", 5.5)
+    table.to_csv(path, index=False, sep=";", decimal=",", date_format="%d.%m.%Y %H:%M", encoding="utf-8")
+    return path
+
+
+TOLD = ["--column", "ZONE_MW", "--resample", "1h"]
+
+
+@pytest.mark.parametrize(
+    "verb", [["data", "describe", "--data"], ["evaluate", "--data"], ["train", "--max-steps", "1", "--data"], ["forecast"]]
+)
+def test_each_verb_reads_what_others_write_and_says_how(
+    verb: list[str], csv: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _as_others_write(csv, tmp_path / "other.csv")
+    words = [*verb, trained] if verb == ["forecast"] else verb
+    done = rnncore(*words, path, *TOLD)
+    assert done.code == 0
+    hours = HOURS - MISSING
+    said = (
+        f"of 2 columns 'ZONE_MW'; dates as day, month, year (by '13.01.2017 00:00'); decimal commas; {hours:,} hourly means"
+    )
+    assert f"ZONE: columns apart by semicolons; {said} of 30 minutes" in " ".join(done.err.split())
+    for missing, wrong in ((TOLD[2:], "--column 'celsius'"), (TOLD[:2], "--resample 1h for their mean")):
+        done = rnncore(*words, path, *missing)
+        assert (done.code, done.out) == (2, "")
+        assert wrong in done.said
+
+
+def test_the_same_load_in_another_shape_gives_the_same_forecast(
+    csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    path = _as_others_write(csv, tmp_path / "other.csv")
+    one, other = (rnncore("forecast", trained, *args, "--json").json["hours"] for args in ([csv], [path, *TOLD]))
+    assert one == other
+
+
+def test_describe_counts_what_other_verbs_refuse(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    lines = csv.read_text(encoding="utf-8").splitlines()
+    lines[40] = lines[40].split(",")[0] + ","
+    lines.append(lines[800].split(",")[0] + ",0")
+    path = tmp_path / "faults.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (zone,) = rnncore("data", "describe", "--data", path, "--json").json["zones"]
+    assert (zone["missing_values"], zone["contradicting"], zone["missing_hours"]) == (1, 1, MISSING + 1)
+    shown = rnncore("data", "describe", "--data", path).out.splitlines()
+    assert shown[2].split() == [
+        "Loads",
+        "Smallest",
+        "Largest",
+        "No",
+        "value",
+        "Gaps",
+        "Longest",
+        "Spikes",
+        "Jumps",
+        "Flat",
+        "Contradicting",
+    ]
+    assert shown[3].split()[3:] == ["1", "3", "2", "0", "0", "0", "1"]
+    done = rnncore("evaluate", "--data", path)
+    assert (done.code, done.out) == (2, "")
+    assert f"{path}, line 41: the value is empty" in done.said
+    done = rnncore("evaluate", "--data", path, "--clean")
+    assert done.code == 2
+    assert f"{path}, line {len(lines)}: 0 at " in done.said
+    assert "which line 801 has as" in done.said
+
+
+def test_describe_looks_at_a_series_that_is_too_short_for_windows(tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / "short.csv"
+    path.write_text("time,A\n" + "".join(f"2021-03-01 {hour:02}:00,{hour}\n" for hour in range(24)), encoding="utf-8")
+    done = rnncore("data", "describe", "--data", path)
+    assert done.code == 0
+    assert "No windows: " in done.said
+    assert done.out.splitlines()[1].split()[:2] == ["A", "24"]
+
+
+def test_gaps_are_filled_up_to_a_length_and_counted(csv: Path, rnncore: Command) -> None:
+    for hours, left in ((1, 2), (2, 0)):
+        done = rnncore("data", "describe", "--data", csv, "--clean", "--fill", hours, "--json")
+        (zone,) = done.json["zones"]
+        assert (zone["rows"], zone["missing_hours"]) == (HOURS - left, left)
+        assert f"missing hours filled: {MISSING - left}, left: {left}" in done.err
+    done = rnncore("data", "describe", "--data", csv, "--fill", 2)
+    assert done.code == 2
+    assert "--fill 2 without --clean. Give both" in done.said
 
 
 def test_a_missing_data_file_is_named(rnncore: Command, tmp_path: Path) -> None:
@@ -500,7 +611,7 @@ def test_ctrl_c_elsewhere_ends_with_130(csv: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnncore.forecast.sources.open_dataset", interrupt)
+    monkeypatch.setattr("rnncore.forecast.sources.read_dataset", interrupt)
     done = rnncore("data", "describe", "--data", csv)
     assert done == Done(130, "", "")
 
@@ -778,6 +889,22 @@ def test_a_forecast_of_a_day_is_written_with_its_bounds(csv: Path, tmp_path: Pat
         assert len(lines) == 25
     done = rnncore("forecast", model, csv)
     assert len(done.out.splitlines()) == 25
+
+
+def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
+    csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    lines = csv.read_text(encoding="utf-8").splitlines()
+    rows = sorted(lines[1:])
+    missing = rows.pop(-50).split(",")[0]
+    path = tmp_path / "gap.csv"
+    path.write_text("\n".join([lines[0], *rows]) + "\n", encoding="utf-8")
+    done = rnncore("forecast", trained, path)
+    assert done.code == 0
+    assert f"ZONE: {missing} was missing and is filled: " in done.said
+    facts = rnncore("forecast", trained, path, "--json").json
+    assert [(one["zone"], one["time"]) for one in facts["filled"]] == [("ZONE", missing)]
+    assert rnncore("forecast", trained, csv, "--json").json["filled"] == []
 
 
 def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(

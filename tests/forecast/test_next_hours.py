@@ -11,6 +11,8 @@ import pytest
 from rnncore.errors import DataError, ModelFileError
 from rnncore.forecast.next_hours import (
     BOUND_HOURS,
+    MOST_FILLED_HOURS,
+    filled_rows,
     hourly_rows,
     known_zones,
     next_hours,
@@ -119,16 +121,45 @@ def test_too_short_a_series_is_told(windows: Windows, make_series: Callable[...,
         next_hours(_sum_of_inputs, [series], CONFIG, known_zones(_sum_of_inputs, windows))
 
 
-def test_a_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(windows: Windows, dataset: Dataset) -> None:
+def _without(series: Series, rows: slice) -> Series:
+    return replace(series, time=np.delete(series.time, rows), load_mw=np.delete(series.load_mw, rows))
+
+
+def test_a_long_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_not(
+    windows: Windows, dataset: Dataset
+) -> None:
     known, series = known_zones(_sum_of_inputs, windows), dataset.series[0]
-
-    def without(row: int) -> Series:
-        return replace(series, time=np.delete(series.time, row), load_mw=np.delete(series.load_mw, row))
-
-    with pytest.raises(DataError, match=r"A: hours are missing after 2017-07-.*, but a forecast needs the last"):
-        next_hours(_sum_of_inputs, [without(1400)], CONFIG, known)
-    (found,) = next_hours(_sum_of_inputs, [without(1000)], CONFIG, known)
+    long = MOST_FILLED_HOURS + 1
+    with pytest.raises(DataError, match=rf"A: {long} hours are missing after 2017-07-.*, but a forecast needs the last"):
+        next_hours(_sum_of_inputs, [_without(series, slice(1400, 1400 + long))], CONFIG, known)
+    (found,) = next_hours(_sum_of_inputs, [_without(series, slice(1000, 1000 + long))], CONFIG, known)
     assert len(found.load_mw) == 3
+    assert not len(found.filled)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
+@pytest.mark.parametrize("gap", [slice(1490, 1491), slice(1484, 1484 + MOST_FILLED_HOURS), slice(1498, 1499)])
+def test_a_short_gap_is_filled_and_named_and_hardly_changes_the_forecast(
+    config: WindowConfig, gap: slice, dataset: Dataset
+) -> None:
+    series, known = dataset.series[0], known_zones(_sum_of_inputs, make_windows(dataset, config))
+    (found,) = next_hours(_sum_of_inputs, [_without(series, gap)], config, known)
+    np.testing.assert_array_equal(found.filled, series.time[gap])
+    spread_mw = series.load_mw.std()
+    assert np.abs(found.filled_mw - series.load_mw[gap]).max() < spread_mw
+    assert [row["time"] for row in filled_rows([found])] == [str(time).replace("T", " ") for time in series.time[gap]]
+    (whole,) = next_hours(_sum_of_inputs, [series], config, known)
+    assert np.abs(found.load_mw - whole.load_mw).max() < spread_mw
+    assert not len(whole.filled)
+
+
+def test_a_missing_hour_is_what_the_regressions_forecast_of_the_hours_before_it(windows: Windows, dataset: Dataset) -> None:
+    # The expected hour is worked out from a series that ends before the gap, where nothing after it can be seen.
+    known, series = known_zones(_sum_of_inputs, windows), dataset.series[0]
+    before = replace(series, time=series.time[:1400], load_mw=series.load_mw[:1400])
+    (found,) = next_hours(_sum_of_inputs, [_without(series, slice(1400, 1401))], CONFIG, known)
+    expected = windows.zones[0].scaling.describe(before).offset_mw[-1, 0]
+    np.testing.assert_allclose(found.filled_mw, [expected], rtol=1e-9)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

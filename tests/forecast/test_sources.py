@@ -14,7 +14,7 @@ import pytest
 from rnncore.errors import DataError
 from rnncore.forecast import sources as sources_module
 from rnncore.forecast.series import Dataset
-from rnncore.forecast.sources import DATA_ENV, PJM_FILES, fetch_pjm, is_complete, open_dataset
+from rnncore.forecast.sources import DATA_ENV, PJM_FILES, fetch_pjm, is_complete, open_dataset, read_dataset
 
 CONTENT = {f"{name}_hourly.csv": f"Datetime,{name}_MW\n2018-01-01 00:00:00,1.0\n".encode() * 50 for name in "ABCD"}
 DAY = "Datetime,AEP_MW\n" + "".join(f"2018-03-01 {hour:02}:00:00,{100 + hour}\n" for hour in range(24))
@@ -174,16 +174,30 @@ def test_a_folder_is_a_data_set_of_its_csv_files_in_order_of_file_name(
     assert [series.name for series in dataset.series] == ["THREE", "ONE", "TWO"]
 
 
-def test_two_files_with_one_zone_name_are_refused(write_csv: Callable[..., Path], tmp_path: Path) -> None:
+def test_files_that_share_a_header_are_named_by_file_and_this_is_said(
+    write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write_csv(DAY, f"{name}.csv")
+    write_csv(DAY.replace("AEP", "DOM"), "c.csv")
+    dataset, readings = read_dataset(tmp_path)
+    assert [series.name for series in dataset.series] == ["a", "b", "DOM"]
+    assert [reading.found for reading in readings] == [
+        *[("named after the file, as 'AEP' is in others too",)] * 2,
+        (),
+    ]
+
+
+def test_two_zones_of_one_name_are_refused(write_csv: Callable[..., Path], tmp_path: Path) -> None:
     write_csv(DAY, "a.csv")
-    write_csv(DAY, "b.csv")
-    with pytest.raises(DataError, match=r"value column 'AEP' is in more than one file.*its own column name") as caught:
+    write_csv(DAY, "a.tsv")
+    with pytest.raises(DataError, match=r"two zones are called 'a'.*its own column name") as caught:
         open_dataset(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
 
 
-def test_a_folder_without_csv_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the folder holds no \.csv file\. Put one hourly CSV per zone there"):
+def test_a_folder_without_files_that_are_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the folder holds no \.csv, .*\.parquet file\. Put one hourly file per zone there"):
         open_dataset(tmp_path)
 
 

@@ -1,19 +1,33 @@
 """Tests of reading hourly series: nothing is lost, and every bad file is named with its line and what to do."""
 
+import contextlib
 import gzip
 import hashlib
+import io
+import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncore.errors import DataError
-from rnncore.forecast.read_csv import read_csv
+from rnncore.forecast import reading
+from rnncore.forecast.reading import ReadOptions, read_file
 from rnncore.forecast.series import HOUR, Dataset, Series
+
+
+def read_csv(path: Path, **told: object) -> Series:
+    """Read a file of one zone."""
+    (one,) = read_file(path, ReadOptions(**told))  # type: ignore[arg-type]
+    return one.series
+
 
 HEADER = "Datetime,AEP_MW\n"
 DAY = [f"2018-03-01 {hour:02}:00:00" for hour in range(24)]
@@ -40,7 +54,8 @@ def _times(*texts: str) -> np.ndarray:
 
 def test_rows_are_sorted_by_time_and_equal_stamps_stay_in_file_order(write_csv: Callable[..., Path]) -> None:
     series = read_csv(
-        write_csv(_csv([(DAY[3], 4), (DAY[1], 9.5), (DAY[0], 1), (DAY[1], 2), (DAY[2], 3), (DAY[1], 7), (DAY[3], 0)]))
+        write_csv(_csv([(DAY[3], 4), (DAY[1], 9.5), (DAY[0], 1), (DAY[1], 2), (DAY[2], 3), (DAY[1], 7), (DAY[3], 0)])),
+        keep_faults=True,
     )
     assert series.time.dtype == np.dtype("datetime64[s]")
     assert series.load_mw.dtype == np.float64
@@ -116,8 +131,8 @@ def test_reading_sorts_and_loses_nothing(
     stamps = [first + hour * HOUR for hour in [*range(70), *hours, *(hour + 1000 for hour in hours)]]
     rows = data.draw(st.permutations([(str(stamp), at / 4) for at, stamp in enumerate(stamps)]))
     path = tmp_path_factory.mktemp("rows") / "zone.csv"
-    path.write_text(_csv(rows))
-    series = read_csv(path)
+    path.write_text(_csv(rows), encoding="utf-8")
+    series = read_csv(path, keep_faults=True)
     # Python's sort is stable, as reading promises to be.
     expected = sorted(rows, key=lambda row: row[0])
     np.testing.assert_array_equal(series.time, _times(*[time for time, _ in expected]))
@@ -146,6 +161,176 @@ def test_a_written_series_keeps_every_bit_of_its_loads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_csv(tmp_path / "out.csv").load_mw, load_mw)
 
 
+# One opinion: the short way and the long one
+
+
+TIME_TEXTS = st.sampled_from(
+    [
+        *("2018-03-01", "2018-03-01 05", "2018-03-01 05:00", "2018-03-01T05:00:00", "2018-3-1 5:00", "2018/03/01 05:00"),
+        *("2018-03-01 24:00", "2018-03-01 05:00:00Z", "2018-02-29 05:00", "2018-03-01 05:61", "1519880400", "now", ""),
+        "01.03.2018 05:00",
+    ]
+)
+LOAD_TEXTS = st.sampled_from(
+    ["1", "1.", ".5", "+3", "-0.25", "1e3", "1E-3", " 5", "5 ", "nan", "inf", "", "1_0", "0x1", "1e19"]
+)
+
+
+@given(times=st.lists(TIME_TEXTS, max_size=3), loads=st.lists(LOAD_TEXTS, max_size=3), data=st.data())
+def test_a_plain_file_is_read_at_once_to_what_the_long_way_reads(
+    times: list[str], loads: list[str], data: st.DataObject
+) -> None:
+    rows = [[str(np.datetime64("2018-03-02T00:00:00") + hour * HOUR), str(hour + 0.1)] for hour in range(8)]
+    for place, texts in enumerate((times, loads)):
+        for text in texts:
+            rows[data.draw(st.integers(0, 7))][place] = text
+    raw = (HEADER + "".join(f"{time},{load}\n" for time, load in rows)).encode()
+    at_once = reading._plain(raw, ReadOptions())
+    if at_once is None:
+        return
+    (zone,) = reading._read(Path("made.csv"), raw, ReadOptions())
+    assert zone.column == at_once.column
+    np.testing.assert_array_equal(zone.time, at_once.time)
+    np.testing.assert_array_equal(zone.load_mw, at_once.load_mw)
+
+
+def test_a_plain_file_does_not_take_the_long_way(write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("the long way was taken"))
+    assert len(read_csv(write_csv(_day())).time) == 24
+
+
+# Files that are broken at random
+
+
+STYLES = [  # pattern of times, mark, decimal mark, encoding
+    ("%Y-%m-%d %H:%M:%S", ",", ".", "utf-8"),
+    ("%Y/%m/%d %H:%M", ",", ".", "utf-8-sig"),
+    ("%Y-%m-%dT%H:%M:%SZ", "\t", ".", "utf-16"),
+    ("%d.%m.%Y %H:%M", ";", ",", "cp1252"),
+    ("%m/%d/%Y %H:%M", ";", ".", "utf-8"),
+]
+NO_TIME = st.text("abyz?#%!", min_size=1, max_size=5) | st.sampled_from(
+    [
+        "",
+        "soon",
+        "now",
+        "today",
+        "2018-13-01 00:00",
+        "2018-02-30 00:00",
+        "31.02.2018 00:00",
+        "02/31/2018 00:00",
+        "25:00",
+        "2018",
+    ]
+)
+NO_LOAD = st.text("abyz?#%!", min_size=1, max_size=5) | st.sampled_from(
+    ["", "n/a", "nan", "inf", "-inf", "1e999", "1_000", "0x10", "--5", "5 MW", "1e300", "12 34", "1.2.3"]
+)
+
+
+@given(style=st.sampled_from(STYLES), data=st.data())
+def test_the_first_fault_of_a_file_broken_at_random_is_named_with_its_line_and_value(
+    style: tuple[str, str, str, str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pattern, mark, decimal, encoding = style
+    start = datetime(2018, 3, 10)
+    rows = [
+        [(start + timedelta(hours=hour)).strftime(pattern), f"{100 + hour / 8:.3f}".replace(".", decimal)]
+        for hour in range(120)
+    ]
+    header = f"Größe{mark}AEP_MW" if encoding == "cp1252" else f"Time{mark}AEP_MW"
+    broken: dict[int, str] = {}
+    for at in data.draw(st.lists(st.integers(0, 119), min_size=1, max_size=3, unique=True)):
+        kind = data.draw(st.sampled_from(["time", "load", "more", "fewer"]))
+        if kind == "time":
+            rows[at][0] = broken[at] = data.draw(NO_TIME)
+        elif kind == "load":
+            rows[at][1] = broken[at] = data.draw(NO_LOAD)
+        elif kind == "more":
+            rows[at].append("7")
+            broken[at] = "3 fields"
+        else:
+            rows[at].pop()
+            broken[at] = "1 fields"
+    lines, line_of = [header], {}
+    blank = data.draw(st.sets(st.integers(0, 119), max_size=4))
+    for at, row in enumerate(rows):
+        lines += [""] * (at in blank)
+        lines.append(mark.join(row))
+        line_of[at] = len(lines)
+    end = data.draw(st.sampled_from(["\n", "\r\n"]))
+    path = tmp_path_factory.mktemp("broken") / "zone.csv"
+    path.write_bytes(end.join(lines).encode(encoding))
+    first = min(broken)
+    text = _refusal(path)
+    assert text.startswith(f"{path}, line {line_of[first]}: ")
+    assert (f"'{broken[first]}'" in text) or (broken[first] or "the value is empty") in text
+
+
+SHAPES = {
+    "plain": _day(),
+    "semicolons": _day().replace(",", ";").replace(".", ","),
+    "quoted": "".join(f'"{line.replace(",", chr(34) + "," + chr(34))}"\n' for line in _day().splitlines()),
+    "points": _day().replace("2018-03-01", "1.3.2018"),
+    "offsets": _day().replace(":00,", ":00+01:00,"),
+}
+
+
+@given(
+    shape=st.sampled_from(sorted(SHAPES)),
+    changes=st.lists(st.tuples(st.integers(0, 700), st.sampled_from(list(b'",;\n\r\t .x0-+e\x00\xff\xe9'))), max_size=3),
+    packed=st.booleans(),
+)
+@settings(max_examples=300)
+def test_bytes_that_are_changed_at_random_end_in_a_series_or_in_an_error_with_the_line_of_its_value(
+    shape: str, changes: list[tuple[int, int]], packed: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    raw = bytearray(SHAPES[shape].encode())
+    for at, byte in changes:
+        raw[at % len(raw)] = byte
+    path = tmp_path_factory.mktemp("changed") / "zone.csv"
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    try:
+        assert np.isfinite(read_csv(path).load_mw).all()
+    except DataError as error:
+        text = str(error)
+    else:
+        return
+    assert text.startswith(str(path))
+    named = re.match(r", line (\d+): '([^']*)' is not", text.removeprefix(str(path)))
+    if named:
+        lines = re.split(r"\r\n|\r|\n", bytes(raw).decode("utf-8" if _is_utf8(raw) else "cp1252"))
+        # Quotes are the table's, not the value's.
+        assert named[2].replace('"', "") in lines[int(named[1]) - 1].replace('"', "")
+
+
+def _is_utf8(raw: bytearray) -> bool:
+    try:
+        return bool(raw.decode() or True)
+    except UnicodeDecodeError:
+        return False
+
+
+@given(cut=st.integers(0, 5000), kind=st.sampled_from(["gzip", "zip", "parquet", "utf-16"]))
+def test_a_file_that_is_cut_off_ends_in_a_series_or_in_an_error_of_its_data(
+    cut: int, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    held = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(held, "w") as archive:
+            archive.writestr("zone.csv", _day())
+    elif kind == "parquet":
+        frame = pd.DataFrame({"time": pd.to_datetime(DAY), "AEP_MW": np.arange(24.0)})
+        frame.to_parquet(held)
+    else:
+        held.write(gzip.compress(_day().encode()) if kind == "gzip" else _day().encode("utf-16"))
+    raw = held.getvalue()
+    path = tmp_path_factory.mktemp("cut") / "zone.csv"
+    path.write_bytes(raw[: cut % len(raw)])
+    with contextlib.suppress(DataError):
+        assert len(read_csv(path).time) <= 24
+
+
 # What is refused
 
 
@@ -160,7 +345,6 @@ def _refusal(path: Path) -> str:
     [
         (_day(line_1="Datetime"), 1, "1 columns (Datetime)", "one file per zone"),
         (_day(line_1="Datetime,A_MW,B_MW"), 1, "3 columns (Datetime, A_MW, B_MW)", "one file per zone"),
-        (_day().replace(",", ";"), 1, "columns apart by ';'", "commas between columns"),
         (_day().removeprefix(HEADER), 1, "data where the header belongs", "such as 'Datetime,AEP_MW'"),
         ("\n" + _day(), 1, "no header", "such as 'Datetime,AEP_MW'"),
         ("", 1, "no header", "such as 'Datetime,AEP_MW'"),
@@ -185,9 +369,9 @@ def _refusal(path: Path) -> str:
             "mixed time zones",
             "Write all times in one zone",
         ),
-        (_day().encode().replace(b"AEP", b"A\xe9P"), 1, "not UTF-8 text", "Save the file as UTF-8"),
-        (_day().encode().replace(b"106.0", b"106\xb5"), 8, "not UTF-8 text", "Save the file as UTF-8"),
-        (_day().encode("utf-16"), 1, "not UTF-8 text", "Save the file as UTF-8"),
+        (_day().encode().replace(b"AEP", b"A\x81P"), 1, "neither UTF-8, UTF-16 nor Windows-1252", "Save the file as UTF-8"),
+        (_day().encode().replace(b"106.0", b"106\xb5"), 8, "'106µ' is not a number", "Give a finite number in MW"),
+        (_day().encode().replace(b"106.0", b"106\x81"), 8, "neither UTF-8, UTF-16 nor Windows-1252", "Save the file"),
         (_day(line_5="", line_6=f"{DAY[4]},x"), 6, "'x' is not a number", "Give a finite number"),
     ],
 )
@@ -220,7 +404,7 @@ def test_the_first_of_several_faults_is_named(write_csv: Callable[..., Path]) ->
         (
             _csv([(f"2018-03-{day:02}", day) for day in range(1, 30)]),
             "the usual step between rows is 1440 minutes, not one hour",
-            "Resample to hours",
+            "A load by day has no hours to learn. Give the hourly readings",
         ),
     ],
 )
@@ -251,19 +435,37 @@ def test_lines_that_end_in_carriage_returns_alone_are_named(write_csv: Callable[
     assert "carriage returns alone. Save the file with line feeds" in _refusal(write_csv(_day().replace("\n", "\r")))
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
-def test_columns_apart_by_another_mark_are_named(mark: str, write_csv: Callable[..., Path]) -> None:
-    text = _refusal(write_csv(_day().replace(",", mark)))
-    assert f", line 1: columns apart by {mark!r}" in text
-    assert "commas between columns, and decimal points" in text
-
-
 def test_a_quoted_header_may_hold_a_comma(write_csv: Callable[..., Path]) -> None:
     assert read_csv(write_csv(_day(line_1='"Time","Load, MW"'))).name == "Load, MW"
 
 
-def test_a_compressed_file_is_to_be_unpacked(write_csv: Callable[..., Path]) -> None:
-    assert "compressed by gzip. Unpack it first" in _refusal(write_csv(gzip.compress(_day().encode())))
+def test_hours_are_made_of_whole_ones_alone_by_mean_or_sum(write_csv: Callable[..., Path]) -> None:
+    quarters = [(f"2018-03-01 {at // 4:02}:{at % 4 * 15:02}:00", at * at) for at in range(96) if at not in (0, 41)]
+    path = write_csv(_csv(quarters))
+    mean, total = (read_csv(path, resample=how) for how in ("1h", "1h-sum"))
+    hours = [hour for hour in range(24) if hour not in (0, 10)]
+    np.testing.assert_array_equal(mean.time, _times(*[DAY[hour] for hour in hours]))
+    sums = [sum((4 * hour + part) ** 2 for part in range(4)) for hour in hours]
+    np.testing.assert_array_equal(total.load_mw, sums)
+    np.testing.assert_array_equal(mean.load_mw, np.array(sums) / 4)
+    assert read_file(path, ReadOptions(resample="1h"))[0].done == (
+        "22 hourly means of 15 minutes, incomplete ones left out: 2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "remedy"),
+    [
+        (7, "Give steps that an hour is a multiple of"),
+        (180, "Hours cannot be made of longer steps"),
+        (1440, "A load by day"),
+    ],
+)
+def test_steps_that_no_hours_can_be_made_of_are_refused(minutes: int, remedy: str, write_csv: Callable[..., Path]) -> None:
+    stamps = [str(np.datetime64("2018-03-01", "s") + np.timedelta64(at * minutes, "m")) for at in range(50)]
+    path = write_csv(_csv([(stamp, at) for at, stamp in enumerate(stamps)]))
+    with pytest.raises(DataError, match=f"the usual step is {minutes} minutes, of which no hours are made. {remedy}"):
+        read_csv(path, resample="1h")
 
 
 def test_times_with_slashes_are_read_and_do_not_hide_the_line_of_a_fault(write_csv: Callable[..., Path]) -> None:
