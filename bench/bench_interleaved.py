@@ -83,7 +83,7 @@ def _seconds(request):
 
 
 def _but_runtime(case):
-    return replace(case, runtime="", mode=None, precision="")
+    return replace(case, runtime="any", mode=None, precision=None)
 
 
 def _way(case):
