@@ -14,8 +14,13 @@ from rnncore.measure.profile import function_evidence
 from rnncore.measure.work import copy_work
 from rnncore.runtimes.torch import torch_evidence
 
-# What reads a CSV file, by the engines that pandas has.
-READERS = ("pandas CParserWrapper.read", "pandas ArrowParserWrapper.read", "pandas PythonParser.read")
+# What reads a CSV file: pyarrow at once, or pandas by one of its engines.
+READERS = (
+    "rnncore _read_by_pyarrow",
+    "pandas CParserWrapper.read",
+    "pandas ArrowParserWrapper.read",
+    "pandas PythonParser.read",
+)
 
 
 @pytest.fixture(scope="session")

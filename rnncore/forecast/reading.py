@@ -117,7 +117,7 @@ def read_file(path: Path, options: ReadOptions | None = None) -> tuple[Reading, 
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    zone = _plain(raw, options)
+    zone = _read_by_pyarrow(raw, options)
     zones = [zone] if zone else _read(path, raw, options)
     digest = hashlib.sha256(raw).hexdigest()
     readings = []
@@ -133,7 +133,7 @@ class _NeedsLines(Exception):  # noqa: N818 (a turn to the long way)
     """A fault was found on the short way, where lines are unknown."""
 
 
-def _plain(raw: bytes, options: ReadOptions) -> _Zone | None:
+def _read_by_pyarrow(raw: bytes, options: ReadOptions) -> _Zone | None:
     """Read a plain file at once; None if it is not, or holds a fault."""
     if options.columns or options.date_format or options.decimal or raw.startswith((GZIP, ZIP, PARQUET)):
         return None

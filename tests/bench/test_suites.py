@@ -155,7 +155,7 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (LOOP, "ATen loop"),
         (SCORE, "MLAS GRU"),
         (GATHER, "ATen index"),
-        (PREPARE, "pandas CParserWrapper.read"),
+        (PREPARE, "rnncore _read_by_pyarrow"),
         (FORWARD, "rnncore LSTM"),
         (STREAM, "rnncore GRU"),
         (INTERLEAVED[0], "ATen loop"),

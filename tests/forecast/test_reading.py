@@ -185,7 +185,7 @@ def test_a_plain_file_is_read_at_once_to_what_the_long_way_reads(
         for text in texts:
             rows[data.draw(st.integers(0, 7))][place] = text
     raw = (HEADER + "".join(f"{time},{load}\n" for time, load in rows)).encode()
-    at_once = reading._plain(raw, ReadOptions())
+    at_once = reading._read_by_pyarrow(raw, ReadOptions())
     if at_once is None:
         return
     (zone,) = reading._read(Path("made.csv"), raw, ReadOptions())

@@ -95,7 +95,10 @@ def test_a_case_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("axes", "said"),
     [
-        ({"phase": "warm"}, r"phase 'warm'; give one of train, infer, data, accuracy, interleaved, interleaved training, stream, serve\."),
+        (
+            {"phase": "warm"},
+            r"phase 'warm'; give one of train, infer, data, accuracy, interleaved, interleaved training, stream, serve\.",
+        ),
         ({"phase": None}, "phase None; give one of"),
         ({"clock": "wall"}, r"clock 'wall'; give one of device, host, None\."),
         ({"mode": []}, r"mode \[\]; give a text, or None\."),
