@@ -15,8 +15,9 @@ from rnncore.measure import rates
 from rnncore.measure.rates import Rate, Shape
 from rnncore.measure.work import Work
 
-# All ceilings of a session are to stay below 8 s. What is left of this goes into measuring the known ones again before later
-# rows: a host that was busy at the first look is seen through.
+# What is left of this, once all ceilings of a session were measured, goes into measuring the known ones again before later
+# rows: a host that was busy at the first look is seen through. Those of the default run take 11 s by themselves
+# (reports/LOG.md, 2026-11-27), so that of many none is seen twice.
 SESSION_S = 7.0
 
 # A dependent product that reaches less than this part of the free one is held up by waiting, or by reading its weights, and
