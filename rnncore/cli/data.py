@@ -24,6 +24,7 @@ from rnncore.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from rnncore.forecast.reading import Reading, ReadOptions
     from rnncore.forecast.series import Dataset
+    from rnncore.forecast.windows import ZoneWindows
 
 
 class _DownloadBar:
@@ -87,36 +88,18 @@ def describe(
 
     Rows without a value and rows that contradict one another, which other verbs refuse, are counted here.
     """
-    from rnncore.forecast.faults import faults_of
     from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
 
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean, keep_faults=True)
     dataset, readings = read_and_said(data, options, clean, fill)
-    faults = [asdict(faults_of(series)) for series in dataset.series]
     try:
         windows, why = make_windows(dataset, WindowConfig(lookback=lookback, split=split, drop_gaps=clean)), None
     except DataError as error:
         # A look at a file must not end where it is needed most.
         windows, why = None, str(error)
     parts = windows.zones if windows else [None] * len(readings)
-    zones = [
-        {
-            "name": one.series.name,
-            "rows": len(one.series.time),
-            "duplicates": one.series.duplicates,
-            "missing_hours": one.series.missing_hours,
-            "train_windows": part.train.stop - part.train.start if part else 0,
-            "test_windows": part.test.stop - part.test.start if part else 0,
-            "first_hour": str(one.series.time[0]),
-            "last_hour": str(one.series.time[-1]),
-            "missing_values": one.missing_values,
-            **odd,
-            "read_as": list(one.found),
-            "done": list(one.done),
-        }
-        for one, part, odd in zip(readings, parts, faults, strict=True)
-    ]
+    zones = [_zone_facts(one, part) for one, part in zip(readings, parts, strict=True)]
     facts = {
         "name": dataset.name,
         "digest": dataset.digest,
@@ -137,6 +120,27 @@ def describe(
     )
     if why:
         err.print(f"No windows: {why}", soft_wrap=True)
+
+
+def _zone_facts(reading: "Reading", part: "ZoneWindows | None") -> dict[str, Any]:
+    """Return what a zone is, what is odd about it, and its windows; of those there may be none."""
+    from rnncore.forecast.faults import faults_of
+
+    series = reading.series
+    return {
+        "name": series.name,
+        "rows": len(series.time),
+        "duplicates": series.duplicates,
+        "missing_hours": series.missing_hours,
+        "train_windows": part.train.stop - part.train.start if part else 0,
+        "test_windows": part.test.stop - part.test.start if part else 0,
+        "first_hour": str(series.time[0]),
+        "last_hour": str(series.time[-1]),
+        "missing_values": reading.missing_values,
+        **asdict(faults_of(series)),
+        "read_as": list(reading.found),
+        "done": list(reading.done),
+    }
 
 
 def _print_zones(zones: list[dict[str, Any]]) -> None:

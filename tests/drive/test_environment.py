@@ -13,6 +13,7 @@ from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.process import tree_environment
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
+from tests.processes import has_ended
 
 
 def _trees(folder: Path) -> tuple[Tree, Tree]:
@@ -54,23 +55,14 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monk
         prepared(_trees(tmp_path), Preparation("sleep 60 & echo $! > pid; wait"), lambda line: None),
     ):
         pytest.fail("ran on")
-    assert _has_ended(int((tmp_path / "base" / "pid").read_text("utf-8")))
+    assert has_ended(int((tmp_path / "base" / "pid").read_text("utf-8")))
 
 
 def test_what_a_command_leaves_running_is_not_waited_for_and_ended(tmp_path: Path) -> None:
     began_s = time.monotonic()
     with prepared(_trees(tmp_path), Preparation("sleep 60 & echo $! > pid"), lambda line: None) as trees:
         assert time.monotonic() - began_s < 50
-        assert all(_has_ended(int((tree.path / "pid").read_text("utf-8"))) for tree in trees)
-
-
-def _has_ended(pid: int) -> bool:
-    for _ in range(100):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text("utf-8").rsplit(")", 1)[1].split()[0] == "Z":
-            return True
-        time.sleep(0.1)
-    return False
+        assert all(has_ended(int((tree.path / "pid").read_text("utf-8"))) for tree in trees)
 
 
 def test_processes_and_commands_of_an_environment_find_its_scripts_first(tmp_path: Path) -> None:

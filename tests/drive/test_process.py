@@ -16,6 +16,7 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.slots import ENVIRONMENT
+from tests.processes import has_ended
 
 SUITE = """
     from rnncore.runfile.case import Case
@@ -75,7 +76,7 @@ def test_a_process_that_takes_too_long_is_ended_with_its_children(
     (tree / "bench" / "test_made.py").write_text(textwrap.dedent(code), encoding="utf-8")
     with pytest.raises(ProcessError, match="took longer than 8 s"):
         run_process(Tree(tree, "t"), Suites(), tmp_path / "a.json")
-    assert _has_ended(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 def test_an_interrupt_ends_the_process(tree: Path, tmp_path: Path) -> None:
@@ -96,22 +97,12 @@ def test_an_interrupt_ends_the_process(tree: Path, tmp_path: Path) -> None:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         process.wait(30)
-    assert _has_ended(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 def _heed_interrupts() -> None:
     """Undo that a shell lets what it starts in the background ignore them."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _has_ended(pid: int) -> bool:
-    """Say whether a process is gone, or a zombie that waits for its parent."""
-    for _ in range(100):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
