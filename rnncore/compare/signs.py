@@ -17,7 +17,7 @@ Source:
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -41,6 +41,9 @@ DRAWN_FLIPS = 20_000
 # Those that are enough to see what a shift of a benchmark would be called.
 SHIFTED_FLIPS = 4096
 SEED = 0
+
+# Values that are held at once, of so many ways to flip as that allows: 8 MB.
+_HELD_VALUES = 1 << 20
 
 # Two sums of equal values in another order are one.
 _EQUAL = 1e-9
@@ -94,11 +97,15 @@ def family_p_values(logs: Mapping[K, npt.ArrayLike], kind: Callable[[K], Hashabl
     for one in set(kinds):
         alike = np.asarray([other == one for other in kinds])
         shared[alike] = _shared(values[:, alike])
-    sums = np.abs(_flips(len(values)) @ _standing_out(values, shared))
-    order = np.argsort(-sums[0], kind="stable")
-    # Of each flip the largest among this benchmark and all that stand out less.
-    largest = np.maximum.accumulate(sums[:, order][:, ::-1], axis=1)[:, ::-1]
-    shares = np.maximum.accumulate((largest >= sums[0, order] - _EQUAL).mean(axis=0))
+    adds, flips = _standing_out(values, shared), _flips(len(values))
+    stands_out = np.abs(adds.sum(axis=0))
+    order = np.argsort(stands_out, kind="stable")
+    as_far = np.zeros(len(order))
+    for part in _in_parts(flips, len(order)):
+        # Of each flip the largest among this benchmark and all that stand out less.
+        largest = np.maximum.accumulate(np.abs(part @ adds[:, order]), axis=1)
+        as_far += (largest >= stands_out[order] - _EQUAL).sum(axis=0)
+    order, shares = order[::-1], np.maximum.accumulate(as_far[::-1] / len(flips))
     keys = list(logs)
     return {keys[place]: float(share) for place, share in zip(order, shares, strict=True)}
 
@@ -118,14 +125,18 @@ def visible_shifts(values: FloatArray, error: float, shifts: Sequence[float]) ->
     # The other half has all signs the other way, or is as good a draw.
     flips = flips[: min(len(flips) // 2, SHIFTED_FLIPS)]
     shared, tried = _shared(values), np.asarray([*shifts, np.inf])
-    others = np.abs(flips @ _standing_out(values, shared)).max(axis=1, keepdims=True)
+    usual, benchmarks = _standing_out(values, shared), values.shape[1]
+    others = np.concatenate([np.abs(part @ usual).max(axis=1) for part in _in_parts(flips, benchmarks)])
     # By halving: the last that was not called, and the first that was.
     below, above = (np.full(values.shape[1], place) for place in (-1, len(shifts)))
     while (is_open := above - below > 1).any():
         middle = np.where(is_open, (below + above) // 2, 0)
         adds = _standing_out(values + tried[middle], shared)
-        worlds = np.maximum(np.abs(flips @ adds), others)
-        called = (worlds >= adds.sum(axis=0) - _EQUAL).mean(axis=0) <= error
+        as_far = np.zeros(benchmarks)
+        for part, other in zip(_in_parts(flips, benchmarks), _in_parts(others, benchmarks), strict=True):
+            worlds = np.maximum(np.abs(part @ adds), other[:, None])
+            as_far += (worlds >= adds.sum(axis=0) - _EQUAL).sum(axis=0)
+        called = as_far / len(flips) <= error
         above = np.where(is_open & called, middle, above)
         below = np.where(is_open & ~called, middle, below)
     found: FloatArray = tried[above]
@@ -156,6 +167,13 @@ def _standing_out(values: FloatArray, shared: FloatArray | float) -> FloatArray:
     scale = np.sqrt((near**2).sum(axis=0) + SHARED_PAIRS * shared)
     adds: FloatArray = np.divide(near, scale, out=np.zeros_like(near), where=scale > 0)
     return adds
+
+
+def _in_parts(flips: FloatArray, benchmarks: int) -> Iterator[FloatArray]:
+    """Yield flips, or what was found of each, in parts of as many as may be held for all benchmarks at once."""
+    count = max(1, _HELD_VALUES // benchmarks)
+    for first in range(0, len(flips), count):
+        yield flips[first : first + count]
 
 
 @lru_cache(maxsize=8)

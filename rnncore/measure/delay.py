@@ -1,10 +1,9 @@
 """A delay that is planted into every call, so that a gate can be tested."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from rnncore.measure.stopwatch import nothing, seconds_per_call
+from rnncore.measure.stopwatch import nothing, now_s, seconds_per_call
 
 # What a delay costs by itself, a fraction of a microsecond, is measured over this many calls, in several tries.
 _COST_CALLS = 1000
@@ -34,10 +33,10 @@ def with_delay(run: Callable[..., Any], delay_pct: float, cost_s: float) -> Call
     factor = 1 + delay_pct / 100
 
     def slowed(*args: Any, **kwargs: Any) -> Any:
-        began_s = time.perf_counter()
+        began_s = now_s()
         result = run(*args, **kwargs)
-        end_s = began_s + (time.perf_counter() - began_s) * factor - cost_s
-        while time.perf_counter() < end_s:
+        end_s = began_s + (now_s() - began_s) * factor - cost_s
+        while now_s() < end_s:
             pass
         return result
 

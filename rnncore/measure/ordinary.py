@@ -11,7 +11,7 @@ from rnncore.measure import harness
 from rnncore.measure.delay import delayed
 from rnncore.measure.session import Row, Session
 from rnncore.measure.slots import Slots, calls_of_a_round, rounds_of_a_slot
-from rnncore.measure.stopwatch import seconds_per_call, warmed_up
+from rnncore.measure.stopwatch import repeated, seconds_per_call, warmed_up
 
 # Time that calls take before the first slot, after the first call.
 WARM_UP_S = 0.03
@@ -89,15 +89,17 @@ def _timed(benchmark: Any, session: Session, slots: Slots, call: Call, delay_pct
         call.after()
         call_s = warmed_up(run, first_call_s, WARM_UP_S, call.before, call.after)
         facts: dict[str, Any] = {}
-        if delay_pct:
-            run, facts["injected_delay_pct"] = delayed(run, delay_pct, call_s)
         # What is prepared holds for one call.
         calls = 1 if call.is_prepared else calls_of_a_round(call_s, 0.0)
+        round_s, run_round = calls * call_s, repeated(run, calls)
+        if delay_pct:
+            # Of a round, as one of a call that takes nanoseconds would be a multiple of it.
+            run_round, facts["injected_delay_pct"] = delayed(run_round, delay_pct, round_s)
         of_slots = [
-            rounds_of_a_slot(run, slot_s, calls, call_s, before=call.before, after=call.after)
+            rounds_of_a_slot(run_round, slot_s, 1, round_s, before=call.before, after=call.after)
             for slot_s in slots.of(benchmark.fullname)
         ]
-    rounds_s = [seconds for of_slot in of_slots for seconds in of_slot]
+    rounds_s = [seconds / calls for of_slot in of_slots for seconds in of_slot]
     stats = harness.take_rounds(benchmark, rounds_s, calls)
     slot_rounds = [len(of_slot) for of_slot in of_slots]
     session.rows[benchmark.fullname] = Row(stats, seen={**facts, "slot_rounds": slot_rounds})

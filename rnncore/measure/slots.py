@@ -4,7 +4,6 @@ import json
 import math
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rnncore.errors import ProcessError
-from rnncore.measure.stopwatch import nothing
+from rnncore.measure.stopwatch import nothing, now_s
 from rnncore.runfile.slots import (
     COLLECTED,
     ENDED,
@@ -190,13 +189,13 @@ def rounds_of_a_slot(
     rounds_s: list[float] = []
     if counters:
         counters.start()
-    end_s = time.perf_counter() + slot_s
-    while len(rounds_s) < fewest or time.perf_counter() < end_s:
+    end_s = now_s() + slot_s
+    while len(rounds_s) < fewest or now_s() < end_s:
         before()
-        began_s = time.perf_counter()
+        began_s = now_s()
         for _ in range(calls):
             run()
-        rounds_s.append((time.perf_counter() - began_s) / calls)
+        rounds_s.append((now_s() - began_s) / calls)
         after()
     if counters:
         counters.stop(len(rounds_s) * calls)

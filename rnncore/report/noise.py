@@ -161,6 +161,9 @@ def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
         f"Gates of {facts['budget_s'] / 60:.3g} min, {facts['pairs']} pairs, replayed from {facts['blocks']} "
         f"blocks of pairs of {facts['pair_s']:.1f} s, grid {facts['grid']}. In parentheses: intervals of 95 %."
     )
+    unplanted = dict.fromkeys(f"{one['delay_pct']:g} %" for one in scores if one["delay_pct"] and one["found"] is None)
+    if unplanted:
+        lines += f"\nNo delay of {', '.join(unplanted)} was planted: all calls are too short for one as small as that."
     columns = [
         *words("Rule"),
         *numbers("delay of one benchmark"),
@@ -181,7 +184,8 @@ def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
         for name in dict.fromkeys(name for score in ours for name in score["found_of"])
     ]
     by_benchmark = Table([*words("Benchmark"), *found_columns], found_rows)
-    return [(lines, Table(columns, rows)), ("The gate's finds by delayed benchmark:", by_benchmark)]
+    tables = [(lines, Table(columns, rows))]
+    return [*tables, ("The gate's finds by delayed benchmark:", by_benchmark)] if found_rows else tables
 
 
 def selftest_markdown(facts: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ PROJECTS = (
         "opentelemetry-sdk",
         "open-telemetry/opentelemetry-python",
         "0a5d76b65094a4bad414e0c0ab68981fc266f0a9",
-        "benchmarks",
+        "benchmarks/trace",
         "test_simple_start_span",
         "benchmarks/conftest.py",
         folder="opentelemetry-sdk",
@@ -118,6 +118,8 @@ PROJECTS = (
             "pip install -q -e ../opentelemetry-api -e ../opentelemetry-semantic-conventions "
             "-e ../tests/opentelemetry-test-utils -e ."
         ),
+        # Threads that wait for one another, seconds a call.
+        arguments=("-k", "not gil_contention"),
         kind="folder of a larger repository, src/",
     ),
     Project(

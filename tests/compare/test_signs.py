@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, wilcoxon
 
+from rnncore.compare import signs
 from rnncore.compare.signs import (
     COUNTED_PAIRS,
     DRAWN_FLIPS,
@@ -314,6 +316,34 @@ def _of_shifted(values: FloatArray, place: int, shift: float) -> Mapping[int, fl
     shifted = values.copy()
     shifted[:, place] += shift
     return family_p_values(dict(enumerate(shifted.T)))
+
+
+@pytest.mark.parametrize("held", [1, 7, 1 << 20])
+def test_how_many_flips_are_held_at_once_makes_no_difference(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).normal(0.004, 0.01, (9, 5))
+    expected = _naive(values.T.tolist())
+    shifts = np.linspace(0.001, 0.2, 50).tolist()
+    smallest = visible_shifts(values, 0.02, shifts)
+    monkeypatch.setattr(signs, "_HELD_VALUES", held)
+    p_values = family_p_values(dict(enumerate(values.T)))
+    assert [p_values[place] for place in range(5)] == pytest.approx(expected)
+    np.testing.assert_array_equal(visible_shifts(values, 0.02, shifts), smallest)
+
+
+@pytest.mark.parametrize("pairs", [COUNTED_PAIRS, COUNTED_PAIRS + 1])
+def test_a_suite_of_thousands_takes_little_memory(pairs: int) -> None:
+    values = np.random.default_rng(3).normal(0, 0.01, (pairs, 2000))
+    family_p_values({"one": values[:, 0]})
+    tracemalloc.start()
+    try:
+        p_values = family_p_values(dict(enumerate(values.T)))
+        visible_shifts(values, 0.01, [0.01, 0.02])
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(p_values) == 2000
+    # All flips of all benchmarks at once are 130 and 320 MB.
+    assert peak_bytes < 80e6
 
 
 def test_too_few_pairs_see_nothing() -> None:

@@ -4,7 +4,7 @@ CALL_S = 0.010
 
 
 class Clock:
-    """Stands for the module `time`: each reading moves it on a little, as real clocks do, and each call by its length."""
+    """Stands for the machine's clock: each reading moves it on a little, as real clocks do, and each call by its length."""
 
     def __init__(self, reading_s: float) -> None:
         self.now_s = 0.0

@@ -10,7 +10,7 @@ from tests.measure.clock import CALL_S, Clock
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(1e-6)
     for module in (delay, stopwatch):
-        monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(module, "now_s", clock.perf_counter)
     return clock
 
 

@@ -199,6 +199,20 @@ def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
     assert head.quickest_s > 1.2 * base.quickest_s
 
 
+def test_a_planted_delay_is_as_small_as_asked_however_short_the_calls(tmp_path: Path) -> None:
+    hook = """
+        from pathlib import Path
+
+        def pytest_rnn_delay_pct(fullname):
+            return 30.0 if Path(__file__).parent.name == "head" else None
+    """
+    pair = _pair(tmp_path, "def test_int(benchmark):\n    benchmark(int)\n", **{"conftest.py": hook})
+    (base,), (head,) = pair.base.records, pair.head.records
+    assert head.injected_delay_pct == 30.0
+    # One of a call would take several times as long as the call.
+    assert 1.1 < head.quickest_s / base.quickest_s < 2
+
+
 def test_a_fixture_around_pytest_benchmark_s_is_timed(tmp_path: Path) -> None:
     fixture = """
         import pytest

@@ -6,7 +6,6 @@ import os
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 from rnncore.errors import ProcessError
+from rnncore.measure import slots as slots_module
 from rnncore.measure.counters import CallCounters
 from rnncore.measure.slots import LONG_CALL_S, MIN_ROUND_S, SHORTEST_CALL_S, Slots, calls_of_a_round, rounds_of_a_slot
 from rnncore.runfile.read import read_run
@@ -248,7 +248,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
     with monkeypatch.context() as patched:
-        patched.setattr(time, "perf_counter", made.perf_counter)
+        patched.setattr(slots_module, "now_s", made.perf_counter)
         yield made
 
 

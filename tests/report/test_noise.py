@@ -167,6 +167,18 @@ def test_the_tables_of_a_self_test_say_what_was_found_and_made_up() -> None:
     }
 
 
+def test_a_self_test_says_where_no_delay_was_as_small_as_asked() -> None:
+    scores = [
+        Score("rnncore gate", 0.0, None, {}, Rate(1, 200), Rate(20, 200)),
+        Score("rnncore gate", 3.0, None, {}, Rate(1, 200), Rate(20, 200)),
+        Score("rnncore gate", 5.0, None, {}, Rate(1, 200), Rate(20, 200)),
+    ]
+    run = Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {}, (Record(ONE, "a", (0.1,), {}),), "")
+    ((lines, table),) = as_text(selftest_tables(selftest_json(Pool(((run, run),), {}, 7.0), scores, 600.0, 42)))
+    assert lines.endswith("\nNo delay of 3 %, 5 % was planted: all calls are too short for one as small as that.")
+    assert [row[1:3] for row in table[1:]] == [["none", "–"], ["3 %", "–"], ["5 %", "–"]]
+
+
 def _can_tell(
     visible: Sequence[float], needed: Sequence[float], wide: int = 0, budget_s: float | None = None
 ) -> Sensitivity:
