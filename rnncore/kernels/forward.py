@@ -20,7 +20,14 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Floats, Rnn, require_floats, require_head, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, threads_here, windows_to_check
+from rnncore.kernels.loading import (
+    checked_kernel,
+    is_near,
+    networks_to_check,
+    require_layout,
+    threads_here,
+    windows_to_check,
+)
 from rnncore.kernels.memory import aligned_floats
 
 # Largest difference of the self-check's forecasts, in units of the model's output.

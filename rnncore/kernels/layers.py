@@ -23,7 +23,14 @@ from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Rnn, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import checked_kernel, is_near, networks_to_check, require_layout, threads_here, windows_to_check
+from rnncore.kernels.loading import (
+    checked_kernel,
+    is_near,
+    networks_to_check,
+    require_layout,
+    threads_here,
+    windows_to_check,
+)
 from rnncore.kernels.memory import paged_floats
 
 # Floats of one hour's gates that a block of windows may take: half of a common core's own cache of 1 MiB.
