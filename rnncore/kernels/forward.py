@@ -7,6 +7,7 @@ what the products of an hour give goes from registers through the gates to the s
 
 import contextlib
 import ctypes
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from rnncore.kernels.loading import (
     networks_to_check,
     open_library,
     require_layout,
+    threads_here,
     windows_to_check,
 )
 from rnncore.kernels.memory import aligned_floats
@@ -76,6 +78,9 @@ class ForwardKernel:
 class PackedNetwork:
     """The weights of recurrent layers and a linear head as the kernel takes them, and the windows bound to it.
 
+    Threads of Python may share one: its runs take turns. What is bound belongs to all of them; `forecast` binds, runs and
+    copies the output in one turn.
+
     Args:
         rnn: Batch first, in one direction, with biases; float32, contiguous, on the CPU. Its weights are copied, and no
             dropout is done.
@@ -110,6 +115,8 @@ class PackedNetwork:
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
+        # Whoever holds it may take it again: a turn of several steps is made of others.
+        self.turn = threading.RLock()
 
     def bind(self, inputs: Floats, state: Floats | None = None) -> None:
         """Take windows, without a copy, and a workspace for them.
@@ -149,7 +156,8 @@ class PackedNetwork:
         workspace = aligned_floats(self._workspace_floats(call))
         call.workspace = workspace.ctypes.data
         # At once, and held as long as the call has their addresses.
-        self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
+        with self.turn:
+            self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
 
     def run(self) -> None:
         """Forecast the bound windows into `output`; the kernel returns when it is ready.
@@ -157,10 +165,28 @@ class PackedNetwork:
         Raises:
             ConfigError: If none are bound.
         """
-        # The kernel would follow a null.
-        if self._call is None:
-            raise ConfigError("no windows are bound; bind some before a run.")
-        self._forward(self._call)
+        with self.turn:
+            # The kernel would follow a null.
+            if self._call is None:
+                raise ConfigError("no windows are bound; bind some before a run.")
+            self._call.threads = threads_here(self._threads)
+            self._forward(self._call)
+
+    def last_output(self) -> Floats:
+        """Return a copy of the last run's forecasts. Shape (B, L)."""
+        with self.turn:
+            return self.output.copy()
+
+    def forecast(self, inputs: Floats) -> Floats:
+        """Bind, run and return a copy of the forecasts, in one turn. Shape (B, L).
+
+        Raises:
+            ConfigError: As `bind`.
+        """
+        with self.turn:
+            self.bind(inputs)
+            self.run()
+            return self.last_output()
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[Laps]:

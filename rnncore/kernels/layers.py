@@ -9,6 +9,7 @@ Needed is what `rnncore.kernels.library` needs. Where it is missing, `fused_kern
 
 import contextlib
 import ctypes
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from rnncore.kernels.loading import (
     networks_to_check,
     open_library,
     require_layout,
+    threads_here,
     windows_to_check,
 )
 from rnncore.kernels.memory import paged_floats
@@ -161,7 +163,8 @@ def _new_laps(name: str, threads: int) -> int | None:
 class FusedLayers:
     """The layers of a recurrent module, run by the fused kernels, with the memory that they need from step to step.
 
-    Gradients can be asked for of the last forward pass alone: the next uses its memory again.
+    Gradients can be asked for of the last forward pass alone: the next uses its memory again. Threads of Python may share
+    one: passes take turns, and states and gradients are copies.
 
     Args:
         rnn: In one direction, with biases, batch first; float32, contiguous, on the CPU. Its parameters are used, and get
@@ -183,6 +186,7 @@ class FusedLayers:
         self._rnn, self.kernels, self.precision = rnn, kernels, precision
         self._buffers: dict[tuple[int, str], Tensor] = {}
         self.passes = 0
+        self.turn = threading.Lock()
 
     def states(self, inputs: Tensor, last: int) -> Tensor:
         """Return the top layer's states of the last hours; dropout is that of a module in training.
@@ -195,13 +199,22 @@ class FusedLayers:
             Shape (B, last, H).
 
         Raises:
-            ConfigError: If the windows or the hours are others.
+            ConfigError: If the windows or the hours are others, or the layers are no longer what they were.
         """
+        # They may have been converted, moved or replaced since.
+        require_rnn(self._rnn)
         inputs = inputs.contiguous()
         require_windows(inputs, self._rnn.input_size)
         hours = inputs.shape[1]
         if not 1 <= last <= hours:
             raise ConfigError(f"states of the last {last} hours are asked for; allowed: 1 to {hours}.")
+        with self.turn:
+            # A copy: the next pass writes where this one did.
+            return self._states(inputs, last).transpose(0, 1).clone()
+
+    def _states(self, inputs: Tensor, last: int) -> Tensor:
+        """Return the states where the kernels leave them. Shape (last, B, H)."""
+        hours = inputs.shape[1]
         self.passes += 1
         below, dropped = inputs, 0.0
         run: Callable[..., Tensor] = FusedLayer.apply
@@ -211,7 +224,7 @@ class FusedLayers:
             seed = int(torch.randint(2**32, ())) if dropped else 0
             below = run(below, *weights, self, layer, last if is_top else hours, dropped, seed)
             dropped = self._rnn.dropout
-        return below.transpose(0, 1)
+        return below
 
     def buffer(self, layer: int, name: str, *shape: int) -> Tensor:
         """Return memory that stays from step to step: fresh pages would cost more than the arithmetic on them."""
@@ -252,7 +265,7 @@ class FusedLayer(torch.autograd.Function):
         bias = bias_ih + bias_hh
         if not is_lstm:
             bias = torch.cat([bias[: 2 * hidden], bias_hh[2 * hidden :], bias_ih[2 * hidden :]])
-        threads = torch.get_num_threads()
+        threads = threads_here(torch.get_num_threads())
         block = _block(batch, hidden, threads)
         h = layers.buffer(layer, "h", hours + 1, batch, hidden)
         gates = layers.buffer(layer, "gates", hours, batch, 4 * hidden)
@@ -282,6 +295,11 @@ class FusedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Return the gradients of inputs and parameters."""
+        with ctx.held[0].turn:
+            return FusedLayer._gradients(ctx, gradients)
+
+    @staticmethod
+    def _gradients(ctx: Any, gradients: tuple[Tensor, ...]) -> Any:
         x, weight_ih, weight_hh = ctx.saved_tensors
         layers, passes, layer, is_lstm, *_ = ctx.held
         both, last = ctx.run
@@ -315,7 +333,8 @@ class FusedLayer(torch.autograd.Function):
         if not is_lstm:
             grad_b_ih, grad_b_hh = torch.cat([grad_b[: 2 * hidden], grad_b[3 * hidden :]]), grad_b[: 3 * hidden]
         if grad_x is not None and layer == 0:
-            grad_x = grad_x.transpose(0, 1)
+            # A copy: autograd may keep it as it is, and the next pass writes where this one did.
+            grad_x = grad_x.transpose(0, 1).clone()
         return (
             grad_x,
             *(grad.sum(0).t().contiguous() for grad in (grad_ih, grad_hh)),

@@ -1,6 +1,7 @@
 """Loading of a compiled kernel: its structs are those that Python fills, and its answers are torch's, or it is not used."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,26 @@ def _share_openmp() -> None:
         for openmp in sorted(path for name in _OPENMPS for path in folder.glob(name)):
             ctypes.CDLL(str(openmp), mode=ctypes.RTLD_GLOBAL)
             return
+
+
+_is_forked = False
+
+
+def _note_fork() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def threads_here(threads: int) -> int:
+    """Return how many threads a call may ask for: one in a process that was forked from one with kernels.
+
+    The threads of OpenMP's pool are not copied by a fork, and a call that asks for them waits for ever.
+    """
+    return 1 if _is_forked else threads
 
 
 def require_layout(struct: type[ctypes.Structure], c_bytes: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
 from rnncore.forecast.cells import CELLS
+from rnncore.forecast.device import usable_threads
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
@@ -52,7 +53,7 @@ class NativeRuntime(Runtime):
 
     def output(self) -> Float32Array:
         """Return the last forecasts."""
-        return self._packed.output.copy()
+        return self._packed.last_output()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
@@ -64,7 +65,7 @@ class NativeRuntime(Runtime):
             # Windows of a wrong shape are refused however few they are.
             self.bind(np.zeros((1, *inputs.shape[1:]), dtype=inputs.dtype))
             return np.empty((0, self._packed.horizon), dtype=np.float32)
-        return super().predict(inputs)
+        return self._packed.forecast(np.ascontiguousarray(inputs))
 
     def close(self) -> None:
         """Free the weights and the workspace; the threads are torch's."""
@@ -84,9 +85,10 @@ class NativeStream(Stream):
 
     def step(self, hour: Float32Array) -> Float32Array:
         """Take the next hour and forecast."""
-        self._hour[:, 0] = hour
-        self._packed.run()
-        return self._packed.output
+        with self._packed.turn:
+            self._hour[:, 0] = hour
+            self._packed.run()
+            return self._packed.last_output()
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
@@ -98,7 +100,7 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
 
     Args:
         model: On the CPU; its weights are copied.
-        threads: CPU threads.
+        threads: CPU threads; no more are taken than the process has CPUs for, as those of a team wait for one another.
         precision: `fp32`, or where the CPU has instructions for it `bf16`.
 
     Raises:
@@ -107,7 +109,7 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
     kernel = forward_kernel()
     if precision == "bf16" and kernel.bf16 is None:
         raise Unavailable("this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16).")
-    return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, threads, precision)
+    return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, min(threads, usable_threads()), precision)
 
 
 def call_evidence(packed: PackedNetwork, call: Callable[[], object], trace: Path | None = None) -> Evidence:

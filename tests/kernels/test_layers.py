@@ -529,3 +529,47 @@ def test_the_kernels_bring_no_threads_of_their_own(empty_cache: Path) -> None:
     (library,) = (empty_cache / "rnncore").iterdir()
     needed = subprocess.run(["readelf", "-d", str(library)], capture_output=True, text=True, check=True).stdout
     assert "gomp" not in needed
+
+
+# Copies, turns, dropout of all
+
+
+def test_states_and_gradients_are_not_overwritten_by_the_next_pass() -> None:
+    layers, inputs = FusedLayers(_module("gru", 2, 4, 1), fused_kernels()), torch.randn(1, 4, 2).requires_grad_()
+    first = layers.states(inputs, 4)
+    states = first.detach()
+    (gradient,) = torch.autograd.grad(first.sum(), inputs)
+    kept = states.clone(), gradient.clone()
+    torch.autograd.grad((2 * layers.states(-inputs, 4)).sum(), inputs)
+    torch.testing.assert_close((states, gradient), kept, rtol=0, atol=0)
+
+
+def test_gradients_of_one_window_accumulate_in_the_inputs() -> None:
+    layers, inputs = FusedLayers(_module("gru", 2, 4, 1), fused_kernels()), torch.randn(1, 4, 2).requires_grad_()
+    (once,) = torch.autograd.grad(layers.states(inputs, 4).sum(), inputs)
+    layers.states(inputs, 4).sum().backward()
+    (2 * layers.states(inputs, 4)).sum().backward()
+    assert inputs.grad is not None
+    torch.testing.assert_close(inputs.grad, 3 * once)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_of_all_leaves_zeros_and_no_gradient_below(cell: Cell) -> None:
+    module, inputs = _module(cell, 3, 4, 2), torch.randn(5, 6, 3)
+    module.dropout = 1.0
+    found = FusedLayers(module, fused_kernels()).states(inputs, 6)
+    below, above = torch.zeros(5, 6, 4), type(module)(4, 4, batch_first=True)
+    above.load_state_dict({name: getattr(module, name[:-1] + "1").detach() for name in above.state_dict()})
+    torch.testing.assert_close(found, above(below)[0], rtol=1e-5, atol=1e-6)
+    found.sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in module.parameters())
+    assert module.weight_ih_l0.grad is not None
+    assert not module.weight_ih_l0.grad.any()
+
+
+def test_layers_that_were_converted_since_are_refused() -> None:
+    module = _module("gru", 2, 4, 1)
+    layers = FusedLayers(module, fused_kernels())
+    module.double()
+    with pytest.raises(ConfigError, match="weight_ih_l0: float64; the kernel takes float32"):
+        layers.states(torch.randn(3, 4, 2), 1)
