@@ -90,7 +90,8 @@ INLINE float exp_of(float x) {
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     union { int32_t bits; float value; } power;
-    power.bits = ((int32_t)n + 127) << 23;
+    /* As an unsigned number: of NaN n is anything, and what is negative may not be shifted. */
+    power.bits = (int32_t)(((uint32_t)(int32_t)n + 127) << 23);
     return p * power.value;
 }
 

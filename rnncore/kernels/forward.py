@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.kernels.arguments import Floats, Rnn, require_floats, require_head, require_rnn, require_windows
+from rnncore.kernels.arguments import Floats, Rnn, gates_of, require_floats, require_head, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
-from rnncore.kernels.library import compiled_library
+from rnncore.kernels.levels import VECTORS
+from rnncore.kernels.library import compiled_library, origin_of
 from rnncore.kernels.loading import (
     checked_kernel,
     is_near,
@@ -36,7 +37,6 @@ _CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
 
 # How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
 _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
-_VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
 
 class ForwardCall(ctypes.Structure):
@@ -54,6 +54,9 @@ class ForwardKernel:
     Args:
         path: The shared library.
 
+    Attributes:
+        name: What it is and where it comes from, for a reader.
+
     Raises:
         OSError: If it cannot be loaded.
         Unavailable: If it takes another struct than `ForwardCall`.
@@ -64,6 +67,7 @@ class ForwardKernel:
         library.call_bytes.restype = ctypes.c_int64
         require_layout(ForwardCall, library.call_bytes())
         self.lanes: int = library.lanes()
+        self.name = f"rnncore kernels, {VECTORS[self.lanes]}, {origin_of(path)}"
         # How bf16 is computed here: AMX where the system lets a process use it. None where neither is.
         self.bf16 = _TILES if library.has_tiles() else _PAIRS if library.has_pairs() else None
         self.workspace_floats, self.forwards = {"fp32": library.workspace_floats}, {"fp32": library.forward}
@@ -106,8 +110,8 @@ class PackedNetwork:
             raise ConfigError(f"threads is {threads}; give at least 1.")
         self.cell = rnn.mode
         bf16, block_rows = kernel.bf16 if precision == "bf16" and kernel.bf16 else (None, 1)
-        self.name = f"rnncore {self.cell}, {bf16 or _VECTORS[kernel.lanes]}"
-        self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, _gates(rnn)
+        self.name = f"rnncore {self.cell}, {bf16 or VECTORS[kernel.lanes]}"
+        self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, gates_of(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
         self._relu, self._is_bf16 = relu, precision == "bf16"
@@ -130,11 +134,15 @@ class PackedNetwork:
             ConfigError: If either is anything else, or there is a state in bf16.
         """
         require_windows(inputs, self.features)
+        if not isinstance(inputs, np.ndarray):
+            raise ConfigError("the windows are a tensor of torch; give an array of NumPy.")
         windows, hours, _ = inputs.shape
         if state is not None:
             require_floats("the state", state, (self.layers, 2 if self.cell == "LSTM" else 1, windows, self.hidden), True)
             if self._is_bf16:
                 raise ConfigError("the kernel carries no state in bf16; allowed: fp32.")
+            if np.may_share_memory(inputs, state):
+                raise ConfigError("the state shares memory with the windows, which a run would change. Give a copy.")
         output = np.empty((windows, self.horizon), dtype=np.float32)
         call = ForwardCall(
             threads=self._threads,
@@ -198,18 +206,16 @@ class PackedNetwork:
         Raises:
             ConfigError: If no windows are bound.
         """
-        laps, call = no_laps(self._threads), self._call
-        if call is None:
-            raise ConfigError("no windows are bound; bind some before a run.")
-        call.phases = laps.ctypes.data
-        try:
-            yield laps
-        finally:
-            call.phases = None
-
-
-def _gates(rnn: Rnn) -> int:
-    return 4 if isinstance(rnn, nn.LSTM) else 3
+        # In one turn: a run of another thread would write to laps that may be gone by then.
+        with self.turn:
+            laps, call = no_laps(self._threads), self._call
+            if call is None:
+                raise ConfigError("no windows are bound; bind some before a run.")
+            call.phases = laps.ctypes.data
+            try:
+                yield laps
+            finally:
+                call.phases = None
 
 
 def _packed_layer(rnn: Rnn, layer: int, lanes: int, block_rows: int) -> Floats:
@@ -245,7 +251,7 @@ def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
     by_input, by_state, bias_input, bias_state = (
         getattr(rnn, f"{name}_l{layer}").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    gates, hidden = _gates(rnn), rnn.hidden_size
+    gates, hidden = gates_of(rnn), rnn.hidden_size
     groups = -(-hidden // lanes)
 
     def grouped(rows: Floats, count: int) -> Floats:
@@ -275,7 +281,7 @@ def forward_kernel() -> ForwardKernel:
 @cache
 def _load() -> ForwardKernel | str:
     """Return the kernel, or why there is none."""
-    return checked_kernel(lambda: ForwardKernel(compiled_library("forward")), _differences)
+    return checked_kernel("forward", lambda: ForwardKernel(compiled_library("forward")), _differences)
 
 
 def _differences(kernel: ForwardKernel) -> Iterator[str]:

@@ -117,6 +117,9 @@ int64_t layer_workspace_floats(const layer_forward_t *pass) {
     return p.threads + pass->threads * p.of_thread;
 }
 
+/* Return the floats of a vector. */
+int lanes(void) { return LANES; }
+
 /* Return whether bf16 can be asked for. */
 int has_pairs(void) {
 #if defined(__AVX512BF16__)

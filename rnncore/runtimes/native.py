@@ -15,6 +15,7 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import usable_threads
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels.arguments import require_floats
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.runtimes.base import Evidence, Runtime, Source, Stream, calls_to_profile, mean_times, shapes_text
@@ -84,7 +85,12 @@ class NativeStream(Stream):
         self._packed.bind(self._hour, self._state)
 
     def step(self, hour: Float32Array) -> Float32Array:
-        """Take the next hour and forecast."""
+        """Take the next hour and forecast.
+
+        Raises:
+            ConfigError: If it is not of shape (B, F), or not float32.
+        """
+        require_floats("the hour", np.ascontiguousarray(hour), self._hour[:, 0].shape)
         with self._packed.turn:
             self._hour[:, 0] = hour
             self._packed.run()

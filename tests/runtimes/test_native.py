@@ -559,3 +559,32 @@ def test_no_more_threads_are_taken_than_find_a_cpu(monkeypatch: pytest.MonkeyPat
     packed = packed_forecaster(_model(ForecasterConfig("gru", 2, 4, 1)), 8)
     packed.bind(_inputs(3, 4, 2))
     assert _timed(packed).shape[0] == 2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numbers_too_small_for_normal_ones_are_computed_with(cell: Cell) -> None:
+    model = _model(ForecasterConfig(cell, 5, 20, 1, relu_head=False), std=0.2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+    # Below 1.2e-38; what is left of them after products is a multiple of 1.4e-45.
+    inputs = np.float32(1e-39) * _inputs(11, 3, 5)
+    exact = float64_forecast(model, inputs)
+    assert np.abs(exact).max() > 1e-40
+    assert np.abs(_forecast(model, inputs, 2) - exact).max() <= 3e-44
+
+
+def test_no_thread_runs_while_another_times_its_calls() -> None:
+    """What is timed belongs to whoever asked for it: the laps of others would be in it, or written when it is gone."""
+    packed = packed_forecaster(_model(ForecasterConfig("gru", 2, 4, 1)), 1)
+    packed.bind(_inputs(3, 4, 2))
+    other = Thread(target=packed.run, daemon=True)
+    with packed.timed() as laps:
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        packed.run()
+    other.join(60)
+    assert not other.is_alive()
+    assert laps[0, PHASES.index("head"), 1] == 1
