@@ -123,8 +123,8 @@ def require_floats(name: str, given: Tensor | Floats, shape: tuple[int, ...], is
         is_written: Whether the kernel writes to it.
 
     Raises:
-        ConfigError: If it is no array, has another shape, is not float32, does not lie in one piece in row-major order, is on
-            another device than the CPU, or is to be written and read-only.
+        ConfigError: If it is no array, has another shape, is not float32, does not lie in one piece in row-major order, is
+            on another device than the CPU, or is to be written and read-only.
     """
     _require_array(name, given)
     if isinstance(given, Tensor):

@@ -3,8 +3,8 @@
 To compile them takes Linux or macOS and a C compiler of GCC's or Clang's kind (`CC`, else `gcc` or `cc`). Their threads are
 those of the OpenMP that torch carries (`rnncore.kernels.loading`).
 
-What was compiled is kept under a name that tells the digest of what it holds, where nobody else may write: a library that was
-cut ends the process that loads it without a word, and one of another user would do whatever that user likes.
+What was compiled is kept under a name that tells the digest of what it holds, where nobody else may write: a library that
+was cut ends the process that loads it without a word, and one of another user would do whatever that user likes.
 """
 
 import contextlib

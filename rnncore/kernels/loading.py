@@ -85,9 +85,7 @@ def require_layout(struct: type[ctypes.Structure], c_bytes: int) -> None:
         )
 
 
-def checked_kernel(
-    source: str, load: Callable[[], Kernel], differences: Callable[[Kernel], Iterable[str]]
-) -> Kernel | str:
+def checked_kernel(source: str, load: Callable[[], Kernel], differences: Callable[[Kernel], Iterable[str]]) -> Kernel | str:
     """Return a kernel, or why there is none; which it is, is noted in `rnncore.kernels.library.implementations`.
 
     Args:
@@ -119,9 +117,7 @@ def networks_to_check(features: int, hidden: int, layers: int) -> list[tuple[Rnn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         kinds: tuple[type[Rnn], ...] = (nn.GRU, nn.LSTM)
-        return [
-            (kind(features, hidden, layers, batch_first=True, **plain), nn.Linear(hidden, 1, **plain)) for kind in kinds
-        ]
+        return [(kind(features, hidden, layers, batch_first=True, **plain), nn.Linear(hidden, 1, **plain)) for kind in kinds]
 
 
 def windows_to_check(windows: int, hours: int, features: int) -> Tensor:

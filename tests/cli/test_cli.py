@@ -511,14 +511,14 @@ def test_clipping_is_the_presets_or_what_is_asked_for(
     assert done.json["config"]["clip_norm"] == _train_config(path)["clip_norm"] == clip_norm
 
 
-def test_training_says_once_what_runs_the_recurrent_layers_and_keeps_it(
-    csv: Path, tmp_path: Path, rnncore: Command
-) -> None:
+def test_training_says_once_what_runs_the_recurrent_layers_and_keeps_it(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     path = tmp_path / "model.safetensors"
     settings = ("train", "--data", csv, "--device", "cpu", "--max-steps", 1, "--batch-size", 4, "--out", path)
     done = rnncore(*settings)
     trained_by = read_safetensors(path)[0]["training"]["trained_by"]
-    assert re.match(r"rnncore kernels, \S.*, compiled (here|for this process)|torch, because: no fused kernels: \S", trained_by)
+    assert re.match(
+        r"rnncore kernels, \S.*, compiled (here|for this process)|torch, because: no fused kernels: \S", trained_by
+    )
     assert done.err.count(f"Recurrent layers by {trained_by}\n") == 1
     assert rnncore(*settings, "--json").json["trained_by"] == trained_by
 

@@ -73,7 +73,10 @@ RNNS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _with_weight(_gru(), "weight_hh_l0"),
         "weight_hh_l0: not contiguous; the kernel takes values one after",
     ),
-    "units": (lambda: _changed(_gru(), hidden_size=HIDDEN + 1), r"weight_ih_l0: of shape \(24, 5\); the kernel takes \(27, 5\)"),
+    "units": (
+        lambda: _changed(_gru(), hidden_size=HIDDEN + 1),
+        r"weight_ih_l0: of shape \(24, 5\); the kernel takes \(27, 5\)",
+    ),
     "features": (lambda: _changed(_gru(), input_size=4), r"weight_ih_l0: of shape \(24, 5\); the kernel takes \(24, 4\)"),
     "another weight": (
         lambda: _changed(_gru(), weight_hh_l0=nn.Parameter(torch.zeros(3 * HIDDEN, HIDDEN - 1))),
@@ -83,7 +86,10 @@ RNNS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _changed(_gru(), bias_hh_l0=nn.Parameter(torch.zeros(HIDDEN))),
         r"bias_hh_l0: of shape \(8,\); the kernel takes \(24,\)",
     ),
-    "more layers": (lambda: _changed(_gru(), num_layers=2), "weight_ih_l1: missing; the kernel takes the weights of all 2 layers"),
+    "more layers": (
+        lambda: _changed(_gru(), num_layers=2),
+        "weight_ih_l1: missing; the kernel takes the weights of all 2 layers",
+    ),
     "no layers": (lambda: _changed(_gru(), num_layers=0), "num_layers is 0; the kernel takes 1 to 268,435,456"),
     "too many units": (lambda: _changed(_gru(), hidden_size=2**28 + 1), "hidden_size is 268435457; the kernel takes 1 to"),
     "a sparse weight": (lambda: _with_sparse(_gru(), "weight_hh_l0"), "weight_hh_l0: not contiguous"),
@@ -180,7 +186,10 @@ WINDOWS: dict[str, tuple[np.ndarray, str]] = {
         np.broadcast_to(np.float32(0), (2**28 + 1, 1, FEATURES)),
         "windows is 268435457; the kernel takes 1 to 268,435,456",
     ),
-    "too many hours": (np.broadcast_to(np.float32(0), (1, 2**32 + 3, FEATURES)), "hours is 4294967299; the kernel takes 1 to"),
+    "too many hours": (
+        np.broadcast_to(np.float32(0), (1, 2**32 + 3, FEATURES)),
+        "hours is 4294967299; the kernel takes 1 to",
+    ),
 }
 
 

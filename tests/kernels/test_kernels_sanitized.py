@@ -1,7 +1,7 @@
 """The kernels under a compiler's sanitizers, over random shapes: memory beside a call's, undefined behaviour, races.
 
-`sanitized.c` makes the calls, compiled together with a kernel; AMX is emulated there. A fault that is planted in each kind of
-build must be found, else the others show nothing.
+`sanitized.c` makes the calls, compiled together with a kernel; AMX is emulated there. A fault that is planted in each kind
+of build must be found, else the others show nothing.
 """
 
 import os
@@ -162,7 +162,9 @@ def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Build], "su
         return _ran([*run_by[build.sanitizers], str(folder / build.name), "1", str(build.cases)])
 
     with ThreadPoolExecutor(len(usable_cpus())) as pool:
-        futures: dict[Build, Future[subprocess.CompletedProcess[str]]] = {build: pool.submit(run, build) for build in commands}
+        futures: dict[Build, Future[subprocess.CompletedProcess[str]]] = {
+            build: pool.submit(run, build) for build in commands
+        }
     return lambda build: futures[build].result()
 
 

@@ -583,7 +583,9 @@ def test_layers_that_were_converted_since_are_refused() -> None:
 
 def _passes(layers: FusedLayers, inputs: torch.Tensor) -> list[torch.Tensor]:
     parameters = list(layers._rnn.parameters())
-    return _states_and_gradients(layers.states(inputs, 4), torch.ones(3, 4, 4, dtype=torch.float32, device="cpu"), *parameters)
+    return _states_and_gradients(
+        layers.states(inputs, 4), torch.ones(3, 4, 4, dtype=torch.float32, device="cpu"), *parameters
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -678,7 +680,7 @@ def test_numbers_too_small_for_normal_ones_are_computed_with(cell: Cell) -> None
     states = FusedLayers(module, fused_kernels()).states(inputs, 3)
     right = copy.deepcopy(module).double()(inputs.double())[0]
     assert right.abs().max() > 1e-41
-    assert (states - right).abs().max() <= 2e-44
+    assert (states - right).abs().max() <= 3e-44
 
 
 def test_what_is_no_number_stays_none_in_states_and_touches_no_other_window() -> None:
