@@ -83,6 +83,7 @@ def test_score_batch(
             "steps": training.steps,
             "seconds": training.seconds,
             "seed": recipe_of(rnn_case, rnn_dataset).train.seed,
+            "trained_by": training.trained_by,
             "curve": [asdict(point) for point in training.curve],
         },
         parity_max_abs=found.max_abs,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnncore.errors import OutputError
-from rnncore.files import require_writable, whole_file, write_text
+from rnncore.files import others_may_write, require_writable, user_cache, whole_file, write_text
 
 
 @pytest.fixture
@@ -119,3 +119,144 @@ def test_permissions_follow_the_umask_and_not_those_of_temporary_files(tmp_path:
 def test_the_umask_is_the_same_afterwards(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "here")
     assert os.umask(0o027) == 0o027
+
+
+# On the disk
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "library.so"
+    flushed: list[tuple[int, bool]] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append((os.fstat(handle).st_ino, path.exists())))
+    with whole_file(path, is_durable=True) as temporary:
+        temporary.write_bytes(b"code")
+    assert flushed == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_durable_file_that_the_disk_refuses_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with (
+        pytest.raises(OutputError, match="Input/output error"),
+        whole_file(tmp_path / "library.so", is_durable=True) as temporary,
+    ):
+        temporary.write_bytes(b"code")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_flushes_no_folders_has_durable_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_folders(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    with whole_file(tmp_path / "library.so", is_durable=True) as temporary:
+        temporary.write_bytes(b"code")
+    assert (tmp_path / "library.so").read_bytes() == b"code"
+
+
+# Who may write
+
+
+@pytest.fixture
+def _umask_0() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_umask_0")
+def test_a_file_of_given_permissions_has_no_others_whatever_the_umask(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "library.so", mode=0o644) as temporary:
+        temporary.write_bytes(b"code")
+    assert stat.S_IMODE((tmp_path / "library.so").stat().st_mode) == 0o644
+
+
+@pytest.mark.usefixtures("_umask_0")
+def test_others_may_not_write_the_user_s_cache_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "rnncore"
+    assert stat.S_IMODE((tmp_path / "rnncore").stat().st_mode) == 0o755
+
+
+def test_a_cache_by_a_relative_path_would_be_another_in_each_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert user_cache() == tmp_path / "home" / ".cache" / "rnncore"
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Path:
+    """Return a folder in one that is in another."""
+    folder = tmp_path / "outer" / "inner"
+    folder.mkdir(mode=0o755, parents=True)
+    folder.parent.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "is_found"),
+    [
+        (".", 0o755, False),
+        (".", 0o757, True),
+        (".", 0o1777, True),
+        ("..", 0o757, True),
+        ("..", 0o1777, False),
+    ],
+    ids=["nobody", "inside", "inside, sticky", "around", "around, sticky"],
+)
+def test_others_may_write_where_they_may_add_or_exchange_files(place: str, mode: int, is_found: bool, inner: Path) -> None:
+    (inner / place).chmod(mode)
+    assert others_may_write(inner) == ((inner / place).resolve() if is_found else None)
+
+
+def test_others_may_write_a_file_whose_permissions_say_so(inner: Path) -> None:
+    path = inner / "library.so"
+    path.write_bytes(b"code")
+    path.chmod(0o644)
+    assert others_may_write(path) is None
+    path.chmod(0o646)
+    assert others_may_write(path) == path
+
+
+@pytest.mark.parametrize("members", [[], ["another"]], ids=["alone", "with another"])
+def test_a_group_may_write_if_it_is_the_one_of_the_user_alone(
+    members: list[str], inner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grp, pwd = pytest.importorskip("grp"), pytest.importorskip("pwd")
+    inner.chmod(0o775)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: type("User", (), {"pw_name": "somebody"}))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: type("Group", (), {"gr_name": "somebody", "gr_mem": members}))
+    assert others_may_write(inner) == (inner if members else None)
+
+
+def test_a_group_without_a_name_is_of_others(inner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless(number: int) -> None:
+        raise KeyError(number)
+
+    inner.chmod(0o775)
+    monkeypatch.setattr(pytest.importorskip("grp"), "getgrgid", nameless)
+    assert others_may_write(inner) == inner
+
+
+def test_a_folder_of_another_user_is_written_by_others(inner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(inner, 12345, -1)
+    else:
+        owner = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert others_may_write(inner) == inner
+
+
+def test_a_link_leads_to_what_is_looked_at(inner: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(inner)
+    inner.chmod(0o777)
+    assert others_may_write(link) == inner

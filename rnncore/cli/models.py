@@ -127,6 +127,7 @@ def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "Trai
 
     if checkpoint.exists() and not resume:
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
+    err.print(f"Recurrent layers by {trainer.trained_by}", soft_wrap=True, markup=False)
     torch.set_num_threads(default_threads())
     with training_progress(name) as on_step, stop_on_ctrl_c() as should_stop:
         result = fit(trainer, checkpoint, resume, on_step, should_stop)
@@ -290,6 +291,8 @@ def reproduce(
     err.print(f"Data: {dataset.name}")
     with training_progress() as on_step:
         record = run(dataset, device, seed, epochs, max_steps, lambda cell, progress: on_step(progress, cell.upper()))
+    for trained_by in sorted({cell["training"]["trained_by"] for cell in record["cells"].values()}):
+        err.print(f"Recurrent layers by {trained_by}", soft_wrap=True, markup=False)
     page = write_reproduction(record, folder)
     if as_json:
         print_json(record)

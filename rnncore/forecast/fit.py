@@ -86,6 +86,7 @@ class TrainResult:
         seconds: Training time in all, earlier sessions included, checkpoints and data preparation not.
         windows_per_s: Windows per second over that time; each target counts as one.
         ended_by: `epochs`, `max_steps`, `max_seconds` or `stopped`.
+        trained_by: What ran the recurrent layers, for a reader.
     """
 
     epochs: tuple[Epoch, ...]
@@ -94,6 +95,7 @@ class TrainResult:
     seconds: float
     windows_per_s: float
     ended_by: EndedBy
+    trained_by: str
 
 
 def fit(
@@ -158,6 +160,7 @@ def fit(
         seconds=seconds,
         windows_per_s=position.step * trainer.windows_per_step / seconds if seconds else 0.0,
         ended_by=ended_by or "epochs",
+        trained_by=trainer.trained_by,
     )
 
 

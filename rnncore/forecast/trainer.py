@@ -118,6 +118,10 @@ class Trainer:
         config: How to train.
         device: Where to train.
 
+    Attributes:
+        implementation: What is taken, never `auto`.
+        trained_by: What runs the recurrent layers, for a reader; where ours were looked for in vain, why.
+
     Raises:
         ConfigError: If there are fewer training windows than a batch holds.
         Unavailable: If the fused implementation is asked for and there is none.
@@ -137,7 +141,7 @@ class Trainer:
         self.config = config
         self.device = device
         self.resident = ResidentWindows(windows, device, config.targets_per_window)
-        self.implementation, self._fused = _layers_of(self.model, config.implementation, device)
+        self.implementation, self._fused, self.trained_by = _layers_of(self.model, config.implementation, device)
         self.windows_per_step = config.batch_size * config.targets_per_window
         self.steps_per_epoch = count // config.batch_size
         self.total_steps = config.epochs * self.steps_per_epoch
@@ -221,14 +225,14 @@ def training_windows(windows: Windows, targets_per_window: int) -> int:
 
 def _layers_of(
     model: Forecaster, implementation: Implementation, device: torch.device
-) -> tuple[Implementation, FusedLayers | None]:
-    """Return the implementation that is taken, and our layers where it is ours.
+) -> tuple[Implementation, FusedLayers | None, str]:
+    """Return the implementation that is taken, our layers where it is ours, and its name for a reader.
 
     Raises:
         Unavailable: If ours is asked for and there is none.
     """
     if implementation == "aten" or (implementation == "auto" and device.type != "cpu"):
-        return "aten", None
+        return "aten", None, "torch"
     if device.type != "cpu":
         raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")
     precision = "bf16" if implementation == "fused_bf16" else "fp32"
@@ -239,11 +243,12 @@ def _layers_of(
                 "this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16). Train with the "
                 "implementation 'fused'."
             )
-        return "fused" if implementation == "auto" else implementation, FusedLayers(model.rnn, kernels, precision)
-    except Unavailable:
+        name = f"{kernels.name}, products in bf16" if precision == "bf16" else kernels.name
+        return "fused" if implementation == "auto" else implementation, FusedLayers(model.rnn, kernels, precision), name
+    except Unavailable as error:
         if implementation != "auto":
             raise
-        return "aten", None
+        return "aten", None, f"torch, because: {error}"
 
 
 def learning_rate_at(config: TrainConfig, step: int, schedule_steps: int) -> float:

@@ -7,6 +7,7 @@ what the products of an hour give goes from registers through the gates to the s
 
 import contextlib
 import ctypes
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,15 +17,17 @@ import torch
 from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.kernels.arguments import Floats, Rnn, require_floats, require_head, require_rnn, require_windows
+from rnncore.kernels.arguments import Floats, Rnn, gates_of, require_floats, require_head, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
-from rnncore.kernels.library import compiled_library
+from rnncore.kernels.levels import VECTORS
+from rnncore.kernels.library import compiled_library, origin_of
 from rnncore.kernels.loading import (
     checked_kernel,
     is_near,
     networks_to_check,
     open_library,
     require_layout,
+    threads_here,
     windows_to_check,
 )
 from rnncore.kernels.memory import aligned_floats
@@ -34,7 +37,6 @@ _CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
 
 # How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
 _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
-_VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
 
 
 class ForwardCall(ctypes.Structure):
@@ -52,6 +54,9 @@ class ForwardKernel:
     Args:
         path: The shared library.
 
+    Attributes:
+        name: What it is and where it comes from, for a reader.
+
     Raises:
         OSError: If it cannot be loaded.
         Unavailable: If it takes another struct than `ForwardCall`.
@@ -62,6 +67,7 @@ class ForwardKernel:
         library.call_bytes.restype = ctypes.c_int64
         require_layout(ForwardCall, library.call_bytes())
         self.lanes: int = library.lanes()
+        self.name = f"rnncore kernels, {VECTORS[self.lanes]}, {origin_of(path)}"
         # How bf16 is computed here: AMX where the system lets a process use it. None where neither is.
         self.bf16 = _TILES if library.has_tiles() else _PAIRS if library.has_pairs() else None
         self.workspace_floats, self.forwards = {"fp32": library.workspace_floats}, {"fp32": library.forward}
@@ -75,6 +81,9 @@ class ForwardKernel:
 
 class PackedNetwork:
     """The weights of recurrent layers and a linear head as the kernel takes them, and the windows bound to it.
+
+    Threads of Python may share one: its runs take turns. What is bound belongs to all of them; `forecast` binds, runs and
+    copies the output in one turn.
 
     Args:
         rnn: Batch first, in one direction, with biases; float32, contiguous, on the CPU. Its weights are copied, and no
@@ -101,8 +110,8 @@ class PackedNetwork:
             raise ConfigError(f"threads is {threads}; give at least 1.")
         self.cell = rnn.mode
         bf16, block_rows = kernel.bf16 if precision == "bf16" and kernel.bf16 else (None, 1)
-        self.name = f"rnncore {self.cell}, {bf16 or _VECTORS[kernel.lanes]}"
-        self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, _gates(rnn)
+        self.name = f"rnncore {self.cell}, {bf16 or VECTORS[kernel.lanes]}"
+        self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, gates_of(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
         self._relu, self._is_bf16 = relu, precision == "bf16"
@@ -110,6 +119,8 @@ class PackedNetwork:
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
+        # Whoever holds it may take it again: a turn of several steps is made of others.
+        self.turn = threading.RLock()
 
     def bind(self, inputs: Floats, state: Floats | None = None) -> None:
         """Take windows, without a copy, and a workspace for them.
@@ -123,11 +134,15 @@ class PackedNetwork:
             ConfigError: If either is anything else, or there is a state in bf16.
         """
         require_windows(inputs, self.features)
+        if not isinstance(inputs, np.ndarray):
+            raise ConfigError("the windows are a tensor of torch; give an array of NumPy.")
         windows, hours, _ = inputs.shape
         if state is not None:
             require_floats("the state", state, (self.layers, 2 if self.cell == "LSTM" else 1, windows, self.hidden), True)
             if self._is_bf16:
                 raise ConfigError("the kernel carries no state in bf16; allowed: fp32.")
+            if np.may_share_memory(inputs, state):
+                raise ConfigError("the state shares memory with the windows, which a run would change. Give a copy.")
         output = np.empty((windows, self.horizon), dtype=np.float32)
         call = ForwardCall(
             threads=self._threads,
@@ -149,7 +164,8 @@ class PackedNetwork:
         workspace = aligned_floats(self._workspace_floats(call))
         call.workspace = workspace.ctypes.data
         # At once, and held as long as the call has their addresses.
-        self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
+        with self.turn:
+            self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
 
     def run(self) -> None:
         """Forecast the bound windows into `output`; the kernel returns when it is ready.
@@ -157,10 +173,28 @@ class PackedNetwork:
         Raises:
             ConfigError: If none are bound.
         """
-        # The kernel would follow a null.
-        if self._call is None:
-            raise ConfigError("no windows are bound; bind some before a run.")
-        self._forward(self._call)
+        with self.turn:
+            # The kernel would follow a null.
+            if self._call is None:
+                raise ConfigError("no windows are bound; bind some before a run.")
+            self._call.threads = threads_here(self._threads)
+            self._forward(self._call)
+
+    def last_output(self) -> Floats:
+        """Return a copy of the last run's forecasts. Shape (B, L)."""
+        with self.turn:
+            return self.output.copy()
+
+    def forecast(self, inputs: Floats) -> Floats:
+        """Bind, run and return a copy of the forecasts, in one turn. Shape (B, L).
+
+        Raises:
+            ConfigError: As `bind`.
+        """
+        with self.turn:
+            self.bind(inputs)
+            self.run()
+            return self.last_output()
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[Laps]:
@@ -172,18 +206,16 @@ class PackedNetwork:
         Raises:
             ConfigError: If no windows are bound.
         """
-        laps, call = no_laps(self._threads), self._call
-        if call is None:
-            raise ConfigError("no windows are bound; bind some before a run.")
-        call.phases = laps.ctypes.data
-        try:
-            yield laps
-        finally:
-            call.phases = None
-
-
-def _gates(rnn: Rnn) -> int:
-    return 4 if isinstance(rnn, nn.LSTM) else 3
+        # In one turn: a run of another thread would write to laps that may be gone by then.
+        with self.turn:
+            laps, call = no_laps(self._threads), self._call
+            if call is None:
+                raise ConfigError("no windows are bound; bind some before a run.")
+            call.phases = laps.ctypes.data
+            try:
+                yield laps
+            finally:
+                call.phases = None
 
 
 def _packed_layer(rnn: Rnn, layer: int, lanes: int, block_rows: int) -> Floats:
@@ -219,7 +251,7 @@ def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
     by_input, by_state, bias_input, bias_state = (
         getattr(rnn, f"{name}_l{layer}").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    gates, hidden = _gates(rnn), rnn.hidden_size
+    gates, hidden = gates_of(rnn), rnn.hidden_size
     groups = -(-hidden // lanes)
 
     def grouped(rows: Floats, count: int) -> Floats:
@@ -249,7 +281,7 @@ def forward_kernel() -> ForwardKernel:
 @cache
 def _load() -> ForwardKernel | str:
     """Return the kernel, or why there is none."""
-    return checked_kernel(lambda: ForwardKernel(compiled_library("forward")), _differences)
+    return checked_kernel("forward", lambda: ForwardKernel(compiled_library("forward")), _differences)
 
 
 def _differences(kernel: ForwardKernel) -> Iterator[str]:

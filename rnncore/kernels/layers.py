@@ -9,6 +9,7 @@ Needed is what `rnncore.kernels.library` needs. Where it is missing, `fused_kern
 
 import contextlib
 import ctypes
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,13 +21,15 @@ from torch import Tensor
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import Rnn, require_rnn, require_windows
 from rnncore.kernels.laps import Laps, no_laps
-from rnncore.kernels.library import compiled_library
+from rnncore.kernels.levels import VECTORS
+from rnncore.kernels.library import compiled_library, origin_of
 from rnncore.kernels.loading import (
     checked_kernel,
     is_near,
     networks_to_check,
     open_library,
     require_layout,
+    threads_here,
     windows_to_check,
 )
 from rnncore.kernels.memory import paged_floats
@@ -78,6 +81,9 @@ class Kernels:
     Args:
         path: The shared library.
 
+    Attributes:
+        name: What they are and where they come from, for a reader.
+
     Raises:
         OSError: If it cannot be loaded.
         Unavailable: If they take other structs than ours.
@@ -93,6 +99,7 @@ class Kernels:
             size.restype = ctypes.c_int64
             require_layout(struct, size())
             function.argtypes, function.restype = [ctypes.POINTER(struct)], None
+        self.name = f"rnncore kernels, {VECTORS[library.lanes()]}, {origin_of(path)}"
         self.has_bf16 = bool(library.has_pairs())
         self.workspace_floats = library.layer_workspace_floats
         self.workspace_floats.argtypes, self.workspace_floats.restype = [ctypes.POINTER(LayerForward)], ctypes.c_int64
@@ -113,7 +120,7 @@ def fused_kernels() -> Kernels:
 @cache
 def _load() -> Kernels | str:
     """Return the kernels, or why there are none."""
-    return checked_kernel(lambda: Kernels(compiled_library("train")), _differences)
+    return checked_kernel("train", lambda: Kernels(compiled_library("train")), _differences)
 
 
 def _differences(kernels: Kernels) -> Iterator[str]:
@@ -149,19 +156,22 @@ def timed_passes() -> Iterator[dict[str, list[Laps]]]:
         _timed_passes = before
 
 
-def _new_laps(name: str, threads: int) -> int | None:
-    """Return where the kernel is to write the laps of a pass; None, and it takes none, unless passes are timed."""
-    if _timed_passes is None:
+def _new_laps(name: str, threads: int) -> Laps | None:
+    """Return what the kernel is to write the laps of a pass to; None, and it takes none, unless passes are timed."""
+    # Once: another thread may end the timing meanwhile.
+    passes = _timed_passes
+    if passes is None:
         return None
     laps = no_laps(threads)
-    _timed_passes[name].append(laps)
-    return laps.ctypes.data
+    passes[name].append(laps)
+    return laps
 
 
 class FusedLayers:
     """The layers of a recurrent module, run by the fused kernels, with the memory that they need from step to step.
 
-    Gradients can be asked for of the last forward pass alone: the next uses its memory again.
+    Gradients can be asked for of the last forward pass alone: the next uses its memory again. Threads of Python may share
+    one: passes take turns, and states and gradients are copies. There are no gradients of gradients.
 
     Args:
         rnn: In one direction, with biases, batch first; float32, contiguous, on the CPU. Its parameters are used, and get
@@ -183,6 +193,7 @@ class FusedLayers:
         self._rnn, self.kernels, self.precision = rnn, kernels, precision
         self._buffers: dict[tuple[int, str], Tensor] = {}
         self.passes = 0
+        self.turn = threading.Lock()
 
     def states(self, inputs: Tensor, last: int) -> Tensor:
         """Return the top layer's states of the last hours; dropout is that of a module in training.
@@ -195,23 +206,38 @@ class FusedLayers:
             Shape (B, last, H).
 
         Raises:
-            ConfigError: If the windows or the hours are others.
+            ConfigError: If the windows or the hours are others, or the layers are no longer what they were.
         """
-        inputs = inputs.contiguous()
+        # They may have been converted, moved or replaced since.
+        require_rnn(self._rnn)
+        if not 0 <= self._rnn.dropout <= 1:
+            raise ConfigError(f"dropout is {self._rnn.dropout}; give a number from 0 to 1.")
+        if not isinstance(inputs, Tensor):
+            raise ConfigError(f"the windows are of type {type(inputs).__name__}; give a tensor of torch.")
+        if inputs.layout == torch.strided:
+            inputs = inputs.resolve_neg().contiguous()
         require_windows(inputs, self._rnn.input_size)
         hours = inputs.shape[1]
         if not 1 <= last <= hours:
             raise ConfigError(f"states of the last {last} hours are asked for; allowed: 1 to {hours}.")
+        with self.turn:
+            # A copy: the next pass writes where this one did.
+            return self._states(inputs, last).transpose(0, 1).clone()
+
+    def _states(self, inputs: Tensor, last: int) -> Tensor:
+        """Return the states where the kernels leave them. Shape (last, B, H)."""
+        hours = inputs.shape[1]
         self.passes += 1
         below, dropped = inputs, 0.0
         run: Callable[..., Tensor] = FusedLayer.apply
         for layer in range(self._rnn.num_layers):
             weights = [getattr(self._rnn, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             is_top = layer == self._rnn.num_layers - 1
-            seed = int(torch.randint(2**32, ())) if dropped else 0
+            # On the CPU, whatever torch's default is set to.
+            seed = int(torch.randint(2**32, (), device="cpu")) if dropped else 0
             below = run(below, *weights, self, layer, last if is_top else hours, dropped, seed)
             dropped = self._rnn.dropout
-        return below.transpose(0, 1)
+        return below
 
     def buffer(self, layer: int, name: str, *shape: int) -> Tensor:
         """Return memory that stays from step to step: fresh pages would cost more than the arithmetic on them."""
@@ -220,7 +246,9 @@ class FusedLayers:
             size *= length
         held = self._buffers.get((layer, name))
         if held is None or held.numel() < size:
-            held = self._buffers[layer, name] = paged_floats(size)
+            # Else what inference mode made could not be written to outside of it.
+            with torch.inference_mode(False):
+                held = self._buffers[layer, name] = paged_floats(size)
         return held[:size].view(shape)
 
 
@@ -252,7 +280,7 @@ class FusedLayer(torch.autograd.Function):
         bias = bias_ih + bias_hh
         if not is_lstm:
             bias = torch.cat([bias[: 2 * hidden], bias_hh[2 * hidden :], bias_ih[2 * hidden :]])
-        threads = torch.get_num_threads()
+        threads = threads_here(torch.get_num_threads())
         block = _block(batch, hidden, threads)
         h = layers.buffer(layer, "h", hours + 1, batch, hidden)
         gates = layers.buffer(layer, "gates", hours, batch, 4 * hidden)
@@ -271,33 +299,54 @@ class FusedLayer(torch.autograd.Function):
         # Shared by all layers: nothing stays there.
         workspace = layers.buffer(0, "workspace", layers.kernels.workspace_floats(LayerForward(**both)))
         both["workspace"] = _at(workspace)
-        phases = _new_laps("FusedLayer", threads)
-        layers.kernels.forward(LayerForward(**both, x=_at(x), bias=_at(bias), phases=phases))
+        laps = _new_laps("FusedLayer", threads)
+        layers.kernels.forward(LayerForward(**both, x=_at(x), bias=_at(bias), phases=_laps_at(laps)))
         ctx.save_for_backward(x, weight_ih, weight_hh)
-        # The memory is held as long as its addresses.
+        # The memory is held as long as its addresses, that of tensors also where they are given other memory.
         ctx.held = (layers, layers.passes, layer, is_lstm, h, cell, gates, workspace)
+        ctx.given = x.detach(), weight_ih.detach(), weight_hh.detach()
         ctx.run = (both, last)
         return h[hours + 1 - last :].detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Return the gradients of inputs and parameters."""
-        x, weight_ih, weight_hh = ctx.saved_tensors
+        with ctx.held[0].turn:
+            return FusedLayer._gradients(ctx, gradients)
+
+    @staticmethod
+    def _gradients(ctx: Any, gradients: tuple[Tensor, ...]) -> Any:
         layers, passes, layer, is_lstm, *_ = ctx.held
-        both, last = ctx.run
-        threads, batch, hours, features, hidden = (both[name] for name in ("threads", "B", "T", "F", "H"))
         if layers.passes != passes:
             raise RuntimeError("the memory of this forward pass was used again; take the gradients before the next pass.")
-        (grad_out,) = (gradient.contiguous() for gradient in gradients)
-        grad = torch.zeros(batch, hidden)
-        grad_cell = torch.zeros(batch, hidden) if is_lstm else None
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of gradients are asked for (create_graph=True), and the fused layers have none; train with the "
+                "implementation 'aten'."
+            )
+        # Those that were changed in place are refused by autograd itself.
+        if [one.data_ptr() for one in ctx.saved_tensors] != [one.data_ptr() for one in ctx.given]:
+            raise RuntimeError(
+                "the inputs or weights of this forward pass were given other memory since; take the gradients before that."
+            )
+        x, weight_ih, weight_hh = ctx.given
+        both, last = ctx.run
+        # The process may have been forked since.
+        threads = threads_here(both["threads"])
+        batch, hours, features, hidden = (both[name] for name in ("B", "T", "F", "H"))
+        (grad_out,) = (gradient.resolve_neg().contiguous() for gradient in gradients)
+        # Whatever torch's defaults are set to.
+        plain: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+        grad = torch.zeros(batch, hidden, **plain)
+        grad_cell = torch.zeros(batch, hidden, **plain) if is_lstm else None
         grad_x = layers.buffer(layer, "grad_x", hours, batch, features) if ctx.needs_input_grad[0] else None
         # Input by gate, as the kernels have them.
-        grad_ih, grad_hh = (torch.zeros(threads, *weight.t().shape) for weight in (weight_ih, weight_hh))
-        grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64)
+        grad_ih, grad_hh = (torch.zeros(threads, *weight.t().shape, **plain) for weight in (weight_ih, weight_hh))
+        grad_bias = torch.zeros(threads, 4 * hidden, dtype=torch.float64, device="cpu")
+        laps = _new_laps("FusedLayerBackward", threads)
         layers.kernels.backward(
             LayerBackward(
-                **both,
+                **{**both, "threads": threads},
                 x=_at(x),
                 first_out=hours - last,
                 grad_out=_at(grad_out),
@@ -307,7 +356,7 @@ class FusedLayer(torch.autograd.Function):
                 grad_w_x=_at(grad_ih),
                 grad_w_h=_at(grad_hh),
                 grad_bias=_at(grad_bias),
-                phases=_new_laps("FusedLayerBackward", threads),
+                phases=_laps_at(laps),
             )
         )
         grad_b = grad_bias.sum(0).float()
@@ -315,7 +364,8 @@ class FusedLayer(torch.autograd.Function):
         if not is_lstm:
             grad_b_ih, grad_b_hh = torch.cat([grad_b[: 2 * hidden], grad_b[3 * hidden :]]), grad_b[: 3 * hidden]
         if grad_x is not None and layer == 0:
-            grad_x = grad_x.transpose(0, 1)
+            # A copy: autograd may keep it as it is, and the next pass writes where this one did.
+            grad_x = grad_x.transpose(0, 1).clone()
         return (
             grad_x,
             *(grad.sum(0).t().contiguous() for grad in (grad_ih, grad_hh)),
@@ -330,6 +380,10 @@ def _block(batch: int, hidden: int, threads: int) -> int:
     of_thread = -(-batch // threads)
     blocks = -(-of_thread * 4 * hidden // _BLOCK_GATES)
     return -(-of_thread // blocks)
+
+
+def _laps_at(laps: Laps | None) -> int | None:
+    return None if laps is None else laps.ctypes.data
 
 
 def _at(tensor: Tensor | None) -> int | None:

@@ -12,6 +12,9 @@ LEVEL_ENV = "ATEN_CPU_CAPABILITY"
 
 CPUINFO = Path("/proc/cpuinfo")
 
+# The vectors of a library, for a reader, by the floats of one.
+VECTORS = {16: "AVX-512", 8: "AVX2", 4: "128-bit vectors"}
+
 
 @dataclass(frozen=True)
 class Level:

@@ -20,7 +20,8 @@ def aligned_floats(count: int) -> npt.NDArray[np.float32]:
 
 def paged_floats(count: int) -> Tensor:
     """Return zeros on pages of their own, huge ones where the system has them to give. Shape (count,), float32."""
-    memory = mmap.mmap(-1, 4 * count)
+    # Private: a process that is forked has a copy, and what it writes there is not seen here.
+    memory = mmap.mmap(-1, 4 * count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     # A kernel without huge pages refuses, and macOS has no word for them; the training only is a little slower then.
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):

@@ -51,13 +51,15 @@ static void run_threads(work_t work, const void *call, int threads, double *phas
 /* Where the threads of a team wait for one another; on a cache line of its own, as the waiting read it all the time. */
 typedef struct {
     atomic_int arrived, round;
-    char padding[4 * LINE_FLOATS - 2 * sizeof(atomic_int)];
+    atomic_int crowded; /* 1 once somebody has waited in vain: there are more threads than cores */
+    char padding[4 * LINE_FLOATS - 3 * sizeof(atomic_int)];
 } barrier_t;
 
 /* How often a thread looks before it offers its core to others: 0.1 to 0.3 ms, by how long the CPU's pause is. The shares of
  * an hour differ by microseconds, so whoever is waited for that long is not running: there are more threads than cores, and
  * it may need this one's. To yield earlier would cost a system call at every barrier, one or two microseconds, as long as
- * an hour of a small network takes. */
+ * an hour of a small network takes. Once one has waited that long, all threads of the team yield at once for the rest of the
+ * call: eight threads on one core would else spend this time at every barrier. */
 #define SPINS 4000
 
 /* Wait until all threads of a team have arrived. What they wrote before is then there for all to read: each releases it by
@@ -72,11 +74,14 @@ static void wait_at_barrier(barrier_t *barrier, int size) {
         atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
+    int spins = atomic_load_explicit(&barrier->crowded, memory_order_relaxed) ? SPINS : 0;
+    for (; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins += spins < SPINS) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
-        if (spins > SPINS) sched_yield();
+        if (spins < SPINS) continue;
+        atomic_store_explicit(&barrier->crowded, 1, memory_order_relaxed);
+        sched_yield();
     }
 }
 

@@ -117,6 +117,9 @@ int64_t layer_workspace_floats(const layer_forward_t *pass) {
     return p.threads + pass->threads * p.of_thread;
 }
 
+/* Return the floats of a vector. */
+int lanes(void) { return LANES; }
+
 /* Return whether bf16 can be asked for. */
 int has_pairs(void) {
 #if defined(__AVX512BF16__)
@@ -173,8 +176,9 @@ static inline uint32_t hash_of(uint32_t x) {
  * same. */
 static void drop(const float *values, float *out, int F, uint32_t seed, int t, int b, float probability) {
     uint32_t key = hash_of(seed ^ hash_of((uint32_t)t * 0x9e3779b9u + hash_of((uint32_t)b)));
-    uint32_t limit = (uint32_t)(probability * 4294967296.0);
-    float kept = 1.0f / (1.0f - probability);
+    /* Of 1 the limit would be 2^32, and the factor infinite: nothing is kept. */
+    uint32_t limit = probability < 1.0f ? (uint32_t)(probability * 4294967296.0) : UINT32_MAX;
+    float kept = probability < 1.0f ? 1.0f / (1.0f - probability) : 0.0f;
     #pragma omp simd
     for (int j = 0; j < F; j++) out[j] = hash_of(key + (uint32_t)j * 0x9e3779b9u) < limit ? 0.0f : values[j] * kept;
 }

@@ -101,6 +101,7 @@ def _train_and_score(
             "planned_steps": trainer.config.epochs * trainer.steps_per_epoch,
             "windows_per_s": training.windows_per_s,
             "ended_by": training.ended_by,
+            "trained_by": training.trained_by,
             "epochs": [asdict(epoch) for epoch in training.epochs],
         },
         "evaluation_s": evaluation_s,

@@ -291,11 +291,14 @@ class Session:
 
     def facts(self, command: list[str], scale: str) -> dict[str, Any]:
         """Return the `rnncore` block of a run file."""
+        from rnncore.kernels.library import implementations
+
         return {
             "version": __version__,
             "command": command,
             "scale": scale,
             "fingerprint": self.fingerprint,
+            "kernels": dict(implementations),
             "resumed": {"began": self.earlier.began, "benchmarks": len(self.earlier.entries)} if self.earlier else None,
             **self._facts(),
             **waiting_facts(),

@@ -95,6 +95,7 @@ _TRAINING = object_with(
     {"steps": COUNT, "seconds": NOT_NEGATIVE},
     seed=or_none(COUNT),
     preset=or_none(TEXT),
+    trained_by=TEXT,
     curve=or_none(list_of(_POINT)),
 )
 _PANEL = object_with(

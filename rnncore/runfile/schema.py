@@ -70,6 +70,7 @@ RUN: Check = object_with(
         "rnncore": object_with(
             {"data": SESSION["data"], "command": list_of(TEXT), "skipped": SESSION["skipped"]},
             failed=SESSION["failed"],
+            kernels=object_of(TEXT),
             scale=or_none(TEXT),
             version=or_none(TEXT),
             steady=or_none(YES_NO),

@@ -12,8 +12,10 @@ import torch
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.files import write_text
 from rnncore.forecast.cells import CELLS
+from rnncore.forecast.device import usable_threads
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
+from rnncore.kernels.arguments import require_floats
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.runtimes.base import Evidence, Runtime, Source, Stream, calls_to_profile, mean_times, shapes_text
@@ -52,7 +54,7 @@ class NativeRuntime(Runtime):
 
     def output(self) -> Float32Array:
         """Return the last forecasts."""
-        return self._packed.output.copy()
+        return self._packed.last_output()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
@@ -64,7 +66,7 @@ class NativeRuntime(Runtime):
             # Windows of a wrong shape are refused however few they are.
             self.bind(np.zeros((1, *inputs.shape[1:]), dtype=inputs.dtype))
             return np.empty((0, self._packed.horizon), dtype=np.float32)
-        return super().predict(inputs)
+        return self._packed.forecast(np.ascontiguousarray(inputs))
 
     def close(self) -> None:
         """Free the weights and the workspace; the threads are torch's."""
@@ -83,10 +85,16 @@ class NativeStream(Stream):
         self._packed.bind(self._hour, self._state)
 
     def step(self, hour: Float32Array) -> Float32Array:
-        """Take the next hour and forecast."""
-        self._hour[:, 0] = hour
-        self._packed.run()
-        return self._packed.output
+        """Take the next hour and forecast.
+
+        Raises:
+            ConfigError: If it is not of shape (B, F), or not float32.
+        """
+        require_floats("the hour", np.ascontiguousarray(hour), self._hour[:, 0].shape)
+        with self._packed.turn:
+            self._hour[:, 0] = hour
+            self._packed.run()
+            return self._packed.last_output()
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
@@ -98,7 +106,7 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
 
     Args:
         model: On the CPU; its weights are copied.
-        threads: CPU threads.
+        threads: CPU threads; no more are taken than the process has CPUs for, as those of a team wait for one another.
         precision: `fp32`, or where the CPU has instructions for it `bf16`.
 
     Raises:
@@ -107,7 +115,7 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
     kernel = forward_kernel()
     if precision == "bf16" and kernel.bf16 is None:
         raise Unavailable("this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16).")
-    return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, threads, precision)
+    return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, min(threads, usable_threads()), precision)
 
 
 def call_evidence(packed: PackedNetwork, call: Callable[[], object], trace: Path | None = None) -> Evidence:

@@ -31,6 +31,7 @@ from rnncore.forecast.cells import CELLS, Cell
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.presets import Preset, preset
+from rnncore.kernels import layers, levels
 from rnncore.runfile.grid import grid_of
 from rnncore.runfile.read import read_run
 from tests.command import Command, Done
@@ -510,6 +511,36 @@ def test_clipping_is_the_presets_or_what_is_asked_for(
     assert done.json["config"]["clip_norm"] == _train_config(path)["clip_norm"] == clip_norm
 
 
+def test_training_says_once_what_runs_the_recurrent_layers_and_keeps_it(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / "model.safetensors"
+    settings = ("train", "--data", csv, "--device", "cpu", "--max-steps", 1, "--batch-size", 4, "--out", path)
+    done = rnncore(*settings)
+    trained_by = read_safetensors(path)[0]["training"]["trained_by"]
+    assert re.match(
+        r"rnncore kernels, \S.*, compiled (here|for this process)|torch, because: no fused kernels: \S", trained_by
+    )
+    assert done.err.count(f"Recurrent layers by {trained_by}\n") == 1
+    assert rnncore(*settings, "--json").json["trained_by"] == trained_by
+
+
+def test_training_without_a_compiler_says_why_it_is_by_torch(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    levels.require_vectors()  # else skipped, with what is missing
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "model.safetensors"
+    layers._load.cache_clear()
+    try:
+        done = rnncore("train", "--data", csv, "--device", "cpu", "--max-steps", 1, "--batch-size", 4, "--out", path)
+    finally:
+        layers._load.cache_clear()
+    why = "torch, because: no fused kernels: there is no C compiler of the name /nowhere/cc (CC). Install GCC"
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if line.startswith(f"Recurrent layers by {why}")]
+    assert read_safetensors(path)[0]["training"]["trained_by"].startswith(why)
+
+
 def test_a_clipped_training_is_resumed_with_the_same_norm_alone(csv: Path, tmp_path: Path, rnncore: Command) -> None:
     path = tmp_path / "model.safetensors"
     settings = ("train", "--data", csv, "--device", "cpu", "--out", path, "--max-steps")
@@ -658,6 +689,7 @@ def test_reproduce_writes_page_record_and_figure(
     assert list(record["cells"]) == ["gru", "lstm"]
     for ours in record["cells"].values():
         assert (ours["training"]["steps"], ours["training"]["ended_by"]) == (1, "max_steps")
+        assert done.err.count(f"Recurrent layers by {ours['training']['trained_by']}\n") == 1
         assert ours["score"]["smape_article"] == pytest.approx(ours["score"]["smape"] / 4)
     planned = 5 * (record["windows"]["train"] // 1024)
     assert f"Cut short after 1 of {planned} steps" in page

@@ -911,14 +911,18 @@ def test_too_few_windows_of_several_targets_are_told(gaps: Windows) -> None:
 
 def test_fused_layers_are_taken_where_they_are_there(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer_module.fused_kernels()  # else skipped, with what is missing
-    assert _trainer(windows).implementation == "fused"
-    assert _trainer(windows, replace(CONFIG, implementation="aten")).implementation == "aten"
+    trainer = _trainer(windows)
+    assert (trainer.implementation, trainer.trained_by) == ("fused", trainer_module.fused_kernels().name)
+    trainer = _trainer(windows, replace(CONFIG, implementation="aten"))
+    assert (trainer.implementation, trainer.trained_by) == ("aten", "torch")
 
     def missing() -> None:
         raise Unavailable("no fused kernels: made for a test.")
 
     monkeypatch.setattr(trainer_module, "fused_kernels", missing)
-    assert _trainer(windows).implementation == "aten"
+    trainer = _trainer(windows)
+    assert trainer.implementation == "aten"
+    assert fit(trainer).trained_by == trainer.trained_by == "torch, because: no fused kernels: made for a test."
     with pytest.raises(Unavailable, match="made for a test"):
         _trainer(windows, replace(CONFIG, implementation="fused"))
 
@@ -930,6 +934,7 @@ def test_training_in_bf16_is_near_that_in_fp32_and_only_where_it_is_asked_for(
     if kernels.has_bf16:
         trainer, fp32 = _trainer(windows, in_bf16), _trainer(windows, replace(CONFIG, max_steps=3))
         assert (trainer.implementation, fp32.implementation) == ("fused_bf16", "fused")
+        assert trainer.trained_by == f"{fp32.trained_by}, products in bf16"
         losses = [fit(each).epochs[-1].loss for each in (trainer, fp32)]
         assert losses[0] == pytest.approx(losses[1], rel=0.02)
         assert losses[0] != losses[1]

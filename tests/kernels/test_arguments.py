@@ -1,12 +1,13 @@
 """Tests of what kernels are given: refused in Python where C would read or write beside it, and one struct on both sides."""
 
 import ctypes
+import mmap
 import re
 from collections.abc import Callable
 from functools import partial
 from importlib import resources
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import forward, layers
 from rnncore.kernels.forward import ForwardCall, PackedNetwork, forward_kernel
 from rnncore.kernels.layers import FusedLayers, LayerBackward, LayerForward, fused_kernels
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import open_runtime, open_stream
 
 FEATURES, HIDDEN = 5, 8
 
@@ -45,6 +46,16 @@ def _with_weight(module: Any, name: str) -> Any:
     return module
 
 
+def _changed(module: Any, **changes: Any) -> Any:
+    for name, value in changes.items():
+        setattr(module, name, value)
+    return module
+
+
+def _with_sparse(module: Any, name: str) -> Any:
+    return _changed(module, **{name: nn.Parameter(getattr(module, name).detach().to_sparse())})
+
+
 # The network
 
 
@@ -62,6 +73,27 @@ RNNS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _with_weight(_gru(), "weight_hh_l0"),
         "weight_hh_l0: not contiguous; the kernel takes values one after",
     ),
+    "units": (
+        lambda: _changed(_gru(), hidden_size=HIDDEN + 1),
+        r"weight_ih_l0: of shape \(24, 5\); the kernel takes \(27, 5\)",
+    ),
+    "features": (lambda: _changed(_gru(), input_size=4), r"weight_ih_l0: of shape \(24, 5\); the kernel takes \(24, 4\)"),
+    "another weight": (
+        lambda: _changed(_gru(), weight_hh_l0=nn.Parameter(torch.zeros(3 * HIDDEN, HIDDEN - 1))),
+        r"weight_hh_l0: of shape \(24, 7\); the kernel takes \(24, 8\)",
+    ),
+    "another bias": (
+        lambda: _changed(_gru(), bias_hh_l0=nn.Parameter(torch.zeros(HIDDEN))),
+        r"bias_hh_l0: of shape \(8,\); the kernel takes \(24,\)",
+    ),
+    "more layers": (
+        lambda: _changed(_gru(), num_layers=2),
+        "weight_ih_l1: missing; the kernel takes the weights of all 2 layers",
+    ),
+    "no layers": (lambda: _changed(_gru(), num_layers=0), "num_layers is 0; the kernel takes 1 to 268,435,456"),
+    "too many units": (lambda: _changed(_gru(), hidden_size=2**28 + 1), "hidden_size is 268435457; the kernel takes 1 to"),
+    "a sparse weight": (lambda: _with_sparse(_gru(), "weight_hh_l0"), "weight_hh_l0: not contiguous"),
+    "no weight": (lambda: _changed(_gru(), weight_hh_l0=None), "weight_hh_l0: missing"),
 }
 
 
@@ -129,6 +161,12 @@ def test_weights_are_copied_the_head_s_too() -> None:
 # The windows and the state
 
 
+def _beside(*shape: int) -> np.ndarray:
+    """Return floats that lie a byte beside where a float may lie."""
+    size = 4 * int(np.prod(shape))
+    return np.zeros(size + 1, dtype=np.uint8)[1:].view(np.float32).reshape(shape)
+
+
 WINDOWS: dict[str, tuple[np.ndarray, str]] = {
     "type": (_floats(2, 3, FEATURES, dtype="float64"), "the windows: float64; the kernel takes float32"),
     "byte order": (_floats(2, 3, FEATURES, dtype=">f4"), "the windows: >f4; the kernel takes float32"),
@@ -137,6 +175,21 @@ WINDOWS: dict[str, tuple[np.ndarray, str]] = {
     "order": (_floats(2, 3, 2 * FEATURES)[:, :, ::2], "the windows: not contiguous"),
     "no windows": (_floats(0, 3, FEATURES), "there are 0 windows of 3 hours; give at least one window of one hour"),
     "no hours": (_floats(2, 0, FEATURES), "there are 2 windows of 0 hours; give at least one window of one hour"),
+    "backwards": (_floats(2, 3, FEATURES)[:, ::-1], "the windows: not contiguous"),
+    "between addresses": (_beside(2, 3, FEATURES), "the windows: not contiguous"),
+    "one hour for all": (np.broadcast_to(_floats(FEATURES), (2, 3, FEATURES)), "the windows: not contiguous"),
+    "complex": (_floats(2, 3, FEATURES, dtype="complex64"), "the windows: complex64; the kernel takes float32"),
+    "objects": (_floats(2, 3, FEATURES, dtype="object"), "the windows: object; the kernel takes float32"),
+    "list": (cast("np.ndarray", [[[0.0] * FEATURES]]), "the windows: list; the kernel takes an array of NumPy or a tensor"),
+    "tensor": (cast("np.ndarray", torch.zeros(2, 3, FEATURES)), "the windows are a tensor of torch; give an array of NumPy"),
+    "too many windows": (
+        np.broadcast_to(np.float32(0), (2**28 + 1, 1, FEATURES)),
+        "windows is 268435457; the kernel takes 1 to 268,435,456",
+    ),
+    "too many hours": (
+        np.broadcast_to(np.float32(0), (1, 2**32 + 3, FEATURES)),
+        "hours is 4294967299; the kernel takes 1 to",
+    ),
 }
 
 
@@ -156,8 +209,12 @@ def test_windows_that_the_forward_kernel_cannot_read_are_refused(inputs: np.ndar
         (torch.zeros(2, 3, 4), "the windows have 4 features; the model takes 5"),
         (torch.zeros(0, 3, FEATURES), "there are 0 windows of 3 hours; give at least one window of one hour"),
         (torch.zeros(2, 0, FEATURES), "there are 2 windows of 0 hours; give at least one window of one hour"),
+        (torch.zeros(2, 3, FEATURES).to_sparse(), "the windows: not contiguous"),
+        (torch.from_numpy(_beside(2, 3, FEATURES)), "the windows: not contiguous"),
+        (_floats(2, 3, FEATURES), "the windows are of type ndarray; give a tensor of torch"),
+        (torch.zeros(1, 1, FEATURES, dtype=torch.complex64), "the windows: complex64; the kernel takes float32"),
     ],
-    ids=["type", "device", "axes", "features", "no windows", "no hours"],
+    ids=["type", "device", "axes", "features", "no windows", "no hours", "sparse", "between addresses", "array", "complex"],
 )
 def test_windows_that_the_training_kernels_cannot_read_are_refused(inputs: torch.Tensor, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
@@ -168,6 +225,26 @@ def test_windows_that_the_training_kernels_cannot_read_are_refused(inputs: torch
 def test_states_of_hours_that_are_not_there_are_refused(last: int) -> None:
     with pytest.raises(ConfigError, match=f"states of the last {last} hours are asked for; allowed: 1 to 3"):
         FusedLayers(_gru(), fused_kernels()).states(torch.zeros(2, 3, FEATURES), last)
+
+
+def test_windows_whose_signs_are_to_be_turned_train_as_they_are_read() -> None:
+    rnn, inputs = _gru(), torch.randn(3, 2, FEATURES, generator=torch.Generator().manual_seed(0))
+    turned = torch._neg_view(inputs)
+    assert turned.is_neg()
+    assert turned.is_contiguous()
+    torch.testing.assert_close(FusedLayers(rnn, fused_kernels()).states(turned, 2), rnn(-inputs)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_one_hour_for_all_windows_trains_as_its_copies() -> None:
+    rnn, inputs = _gru(), torch.randn(1, 1, FEATURES, generator=torch.Generator().manual_seed(0)).expand(4, 3, FEATURES)
+    torch.testing.assert_close(FusedLayers(rnn, fused_kernels()).states(inputs, 3), rnn(inputs)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.5, float("nan")])
+def test_a_dropout_that_is_no_probability_is_refused(dropout: float) -> None:
+    layers = FusedLayers(_changed(_gru(num_layers=2), dropout=dropout), fused_kernels())
+    with pytest.raises(ConfigError, match=f"dropout is {dropout}; give a number from 0 to 1"):
+        layers.states(torch.zeros(2, 3, FEATURES), 1)
 
 
 def test_windows_in_another_order_train_as_in_their_own() -> None:
@@ -193,6 +270,13 @@ STATES: dict[str, tuple[np.ndarray, str]] = {
 def test_a_state_that_the_kernel_cannot_keep_is_refused(state: np.ndarray, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         _packed().bind(_floats(2, 3, FEATURES), state)
+
+
+def test_a_state_in_the_memory_of_the_windows_is_refused() -> None:
+    memory = np.zeros(2 * 3 * HIDDEN, dtype=np.float32)
+    packed = _packed(nn.GRU(HIDDEN, HIDDEN, batch_first=True))
+    with pytest.raises(ConfigError, match="the state shares memory with the windows"):
+        packed.bind(memory.reshape(2, 3, HIDDEN), memory[8 : 8 + 2 * HIDDEN].reshape(1, 1, 2, HIDDEN))
 
 
 def test_a_state_in_bf16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,3 +381,126 @@ def test_a_library_of_another_struct_is_found_out(
             get()
     finally:
         module._load.cache_clear()
+
+
+# What is changed after it was given
+
+
+def test_a_head_that_is_replaced_later_is_not_the_one_that_was_packed() -> None:
+    model = new_forecaster(ForecasterConfig("gru", FEATURES, HIDDEN, 1), seed=0).eval()
+    inputs = np.ones((2, 3, FEATURES), dtype=np.float32)
+    with open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime:
+        before = runtime.predict(inputs)
+        model.head = nn.Linear(HIDDEN + 3, 7)
+        np.testing.assert_array_equal(runtime.predict(inputs), before)
+    with (
+        pytest.raises(ConfigError, match=r"the head's weight: of shape \(7, 11\); the kernel takes \(7, 8\)"),
+        open_runtime("rnncore", model, "cpu", "fp32", 1),
+    ):
+        pass
+    model.head = nn.Linear(HIDDEN, 7)
+    with open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime:
+        found = runtime.predict(inputs)
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, model(torch.from_numpy(inputs)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"hidden_size": HIDDEN + 1}, r"weight_ih_l0: of shape \(24, 5\)"),
+        ({"num_layers": 2}, "weight_ih_l1: missing"),
+        ({"bidirectional": True}, "GRU with bidirectional=True"),
+        ({"weight_hh_l0": nn.Parameter(torch.zeros(3 * HIDDEN, HIDDEN, dtype=torch.float16))}, "weight_hh_l0: float16"),
+    ],
+)
+def test_layers_that_are_changed_later_are_looked_at_in_each_pass(changes: dict[str, Any], why: str) -> None:
+    rnn, inputs = _gru(), torch.zeros(2, 3, FEATURES)
+    layers = FusedLayers(rnn, fused_kernels())
+    layers.states(inputs, 1)
+    _changed(rnn, **changes)
+    with pytest.raises(ConfigError, match=why):
+        layers.states(inputs, 1)
+
+
+@pytest.mark.parametrize("given", ["inputs", "weight_ih_l0", "weight_hh_l0"])
+def test_memory_that_is_exchanged_between_the_passes_is_refused_by_the_second(given: str) -> None:
+    rnn, inputs = _gru(), torch.zeros(2, 3, FEATURES, requires_grad=True)
+    loss = FusedLayers(rnn, fused_kernels()).states(inputs, 3).sum()
+    tensor = inputs if given == "inputs" else getattr(rnn, given)
+    tensor.data = tensor.detach()[:1].clone()
+    with pytest.raises(RuntimeError, match="were given other memory since; take the gradients before that"):
+        loss.backward()
+
+
+def test_weights_that_are_changed_in_place_between_the_passes_are_refused_by_the_second() -> None:
+    rnn = _gru()
+    loss = FusedLayers(rnn, fused_kernels()).states(torch.zeros(2, 3, FEATURES), 3).sum()
+    with torch.no_grad():
+        rnn.weight_hh_l0.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("hour", "why"),
+    [
+        (_floats(FEATURES), r"the hour: of shape \(5,\); the kernel takes \(3, 5\)"),
+        (_floats(1, FEATURES), r"the hour: of shape \(1, 5\); the kernel takes \(3, 5\)"),
+        (_floats(3, FEATURES, dtype="float64"), "the hour: float64; the kernel takes float32"),
+    ],
+    ids=["one for all", "one series", "type"],
+)
+def test_an_hour_that_is_not_one_of_each_series_is_refused(hour: np.ndarray, why: str) -> None:
+    model = new_forecaster(ForecasterConfig("gru", FEATURES, HIDDEN, 1), seed=0)
+    with open_stream("rnncore", model, 3, 1) as stream, pytest.raises(ConfigError, match=why):
+        stream.step(hour)
+
+
+# Sizes
+
+
+@pytest.fixture
+def huge() -> np.ndarray:
+    """Return windows of more than 2^31 values, of pages that the system does not fill: all but the last two are zeros."""
+    features = 4096
+    windows = 2**31 // features + 2
+    try:
+        memory = mmap.mmap(-1, 4 * windows * features, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE)
+    except (OSError, OverflowError, AttributeError) as error:
+        pytest.skip(f"this system gives no 8 GiB of addresses ({error})")
+    inputs = np.frombuffer(memory, dtype=np.float32).reshape(windows, 1, features)
+    inputs[-2:] = np.random.default_rng(0).standard_normal((2, 1, features), dtype=np.float32)
+    return inputs
+
+
+def test_the_forward_kernel_counts_places_in_64_bits(huge: np.ndarray) -> None:
+    rnn, head = nn.GRU(huge.shape[2], 1, batch_first=True), nn.Linear(1, 1)
+    for parameter in rnn.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    packed = PackedNetwork(rnn, head, False, forward_kernel(), 2)
+    with torch.inference_mode():
+        right = head(rnn(torch.from_numpy(huge[-3:]))[0][:, -1])
+    np.testing.assert_allclose(packed.forecast(huge)[-3:], right, atol=1e-5)
+
+
+def test_the_training_kernels_count_places_in_64_bits(huge: np.ndarray) -> None:
+    rnn = nn.GRU(huge.shape[2], 1, batch_first=True)
+    for parameter in rnn.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    states = FusedLayers(rnn, fused_kernels()).states(torch.from_numpy(huge), 1)
+    right = rnn(torch.from_numpy(huge[-3:]))[0]
+    torch.testing.assert_close(states[-3:], right, rtol=0, atol=1e-5)
+    # Windows of zeros give nothing to the weights of the inputs.
+    found, expected = (torch.autograd.grad(of.sum(), rnn.weight_ih_l0)[0] for of in (states, right))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("lstm", [0, 1])
+def test_workspaces_are_sized_in_64_bits(lstm: int) -> None:
+    call = ForwardCall(threads=3, lstm=lstm, B=2**20, T=2**20, F=2**26, H=2**26, N=3, relu=0, L=1)
+    floats = forward_kernel().workspace_floats["fp32"](call)
+    # Of a thread the inputs of a block of 252 windows, and what they give.
+    assert floats >= 3 * 252 * 2**26 * (1 + 3 + lstm)
+    layer = LayerForward(threads=3, B=2**20, T=2**20, F=2**26, H=2**26, block=2**10, cell=64 * lstm)
+    assert fused_kernels().workspace_floats(layer) >= (3 + lstm) * 2**52 * 2

@@ -1,11 +1,14 @@
 """Tests of the fused layers: equal to torch's and to float64, dropout included, and refused where they would be wrong."""
 
 import copy
+import gc
 import itertools
 import subprocess
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -529,3 +532,191 @@ def test_the_kernels_bring_no_threads_of_their_own(empty_cache: Path) -> None:
     (library,) = (empty_cache / "rnncore").iterdir()
     needed = subprocess.run(["readelf", "-d", str(library)], capture_output=True, text=True, check=True).stdout
     assert "gomp" not in needed
+
+
+# Copies, turns, dropout of all
+
+
+def test_states_and_gradients_are_not_overwritten_by_the_next_pass() -> None:
+    layers, inputs = FusedLayers(_module("gru", 2, 4, 1), fused_kernels()), torch.randn(1, 4, 2).requires_grad_()
+    first = layers.states(inputs, 4)
+    states = first.detach()
+    (gradient,) = torch.autograd.grad(first.sum(), inputs)
+    kept = states.clone(), gradient.clone()
+    torch.autograd.grad((2 * layers.states(-inputs, 4)).sum(), inputs)
+    torch.testing.assert_close((states, gradient), kept, rtol=0, atol=0)
+
+
+def test_gradients_of_one_window_accumulate_in_the_inputs() -> None:
+    layers, inputs = FusedLayers(_module("gru", 2, 4, 1), fused_kernels()), torch.randn(1, 4, 2).requires_grad_()
+    (once,) = torch.autograd.grad(layers.states(inputs, 4).sum(), inputs)
+    layers.states(inputs, 4).sum().backward()
+    (2 * layers.states(inputs, 4)).sum().backward()
+    assert inputs.grad is not None
+    torch.testing.assert_close(inputs.grad, 3 * once)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_of_all_leaves_zeros_and_no_gradient_below(cell: Cell) -> None:
+    module, inputs = _module(cell, 3, 4, 2), torch.randn(5, 6, 3)
+    module.dropout = 1.0
+    found = FusedLayers(module, fused_kernels()).states(inputs, 6)
+    below, above = torch.zeros(5, 6, 4), type(module)(4, 4, batch_first=True)
+    above.load_state_dict({name: getattr(module, name[:-1] + "1").detach() for name in above.state_dict()})
+    torch.testing.assert_close(found, above(below)[0], rtol=1e-5, atol=1e-6)
+    found.sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in module.parameters())
+    assert module.weight_ih_l0.grad is not None
+    assert not module.weight_ih_l0.grad.any()
+
+
+def test_layers_that_were_converted_since_are_refused() -> None:
+    module = _module("gru", 2, 4, 1)
+    layers = FusedLayers(module, fused_kernels())
+    module.double()
+    with pytest.raises(ConfigError, match="weight_ih_l0: float64; the kernel takes float32"):
+        layers.states(torch.randn(3, 4, 2), 1)
+
+
+# Whatever is set around
+
+
+def _passes(layers: FusedLayers, inputs: torch.Tensor) -> list[torch.Tensor]:
+    parameters = list(layers._rnn.parameters())
+    return _states_and_gradients(
+        layers.states(inputs, 4), torch.ones(3, 4, 4, dtype=torch.float32, device="cpu"), *parameters
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("setting", ["dtype", "device"])
+def test_torch_s_defaults_change_no_bit(cell: Cell, setting: str) -> None:
+    module, inputs = _module(cell, 2, 4, 2, dropout=0.3), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0))
+    layers = FusedLayers(module, fused_kernels())
+    torch.manual_seed(0)
+    right = _passes(layers, inputs)
+    torch.manual_seed(0)
+    if setting == "dtype":
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = _passes(layers, inputs)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    else:
+        with torch.device("meta"):
+            found = _passes(layers, inputs)
+    for one, other in zip(found, right, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("setting", ["dtype", "device", "inference"])
+def test_the_kernels_are_loaded_whatever_torch_s_defaults_are(setting: str) -> None:
+    path = compiled_library("train")
+    kernels = fused.Kernels(path)
+    if setting == "dtype":
+        torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(setting == "inference"), torch.device("meta" if setting == "device" else "cpu"):
+            assert fused.checked_kernel("train", lambda: kernels, fused._differences) is kernels
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_passes_in_inference_mode_leave_memory_that_others_may_use() -> None:
+    layers, inputs = FusedLayers(_module("lstm", 2, 4, 1), fused_kernels()), torch.ones(3, 4, 2)
+    with torch.inference_mode():
+        before = layers.states(inputs, 4)
+    found = _passes(layers, inputs)
+    assert torch.equal(found[0], before)
+    assert all(gradient.any() for gradient in found[1:])
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    layers, inputs = FusedLayers(_module("gru", 2, 4, 1), fused_kernels()), torch.randn(3, 4, 2).requires_grad_()
+    with pytest.raises(RuntimeError, match=r"gradients of gradients are asked for \(create_graph=True\)"):
+        torch.autograd.grad(layers.states(inputs, 4).sum(), inputs, create_graph=True)
+
+
+def test_threads_of_python_share_layers() -> None:
+    """Each of two threads gets the states of its own windows; gradients of a pass that another came after are refused."""
+    module = _module("lstm", 3, 16, 2, std=0.2)
+    layers, batches = FusedLayers(module, fused_kernels()), [torch.randn(size, 20, 3) for size in (2, 9)]
+    right = [module(batch)[0].detach() for batch in batches]
+    expected = [torch.autograd.grad(module(batch)[0].sum(), list(module.parameters())) for batch in batches]
+    wrong: list[str] = []
+
+    def train(which: int) -> None:
+        for _ in range(100):
+            states = layers.states(batches[which], 20)
+            if (states.detach() - right[which]).abs().max() > 1e-5:
+                wrong.append("states")
+            try:
+                found = torch.autograd.grad(states.sum(), list(module.parameters()))
+            except RuntimeError as error:
+                if "used again; take the gradients before the next pass" not in str(error):
+                    wrong.append(str(error))
+                continue
+            for one, other in zip(found, expected[which], strict=True):
+                if (one - other).abs().max() > 1e-4 * other.abs().max():
+                    wrong.append("gradients")
+
+    callers = [Thread(target=train, args=(which,), daemon=True) for which in (0, 1)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not any(caller.is_alive() for caller in callers)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numbers_too_small_for_normal_ones_are_computed_with(cell: Cell) -> None:
+    module = _module(cell, 2, 4, 1, std=0.2)
+    with torch.no_grad():
+        module.bias_ih_l0.zero_()
+        module.bias_hh_l0.zero_()
+    # Below 1.2e-38; what is left of them after products is a multiple of 1.4e-45.
+    inputs = 1e-39 * torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(3))
+    states = FusedLayers(module, fused_kernels()).states(inputs, 3)
+    right = copy.deepcopy(module).double()(inputs.double())[0]
+    assert right.abs().max() > 1e-41
+    assert (states - right).abs().max() <= 3e-44
+
+
+def test_what_is_no_number_stays_none_in_states_and_touches_no_other_window() -> None:
+    module, inputs = _module("gru", 2, 20, 2, std=0.3), torch.randn(30, 4, 2, generator=torch.Generator().manual_seed(3))
+    layers = FusedLayers(module, fused_kernels())
+    right = layers.states(inputs, 4).detach()
+    inputs[7, 1, 0] = float("nan")
+    found = layers.states(inputs, 4).detach()
+    assert torch.equal(found[7, :1], right[7, :1])
+    assert found[7, 1:].isnan().all()
+    others = torch.arange(30) != 7
+    assert torch.equal(found[others], right[others])
+
+
+def test_nothing_is_timed_by_a_thread_after_the_timing_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laps are held as long as the kernel writes to them, whoever else holds them."""
+    held: list[Any] = []
+    layers = FusedLayers(_module("gru", 2, 4, 1), fused_kernels())
+    true_forward = layers.kernels.forward
+
+    def forward(call: Any) -> None:
+        passes.clear()
+        gc.collect()
+        held.append(laps() is not None)
+        true_forward(call)
+
+    def no_laps(threads: int) -> Any:
+        nonlocal laps
+        made = true_no_laps(threads)
+        laps = weakref.ref(made)
+        return made
+
+    laps: Any = None
+    true_no_laps = fused.no_laps
+    monkeypatch.setattr(fused, "no_laps", no_laps)
+    monkeypatch.setattr(layers.kernels, "forward", forward)
+    with timed_passes() as passes:
+        layers.states(torch.ones(3, 4, 2), 1)
+    assert held == [True]

@@ -4,14 +4,19 @@ import os
 import platform
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rnncore import files
 from rnncore.errors import Unavailable
 from rnncore.kernels import forward, layers, levels, library
 from rnncore.kernels.library import compile_levels, compiled_library
+from tests.processes import has_ended
 
 SOURCES = Path(library.__file__).parent
 NAMES = ("forward", "train", "peak")
@@ -25,12 +30,13 @@ def _sources(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_change_of_any_header_compiles_a_kernel_anew(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "_compile", lambda command, flags, source, library: library.write_bytes(b"code"))
     found = {compiled_library(name)}  # else skipped, with what is missing
     sources = _sources(f"{name}.c")
     for source in sources:
         shutil.copy(SOURCES / source, tmp_path)
     monkeypatch.setattr(library, "resources", SimpleNamespace(files=lambda _: tmp_path))
-    monkeypatch.setattr(library, "_compile", lambda *_: None)
     assert {compiled_library(name)} == found
     for source in sources:
         with (tmp_path / source).open("a", encoding="utf-8") as file:
@@ -171,7 +177,7 @@ def _commands_on(system: str, machine: str, monkeypatch: pytest.MonkeyPatch, tmp
     """Return the commands of the compiler by which another system would make a library."""
     commands = []
 
-    def ran(command: list[str], given: str = "") -> str:
+    def ran(command: list[str], given: str = "", limit_s: float = 0.0) -> str:
         commands.append(command)
         return given[:0]
 
@@ -202,3 +208,184 @@ def test_linux_on_arm_compiles_for_the_cpu_at_hand(monkeypatch: pytest.MonkeyPat
 def test_another_system_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"^they are compiled on Linux and Darwin alone, and this is Plan9\. Use Linux$"):
         _commands_on("Plan9", "aarch64", monkeypatch, tmp_path)
+
+
+# What is kept
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let a compiler that makes four bytes fill an empty cache; return the sources that it was given."""
+    levels.require_vectors()  # else skipped, with what is missing
+    sources = []
+
+    def compile_code(command: list[str], flags: str, source: str, library: Path) -> None:
+        sources.append(source)
+        library.write_bytes(b"code")
+
+    monkeypatch.setattr(library, "_compile", compile_code)
+    monkeypatch.setattr(library, "_compiler", lambda: ["true"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return sources
+
+
+def _cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "rnncore"
+
+
+def test_a_library_is_kept_under_the_digest_of_what_it_holds(made: list[str], tmp_path: Path) -> None:
+    path = compiled_library("train")
+    # printf code | sha256sum
+    assert re.fullmatch(r"train-[0-9a-f]{16}-5694d08a2e53ffca\.so", path.name)
+    assert compiled_library("train") == path
+    assert len(made) == 1
+    assert list(_cache(tmp_path).iterdir()) == [path]
+    assert library.origin_of(path) == "compiled here"
+
+
+@pytest.mark.parametrize("left", [b"", b"cod", b"coda"], ids=["empty", "cut", "changed"])
+def test_a_library_that_is_not_as_it_was_written_is_made_anew(left: bytes, made: list[str]) -> None:
+    path = compiled_library("train")
+    path.write_bytes(left)
+    assert compiled_library("train") == path
+    assert path.read_bytes() == b"code"
+    assert len(made) == 2
+
+
+def test_a_library_that_was_cut_does_not_end_the_process(tmp_path: Path) -> None:
+    """Loaded as it is, a library without its end is a bus error."""
+    layers.fused_kernels()  # else skipped, with what is missing
+    code = (
+        "from rnncore.kernels.library import compiled_library; path = compiled_library('train'); "
+        "path.write_bytes(path.read_bytes()[:8192]); "
+        "from rnncore.kernels.layers import fused_kernels; print(fused_kernels().name)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("rnncore kernels, ")
+
+
+def test_a_library_is_on_the_disk_before_it_has_its_name(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_ino))
+    path = compiled_library("train")
+    assert flushed == [path.stat().st_ino, path.parent.stat().st_ino]
+
+
+@pytest.mark.parametrize("place", ["rnncore", "."])
+def test_where_others_may_write_no_library_is_kept_nor_loaded(place: str, made: list[str], tmp_path: Path) -> None:
+    planted = compiled_library("train")
+    folder = tmp_path / "cache" / place
+    folder.chmod(0o777)
+    path = compiled_library("train")
+    assert path.parent == files.process_folder()
+    assert list(_cache(tmp_path).iterdir()) == [planted]
+    assert library.origin_of(path) == f"compiled for this process alone, as others may write {folder.resolve()}"
+    path.unlink()
+
+
+def test_a_library_that_others_may_write_is_made_anew(made: list[str]) -> None:
+    path = compiled_library("train")
+    path.chmod(0o666)
+    assert compiled_library("train") == path
+    assert len(made) == 2
+    assert path.stat().st_mode & 0o022 == 0
+
+
+def test_without_a_cache_a_library_is_of_the_process_and_says_so(
+    made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    path = compiled_library("train")
+    assert library.origin_of(path) == "compiled for this process alone, as no cache can be written"
+    path.unlink()
+
+
+def test_a_library_of_a_wheel_says_so(wheel: Path) -> None:
+    if not levels.usable_levels():
+        pytest.skip("no level of wheels is for this CPU")
+    assert library.origin_of(compiled_library("train")) == "of the wheel"
+
+
+# Compilers that are odd
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that makes a script of the shell the compiler."""
+    levels.require_vectors()  # else skipped, with what is missing
+    if not shutil.which("sh"):
+        pytest.skip("there is no shell")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def write(lines: str) -> None:
+        path = tmp_path / "cc"
+        path.write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
+        path.chmod(0o755)
+        monkeypatch.setenv("CC", str(path))
+
+    return write
+
+
+def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(
+    script: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_ASKED_S", 0.5)
+    script(f"sleep 1000 & echo $! >{tmp_path}/started\nwait")
+    with pytest.raises(
+        Unavailable, match=r"cc -dumpfullversion -dumpversion did not end within 0\.5 s\. Name another compiler by CC$"
+    ):
+        compiled_library("forward")
+    assert has_ended(int((tmp_path / "started").read_text(encoding="utf-8")))
+
+
+def test_a_compiler_that_prints_what_is_no_text_is_told(script: Callable[[str], None]) -> None:
+    script("printf '\\377\\376 broken' >&2; exit 7")
+    with pytest.raises(Unavailable, match=r"failed with exit code 7 \(\ufffd\ufffd broken\)\. Fix what it names"):
+        compiled_library("forward")
+
+
+def test_a_version_that_is_no_text_names_a_library_all_the_same(
+    script: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script("printf '\\377\\376'")
+    monkeypatch.setattr(library, "_compile", lambda command, flags, source, library: library.write_bytes(b"code"))
+    assert compiled_library("forward").read_bytes() == b"code"
+
+
+@pytest.mark.parametrize(
+    ("compiler", "why"),
+    [
+        ("gcc '", r"^the C compiler of the name gcc ' \(CC\) cannot be read \(No closing quotation\)\. Name another"),
+        ("  ", r"^there is no C compiler of the name    \(CC\)\. Install GCC"),
+        ("/nowhere/\udcff", r"^there is no C compiler of the name /nowhere/\\udcff \(CC\)\. Install GCC"),
+        ("/", r"^there is no C compiler of the name / \(CC\)"),
+    ],
+    ids=["quotes", "blanks", "bytes", "a folder"],
+)
+def test_a_name_that_is_none_of_a_compiler_is_told(compiler: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels.require_vectors()  # else skipped, with what is missing
+    monkeypatch.setenv("CC", compiler)
+    with pytest.raises(Unavailable, match=why):
+        compiled_library("forward")
+
+
+def test_a_compiler_whose_name_is_no_text_makes_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels.require_vectors()  # else skipped, with what is missing
+    path = tmp_path / "cc\udcff"
+    try:
+        path.symlink_to(shutil.which("true") or "/bin/true")
+    except OSError:
+        pytest.skip("names of files are text here")
+    monkeypatch.setenv("CC", str(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "_compile", lambda command, flags, source, library: library.write_bytes(b"code"))
+    assert compiled_library("forward").read_bytes() == b"code"

@@ -2,10 +2,12 @@
 
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rnncore.errors import Unavailable
 from rnncore.kernels import loading
 
 
@@ -49,3 +51,18 @@ def test_the_openmp_of_torch_is_there_for_all_before_a_kernel_is_loaded(
 def test_a_torch_that_carries_no_openmp_is_loaded_with_as_it_is(opened: list[tuple[str, int]], tmp_path: Path) -> None:
     loading.open_library(tmp_path / "forward.so")
     assert opened == [("forward.so", ctypes.DEFAULT_MODE)]
+
+
+def test_what_is_found_of_a_kernel_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: dict[str, str] = {}
+    monkeypatch.setattr(loading, "implementations", noted)
+    kernel = SimpleNamespace(name="rnncore kernels, AVX2, compiled here")
+    assert loading.checked_kernel("train", lambda: kernel, lambda _: []) is kernel
+    assert noted == {"train": kernel.name}
+    loading.checked_kernel("forward", lambda: kernel, lambda _: ["its GRU"])
+
+    def missing() -> SimpleNamespace:
+        raise Unavailable("there is no C compiler")
+
+    loading.checked_kernel("train", missing, lambda _: [])
+    assert noted == {"forward": "its GRU gives other answers than torch's", "train": "there is no C compiler"}

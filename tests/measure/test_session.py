@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rnncore import __version__
+from rnncore.kernels import library
 from rnncore.measure import rates
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
@@ -362,3 +363,11 @@ def test_a_recurrent_layer_on_the_cpu_is_seen_and_another_operation_there_is_non
     if placement is not None:
         rnn_benchmark.record(placement=placement)
     assert rnn_benchmark.fell_back_to_cpu(cell) is fell_back
+
+
+def test_the_facts_tell_what_our_kernels_are_or_why_there_are_none(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"forward": "rnncore kernels, AVX2, compiled here", "train": "there is no C compiler (gcc or cc)"}
+    monkeypatch.setattr(library, "implementations", found)
+    assert session.facts(COMMAND, "quick")["kernels"] == found

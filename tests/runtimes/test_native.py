@@ -2,8 +2,12 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -21,12 +25,21 @@ from rnncore.kernels import levels
 from rnncore.kernels import library as compiled
 from rnncore.kernels.forward import PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
+from rnncore.runtimes import native
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.native import call_evidence, packed_forecaster, timed_call
 from rnncore.runtimes.parity import float64_forecast
 from tests import reference
 
 TOLERANCE = 3e-6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_many_threads_as_asked() -> Iterator[None]:
+    """Teams of any size on any machine: else no more threads are taken than the process has CPUs for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "usable_threads", lambda: 8)
+        yield
 
 
 def _model(config: ForecasterConfig, std: float = 0.4) -> Forecaster:
@@ -428,3 +441,150 @@ def test_the_kernel_is_right_at_the_lower_level_that_torch_is_told_to_keep_to(
         assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
         assert _timed(packed)[:, PHASES.index("gates")].min() > 0
         np.testing.assert_array_equal(packed.output, found)
+
+
+# Small weights, turns, forks
+
+
+@pytest.mark.parametrize("level", ["avx512", "avx2"])
+@pytest.mark.skipif(compiled.platform.machine() != "x86_64", reason="only x86 CPUs have these levels")
+def test_tanh_is_right_relative_to_itself(level: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GRU whose only weight is that from its input to its new gate forecasts half the tanh of the input."""
+    monkeypatch.setenv(levels.LEVEL_ENV, level)
+    model = new_forecaster(ForecasterConfig("gru", 1, 1, 1), seed=1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.rnn.weight_ih_l0[2] = 1.0
+        model.head.weight.fill_(1.0)
+    sizes = np.geomspace(1e-30, 80.0, 100_000).astype(np.float32)
+    inputs = np.concatenate([sizes, -sizes])
+    found = _forecast_without_relu(model, inputs)
+    exact = np.tanh(inputs.astype(np.float64))
+    assert np.abs(found / exact - 1).max() <= 3e-7
+
+
+def _forecast_without_relu(model: Forecaster, inputs: Float32Array) -> FloatArray:
+    packed = PackedNetwork(model.rnn, model.head, False, forward_kernel(), 1)
+    return 2.0 * packed.forecast(inputs[:, None, None])[:, 0].astype(np.float64)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("scale", [1e-2, 1e-3])
+def test_forecasts_of_small_input_weights_are_right_relative_to_themselves(cell: Cell, scale: float) -> None:
+    model, inputs = _model(ForecasterConfig(cell, 5, 48, 2, relu_head=False), std=0.1), _inputs(20, 30, 5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+            if name.startswith("rnn.weight_ih"):
+                parameter.mul_(scale)
+    exact = float64_forecast(model, inputs)
+    assert np.abs(_forecast(model, inputs, 2) - exact).max() <= TOLERANCE * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_python_share_a_forecaster(threads: int) -> None:
+    model = _model(ForecasterConfig("gru", 5, 64, 2), std=0.15)
+    batches = [_inputs(windows, 40, 5) for windows in (1, 9)]
+    with open_runtime("rnncore", model, "cpu", "fp32", threads) as runtime:
+        right = [runtime.predict(batch) for batch in batches]
+        wrong: list[int] = []
+
+        def forecast(which: int) -> None:
+            for turn in range(150):
+                found = runtime.predict(batches[which])
+                if found.shape != right[which].shape or not np.array_equal(found, right[which]):
+                    wrong.append(turn)
+
+        callers = [Thread(target=forecast, args=(which,), daemon=True) for which in (0, 1)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(60)
+        assert not any(caller.is_alive() for caller in callers)
+    assert wrong == []
+
+
+def test_forecasts_are_not_overwritten_by_the_next_run_nor_a_stream_s_by_the_next_hour() -> None:
+    model, inputs = _model(ForecasterConfig("gru", 5, 16, 1)), _inputs(3, 4, 5)
+    with open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime:
+        first = runtime.predict(inputs)
+        kept = first.copy()
+        runtime.predict(-inputs)
+    np.testing.assert_array_equal(first, kept)
+    stream = native.NativeStream(model, 3)
+    first = stream.step(inputs[:, 0])
+    kept = first.copy()
+    stream.step(-inputs[:, 1])
+    np.testing.assert_array_equal(first, kept)
+
+
+_FORKED = """
+import os, signal, sys
+import torch
+from rnncore.errors import Unavailable
+from rnncore.forecast.model import ForecasterConfig, new_forecaster
+from rnncore.kernels.layers import FusedLayers, fused_kernels
+from rnncore.runtimes.native import packed_forecaster
+torch.set_num_threads(2)
+model = new_forecaster(ForecasterConfig("gru", 3, 64, 2), seed=0)
+inputs = torch.ones(40, 5, 3)
+packed = packed_forecaster(model, 2)
+layers = FusedLayers(model.rnn, fused_kernels())
+right, kept = packed.forecast(inputs.numpy()), layers._states(inputs, 1)
+before = kept.clone()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    same = abs(packed.forecast(inputs.numpy()) - right).max() < 1e-6
+    layers.states(-inputs, 1).sum().backward()
+    os._exit(0 if same else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert torch.equal(kept, before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_forecasts_and_trains_and_writes_nothing_of_its_parent_s() -> None:
+    forward_kernel()  # else skipped, with what is missing
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKED], capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_no_more_threads_are_taken_than_find_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "usable_threads", lambda: 2)
+    packed = packed_forecaster(_model(ForecasterConfig("gru", 2, 4, 1)), 8)
+    packed.bind(_inputs(3, 4, 2))
+    assert _timed(packed).shape[0] == 2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numbers_too_small_for_normal_ones_are_computed_with(cell: Cell) -> None:
+    model = _model(ForecasterConfig(cell, 5, 20, 1, relu_head=False), std=0.2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+    # Below 1.2e-38; what is left of them after products is a multiple of 1.4e-45.
+    inputs = np.float32(1e-39) * _inputs(11, 3, 5)
+    exact = float64_forecast(model, inputs)
+    assert np.abs(exact).max() > 1e-41
+    assert np.abs(_forecast(model, inputs, 2) - exact).max() <= 3e-44
+
+
+def test_no_thread_runs_while_another_times_its_calls() -> None:
+    """What is timed belongs to whoever asked for it: the laps of others would be in it, or written when it is gone."""
+    packed = packed_forecaster(_model(ForecasterConfig("gru", 2, 4, 1)), 1)
+    packed.bind(_inputs(3, 4, 2))
+    other = Thread(target=packed.run, daemon=True)
+    with packed.timed() as laps:
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        packed.run()
+    other.join(60)
+    assert not other.is_alive()
+    assert laps[0, PHASES.index("head"), 1] == 1
