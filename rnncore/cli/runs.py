@@ -221,6 +221,10 @@ def pull(
     pulled = remote.pull(url, store)
     _say_what_is_left(pulled)
     say(f"{store}: {counted(len(pulled.new), 'run file')} pulled, {pulled.known} here already")
+    if not pulled.new and not pulled.known:
+        from rnncore.runfile.branch import without_password
+
+        say(f"{without_password(url)} holds none: it is empty, or not the address that you mean.")
     if pulled.damaged:
         raise typer.Exit(EXIT_ERROR)
 

@@ -214,11 +214,11 @@ class Comparison:
     def verdict(self) -> Verdict:
         """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong.
 
-        It is `unclear` where nothing was compared, as where what was measured is new.
+        It is `unclear` where nothing was compared, as where what was measured is new, or failed on both sides.
         """
         found = [judgement.verdict for judgement in self.judgements]
         of_budgets = [judgement.verdict for judgement in self.budgets.judgements] if self.budgets else []
-        compared = set(found) - {"new"}
+        compared = set(found) - {"new", "not judged"}
         otherwise: Verdict = "faster" if "faster" in found else "same" if compared else "unclear"
         return deciding(found + of_budgets, otherwise)
 

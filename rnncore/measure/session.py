@@ -1,6 +1,5 @@
 """What one pytest session remembers beside the rounds: in memory for the run file, and on the disk at once."""
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from rnncore import __version__
 from rnncore.files import write_text
 from rnncore.measure.busy import waiting_facts
 from rnncore.measure.facts import make_writable
-from rnncore.measure.stopwatch import seconds_per_call
+from rnncore.measure.stopwatch import now_s, seconds_per_call
 from rnncore.measure.timeout import CaseTimeout
 from rnncore.runfile.journal import dumps
 from rnncore.runfile.record import EXTRA_INFO, OWN_FACTS
@@ -77,7 +76,7 @@ class Session:
     """The record of one session.
 
     Args:
-        began_s: When it began, by `time.perf_counter`; None for now.
+        began_s: When it began, by `stopwatch.now_s`; None for now.
 
     Attributes:
         name: When it began, as part of a path.
@@ -115,7 +114,7 @@ class Session:
         self.earlier: Finished | None = None
         self.slots: Slots | None = None
         self.taken: set[str] = set()
-        self._began_s = time.perf_counter() if began_s is None else began_s
+        self._began_s = now_s() if began_s is None else began_s
         self._begun: set[str] = set()
         self._skipped: dict[str, str] = {}
         self._failed: dict[str, tuple[Outcome, str]] = {}
@@ -234,12 +233,12 @@ class Session:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time of the block, less that of parts inside it, under *name*."""
-        began_s = time.perf_counter()
+        began_s = now_s()
         self._inner_s.append(0.0)
         try:
             yield
         finally:
-            spent_s = time.perf_counter() - began_s
+            spent_s = now_s() - began_s
             self._parts_s[name] += spent_s - self._inner_s.pop()
             self._inner_s[-1] += spent_s
 
@@ -250,7 +249,7 @@ class Session:
 
     def overhead(self) -> dict[str, Any]:
         """Return where the session's time went up to now, in seconds."""
-        wall_s = time.perf_counter() - self._began_s
+        wall_s = now_s() - self._began_s
         parts_s = {name: seconds for name, seconds in self._parts_s.items() if name not in (TIMED, TRAININGS)}
         timed_s, trainings_s = self._parts_s[TIMED], self._parts_s[TRAININGS]
         overhead_s = wall_s - timed_s - trainings_s

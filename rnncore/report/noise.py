@@ -6,8 +6,10 @@ from typing import Any
 
 from rnncore.amounts import counted
 from rnncore.compare.floors import NoiseRecord, floor_at
+from rnncore.compare.judge import FAMILY_ERROR
 from rnncore.compare.replay import Pool, Rate, Score
 from rnncore.compare.sensitivity import BESIDE, WANTED, Sensitivity
+from rnncore.compare.signs import pairs_needed
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.verdict.words import file_and_test
 from rnncore.runfile.grid import grid_of
@@ -164,6 +166,8 @@ def selftest_tables(facts: dict[str, Any]) -> list[tuple[str, Table]]:
     unplanted = dict.fromkeys(f"{one['delay_pct']:g} %" for one in scores if one["delay_pct"] and one["found"] is None)
     if unplanted:
         lines += f"\nNo delay of {', '.join(unplanted)} was planted: all calls are too short for one as small as that."
+    if facts["pairs"] < (fewest := pairs_needed(FAMILY_ERROR)):
+        lines += f"\nGates of fewer than {fewest} pairs find nothing: give a larger --budget, and more --blocks."
     columns = [
         *words("Rule"),
         *numbers("delay of one benchmark"),

@@ -509,6 +509,16 @@ def test_sides_without_a_benchmark_in_common_are_not_the_same(
     assert comparison.notes == (NOTHING_COMPARED,)
 
 
+def test_benchmarks_that_fail_on_both_sides_are_not_the_same(side: Callable[..., Side]) -> None:
+    def broken(content: dict[str, Any], process: int) -> None:
+        for entry in content["benchmarks"]:
+            entry["extra_info"]["validity"] = "failed: it raises"
+
+    comparison = _compare(side("base", change=broken), side("head", first_minute=1, change=broken))
+    assert {one.verdict for one in comparison.judgements} == {"not judged"}
+    assert (comparison.verdict, comparison.exit_code) == ("unclear", 3)
+
+
 def test_one_benchmark_in_common_is_compared_beside_new_ones(tmp_path: Path) -> None:
     comparison = _compare(_plain(tmp_path, "a"), _plain(tmp_path, "a", "b", minute=1))
     assert {one.verdict for one in comparison.judgements} == {"unclear", "new"}

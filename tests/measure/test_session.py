@@ -53,7 +53,8 @@ def _row(name: str, **extra: Any) -> Row:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("rnncore.measure.session.time.perf_counter", made)
+    for module in ("session", "stopwatch"):
+        monkeypatch.setattr(f"rnncore.measure.{module}.now_s", made)
     return made
 
 

@@ -179,6 +179,15 @@ def test_a_self_test_says_where_no_delay_was_as_small_as_asked() -> None:
     assert [row[1:3] for row in table[1:]] == [["none", "–"], ["3 %", "–"], ["5 %", "–"]]
 
 
+def test_a_self_test_says_that_few_pairs_find_nothing() -> None:
+    scores = [Score("rnncore gate", 0.0, None, {}, Rate(0, 75), Rate(75, 75))]
+    run = Run(Path("a.json"), "2026-11-24", None, {}, None, (), (), (), None, {}, (Record(ONE, "a", (0.1,), {}),), "")
+    pool = Pool(((run, run),), {}, 7.0)
+    few, enough = (selftest_tables(selftest_json(pool, scores, 60.0, pairs))[0][0] for pairs in (7, 8))
+    assert few.endswith("Gates of fewer than 8 pairs find nothing: give a larger --budget, and more --blocks.")
+    assert "find nothing" not in enough
+
+
 def _can_tell(
     visible: Sequence[float], needed: Sequence[float], wide: int = 0, budget_s: float | None = None
 ) -> Sensitivity:
