@@ -82,6 +82,7 @@ class NativeStream(Stream):
         states = CELLS[config.cell].states
         self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
         self._hour = np.zeros((series, 1, config.input_size), dtype=np.float32)
+        self._shape = (series, config.input_size)
         self._packed.bind(self._hour, self._state)
 
     def step(self, hour: Float32Array) -> Float32Array:
@@ -91,12 +92,12 @@ class NativeStream(Stream):
             ConfigError: If it is not of shape (B, F), or not float32.
         """
         # What is right is seen in a fraction of a microsecond, as an hour of a small model takes two.
-        if type(hour) is not np.ndarray or hour.dtype != self._hour.dtype or hour.shape != self._hour.shape[::2]:
-            require_floats("the hour", np.ascontiguousarray(hour), self._hour.shape[::2])
+        if type(hour) is not np.ndarray or hour.dtype != self._hour.dtype or hour.shape != self._shape:
+            require_floats("the hour", np.ascontiguousarray(hour), self._shape)
         with self._packed.turn:
             self._hour[:, 0] = hour
             self._packed.run()
-            return self._packed.last_output()
+            return self._packed.output.copy()
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""
