@@ -104,13 +104,14 @@ def default_threads() -> int:
     """Return how many CPUs this process may use: the smallest of its affinity, its quota and `OMP_NUM_THREADS`."""
     # A list is for threads within threads; its first number is for the outer ones.
     given = re.match(r"\s*(\d+)\s*(,|$)", os.environ.get(_THREADS_ENV, ""))
-    return min(usable_threads(), int(given[1]) if given and int(given[1]) else usable_threads())
+    threads = usable_threads()
+    return min(threads, int(given[1])) if given and int(given[1]) else threads
 
 
 def usable_threads() -> int:
     """Return how many threads find a CPU: the smaller of the process's affinity and its quota, at least 1."""
-    quota, _ = cpu_quota()
-    return max(1, min(len(usable_cpus()), len(usable_cpus()) if quota is None else int(quota)))
+    cpus, (quota, _) = len(usable_cpus()), cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, int(quota)))
 
 
 def usable_cpus() -> frozenset[int]:

@@ -91,9 +91,11 @@ def _timed(benchmark: Any, session: Session, slots: Slots, call: Call, delay_pct
         facts: dict[str, Any] = {}
         # What is prepared holds for one call.
         calls = 1 if call.is_prepared else calls_of_a_round(call_s, 0.0)
-        run_round = repeated(run, calls)
-        # Reading the clock is a part of a single call's time, and of nanoseconds the larger one.
-        round_s = call_s if calls == 1 else seconds_per_call(run_round)
+        run_round, round_s = repeated(run, calls), call_s
+        if calls > 1:
+            # Reading the clock is a part of a single call's time, and of nanoseconds the larger one.
+            round_s = seconds_per_call(run_round)
+            call.after()
         if delay_pct:
             # Of a round, as one of a call that takes nanoseconds would be a multiple of it.
             run_round, facts["injected_delay_pct"] = delayed(run_round, delay_pct, round_s)

@@ -186,31 +186,48 @@ def test_a_result_that_is_wrong_makes_the_benchmark_invalid(tmp_path: Path) -> N
         assert record.numbers == {"validity": 3}
 
 
-def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
-    hook = """
+def _delaying_the_head(delay_pct: float) -> dict[str, str]:
+    """Return a conftest that plants a delay into the head."""
+    hook = f"""
         from pathlib import Path
 
         def pytest_rnn_delay_pct(fullname):
-            return 50.0 if Path(__file__).parent.name == "head" else None
+            return {delay_pct} if Path(__file__).parent.name == "head" else None
     """
-    pair = _pair(tmp_path, "def test_sum(benchmark):\n    benchmark(sum, range(100_000))\n", **{"conftest.py": hook})
+    return {"conftest.py": hook}
+
+
+def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "def test_sum(benchmark):\n    benchmark(sum, range(100_000))\n", **_delaying_the_head(50.0))
     (base,), (head,) = pair.base.records, pair.head.records
     assert (base.injected_delay_pct, head.injected_delay_pct) == (None, 50.0)
     assert head.quickest_s > 1.2 * base.quickest_s
 
 
 def test_a_planted_delay_is_as_small_as_asked_however_short_the_calls(tmp_path: Path) -> None:
-    hook = """
-        from pathlib import Path
-
-        def pytest_rnn_delay_pct(fullname):
-            return 30.0 if Path(__file__).parent.name == "head" else None
-    """
-    pair = _pair(tmp_path, "def test_int(benchmark):\n    benchmark(int)\n", **{"conftest.py": hook})
+    pair = _pair(tmp_path, "def test_int(benchmark):\n    benchmark(int)\n", **_delaying_the_head(30.0))
     (base,), (head,) = pair.base.records, pair.head.records
     assert head.injected_delay_pct == 30.0
     # One of a call would take several times as long as the call.
     assert 1.1 < head.quickest_s / base.quickest_s < 2
+
+
+def test_each_round_is_torn_down(tmp_path: Path) -> None:
+    suite = """
+        def test_add(benchmark):
+            added, sizes = [], set()
+
+            def teardown(*given):
+                sizes.add(len(added))
+                added.clear()
+
+            benchmark.pedantic(added.append, args=(1,), teardown=teardown)
+            # That of a call alone, and that of a round.
+            assert added == [] and len(sizes) <= 2, sizes
+    """
+    pair = _pair(tmp_path, suite)
+    for run in (pair.base, pair.head):
+        assert [record.validity for record in run.records] == ["valid"], run.failed
 
 
 def test_a_fixture_around_pytest_benchmark_s_is_timed(tmp_path: Path) -> None:
