@@ -5,7 +5,6 @@ pytest-benchmark will do: what is read is its median, its commit and its machine
 """
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from rnncore.runfile import machine
 from rnncore.runfile.checks import COMMIT, MOMENT, NAME, Fault, is_number, list_of, moment, object_with, one, or_none, words
 from rnncore.runfile.record import EXTRA_INFO, facts_of, is_right
 from rnncore.runfile.schema import commit_id, fingerprint_of
+from rnncore.runfile.text import parsed
 
 # Where the plugin puts profiles' traces: JSON, but no run files.
 _TRACES = "traces"
@@ -225,10 +225,10 @@ def _read_file(store: Path, path: str, stamp: Stamp) -> Content:
         try:
             content = orjson.loads(text)
         except orjson.JSONDecodeError:
-            # pytest-benchmark writes NaN and Infinity, which only Python's own parser takes.
-            content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return StoredFile(path, *stamp, fault=f"not JSON ({error})"), (), ()
+            # What it takes all verbs take; they also take NaN and Infinity, and a byte order mark.
+            content = parsed(text)
+    except RunFileError as error:
+        return StoredFile(path, *stamp, fault=str(error)), (), ()
     for fault in _STORED("", content):
         return StoredFile(path, *stamp, fault=f"not a run file of pytest-benchmark ({words(fault)})"), (), ()
     try:

@@ -176,7 +176,10 @@ class Cache:
 
     def add(self, content: Content) -> None:
         """Take in what was read of a file; a part that is full with it is written."""
-        if not _is_utf8(content):
+        try:
+            content[0].path.encode()
+        except UnicodeEncodeError:
+            # A file system may take any bytes for a name.
             self._not_kept.add(content)
             return
         self._open.add(content)
@@ -202,8 +205,8 @@ class Cache:
         if self._not_kept.files:
             count = len(self._not_kept.files)
             notes.append(
-                f"{counted(count, 'file')} not kept in {self._folder}, whose texts are UTF-8: a name there "
-                "is not. Every call reads them again."
+                f"{counted(count, 'file')} not kept in {self._folder}, whose texts are UTF-8: the name of "
+                "a file is not. Every call reads them again."
             )
         return tuple(notes)
 
@@ -263,17 +266,6 @@ class _OpenPart:
 
 def _is_full(files: int, rows: int) -> bool:
     return files >= PART_FILES or rows >= PART_ROWS
-
-
-def _is_utf8(content: Content) -> bool:
-    """Say whether all names are UTF-8: those of files and, by JSON's escapes, of benchmarks and commits need not be."""
-    file, benchmarks, _ = content
-    texts = (file.path, file.commit or "", file.commit_time or "", file.branch or "", *benchmarks)
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read_part(path: Path) -> Part | None:

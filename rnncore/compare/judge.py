@@ -26,6 +26,7 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement, Verdict
 from rnncore.errors import ConfigError
 from rnncore.runfile import machine
+from rnncore.runfile.checks import moment
 from rnncore.runfile.read import find_runs, read_run
 from rnncore.runfile.record import Record, Run
 
@@ -118,7 +119,7 @@ def read_side(names: Sequence[str], store: Path = Path(".benchmarks")) -> Side:
         RunFileError: If there is no run file of a name, or one cannot be read.
     """
     paths = dict.fromkeys(path for name in names for path in find_runs(name, store))
-    return Side(", ".join(names), tuple(sorted(map(read_run, paths), key=lambda run: run.datetime)))
+    return Side(", ".join(names), tuple(sorted(map(read_run, paths), key=lambda run: moment(run.datetime))))
 
 
 def judge(
@@ -414,7 +415,7 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
     if differences:
         yield "The sides were measured on different machines, software or data: this is a comparison of those, not a gate."
         return
-    times = [sorted(run.datetime for run in side.runs) for side in (base, head)]
+    times = [sorted(moment(run.datetime) for run in side.runs) for side in (base, head)]
     if min(map(len, times)) == 1 and pairs_of(base.runs, head.runs):
         yield "One pair: the noise between pairs is unknown, so nothing is certain. A larger --budget has more pairs."
     elif min(map(len, times)) == 1:

@@ -23,8 +23,8 @@ from rnncore.compare.looks import Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.ranks import evenly_spread
 from rnncore.compare.thresholds import Thresholds
-from rnncore.errors import ConfigError, RunFileError
-from rnncore.runfile.checks import is_moment, moment
+from rnncore.errors import ConfigError
+from rnncore.runfile.checks import moment
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 
@@ -140,14 +140,7 @@ def read_pool(folder: Path) -> Pool:
     if not whole or delays_pct[0] != 0:
         raise ConfigError(f"{folder}: holds no whole block of a self-test. Give the folder 'processes' that one wrote.")
     by_delay = {delay_pct: tuple(pairs[delay_pct] for pairs in whole) for delay_pct in delays_pct}
-    ended = []
-    for run in (head for pairs in whole for _, head in pairs.values()):
-        if not is_moment(run.datetime):
-            raise RunFileError(
-                f"{run.path}: datetime is {run.datetime!r}, and must be ISO 8601. Run 'rnncore selftest' anew."
-            )
-        ended.append(moment(run.datetime))
-    ended.sort()
+    ended = sorted(moment(head.datetime) for pairs in whole for _, head in pairs.values())
     pair_s = statistics.median((later - earlier).total_seconds() for earlier, later in pairwise(ended))
     return Pool(by_delay.pop(0.0), by_delay, pair_s)
 

@@ -2,8 +2,6 @@
 
 import glob
 import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +22,7 @@ from rnncore.runfile.schema import (
     fingerprint_of,
     machine_facts,
 )
-
-# A text that escapes half a character, as JSON can and UTF-8 cannot.
-_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+from rnncore.runfile.text import parsed
 
 # What to do about a file, or a benchmark, that rnncore's suites have no part in.
 _AGAIN = "Make the run again with 'pytest --benchmark-autosave'."
@@ -45,18 +41,14 @@ def read_run(path: Path) -> Run:
     """
     try:
         raw = path.read_bytes()
-        content = json.loads(raw.decode("utf-8"))
-        if _HALF_CHARACTER.search(raw):
-            # Where halves come in pairs they are whole by now.
-            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RunFileError(
             f"{path}: cannot be read ({error.strerror}). Make a run with 'pytest --benchmark-autosave'."
         ) from error
-    except (ValueError, RecursionError) as error:
-        # So pytest-benchmark leaves it before version 5.2.
-        why = str(error) if raw.strip() else "it is empty, as where every benchmark failed"
-        raise RunFileError(f"{path}: not JSON ({why}). Give a file from .benchmarks/.") from error
+    try:
+        content = parsed(raw)
+    except RunFileError as error:
+        raise RunFileError(f"{path}: {error}. Give a file from .benchmarks/.") from error
     if found := another_kind(content):
         raise RunFileError(
             f"{path}: not a run file of pytest-benchmark ({found}). Make one with 'pytest --benchmark-autosave'."

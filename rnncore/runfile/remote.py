@@ -5,7 +5,6 @@ machines may push at the same time and need not know of one another, and a file 
 """
 
 import hashlib
-import json
 import os
 import re
 import sys
@@ -24,6 +23,7 @@ from rnncore.errors import ConfigError, RnncoreError, RunFileError, StoreError, 
 from rnncore.files import cache_folder, whole_file
 from rnncore.runfile.branch import open_branch, without_password
 from rnncore.runfile.schema import another_kind
+from rnncore.runfile.text import parsed
 
 # How the address of a branch begins.
 _GIT = "git+"
@@ -183,9 +183,9 @@ def _read(path: Path) -> bytes:
 
 def _why_no_run_file(content: bytes) -> str | None:
     try:
-        return another_kind(json.loads(content))
-    except (ValueError, RecursionError) as error:
-        return f"not JSON ({error})"
+        return another_kind(parsed(content))
+    except RunFileError as error:
+        return str(error)
 
 
 def _name_there(relative: Path, content: bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from rnncore.runfile.checks import (
     COMMIT,
     COUNT,
+    MOMENT,
     NAME,
     NOT_NEGATIVE,
     NUMBER,
@@ -63,7 +64,7 @@ SESSION: dict[str, Check] = {
 # Of the whole file, its benchmarks aside.
 RUN: Check = object_with(
     {
-        "datetime": TEXT,
+        "datetime": MOMENT,
         "machine_info": object_with({}, **MACHINE),
         "commit_info": object_with({}, id=or_none(COMMIT)),
         "benchmarks": list_of(object_with({"extra_info": object_with({})})),
@@ -88,7 +89,7 @@ RUN: Check = object_with(
 
 # Of a file that the plugin took no part in.
 ORDINARY_RUN: Check = object_with(
-    {"datetime": TEXT, "benchmarks": list_of(object_with({"extra_info": object_with({})}))},
+    {"datetime": MOMENT, "benchmarks": list_of(object_with({"extra_info": object_with({})}))},
     machine_info=or_none(object_with({})),
     commit_info=or_none(object_with({}, id=or_none(COMMIT))),
 )

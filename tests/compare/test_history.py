@@ -691,14 +691,12 @@ def test_of_a_store_that_can_no_longer_be_written_to_what_is_kept_is_read(
     assert len(_cached_paths(store)) == 9
 
 
-def test_a_benchmark_whose_name_is_no_text_is_read_on_every_call_and_the_others_are_not(store: Path) -> None:
-    content = _plain(1.0, name="test_\ud800")
-    _save(store, 9, 0, content)
-    for read_now in (10, 1):
+def test_a_file_with_half_a_character_is_told_once_and_not_read_again(store: Path) -> None:
+    _save(store, 9, 0, _plain(1.0, name="test_\ud800"))
+    for read_now in (10, 0):
         history = read_history(store)
-        assert (history.read_now, history.files) == (read_now, 9)
-        (note,) = history.notes
-        assert note.startswith("1 file not kept in ")
+        assert (history.read_now, history.files, history.notes) == (read_now, 8, ())
+        assert any(r"holds \ud800, half a character" in why for _, why in history.unread)
 
 
 def test_a_store_that_cannot_be_written_to_is_read_with_a_note(store: Path) -> None:
