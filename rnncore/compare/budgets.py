@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rnncore.compare.figures import EXAMPLES, FIGURES, NO_ROUNDS, Estimate, Figure, figure_of, of_processes
-from rnncore.compare.judge import Side, delay_notes
+from rnncore.compare.judge import Side, delay_notes, repeat_notes
 from rnncore.compare.settings import matches, read_settings
 from rnncore.compare.verdict import BudgetCheck, BudgetJudgement, Verdict
 from rnncore.errors import ConfigError
@@ -288,3 +288,4 @@ def _notes(side: Side, groups: Sequence[Side], judgements: Sequence[BudgetJudgem
     if any("round" in one.basis for one in judgements):
         yield "One process: its rounds do not show by how much processes differ. More run files do."
     yield from delay_notes(record for run in side.runs for record in run.records)
+    yield from repeat_notes(side.runs)

@@ -7,8 +7,9 @@ pytest-benchmark will do: what is read is its median, its commit and its machine
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,16 @@ from numpy.typing import NDArray
 from rnncore.compare.history_cache import CACHE_NAME, Cache, Content, Part, Stamp, StoredFile
 from rnncore.errors import RunFileError
 from rnncore.runfile import machine
-from rnncore.runfile.checks import COMMIT, MOMENT, NAME, Fault, is_number, list_of, moment, object_with, one, or_none, words
+from rnncore.runfile.checks import COMMIT, MOMENT, NAME, Fault, list_of, moment, object_with, or_none, words
+from rnncore.runfile.read import last_attempts
 from rnncore.runfile.record import EXTRA_INFO, facts_of, is_right
-from rnncore.runfile.schema import commit_id, fingerprint_of
+from rnncore.runfile.schema import commit_id, fingerprint_of, has_times
 from rnncore.runfile.text import parsed
 
 # Where the plugin puts profiles' traces: JSON, but no run files.
 _TRACES = "traces"
 
-# Of a wrong result it may be no number; a whole number may be larger than arithmetic takes.
-_MEDIAN = one("a number up to 1e18", lambda value: not isinstance(value, int) or isinstance(value, bool) or is_number(value))
-
-_ROW = object_with({"fullname": NAME, "stats": object_with({}, median=_MEDIAN)}, **{EXTRA_INFO: or_none(object_with({}))})
+_ROW = object_with({"fullname": NAME, "stats": object_with({})}, **{EXTRA_INFO: or_none(object_with({}))})
 
 
 def _rows(where: str, value: Any) -> Iterator[Fault]:
@@ -46,8 +45,8 @@ def _rows(where: str, value: Any) -> Iterator[Fault]:
 def _is_usual(entry: Any) -> bool:
     if type(entry) is not dict or type(entry.get("stats")) is not dict:
         return False
-    name, median_s, extra = entry.get("fullname"), entry["stats"].get("median"), entry.get(EXTRA_INFO)
-    return type(name) is str and name != "" and type(median_s) is float and (extra is None or type(extra) is dict)
+    name, extra = entry.get("fullname"), entry.get(EXTRA_INFO)
+    return type(name) is str and name != "" and (extra is None or type(extra) is dict)
 
 
 # What is read of a file; those of other suites have no more.
@@ -122,6 +121,7 @@ class History:
         unread: Pairs of path, relative to the store, and why it could not be read.
         invalid: Rows that were left out since their result is wrong or has no time, counted by benchmark.
         notes: What else the user should know.
+        repeated: Pairs of path, relative to the store, and how many benchmarks it holds more than once; the last counts.
     """
 
     store: Path
@@ -131,6 +131,7 @@ class History:
     unread: tuple[tuple[str, str], ...]
     invalid: dict[str, int]
     notes: tuple[str, ...]
+    repeated: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def read_history(store: Path, on_progress: Callable[[int, int], None] | None = N
         unread=tuple(sorted(unread.items())),
         invalid={name: count for name, count in sorted(zip(rows.names, wrong.tolist(), strict=True)) if count},
         notes=notes,
+        repeated=tuple(sorted((file.path, file.repeated) for file in rows.files if file.repeated)),
     )
 
 
@@ -237,7 +239,8 @@ def _read_file(store: Path, path: str, stamp: Stamp) -> Content:
         # What pytest-benchmark's own hooks let others put there.
         why = "not a run file of pytest-benchmark (a fact of machine or commit is of another type)"
         return StoredFile(path, *stamp, fault=why), (), ()
-    entries = content["benchmarks"]
+    entries, counts = last_attempts(content["benchmarks"]), Counter(entry["fullname"] for entry in content["benchmarks"])
+    file = replace(file, repeated=sum(count > 1 for count in counts.values()))
     return file, [entry["fullname"] for entry in entries], [_median_s(entry) for entry in entries]
 
 
@@ -267,10 +270,9 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def _median_s(entry: dict[str, Any]) -> float:
-    """Return the median of a benchmark, or NaN where it is no time or the result is wrong."""
-    median_s = entry["stats"].get("median")
-    is_time = is_number(median_s) and median_s > 0
-    return float(median_s) if is_time and is_right(facts_of(entry)) else math.nan
+    """Return the median of a benchmark, or NaN where it has no times or the result is wrong."""
+    stats = entry["stats"]
+    return float(stats["median"]) if has_times(stats) and is_right(facts_of(entry)) else math.nan
 
 
 def _joined(parts: list[Part]) -> _Rows:

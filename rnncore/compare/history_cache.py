@@ -38,12 +38,13 @@ _SCHEMA = pa.schema(
         ("branch", _TEXT),
         ("machine", _TEXT),
         ("machine_name", _TEXT),
+        ("repeated", pa.int32()),
         # Of the whole part, all beside its first file.
         ("names", pa.list_(pa.string())),
         ("benchmarks", pa.list_(pa.int32())),
         ("medians_s", pa.list_(pa.float64())),
     ],
-    metadata={"rnncore-trend": "3"},
+    metadata={"rnncore-trend": "4"},
 )
 
 # Time of change in nanoseconds, and bytes.
@@ -66,6 +67,7 @@ class StoredFile:
         branch: The branch, as the file says it.
         machine: Facts of its machine, as JSON.
         machine_name: Names of the CPU and GPU.
+        repeated: How many of its benchmarks it holds more than once, of which only the last counts.
     """
 
     path: str
@@ -79,6 +81,7 @@ class StoredFile:
     branch: str | None = None
     machine: str = "{}"
     machine_name: str = ""
+    repeated: int = 0
 
 
 # What is kept of one file: its facts, and of each benchmark the name and the median.

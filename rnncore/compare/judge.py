@@ -28,7 +28,7 @@ from rnncore.errors import ConfigError
 from rnncore.runfile import machine
 from rnncore.runfile.checks import moment
 from rnncore.runfile.read import find_runs, read_run
-from rnncore.runfile.record import Record, Run
+from rnncore.runfile.record import Record, Run, short_name
 
 # Largest probability that a comparison of identical code says `slower` or `faster` of anything.
 FAMILY_ERROR = 0.01
@@ -431,6 +431,7 @@ def _notes(base: Side, head: Side, differences: Sequence[object], thresholds: Th
         )
     records = [record for run in (*base.runs, *head.runs) for record in run.records]
     yield from delay_notes(records)
+    yield from repeat_notes((*base.runs, *head.runs))
     yield from _unrecorded(records, thresholds)
     yield from thresholds.notes
 
@@ -440,6 +441,14 @@ def delay_notes(records: Iterable[Record]) -> Iterator[str]:
     delayed = sorted({record.short_name for record in records if record.injected_delay_pct})
     if delayed:
         yield f"Delays were planted on purpose: {', '.join(delayed)}."
+
+
+def repeat_notes(runs: Iterable[Run]) -> Iterator[str]:
+    """Say which files hold benchmarks more than once, as a merge of sessions does, and what counts."""
+    for run in {run.path: run for run in runs}.values():
+        if run.repeated:
+            more = f" and {len(run.repeated) - 1} more" if run.repeated[1:] else ""
+            yield f"{run.path} holds {short_name(run.repeated[0])}{more} more than once: only the last of each counts."
 
 
 def _unrecorded(records: Sequence[Record], thresholds: Thresholds) -> Iterator[str]:

@@ -121,6 +121,7 @@ def trend_json(history: History, trends: Sequence[Trend], text: str = "") -> dic
         "files_read_now": history.read_now,
         "unread": [{"path": path, "why": why} for path, why in history.unread],
         "invalid": history.invalid,
+        "repeated": dict(history.repeated),
         "notes": list(history.notes),
         "steps": [_step_json(step) for step in steps_of(trends)],
         "benchmarks": [_trend_json(trend) for trend in trends],
@@ -196,6 +197,9 @@ def _left_out(history: History) -> list[str]:
         rows = sum(history.invalid.values())
         names = _some([f"{name.split('::')[-1]} ({count:,})" for name, count in history.invalid.items()])
         lines.append(f"{counted(rows, 'invalid row')} left out: {names}.")
+    if history.repeated:
+        files = _some([f"{path} ({count:,})" for path, count in history.repeated])
+        lines.append(f"Files that hold benchmarks more than once, of each of which only the last counts: {files}.")
     if history.unread:
         files = _some([f"{path}: {why}" for path, why in history.unread], "; ")
         lines.append(f"{counted(len(history.unread), 'file')} not read: {files}.")

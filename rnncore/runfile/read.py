@@ -4,19 +4,19 @@ import glob
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rnncore.errors import RunFileError
-from rnncore.runfile.checks import is_number, one_line, refuse
+from rnncore.runfile.checks import is_number, one_line, refuse, words
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.record import AXES, Record, Run, Summary, facts_of, faults_of_row, has_case, missing_of_row
 from rnncore.runfile.schema import (
     ENTRY,
     ORDINARY_RUN,
-    ROUNDS,
     RUN,
-    SUMMARY,
+    TIMES,
     another_kind,
     commit_id,
     fingerprint_of,
@@ -26,6 +26,8 @@ from rnncore.runfile.text import parsed
 
 # What to do about a file, or a benchmark, that rnncore's suites have no part in.
 _AGAIN = "Make the run again with 'pytest --benchmark-autosave'."
+# How a benchmark ended whose times are none: what pytest-benchmark keeps of one is more than zero.
+NO_TIMES = "no times"
 # Runs of one number that are listed.
 _LISTED = 5
 
@@ -60,11 +62,12 @@ def read_run(path: Path) -> Run:
         refuse(str(path), ORDINARY_RUN("", content), _AGAIN)
     session, machine, info = content.get("rnncore", {}), machine_facts(content), content.get("commit_info") or {}
     commit, harness = commit_id(info), content.get("version")
-    entries = enumerate(content["benchmarks"])
-    records = [_record(path, f"benchmarks[{index}]", entry, has_session) for index, entry in entries]
-    # Of several attempts at one of another suite, as by a plugin that runs tests again, the last counts.
-    last = {record.fullname: record for record in records if not record.has_case}
-    counts = Counter(record.fullname for record in records if not record.has_case)
+    for index, entry in enumerate(content["benchmarks"]):
+        refuse(str(path), ENTRY(f"benchmarks[{index}]", entry), _AGAIN)
+    entries, counts = last_attempts(content["benchmarks"]), Counter(entry["fullname"] for entry in content["benchmarks"])
+    without_times = {entry["fullname"]: fault for entry in entries for fault in islice(TIMES("stats", entry["stats"]), 1)}
+    timed = [entry for entry in entries if entry["fullname"] not in without_times]
+    failed = [(entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])]
     return Run(
         path=path,
         datetime=content["datetime"],
@@ -73,10 +76,10 @@ def read_run(path: Path) -> Run:
         data=session.get("data"),
         command=tuple(session.get("command", ())),
         skipped=tuple((entry["fullname"], entry["reason"]) for entry in session.get("skipped", [])),
-        failed=tuple((entry["fullname"], entry["outcome"], entry["reason"]) for entry in session.get("failed", [])),
+        failed=(*failed, *((name, NO_TIMES, words(fault)) for name, fault in without_times.items())),
         ceilings=machine.get("ceilings") if has_session else None,
         session=session,
-        records=tuple(record for record in records if record.has_case or last[record.fullname] is record),
+        records=tuple(_record(path, entry, has_session) for entry in timed),
         digest=hashlib.sha256(raw).hexdigest(),
         repeated=tuple(name for name, count in counts.items() if count > 1),
         harness=harness if isinstance(harness, str) else None,
@@ -132,11 +135,16 @@ def read_one_run(name: str) -> Run:
     return read_run(paths[0])
 
 
-def _record(path: Path, where: str, entry: dict[str, Any], has_session: bool) -> Record:
+def last_attempts(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last entry of each name, in their order: of several attempts, as of a test that is run again, it counts."""
+    last = {entry["fullname"]: index for index, entry in enumerate(entries)}
+    return [entries[index] for index in sorted(last.values())]
+
+
+def _record(path: Path, entry: dict[str, Any], has_session: bool) -> Record:
     """Return a benchmark of a file, which has a block of ours or not."""
-    refuse(str(path), ENTRY(where, entry), _AGAIN)
     extra, name = entry["extra_info"], f"{path}: {one_line(entry['fullname'])}"
-    rounds_s, summary = _rounds(name, entry["stats"])
+    rounds_s, summary = _rounds(entry["stats"])
     if not (has_session and has_case(extra)):
         return _ordinary_record(name, entry, rounds_s, summary, facts_of(entry) if has_session else {})
     refuse(name, faults_of_row(extra))
@@ -177,13 +185,10 @@ def _calls_per_round(entry: dict[str, Any]) -> int:
     return int(entry["stats"].get("iterations") or 1)
 
 
-def _rounds(name: str, stats: dict[str, Any]) -> tuple[tuple[float, ...], Summary | None]:
+def _rounds(stats: dict[str, Any]) -> tuple[tuple[float, ...], Summary | None]:
     """Return the seconds of every round, or what the file says of them where it holds none."""
-    rounds_s = stats.get("data")
-    if rounds_s:
-        refuse(name, ROUNDS("stats.data", rounds_s), _AGAIN)
-        return tuple(map(float, rounds_s)), None
-    refuse(name, SUMMARY("stats", stats), _AGAIN)
+    if stats.get("data"):
+        return tuple(map(float, stats["data"])), None
     quickest_s, low_s, median_s, high_s, slowest_s = (float(stats[key]) for key in ("min", "q1", "median", "q3", "max"))
     return (), Summary(quickest_s, low_s, median_s, high_s, slowest_s, stats["rounds"])
 

@@ -18,6 +18,7 @@ from rnncore.runfile.checks import (
     Check,
     Fault,
     is_seconds,
+    joined,
     list_of,
     object_of,
     object_with,
@@ -94,23 +95,40 @@ ORDINARY_RUN: Check = object_with(
     commit_info=or_none(object_with({}, id=or_none(COMMIT))),
 )
 
-# What stands for the rounds where a file holds none.
-SUMMARY: Check = object_with(
-    {"min": SECONDS, "q1": SECONDS, "median": SECONDS, "q3": SECONDS, "max": SECONDS, "rounds": SIZE}
-)
+# Times that stand for the rounds where a file holds none.
+_SUMMARY = ("min", "q1", "median", "q3", "max")
+_WHOLE_SUMMARY: Check = object_with({**dict.fromkeys(_SUMMARY, SECONDS), "rounds": SIZE})
+_PART_OF_SUMMARY: Check = object_with({}, **dict.fromkeys(_SUMMARY, SECONDS))
 
 # Of one entry of `benchmarks`.
 ENTRY: Check = object_with({"fullname": NAME, "group": or_none(TEXT), "stats": object_with({}, iterations=or_none(SIZE))})
 
 
-def ROUNDS(where: str, value: Any) -> Iterator[Fault]:  # noqa: N802 (one of the checks; there may be a million rounds)
-    """Check the seconds of every round."""
-    if not isinstance(value, list) or not value:
+def TIMES(where: str, stats: Mapping[str, Any]) -> Iterator[Fault]:  # noqa: N802 (one of the checks)
+    """Check the times of an entry: of every round, or what stands for the rounds; a benchmark with a fault has no times."""
+    rounds_s = stats.get("data")
+    if rounds_s:
+        yield from _rounds(joined(where, "data"), rounds_s)
+        yield from _PART_OF_SUMMARY(where, stats)
+    else:
+        yield from _WHOLE_SUMMARY(where, stats)
+
+
+def _rounds(where: str, value: Any) -> Iterator[Fault]:
+    """Check the seconds of every round, of which there may be a million."""
+    if not isinstance(value, list):
         yield Fault(where, value, "a list that is not empty")
         return
     for index, seconds in enumerate(value):
         if not is_seconds(seconds):
             yield from SECONDS(f"{where}[{index}]", seconds)
+
+
+def has_times(stats: Mapping[str, Any]) -> bool:
+    """Say the same by the summary alone: a store may have ten million entries of thousands of rounds."""
+    if stats.get("data"):
+        return "median" in stats and all(is_seconds(stats[key]) for key in _SUMMARY if key in stats)
+    return all(map(is_seconds, map(stats.get, _SUMMARY))) and not any(SIZE("", stats.get("rounds")))
 
 
 # Of a record of noise.

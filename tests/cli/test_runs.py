@@ -12,7 +12,7 @@ from rnncore.runfile.journal import Journal
 from rnncore.runfile.read import read_run
 from tests.command import Command
 from tests.report_text import GOLDEN
-from tests.run_files import content_of
+from tests.run_files import content_of, make_run, plain_benchmark, plain_content
 from tests.runfile.test_journal import header
 
 INPUTS = sorted((GOLDEN / "ordinary").glob("*.json"))
@@ -89,3 +89,43 @@ def test_a_killed_session_of_another_suite_is_recovered_and_shown(
     assert rnncore("report", out, "--out", tmp_path / "page")[0] == 0
     text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
     assert "| test_sum[10] | died: the process ended while this benchmark ran" in text
+
+
+def _plain_run(folder: Path, name: str, seconds: dict[str, float], **of_first: float) -> Path:
+    """Save a run of benchmarks without single rounds; *of_first* replaces numbers of the first."""
+    entries = [plain_benchmark(test, [value, 1.1 * value, 1.2 * value], has_rounds=False) for test, value in seconds.items()]
+    entries[0]["stats"] |= of_first
+    return make_run(folder, plain_content(entries), name)
+
+
+def test_a_row_without_times_is_not_judged_or_shown_and_the_others_are(tmp_path: Path, rnncore: Command) -> None:
+    seconds = {"a.py::test_quick": 0.01, "a.py::test_sort": 0.02}
+    base, head = _plain_run(tmp_path, "1.json", seconds), _plain_run(tmp_path, "2.json", seconds, min=0.0)
+    sort, quick = rnncore("compare", base, head, "--json").json["benchmarks"]
+    assert (quick["verdict"], sort["verdict"]) == ("invalid", "unclear")
+    assert "no times: stats.min is 0.0, and must be seconds" in quick["reason"]
+    verdicts = [one["verdict"] for one in rnncore("compare", head, head, "--json").json["benchmarks"]]
+    assert verdicts == ["unclear", "not judged"]
+    assert rnncore("report", head, "--out", tmp_path / "out").code == 0
+    assert "no times: stats.min is 0.0" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_of_a_benchmark_that_is_twice_in_a_file_every_verb_takes_the_last_and_says_so(
+    tmp_path: Path, rnncore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [plain_benchmark("a.py::test_sort", [seconds] * 8) for seconds in (0.01, 0.03)]
+    path = make_run(tmp_path / "store", plain_content(entries))
+    monkeypatch.chdir(tmp_path)
+    Path("pyproject.toml").write_text('[tool.rnncore.budgets."*"]\nmedian_ms = 20\n', encoding="utf-8")
+    (judged,) = rnncore("compare", path, path, "--json").json["benchmarks"]
+    assert judged["base_s"] == pytest.approx(0.03)
+    (budget,) = rnncore("check", path, "--json").json["budgets"]
+    assert budget["value"] == pytest.approx(30)
+    trend = rnncore("trend", "store", "--json").json
+    assert trend["benchmarks"][0]["points"][0]["median_s"] == pytest.approx(0.03)
+    # The second time from what was kept of the file.
+    for arguments in (("compare", path, path), ("check", path), ("trend", "store"), ("trend", "store")):
+        said = " ".join(rnncore(*arguments).out.split())
+        assert "more than once" in said, arguments
+        assert "0001_made.json" in said, arguments
+        assert "the last" in said, arguments
