@@ -108,7 +108,8 @@ def trend(
 ) -> None:
     """Show the history of each benchmark on each machine, and the commits at which its speed changed.
 
-    A step is called once two points in a row confirm it.
+    A step is called once two points in a row confirm it, or more where the history before is short or noisy. What is not
+    called yet is named, with how many more points like the newest it takes.
     """
     from rnncore.compare.change_points import find_trends
     from rnncore.compare.history import read_history

@@ -39,7 +39,13 @@ _LEAST_NOISE = 0.1
 # Standard deviations from its neighbours' median at which a point is cut off before candidates are sought.
 _CUT = 3.0
 
-_FEWEST_POINTS = 6
+FEWEST_POINTS = 6
+
+# Of a change that is not called yet: points of the level before that tell its noise, newest points that may be of it, and
+# points that are thought to follow until it is called.
+_FEWEST_BEFORE = 3
+_MOST_PENDING = 12
+_MOST_TO_COME = 12
 
 # PELT's time grows with the square of the points where nothing changes.
 _BLOCK = 256
@@ -91,6 +97,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """A change in the newest points that is not called a step yet.
+
+    Attributes:
+        points: How many of the newest points lie away from the level before.
+        ratio: Their median per that of the level before.
+        needed: How many more points like them would make it a step; None where even `_MOST_TO_COME` would not.
+    """
+
+    points: int
+    ratio: float
+    needed: int | None
+
+
+@dataclass(frozen=True)
 class Trend:
     """A history and its steps.
 
@@ -98,14 +119,14 @@ class Trend:
         series: The history.
         steps: Its steps, oldest first.
         level_s: Median of the points since the last step, seconds.
-        not_called: Newest point's time per the level's, if it would be a step were it not alone; else None.
+        pending: The change of the newest points that is not called yet; None where they are as those before.
         enough: Whether there are enough points for a step to be found at all.
     """
 
     series: Series
     steps: tuple[Step, ...]
     level_s: float
-    not_called: float | None
+    pending: Pending | None
     enough: bool
 
 
@@ -140,9 +161,8 @@ def find_trends(history: History, practical: float = 0.02) -> tuple[Trend, ...]:
             )
             for index in range(1, len(edges) - 1)
         )
-        enough = len(values_s) >= _FEWEST_POINTS
-        not_called = _not_called(values_s, edges[-2], practical) if enough else None
-        trends.append(Trend(series, steps, levels_s[-1], not_called, enough))
+        enough = len(values_s) >= FEWEST_POINTS
+        trends.append(Trend(series, steps, levels_s[-1], _pending(values_s, edges[-2], practical), enough))
     return tuple(trends)
 
 
@@ -178,7 +198,7 @@ def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> lis
         Estimating the number of change-points via Schwarz' criterion, for the penalty. Hampel (1974), The Influence
         Curve and Its Role in Robust Estimation, for the median of absolute deviations.
     """
-    if len(values_s) < _FEWEST_POINTS:
+    if len(values_s) < FEWEST_POINTS:
         return []
     scaled, penalty = _scaled(values_s, practical)
     edges = _without_weak_edges(scaled, [0, *_candidates(scaled, penalty), len(scaled)], penalty)
@@ -193,22 +213,48 @@ def change_points(values_s: NDArray[np.float64], practical: float = 0.02) -> lis
     return edges[1:-1]
 
 
-def _not_called(values_s: NDArray[np.float64], level_start: int, practical: float) -> float | None:
-    """Return the last point's time per that of the points before it, if two such points would be a step."""
-    if len(values_s) - level_start < 3:
+def _pending(values_s: NDArray[np.float64], level_start: int, practical: float) -> Pending | None:
+    """Return the change of the newest points of a level, if as many would be a step in a history that was long enough.
+
+    All of them must lie on one side of the level before, each so far away that as many, and two at least, outweigh the
+    penalty in units of the noise before; of several such ends the one that stands out most is taken.
+    """
+    found: list[tuple[float, int]] = []
+    logs, penalty = np.log(values_s), _quantile(len(values_s)) ** 2
+    for points in range(1, min(_MOST_PENDING, len(values_s) - level_start - _FEWEST_BEFORE) + 1):
+        before, newest = logs[level_start:-points], logs[-points:]
+        away = newest - np.median(before)
+        if np.all(away > 0) or np.all(away < 0):
+            nearest = np.abs(away).min() / max(_LEAST_NOISE * practical, _noise(before))
+            if max(2, points) * nearest**2 > penalty and abs(np.median(away)) >= math.log1p(practical):
+                found.append((points * nearest**2, points))
+    if not found:
         return None
-    scaled, penalty = _scaled(values_s, practical)
-    distance = scaled[-1] - np.median(scaled[level_start:-1])
-    ratio = float(values_s[-1] / np.median(values_s[level_start:-1]))
-    return ratio if 2 * distance**2 > penalty and abs(math.log(ratio)) >= math.log1p(practical) else None
+    points = max(found)[1]
+    ratio = float(np.median(values_s[-points:]) / np.median(values_s[level_start:-points]))
+    return Pending(points, ratio, _needed(values_s, points, practical))
+
+
+def _needed(values_s: NDArray[np.float64], points: int, practical: float) -> int | None:
+    """Return how many points like the newest would make them a step where they begin, or beside it."""
+    start = len(values_s) - points
+    for count in range(1, _MOST_TO_COME + 1):
+        longer = np.concatenate([values_s, np.resize(values_s[start:], count)])
+        if any(abs(edge - start) <= 1 for edge in change_points(longer, practical)):
+            return count
+    return None
 
 
 def _scaled(values_s: NDArray[np.float64], practical: float) -> tuple[NDArray[np.float64], float]:
     """Return the logarithms in units of their noise, and the penalty of a step in those units squared."""
     logs = np.log(values_s)
     noise = max(_LEAST_NOISE * practical, _noise(logs))
-    quantile = float(stdtrit(_WORTH * len(logs), 1 - _FALSE_STEP / (2 * len(logs))))
-    return logs / noise, quantile**2
+    return logs / noise, _quantile(len(logs)) ** 2
+
+
+def _quantile(points: int) -> float:
+    """Return Student's quantile whose square is the penalty of a step among so many points."""
+    return float(stdtrit(_WORTH * points, 1 - _FALSE_STEP / (2 * points)))
 
 
 def _noise(logs: NDArray[np.float64]) -> float:
@@ -218,7 +264,8 @@ def _noise(logs: NDArray[np.float64]) -> float:
         A first-order autoregression with correlation r has the long-run variance (1 + r) / (1 - r) times its own, and
         neighbours whose differences have the variance 2 (1 - r) times its own; Box and Jenkins (1970), section 3.2.
     """
-    by_lag = [_PER_MEDIAN_DIFFERENCE * float(np.median(np.abs(logs[lag:] - logs[:-lag]))) for lag in _LAGS]
+    lags = [lag for lag in _LAGS if lag < len(logs)]
+    by_lag = [_PER_MEDIAN_DIFFERENCE * float(np.median(np.abs(logs[lag:] - logs[:-lag]))) for lag in lags]
     noise = max(by_lag)
     if by_lag[0] == 0:
         return noise

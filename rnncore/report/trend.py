@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.amounts import counted
-from rnncore.compare.change_points import Step, Trend, steps_of
+from rnncore.compare.change_points import FEWEST_POINTS, Pending, Step, Trend, steps_of
 from rnncore.compare.history import Commit, History, Machine
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
@@ -48,23 +48,30 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
     names, machines, steps = _short_names(trends), _machine_names(trends), steps_of(trends)
     histories = f"{len(trends):,} {'histories' if len(trends) != 1 else 'history'}"
     found = counted(len(steps), "step") if steps else "no steps"
-    lines = [f"{counted(history.files, 'run file')}, {histories}: {found}", *_at_once(trends, steps, machines)]
+    lines = [
+        f"{counted(history.files, 'run file')}, {histories}: {found}",
+        *_at_once(trends, steps, machines),
+        *_not_called(trends, names),
+    ]
     rows = [[names[step.benchmark], _step_words(step), machines[step.machine]] for step in steps]
     yield "\n".join(lines), Table([*words("Benchmark"), *numbers("step", "machine")], rows) if rows else None
     columns = numbers("points", "first", "level", "latest", "against level", "newest points")
     for machine, name in machines.items():
-        rows = [
+        of_machine: list[list[str | None]] = [
             [
                 names[trend.series.benchmark],
                 f"{len(trend.series.medians_s):,}",
-                *map(time_text, (trend.series.medians_s[0], trend.level_s, trend.series.medians_s[-1])),
+                time_text(trend.series.medians_s[0]),
+                # Of a few points there is no level that others could be held against.
+                time_text(trend.level_s) if trend.enough else None,
+                time_text(trend.series.medians_s[-1]),
                 _against_level(trend),
                 _drawn(trend.series.medians_s[-_DRAWN:].tolist()),
             ]
             for trend in trends
             if trend.series.machine == machine
         ]
-        yield name, Table([*words("Benchmark"), *columns], rows)
+        yield name, Table([*words("Benchmark"), *columns], of_machine)
     if lines := _left_out(history):
         yield "\n".join(lines), None
 
@@ -175,11 +182,28 @@ def _step_words(step: Step) -> str:
 
 
 def _against_level(trend: Trend) -> str:
+    if trend.pending is not None:
+        return _pending_words(trend.pending)
     if not trend.enough:
-        return "too few points to judge"
-    if trend.not_called is not None:
-        return f"{times(trend.not_called)}, one point so far: not called"
+        return f"too few points to judge, {FEWEST_POINTS} needed"
     return times(trend.series.medians_s[-1] / trend.level_s)
+
+
+def _pending_words(pending: Pending) -> str:
+    """Return a change that is not called yet as `1.30x slower in 2 points: not called, 3 more like them would do`."""
+    called = f"{times(pending.ratio)} in {counted(pending.points, 'point')}: not called, "
+    if pending.needed is None:
+        return f"{called}the points before are too few or too noisy"
+    return f"{called}{pending.needed} more like {'it' if pending.points == 1 else 'them'} would do"
+
+
+def _not_called(trends: Sequence[Trend], names: dict[str, str]) -> Iterator[str]:
+    """Yield a line on the changes of newest points that are no steps yet, the largest first."""
+    found = [(trend.pending, names[trend.series.benchmark]) for trend in trends if trend.pending is not None]
+    found.sort(key=lambda one: -abs(math.log(one[0].ratio)))
+    if found:
+        listed = _some([f"{name}, {_pending_words(pending)}" for pending, name in found], "; ")
+        yield f"{counted(len(found), 'change')} not called yet: {listed}."
 
 
 def _drawn(times_s: Sequence[float]) -> str:
@@ -219,7 +243,7 @@ def _trend_json(trend: Trend) -> dict[str, Any]:
         "machine": _fields(series.machine),
         "level_s": trend.level_s,
         "latest_ratio": medians_s[-1] / trend.level_s,
-        "not_called": trend.not_called,
+        "not_called": None if trend.pending is None else _fields(trend.pending),
         "enough": trend.enough,
         "steps": [_step_json(step) for step in trend.steps],
         "points": [
@@ -245,5 +269,5 @@ def _step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def _fields(value: Machine | Commit) -> dict[str, Any]:
+def _fields(value: Machine | Commit | Pending) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}

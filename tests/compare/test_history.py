@@ -22,7 +22,7 @@ from ruptures import KernelCPD
 
 from rnncore.compare import change_points as change_points_module
 from rnncore.compare import history_cache
-from rnncore.compare.change_points import Trend, _has_no_change, change_points, find_trends, steps_of
+from rnncore.compare.change_points import Pending, Trend, _has_no_change, change_points, find_trends, steps_of
 from rnncore.compare.history import Commit, History, Machine, Series, read_history
 from rnncore.compare.history_cache import CACHE_NAME, EARLIER_NAME
 from rnncore.errors import ConfigError, RunFileError
@@ -82,6 +82,11 @@ def _history(store: Path, values_s: Sequence[float] | Array) -> History:
     for number, value_s in enumerate(values_s):
         _save(store, number, float(value_s))
     return read_history(store)
+
+
+def _series_of(values_s: Array) -> Series:
+    commits = np.array([Commit(None, False, None, None, "")] * len(values_s), dtype=object)
+    return Series(NAME, Machine("", ""), commits, values_s, np.ones(len(values_s), dtype=np.int32))
 
 
 def _only(trends: Sequence[Trend]) -> Trend:
@@ -144,11 +149,11 @@ def test_the_newest_two_points_are_a_step_and_the_newest_one_is_not(tmp_path: Pa
     values_s[-1] *= 1.2
     alone = _only(find_trends(_history(tmp_path, values_s)))
     assert alone.steps == ()
-    assert alone.not_called == pytest.approx(1.2, rel=0.03)
+    assert alone.pending == Pending(1, pytest.approx(1.2, rel=0.03), 1)
     _save(tmp_path, 30, 1.2)
     trend = _only(find_trends(read_history(tmp_path)))
     (step,) = trend.steps
-    assert (step.points_before, step.points_after, trend.not_called) == (29, 2, None)
+    assert (step.points_before, step.points_after, trend.pending) == (29, 2, None)
 
 
 def test_steps_among_spikes_are_found() -> None:
@@ -197,10 +202,48 @@ def test_a_long_history_has_the_steps_that_it_has_when_every_block_is_fitted(
 def test_a_newest_point_within_the_noise_is_nothing_to_speak_of() -> None:
     told = []
     for seed in range(100):
-        commits = np.array([Commit(None, False, None, None, "")] * 40, dtype=object)
-        series = Series(NAME, Machine("", ""), commits, _noise(40, [15, seed], sd=0.03), np.ones(40, dtype=np.int32))
-        told.append(_only(find_trends(History(Path(), (series,), 1, 1, (), {}, ()))).not_called)
-    assert sum(ratio is not None for ratio in told) <= 2
+        series = _series_of(_noise(40, [15, seed], sd=0.03))
+        told.append(_only(find_trends(History(Path(), (series,), 1, 1, (), {}, ()))).pending)
+    assert sum(pending is not None for pending in told) <= 2
+
+
+@pytest.mark.parametrize("count", [4, 5, 6, 8, 15])
+@pytest.mark.parametrize("sd", [0.01, 0.05])
+def test_in_a_short_history_of_noise_hardly_anything_is_pending(sd: float, count: int, tmp_path: Path) -> None:
+    series = [_series_of(_noise(count, [22, seed, count], sd=sd)) for seed in range(100)]
+    trends = find_trends(History(tmp_path, tuple(series), 1, 1, (), {}, ()))
+    assert sum(trend.pending is not None for trend in trends) <= 4
+
+
+# Of a first user: after five points of 28.6 µs two of 37.8.
+SHORT_US = (28.6, 28.4, 28.7, 28.5, 28.6, 37.8, 37.9)
+
+
+def test_a_change_in_a_short_history_is_pending_until_as_many_points_follow_as_were_said(tmp_path: Path) -> None:
+    trend = _only(find_trends(_history(tmp_path, SHORT_US)))
+    assert trend.steps == ()
+    assert trend.pending is not None
+    assert (trend.pending.points, trend.pending.ratio) == (2, pytest.approx(1.32, rel=0.01))
+    needed = trend.pending.needed
+    assert needed is not None
+    for more in range(1, needed + 1):
+        _save(tmp_path, len(SHORT_US) + more - 1, 37.8 + 0.1 * (more % 2))
+        trend = _only(find_trends(read_history(tmp_path)))
+        assert (len(trend.steps), trend.pending is None) == ((1, True) if more == needed else (0, False))
+    (step,) = trend.steps
+    assert step.points_before == 5
+
+
+@pytest.mark.parametrize("sd", [0.01, 0.03])
+def test_a_large_change_after_fifteen_points_is_called_or_pending_from_its_first_point_on(sd: float) -> None:
+    missed = 0
+    for seed in range(30):
+        for after in (1, 2, 3):
+            values_s = _noise(15 + after, [23, seed], sd=sd)
+            values_s[15:] *= 1.4
+            trend = _only(find_trends(History(Path(), (_series_of(values_s),), 1, 1, (), {}, ())))
+            missed += not trend.steps and trend.pending is None
+    assert missed <= 3
 
 
 def test_newest_two_points_are_called_in_most_histories() -> None:
@@ -796,13 +839,15 @@ def test_steps_of_most_benchmarks_at_once_are_said_to_look_like_the_machine(
 
 def test_a_lone_slow_point_is_said_not_to_be_called(tmp_path: Path) -> None:
     (line, none), (_, (_, row)) = _tables(_history(tmp_path, [*([1.0] * 20), 1.3]))
-    assert (line, none) == ("21 run files, 1 history: no steps", [])
-    assert row[5] == "1.30x slower, one point so far: not called"
+    pending = "1.30x slower in 1 point: not called, 1 more like it would do"
+    listed = f"1 change not called yet: test_forecast[gru-torch-cpu-fp32-b32], {pending}."
+    assert (line.splitlines(), none) == (["21 run files, 1 history: no steps", listed], [])
+    assert row[5] == pending
 
 
 def test_few_points_are_said_to_be_too_few(tmp_path: Path) -> None:
     _, (_, (_, row)) = _tables(_history(tmp_path, [1.0, 1.1]))
-    assert row[1:6] == ["2", "1.00 s", "1.05 s", "1.10 s", "too few points to judge"]
+    assert row[1:6] == ["2", "1.00 s", "–", "1.10 s", "too few points to judge, 6 needed"]
 
 
 def test_changes_that_are_not_committed_are_marked_in_a_step(tmp_path: Path) -> None:
