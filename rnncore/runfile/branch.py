@@ -33,14 +33,22 @@ _OF_A_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DI
 _TRIES = 5
 _LONGEST_PAUSE_S = 1.0
 
+# Branches that are named where one is missing.
+_LISTED = 5
+
+# What git puts before its words, and the hint that it gives after any failure to reach a remote.
+_BEFORE_WORDS = re.compile(r"^(?:(?:remote|fatal|error): *)+")
+_HINT = ("Please make sure you have the correct access rights", "and the repository exists.")
+
 
 @contextmanager
-def open_branch(address: str) -> Iterator["Branch"]:
+def open_branch(address: str, to_read: bool = False) -> Iterator["Branch"]:
     """Yield a branch of a repository as a store of run files.
 
     Args:
         address: The repository as git takes it, or one of the remotes of the user's folder; then `#` and the branch, without
             which it is `rnncore-benchmarks`.
+        to_read: Whether a branch that the address names must be there; a push makes it.
 
     Raises:
         ConfigError: If git is not installed, or this is no address of a branch.
@@ -51,11 +59,18 @@ def open_branch(address: str) -> Iterator["Branch"]:
         raise ConfigError(f"git+{without_password(address)}: names no repository. Give git+REMOTE#BRANCH.")
     ref = f"refs/heads/{branch or BRANCH}"
     with tempfile.TemporaryDirectory(prefix="rnncore-store-") as folder:
-        git = _Git(Path(folder), _settings())
+        git = _Git(Path(folder), _settings(), without_password(remote))
         git("init", "--bare", "--quiet", "--template=", ".")
         if git.run("check-ref-format", ref).returncode != 0:
             raise ConfigError(f"git+{without_password(address)}: {branch!r} is no name of a branch. Give git+REMOTE#BRANCH.")
         git("config", f"remote.{_REMOTE}.url", _resolved(remote))
+        if to_read and branch and not git("ls-remote", _REMOTE, ref):
+            heads = [line.split("refs/heads/", 1)[-1] for line in git("ls-remote", "--heads", _REMOTE).splitlines()]
+            more = f" and {len(heads) - _LISTED} more" if len(heads) > _LISTED else ""
+            there = f"There are {', '.join(heads[:_LISTED])}{more}" if heads else "It has none"
+            raise StoreError(
+                f"git+{without_password(address)}: has no branch {branch!r}. {there}; 'rnncore push' makes one of that name."
+            )
         yield Branch(git, ref)
 
 
@@ -186,10 +201,12 @@ class _Git:
     Args:
         folder: The folder.
         variables: Of its environment, beside the user's.
+        remote: What errors call the remote: as the user did.
     """
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], remote: str = "") -> None:
         self._folder = folder
+        self._remote = remote
         self._environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
         self._environment.update(variables)
 
@@ -225,14 +242,16 @@ class _Git:
         """
         done = self.run(*arguments, given=given, into=into)
         if done.returncode != 0:
+            named = (self._remote if one == _REMOTE else without_password(one) for one in arguments)
             raise StoreError(
-                f"'git {without_password(' '.join(arguments))}' failed ({_said(done)}). Check the address, that you may "
-                "read and write there, and the network."
+                f"'git {' '.join(named)}' failed ({_said(done)}). Check the address, that you may read and write there, and "
+                "the network."
             )
         return (done.stdout or b"").decode(errors="surrogateescape").strip()
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     """Return git's words on one line."""
-    said = " ".join(done.stderr.decode(errors="replace").split())
+    lines = (_BEFORE_WORDS.sub("", line.strip()) for line in done.stderr.decode(errors="replace").splitlines())
+    said = "; ".join(" ".join(line.rstrip(".").split()) for line in lines if line and line not in _HINT)
     return without_password(said) or f"exit code {done.returncode}"

@@ -137,12 +137,12 @@ def pull(url: str, store: Path) -> Pulled:
         ConfigError: If there is no such kind of address.
         OutputError: If a file cannot be written.
         RunFileError: If a file of the folder cannot be read.
-        StoreError: If the store cannot be reached.
+        StoreError: If the store cannot be reached, or has no branch of the name in its address.
         Unavailable: If a package for this kind of address is missing.
     """
     here = {_digest_in(path.name) or _digest(_read(path)) for path in _json_files(store)}
     new, damaged = [], []
-    with _reached(url), _opened(url) as remote:
+    with _reached(url), _opened(url, to_read=True) as remote:
         names = sorted(name for name in remote.sizes() if name.endswith(".json"))
         # The same content may lie there under two names.
         there = {digest: name for name in names if (digest := _digest_in(name))}
@@ -229,8 +229,8 @@ def _client_errors() -> tuple[type[Exception], ...]:
     return OSError, *(getattr(sys.modules[module], name) for module, name in _CLIENT_ERRORS.items() if module in sys.modules)
 
 
-def _opened(url: str) -> AbstractContextManager[RemoteStore]:
-    return open_branch(url.removeprefix(_GIT)) if url.startswith(_GIT) else _opened_files(url)
+def _opened(url: str, to_read: bool = False) -> AbstractContextManager[RemoteStore]:
+    return open_branch(url.removeprefix(_GIT), to_read) if url.startswith(_GIT) else _opened_files(url)
 
 
 @contextmanager
@@ -238,8 +238,8 @@ def _opened_files(url: str) -> Iterator["_Files"]:
     said = without_password(url)
     if "://" not in url:
         raise ConfigError(
-            f"{said}: no address of a store. Give a URL, such as s3://bucket/folder or file:///folder, or git+REMOTE#BRANCH "
-            "for a branch of a git repository."
+            f"{said}: no address of a store. Give a URL, such as s3://bucket/folder, or git+REMOTE#BRANCH for a branch of a git "
+            f"repository. A folder is file://{Path(url).absolute()}"
         )
     try:
         files, root = fsspec.core.url_to_fs(url)

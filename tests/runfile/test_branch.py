@@ -124,6 +124,21 @@ def test_a_branch_that_is_not_there_holds_nothing(remote: Path, tmp_path: Path) 
     assert (pulled.new, pulled.known) == ((), 0)
 
 
+def test_a_branch_that_is_named_and_not_there_is_an_error_of_what_reads(
+    remote: Path, tmp_path: Path, rnncore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"git+file://{remote}#nightly"
+    for arguments in (("pull", url, tmp_path / "there"), ("trend", "--store", url)):
+        done = rnncore(*arguments)
+        assert done.code == 2, done
+        said = " ".join(done.said.split())
+        assert f"{url}: has no branch 'nightly'. There are main; 'rnncore push' makes one of that name." in said
+    assert rnncore("pull", f"git+file://{remote}", tmp_path / "there").code == 0
+    assert rnncore("push", _store(tmp_path / "here", 0.01), url).code == 0
+    assert rnncore("pull", url, tmp_path / "there").out == f"{tmp_path / 'there'}: 1 run file pulled, 0 here already\n"
+
+
 # --------------------------------------------------------------------------------------------------------- many at once
 
 
@@ -274,7 +289,11 @@ def test_what_is_no_address_of_a_branch_is_told(address: str, tmp_path: Path) ->
 def test_a_repository_that_cannot_be_reached_is_told_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="'git ls-remote") as raised:
         pull(f"git+file://me:secret@{tmp_path}/nowhere.git", tmp_path / "there")
-    assert "secret" not in str(raised.value)
+    said = str(raised.value)
+    assert "secret" not in said
+    assert said.startswith(f"'git ls-remote file://{tmp_path}/nowhere.git refs/heads/{BRANCH}' failed (")
+    assert "fatal" not in said
+    assert "correct access rights" not in said
 
 
 def test_a_branch_that_refuses_pushes_is_told_after_a_few(remote: Path, tmp_path: Path) -> None:

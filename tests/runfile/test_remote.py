@@ -240,6 +240,16 @@ def test_what_is_no_address_is_told(url: str, tmp_path: Path) -> None:
         pull(url, tmp_path)
 
 
+def test_the_address_of_a_folder_is_told_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = _store(tmp_path / "here", 0.01)
+    with pytest.raises(ConfigError) as raised:
+        push(store, "else where")
+    address = str(raised.value).split(" A folder is ")[1]
+    assert len(push(store, address).new) == 1
+    assert _contents(tmp_path / "else where") == _contents(store)
+
+
 def test_an_unknown_kind_of_address_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Give an address that fsspec knows"):
         pull("s4://bucket/runs", tmp_path)
