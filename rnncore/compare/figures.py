@@ -5,6 +5,7 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 from rnncore.amounts import TIME_UNITS
@@ -88,6 +89,7 @@ class Figure:
         estimate: It, in one process; None where it is not known.
         fact: What a record gives the reason of where it is not known.
         otherwise: The reason where it gives none.
+        elsewhere: The same of a benchmark of another suite than rnncore's, with what to do.
     """
 
     name: str
@@ -95,10 +97,14 @@ class Figure:
     estimate: Callable[[Record], Estimate | None]
     fact: str
     otherwise: str = "the benchmark did not record it"
+    elsewhere: str | None = None
 
     def why_unknown(self, record: Record) -> str:
-        """Return why a record does not have it."""
-        return record.why(self.fact) or self.otherwise
+        """Return why a record does not have it, and of another suite what it has."""
+        why = record.why(self.fact)
+        if record.has_case:
+            return why or self.otherwise
+        return f"{why or self.elsewhere or self.otherwise}; it has {', '.join(_known(record))}"
 
 
 def figure_of(name: str) -> Figure | None:
@@ -107,14 +113,23 @@ def figure_of(name: str) -> Figure | None:
         unit_s = _UNITS_S[found["unit"]]
         if found["percentile"] is None:
             return Figure(name, True, lambda record: _median(record).in_units(unit_s), "")
-        percentile = float(found["percentile"])
-        return Figure(name, True, lambda record: _percentile(record, percentile).in_units(unit_s), "")
+        percentile, median = float(found["percentile"]), f"median_{found['unit']}"
+        return Figure(name, True, lambda record: _percentile(record, percentile, median).in_units(unit_s), "")
     kind, _, fact = name.partition(".")
     if kind == "facts" and fact in NUMERIC_FACTS:
-        return Figure(name, None, lambda record: _single(getattr(record, fact)), fact)
+        return Figure(name, None, lambda record: _single(getattr(record, fact)), fact, elsewhere=_BY_FACTS)
     if kind == "numbers" and fact:
-        return Figure(name, None, lambda record: _single(record.numbers.get(fact)), fact)
+        how = f"the benchmark did not record it, as by benchmark.extra_info[{fact!r}] = 3"
+        return Figure(name, None, lambda record: _single(record.numbers.get(fact)), fact, how)
     return _OTHERS.get(name)
+
+
+def _known(record: Record) -> list[str]:
+    """Return the names of figures that a benchmark has, each in one unit; of its numbers the first few."""
+    percentiles = [] if record.calls_per_round > 1 or record.summary is not None else [50, 90, 95, 99]
+    found = ["median_ms", *(f"p{one}_ms" for one in percentiles if calls_needed(one) <= record.rounds), "calls_per_s"]
+    found += [name for name in ("windows_per_s", "peak_memory_mib", "smape_pct") if _OTHERS[name].estimate(record)]
+    return [*found, *(f"numbers.{name}" for name in islice(record.numbers, _NUMBERS_NAMED))]
 
 
 def of_processes(estimates: Sequence[Estimate]) -> Estimate:
@@ -165,19 +180,26 @@ def _median_of_summary(summary: Summary) -> Estimate:
     return Estimate(summary.median_s, low_s, high_s, (), 50, "round", summary.rounds)
 
 
-def _percentile(record: Record, percentile: float) -> Estimate:
-    """Return a percentile of the seconds of single calls."""
+def _percentile(record: Record, percentile: float, median: str) -> Estimate:
+    """Return a percentile of the seconds of single calls.
+
+    Args:
+        record: Of which benchmark.
+        percentile: Which.
+        median: What the figure is called that may be limited in its place.
+    """
     name, count = f"p{percentile:g}", record.rounds
     nothing = Estimate(None, None, None, (), percentile, "round", count)
     if record.calls_per_round > 1:
-        why = f"a round is the mean of {record.calls_per_round:,} calls, and hides the slow ones; limit the median instead"
+        why = f"a round is the mean of {record.calls_per_round:,} calls, and hides the slow ones; limit {median} instead"
         return replace(nothing, why_open=why)
     if record.summary is not None:
-        return replace(nothing, why_open=NO_ROUNDS)
+        return replace(nothing, why_open=f"{NO_ROUNDS}; {median} is known without them")
     ordered, needed = tuple(sorted(record.rounds_s)), calls_needed(percentile)
     low, high = _ends(ordered, percentile)
     if count < needed:
-        why = f"{count:,} rounds are too few for {name}, {needed:,} needed"
+        how = "" if record.has_case else f", as by '--benchmark-min-rounds {needed}'"
+        why = f"{count:,} rounds are too few for {name}, {needed:,} needed{how}"
         return replace(nothing, low=low, sample=ordered, why_open=why)
     # 99.9 % of 1,000 is 999, whatever the last bit of a product says.
     rank = math.ceil(round(count * percentile / 100, 6))
@@ -214,13 +236,24 @@ def _memory(record: Record, unit: float) -> Estimate | None:
 # Files of before hold the peak of a whole session.
 _NO_SERVER = "there is no figure of a process that only serves"
 
+# Of other suites, which record what they like.
+_NO_MEMORY = (
+    "only rnncore's suites measure memory: record it by benchmark.extra_info['peak_mib'] = 3, and limit numbers.peak_mib"
+)
+_BY_FACTS = "the benchmark did not record it: '--rnn-facts' records what can be seen of any"
+_NO_WINDOWS = "a benchmark of another suite than rnncore's has no windows: limit calls_per_s"
+_NO_SCORE = "only rnncore's suites score forecasts: record a number of your own, and limit numbers.NAME"
+
+# Numbers of a benchmark that are named where a figure is missing.
+_NUMBERS_NAMED = 5
+
 _OTHERS = {
     figure.name: figure
     for figure in (
-        Figure("windows_per_s", False, _windows_per_s, "windows"),
+        Figure("windows_per_s", False, _windows_per_s, "windows", elsewhere=_NO_WINDOWS),
         Figure("calls_per_s", False, lambda record: _median(record).per(1.0), ""),
-        Figure("peak_memory_mib", True, lambda record: _memory(record, 2.0**20), "peak_rss_bytes", _NO_SERVER),
-        Figure("peak_memory_gib", True, lambda record: _memory(record, 2.0**30), "peak_rss_bytes", _NO_SERVER),
-        Figure("smape_pct", True, lambda record: _single(record.smape), "smape"),
+        Figure("peak_memory_mib", True, lambda record: _memory(record, 2.0**20), "peak_rss_bytes", _NO_SERVER, _NO_MEMORY),
+        Figure("peak_memory_gib", True, lambda record: _memory(record, 2.0**30), "peak_rss_bytes", _NO_SERVER, _NO_MEMORY),
+        Figure("smape_pct", True, lambda record: _single(record.smape), "smape", elsewhere=_NO_SCORE),
     )
 }

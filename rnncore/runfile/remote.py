@@ -238,8 +238,8 @@ def _opened_files(url: str) -> Iterator["_Files"]:
     said = without_password(url)
     if "://" not in url:
         raise ConfigError(
-            f"{said}: no address of a store. Give a URL, such as s3://bucket/folder, or git+REMOTE#BRANCH for a branch of a git "
-            f"repository. A folder is file://{Path(url).absolute()}"
+            f"{said}: no address of a store. Give a URL, such as s3://bucket/folder, or of a branch git+REMOTE#BRANCH. "
+            f"A folder is file://{Path(url).absolute()}"
         )
     try:
         files, root = fsspec.core.url_to_fs(url)

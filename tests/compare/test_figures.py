@@ -89,7 +89,7 @@ def test_few_rounds_bound_a_p99_from_below_alone(tmp_path: Path) -> None:
     assert (estimate.value, estimate.high) == (None, None)
     assert estimate.low is not None
     assert estimate.low > 30
-    assert estimate.why_open == "40 rounds are too few for p99, 662 needed"
+    assert estimate.why_open == "40 rounds are too few for p99, 662 needed, as by '--benchmark-min-rounds 662'"
 
 
 def test_fewer_rounds_than_a_row_needs_do_not_bound_a_percentile_from_above(tmp_path: Path) -> None:
@@ -171,7 +171,40 @@ def test_what_is_no_number_is_not_known(value: object, tmp_path: Path) -> None:
     assert figure is not None
     record = _plain(tmp_path, [0.1], rows_per_s=value)
     assert figure.estimate(record) is None
-    assert figure.why_unknown(record) == "the benchmark did not record it"
+    why = "the benchmark did not record it, as by benchmark.extra_info['rows_per_s'] = 3; it has median_ms, calls_per_s"
+    assert figure.why_unknown(record) == why
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("peak_memory_mib", "record it by benchmark.extra_info['peak_mib'] = 3, and limit numbers.peak_mib; it has"),
+        ("windows_per_s", "limit calls_per_s; it has"),
+        ("smape_pct", "limit numbers.NAME; it has"),
+        ("facts.first_call_s", "'--rnn-facts' records what can be seen of any; it has"),
+    ],
+)
+def test_of_another_suite_a_missing_figure_says_how_to_get_one_and_which_there_are(
+    name: str, said: str, tmp_path: Path
+) -> None:
+    figure = figure_of(name)
+    assert figure is not None
+    record = _plain(tmp_path, [0.1] * 70, rows=3)
+    assert figure.estimate(record) is None
+    assert said in figure.why_unknown(record)
+    assert figure.why_unknown(record).endswith("it has median_ms, p50_ms, p90_ms, calls_per_s, numbers.rows")
+
+
+def test_a_percentile_that_single_rounds_would_tell_names_the_median_in_its_unit(tmp_path: Path) -> None:
+    figure = figure_of("p50_us")
+    assert figure is not None
+    for record, why in (
+        (_plain(tmp_path, [0.1] * 9, has_rounds=False), "'--benchmark-save-data' keeps; median_us is known without them"),
+        (_plain(tmp_path, [0.1] * 9, iterations=10), "limit median_us instead"),
+    ):
+        estimate = figure.estimate(record)
+        assert estimate is not None
+        assert estimate.why_open.endswith(why)
 
 
 # --------------------------------------------------------------------------------------------------------- processes
