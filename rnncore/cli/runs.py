@@ -138,7 +138,10 @@ def convert(
     ],
     path: Annotated[Path | None, typer.Option("--out", help="File [default: standard output]")] = None,
 ) -> None:
-    """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks."""
+    """Write throughput, latency, memory and sMAPE of a run for a tracker of benchmarks.
+
+    Numbers that benchmarks recorded in extra_info go to Bencher alone: of the lists each has one direction.
+    """
     from rnncore.report.trackers import bencher_json, github_action_benchmark_json, tracker_text
     from rnncore.runfile.read import read_one_run
 

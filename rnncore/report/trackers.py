@@ -1,8 +1,10 @@
 """A run in the formats of services that follow benchmarks over many commits: Bencher and github-action-benchmark."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from rnncore.errors import RunFileError
@@ -26,6 +28,15 @@ _ACTION_NAMES: dict[Kind, tuple[str, float, str]] = {
     "peak-memory": (", peak memory", 2.0**-20, "MiB"),
     "smape": (", sMAPE", 1.0, "%"),
 }
+
+
+# Significant digits in the lists, which people read: more than any clock has.
+_DIGITS = 7
+
+# What a slug of Bencher is of, at most so many signs.
+# Source: bencherdev/bencher, lib/bencher_valid/src/slug.rs.
+_NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
+_LONGEST_SLUG = 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,28 @@ def bencher_json(run: Run) -> dict[str, dict[str, dict[str, float]]]:
             if measured.quartiles:
                 low, high = measured.quartiles
                 metrics[measured.kind] |= {"lower_value": scale * low, "upper_value": scale * high}
+        for name, value in record.numbers.items():
+            metrics[_slug(name, metrics)] = {"value": value}
     return found
+
+
+def _slug(name: str, taken: Collection[str]) -> str:
+    """Return what a measure of a project is called on Bencher; with a prefix or a number where another is called so."""
+    plain = _NOT_IN_SLUG.sub("-", name.lower()).strip("-") or "number"
+    choices = (plain, f"extra-info-{plain}", *(f"{plain[: _LONGEST_SLUG - 4]}-{number}" for number in range(2, 1000)))
+    free = (choice for one in choices if (choice := one[:_LONGEST_SLUG].strip("-")) not in {*taken, *_BENCHER_SCALE})
+    return next(free)
+
+
+def _rounded(value: float) -> float:
+    """Return a number with as many digits as are worth reading."""
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _plain(value: float) -> str:
+    """Write a number with as many digits, at least two, and no exponent."""
+    text = format(Decimal(f"{value:.{_DIGITS}g}"), "f")
+    return text if len(text) > 1 else f"{text}.0"
 
 
 def github_action_benchmark_json(run: Run, bigger_is_better: bool) -> list[dict[str, Any]]:
@@ -75,7 +107,8 @@ def github_action_benchmark_json(run: Run, bigger_is_better: bool) -> list[dict[
 
     One file has one direction: throughput is in the list for `tool: customBiggerIsBetter`; latency, peak memory and sMAPE
     are in that for `tool: customSmallerIsBetter`. The two need different inputs `name`. The range is half the distance of
-    the quartiles of the rounds. Benchmarks whose result is wrong are left out.
+    the quartiles of the rounds. Benchmarks whose result is wrong are left out, and so are numbers that benchmarks of other
+    suites recorded, of which the direction is not known.
 
     Args:
         run: The run.
@@ -93,12 +126,12 @@ def github_action_benchmark_json(run: Run, bigger_is_better: bool) -> list[dict[
                 continue
             added, scale, unit = _ACTION_NAMES[measured.kind]
             unit = unit if record.has_case else unit.replace("windows", "calls")
-            entry = {"name": f"{record.fullname}{added}", "unit": unit, "value": scale * measured.value}
+            entry = {"name": f"{record.fullname}{added}", "unit": unit, "value": _rounded(scale * measured.value)}
             if measured.quartiles:
                 low, high = (scale * quartile for quartile in measured.quartiles)
                 # The action reads the number behind the sign, and wants at least two characters.
-                entry["range"] = f"± {(high - low) / 2:.6f}"
-                entry["extra"] = f"quartiles: {low:.6f} to {high:.6f} {unit}\nrounds: {record.rounds}"
+                entry["range"] = f"± {_plain((high - low) / 2)}"
+                entry["extra"] = f"quartiles: {_plain(low)} to {_plain(high)} {unit}\nrounds: {record.rounds}"
             entries.append(entry)
     return sorted(entries, key=lambda entry: str(entry["name"]))
 

@@ -15,7 +15,7 @@ from rnncore.report.trackers import bencher_json, github_action_benchmark_json, 
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
 from tests.report_text import require_golden
-from tests.run_files import benchmark, inference, make_run, run_content
+from tests.run_files import benchmark, inference, make_run, plain_benchmark, plain_content, run_content
 
 # Source: https://bencher.dev/docs/reference/bencher-metric-format, "Bencher Metric Format (BMF) JSON Schema", and beside it
 # the greatest lengths of names; closed here against members that Bencher does not know.
@@ -96,8 +96,8 @@ def test_each_measure_has_its_unit_and_the_quartiles_of_the_rounds(tmp_path: Pat
     assert metrics["peak-memory"] == {"value": 640 * 2**20}
     assert metrics["smape"] == {"value": 1.25}
     latency, memory, smape = github_action_benchmark_json(run, False)
-    assert (latency["value"], latency["unit"], latency["range"]) == (400, "ms", "± 150.000000")
-    assert latency["extra"] == "quartiles: 200.000000 to 500.000000 ms\nrounds: 5"
+    assert (latency["value"], latency["unit"], latency["range"]) == (400, "ms", "± 150")
+    assert latency["extra"] == "quartiles: 200 to 500 ms\nrounds: 5"
     assert (memory["name"], memory["value"], memory["unit"]) == (f"{latency['name']}, peak memory", 640, "MiB")
     assert (smape["name"], smape["value"], smape["unit"]) == (f"{latency['name']}, sMAPE", 1.25, "%")
     (throughput,) = github_action_benchmark_json(run, True)
@@ -135,6 +135,29 @@ def test_what_a_record_does_not_have_is_not_written(tmp_path: Path) -> None:
     run = _run(tmp_path, benchmark("data", "test_mine", [0.1], 8, peak_rss_bytes=None))
     assert bencher_json(run) == {"bench/bench_data.py::test_mine": {"latency": {"value": 1e8}, "throughput": {"value": 80}}}
     assert all(set(entry) == {"name", "unit", "value"} for entry in github_action_benchmark_json(run, False))
+
+
+def test_recorded_numbers_are_measures_of_bencher_by_names_that_it_takes(tmp_path: Path) -> None:
+    numbers = {"rows_per_s": 8e8, "Rows per s": 2.0, "latency": 3.0, "Größe": 4, "_": 5, "x" * 80: 6, "name": "text"}
+    run = read_run(make_run(tmp_path, plain_content([plain_benchmark("a.py::test_load", [0.1, 0.2], **numbers)])))
+    (metrics,) = bencher_json(run).values()
+    found = {name: one["value"] for name, one in metrics.items() if name not in ("latency", "throughput")}
+    assert found == {
+        **{"rows-per-s": 8e8, "extra-info-rows-per-s": 2.0, "extra-info-latency": 3.0, "gr-e": 4.0, "number": 5.0},
+        "x" * 64: 6.0,
+    }
+    assert metrics["latency"]["value"] == pytest.approx(1.5e8)
+    for bigger_is_better in (False, True):
+        assert len(github_action_benchmark_json(run, bigger_is_better)) == 1
+
+
+def test_in_lists_numbers_are_short_and_those_of_nanoseconds_are_not_0(tmp_path: Path) -> None:
+    rounds_s = [2.0123456789e-8, 2.2123456789e-8, 2.4123456789e-8]
+    run = read_run(make_run(tmp_path, plain_content([plain_benchmark("a.py::test_quick", rounds_s)])))
+    (latency,) = github_action_benchmark_json(run, False)
+    assert latency["value"] == 2.212346e-5
+    assert latency["range"] == "± 0.000001"
+    assert latency["extra"].startswith("quartiles: 0.00002112346 to 0.00002312346 ms")
 
 
 def test_equal_runs_give_equal_bytes_in_whatever_order_they_ran(tmp_path: Path) -> None:
