@@ -14,7 +14,7 @@ from rnncore.compare.profile import (
 )
 from rnncore.errors import RunFileError
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import significant
+from rnncore.report.words import is_below_microsecond, significant, time_text
 from rnncore.runfile.record import Record, Run
 
 # A share below this prints as 0.0 %.
@@ -44,7 +44,7 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
             note = f" ({profile['note']})" if "note" in profile else ""
             trace = f"\nTrace: {profile['trace']}" if profile.get("trace") else ""
             heading = f"{record.short_name}: {_kernel(record)}"
-            yield f"{heading}\n{_ms(profile['wall_s'])} ms a call: {shown}{note}{trace}", _op_table(profile, top)
+            yield f"{heading}\n{_with_unit(profile['wall_s'])} a call: {shown}{note}{trace}", _op_table(profile, top)
         return
     columns = [*words("Operation"), *numbers("base", "now", unit="ms", show=_ms), *numbers("change", show=signed_time)]
     for before, now in _pairs(run, other, text):
@@ -52,7 +52,7 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
         was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
         lines = (
             f"{now.short_name}: {_kernel(now)}{was}\n"
-            f"{_ms(change.base_s)} ms, now {_ms(change.head_s)} ms a call: {explain(change)}"
+            f"{_with_unit(change.base_s)}, now {_with_unit(change.head_s)} a call: {explain(change)}"
         )
         rows = [[op.op, op.base_s, op.head_s, op.change_s, op.where] for op in change.ops[:top]]
         yield lines, Table([*columns, *numbers("where")], rows)
@@ -143,4 +143,9 @@ def _short_shapes(shapes: str) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return significant(1e3 * seconds)
+    return time_text(seconds) if is_below_microsecond(seconds) else significant(1e3 * seconds)
+
+
+def _with_unit(seconds: float) -> str:
+    """Return a time in milliseconds, or below a microsecond in nanoseconds."""
+    return _ms(seconds) if is_below_microsecond(seconds) else f"{_ms(seconds)} ms"

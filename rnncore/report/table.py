@@ -83,7 +83,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, in which text that came from a file stays text."""
-        rule = ["---" if column.left else "--:" for column in self.columns]
+        rule = ["---" if column.left or column.wraps else "--:" for column in self.columns]
         lines = [list(map(escape, self.head)), rule, *[list(map(escape, row)) for row in self.texts]]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 

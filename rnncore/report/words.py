@@ -42,10 +42,17 @@ def time_text(seconds: float, digits: int = 3) -> str:
 def shared_unit(seconds: Collection[float]) -> tuple[float, str] | None:
     """Return the seconds and the name of the unit for a column of times, that of their median.
 
-    None where one of them is less than a tenth of it, or a hundred thousand of it and more: each has its own unit then.
+    None where one of them is less than a tenth of it, or below a microsecond where it is longer, or a hundred thousand of it
+    and more: each has its own unit then.
     """
     unit_s, name = time_unit([statistics.median(seconds)])
-    return (unit_s, name) if unit_s / 10 <= min(seconds) and max(seconds) < 1e5 * unit_s else None
+    is_short = is_below_microsecond(min(seconds)) and not is_below_microsecond(unit_s)
+    return (unit_s, name) if unit_s / 10 <= min(seconds) and max(seconds) < 1e5 * unit_s and not is_short else None
+
+
+def is_below_microsecond(seconds: float) -> bool:
+    """Say whether a time reads as a whole number of nanoseconds, and of any larger unit as a fraction."""
+    return 0 < seconds < 1e-6
 
 
 def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:

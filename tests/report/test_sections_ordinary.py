@@ -16,7 +16,9 @@ from rnncore.report.page import figures, render, write_report
 from rnncore.report.rows import names_of
 from rnncore.report.sections.ordinary import figures as ordinary_figures
 from rnncore.report.sections.ordinary import groups, one_run
-from rnncore.report.sections.ratios import case_ratio
+from rnncore.report.sections.ordinary.several_runs import _ratio_text
+from rnncore.report.sections.ratios import CaseRatio, case_ratio
+from rnncore.report.sections.several import _against_first
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run, Summary
 from tests.report_text import GOLDEN, broken_rows, require_golden
@@ -211,6 +213,9 @@ def test_times_below_a_microsecond_are_in_nanoseconds_and_those_far_apart_each_i
     times = section(page_of(tmp_path, mixed, mixed), "Times")
     assert "| Benchmark | A | B |" in times
     assert "| test_a | 44 ns | 44 ns |" in times
+    near = page_of(tmp_path, content(entry("test_a", 780e-9), entry("test_b", 5e-6), entry("test_c", 8e-6)))
+    assert "| test_a | 780 ns |" in near
+    assert "0.78" not in near
 
 
 def test_groups_of_one_benchmark_share_a_table(tmp_path: Path) -> None:
@@ -397,6 +402,14 @@ def test_thousands_of_rounds_in_one_process_do_not_narrow_the_interval_of_quarti
 def test_too_few_rounds_or_quartiles_without_a_spread_give_no_interval(spread: float, rounds: int) -> None:
     ratio = case_ratio("B", _summed(1.0, spread, rounds), _summed(2.0, spread, 40))
     assert (ratio.ratio, ratio.low, ratio.high) == (2.0, None, None)
+
+
+@pytest.mark.parametrize(("low", "is_sure"), [(1.002, False), (1.0049, False), (1.006, True), (None, False)])
+def test_a_ratio_is_sure_only_where_its_interval_is_beyond_1_as_it_is_written(low: float | None, is_sure: bool) -> None:
+    one = CaseRatio("test_a", "B", 1.01, low, 1.02)
+    assert one.is_sure == is_sure
+    assert _ratio_text(one) == ("**1.01x slower**" if is_sure else "1.01x slower")
+    assert ("1 slower (1.01x)" in _against_first("B", [one])) == is_sure
 
 
 def test_ratios_and_what_changed_most_are_told_of_two_runs(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_column_has_its_unit_in_the_heading_its_format_and_a_dash_for_what_is_
 def test_words_are_aligned_left_in_markdown_and_numbers_right() -> None:
     assert TABLE.markdown() == (
         "| Benchmark | median ms | rounds | why |\n"
-        "| --- | --: | --: | --: |\n"
+        "| --- | --: | --: | --- |\n"
         "| test_one[x] | 1.2 | 1,200 | too few rounds to tell a change from noise |\n"
         "| test_two | – | – | none |\n"
     )

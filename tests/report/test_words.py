@@ -1,6 +1,7 @@
 """Tests of rounding: what lies between two bounds lies between them as they are written, too."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from rnncore.report.table import Table
 from rnncore.report.verdict.words import ratio_text
 from rnncore.report.words import between
 from rnncore.runfile.earlier import completed
+from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record
-from tests.run_files import accuracy, data_path, inference, training
+from tests.run_files import accuracy, data_path, inference, make_run, run_content, training
 
 SECONDS = st.floats(1e-7, 2e3)
 # Rounds that lie close together, where digits run out, and others.
@@ -120,3 +122,11 @@ def test_a_verdict_s_ratio_lies_within_its_interval(values: list[float]) -> None
     shown = re.fullmatch(r"([\d.]+)x (?:slower|faster) \(([\d.]+) to ([\d.]+)\)", text)
     if shown is not None:
         assert _holds(shown[1], shown[2], shown[3])
+
+
+def test_of_a_row_below_a_microsecond_the_table_of_results_has_nanoseconds(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", 1, 780e-9), inference("lstm", "torch", 1, 0.1), inference("gru", "torch", 32, 0.2)]
+    short, long, _ = results_table(list(read_run(make_run(tmp_path, run_content(rows))).records)).texts
+    assert [cell.split(" ")[-1] for cell in short[5:8]] == ["ns"] * 3
+    assert float(short[5].split(" ")[0]) == pytest.approx(780, rel=0.01)
+    assert "ns" not in "".join(long[5:8])

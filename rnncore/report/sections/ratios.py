@@ -57,8 +57,8 @@ class CaseRatio:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no doubt of its direction."""
-        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+        """Whether the interval leaves no doubt of its direction, as it is written too: one from 1.00 may begin at 1."""
+        return self.low is not None and self.high is not None and not round(self.low, 2) <= 1 <= round(self.high, 2)
 
     @property
     def text(self) -> str:

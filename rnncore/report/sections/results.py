@@ -7,7 +7,7 @@ from rnncore.amounts import time_unit
 from rnncore.report.rows import low_median_high
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import gflop_text, how, measured
+from rnncore.report.words import gflop_text, how, is_below_microsecond, measured
 from rnncore.runfile.record import Record, Run
 
 # Phases whose models are trained before they are measured.
@@ -15,11 +15,12 @@ SCORED = ("accuracy", "stream")
 
 
 def results_table(records: list[Record]) -> Table:
-    """Show every row with its axes, times and other facts; one unit for all times, that of the middle row."""
+    """Show every row with its axes, times and other facts; one unit for times from a microsecond, that of the middle row."""
     scale, unit = time_unit([statistics.median(record.median_s for record in records)] if records else [0.0])
     rows = []
     for record in records:
-        low, median, high = low_median_high(record, scale)
+        own_s, own = time_unit([record.median_s]) if is_below_microsecond(record.median_s) else (scale, "")
+        low, median, high = (f"{one} {own}".rstrip() for one in low_median_high(record, own_s))
         rows.append(
             [
                 record.short_name,

@@ -104,8 +104,8 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     """Count what is faster and slower than in the first run, beyond the intervals."""
     if not ratios:
         return f"{name} has no benchmark in common with A."
-    slower = [one for one in ratios if one.low is not None and one.high is not None and one.low > 1]
-    faster = [one for one in ratios if one.low is not None and one.high is not None and one.high < 1]
+    slower = [one for one in ratios if one.is_sure and one.ratio > 1]
+    faster = [one for one in ratios if one.is_sure and one.ratio < 1]
     said = []
     for what, some in (("faster", faster), ("slower", slower)):
         if some:
