@@ -18,7 +18,7 @@ from rnncore.report.verdict.github import github_annotations
 from rnncore.report.verdict.json import verdict_json
 from rnncore.report.verdict.junit import verdict_junit
 from rnncore.report.verdict.markdown import verdict_markdown
-from rnncore.report.verdict.text import verdict_tables
+from rnncore.report.verdict.text import MOST_ROWS, verdict_tables
 from rnncore.report.verdict.words import ratio_text, whole_verdict
 from tests.report_text import as_text, broken_rows, require_golden
 
@@ -518,3 +518,14 @@ def test_on_the_screen_what_was_not_measured_as_it_is_the_same_has_no_row() -> N
         JUDGEMENTS[0].fullname,
         unmeasured.fullname,
     ]
+
+
+def test_on_a_screen_a_table_has_the_gravest_rows_up_to_a_number_and_says_what_has_all() -> None:
+    same = [Judgement(f"a.py::test_{number}", "g", "time", "same", "", 1.0, 1.0, 1.0) for number in range(MOST_ROWS)]
+    slower = Judgement("a.py::test_slow", "g", "time", "slower", "", 1.0, 2.0, 2.0)
+    for judgements, said in ((same, False), ([*same, slower], True)):
+        (notes, table), *_ = verdict_tables(Comparison("a", "b", tuple(judgements), (), 0.99, 0.01))
+        assert table is not None
+        assert len(table.rows) == MOST_ROWS
+        assert ("Shown are the 300 gravest of 301; --json and --markdown have all." in notes) == said
+    assert table.rows[0][0] == "test_slow"

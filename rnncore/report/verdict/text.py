@@ -1,10 +1,10 @@
 """A comparison as text for the screen."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rnncore.compare.measures import MEASURES, TIME, Measure
-from rnncore.compare.verdict import Comparison
+from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.report.table import Column, Table, numbers, words
 from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.words import (
@@ -24,6 +24,9 @@ from rnncore.report.verdict.words import (
     whole_verdict,
 )
 
+# Rows of a table on a screen, at most: the gravest. JSON and Markdown have all.
+MOST_ROWS = 300
+
 
 def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]:
     """Yield what a reader must know first, the judgements with the gravest first, groups, and the whole verdict last.
@@ -39,6 +42,7 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
         f"{percent(comparison.family_error)}"
     )
     notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, rates]
+    notes += _left_out(_shown(comparison, TIME))
     yield "\n".join(map(one_line, notes)), _judgement_table(comparison, TIME)
     for measure in measures_beside_time(comparison):
         judged = gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
@@ -46,7 +50,8 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
         name, line = measure_title(measure), ", ".join(f"{count} {word}" for word, count in counts.items())
         # sMAPE is written so at the start of a line too, and a number as it was recorded.
         name = name if measure not in MEASURES or name[1].isupper() else name.capitalize()
-        yield f"{name}: {line}", _judgement_table(comparison, measure)
+        left_out = _left_out(_shown(comparison, measure))
+        yield "\n".join([f"{name}: {line}", *left_out]), _judgement_table(comparison, measure)
     if comparison.groups:
         yield "Geometric means of the ratios of time", group_table(comparison)
     if comparison.differences:
@@ -57,10 +62,22 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
     yield whole_verdict(comparison), None
 
 
-def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
-    """Return the judgements on a measure; of the same ones only times that were measured."""
+def _shown(comparison: Comparison, measure: Measure) -> list[Judgement]:
+    """Return the judgements on a measure, the gravest first; of the same ones only times that were measured."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
-    shown = gravest_first(one for one in judgements if one.verdict != "same" or (measure == TIME and one.ratio is not None))
+    return gravest_first(one for one in judgements if one.verdict != "same" or (measure == TIME and one.ratio is not None))
+
+
+def _left_out(shown: Sequence[Judgement]) -> list[str]:
+    """Say what a table is too long for."""
+    if len(shown) <= MOST_ROWS:
+        return []
+    return [f"Shown are the {MOST_ROWS} gravest of {len(shown):,}; --json and --markdown have all."]
+
+
+def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
+    """Return the judgements on a measure, as many as a screen shows."""
+    shown = _shown(comparison, measure)[:MOST_ROWS]
     if not shown:
         return None
     values, unit = values_of(shown, measure)
