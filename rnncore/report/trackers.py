@@ -71,7 +71,8 @@ def bencher_json(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in _usable(run):
-        found[record.fullname] = metrics = {}
+        metrics: dict[str, dict[str, float]] = {}
+        found[record.fullname] = metrics
         for measured in _measured(record):
             scale = _BENCHER_SCALE[measured.kind]
             metrics[measured.kind] = {"value": scale * measured.value}
