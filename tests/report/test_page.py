@@ -63,12 +63,14 @@ def _with_profile_and_intensity(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def poisoned(value: Any, key: str = "") -> Any:
-    """Return JSON values with markup, script and paths in place of every text that no row is chosen by."""
+    """Return JSON values with markup, script and paths in place of each text that no row is chosen by; names stay apart."""
     if isinstance(value, dict):
         return {name: poisoned(inner, name) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [poisoned(inner) for inner in value]
-    return EVIL if isinstance(value, str) and key not in ("phase", "validity") else value
+    if key == "fullname":
+        return f"{EVIL} {value}"
+    return EVIL if isinstance(value, str) and key not in ("phase", "validity", "datetime") else value
 
 
 @pytest.fixture(scope="module")
