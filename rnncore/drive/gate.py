@@ -19,6 +19,7 @@ from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
+from rnncore.drive.patience import Patience
 from rnncore.drive.process import require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.suites import Suites
@@ -80,7 +81,7 @@ def run_gate(
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End with the first that is slower or invalid.
         everything: Whether to measure also what the change cannot reach.
-        on_reach: Called with lines on what it can, and on what is prepared.
+        on_reach: Called with lines on what it can, on what is prepared, and on what takes long or ends its process.
         preparation: What is done in each revision beforehand.
 
     Raises:
@@ -107,7 +108,9 @@ def run_gate(
         )
         if reached.suites is None:
             return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
-        comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
+        comparison = measure_in_pairs(
+            trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast, on_reach
+        )
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -125,6 +128,7 @@ def measure_in_pairs(
     folder: Path,
     on_progress: Callable[[Progress], None],
     fail_fast: bool = False,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Measure pairs of two trees until every benchmark is decided or the budget is spent.
 
@@ -137,6 +141,7 @@ def measure_in_pairs(
         folder: Where the run files go.
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End at the first look that finds something slower, and after the first pair that has an invalid result.
+        on_line: Called with lines on what takes long, or ends its process.
 
     Returns:
         What the last look found. However small the budget, one pair is measured.
@@ -145,7 +150,7 @@ def measure_in_pairs(
         ConfigError: If a threshold that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
-    began_s, chance = time.monotonic(), SystemRandom()
+    began_s, chance, patience = time.monotonic(), SystemRandom(), Patience(suites.arguments, on_line)
 
     def left_s() -> float:
         return budget_s - (time.monotonic() - began_s)
@@ -153,7 +158,7 @@ def measure_in_pairs(
     def measured(number: int | None, plan: Plan, suites: Suites) -> Pair:
         name = "warm-up" if number is None else f"{number:03}"
         run_files = [folder / f"{tree.side}-{name}.json" for tree in trees]
-        return run_pair(trees, suites, run_files, plan, number, chance)
+        return run_pair(trees, suites, run_files, plan, number, chance, patience=patience)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
     warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False), suites)
@@ -171,6 +176,7 @@ def measure_in_pairs(
     while True:
         of_next = replace(plan, without=looks.decided_benchmarks, measures_memory=looks.is_open("memory"))
         pairs.append(measured(len(pairs), of_next, start.suites))
+        plan = replace(plan, fatal=pairs[-1].fatal)
         pair_s = pairs[-1].wall_s
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
         base = Side(trees[0].name, tuple(pair.base for pair in pairs))

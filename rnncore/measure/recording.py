@@ -80,14 +80,26 @@ def _take(benchmark: Any, item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Say that all benchmarks have ended to the process that drives this one."""
+    kept = session_in(session.config)
     try:
-        return (yield)
-    finally:
-        kept = session_in(session.config)
+        done = yield
+    except (KeyboardInterrupt, pytest.exit.Exception) as error:
         if kept.slots:
-            kept.slots.ended()
-            if kept.measures:
-                harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
+            kept.slots.broke_off(_first_line(error))
+        raise
+    except BaseException:
+        _end_slots(session.config, kept)
+        raise
+    _end_slots(session.config, kept)
+    return done
+
+
+def _end_slots(config: pytest.Config, kept: Session) -> None:
+    """Say that all benchmarks have ended, in a process that is driven, and save what they left."""
+    if kept.slots:
+        kept.slots.ended()
+        if kept.measures:
+            harness.save_without_benchmarks(config, {"rnncore": _facts(config)})
 
 
 # Last of the wrappers, and so inside of those that capture what is printed.
@@ -165,6 +177,8 @@ def _begin(item: pytest.Item) -> None:
     session = session_in(item.config)
     if not session.measures:
         _begin_measuring(item.config, session)
+    if session.slots:
+        session.slots.begins(item.nodeid)
     if session.began(item.nodeid):
         harness.forget(item.config, item.nodeid)
 

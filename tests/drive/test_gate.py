@@ -59,7 +59,14 @@ class Machine:
         return self.now_s
 
     def run_pair(
-        self, trees: Sequence[Tree], suites: Suites, run_files: Sequence[Path], plan: Plan, number: int, chance: Random
+        self,
+        trees: Sequence[Tree],
+        suites: Suites,
+        run_files: Sequence[Path],
+        plan: Plan,
+        number: int,
+        chance: Random,
+        **_: Any,
     ) -> Pair:
         slots_s = SLOTS_S / FEWEST_SLOTS * plan.slots
         wall_s = WARM_UP_S - SLOTS_S + slots_s
