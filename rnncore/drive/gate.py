@@ -9,7 +9,7 @@ from random import SystemRandom
 
 from rnncore.compare.budgets import Budget, judge_budgets, read_budgets
 from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
-from rnncore.compare.judge import FAMILY_ERROR, Side
+from rnncore.compare.judge import FAMILY_ERROR, Side, judge
 from rnncore.compare.looks import FIRST_PAIRS, Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
@@ -20,7 +20,7 @@ from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
 from rnncore.drive.patience import Patience
-from rnncore.drive.process import require_own_package, require_slots, run_process
+from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
@@ -108,9 +108,14 @@ def run_gate(
         )
         if reached.suites is None:
             return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
-        comparison = measure_in_pairs(
-            trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast, on_reach
-        )
+        try:
+            comparison = measure_in_pairs(
+                trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast, on_reach
+            )
+        except NothingToMeasureError as error:
+            if error.side != trees[0].side:
+                raise
+            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -199,6 +204,24 @@ def measure_in_pairs(
         )
         undecided = [name for name in names if (name, TIME) not in looks.decided]
         sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, whole_s)
+
+
+def _of_head_alone(
+    trees: tuple[Tree, Tree], suites: Suites, thresholds: Thresholds, folder: Path, of_base: NothingToMeasureError
+) -> Comparison:
+    """Measure the head once, where the base has nothing of what is asked for: what is new can be wrong, and not slower.
+
+    Raises:
+        ProcessError: If the head has nothing of it either.
+    """
+    try:
+        run = run_process(trees[1], suites, folder / "head-000.json", ["--benchmark-only"]).run
+    except NothingToMeasureError:
+        raise ProcessError(f"Neither side has what was asked for: {of_base}") from None
+    nothing = replace(run, records=(), failed=(), skipped=())
+    found = judge(Side(trees[0].name, (nothing,)), Side(trees[1].name, (run,)), thresholds)
+    note = "The base has none of these benchmarks: nothing of them can be slower."
+    return replace(found, notes=(note,), is_without_base=True)
 
 
 @dataclass(frozen=True)
