@@ -199,7 +199,7 @@ def noise(
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
-        found = measure_noise(trees, suites, pairs, Path(folder), on_pair)
+        found = measure_noise(trees, suites, pairs, Path(folder), on_pair, budget_s, _say_step)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):
