@@ -389,5 +389,5 @@ def test_what_is_not_found_out_in_time_is_measured_and_later_gates_go_on(
         )
     assert in_no_time.suites is not None
     assert (_stems([*in_no_time.same]), in_no_time.suites.paths) == ({"one"}, ("bench/test_two.py",))
-    assert in_no_time.notes[-1] == "What 2 of them read was not found out in time; later gates go on with it."
+    assert in_no_time.notes[-1] == "What 2 benchmarks read was not found out in time; later gates go on with it."
     assert (_stems([*later.same]), later.suites) == ({"one", "two"}, None)
