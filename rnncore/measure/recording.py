@@ -24,6 +24,9 @@ from rnncore.screen import in_signs_of
 
 _NAME = "rnncore-recording"
 
+# What a benchmark ends its whole session with.
+_BREAK_OFF = (KeyboardInterrupt, pytest.exit.Exception)
+
 # The real standard error: while a test runs, pytest has a file of its own in its place.
 _STDERR = pytest.StashKey[int]()
 
@@ -80,26 +83,19 @@ def _take(benchmark: Any, item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Say that all benchmarks have ended to the process that drives this one."""
-    kept = session_in(session.config)
+    kept, has_ended = session_in(session.config), True
     try:
-        done = yield
-    except (KeyboardInterrupt, pytest.exit.Exception) as error:
+        return (yield)
+    except _BREAK_OFF as error:
+        has_ended = False
         if kept.slots:
             kept.slots.broke_off(_first_line(error))
         raise
-    except BaseException:
-        _end_slots(session.config, kept)
-        raise
-    _end_slots(session.config, kept)
-    return done
-
-
-def _end_slots(config: pytest.Config, kept: Session) -> None:
-    """Say that all benchmarks have ended, in a process that is driven, and save what they left."""
-    if kept.slots:
-        kept.slots.ended()
-        if kept.measures:
-            harness.save_without_benchmarks(config, {"rnncore": _facts(config)})
+    finally:
+        if kept.slots and has_ended:
+            kept.slots.ended()
+            if kept.measures:
+                harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
 
 
 # Last of the wrappers, and so inside of those that capture what is printed.
