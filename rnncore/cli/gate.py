@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,8 @@ from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rnncore.compare.verdict import Comparison
 
 
@@ -126,20 +129,19 @@ def gate(
     """
     from rnncore.drive.environment import Preparation
     from rnncore.drive.gate import parse_budget, run_gate
-    from rnncore.drive.suites import Suites, find_suites
+    from rnncore.drive.suites import Suites, chooses, find_suites
     from rnncore.report.verdict.json import verdict_json
 
     budget_s = parse_budget(budget)
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
     arguments = (f"--rnn-scale={scale}", *_chosen(text), *more)
-    out = _folder_of_now(folder)
-    with end_in_order(), gate_progress(budget_s) as on_progress:
+    with _folder_of_now(folder) as out, end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
             head,
-            Suites(find_suites(Path(), asked), arguments, is_selection=bool(asked or text or more)),
+            Suites(find_suites(Path(), asked), arguments, is_selection=bool(asked or text) or chooses(Path(), more)),
             budget_s,
             STORE,
             out / "processes",
@@ -197,7 +199,7 @@ def noise(
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
-        found = measure_noise(trees, suites, pairs, Path(folder), on_pair)
+        found = measure_noise(trees, suites, pairs, Path(folder), on_pair, budget_s, _say_step)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):
@@ -245,26 +247,26 @@ def selftest(
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
-    out = _folder_of_now(folder)
-    if replay is None:
-        _choose_waiting()
-        total = blocks * (1 + len(delays_pct))
-        asked, more = _paths_and_arguments(paths)
-        suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *_chosen(text), *more))
-        with (
-            end_in_order(),
-            two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
-            prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
-            process_progress(total, "pair") as on_pair,
-        ):
-            measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
-        err.print(f"Processes: {out / 'processes'}")
-    pool = read_pool(replay or out / "processes")
-    with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
-        scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
-    facts = selftest_json(pool, scores, budget_s, pairs_in(budget_s, pool.pair_s))
-    write_text(out / "selftest.json", json_text(facts))
-    write_text(out / "selftest.md", selftest_markdown(facts))
+    with _folder_of_now(folder) as out:
+        if replay is None:
+            _choose_waiting()
+            total = blocks * (1 + len(delays_pct))
+            asked, more = _paths_and_arguments(paths)
+            suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *_chosen(text), *more))
+            with (
+                end_in_order(),
+                two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
+                prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
+                process_progress(total, "pair") as on_pair,
+            ):
+                measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
+            err.print(f"Processes: {out / 'processes'}")
+        pool = read_pool(replay or out / "processes")
+        with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
+            scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
+        facts = selftest_json(pool, scores, budget_s, pairs_in(budget_s, pool.pair_s))
+        write_text(out / "selftest.json", json_text(facts))
+        write_text(out / "selftest.md", selftest_markdown(facts))
     if as_json:
         print_json(facts)
     else:
@@ -289,10 +291,12 @@ def _say_step(line: str) -> None:
     err.print(line, soft_wrap=True, markup=False)
 
 
-def _folder_of_now(parent: Path) -> Path:
-    """Return a folder that another command does not share, though it began in the same second."""
+@contextmanager
+def _folder_of_now(parent: Path) -> "Iterator[Path]":
+    """Yield a folder that another command does not share, though it began in the same second; an empty one is removed."""
     from datetime import UTC, datetime
 
+    made = [one for one in (parent, *parent.parents) if not one.exists()]
     folder = parent / f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
     try:
         folder.mkdir(parents=True)
@@ -300,7 +304,13 @@ def _folder_of_now(parent: Path) -> Path:
         raise ConfigError(
             f"--out: {folder} cannot be made ({error.strerror}). Give a folder that can be written to."
         ) from error
-    return folder
+    try:
+        yield folder
+    finally:
+        # From the inside out; what holds anything stays.
+        for one in (folder / "processes", folder, *made):
+            with suppress(OSError):
+                one.rmdir()
 
 
 def _delays(text: str) -> list[float]:
@@ -345,6 +355,6 @@ def _choose_waiting() -> None:
     from rnncore.measure.busy import notice, session_environment
 
     os.environ.update(session_environment())
-    said = notice()
+    said = notice(threads="'-- --rnn-threads N' (suites of rnncore)")
     if said:
         err.print(said, soft_wrap=True)

@@ -198,6 +198,7 @@ class Comparison:
         notes: What a reader must know first: one process per side, different hardware, thresholds under the noise floor.
         differences: Facts of the machines that differ, as (fact, base, head); not empty where the sides are incomparable.
         budgets: Verdicts on the head's budgets; None where it sets none, or none was asked about.
+        is_without_base: Whether the base was looked at and has none of the benchmarks: that leaves no doubt.
     """
 
     base: str
@@ -209,17 +210,20 @@ class Comparison:
     notes: tuple[str, ...] = ()
     differences: tuple[tuple[str, str, str], ...] = ()
     budgets: BudgetCheck | None = None
+    is_without_base: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """One verdict for the whole: the gravest that decides the exit code; `same` or `faster` where nothing is wrong.
 
-        It is `unclear` where nothing was compared, as where what was measured is new, or failed on both sides.
+        It is `unclear` where nothing was compared, as where what was measured is new, or failed on both sides; and `new`
+        where the base has nothing that could have been.
         """
         found = [judgement.verdict for judgement in self.judgements]
         of_budgets = [judgement.verdict for judgement in self.budgets.judgements] if self.budgets else []
         compared = set(found) - {"new", "not judged"}
-        otherwise: Verdict = "faster" if "faster" in found else "same" if compared else "unclear"
+        alone: Verdict = "new" if self.is_without_base and "new" in found else "unclear"
+        otherwise: Verdict = "faster" if "faster" in found else "same" if compared else alone
         return deciding(found + of_budgets, otherwise)
 
     @property

@@ -89,4 +89,4 @@ def _run(command: str | Sequence[str], tree: Tree) -> None:
     advice = "What runs on beside it, such as a service, is started before the gate."
     code, output = run_to_end(command, tree, interpreter_environment(tree), _TIMEOUT_S, advice)
     if code != 0:
-        raise ProcessError(f"{made_by(command, tree)} ended with exit code {code}. Its last lines:\n{last_lines(output)}")
+        raise ProcessError(f"{made_by(command, tree)} ended with exit code {code}. {last_lines(output)}")

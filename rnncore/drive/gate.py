@@ -9,7 +9,7 @@ from random import SystemRandom
 
 from rnncore.compare.budgets import Budget, judge_budgets, read_budgets
 from rnncore.compare.floors import NoiseRecord, above_noise, noise_so_far, read_noise, require_readable_noise
-from rnncore.compare.judge import FAMILY_ERROR, Side
+from rnncore.compare.judge import FAMILY_ERROR, Side, judge
 from rnncore.compare.looks import FIRST_PAIRS, Looks, pairs_in
 from rnncore.compare.measures import TIME
 from rnncore.compare.profile import difference, explain
@@ -19,7 +19,8 @@ from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
-from rnncore.drive.process import require_own_package, require_slots, run_process
+from rnncore.drive.patience import Patience
+from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
@@ -80,7 +81,7 @@ def run_gate(
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End with the first that is slower or invalid.
         everything: Whether to measure also what the change cannot reach.
-        on_reach: Called with lines on what it can, and on what is prepared.
+        on_reach: Called with lines on what it can, on what is prepared, and on what takes long or ends its process.
         preparation: What is done in each revision beforehand.
 
     Raises:
@@ -107,7 +108,14 @@ def run_gate(
         )
         if reached.suites is None:
             return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
-        comparison = measure_in_pairs(trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast)
+        try:
+            comparison = measure_in_pairs(
+                trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast, on_reach
+            )
+        except NothingToMeasureError as error:
+            if error.side != trees[0].side:
+                raise
+            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
@@ -125,6 +133,7 @@ def measure_in_pairs(
     folder: Path,
     on_progress: Callable[[Progress], None],
     fail_fast: bool = False,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Measure pairs of two trees until every benchmark is decided or the budget is spent.
 
@@ -137,6 +146,7 @@ def measure_in_pairs(
         folder: Where the run files go.
         on_progress: Called after every pair, and before the first where this machine's noise is on record.
         fail_fast: End at the first look that finds something slower, and after the first pair that has an invalid result.
+        on_line: Called with lines on what takes long, or ends its process.
 
     Returns:
         What the last look found. However small the budget, one pair is measured.
@@ -145,7 +155,7 @@ def measure_in_pairs(
         ConfigError: If a threshold that the project set lies below this machine's noise.
         ProcessError: If a process leaves no run file.
     """
-    began_s, chance = time.monotonic(), SystemRandom()
+    began_s, chance, patience = time.monotonic(), SystemRandom(), Patience(suites.arguments, on_line)
 
     def left_s() -> float:
         return budget_s - (time.monotonic() - began_s)
@@ -153,7 +163,7 @@ def measure_in_pairs(
     def measured(number: int | None, plan: Plan, suites: Suites) -> Pair:
         name = "warm-up" if number is None else f"{number:03}"
         run_files = [folder / f"{tree.side}-{name}.json" for tree in trees]
-        return run_pair(trees, suites, run_files, plan, number, chance)
+        return run_pair(trees, suites, run_files, plan, number, chance, patience=patience)
 
     # The first processes of a tree compile bytecode and fill caches, and show how long a pair takes: it is not counted.
     warm_up = measured(None, Plan(slots=FEWEST_SLOTS, measures_memory=False), suites)
@@ -171,6 +181,7 @@ def measure_in_pairs(
     while True:
         of_next = replace(plan, without=looks.decided_benchmarks, measures_memory=looks.is_open("memory"))
         pairs.append(measured(len(pairs), of_next, start.suites))
+        plan = replace(plan, fatal=pairs[-1].fatal)
         pair_s = pairs[-1].wall_s
         on_progress(Progress(len(pairs), len(looks.decided), looks.undecided, left_s(), sensitivity))
         base = Side(trees[0].name, tuple(pair.base for pair in pairs))
@@ -193,6 +204,24 @@ def measure_in_pairs(
         )
         undecided = [name for name in names if (name, TIME) not in looks.decided]
         sensitivity = _sensitivity(so_far, undecided, thresholds, len(pairs) + int(left_s() / pair_s), pair_s, whole_s)
+
+
+def _of_head_alone(
+    trees: tuple[Tree, Tree], suites: Suites, thresholds: Thresholds, folder: Path, of_base: NothingToMeasureError
+) -> Comparison:
+    """Measure the head once, where the base has nothing of what is asked for: what is new can be wrong, and not slower.
+
+    Raises:
+        ProcessError: If the head has nothing of it either.
+    """
+    try:
+        run = run_process(trees[1], suites, folder / "head-000.json", ["--benchmark-only"]).run
+    except NothingToMeasureError:
+        raise ProcessError(f"Neither side has what was asked for: {of_base}") from None
+    nothing = replace(run, records=(), failed=(), skipped=())
+    found = judge(Side(trees[0].name, (nothing,)), Side(trees[1].name, (run,)), thresholds)
+    note = "The base has none of these benchmarks: nothing of them can be slower."
+    return replace(found, notes=(note,), is_without_base=True)
 
 
 @dataclass(frozen=True)

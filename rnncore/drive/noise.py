@@ -1,12 +1,13 @@
 """Pairs of identical code, and of planted delays, to know the gate by."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from rnncore.compare.looks import pairs_in
-from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair
+from rnncore.compare.looks import FIRST_PAIRS, pairs_in
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
@@ -20,8 +21,10 @@ def measure_noise(
     pairs: int,
     folder: Path,
     on_pair: Callable[[int], None],
+    budget_s: float = math.inf,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> list[Pair]:
-    """Run pairs of identical code as a gate would.
+    """Run pairs of identical code as a gate would, without the benchmarks that it has no time for.
 
     Args:
         trees: The code, twice.
@@ -29,15 +32,24 @@ def measure_noise(
         pairs: How many.
         folder: Where the run files go.
         on_pair: Called with how many have ended.
+        budget_s: Of the gate.
+        on_line: Called with a line on what is left out.
 
     Raises:
         ProcessError: If a process leaves no run file.
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
-    plan = replace(planned(_warmed_up(trees, suites, folder, chance)), measures_memory=False)
-    found = []
+    warm_up = _warmed_up(trees, suites, folder, chance)
+    plan = replace(planned(warm_up), measures_memory=False)
+    without = too_long(warm_up, plan, budget_s - warm_up.wall_s, FIRST_PAIRS)
+    if without:
+        minutes = math.ceil((FIRST_PAIRS + 1) * warm_up.wall_of(plan) / 60)
+        names = ", ".join(sorted(without))
+        on_line(f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All take --budget {minutes}m.")
+    suites, found = replace(suites, without=suites.without | without), list[Pair]()
     for number in range(pairs):
         found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
+        plan = replace(plan, fatal=found[-1].fatal)
         on_pair(number + 1)
     return found
 

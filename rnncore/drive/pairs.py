@@ -20,12 +20,13 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from rnncore.drive.libraries import write_anew
+from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, Patience
 from rnncore.drive.process import (
     TIMEOUT_S,
     WITHOUT_SLOTS,
@@ -41,6 +42,8 @@ from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import (
+    BEGINS,
+    BROKE_OFF,
     COLLECTED,
     ENDED,
     ENVIRONMENT,
@@ -54,8 +57,14 @@ from rnncore.runfile.slots import (
     SLOT_S,
 )
 
+# Of base and head, the benchmarks at which a process ended or hung, with why.
+Fatal = tuple[Mapping[str, str], Mapping[str, str]]
+
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
+
+# For how long a pair is measured again where one benchmark after another ends its process.
+AGAIN_S = TIMEOUT_S
 
 # How often the wait for an answer looks whether the process is still there.
 LOOK_EVERY_S = 1.0
@@ -77,6 +86,7 @@ class Plan:
         without: Benchmarks that are left out.
         measures_memory: Whether the memory of a fresh process is measured too, which takes seconds.
         imports: Modules that the benchmarks of base and head import at some time: both import them at once, beforehand.
+        fatal: Benchmarks of base and head at which a process ended or hung, with why: that side leaves them out, as failed.
     """
 
     slots: int
@@ -84,6 +94,7 @@ class Plan:
     without: frozenset[str] = frozenset()
     measures_memory: bool = True
     imports: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    fatal: Fatal = ({}, {})
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ class Pair:
         imported: Modules that the benchmarks of base and head imported.
         slots_s_of: Seconds in slots of each benchmark.
         beside_s_of: Seconds that it took aside from them: its setup and first calls. The first one's count as the start.
+        fatal: Benchmarks of base and head at which a process of this pair, or of one before it, ended or hung, with why.
     """
 
     base: Run
@@ -109,10 +121,26 @@ class Pair:
     imported: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     slots_s_of: Mapping[str, float] = field(default_factory=dict)
     beside_s_of: Mapping[str, float] = field(default_factory=dict)
+    fatal: Fatal = ({}, {})
 
     def wall_of(self, plan: Plan) -> float:
         """Return how many seconds a pair of another plan would take."""
         return self.wall_s + self.slots_s * (plan.slots / self.slots - 1)
+
+
+class FatalBenchmarkError(ProcessError):
+    """A process ended, or was ended, at one of its benchmarks.
+
+    Args:
+        said: The message.
+        side: `base` or `head`.
+        fullname: The benchmark.
+        reason: Why, as the end of a sentence on the benchmark, without its full stop.
+    """
+
+    def __init__(self, said: str, side: str, fullname: str, reason: str) -> None:
+        super().__init__(said)
+        self.side, self.fullname, self.reason = side, fullname, reason
 
 
 class LiveProcess:
@@ -124,6 +152,7 @@ class LiveProcess:
         run_file: Where its run file goes.
         extra: Further arguments of pytest.
         variables: Further variables of its environment.
+        patience: How long it may take.
 
     Attributes:
         ready: The benchmark that it is ready to time; empty once all have ended.
@@ -132,11 +161,18 @@ class LiveProcess:
     """
 
     def __init__(
-        self, tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str], variables: Mapping[str, str]
+        self,
+        tree: Tree,
+        suites: Suites,
+        run_file: Path,
+        extra: Sequence[str],
+        variables: Mapping[str, str],
+        patience: Patience,
     ) -> None:
-        self._tree, self._run_file, self.ready = tree, run_file, ""
-        # The benchmark that it was last asked to time.
-        self._timed = ""
+        self._tree, self._run_file, self._patience, self.ready = tree, run_file, patience, ""
+        # The benchmark that it is at, and the last that it was asked to time; a process of an older revision does not say
+        # which begins.
+        self._at, self._timed, self._says_begins = "", "", False
         self.imported: tuple[str, ...] = ()
         self.outside: Mapping[str, str] = {}
         self._command = pytest_command(tree, suites, run_file, extra)
@@ -170,7 +206,7 @@ class LiveProcess:
         """
         answer = self._answer()
         if answer is None:
-            run = self._run()
+            run = self.ended()
             raise ProcessError(
                 f"{self._tree.side}: the process measured {len(run.records)} benchmarks without slots: this revision's "
                 f"rnncore is older than the gate's. {WITHOUT_SLOTS}"
@@ -178,14 +214,25 @@ class LiveProcess:
         return [str(name) for name in answer[COLLECTED]]
 
     def advance(self, told: Mapping[str, object]) -> None:
-        """Let the process run until it is ready to time its next benchmark, or has ended all."""
+        """Let the process run until it is ready to time its next benchmark, or has ended all.
+
+        Raises:
+            FatalBenchmarkError: If it ends, or hangs, at a benchmark.
+            ProcessError: If it does, and it is not known at which.
+        """
+        if not self._says_begins:
+            self._at = ""
         self._take(self._run_until_answer(told))
 
     def slot(self, seconds: float) -> None:
-        """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended."""
-        self._timed = self.ready
+        """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended.
+
+        Raises:
+            FatalBenchmarkError: If it ends, or hangs, in it.
+        """
+        self._at = self._timed = self.ready
         answer = self._run_until_answer({SLOT_S: seconds})
-        if answer is None or ENDED not in answer:
+        if ENDED not in answer:
             self._take(answer)
 
     def go_on(self) -> None:
@@ -198,11 +245,11 @@ class LiveProcess:
         Raises:
             ProcessError: If it leaves no run file.
         """
-        try:
-            self._process.wait(TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise self._stuck() from None
-        return self._run()
+        self._wait()
+        self._output.seek(0)
+        output = self._output.read().decode(errors="replace")
+        during = f"; the last that it timed is {self._timed}" if self._timed else ""
+        return run_of(self._command, self._tree, self._run_file, self._process.returncode, output, during)
 
     def close(self) -> None:
         """End the process, and all that it started."""
@@ -211,18 +258,18 @@ class LiveProcess:
             os.close(pipe)
         self._output.close()
 
-    def _run(self) -> Run:
-        self._process.wait()
-        self._output.seek(0)
-        output = self._output.read().decode(errors="replace")
-        during = f"; the last that it timed is {self._timed}" if self._timed else ""
-        return run_of(self._command, self._tree, self._run_file, self._process.returncode, output, during)
+    def _wait(self) -> None:
+        """Wait until the process has ended."""
+        try:
+            self._process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise self._ended_by_us(f"took longer than {TIMEOUT_S:g} s to end") from None
 
-    def _take(self, answer: Mapping[str, Any] | None) -> None:
+    def _take(self, answer: Mapping[str, Any]) -> None:
         """Take what the process is ready for, or that it is for nothing more."""
-        self.ready = str((answer or {}).get(READY, ""))
-        self.imported = tuple((answer or {}).get(IMPORTED, ()))
-        self.outside = (answer or {}).get(OUTSIDE, {})
+        self.ready = str(answer.get(READY, ""))
+        self.imported = tuple(answer.get(IMPORTED, ()))
+        self.outside = answer.get(OUTSIDE, {})
 
     def _say(self, told: Mapping[str, object]) -> None:
         # A process that has died answers no more, which is seen there.
@@ -231,18 +278,22 @@ class LiveProcess:
             while line:
                 line = line[os.write(self._asks, line) :]
 
-    def _run_until_answer(self, told: Mapping[str, object]) -> dict[str, Any] | None:
+    def _run_until_answer(self, told: Mapping[str, object]) -> dict[str, Any]:
         """Tell the process something and wait for its answer; then stop it, so that its idle threads take no time."""
         self.go_on()
         self._say(told)
         answer = self._answer()
-        if answer is not None:
-            # First it alone: one that is just starting another cannot stop before that one has begun to run.
-            self._process.send_signal(signal.SIGSTOP)
-            # It may have died since, and been waited for.
-            with suppress(ChildProcessError):
-                os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            self._signal(signal.SIGSTOP)
+        if answer is None:
+            self._wait()
+            raise self._broke_off(_ended_how(self._process.returncode))
+        if BROKE_OFF in answer:
+            raise self._broke_off(f"broke off all of its process ({answer[BROKE_OFF]})")
+        # First it alone: one that is just starting another cannot stop before that one has begun to run.
+        self._process.send_signal(signal.SIGSTOP)
+        # It may have died since, and been waited for.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._signal(signal.SIGSTOP)
         return answer
 
     def _signal(self, number: int) -> None:
@@ -252,29 +303,67 @@ class LiveProcess:
                 os.killpg(self._process.pid, number)
 
     def _answer(self) -> dict[str, Any] | None:
+        """Wait for a line that is to be answered; None once the process will write no more."""
+        while True:
+            began_s = time.monotonic()
+            line = self._line(began_s)
+            if line is None:
+                return None
+            self._patience.took(self._at, time.monotonic() - began_s)
+            said = dict(json.loads(line))
+            if BEGINS not in said:
+                return said
+            self._at, self._says_begins = str(said[BEGINS]), True
+
+    def _line(self, began_s: float) -> bytes | None:
         """Wait for a line; None once the process will write no more."""
-        deadline_s = time.monotonic() + TIMEOUT_S
+        say_after_s = SAY_AFTER_S
         while b"\n" not in self._unread:
             if not select.select([self._answers], [], [], LOOK_EVERY_S)[0]:
                 if self._process.poll() is not None and not select.select([self._answers], [], [], 0)[0]:
                     # A process that it forked holds the pipe.
                     return None
-                if time.monotonic() > deadline_s:
-                    raise self._stuck()
+                lasts_s = time.monotonic() - began_s
+                if lasts_s > self._patience.limit_s(self._at):
+                    raise self._broke_off(self._patience.too_long(self._at))
+                if lasts_s > say_after_s:
+                    self._patience.lasts(f"{self._tree.side} {self._tree.name}", self._at, lasts_s)
+                    say_after_s += SAY_EVERY_S
                 continue
             read = os.read(self._answers, 1 << 16)
             if not read:
                 return None
             self._unread += read
         line, _, self._unread = self._unread.partition(b"\n")
-        return dict(json.loads(line))
+        return line
 
-    def _stuck(self) -> ProcessError:
-        during = f" with {self._timed}" if self._timed else ""
+    def _broke_off(self, reason: str) -> ProcessError:
+        """Return the error of a process that said, or says, no more."""
+        if not self._at:
+            if self._process.poll() is not None:
+                # What it printed tells more.
+                self.ended()
+            return self._ended_by_us(reason)
+        made = made_by(["python", *self._command[1:]], self._tree)
+        said = f"{made}: {self._at} {reason}. Mend it, or leave it out with -k."
+        return FatalBenchmarkError(said, self._tree.side, self._at, reason)
+
+    def _ended_by_us(self, reason: str) -> ProcessError:
+        during = f", the last that it timed being {self._timed}," if self._timed else ""
         return ProcessError(
-            f"{made_by(['python', *self._command[1:]], self._tree)} took longer than {TIMEOUT_S:g} s{during} and was ended. "
+            f"{made_by(['python', *self._command[1:]], self._tree)} {reason}{during} and was ended. "
             "Choose fewer benchmarks with -k."
         )
+
+
+def _ended_how(code: int) -> str:
+    """Say how a process ended, as the end of a sentence on the benchmark that it was at."""
+    if code >= 0:
+        return f"ended all of its process, with exit code {code}"
+    try:
+        return f"ended all of its process, by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended all of its process, by signal {-code}"
 
 
 def run_pair(
@@ -285,8 +374,11 @@ def run_pair(
     number: int | None,
     chance: Random,
     extra: Sequence[Sequence[str]] = ((), ()),
+    patience: Patience | None = None,
 ) -> Pair:
     """Measure a base and a head in slots.
+
+    Where a process ends or hangs at a benchmark the pair is measured again, without it on that side: there it failed.
 
     Args:
         trees: Base and head.
@@ -296,28 +388,60 @@ def run_pair(
         number: Of the pair, from 0; no two pairs of a gate share it. None for one that warms up and is not to be judged.
         chance: Who is first.
         extra: Arguments for the base alone, and for the head alone.
+        patience: How long its processes may take, by what those of earlier pairs took.
 
     Raises:
         ConfigError: If a process measured an installed copy of the code.
         ProcessError: If a process takes too long, knows no slots, or leaves no run file.
     """
+    patience = patience or Patience(suites.arguments)
+    fatal = {**plan.fatal[0]}, {**plan.fatal[1]}
+    began_s = time.monotonic()
+    while True:
+        plan = replace(plan, fatal=fatal)
+        try:
+            return _run_pair(trees, suites, run_files, plan, number, chance, extra, patience)
+        except FatalBenchmarkError as error:
+            # One after another may be so: there is an end to it.
+            if time.monotonic() - began_s > AGAIN_S:
+                raise
+            of_side = fatal[0 if error.side == trees[0].side else 1]
+            of_side[error.fullname] = error.reason
+            patience.say(
+                f"{error.side}: {error.fullname} {error.reason}. It counts as failed; the others are measured anew."
+            )
+
+
+def _run_pair(
+    trees: Sequence[Tree],
+    suites: Suites,
+    run_files: Sequence[Path],
+    plan: Plan,
+    number: int | None,
+    chance: Random,
+    extra: Sequence[Sequence[str]],
+    patience: Patience,
+) -> Pair:
     variables = _common(chance)
     began_s, slots_s_of, beside_s_of = time.monotonic(), dict[str, float](), dict[str, float]()
     with ExitStack() as stack:
         # Whoever is first is written and started first too: what both want, such as a port or memory of a node, is its.
-        turn = chance.choice((1, -1))
+        # Of a pair that warms up it is the base: how long the head may take depends on that.
+        turn = 1 if number is None else chance.choice((1, -1))
         for tree in [*trees][::turn]:
             write_anew(tree.libraries)
         live: list[LiveProcess] = []
         for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
-            live.append(LiveProcess(tree, suites, run_file, arguments, variables))
+            live.append(LiveProcess(tree, suites, run_file, arguments, variables, patience))
             stack.callback(live[-1].close)
         first, live = live, live[::turn]
         for one, imports in [*zip(live, plan.imports, strict=True)][::turn]:
             one.begin(imports)
         ranks = _ranks([one.collected() for one in live], plan.without | suites.without)
+        fatal_of = dict(zip(live, plan.fatal, strict=True))
         for one in first:
-            one.advance({ORDER: list(ranks), PAIR: number, MEMORY: plan.measures_memory})
+            order = [name for name in ranks if name not in fatal_of[one]]
+            one.advance({ORDER: order, PAIR: number, MEMORY: plan.measures_memory, BEGINS: True})
         while ready := [one for one in live if one.ready]:
             name = min((one.ready for one in ready), key=ranks.__getitem__)
             sides = [one for one in first if one.ready == name]
@@ -334,15 +458,21 @@ def run_pair(
                     one.advance({})
                     beside_s_of[one.ready] = beside_s_of.get(one.ready, 0.0) + time.monotonic() - advances_s
             # Whoever is first with this benchmark is second with the next.
-            first = first[::-1]
+            if number is not None:
+                first = first[::-1]
         for one in first:
             one.go_on()
-        base, head = (one.ended() for one in live)
+        base, head = (_failed_too(one.ended(), fatal_of[one]) for one in live)
         for one, tree in zip(live, trees, strict=True):
             require_own_modules(tree, one.outside)
         imported = live[0].imported, live[1].imported
         wall_s, slots_s = time.monotonic() - began_s, sum(slots_s_of.values())
-        return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of, beside_s_of)
+        return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of, beside_s_of, plan.fatal)
+
+
+def _failed_too(run: Run, fatal: Mapping[str, str]) -> Run:
+    """Return a run in which those benchmarks failed too at which an earlier process ended."""
+    return replace(run, failed=(*run.failed, *((name, "error", reason) for name, reason in fatal.items())))
 
 
 def _common(chance: Random) -> dict[str, str]:
@@ -362,10 +492,10 @@ def planned(warm_up: Pair) -> Plan:
     """
     if not warm_up.slots_s:
         # Every benchmark failed, as the verdicts will say.
-        return Plan(FEWEST_SLOTS)
+        return Plan(FEWEST_SLOTS, fatal=warm_up.fatal)
     slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
     slots = round(math.sqrt(SLOT_VARIANCE * fixed_s / slot_s))
-    return Plan(min(MOST_SLOTS, max(FEWEST_SLOTS, slots)), imports=warm_up.imported)
+    return Plan(min(MOST_SLOTS, max(FEWEST_SLOTS, slots)), imports=warm_up.imported, fatal=warm_up.fatal)
 
 
 def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozenset[str]:

@@ -43,6 +43,9 @@ _ENDED = (0, 1)
 # That which says that no test was found, or none was left by -k.
 _NOTHING_COLLECTED = 5
 
+# What pytest-benchmark says in a session of tests alone.
+_NO_BENCHMARK = "no benchmarks have been run"
+
 # Found beside pytest in many environments, costs a second of each process, and is left out where no option of it is set.
 _HYPOTHESIS = "hypothesis"
 _WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
@@ -64,6 +67,19 @@ _KEPT_OUT = {
     "pytest_timeout": ("--timeout=0",),
     "pytest_randomly": ("-p", "no:randomly"),
 }
+
+
+class NothingToMeasureError(ProcessError):
+    """A revision has nothing of what it was asked to measure.
+
+    Args:
+        said: The message.
+        side: `base` or `head`.
+    """
+
+    def __init__(self, said: str, side: str) -> None:
+        super().__init__(said)
+        self.side = side
 
 
 @dataclass(frozen=True)
@@ -117,8 +133,10 @@ def suites_command(tree: Tree, suites: Suites, *own: str) -> list[str]:
     """
     paths = [path for path in suites.paths if (tree.path / path.partition("::")[0]).exists()]
     if not paths:
-        raise ProcessError(
-            f"{tree.side} {tree.name} has no {', '.join(suites.paths)}. Choose revisions that have the suites."
+        raise NothingToMeasureError(
+            f"{tree.side} {tree.name} has no {', '.join(suites.paths)}. Check the paths, which are relative to the "
+            "folder that you are in, and choose revisions that have the suites.",
+            tree.side,
         )
     return [tree.python, "-m", "pytest", *paths, "--quiet", *_kept_out(tree), *own, *suites.arguments]
 
@@ -158,17 +176,19 @@ def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output
 
     Raises:
         ProcessError: If there is no run file, or none that can be read.
+        NothingToMeasureError: If it found no benchmark.
     """
     what = made_by(["python", *command[1:]], tree)
-    if code == _NOTHING_COLLECTED:
-        raise ProcessError(
-            f"{what} found no benchmark that it was asked for. Check -k and the paths; of what only one revision has "
-            "there is nothing to compare."
+    if code == _NOTHING_COLLECTED or (code == 0 and not run_file.is_file() and _NO_BENCHMARK in output):
+        *_, counts = ["nothing", *filter(None, map(str.strip, output.splitlines()))]
+        raise NothingToMeasureError(
+            f"{what} found no benchmark that it was asked for (pytest: {counts}). Check -k and the paths; a benchmark is a "
+            "test that takes the fixture 'benchmark' of pytest-benchmark.",
+            tree.side,
         )
     if code not in _ENDED or not run_file.is_file():
         raise ProcessError(
-            f"{what} ended with exit code {code} and no run file{during}. {_advice(tree, output)} "
-            f"Its last lines:\n{last_lines(output)}"
+            f"{what} ended with exit code {code} and no run file{during}. {_advice(tree, output)} {last_lines(output)}"
         )
     try:
         return read_run(run_file)
@@ -320,7 +340,8 @@ def made_by(command: str | Sequence[str], tree: Tree) -> str:
 
 def last_lines(output: str) -> str:
     """Return the end of what a failed command printed, for its error."""
-    return "\n".join(output.splitlines()[-_SHOWN_LINES:])
+    shown = "\n".join(output.rstrip().splitlines()[-_SHOWN_LINES:])
+    return f"Its last lines:\n{shown}" if shown.strip() else "It printed nothing."
 
 
 def tree_environment(tree: Tree) -> dict[str, str]:

@@ -27,7 +27,15 @@ from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
 from rnncore.compare.verdict import Comparison, Judgement
-from rnncore.drive.process import TIMEOUT_S, end_group, made_by, require_own_modules, suites_command, tree_environment
+from rnncore.drive.process import (
+    TIMEOUT_S,
+    NothingToMeasureError,
+    end_group,
+    made_by,
+    require_own_modules,
+    suites_command,
+    tree_environment,
+)
 from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
@@ -108,9 +116,13 @@ def find_reached(
     """
     try:
         reached = _find(trees, suites, store, on_reach, limit_s)
+    except NothingToMeasureError:
+        # Those that are to be timed say so.
+        return Reached(suites)
     except (Unavailable, ProcessError, OSError) as error:
+        # Said with the verdicts: until then it may be that nothing is measured.
         why = str(error).removesuffix(".")
-        reached = Reached(suites, notes=(f"Everything was measured, as what it reads is not known: {why}.",))
+        return Reached(suites, notes=(f"Everything was measured, as what it reads is not known: {why}.",))
     if reached.suites is not None:
         for note in reached.notes:
             on_reach(note)
@@ -170,10 +182,11 @@ def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
 
 def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: int, late: int) -> tuple[str, ...]:
     changed = {path for path, _ in base.files.items() ^ head.files.items()}
-    found = (
-        f"{reached} of {counted(reached + same, 'benchmark')} can be reached by the "
-        f"{counted(len(changed), 'changed file')}{'; the others are the same. --all measures them too' if same else ''}."
-    )
+    files = counted(len(changed), "changed file")
+    others = "; the others are the same. --all measures them too" if same else ""
+    found = f"{reached} of {counted(reached + same, 'benchmark')} can be reached by the {files}{others}."
+    if same and not reached:
+        found = f"The {files} can reach none of {counted(same, 'benchmark')}: all are the same. --all measures them."
     notes = [found if changed else "Nothing differs between the sides; --all measures them all the same."]
     looked_for = sorted(base.looked_for ^ head.looked_for)
     if looked_for:
@@ -182,9 +195,10 @@ def _notes(base: SourceTree, head: SourceTree, reached: int, same: int, untold: 
             f"{looked_for[0].split(' ')[0]}{more} came, went, or is no plain file: any benchmark might look for that unseen."
         )
     if untold:
-        notes.append(f"{untold} of them failed, or were wrong, when they were run once: what they read is not known.")
+        found = counted(untold, "benchmark")
+        notes.append(f"{found} failed, or gave a wrong result, when run once: what was read is not known.")
     if late:
-        notes.append(f"What {late} of them read was not found out in time; later gates go on with it.")
+        notes.append(f"What {counted(late, 'benchmark')} read was not found out in time; later gates go on with it.")
     return tuple(notes)
 
 
@@ -278,8 +292,11 @@ class _Trace:
         """The suite of each benchmark that it collected.
 
         Raises:
+            NothingToMeasureError: If it collected none.
             ProcessError: If it is not to be believed.
         """
+        if not self.said.get(COLLECTED, True):
+            raise NothingToMeasureError("it has no benchmark of those that were asked for", "")
         if self.fault is not None:
             raise ProcessError(self.fault)
         return dict(self.said[COLLECTED])

@@ -16,7 +16,11 @@ USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "test
 # A test that asks for pytest-benchmark's fixture, or a fixture of its own around that.
 _ASKS_FOR_IT = re.compile(rb"def \w+\([^)]*\b(benchmark|rnn_benchmark)\b", re.DOTALL)
 
-_GIVE = "Name them: 'rnncore gate --base REV PATH...', or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
+_GIVE = "Name them at the end of the command, or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
+
+# Options of pytest that choose among tests: those of one letter have their value in one word with them, or in the next.
+_CHOOSING_LETTERS = ("-k", "-m")
+_CHOOSING = frozenset({"--deselect", "--ignore", "--ignore-glob", "--last-failed", "--lf", "--stepwise", "--sw", "--pyargs"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,23 @@ class Suites:
     arguments: tuple[str, ...] = ("--rnn-scale=gate",)
     without: frozenset[str] = frozenset()
     is_selection: bool = False
+
+
+def chooses(folder: Path, arguments: Sequence[str]) -> bool:
+    """Say whether arguments of pytest choose among the tests: options that do, and names of files and tests.
+
+    Args:
+        folder: The folder that names are relative to.
+        arguments: Of pytest.
+    """
+    return any(
+        argument.partition("=")[0] in _CHOOSING
+        if argument.startswith("--")
+        else argument.startswith(_CHOOSING_LETTERS)
+        if argument.startswith("-")
+        else "::" in argument or (folder / argument).exists()
+        for argument in arguments
+    )
 
 
 def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:

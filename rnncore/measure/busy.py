@@ -104,11 +104,12 @@ def session_environment() -> dict[str, str]:
     return {**limited_threads(), **(passive_waiting() if this_host().is_busy else spinning_waiting())}
 
 
-def notice(of_cases: bool = True) -> str | None:
+def notice(of_cases: bool = True, threads: str = "--rnn-threads") -> str | None:
     """Return what to say of a busy host, with what to do, as one line; None for a quiet one.
 
     Args:
         of_cases: Whether benchmarks of ours are measured: how threads wait is chosen for them.
+        threads: How the number of threads is set there.
     """
     host = this_host()
     if not host.is_busy:
@@ -124,7 +125,7 @@ def notice(of_cases: bool = True) -> str | None:
         waiting = f"Threads that wait spin and may stall for minutes: start again with {setting}"
     return (
         f"Busy host: {', '.join(found)}. {waiting}. Rows are slower than on a quiet host: end the other work and run again, "
-        "or leave it CPUs with --rnn-threads."
+        f"or leave it CPUs with {threads}."
     )
 
 

@@ -115,6 +115,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Before anything is measured, see that it can be, and that what is measured can be saved."""
     config = session.config
     ours = [item for item in session.items if is_benchmark(item)]
+    if not ours and is_driven(config):
+        # Tests that are no benchmarks do not run here.
+        config.hook.pytest_deselected(items=[*session.items])
+        session.items.clear()
     if not ours and not wants_facts(config):
         return
     if harness.session_of(config) is None:

@@ -24,6 +24,9 @@ from rnncore.screen import in_signs_of
 
 _NAME = "rnncore-recording"
 
+# What a benchmark ends its whole session with.
+_BREAK_OFF = (KeyboardInterrupt, pytest.exit.Exception)
+
 # The real standard error: while a test runs, pytest has a file of its own in its place.
 _STDERR = pytest.StashKey[int]()
 
@@ -80,11 +83,16 @@ def _take(benchmark: Any, item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Say that all benchmarks have ended to the process that drives this one."""
+    kept, has_ended = session_in(session.config), True
     try:
         return (yield)
-    finally:
-        kept = session_in(session.config)
+    except _BREAK_OFF as error:
+        has_ended = False
         if kept.slots:
+            kept.slots.broke_off(_first_line(error))
+        raise
+    finally:
+        if kept.slots and has_ended:
             kept.slots.ended()
             if kept.measures:
                 harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
@@ -165,6 +173,8 @@ def _begin(item: pytest.Item) -> None:
     session = session_in(item.config)
     if not session.measures:
         _begin_measuring(item.config, session)
+    if session.slots:
+        session.slots.begins(item.nodeid)
     if session.began(item.nodeid):
         harness.forget(item.config, item.nodeid)
 

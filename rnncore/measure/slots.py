@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rnncore.errors import ProcessError
 from rnncore.measure.stopwatch import nothing, now_s
 from rnncore.runfile.slots import (
+    BEGINS,
+    BROKE_OFF,
     COLLECTED,
     ENDED,
     ENVIRONMENT,
@@ -57,6 +59,7 @@ class Slots:
         self._asked, self._answers = asked, answers
         self.pair: int | None = None
         self.measures_memory = True
+        self._says_begins = False
         # Modules that were there as benchmarks were collected; None where none were.
         self._before: frozenset[str] | None = None
 
@@ -82,6 +85,8 @@ class Slots:
         self._say({COLLECTED: list(collected)})
         heard = self._heard()
         self.pair, self.measures_memory = heard[PAIR], heard[MEMORY]
+        # An older gate would take such a line for another.
+        self._says_begins = bool(heard.get(BEGINS))
         return list(heard[ORDER])
 
     def of(self, fullname: str) -> Iterator[float]:
@@ -90,6 +95,15 @@ class Slots:
         while (slot_s := self._heard().get(SLOT_S)) is not None:
             yield float(slot_s)
             self._say({ENDED: fullname})
+
+    def begins(self, fullname: str) -> None:
+        """Say that a benchmark begins, to one that wants to hear of it."""
+        if self._says_begins:
+            self._say({BEGINS: fullname})
+
+    def broke_off(self, reason: str) -> None:
+        """Say that the session ends before its benchmarks have, and why."""
+        self._say({BROKE_OFF: reason} if self._says_begins else {})
 
     def ended(self) -> None:
         """Say that all benchmarks have ended, and what they imported from outside of the tree."""

@@ -3,7 +3,8 @@
 What both sides of the pipe must agree on lies here: the process that drives two others (`rnncore.drive.pairs`) writes a line
 of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. First each hears what to import, says which
 benchmarks it collected, and hears in which order to run them; so far both run at once. From then on one of the two runs at a
-time, until its next answer. The last is what it imported meanwhile, which its successors do at once.
+time, until its next answer. The last is what it imported meanwhile, which its successors do at once. Where that is wanted,
+each also says which benchmark begins, and waits for no answer to that: one that then says no more ended, or hangs, there.
 """
 
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
@@ -15,6 +16,8 @@ PARENT = "RNNCORE_PARENT"
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
 # and once all have ended the modules that they imported, and the files of all outside of the tree, by top-level name.
 COLLECTED, READY, ENDED, IMPORTED, OUTSIDE = "collected", "ready", "ended", "imported", "outside"
+# The benchmark that begins, and why a session was broken off. The one that drives asks for both, by the first of these keys.
+BEGINS, BROKE_OFF = "begins", "broke_off"
 # Of the one that drives: modules to import, the benchmarks in order, the number of the pair, whether to measure memory, the
 # seconds of a slot. A line without seconds lets a benchmark end.
 IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "imports", "order", "pair", "memory", "slot_s"

@@ -846,6 +846,18 @@ def test_a_self_test_of_too_few_blocks_is_refused_at_once(rnncore: Command, tmp_
     assert len(list((folder / "processes").iterdir())) == 2
 
 
+@pytest.mark.parametrize("verb", [("gate", "--base", "no-such"), ("selftest",)])
+def test_what_is_refused_at_once_leaves_no_folder(
+    verb: Sequence[str], rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rnncore.cli.gate._choose_waiting", lambda: None)
+    (tmp_path / "kept").mkdir()
+    # No repository of git.
+    assert rnncore(*verb, "--out", "kept/more/of/it").code == 2
+    assert [*(tmp_path / "kept").iterdir()] == []
+
+
 @pytest.mark.usefixtures("made_pairs")
 @pytest.mark.parametrize("verb", [("noise", "--pairs", 8), ("selftest", "--blocks", 4, "--budget", "30s", "--gates", 10)])
 def test_benchmarks_are_chosen_as_in_a_gate(

@@ -48,6 +48,14 @@ def test_a_command_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> Non
         pytest.fail("ran on")
 
 
+def test_a_command_that_fails_without_a_word_is_told_so(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ProcessError, match=r"ended with exit code 1\. It printed nothing\.$"),
+        prepared(_trees(tmp_path), Preparation("false"), lambda line: None),
+    ):
+        pass
+
+
 def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_TIMEOUT_S", 0.5)
     with (

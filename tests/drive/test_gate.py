@@ -22,11 +22,11 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
-from rnncore.drive.process import Process
+from rnncore.drive.process import NothingToMeasureError, Process
 from rnncore.drive.reach import Reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
-from rnncore.errors import ConfigError, RunFileError
+from rnncore.errors import ConfigError, ProcessError, RunFileError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import ENVIRONMENT
@@ -59,7 +59,14 @@ class Machine:
         return self.now_s
 
     def run_pair(
-        self, trees: Sequence[Tree], suites: Suites, run_files: Sequence[Path], plan: Plan, number: int, chance: Random
+        self,
+        trees: Sequence[Tree],
+        suites: Suites,
+        run_files: Sequence[Path],
+        plan: Plan,
+        number: int,
+        chance: Random,
+        **_: Any,
     ) -> Pair:
         slots_s = SLOTS_S / FEWEST_SLOTS * plan.slots
         wall_s = WARM_UP_S - SLOTS_S + slots_s
@@ -500,6 +507,46 @@ def test_benchmarks_of_other_suites_are_not_run_once_more_for_a_profile(
     monkeypatch.setattr(gate, "run_process", lambda *_: pytest.fail("run"))
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
     assert gate._with_profiles(comparison, trees, Suites(), tmp_path) == comparison
+
+
+# ------------------------------------------------------------------------------------------------ a base without them
+
+
+def _base_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_head: Callable[..., Process]) -> Comparison:
+    def refused(*_: Any, **__: Any) -> Pair:
+        raise NothingToMeasureError("base has no bench/.", "base")
+
+    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
+    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "find_reached", lambda *_: Reached(Suites()))
+    monkeypatch.setattr(gate, "run_pair", refused)
+    monkeypatch.setattr(gate, "run_process", of_head)
+    return run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path, tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize(("is_wrong", "verdict", "code"), [(False, "new", 0), (True, "invalid", 1)], ids=["right", "wrong"])
+def test_what_only_the_head_has_is_new_and_can_be_wrong_and_not_slower(
+    is_wrong: bool, verdict: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_head(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]) -> Process:
+        assert (tree.name, list(extra)) == ("head", ["--benchmark-only"])
+        rows = [inference("gru", "torch", 1, 0.005), inference("lstm", "torch", 1, 0.003)]
+        if is_wrong:
+            rows[0]["extra_info"]["validity"] = "wrong: made so"
+        return Process(read_run(make_run(tmp_path, run_content(rows), run_file.name)), 1.0)
+
+    comparison = _base_without(tmp_path, monkeypatch, of_head)
+    assert sorted(_verdicts(comparison)) == sorted([verdict, "new"])
+    assert (comparison.verdict, comparison.exit_code) == (verdict, code)
+    assert comparison.notes == ("The base has none of these benchmarks: nothing of them can be slower.",)
+
+
+def test_what_neither_side_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_head(*_: Any) -> Process:
+        raise NothingToMeasureError("head has no bench/.", "head")
+
+    with pytest.raises(ProcessError, match=r"Neither side has what was asked for: base has no bench/\."):
+        _base_without(tmp_path, monkeypatch, of_head)
 
 
 # ------------------------------------------------------------------------------------------------------------ budgets

@@ -1,6 +1,7 @@
 """Tests of pairs of live processes: small real suites that take their turns, differ, fail, die, and are ended."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ import pytest
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.pairs import log_ratio, pairs_of
 from rnncore.compare.thresholds import Thresholds
-from rnncore.drive import pairs
+from rnncore.compare.verdict import Comparison
+from rnncore.drive import pairs, patience
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, SLOT_VARIANCE, LiveProcess, Pair, Plan, planned, run_pair, too_long
+from rnncore.drive.patience import Patience
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
@@ -85,15 +88,16 @@ class Project:
     def run(
         self,
         plan: Plan = PLAN,
-        number: int = 0,
+        number: int | None = 0,
         seed: int = 0,
         extra: Sequence[Sequence[str]] = ((), ()),
         suites: Suites = Suites(),  # noqa: B008 (it cannot change)
+        patience: Patience | None = None,
     ) -> Pair:
         trees = [Tree(self.folder / side, side) for side in ("base", "head")]
         files = [self.folder / "out" / f"{number}-{tree.name}.json" for tree in trees]
         chance = Random(seed)  # noqa: S311 (an order, no secret)
-        return run_pair(trees, suites, files, plan, number, chance, extra)
+        return run_pair(trees, suites, files, plan, number, chance, extra, patience)
 
     def turns(self) -> list[tuple[str, int]]:
         """Return whose calls ran, one after another, each with the size of its benchmark; calls of a slot are one turn."""
@@ -111,6 +115,10 @@ def project(tmp_path: Path) -> Project:
     for side in ("base", "head"):
         made.write(side)
     return made
+
+
+def _judged(pair: Pair) -> Comparison:
+    return judge(Side("base", (pair.base,)), Side("head", (pair.head,)), Thresholds())
 
 
 def _sizes(run: Run) -> list[int | None]:
@@ -268,12 +276,69 @@ def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Pro
     assert [len(record.slots_s) for record in whole.records] == [6, 6]
 
 
-def test_a_process_that_dies_is_an_error_and_ends_the_other(project: Project) -> None:
-    project.write("head", in_call="size == 2 and in_slot(3) and os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(
-        ProcessError, match=r"in .*head.* ended with exit code -9 and no run file; the last that it timed is .*\[.*b2.*\]\. "
-    ):
-        project.run(Plan(6, 0.02))
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("in_slot(3) and os.kill(os.getpid(), signal.SIGKILL)", "ended all of its process, by SIGKILL"),
+        ("in_slot(3) and os._exit(0)", "ended all of its process, with exit code 0"),
+        ("os._exit(7)", "ended all of its process, with exit code 7"),
+        ('pytest.exit("no more")', "broke off all of its process (Exit: no more)"),
+    ],
+    ids=["killed", "without a word", "before its slots", "pytest.exit"],
+)
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_benchmark_that_ends_its_process_fails_and_the_others_are_measured(
+    project: Project, side: str, what: str, reason: str
+) -> None:
+    project.write(side, in_call=f"size == 1 and {what}")
+    pair = project.run(Plan(6, 0.02))
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    (name,) = pair.fatal[0 if side == "base" else 1]
+    assert broken.failed == ((name, "error", reason),)
+    assert (_sizes(broken), {*_sizes(whole)}, whole.failed) == ([2], {1, 2}, ())
+    verdicts = {one.fullname: one.verdict for one in _judged(pair).judgements if one.measure == "time"}
+    assert verdicts[name] == ("new" if side == "base" else "invalid")
+    _assert_ended(project.pids())
+    # Later pairs know it, and it counts as failed in each.
+    processes = len(project.pids())
+    later = project.run(Plan(6, 0.02, fatal=pair.fatal), number=1)
+    assert (later.base.failed, later.head.failed) == (pair.base.failed, pair.head.failed)
+    assert len(project.pids()) == processes + 2
+
+
+def test_a_benchmark_that_ends_the_processes_of_both_sides_is_not_judged(project: Project) -> None:
+    for side in ("base", "head"):
+        project.write(side, in_call="size == 1 and os._exit(7)")
+    pair = project.run(Plan(6, 0.02))
+    assert sorted(one.verdict for one in _judged(pair).judgements if one.measure == "time") == ["not judged", "unclear"]
+
+
+def test_a_benchmark_that_hangs_on_one_side_is_told_and_ended_by_what_the_other_took(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a busy host takes to start is not in it.
+    monkeypatch.setattr(Patience, "limit_s", lambda self, name: 8.0 if "b1" in name else 600.0)
+    monkeypatch.setattr(pairs, "SAY_AFTER_S", 4.0)
+    project.write("head", in_call="import time; size == 1 and time.sleep(600)")
+    said: list[str] = []
+    pair = project.run(patience=Patience(say=said.append), number=None)
+    ((name, outcome, reason),) = pair.head.failed
+    assert outcome == "error"
+    assert re.fullmatch(r"took longer than [\d.]+ s, where another process took .* s; .*--rnn-case-timeout.*", reason)
+    *_, lasts, ends = [line for line in said if name in line]
+    assert re.fullmatch(r"head head: .* has taken \d+ seconds so far, and is ended after [\d.]+ s; .*", lasts)
+    assert "It counts as failed" in ends
+    assert (_sizes(pair.head), {*_sizes(pair.base)}) == ([2], {1, 2})
+    _assert_ended(project.pids())
+
+
+def test_where_one_benchmark_after_another_hangs_there_is_an_end_to_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "AGAIN_S", 0.0)
+    project.write("head", in_call="os._exit(7)")
+    with pytest.raises(ProcessError, match=r"head.*: .*\[.*b1.*\] ended all of its process, .* 7\. Mend it"):
+        project.run()
     _assert_ended(project.pids())
 
 
@@ -327,13 +392,11 @@ def test_what_a_benchmark_started_is_stopped_while_the_other_side_is_timed(proje
 def test_a_process_that_dies_is_seen_though_one_that_it_forked_lives(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "TIMEOUT_S", 20.0)
+    monkeypatch.setattr(patience, "TIMEOUT_S", 20.0)
     project.write("head", before=FORKS.strip(), in_call="size == 2 and in_slot(3) and os._exit(7)")
-    with pytest.raises(
-        ProcessError, match=r"in .*head.* ended with exit code 7 and no run file; the last that it timed is "
-    ):
-        project.run(Plan(6, 0.02))
-    _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
+    pair = project.run(Plan(6, 0.02))
+    assert [reason for _, _, reason in pair.head.failed] == ["ended all of its process, with exit code 7"]
+    _assert_ended([int(pid) for pid in (project.folder / "forked").read_text("utf-8").split()], by_us=False)
 
 
 def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
@@ -353,9 +416,10 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
 
 
 def test_a_process_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.write("head", before="import time; time.sleep(600)")
-    monkeypatch.setattr(pairs, "TIMEOUT_S", 12.0)
-    with pytest.raises(ProcessError, match="took longer than 12 s and was ended"):
+    suite = project.folder / "head" / "bench" / "test_made.py"
+    suite.write_text("import time\n\ntime.sleep(600)\n", encoding="utf-8")
+    monkeypatch.setattr(patience, "TIMEOUT_S", 12.0)
+    with pytest.raises(ProcessError, match=r"took longer than 12 s.* and was ended"):
         project.run()
     _assert_ended(project.pids())
 

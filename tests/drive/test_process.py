@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from rnncore.drive import process as drive_process
-from rnncore.drive.process import require_own_modules, require_own_package, require_slots, run_process
+from rnncore.drive.process import (
+    NothingToMeasureError,
+    require_own_modules,
+    require_own_package,
+    require_slots,
+    run_process,
+)
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError
@@ -58,8 +64,16 @@ def test_a_process_without_a_run_file_shows_its_last_lines(tree: Path, tmp_path:
 
 
 def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProcessError, match=r"found no benchmark that it was asked for\. Check -k"):
+    with pytest.raises(ProcessError, match=r"found no benchmark .* \(pytest: .*deselected.*\)\. Check -k"):
         run_process(Tree(tree, "t"), Suites(arguments=("-k", "nothing")), tmp_path / "a.json")
+
+
+def test_a_suite_of_tests_alone_is_told_and_what_to_look_at(tree: Path, tmp_path: Path) -> None:
+    (tree / "bench" / "test_unit.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
+    with pytest.raises(NothingToMeasureError, match=r"found no benchmark .* \(pytest: 1 passed.*\)\. .* 'benchmark'"):
+        run_process(Tree(tree, "t"), Suites(paths=("bench/test_unit.py",)), tmp_path / "a.json")
+    with pytest.raises(NothingToMeasureError, match=r"t has no nowhere/\. Check the paths"):
+        run_process(Tree(tree, "t"), Suites(paths=("nowhere/",)), tmp_path / "a.json")
 
 
 def test_a_process_that_takes_too_long_is_ended_with_its_children(

@@ -261,6 +261,14 @@ def test_suites_that_cannot_be_collected_are_measured_and_told(known: Project, m
     assert "ended with exit code 2" in found.notes[0]
 
 
+def test_suites_without_a_benchmark_are_left_to_those_that_time(known: Project) -> None:
+    said: list[str] = []
+    with two_worktrees(known.folder, "main", "main") as trees:
+        for suites in (Suites(paths=("nowhere/",)), Suites(arguments=("--rnn-scale=gate", "-k", "nothing_of_that_name"))):
+            assert find_reached(trees, suites, known.store, said.append) == Reached(suites)
+    assert said == []
+
+
 def _small(folder: Path, **kind: str) -> Project:
     """Return a project of one suite."""
     project = Project(folder / "project", folder / "store")
@@ -287,7 +295,7 @@ def test_what_a_benchmark_reads_is_not_known_where_it(tmp_path: Path, kind: dict
     found = _small(tmp_path, **kind).changed(README_DOT_md="other\n")
     assert found.same == {}
     assert found.notes[0] == "2 of 2 benchmarks can be reached by the 1 changed file."
-    assert found.notes[1].startswith("2 of them failed, or were wrong, when they were run once")
+    assert found.notes[1].startswith("2 benchmarks failed, or gave a wrong result, when run once")
 
 
 def test_where_all_is_out_of_reach_nothing_is_left_and_damaged_records_are_made_anew(
@@ -381,5 +389,5 @@ def test_what_is_not_found_out_in_time_is_measured_and_later_gates_go_on(
         )
     assert in_no_time.suites is not None
     assert (_stems([*in_no_time.same]), in_no_time.suites.paths) == ({"one"}, ("bench/test_two.py",))
-    assert in_no_time.notes[-1] == "What 2 of them read was not found out in time; later gates go on with it."
+    assert in_no_time.notes[-1] == "What 2 benchmarks read was not found out in time; later gates go on with it."
     assert (_stems([*later.same]), later.suites) == ({"one", "two"}, None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.drive.suites import find_suites
+from rnncore.drive.suites import chooses, find_suites
 from rnncore.errors import ConfigError
 
 BENCHMARK = "def test_sum(benchmark):\n    benchmark(sum, [1])\n"
@@ -63,5 +63,24 @@ def test_else_every_file_that_has_a_benchmark_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_project_without_benchmarks_is_told_what_to_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no file here has a test with the fixture 'benchmark'.*Name them: 'rnncore gate"):
+    with pytest.raises(ConfigError, match=r"no file here has a test .* 'benchmark'.*Name them at the end of the command"):
         find_suites(_project(tmp_path, tests__test_a=TEST))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choose"),
+    [
+        (["-q"], False),
+        (["-q", "--benchmark-warmup=on", "-p", "no:cacheprovider", "--rnn-case-timeout", "30"], False),
+        (["-k", "fast"], True),
+        (["-kfast"], True),
+        (["-m", "not slow"], True),
+        (["-q", "--deselect=tests/test_a.py::test_b"], True),
+        (["--lf"], True),
+        (["tests/test_a.py::test_b"], True),
+        (["bench"], True),
+    ],
+)
+def test_only_arguments_that_choose_tests_are_a_choice(arguments: list[str], choose: bool, tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    assert chooses(tmp_path, arguments) == choose

@@ -80,6 +80,24 @@ def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> Non
     assert told == [1, 2, 3]
 
 
+def test_noise_leaves_out_what_a_gate_has_no_time_for_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[frozenset[str]] = []
+
+    def run_pair(trees: Any, suites: Suites, run_files: Sequence[Path], plan: Plan, *more: Any) -> Pair:
+        asked.append(suites.without)
+        made: Any = ("base", "head")
+        return Pair(*made, 41.0, 40.0, plan.slots, slots_s_of={"quick": 1.0, "long": 39.0})
+
+    monkeypatch.setattr(noise, "run_pair", run_pair)
+    said: list[str] = []
+    measure_noise(TREES, Suites(), 2, Path("out"), lambda ended: None, 200.0, said.append)
+    assert asked == [frozenset(), frozenset({"long"}), frozenset({"long"})]
+    assert said == ["Left out, as a gate of 200 s has no time for it: long. All take --budget 8m."]
+    asked.clear()
+    measure_noise(TREES, Suites(), 1, Path("out"), lambda ended: None, 3600.0, said.append)
+    assert asked == [frozenset(), frozenset()]
+
+
 def test_each_block_has_a_plain_pair_and_one_of_each_delay_of_the_head_in_an_order_of_its_own(ran: list[Ran]) -> None:
     measure_pool(TREES, Suites(), 8, [3.0, 7.5], 100.0, Path("out"), lambda ended: None)
     blocks = [ran[1 + 3 * block : 4 + 3 * block] for block in range(8)]
