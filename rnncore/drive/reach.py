@@ -143,16 +143,15 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     if unknown:
         on_reach("Finding out what benchmarks read: each runs once, in a minute or more. Later gates know it.")
     write_reach(path, known)
-    late = 0
-    with closing(_run_once(trees[0], base, suites, known, unknown)) as runs:
-        began_s = said_s = time.monotonic()
+    late = len(unknown)
+    with closing(_run_once(trees[0], base, suites, known, unknown, time.monotonic() + limit_s)) as runs:
+        said_s = time.monotonic()
         for ran, found in runs:
             # At once: it took seconds, and the next gate need not run them again where this one is broken off.
-            known = replace(known, benchmarks={**known.benchmarks, **found})
-            write_reach(path, known)
+            if found:
+                known = replace(known, benchmarks={**known.benchmarks, **found})
+                write_reach(path, known)
             late = len(unknown) - ran
-            if time.monotonic() - began_s > limit_s:
-                break
             if late and time.monotonic() - said_s > _SAY_EVERY_S:
                 said_s = time.monotonic()
                 on_reach(f"{ran} of {len(unknown)} were run.")
@@ -219,21 +218,24 @@ def _collected(
     base, head = files
     of_base, of_head = (_Job(tree, suites) for tree in trees)
     if known is None or not known.collected.holds(base):
-        traces = dict(_traces([of_base] if base.files == head.files else [of_base, of_head]))
+        traces = _all_traces([of_base] if base.files == head.files else [of_base, of_head])
         trace, kept = traces[of_base], known.benchmarks if known is not None else {}
         read = Reach.of(base, trace.opened[""].files - {GIT}, trace.opened[""].folders)
         known = ReachRecord(read, trace.suites, kept)
     else:
-        traces = {} if known.collected.holds(head) else dict(_traces([of_head]))
+        traces = {} if known.collected.holds(head) else _all_traces([of_head])
     suites_of_head = traces[of_head].suites if of_head in traces else known.suites
     held = {name: reach for name, reach in known.benchmarks.items() if name in known.suites and reach.is_of(base)}
     return replace(known, benchmarks=held), suites_of_head
 
 
 def _run_once(
-    tree: Tree, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str]
+    tree: Tree, files: SourceTree, suites: Suites, known: ReachRecord, names: Sequence[str], deadline_s: float
 ) -> Generator[tuple[int, dict[str, BenchmarkReach]]]:
-    """Yield how many benchmarks were run, and what those read that were right or skipped, whenever some more were."""
+    """Yield how many benchmarks were run, and what those read that were right or skipped, many times a second.
+
+    At the deadline, by `time.monotonic`, what still runs may hang, and is ended.
+    """
     by_suite: dict[str, list[str]] = {}
     for name in names:
         by_suite.setdefault(known.suites[name], []).append(name)
@@ -243,8 +245,12 @@ def _run_once(
         for first in range(0, len(asked), _TOGETHER)
     ]
     ran = 0
-    with closing(_traces(jobs)) as traces:
-        for job, trace in traces:
+    with closing(_traces(jobs, deadline_s)) as traces:
+        for ended in traces:
+            if ended is None:
+                yield ran, {}
+                continue
+            job, trace = ended
             ran += len(job.asked)
             # Where one writes into the files of the revision, another may read that.
             is_told = trace.fault is None and trace.written.isdisjoint(files.files)
@@ -365,8 +371,17 @@ class _WatchedProcess:
         return _Trace(self._watch.opened, frozenset(self._watch.written), said, fault)
 
 
-def _traces(jobs: Sequence[_Job]) -> Generator[tuple[_Job, _Trace]]:
-    """Yield what each process opened, as they end; some of them run at once.
+def _all_traces(jobs: Sequence[_Job]) -> dict[_Job, _Trace]:
+    """Return what each process opened, once all have ended."""
+    return dict(filter(None, _traces(jobs)))
+
+
+def _traces(jobs: Sequence[_Job], deadline_s: float = math.inf) -> Generator[tuple[_Job, _Trace] | None]:
+    """Yield what each process opened, as they end; some of them run at once. None meanwhile, many times a second.
+
+    Args:
+        jobs: For one process each.
+        deadline_s: By `time.monotonic`; what still runs then is ended, and not yielded.
 
     Raises:
         Unavailable: If the system does not tell what is opened.
@@ -374,12 +389,13 @@ def _traces(jobs: Sequence[_Job]) -> Generator[tuple[_Job, _Trace]]:
     live: dict[_Job, _WatchedProcess] = {}
     waiting = list(jobs)
     try:
-        while waiting or live:
+        while (waiting or live) and time.monotonic() < deadline_s:
             while waiting and len(live) < _AT_ONCE:
                 job = waiting.pop(0)
                 live[job] = _WatchedProcess(job)
             for job in [job for job, process in live.items() if process.has_ended()]:
                 yield job, live.pop(job).trace()
+            yield None
             time.sleep(_POLL_S)
     finally:
         for process in live.values():

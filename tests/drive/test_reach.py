@@ -4,9 +4,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,9 +146,9 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     started: list[Any] = []
     traces: Callable[..., Any] = reach._traces
 
-    def counting(jobs: Sequence[Any]) -> Any:
+    def counting(jobs: Sequence[Any], *limits: float) -> Any:
         started.extend(jobs)
-        return traces(jobs)
+        return traces(jobs, *limits)
 
     monkeypatch.setattr(reach, "_traces", counting)
     return started
@@ -336,8 +338,8 @@ def test_what_was_found_before_a_gate_is_broken_off_is_kept(
     project = _small(tmp_path)
     traces: Callable[..., Any] = reach._traces
 
-    def broken_off(jobs: Sequence[Any]) -> Iterator[Any]:
-        yield from traces(jobs)
+    def broken_off(jobs: Sequence[Any], *limits: float) -> Iterator[Any]:
+        yield from traces(jobs, *limits)
         if any(job.asked for job in jobs):
             raise KeyboardInterrupt
 
@@ -373,21 +375,34 @@ def test_verdicts_on_all_are_those_on_the_measured_and_the_same(known: Project) 
     assert comparison.notes == found.notes
 
 
+@pytest.mark.parametrize(("at_once", "call"), [(1, "pass"), (2, "import time; time.sleep(600)")], ids=["waits", "hangs"])
 def test_what_is_not_found_out_in_time_is_measured_and_later_gates_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, call: str
 ) -> None:
     project = _small(tmp_path)
-    (project.folder / "bench" / "test_two.py").write_text(_suite(), "utf-8")
+    (project.folder / "bench" / "test_two.py").write_text(_suite(call=call), "utf-8")
     _git(project.folder, "add", "--all")
     _git(project.folder, "commit", "--quiet", "-m", "two")
-    monkeypatch.setattr(reach, "_AT_ONCE", 1)
+    monkeypatch.setattr(reach, "_AT_ONCE", at_once)
     (project.folder / "state").write_text("2")
     _git(project.folder, "commit", "--quiet", "--all", "-m", "change")
+    ended: list[str] = []
+    traced = reach._WatchedProcess.trace
+
+    def tracing(process: Any) -> Any:
+        ended.append("one")
+        return traced(process)
+
     with two_worktrees(project.folder, "HEAD~1", "HEAD") as trees:
-        in_no_time, later = (
-            find_reached(trees, Suites(), project.store, project.lines.append, limit_s) for limit_s in (0.0, 600.0)
-        )
-    assert in_no_time.suites is not None
-    assert (_stems([*in_no_time.same]), in_no_time.suites.paths) == ({"one"}, ("bench/test_two.py",))
-    assert in_no_time.notes[-1] == "What 2 benchmarks read was not found out in time; later gates go on with it."
-    assert (_stems([*later.same]), later.suites) == ({"one", "two"}, None)
+        # The time is over with the first that ends of those that run one benchmark; two processes collect before.
+        with monkeypatch.context() as patch:
+            patch.setattr(reach._WatchedProcess, "trace", tracing)
+            clock_s = SimpleNamespace(monotonic=lambda: 1000.0 if len(ended) > 2 else 0.0, sleep=time.sleep)
+            patch.setattr(reach, "time", clock_s)
+            in_no_time = find_reached(trees, Suites(), project.store, project.lines.append, 900.0)
+        assert in_no_time.suites is not None
+        assert (_stems([*in_no_time.same]), in_no_time.suites.paths) == ({"one"}, ("bench/test_two.py",))
+        assert in_no_time.notes[-1] == "What 2 benchmarks read was not found out in time; later gates go on with it."
+        if call == "pass":
+            later = find_reached(trees, Suites(), project.store, project.lines.append, 600.0)
+            assert (_stems([*later.same]), later.suites) == ({"one", "two"}, None)
