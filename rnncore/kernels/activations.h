@@ -80,7 +80,10 @@ INLINE vec tanh_lanes(vec x) {
 INLINE float exp_of(float x) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -87.0f ? -87.0f : x;
-    float n = nearbyintf(x * LOG2_E);
+    /* As in exp2_lanes: the whole number is in the last bits of a sum, from where it is taken as it is. To convert a float is
+     * undefined where it is NaN. */
+    const float to_whole = 12582912.0f;
+    float sum = x * LOG2_E + to_whole, n = sum - to_whole;
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -89,9 +92,8 @@ INLINE float exp_of(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    union { int32_t bits; float value; } power;
-    /* As an unsigned number: of NaN n is anything, and what is negative may not be shifted. */
-    power.bits = (int32_t)(((uint32_t)(int32_t)n + 127) << 23);
+    union { float value; uint32_t bits; } power = {sum};
+    power.bits = (power.bits << 23) + (127u << 23);
     return p * power.value;
 }
 

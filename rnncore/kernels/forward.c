@@ -561,12 +561,15 @@ int has_pairs(void) { return 0; }
 /* Return whether this process may use tiles; asks the system for them. */
 int has_tiles(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
-static void shape_tiles(void) {
+/* Shape the tiles of sums and of windows, 0 to 3 and 6, to so many rows, those of weights to all; what they held is gone. */
+static __attribute__((noinline)) void shape_tiles(int rows) {
     struct { uint8_t palette, start_row, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
     for (int tile = 0; tile < 8; tile++) {
         shape.row_bytes[tile] = 64;
-        shape.rows[tile] = TILE;
+        shape.rows[tile] = tile == 5 || tile == 7 ? TILE : rows;
     }
+    /* GCC believes that of this, too, the first eight bytes alone are read. */
+    __asm__ volatile("" : : "r"(&shape) : "memory");
     _tile_loadconfig(&shape);
 }
 
@@ -639,7 +642,11 @@ INLINE void tile_step(const int gates, int rows, const float *from_inputs, const
     lap(laps, GATES);
 }
 
-/* As layer_hours. */
+/* As layer_hours.
+ *
+ * Tiles of an hour have no more rows than there are windows: those behind are the next hour's states, which the other threads
+ * of the team write while this one may still read. A team of several threads has fewer windows than a tile has rows
+ * (THREAD_WINDOWS), so that a tile that is not full is the only one; that of a single thread may read what is its own. */
 INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours, laps_t *laps) {
     const plan_t *p = &s->plan;
     const int lstm = s->call->lstm, gates = gates_of(s->call);
@@ -650,6 +657,7 @@ INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours
     const float *weights = s->call->weights[layer];
     const uint16_t *inputs = layer ? rounded_states(s, layer - 1) + windows * step : (uint16_t *)s->of_thread;
     float *sums = s->of_thread + p->sums_at, *state = layer_of(s, layer), *cells = state + p->cells_at;
+    shape_tiles(TILE);
     for (int group = s->first_group; group < s->last_group; group++) {
         const float *bias = weights + group * of_group;
         const uint16_t *w = (const uint16_t *)(bias + 4 * LANES);
@@ -662,6 +670,7 @@ INLINE void tile_layer_hours(const share_t *s, int layer, int windows, int hours
     }
     lap(laps, INPUT_PRODUCTS);
     team_barrier(s->barrier, p->size, laps);
+    if (windows < TILE) shape_tiles(windows);
     for (int t = 0; t < hours; t++) {
         for (int group = s->first_group; group < s->last_group; group++) {
             const float *bias = weights + group * of_group;
@@ -688,7 +697,6 @@ static void tile_layer(const share_t *s, int layer, int windows, int hours, laps
 static void tile_thread(const void *call, laps_t *laps) {
     const share_t share = share_of(call, bf16_plan_of);
     if (share.first_window == share.last_window) return;
-    shape_tiles();
     bf16_blocks(&share, tile_layer, laps);
     _tile_release();
 }

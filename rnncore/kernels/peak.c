@@ -114,10 +114,12 @@ static void fill_tiles(void) {
         shape.row_bytes[tile] = 64;
         shape.rows[tile] = 16;
     }
+    /* Compilers do not know that these instructions read memory. */
+    __asm__ volatile("" : : "r"(&shape) : "memory");
     _tile_loadconfig(&shape);
     int32_t row[16];
     for (int i = 0; i < 16; i++) row[i] = FACTOR;
-    /* Compilers do not know that a tile load reads memory. A step of zero: the same row sixteen times. */
+    /* A step of zero: the same row sixteen times. */
     __asm__ volatile("" : : "r"(row) : "memory");
     _tile_loadd(0, row, 0);
     _tile_loadd(1, row, 0);
