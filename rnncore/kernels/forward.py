@@ -33,10 +33,13 @@ from rnncore.kernels.loading import (
 from rnncore.kernels.memory import aligned_floats
 
 # Largest difference of the self-check's forecasts, in units of the model's output.
-_CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
+_CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2, "int8": 3e-2}
 
 # How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
 _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
+
+# How int8 is computed, by lanes, in elements of four bytes; a byte of the largest size is 1, or the largest weight.
+_BYTES, _QUAD, _LARGEST_BYTE = {16: "AVX512-VNNI", 8: "AVX-VNNI", 4: "NEON dot products"}, 4, 127
 
 
 class ForwardCall(ctypes.Structure):
@@ -74,9 +77,19 @@ class ForwardKernel:
         if self.bf16 is not None:
             self.workspace_floats["bf16"] = library.bf16_workspace_floats
             self.forwards["bf16"] = library.tile_forward if self.bf16 is _TILES else library.pairs_forward
+        # How int8 is, and what a byte of a state has added. None where the CPU has no instructions for it.
+        self.int8, self.zero_byte = _BYTES[self.lanes] if library.has_quads() else None, int(library.zero_byte())
+        if self.int8 is not None:
+            self.workspace_floats["int8"], self.forwards["int8"] = library.int8_workspace_floats, library.int8_forward
         for functions, returned in ((self.workspace_floats, ctypes.c_int64), (self.forwards, None)):
             for function in functions.values():
                 function.argtypes, function.restype = [ctypes.POINTER(ForwardCall)], returned
+
+    def instructions(self, precision: str) -> str:
+        """Return what products in a precision are computed by."""
+        if precision == "bf16" and self.bf16 is not None:
+            return self.bf16[0]
+        return self.int8 if precision == "int8" and self.int8 is not None else VECTORS[self.lanes]
 
 
 class PackedNetwork:
@@ -92,7 +105,7 @@ class PackedNetwork:
         relu: Whether a ReLU comes before the head.
         kernel: What `forward_kernel` returned.
         threads: CPU threads.
-        precision: `fp32`, or where the CPU has instructions for it `bf16`.
+        precision: `fp32`, or where the CPU has instructions for it `bf16` or `int8`.
 
     Raises:
         ConfigError: If the kernel cannot run such a network, or not in this precision.
@@ -109,13 +122,12 @@ class PackedNetwork:
         if threads < 1:
             raise ConfigError(f"threads is {threads}; give at least 1.")
         self.cell = rnn.mode
-        bf16, block_rows = kernel.bf16 if precision == "bf16" and kernel.bf16 else (None, 1)
-        self.name = f"rnncore {self.cell}, {bf16 or VECTORS[kernel.lanes]}"
+        self.name = f"rnncore {self.cell}, {kernel.instructions(precision)}"
         self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, gates_of(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
         self._relu, self._is_bf16 = relu, precision == "bf16"
-        self._layers = [_packed_layer(rnn, layer, kernel.lanes, block_rows) for layer in range(self.layers)]
+        self._layers = [_packed_layer(rnn, layer, kernel, precision) for layer in range(self.layers)]
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
@@ -218,22 +230,30 @@ class PackedNetwork:
                 call.phases = None
 
 
-def _packed_layer(rnn: Rnn, layer: int, lanes: int, block_rows: int) -> Floats:
+def _packed_layer(rnn: Rnn, layer: int, kernel: ForwardKernel, precision: str) -> Floats:
     """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit.
 
     Args:
         rnn: Has the layer.
         layer: Its number.
-        lanes: Units of a group.
-        block_rows: 1 in fp32; in bf16 rows of a block.
+        kernel: What takes them.
+        precision: Of products. In int8 those of the first layer's inputs are in fp32.
     """
-    bias, *weights = _grouped_layer(rnn, layer, lanes)
-    parts = [bias, *(weights if block_rows == 1 else [_paired(weight, block_rows) for weight in weights])]
+    bias, by_input, by_state = _grouped_layer(rnn, layer, kernel.lanes)
+    of_inputs = "fp32" if precision == "int8" and layer == 0 else precision
+    parts = [bias, _packed(by_input, kernel, of_inputs), _packed(by_state, kernel, precision)]
     # Copied as integers, bit for bit: two values of bf16 in a float may be a NaN.
     flat = np.concatenate([part.reshape(len(part), -1).view(np.int32) for part in parts], axis=1).ravel()
     packed = aligned_floats(flat.size)
     packed.view(np.int32)[:] = flat
     return packed
+
+
+def _packed(weight: Floats, kernel: ForwardKernel, precision: str) -> Floats:
+    """Return weights, (groups of units, rows, gates, lanes), as products in a precision take them: (groups, ...)."""
+    if precision == "bf16" and kernel.bf16:
+        return _paired(weight, kernel.bf16[1])
+    return _in_bytes(weight, kernel.zero_byte) if precision == "int8" else weight
 
 
 def _paired(weight: Floats, block_rows: int) -> Floats:
@@ -244,6 +264,28 @@ def _paired(weight: Floats, block_rows: int) -> Floats:
     by_two = whole.reshape(groups, -1, block_rows // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
     rounded = torch.from_numpy(np.ascontiguousarray(by_two)).bfloat16().view(torch.int16).numpy()
     return rounded.reshape(groups, -1).view(np.float32)
+
+
+def _in_bytes(weight: Floats, zero_byte: int) -> Floats:
+    """Return weights in int8, four to a float, after their scales and first sums, as `int8.h` has them: (groups, values).
+
+    Args:
+        weight: Shape (groups of units, rows, gates, lanes). A unit has a scale for each gate, by which its largest is 127.
+        zero_byte: What a byte of a state has added.
+    """
+    groups, rows, gates, lanes = weight.shape
+    scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True) / _LARGEST_BYTE, np.finfo(np.float32).tiny)
+    # What is not finite has no bytes: it makes the scale, and so the forecasts, no number.
+    is_finite = np.isfinite(scale)
+    rounded = np.rint(np.where(is_finite, weight, 0) / np.where(is_finite, scale, 1)).astype(np.int8)
+    whole = np.zeros((groups, -(-rows // _QUAD) * _QUAD, gates, lanes), dtype=np.int8)
+    whole[:, :rows] = rounded
+    quads = np.ascontiguousarray(whole.reshape(groups, -1, _QUAD, gates, lanes).transpose(0, 1, 3, 4, 2))
+    # Bytes of states are as many parts of 1.
+    of_sums = np.where(is_finite, scale / _LARGEST_BYTE, np.float32(np.nan))
+    first_sums = -zero_byte * rounded.sum(axis=1, dtype=np.int32)
+    parts = (part.reshape(groups, -1).view(np.int32) for part in (of_sums, first_sums, quads))
+    return np.concatenate(list(parts), axis=1).view(np.float32)
 
 
 def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:

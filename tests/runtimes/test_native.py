@@ -369,6 +369,193 @@ def test_bf16_without_instructions_for_it_is_unavailable(monkeypatch: pytest.Mon
         pass
 
 
+# In int8
+
+# What a forecast may be off from float64 here: each state is off by 1/254, each weight by 1/254 of the largest of its row.
+INT8_ERROR = 0.05
+
+
+def _needs_int8() -> None:
+    if forward_kernel().int8 is None:
+        pytest.skip("this CPU has no instructions for int8")
+
+
+def _in_int8(model: Forecaster, inputs: Float32Array, threads: int = 1) -> Float32Array:
+    with open_runtime("rnncore", model, "cpu", "int8", threads) as runtime:
+        return runtime.predict(inputs)
+
+
+def _product_of_bytes(states: Float32Array, weight: Float32Array) -> FloatArray:
+    """Return states (B, K) times weights (units, K), both rounded to bytes, multiplied and added as whole numbers."""
+    whole = np.clip(np.rint(states * np.float32(127)), -128, 127).astype(np.int64)
+    scale = np.abs(weight).max(axis=1, keepdims=True) / np.float32(127)
+    product: FloatArray = (whole @ np.rint(weight / scale).astype(np.int64).T) * (scale.T.astype(np.float64) / 127)
+    return product
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _hour_in_int8(model: Forecaster, hour: Float32Array, before: Float32Array, after: Float32Array) -> FloatArray:
+    """Return the states after an hour, in float64 but for what is rounded to bytes.
+
+    Args:
+        model: The forecaster.
+        hour: Shape (B, F).
+        before: States, and cells of an LSTM. Shape (N, states, B, H).
+        after: What the kernel found, of which each layer takes the one below: a difference of the last bit, which could be
+            rounded to another byte, does not go on.
+    """
+    weights = {name: value.detach().numpy() for name, value in model.rnn.named_parameters()}
+    found = []
+    for layer in range(model.config.num_layers):
+        w_x, w_h, b_x, b_h = (weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        from_inputs = b_x + (_product_of_bytes(after[layer - 1, 0], w_x) if layer else hour.astype(np.float64) @ w_x.T)
+        from_state = b_h + _product_of_bytes(before[layer, 0], w_h)
+        if model.config.cell == "lstm":
+            i, f, g, o = np.split(from_inputs + from_state, 4, axis=1)
+            cell = _sigmoid(f) * before[layer, 1] + _sigmoid(i) * np.tanh(g)
+            found.append([_sigmoid(o) * np.tanh(cell), cell])
+        else:
+            (r, z, n), (r_h, z_h, n_h) = np.split(from_inputs, 3, axis=1), np.split(from_state, 3, axis=1)
+            new, update = np.tanh(n + _sigmoid(r + r_h) * n_h), _sigmoid(z + z_h)
+            found.append([(1 - update) * new + update * before[layer, 0]])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    features=st.sampled_from([1, 5, 33]),
+    hidden=st.sampled_from([1, 3, 15, 16, 17, 40, 66]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+)
+def test_int8_rounds_states_and_weights_to_bytes_and_nothing_else(
+    cell: Cell, windows: int, features: int, hidden: int, layers: int, threads: int
+) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2), _inputs(windows, 3, features)
+    packed = packed_forecaster(model, threads, "int8")
+    # Some lie beyond 1, where there are no more bytes.
+    state = _inputs(layers * CELLS[cell].states, windows, hidden).reshape(layers, -1, windows, hidden) * np.float32(0.4)
+    for hour in inputs.swapaxes(0, 1):
+        before = state.copy()
+        packed.bind(np.ascontiguousarray(hour[:, None]), state)
+        packed.run()
+        np.testing.assert_allclose(state, _hour_in_int8(model, hour, before, state), atol=TOLERANCE)
+        with torch.inference_mode():
+            right = model.read_out(torch.from_numpy(state[-1, 0])).numpy()
+        np.testing.assert_allclose(packed.output, right, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    hours=st.integers(1, 9),
+    features=st.sampled_from([1, 5, 33]),
+    hidden=st.sampled_from([1, 3, 16, 17, 64]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+)
+def test_in_int8_a_window_has_the_same_bits_alone_and_hour_by_hour(
+    cell: Cell, windows: int, hours: int, features: int, hidden: int, layers: int, threads: int
+) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2), _inputs(windows, hours, features)
+    whole = _in_int8(model, inputs, threads)
+    np.testing.assert_array_equal(_in_int8(model, inputs[-1:]), whole[-1:])
+    packed = packed_forecaster(model, threads, "int8")
+    state = np.zeros((layers, CELLS[cell].states, windows, hidden), dtype=np.float32)
+    for hour in range(hours):
+        packed.bind(np.ascontiguousarray(inputs[:, hour : hour + 1]), state)
+        packed.run()
+    np.testing.assert_array_equal(packed.output, whole)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("windows", "hours", "threads"),
+    [(1, 90, 2), (2, 200, 3), (253, 3, 1), (600, 5, 2), (1000, 2, 3)],
+    ids=["one window, in a team", "hours beyond a chunk", "two blocks", "blocks of two teams", "uneven teams"],
+)
+def test_every_way_to_share_the_work_gives_the_same_bits_in_int8(cell: Cell, windows: int, hours: int, threads: int) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, 5, 48, 2), std=0.15), _inputs(windows, hours, 5)
+    found = _in_int8(model, inputs, threads)
+    np.testing.assert_array_equal(_in_int8(model, inputs, 1), found)
+    assert 1e-4 < np.abs(found - float64_forecast(model, inputs)).max() <= INT8_ERROR
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("windows", "threads"), [(1, 2), (100, 1), (300, 2)])
+def test_timing_the_phases_changes_no_bit_in_int8(cell: Cell, windows: int, threads: int) -> None:
+    _needs_int8()
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), threads, "int8")
+    packed.bind(_inputs(windows, 9, 5))
+    packed.run()
+    plain = packed.output.copy()
+    times = _times(_timed(packed))
+    np.testing.assert_array_equal(packed.output, plain)
+    assert times["recurrent products"] == times["gates"]
+    assert min(times["input products"]) > 0
+    assert min(times["gates"]) > 0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_in_int8_what_is_no_number_stays_none_and_touches_no_other_window(cell: Cell, layers: int) -> None:
+    """A byte cannot say it."""
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, 2, 20, layers)), _inputs(30, 4, 2)
+    right = _in_int8(model, inputs, 2)
+    inputs[7, 1, 0] = np.nan
+    found = _in_int8(model, inputs, 2)
+    assert np.isnan(found[7]).all()
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(right, 7, axis=0))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_in_int8_a_state_that_is_no_number_stays_none(cell: Cell, layer: int) -> None:
+    _needs_int8()
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 2, 20, 2)), 1, "int8")
+    state = np.zeros((2, CELLS[cell].states, 3, 20), dtype=np.float32)
+    state[layer, 0, 1, 4] = np.nan
+    packed.bind(_inputs(3, 4, 2), state)
+    packed.run()
+    assert np.isnan(packed.output).ravel().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ["weight_hh_l0", "weight_ih_l1", "weight_hh_l1"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_in_int8_a_weight_that_is_not_finite_gives_no_number(cell: Cell, name: str, value: float) -> None:
+    """Rounded, it would be some byte."""
+    _needs_int8()
+    model = _model(ForecasterConfig(cell, 2, 20, 2))
+    with torch.no_grad():
+        model.rnn.get_parameter(name)[3, 5] = value
+    assert np.isnan(_in_int8(model, _inputs(3, 4, 2))).all()
+
+
+def test_in_int8_weights_of_zero_are_zero() -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig("gru", 2, 20, 1)), _inputs(3, 4, 2)
+    torch.nn.init.zeros_(model.rnn.weight_hh_l0)
+    assert np.abs(_in_int8(model, inputs) - float64_forecast(model, inputs)).max() <= TOLERANCE
+
+
+def test_int8_without_instructions_for_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_kernel(), "int8", None)
+    with (
+        pytest.raises(Unavailable, match=r"has no instructions for int8 \(AVX512-VNNI, AVX-VNNI or NEON dot products\)"),
+        open_runtime("rnncore", _model(ForecasterConfig("gru", 2, 4, 1)), "cpu", "int8", 1),
+    ):
+        pass
+
+
 # Compiling
 
 
@@ -441,6 +628,8 @@ def test_the_kernel_is_right_at_the_lower_level_that_torch_is_told_to_keep_to(
         assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
         assert _timed(packed)[:, PHASES.index("gates")].min() > 0
         np.testing.assert_array_equal(packed.output, found)
+    with pytest.raises(Unavailable, match=r"has no instructions for int8"):
+        packed_forecaster(_model(ForecasterConfig("gru", 5, 37, 2)), 1, "int8")
 
 
 # Small weights, turns, forks
