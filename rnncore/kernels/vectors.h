@@ -174,16 +174,16 @@ INLINE vec min_with(vec x, float limit) {
 #endif
 }
 
-#if !defined(__AVX512F__)
 /* Return the larger of both, NaN where x is NaN. */
 INLINE vec max_with(vec x, float limit) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    return _mm512_max_ps(broadcast(limit), x);
+#elif defined(__AVX2__)
     return _mm256_max_ps(broadcast(limit), x);
 #else
     return vmaxq_f32(x, broadcast(limit));
 #endif
 }
-#endif
 
 /* Return 1 / x of normal numbers whose reciprocal is one too. The division of AVX-512 takes several times as long as an
  * estimate, right to 2^-14, and one step of Newton's method, which squares that error: 2^-28, less than float's own

@@ -121,7 +121,8 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
     kernel = forward_kernel()
     if {"bf16": kernel.bf16, "int8": kernel.int8}.get(precision, kernel) is None:
         raise Unavailable(
-            f"this CPU, or the level that it is held to, has no instructions for {precision} ({_INSTRUCTIONS[precision]})."
+            f"this CPU, or the level that it is held to, has no instructions for {precision} ({_INSTRUCTIONS[precision]}). "
+            "Use fp32, or another runtime."
         )
     return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, min(threads, usable_threads()), precision)
 
