@@ -248,8 +248,8 @@ def _require_states_of_bytes(states: Floats) -> None:
     size = np.abs(states)
     if (beyond := size > _LARGEST_STATE_IN_INT8).any():
         raise ConfigError(
-            f"the state holds a value of the size {size[beyond].max():g}; in int8 states are from -1 to 1, as every GRU and LSTM "
-            "leaves them that began so. Run it in fp32."
+            f"the state holds a value of the size {size[beyond].max():g}; in int8 states are from -1 to 1, as every GRU and "
+            "LSTM leaves them that began so. Run it in fp32."
         )
 
 

@@ -123,7 +123,7 @@ class PeakKernel:
             passes: How often.
 
         Raises:
-            ConfigError: If the memory is anything else, there is no thread or pass, or there are more than the kernel counts.
+            ConfigError: If the memory is anything else, or there is no thread or pass, or more than the kernel counts.
         """
         require_floats("the memory", memory, (memory.size,))
         if memory.size % _LINE_FLOATS or not memory.size:
