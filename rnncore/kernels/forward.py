@@ -41,8 +41,8 @@ _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
 # How int8 is computed, by lanes, in elements of four bytes; a byte of the largest size is 1, or the largest weight.
 _BYTES, _QUAD, _LARGEST_BYTE = {16: "AVX512-VNNI", 8: "AVX-VNNI", 4: "NEON dot products"}, 4, 127
 
-# Of more, sums of products of bytes could leave 32 bits: a byte of a state may be -128.
-_MOST_UNITS_IN_INT8 = 2**31 // (128 * _LARGEST_BYTE)
+# Of more, sums of products of bytes could leave 32 bits: a byte of a state, with what it has added, may be 255.
+_MOST_UNITS_IN_INT8 = 2**31 // (255 * _LARGEST_BYTE)
 
 # What is nearer to no byte than to the largest.
 _LARGEST_STATE_IN_INT8 = (_LARGEST_BYTE + 0.5) / _LARGEST_BYTE

@@ -643,8 +643,8 @@ def test_states_that_int8_has_no_bytes_for_are_refused_and_cells_are_not(cell: C
 def test_more_units_than_sums_of_int8_have_bits_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     _needs_int8()
     most = kernel_module._MOST_UNITS_IN_INT8
-    # The bytes of the largest size, of a state and of a weight.
-    assert most * 128 * 127 < 2**31 <= (most + 1) * 128 * 127
+    # The largest bytes, of a state without a sign and of a weight with one.
+    assert most * 255 * 127 < 2**31 <= (most + 1) * 255 * 127
     monkeypatch.setattr(kernel_module, "_MOST_UNITS_IN_INT8", 19)
     model = _model(ForecasterConfig("gru", 2, 20, 1))
     with pytest.raises(ConfigError, match=r"hidden_size is 20; in int8 the kernel takes 1 to 19\."):
