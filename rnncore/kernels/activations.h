@@ -16,30 +16,46 @@
 
 /* ------------------------------------------------------------------------------------------------------------ in vectors */
 
-/* Return 2^x, of x at most 126: up to there its reciprocal is a normal number. In powers of 2 the split x = n + r is exact,
- * so that only the polynomial's roundings are left: 1.3 ulp, 1.1e-7 of the result. */
-INLINE vec exp2_lanes(vec x) {
-    x = min_with(x, 126.0f);
+/* Split x = n + r with n whole and r of at most 1/2 either way: exact, in powers of 2. n is for times_power alone. */
+INLINE vec split_whole(vec x, vec *n) {
 #if defined(__AVX512F__)
-    vec n = _mm512_roundscale_ps(x, 0);
+    *n = _mm512_roundscale_ps(x, 0);
+    return x - *n;
 #else
-    x = max_with(x, -126.0f); /* below, n would leave the exponent's bits */
     /* 1.5 * 2^23: floats are whole numbers there, so that the sum rounds x to the nearest and has n in its last bits. */
     const float to_whole = 12582912.0f;
-    vec sum = x + to_whole, n = sum - to_whole;
+    *n = x + to_whole;
+    return x - (*n - to_whole);
 #endif
-    vec r = x - n;
+}
+
+/* Return p 2^n. But with AVX-512, n is from -126 to 127: else it would leave the exponent's bits. */
+INLINE vec times_power(vec p, vec n) {
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, n);
+#else
+    return p * (vec)(((ints)n << 23) + (127 << 23)); /* the shift leaves n alone of the sum's bits */
+#endif
+}
+
+/* Return (2^r - 1) / r, of r of at most 1/2 either way. */
+INLINE vec exp2_slope(vec r) {
     vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
     p = p * r + 9.618437357674640e-3f;
     p = p * r + 5.550332471162809e-2f;
     p = p * r + 2.402264791363012e-1f;
-    p = p * r + 6.931472028550421e-1f;
-    p = p * r + 1.0f;
-#if defined(__AVX512F__)
-    return _mm512_scalef_ps(p, n);
-#else
-    return p * (vec)(((ints)sum << 23) + (127 << 23)); /* the shift leaves n alone of the sum's bits */
+    return p * r + 6.931472028550421e-1f;
+}
+
+/* Return 2^x, of x at most 126: up to there its reciprocal is a normal number. In powers of 2 the split x = n + r is exact,
+ * so that only the polynomial's roundings are left: 1.3 ulp, 1.1e-7 of the result. */
+INLINE vec exp2_lanes(vec x) {
+    x = min_with(x, 126.0f);
+#if !defined(__AVX512F__)
+    x = max_with(x, -126.0f);
 #endif
+    vec n, r = split_whole(x, &n);
+    return times_power(exp2_slope(r) * r + 1.0f, n);
 }
 
 /* Return 1 / (1 + e^-x): right to 1e-7. Of itself it is less so the smaller it is, to 4e-6 at x = -87: x log2 e is rounded
@@ -49,24 +65,11 @@ INLINE vec sigmoid_lanes(vec x) { return reciprocal(1.0f + exp2_lanes(x * -LOG2_
 /* Return tanh x = e / (e + 2) with e = e^2x - 1: right to 3e-7 of itself, however small it is.
  *
  * 1 is taken off before anything is rounded: 2^(r + n) - 1 = 2^n (2^r - 1) + (2^n - 1), of which the last is exact from
- * n = -24 to 24, and 2^r - 1 is the polynomial of exp2_lanes without its 1. Beyond 2^30 and 2^-30 the result is 1 and -1. */
+ * n = -24 to 24. Beyond 2^30 and 2^-30 the result is 1 and -1. */
 INLINE vec tanh_lanes(vec x) {
-    x = min_with(x * (2.0f * LOG2_E), 30.0f);
-#if defined(__AVX512F__)
-    x = _mm512_max_ps(broadcast(-30.0f), x); /* NaN where x is */
-    vec n = _mm512_roundscale_ps(x, 0), power = _mm512_scalef_ps(broadcast(1.0f), n);
-#else
-    x = max_with(x, -30.0f);
-    const float to_whole = 12582912.0f;
-    vec sum = x + to_whole, n = sum - to_whole, power = (vec)(((ints)sum << 23) + (127 << 23));
-#endif
-    vec r = x - n;
-    vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
-    p = p * r + 9.618437357674640e-3f;
-    p = p * r + 5.550332471162809e-2f;
-    p = p * r + 2.402264791363012e-1f;
-    p = p * r + 6.931472028550421e-1f;
-    vec e = p * r * power + (power - 1.0f);
+    x = max_with(min_with(x * (2.0f * LOG2_E), 30.0f), -30.0f);
+    vec n, r = split_whole(x, &n), power = times_power(broadcast(1.0f), n);
+    vec e = exp2_slope(r) * r * power + (power - 1.0f);
     return e * reciprocal(e + 2.0f);
 }
 

@@ -1,5 +1,5 @@
-/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, and where the CPU has
- * AVX512-BF16 in bf16, by AMX where it has that too.
+/* Forecasts of a GRU or LSTM on a CPU: layers and head, from windows to forecasts, in one call; in fp32, where the CPU has
+ * AVX512-BF16 in bf16, by AMX where it has that too, and where it multiplies bytes in int8 (int8.h).
  *
  * Weights are packed once: for each group of LANES units, all that its gates need lies in a row, so that one tile of windows
  * and units takes every product of an hour in registers and goes from there straight through the gates to the state. No gate
@@ -329,20 +329,33 @@ static float *given_state(const share_t *s, int layer, int window) {
     return call->state + ((int64_t)layer * (call->lstm ? 2 : 1) * call->B + window) * call->H + first_unit(s);
 }
 
-/* Let the windows of a block begin from what the call gives, or from zeros. */
-static void fp32_begin(const share_t *s, int first, int windows) {
+/* Return the bytes of a thread's units that the call has. */
+static size_t given_bytes(const share_t *s) { return sizeof(float) * int_min(own_units(s), s->call->H - first_unit(s)); }
+
+/* Let the thread's units of a window begin from what the call gives, or from zeros: states h and, of an LSTM, cells c. */
+static void begin_window(const share_t *s, int layer, int window, float *h, float *c) {
     const call_t *call = s->call;
-    const size_t own = sizeof(float) * own_units(s), given = sizeof(float) * int_min(own_units(s), call->H - first_unit(s));
-    for (int layer = 0; layer < call->N; layer++)
+    memset(h, 0, sizeof(float) * own_units(s));
+    if (call->lstm) memset(c, 0, sizeof(float) * own_units(s));
+    if (!call->state) return;
+    const float *from = given_state(s, layer, window);
+    memcpy(h, from, given_bytes(s));
+    if (call->lstm) memcpy(c, from + (int64_t)call->B * call->H, given_bytes(s));
+}
+
+/* Write what a window ends with to where the call gave what it began with. */
+static void end_window(const share_t *s, int layer, int window, const float *h, const float *c) {
+    const call_t *call = s->call;
+    float *to = given_state(s, layer, window);
+    memcpy(to, h, given_bytes(s));
+    if (call->lstm) memcpy(to + (int64_t)call->B * call->H, c, given_bytes(s));
+}
+
+static void fp32_begin(const share_t *s, int first, int windows) {
+    for (int layer = 0; layer < s->call->N; layer++)
         for (int b = 0; b < windows; b++) {
-            float *h = layer_of(s, layer) + s->plan.states_at + b * s->plan.units + first_unit(s);
-            float *c = layer_of(s, layer) + s->plan.cells_at + b * s->plan.units + first_unit(s);
-            memset(h, 0, own);
-            if (call->lstm) memset(c, 0, own);
-            if (!call->state) continue;
-            const float *from = given_state(s, layer, first + b);
-            memcpy(h, from, given);
-            if (call->lstm) memcpy(c, from + (int64_t)call->B * call->H, given);
+            float *of_layer = layer_of(s, layer) + b * s->plan.units + first_unit(s);
+            begin_window(s, layer, first + b, of_layer + s->plan.states_at, of_layer + s->plan.cells_at);
         }
 }
 
@@ -375,13 +388,10 @@ static void head_of(const share_t *s, const float *states, int first, int window
 static void fp32_end(const share_t *s, int first, int windows, int hours, laps_t *laps) {
     const call_t *call = s->call;
     const int64_t units = s->plan.units, last = (int64_t)hours * windows * units;
-    const size_t given = sizeof(float) * int_min(own_units(s), call->H - first_unit(s));
     for (int layer = 0; call->state && layer < call->N; layer++)
         for (int b = 0; b < windows; b++) {
-            const float *row = layer_of(s, layer) + b * units + first_unit(s);
-            float *to = given_state(s, layer, first + b);
-            memcpy(to, row + s->plan.states_at + last, given);
-            if (call->lstm) memcpy(to + (int64_t)call->B * call->H, row + s->plan.cells_at, given);
+            const float *of_layer = layer_of(s, layer) + b * units + first_unit(s);
+            end_window(s, layer, first + b, of_layer + s->plan.states_at + last, of_layer + s->plan.cells_at);
         }
     lap(laps, LAYOUT);
     head_of(s, layer_of(s, call->N - 1) + s->plan.states_at + last, first, windows);
@@ -706,3 +716,7 @@ void tile_forward(const call_t *call) { run_call(tile_thread, call); }
 #else
 int has_tiles(void) { return 0; }
 #endif
+
+/* ------------------------------------------------------------------------------------------------------------------ int8 */
+
+#include "int8.h"

@@ -32,11 +32,20 @@ from rnncore.kernels.loading import (
 )
 from rnncore.kernels.memory import aligned_floats
 
-# Largest difference of the self-check's forecasts, in units of the model's output.
-_CHECKED_TO = {"fp32": 1e-5, "bf16": 2e-2}
+# Largest difference of the self-check's forecasts. Right ones are off by 1.5e-8, 1.4e-4 and 6.4e-4; a GRU's are 0.03 apart.
+_CHECKED_TO = {"fp32": 1e-5, "bf16": 1e-3, "int8": 1.5e-3}
 
 # How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
 _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
+
+# How int8 is computed, by lanes, in elements of four bytes; a byte of the largest size is 1, or the largest weight.
+_BYTES, _QUAD, _LARGEST_BYTE = {16: "AVX512-VNNI", 8: "AVX-VNNI", 4: "NEON dot products"}, 4, 127
+
+# Of more, sums of products of bytes could leave 32 bits: a byte of a state, with what it has added, may be 255.
+_MOST_UNITS_IN_INT8 = 2**31 // (255 * _LARGEST_BYTE)
+
+# What is nearer to no byte than to the largest.
+_LARGEST_STATE_IN_INT8 = (_LARGEST_BYTE + 0.5) / _LARGEST_BYTE
 
 
 class ForwardCall(ctypes.Structure):
@@ -67,16 +76,29 @@ class ForwardKernel:
         library.call_bytes.restype = ctypes.c_int64
         require_layout(ForwardCall, library.call_bytes())
         self.lanes: int = library.lanes()
-        self.name = f"rnncore kernels, {VECTORS[self.lanes]}, {origin_of(path)}"
         # How bf16 is computed here: AMX where the system lets a process use it. None where neither is.
         self.bf16 = _TILES if library.has_tiles() else _PAIRS if library.has_pairs() else None
         self.workspace_floats, self.forwards = {"fp32": library.workspace_floats}, {"fp32": library.forward}
         if self.bf16 is not None:
             self.workspace_floats["bf16"] = library.bf16_workspace_floats
             self.forwards["bf16"] = library.tile_forward if self.bf16 is _TILES else library.pairs_forward
+        # How int8 is, and what a byte of a state has added. None where the CPU has no instructions for it.
+        self.int8, self.zero_byte = _BYTES[self.lanes] if library.has_quads() else None, int(library.zero_byte())
+        if self.int8 is not None:
+            self.workspace_floats["int8"], self.forwards["int8"] = library.int8_workspace_floats, library.int8_forward
         for functions, returned in ((self.workspace_floats, ctypes.c_int64), (self.forwards, None)):
             for function in functions.values():
                 function.argtypes, function.restype = [ctypes.POINTER(ForwardCall)], returned
+        others = "".join(
+            f"{precision} by {self.instructions(precision)}, " for precision in self.forwards if precision != "fp32"
+        )
+        self.name = f"rnncore kernels, {VECTORS[self.lanes]}, {others}{origin_of(path)}"
+
+    def instructions(self, precision: str) -> str:
+        """Return what products in a precision are computed by."""
+        if precision == "bf16" and self.bf16 is not None:
+            return self.bf16[0]
+        return self.int8 if precision == "int8" and self.int8 is not None else VECTORS[self.lanes]
 
 
 class PackedNetwork:
@@ -92,7 +114,7 @@ class PackedNetwork:
         relu: Whether a ReLU comes before the head.
         kernel: What `forward_kernel` returned.
         threads: CPU threads.
-        precision: `fp32`, or where the CPU has instructions for it `bf16`.
+        precision: `fp32`, or where the CPU has instructions for it `bf16` or `int8`.
 
     Raises:
         ConfigError: If the kernel cannot run such a network, or not in this precision.
@@ -106,16 +128,17 @@ class PackedNetwork:
         require_head(head, rnn.hidden_size)
         if precision not in kernel.forwards:
             raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(kernel.forwards)}.")
+        if precision == "int8" and rnn.hidden_size > _MOST_UNITS_IN_INT8:
+            raise ConfigError(f"hidden_size is {rnn.hidden_size}; in int8 the kernel takes 1 to {_MOST_UNITS_IN_INT8:,}.")
         if threads < 1:
             raise ConfigError(f"threads is {threads}; give at least 1.")
         self.cell = rnn.mode
-        bf16, block_rows = kernel.bf16 if precision == "bf16" and kernel.bf16 else (None, 1)
-        self.name = f"rnncore {self.cell}, {bf16 or VECTORS[kernel.lanes]}"
+        self.name = f"rnncore {self.cell}, {kernel.instructions(precision)}"
         self.features, self.hidden, self.layers, self.gates = rnn.input_size, rnn.hidden_size, rnn.num_layers, gates_of(rnn)
         self.horizon, self._threads = head.out_features, threads
         self._workspace_floats, self._forward = kernel.workspace_floats[precision], kernel.forwards[precision]
-        self._relu, self._is_bf16 = relu, precision == "bf16"
-        self._layers = [_packed_layer(rnn, layer, kernel.lanes, block_rows) for layer in range(self.layers)]
+        self._relu, self._precision = relu, precision
+        self._layers = [_packed_layer(rnn, layer, kernel, precision) for layer in range(self.layers)]
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
@@ -139,8 +162,8 @@ class PackedNetwork:
         windows, hours, _ = inputs.shape
         if state is not None:
             require_floats("the state", state, (self.layers, 2 if self.cell == "LSTM" else 1, windows, self.hidden), True)
-            if self._is_bf16:
-                raise ConfigError("the kernel carries no state in bf16; allowed: fp32.")
+            if self._precision == "bf16":
+                raise ConfigError("the kernel carries no state in bf16; allowed: fp32, int8.")
             if np.may_share_memory(inputs, state):
                 raise ConfigError("the state shares memory with the windows, which a run would change. Give a copy.")
         output = np.empty((windows, self.horizon), dtype=np.float32)
@@ -171,12 +194,14 @@ class PackedNetwork:
         """Forecast the bound windows into `output`; the kernel returns when it is ready.
 
         Raises:
-            ConfigError: If none are bound.
+            ConfigError: If none are bound, or in int8 they begin with states that have no bytes.
         """
         with self.turn:
             # The kernel would follow a null.
             if self._call is None:
                 raise ConfigError("no windows are bound; bind some before a run.")
+            if self._precision == "int8" and self._state is not None:
+                _require_states_of_bytes(self._state[:, 0])
             self._call.threads = threads_here(self._threads)
             self._forward(self._call)
 
@@ -218,22 +243,40 @@ class PackedNetwork:
                 call.phases = None
 
 
-def _packed_layer(rnn: Rnn, layer: int, lanes: int, block_rows: int) -> Floats:
+def _require_states_of_bytes(states: Floats) -> None:
+    """Refuse states that int8 would take for 1 or -1; one that is no number stays none."""
+    size = np.abs(states)
+    if (beyond := size > _LARGEST_STATE_IN_INT8).any():
+        raise ConfigError(
+            f"the state holds a value of the size {size[beyond].max():g}; in int8 states are from -1 to 1, as every GRU and "
+            "LSTM leaves them that began so. Run it in fp32."
+        )
+
+
+def _packed_layer(rnn: Rnn, layer: int, kernel: ForwardKernel, precision: str) -> Floats:
     """Return a layer's weights as the kernel takes them: by group of units, and in it by row, gate and unit.
 
     Args:
         rnn: Has the layer.
         layer: Its number.
-        lanes: Units of a group.
-        block_rows: 1 in fp32; in bf16 rows of a block.
+        kernel: What takes them.
+        precision: Of products. In int8 those of the first layer's inputs are in fp32.
     """
-    bias, *weights = _grouped_layer(rnn, layer, lanes)
-    parts = [bias, *(weights if block_rows == 1 else [_paired(weight, block_rows) for weight in weights])]
+    bias, by_input, by_state = _grouped_layer(rnn, layer, kernel.lanes)
+    of_inputs = "fp32" if precision == "int8" and layer == 0 else precision
+    parts = [bias, _packed(by_input, kernel, of_inputs), _packed(by_state, kernel, precision)]
     # Copied as integers, bit for bit: two values of bf16 in a float may be a NaN.
     flat = np.concatenate([part.reshape(len(part), -1).view(np.int32) for part in parts], axis=1).ravel()
     packed = aligned_floats(flat.size)
     packed.view(np.int32)[:] = flat
     return packed
+
+
+def _packed(weight: Floats, kernel: ForwardKernel, precision: str) -> Floats:
+    """Return weights, (groups of units, rows, gates, lanes), as products in a precision take them: (groups, ...)."""
+    if precision == "bf16" and kernel.bf16:
+        return _paired(weight, kernel.bf16[1])
+    return _in_bytes(weight, kernel.zero_byte) if precision == "int8" else weight
 
 
 def _paired(weight: Floats, block_rows: int) -> Floats:
@@ -244,6 +287,28 @@ def _paired(weight: Floats, block_rows: int) -> Floats:
     by_two = whole.reshape(groups, -1, block_rows // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
     rounded = torch.from_numpy(np.ascontiguousarray(by_two)).bfloat16().view(torch.int16).numpy()
     return rounded.reshape(groups, -1).view(np.float32)
+
+
+def _in_bytes(weight: Floats, zero_byte: int) -> Floats:
+    """Return weights in int8, four to a float, after their scales and first sums, as `int8.h` has them: (groups, values).
+
+    Args:
+        weight: Shape (groups of units, rows, gates, lanes). A unit has a scale for each gate, by which its largest is 127.
+        zero_byte: What a byte of a state has added.
+    """
+    groups, rows, gates, lanes = weight.shape
+    scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True) / _LARGEST_BYTE, np.finfo(np.float32).tiny)
+    # What is not finite has no bytes: it makes the scale, and so the forecasts, no number.
+    is_finite = np.isfinite(scale)
+    rounded = np.rint(np.where(is_finite, weight, 0) / np.where(is_finite, scale, 1)).astype(np.int8)
+    whole = np.zeros((groups, -(-rows // _QUAD) * _QUAD, gates, lanes), dtype=np.int8)
+    whole[:, :rows] = rounded
+    quads = np.ascontiguousarray(whole.reshape(groups, -1, _QUAD, gates, lanes).transpose(0, 1, 3, 4, 2))
+    # Bytes of states are as many parts of 1.
+    of_sums = np.where(is_finite, scale / _LARGEST_BYTE, np.float32(np.nan))
+    first_sums = -zero_byte * rounded.sum(axis=1, dtype=np.int32)
+    parts = (part.reshape(groups, -1).view(np.int32) for part in (of_sums, first_sums, quads))
+    return np.concatenate(list(parts), axis=1).view(np.float32)
 
 
 def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:

@@ -35,16 +35,21 @@ class Level:
 
 _AVX2 = frozenset(["avx", "avx2", "fma", "bmi1", "bmi2", "f16c", "abm", "movbe"])
 _AVX512 = _AVX2 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
-_BF16 = _AVX512 | frozenset(["avx512_bf16", "avx512_vnni"])
+_VNNI = _AVX512 | frozenset(["avx512_vnni"])
+_BF16 = _VNNI | frozenset(["avx512_bf16"])
 _AMX = _BF16 | frozenset(["amx_tile", "amx_bf16", "amx_int8"])
+_ARM = frozenset(["asimd", "atomics", "crc32", "asimdrdm"])
 
 # The x86-64 levels are those of its psABI; what lies between them are CPUs with products in bf16 and int8. Widest first.
 LEVELS = (
     Level("x86-64-v4-amx", "x86_64", "-march=x86-64-v4 -mavx512bf16 -mavx512vnni -mamx-tile -mamx-bf16 -mamx-int8", _AMX),
     Level("x86-64-v4-bf16", "x86_64", "-march=x86-64-v4 -mavx512bf16 -mavx512vnni", _BF16),
+    Level("x86-64-v4-vnni", "x86_64", "-march=x86-64-v4 -mavx512vnni", _VNNI),
     Level("x86-64-v4", "x86_64", "-march=x86-64-v4", _AVX512),
+    Level("x86-64-v3-vnni", "x86_64", "-march=x86-64-v3 -mavxvnni", _AVX2 | frozenset(["avx_vnni"])),
     Level("x86-64-v3", "x86_64", "-march=x86-64-v3", _AVX2),
-    Level("armv8.2", "aarch64", "-march=armv8.2-a", frozenset(["asimd", "atomics", "crc32", "asimdrdm"])),
+    Level("armv8.2-dot", "aarch64", "-march=armv8.2-a+dotprod", _ARM | frozenset(["asimddp"])),
+    Level("armv8.2", "aarch64", "-march=armv8.2-a", _ARM),
 )
 
 # The widest level that a setting of LEVEL_ENV allows.

@@ -284,7 +284,7 @@ void read_memory(const read_memory_t *call) { run_threads(read_thread, call, cal
 /* What chain takes: Chain of rnncore/kernels/peak.py. Shapes as in forward.c: `units` is H with the padding of its groups of
  * LANES units. */
 typedef struct {
-    int32_t threads, B, H, G, steps;
+    int32_t threads, B, H, G, steps; /* B and H of at most 2^28 */
     const float *weights; /* (groups, H, G, LANES), zeros for padding */
     /* (2, B, units): the first are what the chain begins with, zeros in their padding. A step's states are the products of
      * those before with the weights of the first gate; those of the other gates go nowhere. The last are in the first half
@@ -344,7 +344,7 @@ static void chain_thread(const void *given, laps_t *laps) {
                     n = tile_rows(windows - b, max_rows);
                     (call->G == 3 ? chain_of_3 : chain_of_4)(n, before + b * units, units, call->H,
                                                              call->weights + group * of_group,
-                                                             after + b * units + group * LANES);
+                                                             after + b * units + (int64_t)group * LANES);
                 }
             team_barrier(call->barriers + team, size, laps);
         }

@@ -12,15 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.kernels.arguments import Floats, require_floats
+from rnncore.kernels.arguments import MOST, Floats, require_floats
 from rnncore.kernels.library import compiled_library
-from rnncore.kernels.loading import require_layout
+from rnncore.kernels.loading import open_library, require_layout, threads_here
 from rnncore.kernels.memory import aligned_floats
 
 # Gates that the kernel has a tile for.
 _GATES = (3, 4)
 
 _LINE_FLOATS = 16
+
+# Rounds and passes are counted in 64 bits.
+_MOST_ROUNDS = 2**62
 
 
 class MultiplyAdds(ctypes.Structure):
@@ -77,7 +80,7 @@ class PeakKernel:
     """
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        library = open_library(path)
         for struct, function in (
             (MultiplyAdds, library.multiply_adds),
             (ReadMemory, library.read_memory),
@@ -104,11 +107,11 @@ class PeakKernel:
         """Multiply and add in registers alone: *rounds* rounds, shared among the threads.
 
         Raises:
-            ConfigError: If there is no thread, or no round for each.
+            ConfigError: If there is no thread, or no round for each, or there are more than the kernel counts.
         """
         _require("threads", threads, 1)
-        _require("rounds", rounds, threads)
-        self._library.multiply_adds(MultiplyAdds(threads, way.index, rounds))
+        _require("rounds", rounds, threads, _MOST_ROUNDS)
+        self._library.multiply_adds(MultiplyAdds(threads_here(threads), way.index, rounds))
 
     def read_memory(self, memory: Floats, threads: int, prefetches: bool, passes: int) -> None:
         """Read memory *passes* times, each thread the same share of it every time.
@@ -120,14 +123,14 @@ class PeakKernel:
             passes: How often.
 
         Raises:
-            ConfigError: If the memory is anything else, or there is no thread or pass.
+            ConfigError: If the memory is anything else, or there is no thread or pass, or more than the kernel counts.
         """
         require_floats("the memory", memory, (memory.size,))
         if memory.size % _LINE_FLOATS or not memory.size:
             raise ConfigError(f"the memory has {memory.size} floats; give a multiple of {_LINE_FLOATS}.")
         _require("threads", threads, 1)
-        _require("passes", passes, 1)
-        self._library.read_memory(ReadMemory(threads, prefetches, passes, memory.size, memory.ctypes.data))
+        _require("passes", passes, 1, _MOST_ROUNDS)
+        self._library.read_memory(ReadMemory(threads_here(threads), prefetches, passes, memory.size, memory.ctypes.data))
 
     def chain(self, weights: Floats, start: Floats, threads: int, steps: int) -> "TileChain":
         """Return a chain of the register tile's products, ready to run; arguments as of `TileChain`."""
@@ -146,19 +149,20 @@ class TileChain:
         steps: Products.
 
     Raises:
-        ConfigError: If shapes do not fit, the gates are neither 3 nor 4, or there is no thread or step.
+        ConfigError: If shapes do not fit, the gates are neither 3 nor 4, or there is no window, unit, thread or step, or
+            more than the kernel counts.
     """
 
     def __init__(self, library: ctypes.CDLL, lanes: int, weights: Floats, start: Floats, threads: int, steps: int) -> None:
         windows, hidden = start.shape
+        for name, given in (("windows", windows), ("units", hidden), ("threads", threads), ("steps", steps)):
+            _require(name, given, 1)
         gates = weights.shape[1] // hidden
         if gates not in _GATES:
             raise ConfigError(f"there are {gates} gates; allowed: {' or '.join(map(str, _GATES))}.")
         require_floats("the weights", weights, (hidden, gates * hidden))
         require_floats("the states", start, (windows, hidden))
-        _require("threads", threads, 1)
-        _require("steps", steps, 1)
-        self._chain, self._hidden, self._steps = library.chain, hidden, steps
+        self._chain, self._hidden, self._threads, self._steps = library.chain, hidden, threads, steps
         groups = -(-hidden // lanes)
         padded = np.zeros((hidden, gates, groups * lanes), dtype=np.float32)
         padded[:, :, :hidden] = weights.reshape(hidden, gates, hidden)
@@ -185,6 +189,7 @@ class TileChain:
 
     def run(self) -> None:
         """Take all steps; a run after another goes on from where that began, or with even steps from where it ended."""
+        self._call.threads = threads_here(self._threads)
         self._chain(self._call)
 
     @property
@@ -193,9 +198,10 @@ class TileChain:
         return self._halves[self._steps % 2, :, : self._hidden]
 
 
-def _require(name: str, given: int, fewest: int) -> None:
-    if given < fewest:
-        raise ConfigError(f"{name} is {given}; give at least {fewest}.")
+def _require(name: str, given: int, fewest: int, most: int = MOST) -> None:
+    """Refuse a count that is too small, or that would be cut to the bits that the kernel counts it in."""
+    if not fewest <= given <= most:
+        raise ConfigError(f"{name} is {given}; give at least {fewest}, and at most {most:,}.")
 
 
 def peak_kernel() -> PeakKernel:

@@ -36,12 +36,12 @@ typedef vec sums_t[MAX_ROWS][MAX_VECTORS];
 /* Add to sums (rows, vectors) the product a w: a (rows, inner) has element (r, k) at r * row_step + k * k_step; w is (inner,
  * vectors, LANES).
  *
- * pairs: 0; or 1 where every element of a and w is a pair of bf16 values, the product of two pairs is the sum of both
- * products, and inner counts pairs.
+ * kind: of the elements of a and w: FLOATS; or PAIRS of bf16 values or QUADS of bytes, the product of two of which is the sum of
+ * all products. inner counts elements, and sums of QUADS are whole numbers.
  *
- * rows, vectors and pairs are literals of whoever inlines this, so that all loops but that over inner are unrolled, and sums
+ * rows, vectors and kind are literals of whoever inlines this, so that all loops but that over inner are unrolled, and sums
  * are registers. */
-INLINE void tile_product(const int rows, const int vectors, const int pairs, sums_t sums, const float *a, int64_t row_step,
+INLINE void tile_product(const int rows, const int vectors, const int kind, sums_t sums, const float *a, int64_t row_step,
                          int64_t k_step, int inner, const float *w) {
     /* An addition takes four cycles, and two can begin in each: where a tile has fewer sums than that, each would wait for
      * its own last addition. They are split by k, and added up at the end. */
@@ -65,7 +65,7 @@ INLINE void tile_product(const int rows, const int vectors, const int pairs, sum
             vec values[MAX_ROWS], weights[MAX_VECTORS];
             if (rows < vectors)
                 #pragma GCC unroll 16
-                for (int r = 0; r < rows; r++) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+                for (int r = 0; r < rows; r++) values[r] = broadcast_value(kind, a + r * row_step + (k + part) * k_step);
             else
                 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++) weights[v] = load(row + v * LANES);
@@ -77,9 +77,9 @@ INLINE void tile_product(const int rows, const int vectors, const int pairs, sum
                     /* Once, and not by each of the instructions that use it. */
                     if (rows > 1) __asm__("" : ANY_REGISTER(weights[v]));
                 }
-                if (rows >= vectors && v == 0) values[r] = broadcast_value(pairs, a + r * row_step + (k + part) * k_step);
+                if (rows >= vectors && v == 0) values[r] = broadcast_value(kind, a + r * row_step + (k + part) * k_step);
                 vec *sum = part == 0 ? &sums[r][v] : &extra[part - 1][r][v];
-                *sum = add_product(pairs, *sum, values[r], weights[v]);
+                *sum = add_product(kind, *sum, values[r], weights[v]);
             }
         }
     }
@@ -89,14 +89,14 @@ INLINE void tile_product(const int rows, const int vectors, const int pairs, sum
             vec weight = load(w + ((int64_t)k * vectors + v) * LANES);
             #pragma GCC unroll 16
             for (int r = 0; r < rows; r++)
-                sums[r][v] = add_product(pairs, sums[r][v], broadcast_value(pairs, a + r * row_step + k * k_step), weight);
+                sums[r][v] = add_product(kind, sums[r][v], broadcast_value(kind, a + r * row_step + k * k_step), weight);
         }
     #pragma GCC unroll 4
     for (int part = 1; part < parts; part++)
         #pragma GCC unroll 16
         for (int r = 0; r < rows; r++)
             #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sums[r][v] += extra[part - 1][r][v];
+            for (int v = 0; v < vectors; v++) sums[r][v] = add_sums(kind, sums[r][v], extra[part - 1][r][v]);
 }
 
 /* Hold the compiler to the order: it may move arithmetic past a reading of the clock, but not past this. */

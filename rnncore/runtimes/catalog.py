@@ -82,7 +82,9 @@ OWN_RUNTIMES = {
             ),
         },
     ),
-    "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",), stream=_rnncore_stream),
+    "rnncore": RuntimeKind(
+        _rnncore, {"cpu": ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
+    ),
     "onnxruntime": RuntimeKind(
         _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
     ),

@@ -24,6 +24,9 @@ from rnncore.runtimes.phases import phase_ops
 # When a call began and how long it took, in seconds of the clock, and the laps of its threads.
 _TimedCall = tuple[float, float, FloatArray]
 
+# Instructions of precisions that not every CPU has.
+_INSTRUCTIONS = {"bf16": "AVX512-BF16", "int8": "AVX512-VNNI, AVX-VNNI or NEON dot products"}
+
 
 class NativeRuntime(Runtime):
     """A forecaster by the kernel.
@@ -31,12 +34,12 @@ class NativeRuntime(Runtime):
     Args:
         source: The forecaster, on the CPU; its weights are packed into a copy.
         device: `cpu`.
-        precision: `fp32`, or `bf16` where the CPU has AVX512-BF16: products of rounded values, added in fp32.
+        precision: `fp32`; or of rounded factors `bf16`, added in fp32, and `int8`, added exactly, where the CPU can.
         threads: CPU threads.
 
     Raises:
         ConfigError: If the source is not a forecaster of ours in memory.
-        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no instructions for it.
+        Unavailable: If the kernel cannot be compiled here, or the CPU has no instructions for the precision.
     """
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
@@ -110,14 +113,17 @@ def packed_forecaster(model: Forecaster, threads: int, precision: str = "fp32") 
     Args:
         model: On the CPU; its weights are copied.
         threads: CPU threads; no more are taken than the process has CPUs for, as those of a team wait for one another.
-        precision: `fp32`, or where the CPU has instructions for it `bf16`.
+        precision: `fp32`, or where the CPU has instructions for it `bf16` or `int8`.
 
     Raises:
-        Unavailable: If the kernel cannot be compiled here, or bf16 is asked for and the CPU has no instructions for it.
+        Unavailable: If the kernel cannot be compiled here, or the CPU has no instructions for the precision.
     """
     kernel = forward_kernel()
-    if precision == "bf16" and kernel.bf16 is None:
-        raise Unavailable("this CPU, or the level that it is held to, has no instructions for bf16 (AVX512-BF16).")
+    if {"bf16": kernel.bf16, "int8": kernel.int8}.get(precision, kernel) is None:
+        raise Unavailable(
+            f"this CPU, or the level that it is held to, has no instructions for {precision} ({_INSTRUCTIONS[precision]}). "
+            "Use fp32, or another runtime."
+        )
     return PackedNetwork(model.rnn, model.head, model.config.relu_head, kernel, min(threads, usable_threads()), precision)
 
 

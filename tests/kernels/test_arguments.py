@@ -33,6 +33,13 @@ def _packed(rnn: nn.GRU | nn.LSTM | None = None, head: nn.Linear | None = None, 
     return PackedNetwork(rnn or _gru(), head or nn.Linear(HIDDEN, 2), **given)
 
 
+def _usable(precision: str) -> str:
+    """Return the precision; where the CPU has no instructions for it, the test is skipped."""
+    if precision not in forward_kernel().forwards:
+        pytest.skip(f"this CPU has no instructions for {precision}")
+    return precision
+
+
 def _floats(*shape: int, dtype: str = "float32") -> np.ndarray:
     return np.zeros(shape, dtype=dtype)
 
@@ -98,10 +105,10 @@ RNNS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize(("rnn", "why"), RNNS.values(), ids=RNNS)
-@pytest.mark.parametrize("kernel", ["forward", "training"])
+@pytest.mark.parametrize("kernel", ["fp32", "int8", "training"])
 def test_layers_that_no_kernel_computes_are_refused(kernel: str, rnn: Callable[[], Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        _packed(rnn()) if kernel == "forward" else FusedLayers(rnn(), fused_kernels())
+        FusedLayers(rnn(), fused_kernels()) if kernel == "training" else _packed(rnn(), precision=_usable(kernel))
 
 
 @pytest.mark.parametrize("kernel", ["forward", "training"])
@@ -193,9 +200,10 @@ WINDOWS: dict[str, tuple[np.ndarray, str]] = {
 }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(("inputs", "why"), WINDOWS.values(), ids=WINDOWS)
-def test_windows_that_the_forward_kernel_cannot_read_are_refused(inputs: np.ndarray, why: str) -> None:
-    packed = _packed()
+def test_windows_that_the_forward_kernel_cannot_read_are_refused(inputs: np.ndarray, why: str, precision: str) -> None:
+    packed = _packed(precision=_usable(precision))
     with pytest.raises(ConfigError, match=why):
         packed.bind(inputs)
 
@@ -266,10 +274,11 @@ STATES: dict[str, tuple[np.ndarray, str]] = {
 }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(("state", "why"), STATES.values(), ids=STATES)
-def test_a_state_that_the_kernel_cannot_keep_is_refused(state: np.ndarray, why: str) -> None:
+def test_a_state_that_the_kernel_cannot_keep_is_refused(state: np.ndarray, why: str, precision: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        _packed().bind(_floats(2, 3, FEATURES), state)
+        _packed(precision=_usable(precision)).bind(_floats(2, 3, FEATURES), state)
 
 
 def test_a_state_in_the_memory_of_the_windows_is_refused() -> None:
@@ -284,7 +293,7 @@ def test_a_state_in_bf16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for functions in (kernel.forwards, kernel.workspace_floats):
         # It is refused before any of it runs, so that a CPU without tiles does.
         monkeypatch.setitem(functions, "bf16", functions["fp32"])
-    with pytest.raises(ConfigError, match=r"carries no state in bf16; allowed: fp32"):
+    with pytest.raises(ConfigError, match=r"carries no state in bf16; allowed: fp32, int8\."):
         _packed(precision="bf16").bind(_floats(2, 3, FEATURES), _floats(1, 1, 2, HIDDEN))
 
 
@@ -314,9 +323,10 @@ def test_the_runtime_takes_windows_in_any_order() -> None:
         np.testing.assert_array_equal(runtime.predict(inputs.swapaxes(0, 1)), runtime.predict(inputs.swapaxes(0, 1).copy()))
 
 
-def test_no_windows_of_a_wrong_shape_are_refused_as_one_is() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_no_windows_of_a_wrong_shape_are_refused_as_one_is(precision: str) -> None:
     model = new_forecaster(ForecasterConfig(hidden_size=HIDDEN, num_layers=1), seed=0).eval()
-    with open_runtime("rnncore", model, "cpu", "fp32", 1) as runtime:
+    with open_runtime("rnncore", model, "cpu", _usable(precision), 1) as runtime:
         assert runtime.predict(np.zeros((0, 3, 5), dtype=np.float32)).shape == (0, 1)
         with pytest.raises(ConfigError, match="4 features; the model takes 5"):
             runtime.predict(np.zeros((0, 3, 4), dtype=np.float32))
@@ -466,7 +476,9 @@ def huge() -> np.ndarray:
     features = 4096
     windows = 2**31 // features + 2
     try:
-        memory = mmap.mmap(-1, 4 * windows * features, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE)
+        # Python has a name for "do not reserve" from 3.13 on; this is Linux's number of it.
+        no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
+        memory = mmap.mmap(-1, 4 * windows * features, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)
     except (OSError, OverflowError, AttributeError) as error:
         pytest.skip(f"this system gives no 8 GiB of addresses ({error})")
     inputs = np.frombuffer(memory, dtype=np.float32).reshape(windows, 1, features)
@@ -499,8 +511,10 @@ def test_the_training_kernels_count_places_in_64_bits(huge: np.ndarray) -> None:
 @pytest.mark.parametrize("lstm", [0, 1])
 def test_workspaces_are_sized_in_64_bits(lstm: int) -> None:
     call = ForwardCall(threads=3, lstm=lstm, B=2**20, T=2**20, F=2**26, H=2**26, N=3, relu=0, L=1)
-    floats = forward_kernel().workspace_floats["fp32"](call)
-    # Of a thread the inputs of a block of 252 windows, and what they give.
-    assert floats >= 3 * 252 * 2**26 * (1 + 3 + lstm)
+    for workspace_floats in forward_kernel().workspace_floats.values():
+        # Of a thread what the inputs of a block of 252 windows give.
+        assert workspace_floats(call) >= 3 * 252 * 2**26 * (3 + lstm)
+    # And those inputs, in fp32.
+    assert forward_kernel().workspace_floats["fp32"](call) >= 3 * 252 * 2**26 * (1 + 3 + lstm)
     layer = LayerForward(threads=3, B=2**20, T=2**20, F=2**26, H=2**26, block=2**10, cell=64 * lstm)
     assert fused_kernels().workspace_floats(layer) >= (3 + lstm) * 2**52 * 2

@@ -7,8 +7,8 @@ import subprocess
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.kernels.layers import FusedLayers, fused_kernels, timed_passes
 from rnncore.kernels.library import compiled_library
 from tests import reference
+from tests.callers import call_at_once
 
 KINDS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -660,12 +661,7 @@ def test_threads_of_python_share_layers() -> None:
                 if (one - other).abs().max() > 1e-4 * other.abs().max():
                     wrong.append("gradients")
 
-    callers = [Thread(target=train, args=(which,), daemon=True) for which in (0, 1)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
-    assert not any(caller.is_alive() for caller in callers)
+    call_at_once([partial(train, which) for which in (0, 1)])
     assert wrong == []
 
 

@@ -8,14 +8,17 @@ import pytest
 from rnncore.errors import Unavailable
 from rnncore.kernels import levels, library
 
-# What Linux says of CPUs, as far as levels ask: AMD's Zen 2, Intel's Skylake-X, AMD's Zen 4, Intel's Sapphire Rapids; Arm's
-# Cortex-A72 and Neoverse N1.
+# What Linux says of CPUs, as far as levels ask: AMD's Zen 2; Intel's Alder Lake, Skylake-X and Ice Lake; AMD's Zen 4;
+# Intel's Sapphire Rapids; Arm's Cortex-A72, one of ARMv8.2 without dot products, and Neoverse N1.
 HASWELL = "fpu sse sse2 ssse3 fma sse4_1 sse4_2 movbe popcnt xsave avx f16c rdrand abm bmi1 avx2 bmi2"
+ALDER_LAKE = f"{HASWELL} avx_vnni"
 SKYLAKE_X = f"{HASWELL} avx512f avx512dq avx512cd avx512bw avx512vl"
-ZEN_4 = f"{SKYLAKE_X} avx512ifma avx512_bf16 avx512vbmi avx512_vnni"
-SAPPHIRE_RAPIDS = f"{ZEN_4} amx_bf16 avx512_fp16 amx_tile amx_int8"
+ICE_LAKE = f"{SKYLAKE_X} avx512ifma avx512vbmi avx512_vnni"
+ZEN_4 = f"{ICE_LAKE} avx512_bf16"
+SAPPHIRE_RAPIDS = f"{ZEN_4} avx_vnni amx_bf16 avx512_fp16 amx_tile amx_int8"
 CORTEX_A72 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
-NEOVERSE_N1 = f"{CORTEX_A72} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
+WITHOUT_DOT = f"{CORTEX_A72} atomics fphp asimdhp asimdrdm lrcpc dcpop"
+NEOVERSE_N1 = f"{WITHOUT_DOT} asimddp"
 
 
 def _be(machine: str, flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str = "") -> None:
@@ -32,16 +35,25 @@ def _be(machine: str, flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("machine", "flags", "level", "names"),
     [
         ("x86_64", HASWELL, "", "x86-64-v3"),
+        ("x86_64", ALDER_LAKE, "", "x86-64-v3-vnni x86-64-v3"),
+        ("x86_64", ALDER_LAKE, "avx2", "x86-64-v3"),
         ("x86_64", SKYLAKE_X, "", "x86-64-v4 x86-64-v3"),
-        ("x86_64", ZEN_4, "", "x86-64-v4-bf16 x86-64-v4 x86-64-v3"),
-        ("x86_64", SAPPHIRE_RAPIDS, "", "x86-64-v4-amx x86-64-v4-bf16 x86-64-v4 x86-64-v3"),
-        ("x86_64", SAPPHIRE_RAPIDS, "avx512", "x86-64-v4 x86-64-v3"),
+        ("x86_64", ICE_LAKE, "", "x86-64-v4-vnni x86-64-v4 x86-64-v3"),
+        ("x86_64", ZEN_4, "", "x86-64-v4-bf16 x86-64-v4-vnni x86-64-v4 x86-64-v3"),
+        (
+            "x86_64",
+            SAPPHIRE_RAPIDS,
+            "",
+            "x86-64-v4-amx x86-64-v4-bf16 x86-64-v4-vnni x86-64-v4 x86-64-v3-vnni x86-64-v3",
+        ),
+        ("x86_64", SAPPHIRE_RAPIDS, "avx512", "x86-64-v4 x86-64-v3-vnni x86-64-v3"),
         ("x86_64", SAPPHIRE_RAPIDS, "AVX2", "x86-64-v3"),
         ("x86_64", HASWELL, "avx512", "x86-64-v3"),
         ("x86_64", SKYLAKE_X.replace("avx512vl", ""), "", "x86-64-v3"),
         ("x86_64", SKYLAKE_X.replace(" bmi2", ""), "", ""),
-        ("aarch64", NEOVERSE_N1, "", "armv8.2"),
-        ("aarch64", NEOVERSE_N1, "avx2", "armv8.2"),
+        ("aarch64", WITHOUT_DOT, "", "armv8.2"),
+        ("aarch64", NEOVERSE_N1, "", "armv8.2-dot armv8.2"),
+        ("aarch64", NEOVERSE_N1, "avx2", "armv8.2-dot armv8.2"),
         ("aarch64", CORTEX_A72, "", ""),
         ("riscv64", "", "", ""),
     ],

@@ -144,8 +144,10 @@ def test_a_source_checkout_has_no_libraries_of_a_wheel() -> None:
 @pytest.mark.parametrize(
     ("level", "has", "lacks"),
     [
-        ("x86-64-v3", r"\bvfmadd\w+ps\b.*%ymm", r"%zmm|\bv4?dp\w+|\btdp"),
+        ("x86-64-v3", r"\bvfmadd\w+ps\b.*%ymm", r"%zmm|\bv4?dp\w+|\bvpdp|\btdp"),
+        ("x86-64-v3-vnni", r"\{vex\} vpdpbusd\b.*%ymm", r"%zmm|\btdp"),
         ("x86-64-v4", r"\bvfmadd\w+ps\b.*%zmm", r"\bvdpbf16ps|\bvpdp|\btdp"),
+        ("x86-64-v4-vnni", r"\bvpdpbusd\b.*%zmm", r"\bvdpbf16ps|\btdp"),
         ("x86-64-v4-amx", r"\btdpbf16ps\b", None),
     ],
 )

@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,10 @@ def _chain(weights: tuple[int, int] = (8, 24), start: tuple[int, int] = (2, 8), 
         ({"weights": (7, 24)}, r"the weights: of shape \(7, 24\)"),
         ({"threads": 0}, "threads is 0; give at least 1"),
         ({"steps": 0}, "steps is 0; give at least 1"),
+        ({"steps": 2**32 + 1}, "steps is 4294967297; give at least 1, and at most 268,435,456"),
+        ({"threads": 2**32 + 1}, "threads is 4294967297; give at least 1, and at most 268,435,456"),
+        ({"start": (0, 8)}, "windows is 0; give at least 1"),
+        ({"start": (2, 0)}, "units is 0; give at least 1"),
     ],
 )
 def test_a_chain_that_the_kernel_cannot_take_is_refused(changed: dict[str, Any], said: str) -> None:
@@ -149,6 +154,8 @@ def test_a_chain_that_the_kernel_cannot_take_is_refused(changed: dict[str, Any],
         (np.zeros(32, np.float32)[::2], 1, 1, "the memory: not contiguous"),
         (np.zeros(16, np.float32), 0, 1, "threads is 0"),
         (np.zeros(16, np.float32), 1, 0, "passes is 0"),
+        (np.zeros(16, np.float32), 2**32 + 1, 1, "threads is 4294967297; give at least 1, and at most 268,435,456"),
+        (np.zeros(16, np.float32), 1, 2**64 + 1, "passes is 18446744073709551617; give at least 1, and at most"),
     ],
 )
 def test_memory_that_the_kernel_cannot_read_is_refused(
@@ -158,9 +165,46 @@ def test_memory_that_the_kernel_cannot_read_is_refused(
         kernel.read_memory(memory, threads, False, passes)
 
 
-def test_rounds_are_at_least_one_for_each_thread(kernel: PeakKernel) -> None:
+def test_rounds_are_at_least_one_for_each_thread_and_no_more_than_are_counted(kernel: PeakKernel) -> None:
     with pytest.raises(ConfigError, match="rounds is 1; give at least 2"):
         kernel.multiply_adds(kernel.ways[0], 2, 1)
+    with pytest.raises(ConfigError, match="rounds is 18446744073709551617; give at least 1, and at most"):
+        kernel.multiply_adds(kernel.ways[0], 1, 2**64 + 1)
+
+
+def test_more_windows_than_the_chain_counts_are_refused(kernel: PeakKernel) -> None:
+    many = np.broadcast_to(np.float32(0), (2**28 + 1, 8))
+    with pytest.raises(ConfigError, match="windows is 268435457; give at least 1, and at most 268,435,456"):
+        kernel.chain(np.zeros((8, 24), np.float32), many, 1, 1)
+
+
+_FORKED = """
+import os, signal
+import numpy as np
+from rnncore.kernels.peak import peak_kernel
+kernel, memory = peak_kernel(), np.zeros(1600, np.float32)
+# Each product gives back what it took.
+chain = kernel.chain(np.tile(np.eye(8, dtype=np.float32), 3), np.ones((40, 8), np.float32), 2, 2)
+def work():
+    kernel.multiply_adds(kernel.ways[0], 2, 4)
+    kernel.read_memory(memory, 2, False, 2)
+    chain.run()
+work()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    work()
+    os._exit(0 if (chain.last == 1).all() else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_waits_for_no_thread_that_it_has_not(kernel: PeakKernel) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKED], capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_kernel_that_cannot_be_compiled_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

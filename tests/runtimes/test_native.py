@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -23,13 +25,14 @@ from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels import forward as kernel_module
 from rnncore.kernels import levels
 from rnncore.kernels import library as compiled
-from rnncore.kernels.forward import PackedNetwork, forward_kernel
+from rnncore.kernels.forward import ForwardKernel, PackedNetwork, forward_kernel
 from rnncore.kernels.laps import PHASES, of_given_threads
 from rnncore.runtimes import native
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.native import call_evidence, packed_forecaster, timed_call
 from rnncore.runtimes.parity import float64_forecast
 from tests import reference
+from tests.callers import call_at_once
 
 TOLERANCE = 3e-6
 
@@ -369,13 +372,316 @@ def test_bf16_without_instructions_for_it_is_unavailable(monkeypatch: pytest.Mon
         pass
 
 
+# In int8
+
+# What a forecast may be off from float64 here: each state is off by 1/254, each weight by 1/254 of the largest of its row.
+INT8_ERROR = 0.05
+
+
+def _needs_int8() -> None:
+    if forward_kernel().int8 is None:
+        pytest.skip("this CPU has no instructions for int8")
+
+
+def _in_int8(model: Forecaster, inputs: Float32Array, threads: int = 1) -> Float32Array:
+    with open_runtime("rnncore", model, "cpu", "int8", threads) as runtime:
+        return runtime.predict(inputs)
+
+
+def _product_of_bytes(states: Float32Array, weight: Float32Array) -> FloatArray:
+    """Return states (B, K) times weights (units, K), both rounded to bytes, multiplied and added as whole numbers."""
+    scale = np.abs(weight).max(axis=1, keepdims=True) / np.float32(127)
+    product: FloatArray = (_bytes_of(states) @ np.rint(weight / scale).astype(np.int64).T) * (
+        scale.T.astype(np.float64) / 127
+    )
+    return product
+
+
+def _bytes_of(states: Float32Array) -> npt.NDArray[np.int64]:
+    return np.clip(np.rint(states * np.float32(127)), -128, 127).astype(np.int64)
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _hour_in_int8(model: Forecaster, hour: Float32Array, before: Float32Array, after: Float32Array) -> FloatArray:
+    """Return the states after an hour, in float64 but for what is rounded to bytes.
+
+    Args:
+        model: The forecaster.
+        hour: Shape (B, F).
+        before: States, and cells of an LSTM. Shape (N, states, B, H).
+        after: What the kernel found, of which each layer takes the one below: a difference of the last bit, which could be
+            rounded to another byte, does not go on.
+    """
+    weights = {name: value.detach().numpy() for name, value in model.rnn.named_parameters()}
+    found = []
+    for layer in range(model.config.num_layers):
+        w_x, w_h, b_x, b_h = (weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        from_inputs = b_x + (_product_of_bytes(after[layer - 1, 0], w_x) if layer else hour.astype(np.float64) @ w_x.T)
+        from_state = b_h + _product_of_bytes(before[layer, 0], w_h)
+        if model.config.cell == "lstm":
+            i, f, g, o = np.split(from_inputs + from_state, 4, axis=1)
+            cell = _sigmoid(f) * before[layer, 1] + _sigmoid(i) * np.tanh(g)
+            found.append([_sigmoid(o) * np.tanh(cell), cell])
+        else:
+            (r, z, n), (r_h, z_h, n_h) = np.split(from_inputs, 3, axis=1), np.split(from_state, 3, axis=1)
+            new, update = np.tanh(n + _sigmoid(r + r_h) * n_h), _sigmoid(z + z_h)
+            found.append([(1 - update) * new + update * before[layer, 0]])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    features=st.sampled_from([1, 5, 33]),
+    hidden=st.sampled_from([1, 3, 15, 16, 17, 40, 66]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+)
+def test_int8_rounds_states_and_weights_to_bytes_and_nothing_else(
+    cell: Cell, windows: int, features: int, hidden: int, layers: int, threads: int
+) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2), _inputs(windows, 3, features)
+    packed = packed_forecaster(model, threads, "int8")
+    state = _inputs(layers * CELLS[cell].states, windows, hidden).reshape(layers, -1, windows, hidden) * np.float32(0.4)
+    # Some lie beyond 1, as far as there are bytes; cells as far as they like.
+    state[:, 0] = state[:, 0].clip(-1.0039, 1.0039)
+    for hour in inputs.swapaxes(0, 1):
+        before = state.copy()
+        packed.bind(np.ascontiguousarray(hour[:, None]), state)
+        packed.run()
+        np.testing.assert_allclose(state, _hour_in_int8(model, hour, before, state), atol=TOLERANCE)
+        with torch.inference_mode():
+            right = model.read_out(torch.from_numpy(state[-1, 0])).numpy()
+        np.testing.assert_allclose(packed.output, right, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+# So small that tanh gives it back.
+SMALL = 2.0**-40
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 25),
+    hidden=st.sampled_from([1, 2, 4, 5, 16, 17, 24]),
+    layers=st.integers(1, 2),
+    threads=st.integers(1, 5),
+    seed=st.integers(0, 99),
+    are_all_largest=st.booleans(),
+)
+def test_sums_of_int8_are_the_whole_numbers_of_bytes_times_bytes(
+    cell: Cell, windows: int, hidden: int, layers: int, threads: int, seed: int, are_all_largest: bool
+) -> None:
+    """Of the top layer only the new gate counts: with weights of SMALL its tanh is the sum, of which no digit is lost."""
+    _needs_int8()
+    random = np.random.default_rng(seed)
+    model = _model(ForecasterConfig(cell, 2, hidden, layers), std=0.4)
+    top = layers - 1
+    # Scales of exactly SMALL, but for rows and columns of zeros.
+    bytes_of = random.integers(-127, 128, (2, hidden, hidden))
+    bytes_of[:, :, 0] = 127
+    bytes_of[:, random.integers(hidden)] = 0
+    bytes_of[:, 1:, hidden - 1] = 0
+    # On the edge between two bytes, and between.
+    halves = random.integers(-254, 255, (layers, CELLS[cell].states, windows, hidden))
+    state = (halves / np.float32(254)).astype(np.float32)
+    if are_all_largest:
+        bytes_of[:], state[:, 0] = 127, 1
+    with torch.no_grad():
+        # What the others give: all of the old state is forgotten, all of the new taken; reset of a GRU keeps what it scales.
+        of_gates = {"gru": (200.0, -200.0, 0.0), "lstm": (200.0, -200.0, 0.0, 0.0)}[cell]
+        for name, whole in (("weight_ih", bytes_of[0]), ("weight_hh", bytes_of[1])):
+            weight = model.rnn.get_parameter(f"{name}_l{top}")
+            weight.zero_()
+            if name == "weight_hh" or top:
+                weight[2 * hidden : 3 * hidden] = torch.from_numpy(whole * SMALL)
+        model.rnn.get_parameter(f"bias_ih_l{top}").copy_(torch.tensor(of_gates).repeat_interleave(hidden))
+        model.rnn.get_parameter(f"bias_hh_l{top}").zero_()
+    before = _bytes_of(state[top, 0])
+    packed = packed_forecaster(model, threads, "int8")
+    packed.bind(_inputs(windows, 1, 2), state)
+    packed.run()
+    right = before @ bytes_of[1].T + (_bytes_of(state[top - 1, 0]) @ bytes_of[0].T if top else 0)
+    found = state[top, -1].astype(np.float64) / SMALL * 127
+    # tanh and two roundings are right to 5e-7, so that of up to a million no whole number is taken for another.
+    assert np.abs(right).max() < 1e6
+    np.testing.assert_array_equal(np.rint(found), right)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(
+    windows=st.integers(1, 40),
+    hours=st.integers(1, 9),
+    features=st.sampled_from([1, 5, 33]),
+    hidden=st.sampled_from([1, 3, 16, 17, 64]),
+    layers=st.integers(1, 3),
+    threads=st.integers(1, 5),
+)
+def test_in_int8_a_window_has_the_same_bits_alone_and_hour_by_hour(
+    cell: Cell, windows: int, hours: int, features: int, hidden: int, layers: int, threads: int
+) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, features, hidden, layers), std=0.2), _inputs(windows, hours, features)
+    whole = _in_int8(model, inputs, threads)
+    np.testing.assert_array_equal(_in_int8(model, inputs[-1:]), whole[-1:])
+    packed = packed_forecaster(model, threads, "int8")
+    state = np.zeros((layers, CELLS[cell].states, windows, hidden), dtype=np.float32)
+    for hour in range(hours):
+        packed.bind(np.ascontiguousarray(inputs[:, hour : hour + 1]), state)
+        packed.run()
+    np.testing.assert_array_equal(packed.output, whole)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("windows", "hours", "threads"),
+    [(1, 90, 2), (2, 200, 3), (253, 3, 1), (600, 5, 2), (1000, 2, 3)],
+    ids=["one window, in a team", "hours beyond a chunk", "two blocks", "blocks of two teams", "uneven teams"],
+)
+def test_every_way_to_share_the_work_gives_the_same_bits_in_int8(cell: Cell, windows: int, hours: int, threads: int) -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, 5, 48, 2), std=0.15), _inputs(windows, hours, 5)
+    found = _in_int8(model, inputs, threads)
+    np.testing.assert_array_equal(_in_int8(model, inputs, 1), found)
+    assert 1e-4 < np.abs(found - float64_forecast(model, inputs)).max() <= INT8_ERROR
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("windows", "threads"), [(1, 2), (100, 1), (300, 2)])
+def test_timing_the_phases_changes_no_bit_in_int8(cell: Cell, windows: int, threads: int) -> None:
+    _needs_int8()
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 5, 48, 2), std=0.15), threads, "int8")
+    packed.bind(_inputs(windows, 9, 5))
+    packed.run()
+    plain = packed.output.copy()
+    times = _times(_timed(packed))
+    np.testing.assert_array_equal(packed.output, plain)
+    assert times["recurrent products"] == times["gates"]
+    assert min(times["input products"]) > 0
+    assert min(times["gates"]) > 0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_in_int8_what_is_no_number_stays_none_and_touches_no_other_window(cell: Cell, layers: int) -> None:
+    """A byte cannot say it."""
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, 2, 20, layers)), _inputs(30, 4, 2)
+    right = _in_int8(model, inputs, 2)
+    inputs[7, 1, 0] = np.nan
+    found = _in_int8(model, inputs, 2)
+    assert np.isnan(found[7]).all()
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(right, 7, axis=0))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_in_int8_a_state_that_is_no_number_stays_none(cell: Cell, layer: int) -> None:
+    _needs_int8()
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 2, 20, 2)), 1, "int8")
+    state = np.zeros((2, CELLS[cell].states, 3, 20), dtype=np.float32)
+    state[layer, 0, 1, 4] = np.nan
+    packed.bind(_inputs(3, 4, 2), state)
+    packed.run()
+    assert np.isnan(packed.output).ravel().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ["weight_hh_l0", "weight_ih_l1", "weight_hh_l1"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_in_int8_a_weight_that_is_not_finite_gives_no_number(cell: Cell, name: str, value: float) -> None:
+    """Rounded, it would be some byte."""
+    _needs_int8()
+    model = _model(ForecasterConfig(cell, 2, 20, 2))
+    with torch.no_grad():
+        model.rnn.get_parameter(name)[3, 5] = value
+    assert np.isnan(_in_int8(model, _inputs(3, 4, 2))).all()
+
+
+def test_in_int8_weights_of_zero_are_zero() -> None:
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig("gru", 2, 20, 1)), _inputs(3, 4, 2)
+    torch.nn.init.zeros_(model.rnn.weight_hh_l0)
+    assert np.abs(_in_int8(model, inputs) - float64_forecast(model, inputs)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("size", [1e-30, 1e-37, 1e-44, 1e30])
+def test_in_int8_weights_of_any_size_have_their_scale(cell: Cell, size: float) -> None:
+    """The smallest add nothing to a bias, and of the largest no sum is too large."""
+    _needs_int8()
+    model, inputs = _model(ForecasterConfig(cell, 2, 20, 2)), _inputs(3, 4, 2)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0.mul_(size)
+        model.rnn.weight_ih_l1.mul_(size)
+        model.rnn.weight_hh_l1.mul_(size)
+    found = _in_int8(model, inputs)
+    if size < 1:
+        assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_that_int8_has_no_bytes_for_are_refused_and_cells_are_not(cell: Cell) -> None:
+    _needs_int8()
+    packed = packed_forecaster(_model(ForecasterConfig(cell, 2, 20, 2)), 1, "int8")
+    state = np.zeros((2, CELLS[cell].states, 3, 20), dtype=np.float32)
+    state[1, 0, 2, 4], state[:, 1:] = -1.01, 30
+    packed.bind(_inputs(3, 4, 2), state)
+    kept = state.copy()
+    with pytest.raises(ConfigError, match=r"a value of the size 1\.01; in int8 states are from -1 to 1, .* in fp32\."):
+        packed.run()
+    np.testing.assert_array_equal(state, kept)
+    state[1, 0, 2, 4] = -1
+    packed.run()
+    assert np.isfinite(packed.output).all()
+
+
+def test_more_units_than_sums_of_int8_have_bits_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _needs_int8()
+    most = kernel_module._MOST_UNITS_IN_INT8
+    # The largest bytes, of a state without a sign and of a weight with one.
+    assert most * 255 * 127 < 2**31 <= (most + 1) * 255 * 127
+    monkeypatch.setattr(kernel_module, "_MOST_UNITS_IN_INT8", 19)
+    model = _model(ForecasterConfig("gru", 2, 20, 1))
+    with pytest.raises(ConfigError, match=r"hidden_size is 20; in int8 the kernel takes 1 to 19\."):
+        packed_forecaster(model, 1, "int8")
+    packed_forecaster(model, 1, "fp32")
+
+
+def test_what_computes_int8_is_named_where_there_is_any() -> None:
+    kernel = forward_kernel()
+    assert ("int8 by " in kernel.name) == (kernel.int8 is not None)
+    _needs_int8()
+    assert f", int8 by {kernel.int8}, " in kernel.name
+    model = _model(ForecasterConfig("lstm", 2, 4, 1))
+    with open_runtime("rnncore", model, "cpu", "int8", 1) as runtime:
+        runtime.predict(_inputs(2, 3, 2))
+        assert runtime.evidence().kernel == f"rnncore LSTM, {kernel.int8}"
+
+
+def test_int8_without_instructions_for_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_kernel(), "int8", None)
+    with (
+        pytest.raises(
+            Unavailable,
+            match=r"has no instructions for int8 \(AVX512-VNNI, AVX-VNNI or NEON dot products\)\. Use fp32, or an",
+        ),
+        open_runtime("rnncore", _model(ForecasterConfig("gru", 2, 4, 1)), "cpu", "int8", 1),
+    ):
+        pass
+
+
 # Compiling
 
 
 @pytest.fixture
-def compiler() -> None:
-    """A compiler that can make the kernel; without one the test is skipped with what is missing."""
-    forward_kernel()
+def compiler() -> ForwardKernel:
+    """What the compiler here makes; without one the test is skipped with what is missing."""
+    return forward_kernel()
 
 
 @pytest.fixture
@@ -403,15 +709,24 @@ def test_a_missing_compiler_makes_the_runtime_unavailable(empty_cache: Path, mon
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "cell"),
+    ("right", "wrong", "what"),
     [
-        ("new + update * (before - new)", "new + update * (before + new)", "GRU"),
-        ("forget * load(cell) + input", "input * load(cell) + forget", "LSTM"),
+        ("new + update * (before - new)", "new + update * (before + new)", "GRU in fp32"),
+        ("forget * load(cell) + input", "input * load(cell) + forget", "LSTM in fp32"),
+        # What C says that a byte has added is not what it adds; a scale is that of another gate.
+        ("int zero_byte(void) {", "int zero_byte(void) { return 64;", "GRU in int8"),
+        (
+            "floats_of(sums[r][g]) * load(scales + g * LANES);\n        if",
+            "floats_of(sums[r][g]) * load(scales);\n        if",
+            "GRU in int8",
+        ),
     ],
 )
 def test_a_wrong_kernel_is_found_out(
-    right: str, wrong: str, cell: str, compiler: None, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+    right: str, wrong: str, what: str, compiler: ForwardKernel, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "int8" in what and compiler.int8 is None:
+        pytest.skip("this CPU has no instructions for int8")
     true_compile: Any = compiled._compile
 
     def compile_wrongly(command: list[str], flags: str, source: str, library: Path) -> None:
@@ -421,7 +736,7 @@ def test_a_wrong_kernel_is_found_out(
     monkeypatch.setattr(compiled, "_compile", compile_wrongly)
     model = _model(ForecasterConfig("gru", 2, 4, 1))
     with (
-        pytest.raises(Unavailable, match=f"its {cell} in fp32 gives other answers than torch's"),
+        pytest.raises(Unavailable, match=f"its {what} gives other answers than torch's"),
         open_runtime("rnncore", model, "cpu", "fp32", 1),
     ):
         pass
@@ -441,6 +756,8 @@ def test_the_kernel_is_right_at_the_lower_level_that_torch_is_told_to_keep_to(
         assert np.abs(found - float64_forecast(model, inputs)).max() <= TOLERANCE
         assert _timed(packed)[:, PHASES.index("gates")].min() > 0
         np.testing.assert_array_equal(packed.output, found)
+    with pytest.raises(Unavailable, match=r"has no instructions for int8"):
+        packed_forecaster(_model(ForecasterConfig("gru", 5, 37, 2)), 1, "int8")
 
 
 # Small weights, turns, forks
@@ -483,11 +800,12 @@ def test_forecasts_of_small_input_weights_are_right_relative_to_themselves(cell:
     assert np.abs(_forecast(model, inputs, 2) - exact).max() <= TOLERANCE * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_of_python_share_a_forecaster(threads: int) -> None:
+def test_threads_of_python_share_a_forecaster(threads: int, precision: str) -> None:
     model = _model(ForecasterConfig("gru", 5, 64, 2), std=0.15)
     batches = [_inputs(windows, 40, 5) for windows in (1, 9)]
-    with open_runtime("rnncore", model, "cpu", "fp32", threads) as runtime:
+    with open_runtime("rnncore", model, "cpu", precision, threads) as runtime:
         right = [runtime.predict(batch) for batch in batches]
         wrong: list[int] = []
 
@@ -497,12 +815,7 @@ def test_threads_of_python_share_a_forecaster(threads: int) -> None:
                 if found.shape != right[which].shape or not np.array_equal(found, right[which]):
                     wrong.append(turn)
 
-        callers = [Thread(target=forecast, args=(which,), daemon=True) for which in (0, 1)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join(60)
-        assert not any(caller.is_alive() for caller in callers)
+        call_at_once([partial(forecast, which) for which in (0, 1)])
     assert wrong == []
 
 
@@ -530,7 +843,7 @@ from rnncore.runtimes.native import packed_forecaster
 torch.set_num_threads(2)
 model = new_forecaster(ForecasterConfig("gru", 3, 64, 2), seed=0)
 inputs = torch.ones(40, 5, 3)
-packed = packed_forecaster(model, 2)
+packed = packed_forecaster(model, 2, sys.argv[1])
 layers = FusedLayers(model.rnn, fused_kernels())
 right, kept = packed.forecast(inputs.numpy()), layers._states(inputs, 1)
 before = kept.clone()
@@ -546,10 +859,16 @@ assert torch.equal(kept, before)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_forecasts_and_trains_and_writes_nothing_of_its_parent_s() -> None:
-    forward_kernel()  # else skipped, with what is missing
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_forked_process_forecasts_and_trains_and_writes_nothing_of_its_parent_s(precision: str) -> None:
+    if precision not in forward_kernel().forwards:  # else skipped, with what is missing
+        pytest.skip(f"this CPU has no instructions for {precision}")
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORKED], capture_output=True, encoding="utf-8", timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", _FORKED, precision],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
 
