@@ -1,11 +1,12 @@
 """How many hours bounds hold: a preset trained on several kinds of data, its bounds made of one part of the tested hours.
 
-    python bench/studies/coverage_table.py [--data PATH ...] [--horizons 1 24] [--seeds 1] [--cut 0.1] [--plain]
+    python bench/studies/coverage_table.py [--data PATH ...] [--horizons 1 24] [--seeds 1] [--cut 0.1] [--plain] [--not-made]
 
 Of each zone the first half of the tested hours makes the bounds, and the hours of the second half are counted: what a model
 file's bounds do in the months after it was made. With --cut the last part of each series is left out first, so that
 choices are made without the hours that are reported. --plain takes each week for as restless as any other.
-Beside the data sets that are given: a net load of both signs and a load that is 0 at night, made from a seed.
+Beside the data sets that are given: a net load of both signs and a load that is 0 at night, made from a seed; none with
+--not-made.
 """
 
 import argparse
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cut", type=float, default=0.0)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--not-made", action="store_true")
     options = parser.parse_args()
     if options.plain:
         bounds.MOST_RESTLESS = 1.0
@@ -116,7 +118,8 @@ def main() -> None:
         path, _, column = given.partition(":")
         read = ReadOptions((column,), resample="1h", drop_missing=True) if column else ReadOptions(drop_missing=True)
         datasets.append(read_dataset(path, read)[0].cleaned())
-    datasets += made_datasets(seed=1)
+    if not options.not_made:
+        datasets += made_datasets(seed=1)
     print("| data | horizon | zones | sMAPE % | held at 0.5 | at 0.9 | by zone | the other way | worst hour | width % |")
     print("| --- | --: | --: | --: | --: | --: | --- | --: | --: | --: |")
     for dataset in datasets:

@@ -344,9 +344,48 @@ def test_baselines_are_scored_without_a_model_and_left_out_on_request(csv: Path,
 def test_scores_are_shown_as_a_table_with_the_mean(csv: Path, trained: Path, rnncore: Command) -> None:
     done = rnncore("evaluate", trained, "--data", csv)
     assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["sMAPE", "%", "article's", "sMAPE", "%", "MAE", "MW"]
+    columns = ["sMAPE %", "article's sMAPE %", "MAE MW", "RMSE MW", "pinball MW", "MASE", "WAPE %", "in bounds %"]
+    assert done.out.splitlines()[0].split() == " ".join(columns).split()
     assert f"mean of zones, {trained}"[:60] in done.out
     assert "persistence" in done.out
+
+
+@pytest.mark.parametrize(("by", "first", "rows"), [("hour", "00:00", 24), ("lead", "1 h ahead", 1), ("zone", "ZONE", 1)])
+def test_scores_are_shown_by_zone_hour_of_the_day_or_lead(
+    by: str, first: str, rows: int, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("evaluate", trained, "--data", csv, "--by", by, "--no-baselines")
+    lines = done.out.splitlines()
+    assert lines[1].startswith(first)
+    assert lines[1 + rows].startswith("mean of zones")
+    facts = rnncore("evaluate", trained, "--data", csv, "--json", "--no-baselines").json
+    assert len(facts[f"{by}s"]) == rows
+    assert facts["unit"] == "MW"
+    assert facts["mae_mw"] == pytest.approx(sum(one["mae_mw"] for one in facts[f"{by}s"]) / rows, rel=0.2)
+    assert facts["mae_mw"] < facts["rmse_mw"]
+    assert 0 < facts["pinball_mw"] < facts["mae_mw"]
+    assert 60 < facts["coverage_pct"] <= 100
+
+
+def test_of_loads_of_both_signs_it_is_said_that_smape_means_little(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    said = "where it is not of its forecast's sign, sMAPE counts 200 %"
+    assert said not in rnncore("evaluate", "--data", csv).out
+    net, table = tmp_path / "NET_hourly.csv", pd.read_csv(csv)
+    table["ZONE_MW"] -= round(float(table["ZONE_MW"].median()), 1)
+    table.to_csv(net, index=False)
+    assert said in rnncore("evaluate", "--data", net).out
+
+
+def test_gradient_boosting_is_scored_on_request_with_its_time(
+    csv: Path, rnncore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnncore.forecast.baselines.BOOSTED_TREES", 5)
+    facts = rnncore("evaluate", "--data", csv, "--boosting", "--json").json
+    boosted = facts["baselines"][-1]
+    assert boosted["name"] == "gradient_boosting"
+    assert 0 < boosted["mae_mw"] < facts["baselines"][1]["mae_mw"]
+    assert boosted["seconds"] > 0
+    assert "Gradient boosting took " in rnncore("evaluate", "--data", csv, "--boosting").out
 
 
 @pytest.mark.parametrize(
