@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 LOAD_DIGITS = 5
 SCORE_DIGITS = 4
 
+# Hours before a forecast that its picture shows.
+SHOWN_HOURS = 168
+
 
 def train(
     cell: CellOption = "gru",
@@ -175,6 +178,7 @@ def evaluate(
     """
     from rnncore.forecast.baselines import baseline_forecasts
     from rnncore.forecast.metrics import Metrics, mean_metrics, metrics_by, missed_by_zone, reaches_zero
+    from rnncore.forecast.next_hours import require_size_of_training
     from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
     from rnncore.runtimes.trained import forecast_by_model_file, read_model_facts
@@ -188,6 +192,9 @@ def evaluate(
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
     dataset = opened_dataset(data, options, clean, fill)
     scalings = {name: zone.scaling for name, zone in zones.items()}
+    for one in dataset.series:
+        if one.name in scalings:
+            require_size_of_training(one, scalings[one.name])
     windows = make_windows(dataset, replace(config, drop_gaps=clean), scalings)
     if not len(windows.test_start):
         raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
@@ -265,6 +272,9 @@ def forecast(
     quantile: Annotated[
         str | None, typer.Option("--quantile", metavar="SHARES", help="Quantiles of the load too, such as 0.1,0.5,0.9.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG or SVG file for a picture: the last week, the hours, their bounds.")
+    ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = "cpu",
     column: ColumnOption = None,
@@ -279,12 +289,14 @@ def forecast(
     day. Gaps of up to six hours among those that the forecast needs are filled by what the model's regressions forecast, and
     named.
     """
-    from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, write_hours
+    from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, past_rows, write_hours
     from rnncore.forecast.reading import ReadOptions
     from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
+    if plot is not None:
+        require_output(plot, ".png", ".svg", option="--plot")
     levels, quantiles = _shares("--level", level), _shares("--quantile", quantile) if quantile else ()
     config, zones = read_model_facts(model)
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True)
@@ -298,13 +310,25 @@ def forecast(
     _say_where_misses_are_too_few(forecasts, rows)
     for row in filled:
         err.print(f"{row['zone']}: {row['time']} was missing and is filled: {row['load_mw']:,.6g} MW", soft_wrap=True)
+    if plot is not None:
+        _draw(plot, past_rows(dataset.series, forecasts, SHOWN_HOURS), rows, filled)
     if as_json:
         print_json({"model": str(model), "unit": "MW", "levels": levels, "hours": rows, "filled": filled})
     elif path is not None:
-        write_hours(path, rows)
+        write_hours(path, rows, filled)
         say(f"{path}: {len(rows)} hours")
     else:
         _print_hours(rows)
+
+
+def _draw(path: Path, *rows: list[dict[str, Any]]) -> None:
+    """Draw rows of the past, of the forecast and of filled hours to a file."""
+    from rnncore.report.figure import write_chart
+    from rnncore.report.next_hours import next_hours_chart
+
+    with err.status("Drawing"):
+        write_chart(next_hours_chart(*rows), path)
+    err.print(f"Picture: {path}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _shares(option: str, text: str) -> tuple[float, ...]:

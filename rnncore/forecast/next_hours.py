@@ -22,12 +22,16 @@ from rnncore.forecast.bounds import (
     unrest_mw,
 )
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.magnitude import SIZE_PCT
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
 # Hours of the longest gap that is filled before a forecast.
 MOST_FILLED_HOURS = 6
+
+# Loads so many times as large as those of the training, or as small, are in another unit: no load grows so.
+OTHER_UNIT = 50.0
 
 # Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
 BOUND_HOURS = 8760
@@ -170,7 +174,8 @@ def next_hours(
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If a series is too short, its last hours are not consecutive, or a forecast is NaN or infinite.
+        DataError: If a series is too short, its last hours are not consecutive, it is of quite another size than what the
+            model was trained on, or a forecast is NaN or infinite.
     """
     needed = SCALINGS[config.features].first_row + config.lookback
     for one in series:
@@ -183,6 +188,8 @@ def next_hours(
         else SCALINGS[config.features].fit(one, slice(0, len(one.time)), config.horizon)
         for one in series
     ]
+    for one, scaling in zip(series, scalings, strict=True):
+        require_size_of_training(one, scaling)
     given = [one.time for one in series]
     series = [_whole(one, scaling, needed) for one, scaling in zip(series, scalings, strict=True)]
     described = [scaling.describe(one) for scaling, one in zip(scalings, series, strict=True)]
@@ -235,6 +242,25 @@ def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
         )
 
 
+def require_size_of_training(series: Series, scaling: Scaling) -> None:
+    """Refuse loads of quite another size than those that a model was trained on: their unit is likely to be another.
+
+    Args:
+        series: What is to be forecast.
+        scaling: How the model sees the zone.
+
+    Raises:
+        DataError: If loads are `OTHER_UNIT` times as large or small, or more.
+    """
+    size_mw = float(np.percentile(np.abs(series.load_mw), SIZE_PCT))
+    if not size_mw or 1 / OTHER_UNIT < size_mw / scaling.size_mw < OTHER_UNIT:
+        return
+    raise DataError(
+        f"{series.name}: loads are about {size_mw:,.3g} MW, but the model was trained on about {scaling.size_mw:,.3g} MW: "
+        "as it seems, in another unit. Give the loads in the unit of the training, or train a model on these."
+    )
+
+
 def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
     """Refuse forecasts that are no numbers.
 
@@ -281,19 +307,43 @@ def hourly_rows(
     return rows
 
 
+def past_rows(series: Sequence[Series], forecasts: Sequence[NextHours], hours: int) -> list[dict[str, Any]]:
+    """Return one entry per hour of the last of each series, those that were filled among them: `zone`, `time`, `load_mw`.
+
+    Args:
+        series: What was forecast, as it was given.
+        forecasts: Its forecasts, in the same order.
+        hours: How many hours before a forecast.
+    """
+    rows = []
+    for one, of_zone in zip(series, forecasts, strict=True):
+        time, load_mw = np.append(one.time, of_zone.filled), np.append(one.load_mw, of_zone.filled_mw)
+        order = np.argsort(time, kind="stable")
+        order = order[time[order] >= of_zone.time[0] - hours * HOUR]
+        rows += _rows(one.name, time[order], load_mw[order])
+    return rows
+
+
 def filled_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
     """Return one entry per hour that was filled before forecasting: `zone`, `time`, `load_mw`."""
+    return [row for one in forecasts for row in _rows(one.zone, one.filled, one.filled_mw)]
+
+
+def _rows(zone: str, time: TimeArray, load_mw: FloatArray) -> list[dict[str, Any]]:
     return [
-        {"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw}
-        for one in forecasts
-        for time, load_mw in zip(one.filled, one.filled_mw.tolist(), strict=True)
+        {"zone": zone, "time": str(at).replace("T", " "), "load_mw": load}
+        for at, load in zip(time, load_mw.tolist(), strict=True)
     ]
 
 
-def write_hours(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of `hourly_rows`, at least one, to a CSV file, whole or not at all."""
+def write_hours(path: Path, rows: Sequence[Mapping[str, Any]], filled: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write rows of `hourly_rows`, at least one, to a CSV file, whole or not at all.
+
+    Rows of `filled_rows` come first. The last column, `kind`, tells them apart: `filled` or `forecast`.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, [*rows[0], "kind"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "kind": "filled"} for row in filled)
+    writer.writerows({**row, "kind": "forecast"} for row in rows)
     write_text(path, text.getvalue())

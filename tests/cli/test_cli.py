@@ -955,7 +955,7 @@ def test_a_forecast_of_a_day_is_written_with_its_bounds(csv: Path, tmp_path: Pat
         done = rnncore("forecast", source, csv, "--out", out)
         assert done.out == f"{out}: 24 hours\n"
         lines = out.read_text(encoding="utf-8").splitlines()
-        assert lines[0] == "zone,time,load_mw,low_mw,high_mw"
+        assert lines[0] == "zone,time,load_mw,low_mw,high_mw,kind"
         assert lines[1].startswith("ZONE,2017-07-07 12:00:00,")
         assert len(lines) == 25
     done = rnncore("forecast", model, csv)
@@ -1032,6 +1032,34 @@ def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
     facts = rnncore("forecast", trained, path, "--json").json
     assert [(one["zone"], one["time"]) for one in facts["filled"]] == [("ZONE", missing)]
     assert rnncore("forecast", trained, csv, "--json").json["filled"] == []
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_picture_of_a_forecast_is_drawn(suffix: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / f"next{suffix}"
+    done = rnncore("forecast", trained, csv, "--plot", path)
+    assert done.code == 0
+    assert len(done.out.splitlines()) == 2
+    assert f"Picture: {path}" in done.said.replace(f"{tmp_path} ", f"{tmp_path}")
+    assert path.stat().st_size > 1000
+
+
+def test_a_picture_of_another_kind_is_refused_before_any_work(csv: Path, trained: Path, rnncore: Command) -> None:
+    done = rnncore("forecast", trained, csv, "--plot", "next.jpg")
+    assert (done.code, done.out) == (2, "")
+    assert "--plot is next.jpg; give a file name that ends in .png or .svg." in done.said
+
+
+def test_loads_in_another_unit_than_the_models_are_refused(
+    csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    other, table = tmp_path / "ZONE_hourly.csv", pd.read_csv(csv)
+    table["ZONE_MW"] *= 1000
+    table.to_csv(other, index=False)
+    for asked in (("forecast", trained, other), ("evaluate", trained, "--data", other)):
+        done = rnncore(*asked)
+        assert (done.code, done.out) == (2, "")
+        assert "as it seems, in another unit. Give the loads in the unit of the training" in done.said
 
 
 def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(

@@ -1,5 +1,6 @@
 """Tests of forecasts beyond a series: the same as those of a tested window, bounds that hold, and what is refused."""
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from rnncore.forecast.next_hours import (
     hourly_rows,
     known_zones,
     next_hours,
+    past_rows,
     write_hours,
     zone_facts,
     zones_from_facts,
@@ -227,10 +229,39 @@ def test_hours_are_written_as_a_csv_that_can_be_read(windows: Windows, dataset: 
     rows = hourly_rows([forecast])
     write_hours(tmp_path / "next.csv", rows)
     lines = (tmp_path / "next.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "zone,time,load_mw,low_mw,high_mw"
+    assert lines[0] == "zone,time,load_mw,low_mw,high_mw,kind"
+    assert [line.split(",")[-1] for line in lines[1:]] == ["forecast"] * 3
     assert [line.split(",")[0] for line in lines[1:]] == ["A"] * 3
     assert [float(line.split(",")[2]) for line in lines[1:]] == forecast.load_mw.tolist()
     assert [row["time"] for row in rows] == [str(time).replace("T", " ") for time in forecast.time]
+
+
+def test_hours_that_were_filled_come_first_and_are_marked(windows: Windows, dataset: Dataset, tmp_path: Path) -> None:
+    whole = dataset.series[0]
+    kept = np.arange(len(whole.time)) != len(whole.time) - 30
+    gap = replace(whole, time=whole.time[kept], load_mw=whole.load_mw[kept])
+    forecasts = next_hours(_sum_of_inputs, [gap], CONFIG, known_zones(_sum_of_inputs, windows))
+    write_hours(tmp_path / "next.csv", hourly_rows(forecasts), filled_rows(forecasts))
+    rows = list(csv.DictReader((tmp_path / "next.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["kind"] for row in rows] == ["filled", "forecast", "forecast", "forecast"]
+    assert rows[0]["time"] == str(whole.time[-30]).replace("T", " ")
+    assert (rows[0]["low_mw"], rows[0]["high_mw"]) == ("", "")
+    assert float(rows[0]["load_mw"]) == forecasts[0].filled_mw[0]
+    past = past_rows([gap], forecasts, 48)
+    assert [row["time"] for row in past] == [str(time).replace("T", " ") for time in whole.time[-48:]]
+    assert past[-30]["load_mw"] == forecasts[0].filled_mw[0]
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.01, 100.0, 1e3])
+def test_loads_in_another_unit_than_those_of_the_training_are_refused(
+    factor: float, windows: Windows, dataset: Dataset
+) -> None:
+    one = dataset.series[0]
+    known = known_zones(_sum_of_inputs, windows)
+    with pytest.raises(DataError, match=r"^A: loads are about .* MW, but the model was trained on about .*another unit"):
+        next_hours(_sum_of_inputs, [replace(one, load_mw=one.load_mw * factor)], CONFIG, known)
+    for usual in (0.2, 1.0, 5.0):
+        next_hours(_sum_of_inputs, [replace(one, load_mw=one.load_mw * usual)], CONFIG, known)
 
 
 def test_several_levels_and_quantiles_have_columns_of_their_own(windows: Windows, dataset: Dataset) -> None:
