@@ -1,6 +1,7 @@
 """Verbs of models: train, evaluate, forecast, export, reproduce."""
 
 import math
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,7 +34,13 @@ from rnncore.files import require_writable
 
 if TYPE_CHECKING:
     from rnncore.forecast.fit import TrainResult
+    from rnncore.forecast.next_hours import NextHours
     from rnncore.forecast.trainer import Trainer
+
+
+# Significant digits of a load on the screen, and of an error.
+LOAD_DIGITS = 5
+SCORE_DIGITS = 4
 
 
 def train(
@@ -157,10 +164,12 @@ def evaluate(
 
     The windows are those that the model was trained with; --split and --clean are for baselines alone.
     """
+    from rnncore.amounts import power_unit
     from rnncore.forecast.baselines import baseline_scores
     from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
     from rnncore.report.table import Table, numbers, words
+    from rnncore.report.words import significant
     from rnncore.runtimes.trained import read_model_facts, score_model_file
 
     if model is not None and (split != "article" or clean):
@@ -192,10 +201,11 @@ def evaluate(
         print_json(facts)
         return
     lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
+    scale_mw, unit = power_unit(row.mae_mw for row in [*lines, *rows])
     columns = [
         *words(""),
         *numbers("sMAPE", "article's sMAPE", unit="%", show="{:.3f}".format),
-        *numbers("MAE", unit="MW", show="{:,.1f}".format),
+        *numbers("MAE", unit=unit, show=lambda error_mw: significant(error_mw / scale_mw, SCORE_DIGITS)),
     ]
     print_table(Table(columns, [[row.name, row.smape, row.smape_article, row.mae_mw] for row in [*lines, *rows]]))
     say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
@@ -205,6 +215,12 @@ def forecast(
     model: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file.")],
     data: Annotated[Path, typer.Argument(metavar="FILE", help="File or folder, as of --data, up to the present hour.")],
     path: Annotated[Path | None, typer.Option("--out", help="CSV file to write to [default: a table here]")] = None,
+    level: Annotated[
+        str, typer.Option("--level", metavar="SHARES", help="Parts of the hours that bounds hold, such as 0.5,0.9.")
+    ] = "0.9",
+    quantile: Annotated[
+        str | None, typer.Option("--quantile", metavar="SHARES", help="Quantiles of the load too, such as 0.1,0.5,0.9.")
+    ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = "cpu",
     column: ColumnOption = None,
@@ -215,38 +231,79 @@ def forecast(
 ) -> None:
     """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
 
-    Bounds hold nine in ten of the test hours of the zone, which the model was not trained on. Gaps of up to six hours among
-    those that the forecast needs are filled by what the model's regressions forecast, and named.
+    Bounds are by what the model missed of the test hours of the zone, which it was not trained on, by lead and hour of the
+    day. Gaps of up to six hours among those that the forecast needs are filled by what the model's regressions forecast, and
+    named.
     """
     from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, write_hours
     from rnncore.forecast.reading import ReadOptions
-    from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
+    levels, quantiles = _shares("--level", level), _shares("--quantile", quantile) if quantile else ()
     config, zones = read_model_facts(model)
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True)
     dataset = opened_dataset(str(data), options, clean=True)
     with open_model_file(model, runtime, device) as opened:
         forecasts = next_hours(opened.predict, dataset.series, config, zones)
     for one in forecasts:
-        if not one.is_known:
-            err.print(
-                f"{one.zone}: the model was not trained on this zone: its scales are those of the file, without bounds.",
-                soft_wrap=True,
-            )
-    rows, filled = hourly_rows(forecasts), filled_rows(forecasts)
+        if one.no_misses_why:
+            err.print(f"{one.zone}: {one.no_misses_why}. There are no bounds.", soft_wrap=True)
+    rows, filled = hourly_rows(forecasts, levels, quantiles), filled_rows(forecasts)
+    _say_where_misses_are_too_few(forecasts, rows)
     for row in filled:
         err.print(f"{row['zone']}: {row['time']} was missing and is filled: {row['load_mw']:,.6g} MW", soft_wrap=True)
     if as_json:
-        print_json({"model": str(model), "hours": rows, "filled": filled})
+        print_json({"model": str(model), "unit": "MW", "levels": levels, "hours": rows, "filled": filled})
     elif path is not None:
         write_hours(path, rows)
         say(f"{path}: {len(rows)} hours")
     else:
-        columns = [*words("zone"), *numbers("time"), *numbers("MW", "low", "high", show="{:,.1f}".format)]
-        print_table(Table(columns, [list(row.values()) for row in rows]))
+        _print_hours(rows)
+
+
+def _shares(option: str, text: str) -> tuple[float, ...]:
+    """Return the shares of hours that an option gives, each once, in order.
+
+    Raises:
+        ConfigError: If they are no such.
+    """
+    from rnncore.forecast.bounds import require_share
+
+    try:
+        shares = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise ConfigError(f"{option} is '{text}'; give shares of the hours, apart by commas, such as 0.5,0.9.") from error
+    for share in shares:
+        require_share(option, share)
+    return shares
+
+
+def _say_where_misses_are_too_few(forecasts: "list[NextHours]", rows: list[dict[str, Any]]) -> None:
+    for one in forecasts:
+        ends = [value for row in rows if row["zone"] == one.zone for value in row.values()]
+        if one.misses and None in ends:
+            fewest = int(one.misses.count.min())
+            err.print(
+                f"{one.zone}: no bounds where a dash is: {fewest:,} held-out hours of one hour of the day are too few for "
+                "them. Give a lower level.",
+                soft_wrap=True,
+            )
+
+
+def _print_hours(rows: list[dict[str, Any]]) -> None:
+    """Print rows of `hourly_rows` in the unit of their loads."""
+    from rnncore.amounts import power_unit
+    from rnncore.report.table import Table, numbers, words
+    from rnncore.report.words import significant
+
+    scale_mw, unit = power_unit(row["load_mw"] for row in rows)
+    amounts = list(rows[0])[2:]
+    titles = [unit, *(re.sub(r"_([\d.]+)_mw", r" \1 %", name).removesuffix("_mw") for name in amounts[1:])]
+    columns = [*words("zone"), *numbers("time"), *numbers(*titles, show=lambda value: significant(value, LOAD_DIGITS))]
+    cells = [[None if row[name] is None else row[name] / scale_mw for name in amounts] for row in rows]
+    print_table(Table(columns, [[row["zone"], row["time"], *of_row] for row, of_row in zip(rows, cells, strict=True)]))
 
 
 def export(

@@ -11,6 +11,7 @@ import numpy as np
 
 from rnncore.errors import DataError
 from rnncore.forecast.linear import DAY_H, WEEK_H
+from rnncore.forecast.magnitude import believed_between, in_units, unit_of
 from rnncore.forecast.scoring import Scores, score_forecasts
 from rnncore.forecast.series import FloatArray
 from rnncore.forecast.windows import RowArray, Windows, ZoneWindows
@@ -24,8 +25,9 @@ PER_HOUR_LAGS = 73
 # Hours that the regressions need: for each hour of the day two rows per coefficient.
 PER_HOUR_HISTORY = DAY_H * 2 * (PER_HOUR_LAGS + 7)
 
-# Far below the squared loads it is added to: only keeps the normal equations solvable when inputs repeat.
-RIDGE_MW2 = 1e-6
+# Far below the squared loads it is added to, which are about 1 in their unit: only keeps the normal equations solvable when
+# inputs repeat.
+RIDGE = 1e-9
 
 
 def baseline_scores(windows: Windows) -> list[Scores]:
@@ -73,21 +75,37 @@ def _same_load_before(lag_h: int) -> Baseline:
     return forecast
 
 
+def _in_own_units(load_mw: FloatArray, first_tested: int) -> tuple[FloatArray, float]:
+    """Return the loads of a zone in a unit of their own, as far as they are believed, and the unit in MW.
+
+    Both are taken of the rows before the first that is tested.
+    """
+    unit_mw = unit_of(load_mw[:first_tested])
+    load = in_units(load_mw, unit_mw)
+    return np.clip(load, *believed_between(load[:first_tested])), unit_mw
+
+
+def _fitted_until(first_tested: int, leads: int) -> int:
+    """Return the row after the last that is fitted: all of its leads lie before the first tested row."""
+    return first_tested - leads + 1
+
+
 def _least_squares(lags: int, needed: int, is_per_hour: bool = False) -> Baseline:
     """Forecast from the last loads; per hour, by a model for each hour of the day, which knows the weekday too."""
 
     def forecast(windows: Windows, zone: ZoneWindows) -> FloatArray:
         from sklearn.linear_model import Ridge
 
-        tested, leads = _tested_rows(windows, zone, needed), np.arange(windows.config.horizon)
-        fitted = np.arange(zone.rows.start + lags, tested[0] - len(leads) + 1)
-        hours = windows.time.astype("datetime64[h]").astype(np.int64)
+        tested, leads = _tested_rows(windows, zone, needed) - zone.rows.start, np.arange(windows.config.horizon)
+        load, unit_mw = _in_own_units(windows.load_mw[zone.rows], int(tested[0]))
+        fitted = np.arange(lags, _fitted_until(int(tested[0]), len(leads)))
+        hours = windows.time[zone.rows].astype("datetime64[h]").astype(np.int64)
         # 1970-01-01, day 0, was a Thursday.
         weekday = (hours // DAY_H + 3) % 7
         model_of_row = hours % DAY_H if is_per_hour else np.zeros_like(hours)
 
         def inputs(rows: RowArray) -> FloatArray:
-            lagged = np.lib.stride_tricks.sliding_window_view(windows.load_mw, lags)[rows - lags]
+            lagged = np.lib.stride_tricks.sliding_window_view(load, lags)[rows - lags]
             # Six dummies: the intercept is that of the seventh day.
             return np.hstack([lagged, weekday[rows, None] == np.arange(1, 7)]) if is_per_hour else lagged
 
@@ -95,10 +113,10 @@ def _least_squares(lags: int, needed: int, is_per_hour: bool = False) -> Baselin
         for one in np.unique(model_of_row[tested]):
             fit_rows, here = fitted[model_of_row[fitted] == one], model_of_row[tested] == one
             # Least squares by the normal equations: five times faster than by SVD, and equal to 1e-7 % sMAPE on PJM.
-            model = Ridge(alpha=RIDGE_MW2, solver="cholesky")
-            model.fit(inputs(fit_rows), windows.load_mw[fit_rows[:, None] + leads])
+            model = Ridge(alpha=RIDGE, solver="cholesky")
+            model.fit(inputs(fit_rows), load[fit_rows[:, None] + leads])
             # Of a single lead, scikit-learn leaves out the column.
-            forecast_mw[here] = model.predict(inputs(tested[here])).reshape(-1, len(leads))
+            forecast_mw[here] = unit_mw * model.predict(inputs(tested[here])).reshape(-1, len(leads))
         return forecast_mw
 
     return forecast

@@ -11,19 +11,30 @@ import numpy as np
 
 from rnncore.errors import DataError, ModelFileError
 from rnncore.files import write_text
+from rnncore.forecast.bounds import (
+    LEVEL,
+    Misses,
+    hour_of_day,
+    misses_facts,
+    misses_from_facts,
+    misses_of,
+    restlessness,
+    unrest_mw,
+)
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
-# What lies below and above the bounds, in equal parts.
-OUTSIDE_PCT = 10.0
-
 # Hours of the longest gap that is filled before a forecast.
 MOST_FILLED_HOURS = 6
 
-# Test hours of a zone, its last, that the bounds are made from.
-BOUND_HOURS = 2000
+# Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
+BOUND_HOURS = 8760
+
+_NOT_TRAINED_ON = "the model was not trained on this zone: its scales are those of the file"
+_NONE_TESTED = "no hours of this zone were tested when the model was trained"
+_SHARES = "the model file is from before bounds were in MW, and has shares of the forecast: train the model again for bounds"
 
 
 @dataclass(frozen=True)
@@ -32,14 +43,13 @@ class KnownZone:
 
     Attributes:
         scaling: How its loads become inputs, and outputs MW.
-        low: By lead, how far below a forecast the load may lie, as a share of the forecast; None where no hours were tested,
-            or forecasts of 0 leave no share.
-        high: The same above.
+        misses: What its model missed of test hours; None if it is not known.
+        no_misses_why: The reason where it is not.
     """
 
     scaling: Scaling
-    low: tuple[float, ...] | None
-    high: tuple[float, ...] | None
+    misses: Misses | None
+    no_misses_why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,9 @@ class NextHours:
         zone: Its zone.
         time: The hours. Shape (L,).
         load_mw: Their loads. Shape (L,).
-        low_mw: Lower bounds; None where the model knows none for the zone. Shape (L,).
-        high_mw: Upper bounds. Shape (L,).
+        misses: What the model missed of test hours of the zone, for bounds; None if it is not known.
+        no_misses_why: The reason where it is not.
+        restlessness: How much more restless the week before is than an ordinary one.
         is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
         filled: Hours that the forecast needed and the series lacked. Shape (M,).
         filled_mw: What they were filled with. Shape (M,).
@@ -60,11 +71,32 @@ class NextHours:
     zone: str
     time: TimeArray
     load_mw: FloatArray
-    low_mw: FloatArray | None
-    high_mw: FloatArray | None
+    misses: Misses | None
+    no_misses_why: str | None
+    restlessness: float
     is_known: bool
     filled: TimeArray
     filled_mw: FloatArray
+
+    def bounds_mw(self, level: float = LEVEL) -> tuple[FloatArray, FloatArray] | None:
+        """Return the lower and the upper bounds that hold a share of the hours; None where the model knows none.
+
+        NaN where its misses are too few for the level. The forecast never lies outside. Shapes (L,).
+        """
+        if self.misses is None:
+            return None
+        low, high = (self._at_hours(ends) for ends in self.misses.between_mw(level))
+        return self.load_mw + low, self.load_mw + high
+
+    def quantile_mw(self, share: float) -> FloatArray | None:
+        """Return what the load is at most in a share of the hours; as of `bounds_mw`. Shape (L,)."""
+        return None if self.misses is None else self.load_mw + self._at_hours(self.misses.quantile_mw(share))
+
+    def _at_hours(self, by_hour_mw: FloatArray) -> FloatArray:
+        """Return what holds for each lead at its hour of the day, in a week as restless as the last. Shape (L,)."""
+        leads = np.arange(len(self.time))
+        at_hours: FloatArray = self.restlessness * by_hour_mw[leads, hour_of_day(self.time).astype(np.int64)]
+        return at_hours
 
 
 def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
@@ -77,23 +109,24 @@ def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
     known = {}
     for zone in windows.zones:
         start = windows.test_start[zone.test][-BOUND_HOURS:]
-        low = high = None
         if len(start):
             output = np.concatenate([predict(windows.inputs(chunk)) for chunk in in_chunks(start)])
             forecast_mw = windows.to_mw(zone, start, output)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
-                ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)
-            if np.isfinite(ends).all():
-                low, high = (tuple(map(float, end)) for end in ends)
-        known[zone.name] = KnownZone(zone.scaling, low, high)
+            known[zone.name] = KnownZone(zone.scaling, misses_of(windows, zone, start, forecast_mw))
+        else:
+            known[zone.name] = KnownZone(zone.scaling, None, _NONE_TESTED)
     return known
 
 
 def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
     """Return zones as JSON values."""
     return {
-        name: {"scaling": scaling_facts(zone.scaling), "low": zone.low, "high": zone.high} for name, zone in zones.items()
+        name: {
+            "scaling": scaling_facts(zone.scaling),
+            "misses": misses_facts(zone.misses) if zone.misses else None,
+            "no_misses_why": zone.no_misses_why,
+        }
+        for name, zone in zones.items()
     }
 
 
@@ -109,15 +142,17 @@ def zones_from_facts(source: str, kind: FeatureKind, facts: Mapping[str, Any]) -
         ModelFileError: If the facts are not such.
     """
     try:
-        return {
-            name: KnownZone(
-                scaling_from_facts(kind, zone["scaling"]),
-                *(None if zone[end] is None else tuple(map(float, zone[end])) for end in ("low", "high")),
-            )
-            for name, zone in facts.items()
-        }
+        return {name: _known_zone(kind, zone) for name, zone in facts.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{source}: its zones are not of this version ({error!r}). Train the model again.") from error
+
+
+def _known_zone(kind: FeatureKind, facts: Mapping[str, Any]) -> KnownZone:
+    scaling = scaling_from_facts(kind, facts["scaling"])
+    if "low" in facts and "high" in facts:
+        return KnownZone(scaling, None, _SHARES)
+    misses = facts["misses"]
+    return KnownZone(scaling, misses_from_facts(misses) if misses else None, facts["no_misses_why"])
 
 
 def next_hours(
@@ -158,13 +193,12 @@ def next_hours(
         output = predict(features[None, -config.lookback :])[0].astype(np.float64)
         load_mw, known = own.offset_mw[-1] + scaling.scale_mw * output, zones.get(one.name)
         require_finite_forecast(one.name, load_mw)
-        low = high = None
-        if known and known.low and known.high:
-            # Of a load below 0 the larger share is the lower bound.
-            low, high = np.sort([load_mw * (1 + np.array(end)) for end in (known.low, known.high)], axis=0)
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
         new = ~np.isin(one.time, times)
-        found.append(NextHours(one.name, time, load_mw, low, high, known is not None, one.time[new], one.load_mw[new]))
+        misses, why = (known.misses, known.no_misses_why) if known else (None, _NOT_TRAINED_ON)
+        restless = restlessness(unrest_mw(one.load_mw)[-1:], misses.usual_mw)[0] if misses else 1.0
+        filled = one.time[new], one.load_mw[new]
+        found.append(NextHours(one.name, time, load_mw, misses, why, float(restless), known is not None, *filled))
     return found
 
 
@@ -219,14 +253,31 @@ def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
         )
 
 
-def hourly_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
-    """Return one entry per zone and hour: `zone`, `time`, `load_mw`, and the bounds `low_mw` and `high_mw` or None."""
+def hourly_rows(
+    forecasts: Sequence[NextHours], levels: Sequence[float] = (LEVEL,), quantiles: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """Return one entry per zone and hour.
+
+    Args:
+        forecasts: The forecasts.
+        levels: Levels of bounds.
+        quantiles: Shares of quantiles.
+
+    Returns:
+        `zone`, `time`, `load_mw`, the bounds `low_mw` and `high_mw`, of several levels `low_50_mw` and so on, and quantiles
+        such as `q0.1_mw`; None where the model knows none, or its misses are too few.
+    """
     rows = []
     for one in forecasts:
+        ends: dict[str, FloatArray | None] = {}
+        for level in levels:
+            low, high = one.bounds_mw(level) or (None, None)
+            of_level = f"_{100 * level:g}" if len(levels) > 1 else ""
+            ends |= {f"low{of_level}_mw": low, f"high{of_level}_mw": high}
+        ends |= {f"q{share:g}_mw": one.quantile_mw(share) for share in quantiles}
         for lead, (time, load_mw) in enumerate(zip(one.time, one.load_mw.tolist(), strict=True)):
-            low_mw, high_mw = (None if end is None else float(end[lead]) for end in (one.low_mw, one.high_mw))
-            stamp = str(time).replace("T", " ")
-            rows.append({"zone": one.zone, "time": stamp, "load_mw": load_mw, "low_mw": low_mw, "high_mw": high_mw})
+            at_lead = {name: None if end is None or np.isnan(end[lead]) else float(end[lead]) for name, end in ends.items()}
+            rows.append({"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw, **at_lead})
     return rows
 
 
@@ -240,9 +291,9 @@ def filled_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
 
 
 def write_hours(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of `hourly_rows` to a CSV file, whole or not at all."""
+    """Write rows of `hourly_rows`, at least one, to a CSV file, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, ("zone", "time", "load_mw", "low_mw", "high_mw"), lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

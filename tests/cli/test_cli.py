@@ -891,6 +891,62 @@ def test_a_forecast_of_a_day_is_written_with_its_bounds(csv: Path, tmp_path: Pat
     assert len(done.out.splitlines()) == 25
 
 
+def test_levels_and_quantiles_are_asked_for_by_share(csv: Path, trained: Path, rnncore: Command) -> None:
+    facts = rnncore("forecast", trained, csv, "--level", "0.9,0.5", "--quantile", "0.1,0.5", "--json").json
+    assert (facts["unit"], facts["levels"]) == ("MW", [0.5, 0.9])
+    (hour,) = facts["hours"]
+    assert hour["low_90_mw"] < hour["low_50_mw"] <= hour["load_mw"] <= hour["high_50_mw"] < hour["high_90_mw"]
+    assert hour["q0.1_mw"] < hour["q0.5_mw"]
+    head, row = rnncore("forecast", trained, csv, "--level", "0.5,0.9", "--quantile", "0.1").out.splitlines()
+    assert head.split() == "zone time MW low 50 % high 50 % low 90 % high 90 % q0.1".split()
+    assert len(row.split()) == 1 + 2 + 6
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--level", "90", "--level is 90; give a share of the hours between 0 and 1"),
+        ("--level", "", "--level is ''; give shares of the hours, apart by commas, such as 0.5,0.9"),
+        ("--quantile", "0.1;0.5", "--quantile is '0.1;0.5'; give shares"),
+        ("--quantile", "0", "--quantile is 0; give a share"),
+    ],
+)
+def test_a_share_that_is_none_is_refused(
+    option: str, text: str, said: str, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("forecast", trained, csv, option, text)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.said
+
+
+def test_a_level_that_held_out_hours_are_too_few_for_is_a_dash_with_the_reason(
+    csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("forecast", trained, csv, "--level", "0.999")
+    assert done.code == 0
+    assert done.out.splitlines()[1].split()[-2:] == ["–", "–"]
+    assert re.search(r"ZONE: no bounds where a dash is: \d+ held-out hours of one hour of the day are too few", done.said)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-7, "W"), (1e-4, "kW"), (1e3, "GW")])
+def test_a_small_load_is_shown_in_its_unit_and_forecast_alike(
+    factor: float, unit: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    other, model = tmp_path / "ZONE_hourly.csv", tmp_path / "model.safetensors"
+    table = pd.read_csv(csv)
+    table["ZONE_MW"] = [f"{load * factor:.12g}" for load in table["ZONE_MW"]]
+    table.to_csv(other, index=False)
+    assert rnncore("train", "--data", other, "--max-steps", 3, "--device", "cpu", "--out", model).code == 0
+    (here,), (there,) = (
+        rnncore("forecast", *files, "--json").json["hours"] for files in ((model, other), (trained, csv))
+    )
+    for name in ("load_mw", "low_mw", "high_mw"):
+        assert here[name] == pytest.approx(factor * there[name], rel=1e-9)
+    head, row = rnncore("forecast", model, other).out.splitlines()
+    assert head.split()[2] == unit
+    assert all(float(cell.replace(",", "")) > 0.1 for cell in row.split()[-3:])
+
+
 def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
     csv: Path, trained: Path, tmp_path: Path, rnncore: Command
 ) -> None:

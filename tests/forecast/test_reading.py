@@ -507,3 +507,28 @@ def test_a_row_between_the_hours_is_refused(write_csv: Callable[..., Path]) -> N
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "gone.csv").startswith(f"{tmp_path / 'gone.csv'}: cannot be read (No such file")
+
+
+# What is likely to be wrong and is kept
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize(("value", "learnt"), [("1e12", r"3,\d{3}"), ("-5000000", r"-1,\d{3}")])
+def test_a_value_that_no_load_has_is_named_with_its_line(
+    mark: str, value: str, learnt: str, write_csv: Callable[..., Path]
+) -> None:
+    hour = np.arange(1000)
+    loads = [f"{load:.1f}" for load in 1000 + 100 * np.sin(hour / 3.8)]
+    loads[450] = loads[700] = value
+    times = pd.date_range("2021-03-01", periods=1000, freq="h").astype(str)
+    rows = "".join(f"{time}{mark}{load}\n" for time, load in zip(times, loads, strict=True))
+    (found,) = read_file(write_csv(f"Datetime{mark}AEP_MW\n{rows}"))
+    (warning,) = found.warnings
+    assert warning.startswith(f"line 452: {float(value):g} at 2021-03-19 18:00:00, where usual loads are ")
+    assert re.search(rf"\(2 such rows\)\. .* learn it as {learnt};", warning)
+    assert found.series.load_mw[450] == float(value)
+
+
+def test_ordinary_loads_give_no_warning(write_csv: Callable[..., Path]) -> None:
+    (found,) = read_file(write_csv(_day()))
+    assert found.warnings == ()
