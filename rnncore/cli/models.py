@@ -2,6 +2,8 @@
 
 import math
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,6 +36,7 @@ from rnncore.files import require_writable
 
 if TYPE_CHECKING:
     from rnncore.forecast.fit import TrainResult
+    from rnncore.forecast.metrics import Metrics
     from rnncore.forecast.next_hours import NextHours
     from rnncore.forecast.trainer import Trainer
 
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 # Significant digits of a load on the screen, and of an error.
 LOAD_DIGITS = 5
 SCORE_DIGITS = 4
+
+# What `evaluate` says of all zones together.
+MEASURES = ("smape", "smape_article", "mae_mw", "rmse_mw", "mase", "wape_pct", "pinball_mw", "coverage_pct")
 
 
 def train(
@@ -157,20 +163,23 @@ def evaluate(
     date_format: DateFormatOption = None,
     decimal: DecimalOption = None,
     resample: ResampleOption = None,
+    by: Annotated[Literal["zone", "hour", "lead"], typer.Option("--by", help="Show a model's scores by this.")] = "zone",
     baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
+    boosting: Annotated[
+        bool, typer.Option("--boosting", help="Score gradient boosting too: minutes for long series or many leads.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model, and simple baselines, on the test hours.
 
-    The windows are those that the model was trained with; --split and --clean are for baselines alone.
+    The windows are those that the model was trained with; --split and --clean are for baselines alone. Pinball loss and the
+    coverage of bounds of nine in ten are of the second half of the test hours, by bounds from the first.
     """
-    from rnncore.amounts import power_unit
-    from rnncore.forecast.baselines import baseline_scores
+    from rnncore.forecast.baselines import baseline_forecasts
+    from rnncore.forecast.metrics import has_both_signs, mean_metrics, metrics_by, missed_by_zone
     from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
-    from rnncore.report.table import Table, numbers, words
-    from rnncore.report.words import significant
-    from rnncore.runtimes.trained import read_model_facts, score_model_file
+    from rnncore.runtimes.trained import forecast_by_model_file, read_model_facts
 
     if model is not None and (split != "article" or clean):
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
@@ -185,30 +194,65 @@ def evaluate(
     if not len(windows.test_start):
         raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
     with err.status("Scoring"):
-        scores = score_model_file(model, runtime, device, windows) if model else None
-    rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
+        forecasts = forecast_by_model_file(model, runtime, device, windows) if model else None
+        simple, simple_s = _timed(baseline_forecasts(windows, boosting)) if baselines else ({}, {})
+    missed = missed_by_zone(forecasts, windows) if forecasts else []
+    scores: dict[str, list[Metrics]] = {key: metrics_by(key, missed) if missed else [] for key in ("zone", "hour", "lead")}
+    mean = mean_metrics(f"mean of zones, {model}", scores["zone"]) if missed else None
+    of_simple = {name: missed_by_zone(found, windows) for name, found in simple.items()}
+    rows = [mean_metrics(name, metrics_by("zone", found)) for name, found in of_simple.items()]
     facts: dict[str, Any] = {
         "model": str(model) if model else None,
         "data": {"name": dataset.name, "digest": dataset.digest},
         "test_windows": len(windows.test_start),
-        "smape": scores.mean.smape if scores else None,
-        "smape_article": scores.mean.smape_article if scores else None,
-        "mae_mw": scores.mean.mae_mw if scores else None,
-        "zones": [asdict(zone) for zone in scores.zones] if scores else [],
-        "baselines": [asdict(row) for row in rows],
+        "unit": "MW",
+        **{measure: getattr(mean, measure, None) for measure in MEASURES},
+        "zones": [asdict(one) for one in scores["zone"]],
+        "hours": [asdict(one) for one in scores["hour"]],
+        "leads": [asdict(one) for one in scores["lead"]],
+        "baselines": [{**asdict(row), "seconds": simple_s[row.name]} for row in rows],
     }
     if as_json:
         print_json(facts)
         return
-    lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
-    scale_mw, unit = power_unit(row.mae_mw for row in [*lines, *rows])
+    _print_metrics([*scores[by], *([mean] if mean else []), *rows])
+    say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
+    if "gradient_boosting" in simple_s:
+        say(f"Gradient boosting took {simple_s['gradient_boosting']:.0f} s.")
+    if has_both_signs(missed or next(iter(of_simple.values()))):
+        say("Loads of both signs: sMAPE counts 200 % wherever forecast and load have opposite signs. Read MAE, MASE and WAPE.")
+
+
+def _timed(found: "Iterator[tuple[str, Any]]") -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what an iterator yields by name, and the seconds that each took."""
+    values, seconds = {}, {}
+    began_s = time.perf_counter()
+    for name, value in found:
+        now_s = time.perf_counter()
+        values[name], seconds[name], began_s = value, now_s - began_s, now_s
+    return values, seconds
+
+
+def _print_metrics(rows: "list[Metrics]") -> None:
+    """Print metrics, in the unit of their errors."""
+    from rnncore.amounts import power_unit
+    from rnncore.report.table import Table, numbers, words
+    from rnncore.report.words import significant
+
+    scale_mw, unit = power_unit(row.mae_mw for row in rows)
     columns = [
         *words(""),
         *numbers("sMAPE", "article's sMAPE", unit="%", show="{:.3f}".format),
-        *numbers("MAE", unit=unit, show=lambda error_mw: significant(error_mw / scale_mw, SCORE_DIGITS)),
+        *numbers("MAE", "RMSE", "pinball", unit=unit, show=lambda amount_mw: significant(amount_mw / scale_mw, SCORE_DIGITS)),
+        *numbers("MASE", show="{:.3f}".format),
+        *numbers("WAPE", unit="%", show="{:.3f}".format),
+        *numbers("in bounds", unit="%", show="{:.1f}".format),
     ]
-    print_table(Table(columns, [[row.name, row.smape, row.smape_article, row.mae_mw] for row in [*lines, *rows]]))
-    say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
+    cells = [
+        (row.name, row.smape, row.smape_article, row.mae_mw, row.rmse_mw, row.pinball_mw, row.mase, row.wape_pct)
+        for row in rows
+    ]
+    print_table(Table(columns, [[*of_row, row.coverage_pct] for of_row, row in zip(cells, rows, strict=True)]))
 
 
 def forecast(

@@ -22,12 +22,16 @@ from rnncore.forecast.bounds import (
     unrest_mw,
 )
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.magnitude import SIZE_PCT
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
 # Hours of the longest gap that is filled before a forecast.
 MOST_FILLED_HOURS = 6
+
+# Loads so many times as large as those of the training, or as small, are in another unit: no load grows so.
+OTHER_UNIT = 50.0
 
 # Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
 BOUND_HOURS = 8760
@@ -170,7 +174,8 @@ def next_hours(
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If a series is too short, its last hours are not consecutive, or a forecast is NaN or infinite.
+        DataError: If a series is too short, its last hours are not consecutive, it is of quite another size than what the
+            model was trained on, or a forecast is NaN or infinite.
     """
     needed = SCALINGS[config.features].first_row + config.lookback
     for one in series:
@@ -183,6 +188,8 @@ def next_hours(
         else SCALINGS[config.features].fit(one, slice(0, len(one.time)), config.horizon)
         for one in series
     ]
+    for one, scaling in zip(series, scalings, strict=True):
+        require_size_of_training(one, scaling)
     given = [one.time for one in series]
     series = [_whole(one, scaling, needed) for one, scaling in zip(series, scalings, strict=True)]
     described = [scaling.describe(one) for scaling, one in zip(scalings, series, strict=True)]
@@ -233,6 +240,25 @@ def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
             time=np.insert(series.time, before + 1, time),
             load_mw=np.insert(series.load_mw, before + 1, load_mw),
         )
+
+
+def require_size_of_training(series: Series, scaling: Scaling) -> None:
+    """Refuse loads of quite another size than those that a model was trained on: their unit is likely to be another.
+
+    Args:
+        series: What is to be forecast.
+        scaling: How the model sees the zone.
+
+    Raises:
+        DataError: If loads are `OTHER_UNIT` times as large or small, or more.
+    """
+    size_mw = float(np.percentile(np.abs(series.load_mw), SIZE_PCT))
+    if not size_mw or 1 / OTHER_UNIT < size_mw / scaling.size_mw < OTHER_UNIT:
+        return
+    raise DataError(
+        f"{series.name}: loads are about {size_mw:,.3g} MW, but the model was trained on about {scaling.size_mw:,.3g} MW: "
+        "as it seems, in another unit. Give the loads in the unit of the training, or train a model on these."
+    )
 
 
 def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:

@@ -13,7 +13,7 @@ from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.next_hours import KnownZone, known_zones, require_finite_forecast, zone_facts, zones_from_facts
 from rnncore.forecast.scoring import Scores, forecast_test_hours, score_forecasts
-from rnncore.forecast.series import Dataset
+from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import WindowConfig, Windows
 from rnncore.runtimes.base import Runtime
@@ -95,8 +95,10 @@ def open_model_file(path: Path, runtime_name: str | None, device_name: str) -> I
         yield runtime
 
 
-def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
-    """Score a model file on the test hours of some windows; arguments as of `open_model_file`.
+def forecast_by_model_file(
+    path: Path, runtime_name: str | None, device_name: str, windows: Windows
+) -> dict[str, FloatArray]:
+    """Forecast the test hours of some windows by a model file, by zone; arguments as of `open_model_file`. Shapes (N, L).
 
     Raises:
         ConfigError: If the runtime cannot run the file.
@@ -107,4 +109,9 @@ def score_model_file(path: Path, runtime_name: str | None, device_name: str, win
         forecasts = forecast_test_hours(runtime.predict, windows)
     for zone, forecast_mw in forecasts.items():
         require_finite_forecast(zone, forecast_mw)
-    return score_forecasts(str(path), forecasts, windows)
+    return forecasts
+
+
+def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
+    """Score a model file on the test hours of some windows; as `forecast_by_model_file`."""
+    return score_forecasts(str(path), forecast_by_model_file(path, runtime_name, device_name, windows), windows)
