@@ -4,7 +4,7 @@
 
 Of each zone the first half of the tested hours makes the bounds, and the hours of the second half are counted: what a model
 file's bounds do in the months after it was made. With --cut the last part of each series is left out first, so that
-choices are made without the hours that are reported. --plain takes each week for as restless as any other.
+choices are made without the hours that are reported. --plain takes all weeks for equally restless.
 Beside the data sets that are given: a net load of both signs and a load that is 0 at night, made from a seed; none with
 --not-made.
 """

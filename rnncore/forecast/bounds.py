@@ -5,8 +5,9 @@ order, and a bound lies as far from the forecast as a miss of a certain rank: of
 n + 1 places between them holds the next with probability 1 - k / (n + 1), whatever their distribution, as long as the next
 is as likely to be of any rank. No share of the forecast is taken, so that signs and zeros do not matter.
 
-Misses of restless weeks are larger. So each is taken as of an ordinary week, divided by how restless the week before it was,
-and bounds are multiplied by how restless the week before the forecast is.
+Misses of restless weeks are larger. So each is taken as of ordinary weeks, divided by how restless the two weeks before it
+were, and bounds are multiplied by how restless the two weeks before the forecast are: by how much the regressions that a zone
+is scaled by missed the load there, at the same lead.
 
 Source:
     Vovk, V., Gammerman, A. & Shafer, G. (2005). Algorithmic learning in a random world. Springer, section 4.1: ranks.
@@ -26,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnncore.errors import ConfigError
-from rnncore.forecast.linear import DAY_H, WEEK_H, daily_change
+from rnncore.forecast.features import LinearScaling, Scaling
+from rnncore.forecast.linear import DAY_H, FIRST_ROW, WEEK_H, daily_change, leads_of
 from rnncore.forecast.series import FloatArray, TimeArray
 from rnncore.forecast.windows import RowArray, Windows, ZoneWindows
 
@@ -40,7 +42,10 @@ FEWEST_MISSES = 60
 # Misses of them that are kept: all, or as many at equal distances of rank.
 MOST_KEPT = 100
 
-# How much more, or less, restless than usual a week is taken to be at most.
+# Hours that tell how restless a load is: two weeks, or what there is of them from a week on.
+RESTLESS_HOURS, FEWEST_RESTLESS_HOURS = 2 * WEEK_H, WEEK_H
+
+# How much more, or less, restless than usual they are taken to be at most.
 MOST_RESTLESS = 2.0
 
 # What keeps a product such as 20 * (1 - 0.9) from being just below a whole number.
@@ -49,18 +54,18 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Misses:
-    """What a model missed of held-out hours of one zone, as of an ordinary week.
+    """What a model missed of held-out hours of one zone, as of ordinary weeks.
 
     Attributes:
         ordered_mw: By lead and hour of the day that is forecast, load less forecast in ascending order; of a cell with fewer
             than others the end means nothing. Shape (L, 24, K).
         count: How many misses each cell is made of. Shape (L, 24).
-        usual_mw: Of a usual week, how restless it is (`unrest_mw`).
+        usual_mw: How restless ordinary weeks are (`unrest_mw`); 0 where it is not known. Shape (L,).
     """
 
     ordered_mw: FloatArray
     count: FloatArray
-    usual_mw: float
+    usual_mw: FloatArray
 
     @classmethod
     def of(cls, missed_mw: FloatArray, hour: FloatArray, unrest_mw: FloatArray) -> Self:
@@ -69,11 +74,11 @@ class Misses:
         Args:
             missed_mw: Load less forecast, of at least one window. Shape (N, L).
             hour: Hour of the day of each. Shape (N, L).
-            unrest_mw: How restless the week before each window was; NaN where it is not known. Shape (N,).
+            unrest_mw: How restless the load was before each window; NaN where it is not known. Shape (N, L).
         """
-        known = unrest_mw[np.isfinite(unrest_mw)]
-        usual_mw = float(np.median(known)) if len(known) else 0.0
-        calm = missed_mw / restlessness(unrest_mw, usual_mw)[:, None]
+        known = unrest_mw[np.isfinite(unrest_mw).all(axis=1)]
+        usual_mw = np.median(known, axis=0) if len(known) else np.zeros(missed_mw.shape[1])
+        calm = missed_mw / restlessness(unrest_mw, usual_mw)
         leads = missed_mw.shape[1]
         cells = [[np.sort(calm[_around(hour[:, lead], clock), lead]) for clock in range(DAY_H)] for lead in range(leads)]
         count = np.array([[len(cell) for cell in row] for row in cells], dtype=np.float64)
@@ -85,7 +90,7 @@ class Misses:
         return cls(ordered, count, usual_mw)
 
     def between_mw(self, level: float) -> tuple[FloatArray, FloatArray]:
-        """Return how far below and above a forecast its bounds lie in an ordinary week.
+        """Return how far below and above a forecast its bounds lie in ordinary weeks.
 
         Args:
             level: Part of the hours that they hold.
@@ -101,7 +106,7 @@ class Misses:
         return ends[..., 0], ends[..., 1]
 
     def quantile_mw(self, share: float) -> FloatArray:
-        """Return how far above the forecast a quantile of the load lies in an ordinary week, below 0 where it lies below it.
+        """Return how far above the forecast a quantile of the load lies in ordinary weeks, below 0 where it lies below it.
 
         Args:
             share: Part of the hours whose load is at most it.
@@ -138,32 +143,53 @@ def require_share(what: str, share: float) -> None:
         raise ConfigError(f"{what} is {share:g}; give a share of the hours between 0 and 1, such as 0.9.")
 
 
-def unrest_mw(load_mw: FloatArray) -> FloatArray:
-    """Return how restless the week before each row is, and before the one after the last.
+def unrest_mw(load_mw: FloatArray, simple_mw: FloatArray) -> FloatArray:
+    """Return how restless the load is before each row, and before the one after the last, by lead.
 
-    That is by how much yesterday's change since the same hour missed the loads of that week, the mean of absolute values.
+    That is by how much simple forecasts missed it in the last two weeks that were known then: the mean of absolute values.
 
     Args:
         load_mw: Loads. Shape (N,).
+        simple_mw: Forecasts of each row and of those that follow, as of `simple_forecasts_mw`. Shape (N, L).
 
     Returns:
-        NaN where a week and a day do not lie before. Shape (N + 1,).
+        NaN where fewer hours than a week of them lie before. Shape (N + 1, L).
     """
-    missed = np.abs(load_mw - daily_change(load_mw, 1)[:-1, 0])
-    total = np.concatenate([[0.0], np.cumsum(missed)])
-    unrest = np.full(len(total), np.nan)
-    first = WEEK_H + DAY_H + 1
-    if len(total) > first:
-        unrest[first:] = (total[first:] - total[first - WEEK_H : -WEEK_H]) / WEEK_H
+    rows, leads = simple_mw.shape
+    # Beyond the last row there is nothing to miss, and nothing of it is looked at.
+    missed = np.abs(leads_of(load_mw, leads) - simple_mw)[FIRST_ROW:]
+    total = np.concatenate([np.zeros((1, leads)), np.cumsum(missed, axis=0)])
+    lead = np.arange(leads)
+    # Of a lead l, row r knows the forecasts of rows before r - l.
+    end = np.maximum(np.arange(rows + 1)[:, None] - lead - FIRST_ROW, 0)
+    begin = np.maximum(end - RESTLESS_HOURS, 0)
+    hours = end - begin
+    unrest: FloatArray = np.full(end.shape, np.nan)
+    np.divide(total[end, lead] - total[begin, lead], hours, out=unrest, where=hours >= FEWEST_RESTLESS_HOURS)
     return unrest
 
 
-def restlessness(unrest: FloatArray, usual_mw: float) -> FloatArray:
-    """Return how much more restless than usual weeks are, within a factor of two either way; 1 where it is not known."""
-    if not usual_mw > 0:
-        return np.ones_like(unrest)
-    times: FloatArray = np.clip(np.nan_to_num(unrest / usual_mw, nan=1.0), 1 / MOST_RESTLESS, MOST_RESTLESS)
-    return times
+def simple_forecasts_mw(scaling: Scaling, load_mw: FloatArray, offset_mw: FloatArray) -> FloatArray:
+    """Return forecasts that tell how restless a load is: of the regressions, or else of yesterday's change.
+
+    Args:
+        scaling: How the model sees the zone.
+        load_mw: Its loads. Shape (N,).
+        offset_mw: What model outputs of 0 mean for each row. Shape (N, L).
+    """
+    return offset_mw if isinstance(scaling, LinearScaling) else daily_change(load_mw, offset_mw.shape[1])[:-1]
+
+
+def restlessness(unrest: FloatArray, usual: FloatArray) -> FloatArray:
+    """Return how much more restless than usual a load is, within a factor of two either way; 1 where it is not known.
+
+    Args:
+        unrest: Of `unrest_mw`. Shape (B, L).
+        usual: What is usual. Shape (L,).
+    """
+    times = np.divide(unrest, usual, out=np.ones_like(unrest), where=np.isfinite(unrest) & (usual > 0))
+    clipped: FloatArray = np.clip(times, 1 / MOST_RESTLESS, MOST_RESTLESS)
+    return clipped
 
 
 def hour_of_day(time: TimeArray) -> FloatArray:
@@ -213,18 +239,20 @@ def quantile_of(
 
 
 def _at_windows(by_hour_mw: FloatArray, misses: Misses, windows: Windows, zone: ZoneWindows, start: RowArray) -> FloatArray:
-    """Return what holds for each lead at its hour of the day after weeks as restless as they were. Shape (B, L)."""
+    """Return what holds for each lead at its hour of the day after weeks as restless as these were. Shape (B, L)."""
     hour, unrest = _hours_and_unrest(windows, zone, start)
     at_hours = by_hour_mw[np.arange(windows.config.horizon), hour.astype(np.int64)]
-    found: FloatArray = restlessness(unrest, misses.usual_mw)[:, None] * at_hours
+    found: FloatArray = restlessness(unrest, misses.usual_mw) * at_hours
     return found
 
 
 def _hours_and_unrest(windows: Windows, zone: ZoneWindows, start: RowArray) -> tuple[FloatArray, FloatArray]:
-    """Return the hours of the day that windows forecast, shape (B, L), and how restless the week before was, shape (B,)."""
+    """Return the hours of the day that windows forecast, and how restless the load was before. Shapes (B, L)."""
     rows = windows.target_rows(start)
     hour = hour_of_day(windows.time[rows[:, None] + np.arange(windows.config.horizon)])
-    return hour, unrest_mw(windows.load_mw[zone.rows])[rows - zone.rows.start]
+    load_mw = windows.load_mw[zone.rows]
+    simple_mw = simple_forecasts_mw(zone.scaling, load_mw, windows.offset_mw[zone.rows])
+    return hour, unrest_mw(load_mw, simple_mw)[rows - zone.rows.start]
 
 
 def misses_facts(misses: Misses) -> dict[str, Any]:
@@ -235,7 +263,7 @@ def misses_facts(misses: Misses) -> dict[str, Any]:
         "ordered": base64.b64encode(raw).decode("ascii"),
         "shape": list(misses.ordered_mw.shape),
         "count": misses.count.tolist(),
-        "usual": misses.usual_mw,
+        "usual": misses.usual_mw.tolist(),
     }
 
 
@@ -250,7 +278,7 @@ def misses_from_facts(facts: Mapping[str, Any]) -> Misses:
         raise ValueError(f"its misses are in {facts['unit']!r}")
     raw = base64.b64decode(facts["ordered"], validate=True)
     ordered = np.frombuffer(raw, dtype="<f8").astype(np.float64).reshape(facts["shape"])
-    return Misses(ordered, np.array(facts["count"], dtype=np.float64), float(facts["usual"]))
+    return Misses(ordered, np.array(facts["count"], dtype=np.float64), np.array(facts["usual"], dtype=np.float64))
 
 
 def _around(hour: FloatArray, clock: int) -> npt.NDArray[np.bool_]:

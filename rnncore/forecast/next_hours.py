@@ -19,6 +19,7 @@ from rnncore.forecast.bounds import (
     misses_from_facts,
     misses_of,
     restlessness,
+    simple_forecasts_mw,
     unrest_mw,
 )
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
@@ -66,7 +67,7 @@ class NextHours:
         load_mw: Their loads. Shape (L,).
         misses: What the model missed of test hours of the zone, for bounds; None if it is not known.
         no_misses_why: The reason where it is not.
-        restlessness: How much more restless the week before is than an ordinary one.
+        restlessness: How much more restless the two weeks before are than ordinary ones. Shape (L,).
         is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
         filled: Hours that the forecast needed and the series lacked. Shape (M,).
         filled_mw: What they were filled with. Shape (M,).
@@ -77,7 +78,7 @@ class NextHours:
     load_mw: FloatArray
     misses: Misses | None
     no_misses_why: str | None
-    restlessness: float
+    restlessness: FloatArray
     is_known: bool
     filled: TimeArray
     filled_mw: FloatArray
@@ -97,7 +98,7 @@ class NextHours:
         return None if self.misses is None else self.load_mw + self._at_hours(self.misses.quantile_mw(share))
 
     def _at_hours(self, by_hour_mw: FloatArray) -> FloatArray:
-        """Return what holds for each lead at its hour of the day, in a week as restless as the last. Shape (L,)."""
+        """Return what holds for each lead at its hour of the day, after weeks as restless as the last. Shape (L,)."""
         leads = np.arange(len(self.time))
         at_hours: FloatArray = self.restlessness * by_hour_mw[leads, hour_of_day(self.time).astype(np.int64)]
         return at_hours
@@ -203,9 +204,10 @@ def next_hours(
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
         new = ~np.isin(one.time, times)
         misses, why = (known.misses, known.no_misses_why) if known else (None, _NOT_TRAINED_ON)
-        restless = restlessness(unrest_mw(one.load_mw)[-1:], misses.usual_mw)[0] if misses else 1.0
+        simple_mw = simple_forecasts_mw(scaling, one.load_mw, own.offset_mw[:-1])
+        restless = restlessness(unrest_mw(one.load_mw, simple_mw)[-1], misses.usual_mw) if misses else np.ones(len(load_mw))
         filled = one.time[new], one.load_mw[new]
-        found.append(NextHours(one.name, time, load_mw, misses, why, float(restless), known is not None, *filled))
+        found.append(NextHours(one.name, time, load_mw, misses, why, restless, known is not None, *filled))
     return found
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,16 +13,21 @@ from hypothesis import strategies as st
 from rnncore.errors import ConfigError
 from rnncore.forecast.bounds import (
     FEWEST_MISSES,
+    FEWEST_RESTLESS_HOURS,
     MOST_KEPT,
     MOST_RESTLESS,
+    RESTLESS_HOURS,
     Misses,
     hour_of_day,
     misses_facts,
     misses_from_facts,
     restlessness,
+    simple_forecasts_mw,
     unrest_mw,
 )
-from rnncore.forecast.linear import DAY_H
+from rnncore.forecast.features import FEATURE_KINDS, SCALINGS
+from rnncore.forecast.linear import DAY_H, FIRST_ROW
+from rnncore.forecast.series import Series
 
 AMOUNTS = st.one_of(st.just(0.0), st.floats(-1e6, 1e6, allow_subnormal=False))
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -30,13 +36,13 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 def _at_noon(missed_mw: np.ndarray) -> Misses:
     """Return misses of one lead, all at noon, of ordinary weeks."""
     count = len(missed_mw)
-    return Misses.of(missed_mw[:, None], np.full((count, 1), 12.0), np.full(count, np.nan))
+    return Misses.of(missed_mw[:, None], np.full((count, 1), 12.0), np.full((count, 1), np.nan))
 
 
 def _many(seed: int, hours: int, leads: int = 1, scale_mw: float = 1.0, **changed: np.ndarray) -> Misses:
     missed_mw = scale_mw * np.random.default_rng(seed).normal(size=(hours, leads))
     hour = (np.arange(hours)[:, None] + np.arange(leads)) % DAY_H
-    given = {"missed_mw": missed_mw, "hour": hour.astype(float), "unrest_mw": np.full(hours, np.nan)}
+    given = {"missed_mw": missed_mw, "hour": hour.astype(float), "unrest_mw": np.full((hours, leads), np.nan)}
     return Misses.of(**(given | changed))
 
 
@@ -95,7 +101,7 @@ def test_unseen_misses_are_held_as_often_as_asked(hours: int, level: float) -> N
     generator = np.random.default_rng(hours)
     hour = np.arange(hours + 24 * 2000) % DAY_H
     missed = (1 + 9 * (hour >= 12)) * (generator.exponential(size=len(hour)) - 0.8)
-    misses = Misses.of(missed[:hours, None], hour[:hours, None].astype(float), np.full(hours, np.nan))
+    misses = Misses.of(missed[:hours, None], hour[:hours, None].astype(float), np.full((hours, 1), np.nan))
     low, high = misses.between_mw(level)
     unseen, at = missed[hours:], hour[hours:]
     held = (unseen >= low[0, at]) & (unseen <= high[0, at])
@@ -108,7 +114,7 @@ def test_an_hour_of_the_day_with_few_misses_takes_those_around_it() -> None:
     days = FEWEST_MISSES // 3
     hour = np.tile(np.arange(24.0), days)
     missed = 100 * hour + np.repeat(np.arange(days), 24)
-    misses = Misses.of(missed[:, None], hour[:, None], np.full(len(hour), np.nan))
+    misses = Misses.of(missed[:, None], hour[:, None], np.full((len(hour), 1), np.nan))
     assert (misses.count == FEWEST_MISSES).all()
     for clock, around in ((12, (11, 12, 13)), (0, (0, 1, 23)), (23, (0, 22, 23))):
         expected = sorted(100 * one + day for one in around for day in range(days))
@@ -125,7 +131,7 @@ def test_all_hours_together_may_still_be_too_few() -> None:
 def test_of_many_misses_those_that_are_kept_say_the_same() -> None:
     hours, hour = 24 * 365, np.arange(24 * 365) % 24
     missed = np.random.default_rng(5).normal(size=hours)
-    misses = Misses.of(missed[:, None], hour[:, None].astype(float), np.full(hours, np.nan))
+    misses = Misses.of(missed[:, None], hour[:, None].astype(float), np.full((hours, 1), np.nan))
     assert misses.ordered_mw.shape == (1, 24, MOST_KEPT)
     low, high = misses.between_mw(0.9)
     for clock in range(24):
@@ -144,45 +150,65 @@ def test_a_load_whose_nights_are_exact_has_no_width_at_night_and_holds_the_days(
     hours = 24 * 200
     hour = np.arange(hours) % 24
     missed = np.where((hour >= 6) & (hour < 18), np.random.default_rng(1).normal(size=hours), 0.0)
-    misses = Misses.of(missed[:, None], hour[:, None].astype(float), np.full(hours, np.nan))
+    misses = Misses.of(missed[:, None], hour[:, None].astype(float), np.full((hours, 1), np.nan))
     low, high = misses.between_mw(0.9)
     assert (low[0, :6] == 0).all()
     assert (high[0, :6] == 0).all()
     assert ((low[0, 6:18] < -1.1) & (high[0, 6:18] > 1.1)).all()
 
 
-def test_unrest_is_the_mean_miss_of_yesterdays_change_over_a_week() -> None:
-    load = np.random.default_rng(4).uniform(-5, 5, 260)
-    found = unrest_mw(load)
-    assert found.shape == (261,)
-    assert np.isnan(found[:193]).all()
-    for row in (193, 200, 260):
-        missed = [abs(load[at] - (load[at - 1] + load[at - 24] - load[at - 25])) for at in range(row - 168, row)]
-        assert found[row] == pytest.approx(sum(missed) / 168, rel=1e-12)
-    assert np.isnan(unrest_mw(load[:150])).all()
+def test_unrest_is_the_mean_of_what_was_missed_in_the_two_weeks_that_are_known() -> None:
+    rows, leads = FIRST_ROW + 400, 3
+    generator = np.random.default_rng(4)
+    load, simple = generator.uniform(-5, 5, rows), generator.uniform(-5, 5, (rows, leads))
+    found = unrest_mw(load, simple)
+    assert found.shape == (rows + 1, leads)
+    for lead in range(leads):
+        first = FIRST_ROW + FEWEST_RESTLESS_HOURS + lead
+        assert np.isnan(found[:first, lead]).all()
+        for row in (first, FIRST_ROW + 300, rows):
+            # Of the rows whose forecast for the lead came true before this row.
+            made = range(max(FIRST_ROW, row - lead - RESTLESS_HOURS), row - lead)
+            missed = [abs(load[at + lead] - simple[at, lead]) for at in made]
+            assert found[row, lead] == pytest.approx(sum(missed) / len(missed), rel=1e-12)
+    assert np.isnan(unrest_mw(load[:FIRST_ROW], simple[:FIRST_ROW])).all()
 
 
 def test_unrest_before_a_row_knows_nothing_of_it_and_what_follows() -> None:
-    load = np.random.default_rng(4).uniform(-5, 5, 260)
-    changed = load.copy()
-    changed[230:] = 1e9
-    np.testing.assert_array_equal(unrest_mw(changed)[:231], unrest_mw(load)[:231])
-    assert unrest_mw(changed)[231] != unrest_mw(load)[231]
+    rows = FIRST_ROW + 400
+    generator = np.random.default_rng(4)
+    load, simple = generator.uniform(-5, 5, rows), generator.uniform(-5, 5, (rows, 3))
+    changed, row = load.copy(), rows - 50
+    changed[row:] = 1e9
+    found, before = unrest_mw(changed, simple), unrest_mw(load, simple)
+    np.testing.assert_array_equal(found[: row + 1], before[: row + 1])
+    assert (found[row + 1] != before[row + 1]).all()
+
+
+def test_unrest_is_by_the_regressions_or_else_by_yesterdays_change(make_series: Callable[..., Series]) -> None:
+    series = make_series("A", hours=900, seed=1)
+    for kind in FEATURE_KINDS:
+        scaling = SCALINGS[kind].fit(series, slice(0, 800), 4)
+        offset_mw = scaling.describe(series).offset_mw[:-1]
+        simple_mw = simple_forecasts_mw(scaling, series.load_mw, offset_mw)
+        assert simple_mw.shape == (900, 4)
+        row, load_mw = 700, series.load_mw
+        change_mw = [load_mw[row - 1] + load_mw[row + lead - 24] - load_mw[row - 25] for lead in range(4)]
+        np.testing.assert_allclose(simple_mw[row], offset_mw[row] if kind == "linear" else change_mw, rtol=1e-12)
 
 
 def test_restlessness_is_a_ratio_within_limits() -> None:
-    found = restlessness(np.array([0.0, 0.6, 1.0, 1.5, 9.0, np.nan]) * 7, 7.0)
-    np.testing.assert_allclose(found, [1 / MOST_RESTLESS, 0.6, 1, 1.5, MOST_RESTLESS, 1])
-    np.testing.assert_array_equal(restlessness(np.array([1.0, np.nan]), 0.0), [1, 1])
+    unrest = np.array([[0.0, 0.6, 1.0], [1.5, 9.0, np.nan]]) * 7
+    found = restlessness(unrest, np.array([7.0, 7.0, 7.0]))
+    np.testing.assert_allclose(found, [[1 / MOST_RESTLESS, 0.6, 1], [1.5, MOST_RESTLESS, 1]])
+    np.testing.assert_allclose(restlessness(unrest, np.array([0.0, 6.0, 7.0])), [[1, 0.7, 1], [1, MOST_RESTLESS, 1]])
 
 
-def test_misses_of_a_restless_week_count_as_those_of_an_ordinary_one() -> None:
+def test_misses_of_restless_weeks_count_as_those_of_ordinary_ones() -> None:
     hours = 24 * 100
-    unrest = np.where(np.arange(hours) < hours // 3, 15.0, 10.0)
+    unrest = np.where(np.arange(hours) < hours // 3, 15.0, 10.0)[:, None]
     missed = np.random.default_rng(0).normal(size=(hours, 1))
-    calm, restless = (
-        _many(0, hours, missed_mw=amount, unrest_mw=unrest) for amount in (missed, missed * unrest[:, None] / 10)
-    )
+    calm, restless = (_many(0, hours, missed_mw=amount, unrest_mw=unrest) for amount in (missed, missed * unrest / 10))
     alike = _many(0, hours, missed_mw=missed)
     assert calm.usual_mw == 10
     np.testing.assert_allclose(restless.between_mw(0.9), alike.between_mw(0.9), rtol=1e-12)
@@ -196,7 +222,7 @@ def test_misses_survive_being_written_as_json_and_say_their_unit() -> None:
     again = misses_from_facts(facts)
     for share in (0.25, 0.5, 0.75):
         np.testing.assert_array_equal(again.quantile_mw(share), misses.quantile_mw(share))
-    assert again.usual_mw == misses.usual_mw
+    np.testing.assert_array_equal(again.usual_mw, misses.usual_mw)
     with pytest.raises(ValueError, match="its misses are in 'kW'"):
         misses_from_facts(facts | {"unit": "kW"})
 
