@@ -6,8 +6,8 @@ n + 1 places between them holds the next with probability 1 - k / (n + 1), whate
 is as likely to be of any rank. No share of the forecast is taken, so that signs and zeros do not matter.
 
 Misses of restless weeks are larger. So each is taken as of ordinary weeks, divided by how restless the two weeks before it
-were, and bounds are multiplied by how restless the two weeks before the forecast are: by how much the regressions that a zone
-is scaled by missed the load there, at the same lead.
+were, and bounds are multiplied by how restless the two weeks before the forecast are: by how much the regressions that scale
+a zone missed the load there, at the same lead.
 
 Source:
     Vovk, V., Gammerman, A. & Shafer, G. (2005). Algorithmic learning in a random world. Springer, section 4.1: ranks.
