@@ -17,7 +17,7 @@ import numpy as np
 
 from rnncore.amounts import counted
 from rnncore.errors import DataError
-from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, is_missing, missing_fault, read_amounts
+from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, is_amount, is_missing, missing_fault, read_amounts
 from rnncore.forecast.columns import Table, read_table, roles_of
 from rnncore.forecast.faults import differing
 from rnncore.forecast.magnitude import USUAL_PCT, believed_between
@@ -146,7 +146,9 @@ def _read_by_pyarrow(raw: bytes, options: ReadOptions) -> _Zone | None:
         names = [name.strip() for name in next(csv.reader([header]), [])]
     except (UnicodeDecodeError, csv.Error):
         return None
-    if len(names) != 2 or any(mark in header for mark in ";\t|\0") or not names[1] or any(map(is_stamp, names)):
+    if len(names) != 2 or any(mark in header for mark in ";\t|\0") or not names[1]:
+        return None
+    if any(map(is_stamp, names)) or all(map(is_amount, names)):
         return None
     # Here, as everywhere: a process that only serves a model needs no tables.
     import pyarrow as pa
