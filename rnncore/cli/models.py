@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -37,7 +37,8 @@ from rnncore.files import require_writable
 if TYPE_CHECKING:
     from rnncore.forecast.fit import TrainResult
     from rnncore.forecast.metrics import Metrics
-    from rnncore.forecast.next_hours import NextHours
+    from rnncore.forecast.next_hours import KnownZone, NextHours
+    from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.trainer import Trainer
 
 
@@ -121,7 +122,7 @@ def train(
     trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
     result = _fit(trainer, checkpoint, resume, cell.upper())
     with err.status("Looking at test hours, for bounds"):
-        record = save_trained(path, trainer, result, windows, preset, dataset)
+        record = save_trained(path, trainer, result, windows, preset, dataset, options)
     if as_json:
         print_json({"out": str(path), **record})
         return
@@ -189,7 +190,7 @@ def evaluate(
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
     config, zones = read_model_facts(model) if model else (WindowConfig(split=split), {})
     clean = clean or config.drop_gaps
-    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
+    options = _as_in_training(zones, ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean))
     dataset = opened_dataset(data, options, clean, fill)
     scalings = {name: zone.scaling for name, zone in zones.items()}
     for one in dataset.series:
@@ -226,6 +227,19 @@ def evaluate(
         say(f"Gradient boosting took {simple_s['gradient_boosting']:.0f} s.")
     if reaches_zero(missed or next(iter(of_simple.values()))):
         say("A load is 0, or both signs occur: where it is not of its forecast's sign, sMAPE counts 200 %. Read the others.")
+
+
+def _as_in_training(zones: "Mapping[str, KnownZone]", options: "ReadOptions") -> "ReadOptions":
+    """Return how files are to be read: by the columns and steps of a model's training, where nothing else is asked for."""
+    known = next(iter(zones.values()), None)
+    if known is None:
+        return options
+    columns, resample = options.columns or known.columns, options.resample or known.resample
+    said = [f"--column '{name}'" for name in columns if not options.columns]
+    said += [f"--resample {resample}"] if resample and not options.resample else []
+    if said:
+        err.print(f"As in the training: {' '.join(said)}", soft_wrap=True, markup=False, highlight=False)
+    return replace(options, columns=columns, resample=resample)
 
 
 def _timed(found: "Iterator[tuple[str, Any]]") -> tuple[dict[str, Any], dict[str, float]]:
@@ -299,7 +313,7 @@ def forecast(
         require_output(plot, ".png", ".svg", option="--plot")
     levels, quantiles = _shares("--level", level), _shares("--quantile", quantile) if quantile else ()
     config, zones = read_model_facts(model)
-    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True)
+    options = _as_in_training(zones, ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True))
     dataset = opened_dataset(str(data), options, clean=True)
     with open_model_file(model, runtime, device) as opened:
         forecasts = next_hours(opened.predict, dataset.series, config, zones)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from rnncore.forecast.bounds import (
 )
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
 from rnncore.forecast.magnitude import SIZE_PCT
+from rnncore.forecast.reading import Resample
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
@@ -50,11 +51,15 @@ class KnownZone:
         scaling: How its loads become inputs, and outputs MW.
         misses: What its model missed of test hours; None if it is not known.
         no_misses_why: The reason where it is not.
+        columns: Columns of loads that its file was read by, as in `ReadOptions`.
+        resample: How hours were made of shorter steps, as there.
     """
 
     scaling: Scaling
     misses: Misses | None
     no_misses_why: str | None = None
+    columns: tuple[str, ...] = ()
+    resample: Resample | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
             "scaling": scaling_facts(zone.scaling),
             "misses": misses_facts(zone.misses) if zone.misses else None,
             "no_misses_why": zone.no_misses_why,
+            "columns": list(zone.columns),
+            "resample": zone.resample,
         }
         for name, zone in zones.items()
     }
@@ -156,8 +163,16 @@ def _known_zone(kind: FeatureKind, facts: Mapping[str, Any]) -> KnownZone:
     scaling = scaling_from_facts(kind, facts["scaling"])
     if "low" in facts and "high" in facts:
         return KnownZone(scaling, None, _SHARES)
-    misses = facts["misses"]
-    return KnownZone(scaling, misses_from_facts(misses) if misses else None, facts["no_misses_why"])
+    misses, resample = facts["misses"], facts.get("resample")
+    if resample not in (None, *get_args(Resample)):
+        raise ValueError(f"resample is {resample!r}")
+    return KnownZone(
+        scaling,
+        misses_from_facts(misses) if misses else None,
+        facts["no_misses_why"],
+        tuple(map(str, facts.get("columns", ()))),
+        resample,
+    )
 
 
 def next_hours(

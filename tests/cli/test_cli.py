@@ -1034,6 +1034,28 @@ def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
     assert rnncore("forecast", trained, csv, "--json").json["filled"] == []
 
 
+def test_files_of_a_forecast_are_read_as_those_of_the_training(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    hourly = pd.read_csv(csv).sort_values("Datetime")
+    times = pd.to_datetime(hourly["Datetime"])
+    halves = pd.concat(
+        [pd.DataFrame({"Datetime": times + pd.Timedelta(minutes=at), "north": hourly["ZONE_MW"]}) for at in (0, 30)]
+    )
+    halves["celsius"] = 20
+    path, model = tmp_path / "halves.csv", tmp_path / "model.safetensors"
+    halves.sort_values("Datetime").to_csv(path, index=False)
+    asked = ("--column", "north", "--resample", "1h")
+    assert rnncore("train", "--data", path, *asked, "--max-steps", 1, "--device", "cpu", "--out", model).code == 0
+    assert rnncore("export", model).code == 0
+    for source in (model, model.with_suffix(".onnx")):
+        for verb in (("forecast", source, path), ("evaluate", source, "--data", path, "--no-baselines")):
+            done = rnncore(*verb, "--json")
+            assert "As in the training: --column 'north' --resample 1h" in done.said
+            told = rnncore(*verb, *asked, "--json")
+            assert "As in the training" not in told.said
+            assert done.json == told.json
+    assert "As in the training: --resample 1h" in rnncore("forecast", model, path, "--column", "celsius").said
+
+
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_a_picture_of_a_forecast_is_drawn(suffix: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command) -> None:
     path = tmp_path / f"next{suffix}"

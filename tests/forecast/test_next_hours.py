@@ -111,6 +111,19 @@ def test_zones_survive_being_written_as_json(windows: Windows, dataset: Dataset)
     np.testing.assert_array_equal(one.bounds_mw(0.8), other.bounds_mw(0.8))
 
 
+def test_how_a_zone_was_read_survives_too_and_files_without_it_are_read(windows: Windows) -> None:
+    known = known_zones(_sum_of_inputs, windows)
+    zone = replace(known["A"], columns=("north", "south"), resample="1h-sum")
+    facts = json.loads(json.dumps(zone_facts({"A": zone})))
+    again = zones_from_facts("made", "linear", facts)["A"]
+    assert (again.columns, again.resample) == (("north", "south"), "1h-sum")
+    with pytest.raises(ModelFileError, match="Train the model again"):
+        zones_from_facts("made", "linear", {"A": facts["A"] | {"resample": "2h"}})
+    del facts["A"]["columns"], facts["A"]["resample"]
+    earlier = zones_from_facts("made", "linear", facts)["A"]
+    assert (earlier.columns, earlier.resample) == ((), None)
+
+
 @pytest.mark.parametrize("facts", [{"A": {}}, {"A": {"scaling": {"level_mw": 1}, "low": None, "high": None}}, {"A": 3}])
 def test_damaged_zones_are_told(facts: dict[str, object]) -> None:
     with pytest.raises(ModelFileError, match=r"m\.onnx: its zones are not of this version .* Train the model again"):
