@@ -83,6 +83,16 @@ def held_shares(dataset, preset_name: str, cell: str, horizon: int, seed: int) -
     return rows
 
 
+def read_hourly(given: str):
+    """Return the data set of a path, or of one column of it, `PATH:COLUMN`, whose half-hours become hourly means."""
+    from rnncore.forecast.reading import ReadOptions
+    from rnncore.forecast.sources import read_dataset
+
+    path, _, column = given.partition(":")
+    read = ReadOptions((column,), resample="1h", drop_missing=True) if column else ReadOptions(drop_missing=True)
+    return read_dataset(path, read)[0].cleaned()
+
+
 def without_last(dataset, share: float):
     """Return the data set without the last part of each series."""
     from rnncore.forecast.series import values_digest
@@ -98,8 +108,6 @@ def without_last(dataset, share: float):
 def main() -> None:
     """Train, count, and print the table."""
     from rnncore.forecast import bounds
-    from rnncore.forecast.reading import ReadOptions
-    from rnncore.forecast.sources import read_dataset
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="*", default=[], metavar="PATH[:COLUMN]", help="half-hours become hourly means")
@@ -113,11 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.plain:
         bounds.MOST_RESTLESS = 1.0
-    datasets = []
-    for given in options.data:
-        path, _, column = given.partition(":")
-        read = ReadOptions((column,), resample="1h", drop_missing=True) if column else ReadOptions(drop_missing=True)
-        datasets.append(read_dataset(path, read)[0].cleaned())
+    datasets = [read_hourly(given) for given in options.data]
     if not options.not_made:
         datasets += made_datasets(seed=1)
     print("| data | horizon | zones | sMAPE % | held at 0.5 | at 0.9 | by zone | the other way | worst hour | width % |")
