@@ -26,10 +26,13 @@ from rnncore.runtimes.parity import parity
 @pytest.fixture(scope="session")
 def baselines(request, rnn_dataset, windows_of):
     """What is known of the baselines: their sMAPE by name, or why not."""
-    if request.config.getoption("rnn_scale") == "gate":
+    scale = request.config.getoption("rnn_scale")
+    if scale == "gate":
         return {"baselines_smape": None, "baselines_smape_why": "not worked out in a short process"}
     windows = windows_of(preset("fast", "gru", [series.name for series in rnn_dataset.series]).windows)
-    return {"baselines_smape": {scores.mean.name: scores.mean.smape for scores in baseline_scores(windows)}}
+    # Gradient boosting takes minutes.
+    every = baseline_scores(windows, boosting=scale == "full")
+    return {"baselines_smape": {scores.mean.name: scores.mean.smape for scores in every}}
 
 
 @pytest.mark.rnn_cases(choose=accuracy_cases)

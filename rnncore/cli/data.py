@@ -192,4 +192,7 @@ def read_and_said(
             said.setdefault("; ".join([*reading.found, *reading.done]), []).append(reading.series.name)
     for text, names in said.items():
         err.print(f"{', '.join(names)}: {text}", soft_wrap=True, markup=False, highlight=False)
+    for reading in readings:
+        for warning in reading.warnings:
+            err.print(f"Warning: {reading.series.name}, {warning}", soft_wrap=True, markup=False, highlight=False)
     return dataset, readings

@@ -1,7 +1,10 @@
 """Verbs of models: train, evaluate, forecast, export, reproduce."""
 
 import math
-from dataclasses import asdict, replace
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -33,7 +36,18 @@ from rnncore.files import require_writable
 
 if TYPE_CHECKING:
     from rnncore.forecast.fit import TrainResult
+    from rnncore.forecast.metrics import Metrics
+    from rnncore.forecast.next_hours import KnownZone, NextHours
+    from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.trainer import Trainer
+
+
+# Significant digits of a load on the screen, and of an error.
+LOAD_DIGITS = 5
+SCORE_DIGITS = 4
+
+# Hours before a forecast that its picture shows.
+SHOWN_HOURS = 168
 
 
 def train(
@@ -108,7 +122,7 @@ def train(
     trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
     result = _fit(trainer, checkpoint, resume, cell.upper())
     with err.status("Looking at test hours, for bounds"):
-        record = save_trained(path, trainer, result, windows, preset, dataset)
+        record = save_trained(path, trainer, result, windows, preset, dataset, options)
     if as_json:
         print_json({"out": str(path), **record})
         return
@@ -151,18 +165,24 @@ def evaluate(
     date_format: DateFormatOption = None,
     decimal: DecimalOption = None,
     resample: ResampleOption = None,
+    by: Annotated[Literal["zone", "hour", "lead"], typer.Option("--by", help="Show a model's scores by this.")] = "zone",
     baselines: Annotated[bool, typer.Option(help="Score the baselines too.")] = True,
+    boosting: Annotated[
+        bool, typer.Option("--boosting", help="Score gradient boosting too: minutes for long series or many leads.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model, and simple baselines, on the test hours.
 
-    The windows are those that the model was trained with; --split and --clean are for baselines alone.
+    The windows are those that the model was trained with; --split and --clean are for baselines alone. Pinball loss and the
+    coverage of bounds of nine in ten are of the second half of the test hours, by bounds from the first.
     """
-    from rnncore.forecast.baselines import baseline_scores
+    from rnncore.forecast.baselines import baseline_forecasts
+    from rnncore.forecast.metrics import Metrics, mean_metrics, metrics_by, missed_by_zone, reaches_zero
+    from rnncore.forecast.next_hours import require_size_of_training
     from rnncore.forecast.reading import ReadOptions
     from rnncore.forecast.windows import WindowConfig, make_windows
-    from rnncore.report.table import Table, numbers, words
-    from rnncore.runtimes.trained import read_model_facts, score_model_file
+    from rnncore.runtimes.trained import forecast_by_model_file, read_model_facts
 
     if model is not None and (split != "article" or clean):
         raise ConfigError("--split and --clean belong to the training of a model. Give them to 'rnncore train'.")
@@ -170,42 +190,105 @@ def evaluate(
         raise ConfigError("nothing to score. Give a model, or leave out --no-baselines.")
     config, zones = read_model_facts(model) if model else (WindowConfig(split=split), {})
     clean = clean or config.drop_gaps
-    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
+    options = _as_in_training(zones, ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean))
     dataset = opened_dataset(data, options, clean, fill)
     scalings = {name: zone.scaling for name, zone in zones.items()}
+    for one in dataset.series:
+        if one.name in scalings:
+            require_size_of_training(one, scalings[one.name])
     windows = make_windows(dataset, replace(config, drop_gaps=clean), scalings)
     if not len(windows.test_start):
         raise DataError(f"{dataset.name}: no hour is tested, as its last part is too short. Give a longer series.")
     with err.status("Scoring"):
-        scores = score_model_file(model, runtime, device, windows) if model else None
-    rows = [entry.mean for entry in baseline_scores(windows)] if baselines else []
+        forecasts = forecast_by_model_file(model, runtime, device, windows) if model else None
+        simple, simple_s = _timed(baseline_forecasts(windows, boosting)) if baselines else ({}, {})
+    missed = missed_by_zone(forecasts, windows) if forecasts else []
+    scores = {key: metrics_by(key, missed) if missed else [] for key in ("zone", "hour", "lead")}
+    mean = mean_metrics(f"mean of zones, {model}", scores["zone"]) if missed else None
+    of_simple = {name: missed_by_zone(found, windows) for name, found in simple.items()}
+    rows = [mean_metrics(name, metrics_by("zone", found)) for name, found in of_simple.items()]
     facts: dict[str, Any] = {
         "model": str(model) if model else None,
         "data": {"name": dataset.name, "digest": dataset.digest},
         "test_windows": len(windows.test_start),
-        "smape": scores.mean.smape if scores else None,
-        "smape_article": scores.mean.smape_article if scores else None,
-        "mae_mw": scores.mean.mae_mw if scores else None,
-        "zones": [asdict(zone) for zone in scores.zones] if scores else [],
-        "baselines": [asdict(row) for row in rows],
+        "unit": "MW",
+        **{field.name: getattr(mean, field.name, None) for field in fields(Metrics) if field.name != "name"},
+        "zones": [asdict(one) for one in scores["zone"]],
+        "hours": [asdict(one) for one in scores["hour"]],
+        "leads": [asdict(one) for one in scores["lead"]],
+        "baselines": [{**asdict(row), "seconds": simple_s[row.name]} for row in rows],
     }
     if as_json:
         print_json(facts)
         return
-    lines = [*scores.zones, replace(scores.mean, name=f"mean of zones, {model}")] if scores else []
+    _print_metrics([*scores[by], *([mean] if mean else []), *rows])
+    say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
+    if "gradient_boosting" in simple_s:
+        say(f"Gradient boosting took {simple_s['gradient_boosting']:.0f} s.")
+    if reaches_zero(missed or next(iter(of_simple.values()))):
+        say("A load is 0, or both signs occur: where it is not of its forecast's sign, sMAPE counts 200 %. Read the others.")
+
+
+def _as_in_training(zones: "Mapping[str, KnownZone]", options: "ReadOptions") -> "ReadOptions":
+    """Return how files are to be read: by the columns and steps of a model's training, where nothing else is asked for."""
+    known = next(iter(zones.values()), None)
+    if known is None:
+        return options
+    columns, resample = options.columns or known.columns, options.resample or known.resample
+    said = [f"--column '{name}'" for name in columns if not options.columns]
+    said += [f"--resample {resample}"] if resample and not options.resample else []
+    if said:
+        err.print(f"As in the training: {' '.join(said)}", soft_wrap=True, markup=False, highlight=False)
+    return replace(options, columns=columns, resample=resample)
+
+
+def _timed(found: "Iterator[tuple[str, Any]]") -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what an iterator yields by name, and the seconds that each took."""
+    values, seconds = {}, {}
+    began_s = time.perf_counter()
+    for name, value in found:
+        now_s = time.perf_counter()
+        values[name], seconds[name], began_s = value, now_s - began_s, now_s
+    return values, seconds
+
+
+def _print_metrics(rows: "list[Metrics]") -> None:
+    """Print metrics, in the unit of their errors."""
+    from rnncore.amounts import power_unit
+    from rnncore.report.table import Table, numbers, words
+    from rnncore.report.words import significant
+
+    scale_mw, unit = power_unit(row.mae_mw for row in rows)
     columns = [
         *words(""),
         *numbers("sMAPE", "article's sMAPE", unit="%", show="{:.3f}".format),
-        *numbers("MAE", unit="MW", show="{:,.1f}".format),
+        *numbers(
+            "MAE", "RMSE", "pinball", unit=unit, show=lambda amount_mw: significant(amount_mw / scale_mw, SCORE_DIGITS)
+        ),
+        *numbers("MASE", show="{:.3f}".format),
+        *numbers("WAPE", unit="%", show="{:.3f}".format),
+        *numbers("in bounds", unit="%", show="{:.1f}".format),
     ]
-    print_table(Table(columns, [[row.name, row.smape, row.smape_article, row.mae_mw] for row in [*lines, *rows]]))
-    say(f"{dataset.name}: {len(windows.test_start):,} test hours; baselines are means of zones")
+    cells = [
+        (row.name, row.smape, row.smape_article, row.mae_mw, row.rmse_mw, row.pinball_mw, row.mase, row.wape_pct)
+        for row in rows
+    ]
+    print_table(Table(columns, [[*of_row, row.coverage_pct] for of_row, row in zip(cells, rows, strict=True)]))
 
 
 def forecast(
     model: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file.")],
     data: Annotated[Path, typer.Argument(metavar="FILE", help="File or folder, as of --data, up to the present hour.")],
     path: Annotated[Path | None, typer.Option("--out", help="CSV file to write to [default: a table here]")] = None,
+    level: Annotated[
+        str, typer.Option("--level", metavar="SHARES", help="Parts of the hours that bounds hold, such as 0.5,0.9.")
+    ] = "0.9",
+    quantile: Annotated[
+        str | None, typer.Option("--quantile", metavar="SHARES", help="Quantiles of the load too, such as 0.1,0.5,0.9.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="PNG or SVG file for a picture: the last week, the hours, their bounds.")
+    ] = None,
     runtime: RuntimeOption = None,
     device: DeviceOption = "cpu",
     column: ColumnOption = None,
@@ -216,38 +299,93 @@ def forecast(
 ) -> None:
     """Forecast the hours after the last of a file: as many as the model was trained for with --horizon.
 
-    Bounds hold nine in ten of the test hours of the zone, which the model was not trained on. Gaps of up to six hours among
-    those that the forecast needs are filled by what the model's regressions forecast, and named.
+    Bounds are by what the model missed of the test hours of the zone, which it was not trained on, by lead and hour of the
+    day. Gaps of up to six hours among those that the forecast needs are filled by what the model's regressions forecast, and
+    named.
     """
-    from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, write_hours
+    from rnncore.forecast.next_hours import filled_rows, hourly_rows, next_hours, past_rows, write_hours
     from rnncore.forecast.reading import ReadOptions
-    from rnncore.report.table import Table, numbers, words
     from rnncore.runtimes.trained import open_model_file, read_model_facts
 
     if path is not None:
         require_output(path, ".csv")
+    if plot is not None:
+        require_output(plot, ".png", ".svg", option="--plot")
+    levels, quantiles = _shares("--level", level), _shares("--quantile", quantile) if quantile else ()
     config, zones = read_model_facts(model)
-    options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True)
+    options = _as_in_training(zones, ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=True))
     dataset = opened_dataset(str(data), options, clean=True)
     with open_model_file(model, runtime, device) as opened:
         forecasts = next_hours(opened.predict, dataset.series, config, zones)
     for one in forecasts:
-        if not one.is_known:
-            err.print(
-                f"{one.zone}: the model was not trained on this zone: its scales are those of the file, without bounds.",
-                soft_wrap=True,
-            )
-    rows, filled = hourly_rows(forecasts), filled_rows(forecasts)
+        if one.no_misses_why:
+            err.print(f"{one.zone}: {one.no_misses_why}. There are no bounds.", soft_wrap=True)
+    rows, filled = hourly_rows(forecasts, levels, quantiles), filled_rows(forecasts)
+    _say_where_misses_are_too_few(forecasts, rows)
     for row in filled:
         err.print(f"{row['zone']}: {row['time']} was missing and is filled: {row['load_mw']:,.6g} MW", soft_wrap=True)
+    if plot is not None:
+        _draw(plot, past_rows(dataset.series, forecasts, SHOWN_HOURS), rows, filled)
     if as_json:
-        print_json({"model": str(model), "hours": rows, "filled": filled})
+        print_json({"model": str(model), "unit": "MW", "levels": levels, "hours": rows, "filled": filled})
     elif path is not None:
-        write_hours(path, rows)
+        write_hours(path, rows, filled)
         say(f"{path}: {len(rows)} hours")
     else:
-        columns = [*words("zone"), *numbers("time"), *numbers("MW", "low", "high", show="{:,.1f}".format)]
-        print_table(Table(columns, [list(row.values()) for row in rows]))
+        _print_hours(rows)
+
+
+def _draw(path: Path, *rows: list[dict[str, Any]]) -> None:
+    """Draw rows of the past, of the forecast and of filled hours to a file."""
+    from rnncore.report.figure import write_chart
+    from rnncore.report.next_hours import next_hours_chart
+
+    with err.status("Drawing"):
+        write_chart(next_hours_chart(*rows), path)
+    err.print(f"Picture: {path}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _shares(option: str, text: str) -> tuple[float, ...]:
+    """Return the shares of hours that an option gives, each once, in order.
+
+    Raises:
+        ConfigError: If they are no such.
+    """
+    from rnncore.forecast.bounds import require_share
+
+    try:
+        shares = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise ConfigError(f"{option} is '{text}'; give shares of the hours, apart by commas, such as 0.5,0.9.") from error
+    for share in shares:
+        require_share(option, share)
+    return shares
+
+
+def _say_where_misses_are_too_few(forecasts: "list[NextHours]", rows: list[dict[str, Any]]) -> None:
+    for one in forecasts:
+        ends = [value for row in rows if row["zone"] == one.zone for value in row.values()]
+        if one.misses and None in ends:
+            fewest = int(one.misses.count.min())
+            err.print(
+                f"{one.zone}: no bounds where a dash is: {fewest:,} held-out hours of one hour of the day are too few for "
+                "them. Give a lower level.",
+                soft_wrap=True,
+            )
+
+
+def _print_hours(rows: list[dict[str, Any]]) -> None:
+    """Print rows of `hourly_rows` in the unit of their loads."""
+    from rnncore.amounts import power_unit
+    from rnncore.report.table import Table, numbers, words
+    from rnncore.report.words import significant
+
+    scale_mw, unit = power_unit(row["load_mw"] for row in rows)
+    amounts = list(rows[0])[2:]
+    titles = [unit, *(re.sub(r"_([\d.]+)_mw", r" \1 %", name).removesuffix("_mw") for name in amounts[1:])]
+    columns = [*words("zone"), *numbers("time"), *numbers(*titles, show=lambda value: significant(value, LOAD_DIGITS))]
+    cells = [[None if row[name] is None else row[name] / scale_mw for name in amounts] for row in rows]
+    print_table(Table(columns, [[row["zone"], row["time"], *of_row] for row, of_row in zip(rows, cells, strict=True)]))
 
 
 def export(

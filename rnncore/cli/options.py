@@ -84,14 +84,14 @@ JunitOption = Annotated[Path | None, typer.Option("--junit", help="Write them as
 GithubOption = Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions too.")]
 
 
-def require_output(path: Path, suffix: str) -> None:
-    """Make sure, before any work, that a file of this suffix can be written.
+def require_output(path: Path, *suffixes: str, option: str = "--out") -> None:
+    """Make sure, before any work, that a file of one of these suffixes can be written.
 
     Raises:
         ConfigError: If not.
     """
-    if path.suffix != suffix:
-        raise ConfigError(f"--out is {path}; give a file name that ends in {suffix}.")
+    if path.suffix not in suffixes:
+        raise ConfigError(f"{option} is {path}; give a file name that ends in {' or '.join(suffixes)}.")
     require_writable(path)
 
 

@@ -88,7 +88,7 @@ def read_table(path: Path, text: str) -> Table:
         text: Its text.
 
     Raises:
-        DataError: If it has no header, or line ends that are none.
+        DataError: If it has no first line, or line ends that are none.
     """
     first = text.split("\n", 1)[0].strip()
     if not first:
@@ -101,12 +101,36 @@ def read_table(path: Path, text: str) -> Table:
         header = [name.strip() for name in next(reader)]
     except csv.Error as error:
         raise DataError(f"{path}, line 1: not a CSV row ({error}). {EXAMPLE}") from error
+    found = () if mark == "," else (f"columns apart by {MARKS[mark]}",)
+    if _is_row(header, text, mark):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+        header, said = _named(path, len(header))
+        found = (*found, said)
     rows, where, fault = _rows(reader, header)
     # Many a program ends each line with a mark.
     if len(header) > 2 and not header[-1] and not any(row[-1].strip() for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
-    found = () if mark == "," else (f"columns apart by {MARKS[mark]}",)
     return Table(header, rows, where, found, fault)
+
+
+def _is_row(first: list[str], text: str, mark: str) -> bool:
+    """Return whether the first line is a row: it has a time in a column of times, and numbers, or nothing, in others."""
+    rows = list(csv.reader(text[:100_000].splitlines()[1 : SAMPLE_ROWS + 1], delimiter=mark))
+    for at, cell in enumerate(first):
+        if _is_time(cell):
+            times = sum(len(row) > at and _is_time(row[at].strip()) for row in rows)
+            others = [*first[:at], *first[at + 1 :]]
+            return 2 * times > len(rows) and any(map(is_amount, others))
+    return False
+
+
+def _named(path: Path, columns: int) -> tuple[list[str], str]:
+    """Return names for columns of a file without a header, and the phrase about them."""
+    if columns == 2:
+        zone = path.name.split(".")[0]
+        return ["time", zone], f"no header: the zone is called '{zone}', as the file"
+    names = [f"column {at}" for at in range(1, columns + 1)]
+    return names, f"no header: columns are called '{names[0]}' to '{names[-1]}'"
 
 
 def _rows(reader: "csv._reader", header: list[str]) -> tuple[list[list[str]], list[str], RowFault | None]:  # type: ignore[name-defined]

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rnncore.forecast.magnitude import usual_range
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 
 # Of the usual range of a load: what a spike is from both its neighbours, a jump from the hour before, and repeated rows
 # that contradict one another apart.
 FAR = 0.5
-
-# The usual range lies between these.
-USUAL_PCT = (0.5, 99.5)
 
 # A load that is the same for a day and a half does not follow the day.
 FLAT_HOURS = 36
@@ -91,17 +89,12 @@ def differing(time: TimeArray, load_mw: FloatArray) -> RowArray:
     if not again.any():
         return np.empty(0, dtype=np.int64)
     repeated = np.append(again, False) | np.insert(again, 0, False)
-    far = FAR * _usual_range(load_mw[~repeated] if (~repeated).sum() > 1 else load_mw)
+    far = FAR * usual_range(load_mw[~repeated] if (~repeated).sum() > 1 else load_mw)
     return np.flatnonzero(again & (np.abs(np.diff(load_mw)) > far)) + 1 if far else np.empty(0, dtype=np.int64)
 
 
-def _usual_range(load_mw: FloatArray) -> float:
-    low, high = np.percentile(load_mw, USUAL_PCT)
-    return float(high - low)
-
-
 def _spikes_and_jumps(time: TimeArray, load_mw: FloatArray) -> tuple[RowArray, RowArray]:
-    far = FAR * _usual_range(load_mw)
+    far = FAR * usual_range(load_mw)
     if len(load_mw) < 3 or not far:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     step = np.diff(load_mw)

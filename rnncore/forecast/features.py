@@ -17,11 +17,16 @@ from rnncore.forecast.linear import (
     YEAR_DAYS,
     HourlyRegressions,
     fit_hourly_regressions,
+    leads_of,
 )
-from rnncore.forecast.series import HOUR, Float32Array, FloatArray, Series
+from rnncore.forecast.magnitude import believed_between, in_units, unit_of
+from rnncore.forecast.series import HOUR, Float32Array, FloatArray, Series, TimeArray
 
 FeatureKind = Literal["article", "linear"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
+
+# What rounding leaves of a load that simple rules forecast, as a share of its spread.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,15 @@ class Described:
         features: Inputs of each row. Shape (N, F), float32.
         offset_mw: What model outputs of 0 mean for each row and for the one after the last, as the first hour that is
             forecast, and for those that follow. Shape (N + 1, L).
+        target: What a model learns for each row, as the first that is forecast, and for those that follow: the load above
+            the offset, in units of model output. Shape (N, L), float32.
         shared: What other zones see of each row as soon as it is past: what the regressions forecast for the next hour above
             the load, and by how much they were off. Shape (N, 2), float32; None of features without regressions.
     """
 
     features: Float32Array
     offset_mw: FloatArray
+    target: Float32Array
     shared: Float32Array | None = None
 
 
@@ -46,41 +54,51 @@ class ArticleScaling:
     """Load, hour, weekday, month and day of year, each scaled to its range, as the article does.
 
     Attributes:
-        low: Smallest value of each. Shape (5,).
+        low: Smallest value of each; of the load in units. Shape (5,).
         span: Largest less smallest; 1 where they are equal, as the month of a series shorter than that. Shape (5,).
         horizon: Leads, L.
+        unit_mw: MW per unit of load, a power of ten.
     """
 
     low: FloatArray
     span: FloatArray
     horizon: int
+    unit_mw: float
 
     first_row = 0
 
     @classmethod
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit the ranges on some rows."""
-        columns = cls._columns(series)[fit]
+        unit_mw = unit_of(series.load_mw[fit])
+        columns = cls._columns(series, unit_mw)[fit]
         low, span = columns.min(axis=0), np.ptp(columns, axis=0)
         _require_varied(series, float(span[0]), _LOAD)
-        return cls(low, np.where(span == 0, 1.0, span), horizon)
+        return cls(low, np.where(span == 0, 1.0, span), horizon, unit_mw)
 
     @property
     def scale_mw(self) -> float:
         """MW per unit of model output."""
-        return float(self.span[0])
+        return float(self.span[0]) * self.unit_mw
+
+    @property
+    def size_mw(self) -> float:
+        """How large loads are."""
+        return float(abs(self.low[0]) + self.span[0]) * self.unit_mw
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
-        features = ((self._columns(series) - self.low) / self.span).astype(np.float32)
-        return Described(features, np.full((len(series.time) + 1, self.horizon), self.low[0]))
+        scaled = (self._columns(series, self.unit_mw) - self.low) / self.span
+        offset_mw = np.full((len(series.time) + 1, self.horizon), self.low[0] * self.unit_mw)
+        return Described(scaled.astype(np.float32), offset_mw, leads_of(scaled[:, 0], self.horizon).astype(np.float32))
 
     @staticmethod
-    def _columns(series: Series) -> FloatArray:
+    def _columns(series: Series, unit_mw: float) -> FloatArray:
         import pandas as pd
 
         calendar = pd.DatetimeIndex(series.time)
-        columns = (series.load_mw, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
+        load = in_units(series.load_mw, unit_mw)
+        columns = (load, calendar.hour, calendar.day_of_week, calendar.month, calendar.day_of_year)
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
@@ -92,59 +110,86 @@ class LinearScaling:
     to each of these, sine and cosine of the next hour's time of day, weekday and day of year, what the regressions forecast
     for the next hour above the load at r, and by how much they were off at r.
 
+    All but the coefficients are in units of `unit_mw`. A load that is not believed is taken for the last that is: one wrong
+    value of a million hours moves neither scales nor regressions.
+
     Attributes:
-        level_mw: Mean load.
-        spread_mw: Its standard deviation.
-        change_mw: Standard deviation of hourly changes.
-        scale_mw: MW per unit of model output: the standard deviation of what is learnt.
+        level: Mean load.
+        spread: Its standard deviation.
+        change: Standard deviation of hourly changes.
+        scale: What a model output of 1 means: the standard deviation of what is learnt.
         coefficients: Of the regressions. Shape (24, P, L).
+        unit_mw: MW per unit, a power of ten.
+        lowest: Smallest load that is believed.
+        highest: Largest.
     """
 
-    level_mw: float
-    spread_mw: float
-    change_mw: float
-    scale_mw: float
+    level: float
+    spread: float
+    change: float
+    scale: float
     coefficients: FloatArray
+    unit_mw: float
+    lowest: float
+    highest: float
 
     first_row = FIRST_ROW
 
     @classmethod
     def fit(cls, series: Series, fit: slice, horizon: int) -> Self:
         """Fit scales and regressions on some rows."""
-        regressions = fit_hourly_regressions(series, fit, horizon)
-        load_mw = series.load_mw[fit]
-        change_mw = np.diff(load_mw, prepend=load_mw[:1])
+        unit_mw = unit_of(series.load_mw[fit])
+        load = in_units(series.load_mw[fit], unit_mw)
+        lowest, highest = believed_between(load)
+        load = np.clip(load, lowest, highest)
+        regressions = fit_hourly_regressions(load, series.time[fit], horizon)
+        change, spread = np.diff(load, prepend=load[:1]), _require_varied(series, float(load.std()), _LOAD)
         return cls(
-            level_mw=float(load_mw.mean()),
-            spread_mw=_require_varied(series, float(load_mw.std()), _LOAD),
-            change_mw=_require_varied(series, float(change_mw.std()), "its hourly change"),
-            scale_mw=_require_varied(series, regressions.missed_mw, _REST),
+            level=float(load.mean()),
+            spread=spread,
+            change=_require_varied(series, float(change.std()), "its hourly change"),
+            scale=_require_varied(series, regressions.missed if regressions.missed > ROUNDING * spread else 0.0, _REST),
             coefficients=regressions.coefficients,
+            unit_mw=unit_mw,
+            lowest=lowest,
+            highest=highest,
         )
+
+    @property
+    def scale_mw(self) -> float:
+        """MW per unit of model output."""
+        return self.scale * self.unit_mw
+
+    @property
+    def size_mw(self) -> float:
+        """How large loads are."""
+        return (abs(self.level) + self.spread) * self.unit_mw
 
     def describe(self, series: Series) -> Described:
         """Return the features of each row, and what outputs mean."""
-        regressions = HourlyRegressions(self.level_mw, self.spread_mw, self.coefficients, self.scale_mw)
-        offset_mw = regressions.forecast_mw(series.load_mw, series.time)
-        rise = (offset_mw[1:, 0] - series.load_mw) / self.change_mw
-        missed = (series.load_mw - offset_mw[:-1, 0]) / self.scale_mw
+        load = np.clip(in_units(series.load_mw, self.unit_mw), self.lowest, self.highest)
+        regressions = HourlyRegressions(self.level, self.spread, self.coefficients, self.scale)
+        offset = regressions.forecast(load, series.time)
+        rise = (offset[1:, 0] - load) / self.change
+        missed = (load - offset[:-1, 0]) / self.scale
         more = np.stack([rise, missed], axis=1).astype(np.float32)
-        return Described(np.hstack([self._known(series), more]), offset_mw, more)
+        target = ((leads_of(load, offset.shape[1]) - offset[:-1]) / self.scale).astype(np.float32)
+        features = np.hstack([self._known(load, series.time), more])
+        return Described(features, offset * self.unit_mw, target, more)
 
-    def _known(self, series: Series) -> Float32Array:
+    def _known(self, load: FloatArray, time: TimeArray) -> Float32Array:
         """Return the channels that are known without the regressions. Shape (N, 12)."""
         import pandas as pd
 
-        load_mw = series.load_mw
-        change_mw = np.diff(load_mw, prepend=load_mw[:1])
+        change = np.diff(load, prepend=load[:1])
 
         def next_hour(values: FloatArray, lag_h: int) -> FloatArray:
             """Return, for each row r, the value lag_h hours before r + 1; rows before the series repeat its first."""
             return values[np.maximum(np.arange(len(values)) + 1 - lag_h, 0)]
 
-        channels = [(next_hour(load_mw, lag_h) - self.level_mw) / self.spread_mw for lag_h in (1, DAY_H, WEEK_H)]
-        channels += [next_hour(change_mw, lag_h) / self.change_mw for lag_h in (1, DAY_H, WEEK_H)]
-        calendar = pd.DatetimeIndex(series.time + HOUR)
+        channels = [(next_hour(load, lag_h) - self.level) / self.spread for lag_h in (1, DAY_H, WEEK_H)]
+        channels += [next_hour(change, lag_h) / self.change for lag_h in (1, DAY_H, WEEK_H)]
+        calendar = pd.DatetimeIndex(time + HOUR)
         for value, period in ((calendar.hour, DAY_H), (calendar.day_of_week, 7), (calendar.day_of_year, YEAR_DAYS)):
             angle = 2 * np.pi * np.asarray(value, dtype=np.float64) / period
             channels += [np.sin(angle), np.cos(angle)]
@@ -180,6 +225,8 @@ def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
         ValueError: If an array is damaged.
     """
     made = SCALINGS[kind]
+    if "unit_mw" not in facts:
+        facts = _OF_EARLIER_FILES | {name.removesuffix("_mw"): value for name, value in facts.items()}
     values: dict[str, Any] = {field.name: facts[field.name] for field in fields(made)}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -187,6 +234,9 @@ def scaling_from_facts(kind: FeatureKind, facts: dict[str, Any]) -> Scaling:
             values[name] = np.frombuffer(raw, dtype="<f8").astype(np.float64).reshape(value["shape"])
     return made(**values)
 
+
+# Of model files from before scales had a unit: they are in MW, and every load was believed.
+_OF_EARLIER_FILES: dict[str, Any] = {"unit_mw": 1.0, "lowest": -np.inf, "highest": np.inf}
 
 # What a scale is taken of.
 _LOAD, _REST = "the load", "what simple rules leave of the load, which is what is learnt,"

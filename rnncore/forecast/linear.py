@@ -2,6 +2,8 @@
 
 They forecast what is left over the daily change, y[t-1] + (y[t-24] - y[t-25]), and shrink to it: where a series is too short
 to learn more, that is what they forecast. How much they shrink is chosen on the last part of the fitted hours.
+
+Loads are in one unit throughout, whichever; so are forecasts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
+from rnncore.forecast.series import HOUR, FloatArray, TimeArray
 
 DAY_H, WEEK_H = 24, 168
 
@@ -31,93 +33,92 @@ class HourlyRegressions:
     """Regressions of one zone.
 
     Attributes:
-        level_mw: Mean load that inputs are centred by.
-        spread_mw: Standard deviation that inputs and outputs are scaled by.
+        level: Mean load that inputs are centred by.
+        spread: Standard deviation that inputs and outputs are scaled by.
         coefficients: Of lags, weekdays, season and constant, by hour of the day, for each lead. Shape (24, P, L).
-        missed_mw: Standard deviation of what they leave over on the rows that they were fitted on.
+        missed: Standard deviation of what they leave over on the rows that they were fitted on.
     """
 
-    level_mw: float
-    spread_mw: float
+    level: float
+    spread: float
     coefficients: FloatArray
-    missed_mw: float
+    missed: float
 
-    def forecast_mw(self, load_mw: FloatArray, time: TimeArray) -> FloatArray:
+    def forecast(self, load: FloatArray, time: TimeArray) -> FloatArray:
         """Forecast each row, and the one after the last, with the hours that follow, from the rows before it.
 
         Args:
-            load_mw: Loads. Shape (N,).
+            load: Loads. Shape (N,).
             time: Their times. Shape (N,).
 
         Returns:
             Forecasts; those of the first rows, where lags reach before the series, mean nothing. Shape (N + 1, L).
         """
         horizon = self.coefficients.shape[2]
-        forecast_mw, every_time = daily_change_mw(load_mw, horizon), np.append(time, time[-1] + HOUR)
+        forecast, every_time = daily_change(load, horizon), np.append(time, time[-1] + HOUR)
         for hour, rows in _rows_by_hour(every_time, np.arange(len(every_time))):
-            inputs = _inputs(load_mw, every_time, rows, self.level_mw, self.spread_mw, horizon)
-            forecast_mw[rows] += self.spread_mw * (inputs @ self.coefficients[hour])
-        return forecast_mw
+            inputs = _inputs(load, every_time, rows, self.level, self.spread, horizon)
+            forecast[rows] += self.spread * (inputs @ self.coefficients[hour])
+        return forecast
 
 
-def daily_change_mw(load_mw: FloatArray, horizon: int) -> FloatArray:
+def daily_change(load: FloatArray, horizon: int) -> FloatArray:
     """Forecast each row, and the one after the last, with the hours that follow, by yesterday's change since the same hour.
 
     Args:
-        load_mw: Loads. Shape (N,).
+        load: Loads. Shape (N,).
         horizon: Leads, L, at most a day.
 
     Returns:
         y[t-1] + (y[t+l-24] - y[t-25]) for row t and lead l from 0. Shape (N + 1, L).
     """
-    row = np.arange(len(load_mw) + 1)[:, None]
-    yesterday = load_mw[np.maximum(row + np.arange(horizon) - DAY_H, 0)]
-    change: FloatArray = yesterday - load_mw[np.maximum(row - DAY_H - 1, 0)]
-    return load_mw[np.maximum(row - 1, 0)] + change
+    row = np.arange(len(load) + 1)[:, None]
+    yesterday = load[np.maximum(row + np.arange(horizon) - DAY_H, 0)]
+    change: FloatArray = yesterday - load[np.maximum(row - DAY_H - 1, 0)]
+    return load[np.maximum(row - 1, 0)] + change
 
 
-def leads_mw(load_mw: FloatArray, horizon: int) -> FloatArray:
+def leads_of(load: FloatArray, horizon: int) -> FloatArray:
     """Return the load of each row and of the rows that follow; beyond the last row its own. Shape (N, L)."""
-    row = np.arange(len(load_mw))[:, None]
-    leads: FloatArray = load_mw[np.minimum(row + np.arange(horizon), len(load_mw) - 1)]
+    row = np.arange(len(load))[:, None]
+    leads: FloatArray = load[np.minimum(row + np.arange(horizon), len(load) - 1)]
     return leads
 
 
-def fit_hourly_regressions(series: Series, fit: slice, horizon: int) -> HourlyRegressions:
+def fit_hourly_regressions(load: FloatArray, time: TimeArray, horizon: int) -> HourlyRegressions:
     """Fit the regressions of a zone.
 
     Args:
-        series: The zone.
-        fit: Rows that may be learnt from; none of later rows is looked at.
+        load: Loads that may be learnt from. Shape (N,).
+        time: Their times. Shape (N,).
         horizon: Leads, L, at most a day.
 
     Source:
         Hoerl, A. E. & Kennard, R. W. (1970). Ridge regression: biased estimation for nonorthogonal problems.
         Technometrics 12(1), 55-67.
     """
-    load_mw, time = series.load_mw[fit], series.time[fit]
-    level_mw, spread_mw = float(load_mw.mean()), float(load_mw.std()) or 1.0
-    rest = (leads_mw(load_mw, horizon) - daily_change_mw(load_mw, horizon)[:-1]) / spread_mw
-    rows = np.arange(FIRST_ROW, len(load_mw) - horizon + 1)
-    cut = len(load_mw) - int(CHOOSING_SHARE * len(rows))
+    level, spread = float(load.mean()), float(load.std()) or 1.0
+    rest = (leads_of(load, horizon) - daily_change(load, horizon)[:-1]) / spread
+    rows = np.arange(FIRST_ROW, len(load) - horizon + 1)
+    cut = len(load) - int(CHOOSING_SHARE * len(rows))
     by_hour: list[tuple[int, FloatArray, FloatArray, NormalEquations]] = []
     errors = np.zeros(len(SHRINKAGES))
     for hour, of_hour in _rows_by_hour(time, rows):
-        inputs, left = _inputs(load_mw, time, of_hour, level_mw, spread_mw, horizon), rest[of_hour]
+        inputs, left = _inputs(load, time, of_hour, level, spread, horizon), rest[of_hour]
         early = int(np.searchsorted(of_hour, cut))
         normal, late = NormalEquations.of(inputs, left), NormalEquations.of(inputs[early:], left[early:])
         by_hour.append((hour, inputs, left, normal))
         solutions = normal.without(late).solutions(SHRINKAGES)
         errors += [float(np.abs(left[early:] - inputs[early:] @ solution).sum()) for solution in solutions]
     chosen = SHRINKAGES[int(np.argmin(errors))]
-    width = _inputs(load_mw, time, rows[:0], level_mw, spread_mw, horizon).shape[1]
+    width = _inputs(load, time, rows[:0], level, spread, horizon).shape[1]
     coefficients = np.zeros((24, width, horizon))
-    missed: list[FloatArray] = []
+    left_over: list[FloatArray] = []
     for hour, inputs, left, normal in by_hour:
         (coefficients[hour],) = normal.solutions([chosen])
-        missed.append(left - inputs @ coefficients[hour])
-    missed_mw = spread_mw * float(np.concatenate(missed).std()) if missed else 0.0
-    return HourlyRegressions(level_mw, spread_mw, coefficients, missed_mw)
+        left_over.append(left - inputs @ coefficients[hour])
+    missed = spread * float(np.concatenate(left_over).std()) if left_over else 0.0
+    return HourlyRegressions(level, spread, coefficients, missed)
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,11 @@ def _rows_by_hour(time: TimeArray, rows: npt.NDArray[np.int64]) -> Iterator[tupl
 
 
 def _inputs(
-    load_mw: FloatArray,
+    load: FloatArray,
     time: TimeArray,
     rows: npt.NDArray[np.int64],
-    level_mw: float,
-    spread_mw: float,
+    level: float,
+    spread: float,
     horizon: int,
 ) -> FloatArray:
     """Return what some rows, and the hours that follow, are forecast from. Shape (rows, P)."""
@@ -174,6 +175,6 @@ def _inputs(
     lags_h = np.array([*range(1, 74), *range(166 - horizon, 172), *range(336 - horizon, FIRST_ROW + 1)])
     calendar = pd.DatetimeIndex(time[rows])
     angle = 2 * np.pi * np.asarray(calendar.day_of_year, dtype=np.float64) / YEAR_DAYS
-    lagged = (load_mw[np.maximum(rows[:, None] - lags_h, 0)] - level_mw) / spread_mw
+    lagged = (load[np.maximum(rows[:, None] - lags_h, 0)] - level) / spread
     weekday = np.asarray(calendar.day_of_week)[:, None] == np.arange(7)
     return np.hstack([lagged, weekday, np.sin(angle)[:, None], np.cos(angle)[:, None], np.ones((len(rows), 1))])

@@ -5,25 +5,42 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from rnncore.errors import DataError, ModelFileError
 from rnncore.files import write_text
+from rnncore.forecast.bounds import (
+    LEVEL,
+    Misses,
+    hour_of_day,
+    misses_facts,
+    misses_from_facts,
+    misses_of,
+    restlessness,
+    simple_forecasts_mw,
+    unrest_mw,
+)
 from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.magnitude import SIZE_PCT
+from rnncore.forecast.reading import Resample
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
 from rnncore.forecast.windows import WindowConfig, Windows, zone_features
 
-# What lies below and above the bounds, in equal parts.
-OUTSIDE_PCT = 10.0
-
 # Hours of the longest gap that is filled before a forecast.
 MOST_FILLED_HOURS = 6
 
-# Test hours of a zone, its last, that the bounds are made from.
-BOUND_HOURS = 2000
+# Loads so many times as large as those of the training, or as small, are in another unit: no load grows so.
+OTHER_UNIT = 50.0
+
+# Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
+BOUND_HOURS = 8760
+
+_NOT_TRAINED_ON = "the model was not trained on this zone: its scales are those of the file"
+_NONE_TESTED = "no hours of this zone were tested when the model was trained"
+_SHARES = "the model file is from before bounds were in MW, and has shares of the forecast: train the model again for bounds"
 
 
 @dataclass(frozen=True)
@@ -32,14 +49,17 @@ class KnownZone:
 
     Attributes:
         scaling: How its loads become inputs, and outputs MW.
-        low: By lead, how far below a forecast the load may lie, as a share of the forecast; None where no hours were tested,
-            or forecasts of 0 leave no share.
-        high: The same above.
+        misses: What its model missed of test hours; None if it is not known.
+        no_misses_why: The reason where it is not.
+        columns: Columns of loads that its file was read by, as in `ReadOptions`.
+        resample: How hours were made of shorter steps, as there.
     """
 
     scaling: Scaling
-    low: tuple[float, ...] | None
-    high: tuple[float, ...] | None
+    misses: Misses | None
+    no_misses_why: str | None = None
+    columns: tuple[str, ...] = ()
+    resample: Resample | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +70,9 @@ class NextHours:
         zone: Its zone.
         time: The hours. Shape (L,).
         load_mw: Their loads. Shape (L,).
-        low_mw: Lower bounds; None where the model knows none for the zone. Shape (L,).
-        high_mw: Upper bounds. Shape (L,).
+        misses: What the model missed of test hours of the zone, for bounds; None if it is not known.
+        no_misses_why: The reason where it is not.
+        restlessness: How much more restless the two weeks before are than ordinary ones. Shape (L,).
         is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
         filled: Hours that the forecast needed and the series lacked. Shape (M,).
         filled_mw: What they were filled with. Shape (M,).
@@ -60,11 +81,32 @@ class NextHours:
     zone: str
     time: TimeArray
     load_mw: FloatArray
-    low_mw: FloatArray | None
-    high_mw: FloatArray | None
+    misses: Misses | None
+    no_misses_why: str | None
+    restlessness: FloatArray
     is_known: bool
     filled: TimeArray
     filled_mw: FloatArray
+
+    def bounds_mw(self, level: float = LEVEL) -> tuple[FloatArray, FloatArray] | None:
+        """Return the lower and the upper bounds that hold a share of the hours; None where the model knows none.
+
+        NaN where its misses are too few for the level. The forecast never lies outside. Shapes (L,).
+        """
+        if self.misses is None:
+            return None
+        low, high = (self._at_hours(ends) for ends in self.misses.between_mw(level))
+        return self.load_mw + low, self.load_mw + high
+
+    def quantile_mw(self, share: float) -> FloatArray | None:
+        """Return what the load is at most in a share of the hours; as of `bounds_mw`. Shape (L,)."""
+        return None if self.misses is None else self.load_mw + self._at_hours(self.misses.quantile_mw(share))
+
+    def _at_hours(self, by_hour_mw: FloatArray) -> FloatArray:
+        """Return what holds for each lead at its hour of the day, after weeks as restless as the last. Shape (L,)."""
+        leads = np.arange(len(self.time))
+        at_hours: FloatArray = self.restlessness * by_hour_mw[leads, hour_of_day(self.time).astype(np.int64)]
+        return at_hours
 
 
 def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
@@ -77,23 +119,26 @@ def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
     known = {}
     for zone in windows.zones:
         start = windows.test_start[zone.test][-BOUND_HOURS:]
-        low = high = None
         if len(start):
             output = np.concatenate([predict(windows.inputs(chunk)) for chunk in in_chunks(start)])
             forecast_mw = windows.to_mw(zone, start, output)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                missed = (windows.target_load_mw(start) - forecast_mw) / forecast_mw
-                ends = np.percentile(missed, [OUTSIDE_PCT / 2, 100 - OUTSIDE_PCT / 2], axis=0)
-            if np.isfinite(ends).all():
-                low, high = (tuple(map(float, end)) for end in ends)
-        known[zone.name] = KnownZone(zone.scaling, low, high)
+            known[zone.name] = KnownZone(zone.scaling, misses_of(windows, zone, start, forecast_mw))
+        else:
+            known[zone.name] = KnownZone(zone.scaling, None, _NONE_TESTED)
     return known
 
 
 def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
     """Return zones as JSON values."""
     return {
-        name: {"scaling": scaling_facts(zone.scaling), "low": zone.low, "high": zone.high} for name, zone in zones.items()
+        name: {
+            "scaling": scaling_facts(zone.scaling),
+            "misses": misses_facts(zone.misses) if zone.misses else None,
+            "no_misses_why": zone.no_misses_why,
+            "columns": list(zone.columns),
+            "resample": zone.resample,
+        }
+        for name, zone in zones.items()
     }
 
 
@@ -109,15 +154,25 @@ def zones_from_facts(source: str, kind: FeatureKind, facts: Mapping[str, Any]) -
         ModelFileError: If the facts are not such.
     """
     try:
-        return {
-            name: KnownZone(
-                scaling_from_facts(kind, zone["scaling"]),
-                *(None if zone[end] is None else tuple(map(float, zone[end])) for end in ("low", "high")),
-            )
-            for name, zone in facts.items()
-        }
+        return {name: _known_zone(kind, zone) for name, zone in facts.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{source}: its zones are not of this version ({error!r}). Train the model again.") from error
+
+
+def _known_zone(kind: FeatureKind, facts: Mapping[str, Any]) -> KnownZone:
+    scaling = scaling_from_facts(kind, facts["scaling"])
+    if "low" in facts and "high" in facts:
+        return KnownZone(scaling, None, _SHARES)
+    misses, resample = facts["misses"], facts.get("resample")
+    if resample not in (None, *get_args(Resample)):
+        raise ValueError(f"resample is {resample!r}")
+    return KnownZone(
+        scaling,
+        misses_from_facts(misses) if misses else None,
+        facts["no_misses_why"],
+        tuple(map(str, facts.get("columns", ()))),
+        resample,
+    )
 
 
 def next_hours(
@@ -135,7 +190,8 @@ def next_hours(
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If a series is too short, its last hours are not consecutive, or a forecast is NaN or infinite.
+        DataError: If a series is too short, its last hours are not consecutive, it is of quite another size than what the
+            model was trained on, or a forecast is NaN or infinite.
     """
     needed = SCALINGS[config.features].first_row + config.lookback
     for one in series:
@@ -148,6 +204,8 @@ def next_hours(
         else SCALINGS[config.features].fit(one, slice(0, len(one.time)), config.horizon)
         for one in series
     ]
+    for one, scaling in zip(series, scalings, strict=True):
+        require_size_of_training(one, scaling)
     given = [one.time for one in series]
     series = [_whole(one, scaling, needed) for one, scaling in zip(series, scalings, strict=True)]
     described = [scaling.describe(one) for scaling, one in zip(scalings, series, strict=True)]
@@ -158,13 +216,13 @@ def next_hours(
         output = predict(features[None, -config.lookback :])[0].astype(np.float64)
         load_mw, known = own.offset_mw[-1] + scaling.scale_mw * output, zones.get(one.name)
         require_finite_forecast(one.name, load_mw)
-        low = high = None
-        if known and known.low and known.high:
-            # Of a load below 0 the larger share is the lower bound.
-            low, high = np.sort([load_mw * (1 + np.array(end)) for end in (known.low, known.high)], axis=0)
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
         new = ~np.isin(one.time, times)
-        found.append(NextHours(one.name, time, load_mw, low, high, known is not None, one.time[new], one.load_mw[new]))
+        misses, why = (known.misses, known.no_misses_why) if known else (None, _NOT_TRAINED_ON)
+        simple_mw = simple_forecasts_mw(scaling, one.load_mw, own.offset_mw[:-1])
+        restless = restlessness(unrest_mw(one.load_mw, simple_mw)[-1], misses.usual_mw) if misses else np.ones(len(load_mw))
+        filled = one.time[new], one.load_mw[new]
+        found.append(NextHours(one.name, time, load_mw, misses, why, restless, known is not None, *filled))
     return found
 
 
@@ -201,6 +259,25 @@ def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
         )
 
 
+def require_size_of_training(series: Series, scaling: Scaling) -> None:
+    """Refuse loads of quite another size than those that a model was trained on: their unit is likely to be another.
+
+    Args:
+        series: What is to be forecast.
+        scaling: How the model sees the zone.
+
+    Raises:
+        DataError: If loads are `OTHER_UNIT` times as large or small, or more.
+    """
+    size_mw = float(np.percentile(np.abs(series.load_mw), SIZE_PCT))
+    if not size_mw or 1 / OTHER_UNIT < size_mw / scaling.size_mw < OTHER_UNIT:
+        return
+    raise DataError(
+        f"{series.name}: loads are about {size_mw:,.3g} MW, but the model was trained on about {scaling.size_mw:,.3g} MW: "
+        "as it seems, in another unit. Give the loads in the unit of the training, or train a model on these."
+    )
+
+
 def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
     """Refuse forecasts that are no numbers.
 
@@ -219,30 +296,71 @@ def require_finite_forecast(zone: str, forecast_mw: FloatArray) -> None:
         )
 
 
-def hourly_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
-    """Return one entry per zone and hour: `zone`, `time`, `load_mw`, and the bounds `low_mw` and `high_mw` or None."""
+def hourly_rows(
+    forecasts: Sequence[NextHours], levels: Sequence[float] = (LEVEL,), quantiles: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """Return one entry per zone and hour.
+
+    Args:
+        forecasts: The forecasts.
+        levels: Levels of bounds.
+        quantiles: Shares of quantiles.
+
+    Returns:
+        `zone`, `time`, `load_mw`, the bounds `low_mw` and `high_mw`, of several levels `low_50_mw` and so on, and quantiles
+        such as `q0.1_mw`; None where the model knows none, or its misses are too few.
+    """
     rows = []
     for one in forecasts:
+        ends: dict[str, FloatArray | None] = {}
+        for level in levels:
+            low, high = one.bounds_mw(level) or (None, None)
+            of_level = f"_{100 * level:g}" if len(levels) > 1 else ""
+            ends |= {f"low{of_level}_mw": low, f"high{of_level}_mw": high}
+        ends |= {f"q{share:g}_mw": one.quantile_mw(share) for share in quantiles}
         for lead, (time, load_mw) in enumerate(zip(one.time, one.load_mw.tolist(), strict=True)):
-            low_mw, high_mw = (None if end is None else float(end[lead]) for end in (one.low_mw, one.high_mw))
-            stamp = str(time).replace("T", " ")
-            rows.append({"zone": one.zone, "time": stamp, "load_mw": load_mw, "low_mw": low_mw, "high_mw": high_mw})
+            at_lead = {name: None if end is None or np.isnan(end[lead]) else float(end[lead]) for name, end in ends.items()}
+            rows.append({"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw, **at_lead})
+    return rows
+
+
+def past_rows(series: Sequence[Series], forecasts: Sequence[NextHours], hours: int) -> list[dict[str, Any]]:
+    """Return one entry per hour of the last of each series, those that were filled among them: `zone`, `time`, `load_mw`.
+
+    Args:
+        series: What was forecast, as it was given.
+        forecasts: Its forecasts, in the same order.
+        hours: How many hours before a forecast.
+    """
+    rows = []
+    for one, of_zone in zip(series, forecasts, strict=True):
+        time, load_mw = np.append(one.time, of_zone.filled), np.append(one.load_mw, of_zone.filled_mw)
+        order = np.argsort(time, kind="stable")
+        order = order[time[order] >= of_zone.time[0] - hours * HOUR]
+        rows += _rows(one.name, time[order], load_mw[order])
     return rows
 
 
 def filled_rows(forecasts: Sequence[NextHours]) -> list[dict[str, Any]]:
     """Return one entry per hour that was filled before forecasting: `zone`, `time`, `load_mw`."""
+    return [row for one in forecasts for row in _rows(one.zone, one.filled, one.filled_mw)]
+
+
+def _rows(zone: str, time: TimeArray, load_mw: FloatArray) -> list[dict[str, Any]]:
     return [
-        {"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw}
-        for one in forecasts
-        for time, load_mw in zip(one.filled, one.filled_mw.tolist(), strict=True)
+        {"zone": zone, "time": str(at).replace("T", " "), "load_mw": load}
+        for at, load in zip(time, load_mw.tolist(), strict=True)
     ]
 
 
-def write_hours(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of `hourly_rows` to a CSV file, whole or not at all."""
+def write_hours(path: Path, rows: Sequence[Mapping[str, Any]], filled: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write rows of `hourly_rows`, at least one, to a CSV file, whole or not at all.
+
+    Rows of `filled_rows` come first. The last column, `kind`, tells them apart: `filled` or `forecast`.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, ("zone", "time", "load_mw", "low_mw", "high_mw"), lineterminator="\n")
+    writer = csv.DictWriter(text, [*rows[0], "kind"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "kind": "filled"} for row in filled)
+    writer.writerows({**row, "kind": "forecast"} for row in rows)
     write_text(path, text.getvalue())

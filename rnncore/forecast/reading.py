@@ -15,10 +15,12 @@ from typing import Literal
 
 import numpy as np
 
+from rnncore.amounts import counted
 from rnncore.errors import DataError
-from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, is_missing, missing_fault, read_amounts
+from rnncore.forecast.amounts import MAX_LOAD_MW, Amounts, is_amount, is_missing, missing_fault, read_amounts
 from rnncore.forecast.columns import Table, read_table, roles_of
 from rnncore.forecast.faults import differing
+from rnncore.forecast.magnitude import USUAL_PCT, believed_between
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray, values_digest
 from rnncore.forecast.stamps import RowFault, Stamps, is_stamp, read_stamps, with_hours
 from rnncore.forecast.unpack import GZIP, PARQUET, ZIP, decoded, unpacked
@@ -62,12 +64,14 @@ class Reading:
         found: What was detected where a file is not a plain one, as phrases.
         done: What was done to it, as phrases with numbers.
         missing_values: Rows that had no value and were left out.
+        warnings: What is likely to be wrong and was kept, as sentences.
     """
 
     series: Series
     found: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     missing_values: int = 0
+    warnings: tuple[str, ...] = ()
 
     def cleaned(self, fill_hours: int = 0) -> "Reading":
         """Return the reading with rows of equal stamp merged to their mean, and gaps of up to so many hours filled."""
@@ -142,7 +146,9 @@ def _read_by_pyarrow(raw: bytes, options: ReadOptions) -> _Zone | None:
         names = [name.strip() for name in next(csv.reader([header]), [])]
     except (UnicodeDecodeError, csv.Error):
         return None
-    if len(names) != 2 or any(mark in header for mark in ";\t|\0") or not names[1] or any(map(is_stamp, names)):
+    if len(names) != 2 or any(mark in header for mark in ";\t|\0") or not names[1]:
+        return None
+    if any(map(is_stamp, names)) or all(map(is_amount, names)):
         return None
     # Here, as everywhere: a process that only serves a model needs no tables.
     import pyarrow as pa
@@ -255,6 +261,7 @@ def _reading(path: Path, zone: _Zone, digest: str, options: ReadOptions) -> Read
     time, load_mw = zone.time[order], zone.load_mw[order]
     if not options.keep_faults:
         _require_alike(path, zone, order, time, load_mw)
+    warnings = _beyond_belief(zone, order, time, load_mw)
     done = [f"rows without a value left out: {zone.missing:,}"] if zone.missing else []
     if options.resample:
         time, load_mw, sentence = _hours(path, time, load_mw, options.resample)
@@ -269,7 +276,7 @@ def _reading(path: Path, zone: _Zone, digest: str, options: ReadOptions) -> Read
     if options.resample:
         digest = values_digest(time, load_mw)
     series = Series(zone.column.removesuffix("_MW"), time, load_mw, digest)
-    return Reading(series, zone.found, tuple(done), zone.missing)
+    return Reading(series, zone.found, tuple(done), zone.missing, warnings)
 
 
 def _require_alike(
@@ -287,6 +294,26 @@ def _require_alike(
         f"{path}, {other}: {load_mw[first]:g} at {_stamp(time[first])}, which {one} has as {load_mw[first - 1]:g}; "
         f"rows of equal time contradict one another ({len(rows):,} in all), and their mean is no load. Leave out the wrong "
         "ones."
+    )
+
+
+def _beyond_belief(
+    zone: _Zone, order: "np.ndarray[tuple[int], np.dtype[np.int64]]", time: TimeArray, load_mw: FloatArray
+) -> tuple[str, ...]:
+    """Return a sentence where loads are too far from all others to be true: they are kept, and move what is fitted."""
+    lowest, highest = believed_between(load_mw)
+    rows = np.flatnonzero((load_mw < lowest) | (load_mw > highest))
+    if not len(rows):
+        return ()
+    if zone.where is None:
+        raise _NeedsLines
+    first = int(rows[0])
+    low, high = np.percentile(load_mw, USUAL_PCT)
+    return (
+        f"{zone.where[order[first]]}: {load_mw[first]:g} at {_stamp(time[first])}, where usual loads are {low:,.6g} to "
+        f"{high:,.6g} ({counted(len(rows), 'such row')}). The regressions, and the presets fast and best, learn it as "
+        f"{lowest if load_mw[first] < low else highest:,.6g}; the preset article and all scores take it as it is. "
+        "Leave it out if it is wrong.",
     )
 
 

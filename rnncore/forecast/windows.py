@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from rnncore.errors import ConfigError, DataError
 from rnncore.forecast.features import FEATURE_KINDS, SCALINGS, Described, FeatureKind, Scaling
-from rnncore.forecast.linear import leads_mw
 from rnncore.forecast.series import HOUR, Dataset, Float32Array, FloatArray, Series, TimeArray
 
 RowArray = npt.NDArray[np.int64]
@@ -200,8 +199,7 @@ def make_windows(dataset: Dataset, config: WindowConfig, scalings: Mapping[str, 
         test_parts.append(test + row)
         row, train_count, test_count = row + len(series.time), train_count + len(train), test_count + len(test)
         all_described.append(described)
-        learnt_mw = leads_mw(series.load_mw, config.horizon) - described.offset_mw[:-1]
-        targets.append((learnt_mw / scaling.scale_mw).astype(np.float32))
+        targets.append(described.target)
     return Windows(
         config=config,
         dataset_digest=dataset.digest,

@@ -90,8 +90,11 @@ def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float, le
     return [rules.mark_rule(strokeDash=[2, 3], color=QUIET), names.encode(x=at, text="name:N")]
 
 
-def write_chart(chart: Chart, path: Path) -> None:
-    """Draw a chart to a PNG file, whole or not at all."""
+def write_chart(chart: Chart | altair.VConcatChart, path: Path) -> None:
+    """Draw a chart to an SVG file, or else to a PNG file, by the suffix of its name, whole or not at all."""
+    if path.suffix == ".svg":
+        write_text(path, str(vl_convert.vegalite_to_svg(chart.to_json())))
+        return
     png = vl_convert.vegalite_to_png(chart.to_json(), scale=SCALE)
     with whole_file(path) as temporary:
         temporary.write_bytes(png)

@@ -23,6 +23,7 @@ BASELINE_NAMES = {
     "seasonal_naive_168": "Same hour a week ago",
     "ar_90": "AR(90), least squares",
     "per_hour_regressions": "24 per-hour regressions",
+    "gradient_boosting": "Gradient boosting, a model per zone",
 }
 
 

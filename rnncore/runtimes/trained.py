@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from rnncore.forecast.fit import TRAINING_PRECISION, TrainResult
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.next_hours import KnownZone, known_zones, require_finite_forecast, zone_facts, zones_from_facts
+from rnncore.forecast.reading import ReadOptions
 from rnncore.forecast.scoring import Scores, forecast_test_hours, score_forecasts
-from rnncore.forecast.series import Dataset
+from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import WindowConfig, Windows
 from rnncore.runtimes.base import Runtime
@@ -22,7 +23,13 @@ from rnncore.runtimes.export import onnx_facts
 
 
 def save_trained(
-    path: Path, trainer: Trainer, result: TrainResult, windows: Windows, preset: str, dataset: Dataset
+    path: Path,
+    trainer: Trainer,
+    result: TrainResult,
+    windows: Windows,
+    preset: str,
+    dataset: Dataset,
+    read_by: ReadOptions | None = None,
 ) -> dict[str, Any]:
     """Write a trained forecaster, with a record of its training and what it missed of each zone's test hours.
 
@@ -33,6 +40,7 @@ def save_trained(
         windows: What it was trained on.
         preset: The recipe's name.
         dataset: What the windows are of.
+        read_by: How its files were read: columns and steps are kept, so that those of a forecast are read alike.
 
     Returns:
         The record.
@@ -49,7 +57,10 @@ def save_trained(
         **asdict(result),
     }
     with open_runtime("torch", trainer.model.cpu(), "cpu", "fp32", default_threads()) as runtime:
-        zones = zone_facts(known_zones(runtime.predict, windows))
+        known = known_zones(runtime.predict, windows)
+    read_by = read_by or ReadOptions()
+    as_read = {name: replace(zone, columns=read_by.columns, resample=read_by.resample) for name, zone in known.items()}
+    zones = zone_facts(as_read)
     save_forecaster(path, trainer.model, windows.config, record, zones)
     return record
 
@@ -95,8 +106,10 @@ def open_model_file(path: Path, runtime_name: str | None, device_name: str) -> I
         yield runtime
 
 
-def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
-    """Score a model file on the test hours of some windows; arguments as of `open_model_file`.
+def forecast_by_model_file(
+    path: Path, runtime_name: str | None, device_name: str, windows: Windows
+) -> dict[str, FloatArray]:
+    """Forecast the test hours of some windows by a model file, by zone; arguments as of `open_model_file`. Shapes (N, L).
 
     Raises:
         ConfigError: If the runtime cannot run the file.
@@ -107,4 +120,9 @@ def score_model_file(path: Path, runtime_name: str | None, device_name: str, win
         forecasts = forecast_test_hours(runtime.predict, windows)
     for zone, forecast_mw in forecasts.items():
         require_finite_forecast(zone, forecast_mw)
-    return score_forecasts(str(path), forecasts, windows)
+    return forecasts
+
+
+def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
+    """Score a model file on the test hours of some windows; as `forecast_by_model_file`."""
+    return score_forecasts(str(path), forecast_by_model_file(path, runtime_name, device_name, windows), windows)

@@ -344,9 +344,48 @@ def test_baselines_are_scored_without_a_model_and_left_out_on_request(csv: Path,
 def test_scores_are_shown_as_a_table_with_the_mean(csv: Path, trained: Path, rnncore: Command) -> None:
     done = rnncore("evaluate", trained, "--data", csv)
     assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["sMAPE", "%", "article's", "sMAPE", "%", "MAE", "MW"]
+    columns = ["sMAPE %", "article's sMAPE %", "MAE MW", "RMSE MW", "pinball MW", "MASE", "WAPE %", "in bounds %"]
+    assert done.out.splitlines()[0].split() == " ".join(columns).split()
     assert f"mean of zones, {trained}"[:60] in done.out
     assert "persistence" in done.out
+
+
+@pytest.mark.parametrize(("by", "first", "rows"), [("hour", "00:00", 24), ("lead", "1 h ahead", 1), ("zone", "ZONE", 1)])
+def test_scores_are_shown_by_zone_hour_of_the_day_or_lead(
+    by: str, first: str, rows: int, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("evaluate", trained, "--data", csv, "--by", by, "--no-baselines")
+    lines = done.out.splitlines()
+    assert lines[1].startswith(first)
+    assert lines[1 + rows].startswith("mean of zones")
+    facts = rnncore("evaluate", trained, "--data", csv, "--json", "--no-baselines").json
+    assert len(facts[f"{by}s"]) == rows
+    assert facts["unit"] == "MW"
+    assert facts["mae_mw"] == pytest.approx(sum(one["mae_mw"] for one in facts[f"{by}s"]) / rows, rel=0.2)
+    assert facts["mae_mw"] < facts["rmse_mw"]
+    assert 0 < facts["pinball_mw"] < facts["mae_mw"]
+    assert 60 < facts["coverage_pct"] <= 100
+
+
+def test_of_loads_of_both_signs_it_is_said_that_smape_means_little(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    said = "where it is not of its forecast's sign, sMAPE counts 200 %"
+    assert said not in rnncore("evaluate", "--data", csv).out
+    net, table = tmp_path / "NET_hourly.csv", pd.read_csv(csv)
+    table["ZONE_MW"] -= round(float(table["ZONE_MW"].median()), 1)
+    table.to_csv(net, index=False)
+    assert said in rnncore("evaluate", "--data", net).out
+
+
+def test_gradient_boosting_is_scored_on_request_with_its_time(
+    csv: Path, rnncore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnncore.forecast.baselines.BOOSTED_TREES", 5)
+    facts = rnncore("evaluate", "--data", csv, "--boosting", "--json").json
+    boosted = facts["baselines"][-1]
+    assert boosted["name"] == "gradient_boosting"
+    assert 0 < boosted["mae_mw"] < facts["baselines"][1]["mae_mw"]
+    assert boosted["seconds"] > 0
+    assert "Gradient boosting took " in rnncore("evaluate", "--data", csv, "--boosting").out
 
 
 @pytest.mark.parametrize(
@@ -928,11 +967,67 @@ def test_a_forecast_of_a_day_is_written_with_its_bounds(csv: Path, tmp_path: Pat
         done = rnncore("forecast", source, csv, "--out", out)
         assert done.out == f"{out}: 24 hours\n"
         lines = out.read_text(encoding="utf-8").splitlines()
-        assert lines[0] == "zone,time,load_mw,low_mw,high_mw"
+        assert lines[0] == "zone,time,load_mw,low_mw,high_mw,kind"
         assert lines[1].startswith("ZONE,2017-07-07 12:00:00,")
         assert len(lines) == 25
     done = rnncore("forecast", model, csv)
     assert len(done.out.splitlines()) == 25
+
+
+def test_levels_and_quantiles_are_asked_for_by_share(csv: Path, trained: Path, rnncore: Command) -> None:
+    facts = rnncore("forecast", trained, csv, "--level", "0.9,0.5", "--quantile", "0.1,0.5", "--json").json
+    assert (facts["unit"], facts["levels"]) == ("MW", [0.5, 0.9])
+    (hour,) = facts["hours"]
+    assert hour["low_90_mw"] < hour["low_50_mw"] <= hour["load_mw"] <= hour["high_50_mw"] < hour["high_90_mw"]
+    assert hour["q0.1_mw"] < hour["q0.5_mw"]
+    head, row = rnncore("forecast", trained, csv, "--level", "0.5,0.9", "--quantile", "0.1").out.splitlines()
+    assert head.split() == [
+        *["zone", "time", "MW", "low", "50", "%", "high", "50", "%", "low", "90", "%", "high", "90", "%", "q0.1"]
+    ]
+    assert len(row.split()) == 1 + 2 + 6
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--level", "90", "--level is 90; give a share of the hours between 0 and 1"),
+        ("--level", "", "--level is ''; give shares of the hours, apart by commas, such as 0.5,0.9"),
+        ("--quantile", "0.1;0.5", "--quantile is '0.1;0.5'; give shares"),
+        ("--quantile", "0", "--quantile is 0; give a share"),
+    ],
+)
+def test_a_share_that_is_none_is_refused(
+    option: str, text: str, said: str, csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("forecast", trained, csv, option, text)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.said
+
+
+def test_a_level_that_held_out_hours_are_too_few_for_is_a_dash_with_the_reason(
+    csv: Path, trained: Path, rnncore: Command
+) -> None:
+    done = rnncore("forecast", trained, csv, "--level", "0.999")
+    assert done.code == 0
+    assert done.out.splitlines()[1].split()[-2:] == ["–", "–"]
+    assert re.search(r"ZONE: no bounds where a dash is: \d+ held-out hours of one hour of the day are too few", done.said)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-7, "W"), (1e-4, "kW"), (1e3, "GW")])
+def test_a_small_load_is_shown_in_its_unit_and_forecast_alike(
+    factor: float, unit: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    other, model = tmp_path / "ZONE_hourly.csv", tmp_path / "model.safetensors"
+    table = pd.read_csv(csv)
+    table["ZONE_MW"] = [f"{load * factor:.12g}" for load in table["ZONE_MW"]]
+    table.to_csv(other, index=False)
+    assert rnncore("train", "--data", other, "--max-steps", 3, "--device", "cpu", "--out", model).code == 0
+    (here,), (there,) = (rnncore("forecast", *files, "--json").json["hours"] for files in ((model, other), (trained, csv)))
+    for name in ("load_mw", "low_mw", "high_mw"):
+        assert here[name] == pytest.approx(factor * there[name], rel=1e-9)
+    head, row = rnncore("forecast", model, other).out.splitlines()
+    assert head.split()[2] == unit
+    assert all(float(cell.replace(",", "")) > 0.1 for cell in row.split()[-3:])
 
 
 def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
@@ -949,6 +1044,56 @@ def test_a_missing_hour_does_not_stop_a_forecast_and_is_named(
     facts = rnncore("forecast", trained, path, "--json").json
     assert [(one["zone"], one["time"]) for one in facts["filled"]] == [("ZONE", missing)]
     assert rnncore("forecast", trained, csv, "--json").json["filled"] == []
+
+
+def test_files_of_a_forecast_are_read_as_those_of_the_training(csv: Path, tmp_path: Path, rnncore: Command) -> None:
+    hourly = pd.read_csv(csv).sort_values("Datetime")
+    times = pd.to_datetime(hourly["Datetime"])
+    halves = pd.concat(
+        [pd.DataFrame({"Datetime": times + pd.Timedelta(minutes=at), "north": hourly["ZONE_MW"]}) for at in (0, 30)]
+    )
+    halves["celsius"] = 20
+    path, model = tmp_path / "halves.csv", tmp_path / "model.safetensors"
+    halves.sort_values("Datetime").to_csv(path, index=False)
+    asked = ("--column", "north", "--resample", "1h")
+    assert rnncore("train", "--data", path, *asked, "--max-steps", 1, "--device", "cpu", "--out", model).code == 0
+    assert rnncore("export", model).code == 0
+    for source in (model, model.with_suffix(".onnx")):
+        for verb in (("forecast", source, path), ("evaluate", source, "--data", path, "--no-baselines")):
+            done = rnncore(*verb, "--json")
+            assert "As in the training: --column 'north' --resample 1h" in done.said
+            told = rnncore(*verb, *asked, "--json")
+            assert "As in the training" not in told.said
+            assert done.json == told.json
+    assert "As in the training: --resample 1h" in rnncore("forecast", model, path, "--column", "celsius").said
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_picture_of_a_forecast_is_drawn(suffix: str, csv: Path, trained: Path, tmp_path: Path, rnncore: Command) -> None:
+    path = tmp_path / f"next{suffix}"
+    done = rnncore("forecast", trained, csv, "--plot", path)
+    assert done.code == 0
+    assert len(done.out.splitlines()) == 2
+    assert f"Picture: {path}" in done.said.replace(f"{tmp_path} ", f"{tmp_path}")
+    assert path.stat().st_size > 1000
+
+
+def test_a_picture_of_another_kind_is_refused_before_any_work(csv: Path, trained: Path, rnncore: Command) -> None:
+    done = rnncore("forecast", trained, csv, "--plot", "next.jpg")
+    assert (done.code, done.out) == (2, "")
+    assert "--plot is next.jpg; give a file name that ends in .png or .svg." in done.said
+
+
+def test_loads_in_another_unit_than_the_models_are_refused(
+    csv: Path, trained: Path, tmp_path: Path, rnncore: Command
+) -> None:
+    other, table = tmp_path / "ZONE_hourly.csv", pd.read_csv(csv)
+    table["ZONE_MW"] *= 1000
+    table.to_csv(other, index=False)
+    for asked in (("forecast", trained, other), ("evaluate", trained, "--data", other)):
+        done = rnncore(*asked)
+        assert (done.code, done.out) == (2, "")
+        assert "as it seems, in another unit. Give the loads in the unit of the training" in done.said
 
 
 def test_a_file_of_an_unknown_zone_is_forecast_without_bounds_and_says_so(

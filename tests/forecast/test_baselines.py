@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rnncore.errors import DataError
-from rnncore.forecast.baselines import BASELINES, baseline_scores
+from rnncore.forecast import baselines
+from rnncore.forecast.baselines import BASELINES, SLOW_BASELINES, Baseline, baseline_forecasts, baseline_scores
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 
@@ -24,13 +25,22 @@ PJM_SMAPE_PCT = {
 }
 
 
+EVERY = BASELINES | SLOW_BASELINES
+FITTED = [name for name in EVERY if name not in NAIVE_LAGS_H]
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "BOOSTED_TREES", 8)
+
+
 def _windows(*series: Series, config: WindowConfig = CONFIG) -> Windows:
     return make_windows(Dataset("made", series), config)
 
 
 def _forecast(name: str, windows: Windows, zone: int = 0) -> np.ndarray:
     """Return the forecasts of one lead."""
-    return BASELINES[name](windows, windows.zones[zone])[:, 0]
+    return EVERY[name](windows, windows.zones[zone])[:, 0]
 
 
 @pytest.mark.parametrize(("name", "lag_h"), NAIVE_LAGS_H.items())
@@ -137,3 +147,106 @@ def test_a_zone_without_tested_hours_is_left_out(make_series: Callable[..., Seri
 def test_the_real_files_score_as_measured(pjm_windows: Windows) -> None:
     scores = {one.mean.name: one.mean.smape for one in baseline_scores(pjm_windows)}
     assert scores == pytest.approx(PJM_SMAPE_PCT, abs=0.02)
+
+
+def _scaled(series: Series, factor: float) -> Series:
+    return replace(series, load_mw=series.load_mw * factor)
+
+
+@pytest.fixture(scope="module")
+def half_a_year(make_series: Callable[..., Series]) -> Dataset:
+    """Two zones of loads with one decimal, as files have them, long enough for each baseline."""
+    zones = (make_series("A", hours=4500, seed=1), make_series("B", hours=4400, seed=2))
+    return Dataset("made", tuple(replace(one, load_mw=one.load_mw.round(1)) for one in zones))
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6, 1e-3])
+@pytest.mark.parametrize("name", EVERY)
+def test_forecasts_of_a_file_in_another_unit_are_the_same_amounts(name: str, factor: float, half_a_year: Dataset) -> None:
+    other = replace(half_a_year, series=tuple(_scaled(one, factor) for one in half_a_year.series))
+    config = replace(CONFIG, horizon=3)
+    before, after = (make_windows(dataset, config) for dataset in (half_a_year, other))
+    for zone in range(2):
+        forecast_mw, scaled_mw = (EVERY[name](windows, windows.zones[zone]) for windows in (before, after))
+        np.testing.assert_allclose(scaled_mw, factor * forecast_mw, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_wrong_value_of_a_million_hours_does_not_ruin_a_regression(name: str, half_a_year: Dataset) -> None:
+    clean = half_a_year.series[0]
+    load_mw = clean.load_mw.copy()
+    load_mw[1000] = 1e12
+    tested_mw = clean.load_mw[-441:]
+    errors = []
+    for series in (clean, replace(clean, load_mw=load_mw)):
+        errors.append(np.abs(_forecast(name, _windows(series)) - tested_mw).mean())
+    assert errors[1] < 1.5 * errors[0]
+
+
+# The leak test: what comes after the first tested hour is shuffled.
+
+
+def leaves_alone(forecast: Baseline, series: Series, config: WindowConfig) -> bool:
+    """Return whether a baseline forecasts the first tested hour, and those that follow, the same whatever comes then."""
+    before = _windows(series, config=config)
+    first = int(before.target_rows(before.test_start[:1])[0])
+    load_mw = series.load_mw.copy()
+    load_mw[first:] = np.random.default_rng(9).permutation(load_mw[first:])
+    after = _windows(replace(series, load_mw=load_mw), config=config)
+    assert not np.array_equal(after.load_mw, before.load_mw)
+    one, other = (forecast(windows, windows.zones[0])[0] for windows in (before, after))
+    return np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("horizon", [1, 24])
+@pytest.mark.parametrize("name", EVERY)
+def test_loads_after_the_first_tested_hour_change_no_forecast_of_it(name: str, horizon: int, half_a_year: Dataset) -> None:
+    assert leaves_alone(EVERY[name], half_a_year.series[0], replace(CONFIG, horizon=horizon))
+
+
+@pytest.mark.parametrize("horizon", [1, 24])
+@pytest.mark.parametrize("name", FITTED)
+def test_a_fit_that_reaches_into_the_tested_hours_is_noticed(
+    name: str, horizon: int, half_a_year: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the fitted rows ended later, by the horizon and two hours.
+    monkeypatch.setattr(baselines, "_fitted_until", lambda first_tested, leads: first_tested + leads + 1)
+    assert not leaves_alone(EVERY[name], half_a_year.series[0], replace(CONFIG, horizon=horizon))
+
+
+# Gradient boosting.
+
+
+def test_gradient_boosting_is_forecast_on_request_alone_and_last(half_a_year: Dataset) -> None:
+    windows = make_windows(half_a_year, CONFIG)
+    assert [name for name, _ in baseline_forecasts(windows)] == list(BASELINES)
+    forecasts = dict(baseline_forecasts(windows, boosting=True))
+    assert list(forecasts) == [*BASELINES, "gradient_boosting"]
+    assert [len(of_zone) for of_zone in forecasts["gradient_boosting"].values()] == [
+        zone.test.stop - zone.test.start for zone in windows.zones
+    ]
+
+
+def test_gradient_boosting_learns_what_no_regression_can(
+    make_series: Callable[..., Series], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tent map: each load is made of the one before, by two lines of opposite slope.
+    monkeypatch.setattr(baselines, "BOOSTED_TREES", 100)
+    height = [0.3141]
+    for _ in range(5999):
+        height.append(0.9999 * (1 - 2 * abs(height[-1] - 0.5)))
+    windows = _windows(make_series("A", load_mw=100 + 50 * np.array(height)))
+    actual_mw = windows.target_load_mw(windows.test_start)[:, 0]
+    errors = {name: np.abs(_forecast(name, windows) - actual_mw).mean() for name in ("gradient_boosting", "ar_90")}
+    assert errors["gradient_boosting"] < 0.2 * errors["ar_90"]
+
+
+def test_each_lead_is_boosted_by_a_model_of_its_own(
+    make_series: Callable[..., Series], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of period 24 and known to a day of loads: each lead is as easy as the first, but the change to it is another.
+    monkeypatch.setattr(baselines, "BOOSTED_TREES", 60)
+    load_mw = np.tile(np.random.default_rng(1).uniform(100, 200, 24), 250)
+    windows = _windows(make_series("A", load_mw=load_mw), config=replace(CONFIG, horizon=3))
+    forecast_mw = EVERY["gradient_boosting"](windows, windows.zones[0])
+    assert np.abs(forecast_mw - windows.target_load_mw(windows.test_start)).max() < 2

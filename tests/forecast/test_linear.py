@@ -8,7 +8,7 @@ import pytest
 
 from rnncore.forecast import linear
 from rnncore.forecast.features import ArticleScaling, LinearScaling, scaling_facts, scaling_from_facts
-from rnncore.forecast.linear import FIRST_ROW, daily_change_mw, fit_hourly_regressions, leads_mw
+from rnncore.forecast.linear import FIRST_ROW, daily_change, fit_hourly_regressions, leads_of
 from rnncore.forecast.series import Series
 
 LAGS_H = {1: [*range(1, 74), *range(165, 172), *range(335, 338)], 3: [*range(1, 74), *range(163, 172), *range(333, 338)]}
@@ -28,7 +28,9 @@ def test_forecasts_are_those_of_regressions_solved_one_by_one(
 ) -> None:
     monkeypatch.setattr(linear, "SHRINKAGES", (shrinkage,))
     series, fit_rows = make_series("A", hours=1500, seed=3), 1400
-    found = fit_hourly_regressions(series, slice(0, fit_rows), horizon).forecast_mw(series.load_mw, series.time)
+    found = fit_hourly_regressions(series.load_mw[:fit_rows], series.time[:fit_rows], horizon).forecast(
+        series.load_mw, series.time
+    )
     assert found.shape == (1501, horizon)
     load = series.load_mw
     level, spread = load[:fit_rows].mean(), load[:fit_rows].std()
@@ -53,9 +55,9 @@ def test_forecasts_are_those_of_regressions_solved_one_by_one(
 
 def test_the_row_after_the_last_is_forecast_as_if_it_were_there(make_series: Callable[..., Series]) -> None:
     series = make_series("A", hours=800)
-    regressions = fit_hourly_regressions(series, slice(0, 700), 2)
+    regressions = fit_hourly_regressions(series.load_mw[:700], series.time[:700], 2)
     cut = replace(series, time=series.time[:750], load_mw=series.load_mw[:750])
-    whole, short = (regressions.forecast_mw(one.load_mw, one.time) for one in (series, cut))
+    whole, short = (regressions.forecast(one.load_mw, one.time) for one in (series, cut))
     np.testing.assert_array_equal(short, whole[:751])
 
 
@@ -67,10 +69,11 @@ def test_a_rule_of_the_hour_is_found_and_beats_the_daily_change(make_series: Cal
         if hour[row] == 12:
             load_mw[row] = 200 + 0.5 * load_mw[row - 2] + 0.3 * load_mw[row - 168]
     series = replace(series, load_mw=load_mw)
-    forecast_mw = fit_hourly_regressions(series, slice(0, 24 * 280), 1).forecast_mw(load_mw, series.time)[:-1, 0]
+    regressions = fit_hourly_regressions(load_mw[: 24 * 280], series.time[: 24 * 280], 1)
+    forecast_mw = regressions.forecast(load_mw, series.time)[:-1, 0]
     noon = np.flatnonzero((hour == 12) & (np.arange(len(load_mw)) >= 24 * 280))
     assert np.abs(forecast_mw[noon] - load_mw[noon]).max() < 10
-    rule_mw = daily_change_mw(load_mw, 1)[:-1, 0]
+    rule_mw = daily_change(load_mw, 1)[:-1, 0]
     assert np.abs(rule_mw[noon] - load_mw[noon]).mean() > 50
 
 
@@ -78,21 +81,21 @@ def test_a_short_series_of_noise_about_the_daily_change_is_left_to_the_daily_cha
     make_series: Callable[..., Series],
 ) -> None:
     series = make_series("A", hours=600)
-    regressions = fit_hourly_regressions(series, slice(0, 500), 1)
-    forecast_mw = regressions.forecast_mw(series.load_mw, series.time)[500:-1, 0]
+    regressions = fit_hourly_regressions(series.load_mw[:500], series.time[:500], 1)
+    forecast_mw = regressions.forecast(series.load_mw, series.time)[500:-1, 0]
     error_mw = np.abs(forecast_mw - series.load_mw[500:]).mean()
-    rule_error_mw = np.abs(daily_change_mw(series.load_mw, 1)[500:-1, 0] - series.load_mw[500:]).mean()
+    rule_error_mw = np.abs(daily_change(series.load_mw, 1)[500:-1, 0] - series.load_mw[500:]).mean()
     assert error_mw < 1.05 * rule_error_mw
 
 
 def test_leads_are_the_rows_that_follow() -> None:
     load_mw = np.array([1.0, 2.0, 4.0, 8.0])
-    np.testing.assert_array_equal(leads_mw(load_mw, 2), [[1, 2], [2, 4], [4, 8], [8, 8]])
+    np.testing.assert_array_equal(leads_of(load_mw, 2), [[1, 2], [2, 4], [4, 8], [8, 8]])
 
 
 def test_the_daily_change_is_yesterdays() -> None:
     load_mw = np.random.default_rng(0).uniform(1, 2, 60)
-    found = daily_change_mw(load_mw, 3)
+    found = daily_change(load_mw, 3)
     assert found.shape == (61, 3)
     for row in (30, 60):
         for lead in range(3):

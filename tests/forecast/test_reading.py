@@ -345,7 +345,8 @@ def _refusal(path: Path) -> str:
     [
         (_day(line_1="Datetime"), 1, "1 columns (Datetime)", "one file per zone"),
         (_day(line_1="Datetime,A_MW,B_MW"), 1, "3 columns (Datetime, A_MW, B_MW)", "one file per zone"),
-        (_day().removeprefix(HEADER), 1, "data where the header belongs", "such as 'Datetime,AEP_MW'"),
+        ("2018,2019\n" + _day().removeprefix(HEADER), 1, "data where the header belongs", "such as 'Datetime,AEP_MW'"),
+        (_day().removeprefix(HEADER).replace(f"{DAY[6]},", "soon,"), 7, "'soon' is not a time", "YYYY-MM-DD HH:MM:SS"),
         ("\n" + _day(), 1, "no header", "such as 'Datetime,AEP_MW'"),
         ("", 1, "no header", "such as 'Datetime,AEP_MW'"),
         (_day(line_9=DAY[7]), 9, "1 fields", "a time and one value are allowed"),
@@ -474,7 +475,32 @@ def test_times_with_slashes_are_read_and_do_not_hide_the_line_of_a_fault(write_c
     rows = slashed.splitlines()
     rows[6] = rows[6].split(",")[0] + ","
     assert ", line 7: the value is empty" in _refusal(write_csv("\n".join(rows) + "\n"))
-    assert ", line 1: data where the header belongs" in _refusal(write_csv(slashed.split("\n", 1)[1]))
+    headless = "\n".join(rows[1:]) + "\n"
+    assert ", line 6: the value is empty" in _refusal(write_csv(headless))
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize("slash", ["-", "/"])
+def test_a_file_without_a_header_keeps_its_first_row_and_its_zone_is_named_after_it(
+    mark: str, slash: str, write_csv: Callable[..., Path]
+) -> None:
+    rows = _day().removeprefix(HEADER).replace("-", slash).replace(",", mark)
+    path = write_csv(rows)
+    (reading,) = read_file(path)
+    whole = read_csv(write_csv(_day()))
+    assert reading.series.time.tolist() == whole.time.tolist()
+    assert reading.series.load_mw.tolist() == whole.load_mw.tolist()
+    zone = path.name.split(".")[0]
+    assert reading.series.name == zone.removesuffix("_MW")
+    assert f"no header: the zone is called '{zone}', as the file" in reading.found
+
+
+def test_several_columns_without_a_header_are_called_by_their_number(write_csv: Callable[..., Path]) -> None:
+    path = write_csv("".join(f"{time},{load},{2 * load}\n" for load, time in enumerate(DAY)))
+    assert "Say which by --column 'column 2'" in _refusal(path)
+    (reading,) = read_file(path, ReadOptions(columns=("column 3",)))
+    assert (reading.series.name, reading.series.load_mw.tolist()) == ("column 3", [2.0 * at for at in range(24)])
+    assert "no header: columns are called 'column 1' to 'column 3'" in reading.found
 
 
 def test_a_single_row_is_not_taken_for_a_constant_load(write_csv: Callable[..., Path]) -> None:
@@ -507,3 +533,28 @@ def test_a_row_between_the_hours_is_refused(write_csv: Callable[..., Path]) -> N
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "gone.csv").startswith(f"{tmp_path / 'gone.csv'}: cannot be read (No such file")
+
+
+# What is likely to be wrong and is kept
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize(("value", "learnt"), [("1e12", r"1,\d{3}[\d.]*"), ("-5000000", r"[23]\d{2}[\d.]*")])
+def test_a_value_that_no_load_has_is_named_with_its_line(
+    mark: str, value: str, learnt: str, write_csv: Callable[..., Path]
+) -> None:
+    hour = np.arange(1000)
+    loads = [f"{load:.1f}" for load in 1000 + 100 * np.sin(hour / 3.8)]
+    loads[450] = loads[700] = value
+    times = pd.date_range("2021-03-01", periods=1000, freq="h").astype(str)
+    rows = "".join(f"{time}{mark}{load}\n" for time, load in zip(times, loads, strict=True))
+    (found,) = read_file(write_csv(f"Datetime{mark}AEP_MW\n{rows}"))
+    (warning,) = found.warnings
+    assert warning.startswith(f"line 452: {float(value):g} at 2021-03-19 18:00:00, where usual loads are ")
+    assert re.search(rf"\(2 such rows\)\. .* learn it as {learnt};", warning)
+    assert found.series.load_mw[450] == float(value)
+
+
+def test_ordinary_loads_give_no_warning(write_csv: Callable[..., Path]) -> None:
+    (found,) = read_file(write_csv(_day()))
+    assert found.warnings == ()

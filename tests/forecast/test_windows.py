@@ -48,8 +48,8 @@ def _naive_zone(series: Series, config: WindowConfig) -> NaiveZone:
     if config.features == "article":
         return _naive_article(load, time, fit_rows, first_tested)
     # The regressions have loops of their own, in the tests of `linear`.
-    regressions = fit_hourly_regressions(series, slice(0, fit_rows), config.horizon)
-    forecast_mw = regressions.forecast_mw(series.load_mw, series.time)[:, 0].tolist()
+    regressions = fit_hourly_regressions(series.load_mw[:fit_rows], series.time[:fit_rows], config.horizon)
+    forecast_mw = regressions.forecast(series.load_mw, series.time)[:, 0].tolist()
     return _naive_linear(load, time, forecast_mw, fit_rows, first_tested)
 
 
