@@ -4,6 +4,7 @@ import contextlib
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -362,3 +363,22 @@ def test_a_recurrent_layer_on_the_cpu_is_seen_and_another_operation_there_is_non
     if placement is not None:
         rnn_benchmark.record(placement=placement)
     assert rnn_benchmark.fell_back_to_cpu(cell) is fell_back
+
+
+@pytest.mark.parametrize(
+    ("device", "where", "validity", "verdict"),
+    [
+        ("cuda", "CPUExecutionProvider", "valid", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CPUExecutionProvider", "outputs differ", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CUDAExecutionProvider", "valid", "valid"),
+        ("cuda", "CUDAExecutionProvider", "outputs differ", "outputs differ"),
+        ("cpu", "CPUExecutionProvider", "valid", "valid"),
+    ],
+)
+def test_a_row_of_a_gpu_whose_layers_ran_on_the_cpu_is_wrong_whatever_its_answer(
+    device: str, where: str, validity: str, verdict: str, extra: dict[str, Any]
+) -> None:
+    fixture = SimpleNamespace(enabled=False, extra_info=extra)
+    row = RnnBenchmark(fixture, Session(), replace(CASE, device=device), 3, None, None)
+    row.record(placement={"GRU_0": where})
+    assert row.verdict(validity) == verdict
