@@ -10,8 +10,8 @@ from rnncore.measure.gpu import Gpu
 
 # A CPU's counters move every millisecond.
 ENERGY_S = 0.5
-# A GPU's moves in steps of up to a tenth of a second: what counts begins at one step and ends at another. A counter without a
-# step for the second of these times stands still.
+# A GPU's moves in steps of up to a tenth of a second: what counts begins at one step and ends at another. One that
+# has none for the second of these times stands still.
 GPU_ENERGY_S = 3.0
 GPU_STEP_S = 1.0
 
