@@ -14,8 +14,11 @@ except ModuleNotFoundError as error:
     # An environment of another project has it only if that project asks for it.
     raise Unavailable("no nvidia-ml-py, which asks the NVIDIA driver. Install it: pip install nvidia-ml-py") from error
 
+# Large products run at the limit of power of most boards.
+_POWER_CAP = "power cap"
+
 _THROTTLE_REASONS = {
-    pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
+    pynvml.nvmlClocksEventReasonSwPowerCap: _POWER_CAP,
     pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
     pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown (software)",
     pynvml.nvmlClocksEventReasonHwThermalSlowdown: "thermal slowdown (hardware)",
@@ -44,6 +47,11 @@ class GpuState:
     power_w: float | None
     throttle_reasons: tuple[str, ...]
     foreign_pids: tuple[int, ...]
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether something else than the limit of power holds the clock down."""
+        return any(reason != _POWER_CAP for reason in self.throttle_reasons)
 
 
 class Gpu:
@@ -76,7 +84,7 @@ class Gpu:
         try:
             if torch is None or torch.cuda.device_count() == 0:
                 return cls(pynvml.nvmlDeviceGetHandleByIndex(index))
-            return cls(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(index).uuid}"))
+            return cls(_by_uuid(str(torch.cuda.get_device_properties(index).uuid)))
         except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
             pynvml.nvmlShutdown()
             raise Unavailable(f"no NVIDIA GPU {index} ({error}). Run nvidia-smi -L to see which there are.") from error
@@ -112,6 +120,14 @@ class Gpu:
             throttle_reasons=tuple(name for bit, name in _THROTTLE_REASONS.items() if reasons & bit),
             foreign_pids=() if is_ours_alone else tuple(sorted(pids - {os.getpid()})),
         )
+
+
+def _by_uuid(uuid: str) -> Any:
+    """Return the GPU that has a UUID, or the part of one (MIG): torch tells neither which of the two it is."""
+    try:
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except (pynvml.NVMLError_NotFound, pynvml.NVMLError_InvalidArgument):
+        return pynvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
 
 
 def _answer(question: Callable[..., Any], *args: Any) -> Any:

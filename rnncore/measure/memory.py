@@ -17,7 +17,7 @@ from rnncore.measure import linux, served
 from rnncore.measure.asked import AskedProcess
 from rnncore.measure.facts import with_reasons
 from rnncore.runtimes.base import Source
-from rnncore.runtimes.catalog import runtime_kind
+from rnncore.runtimes.catalog import runtime_kind, runtime_kinds
 
 # What a row says of a process that only serves.
 SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
@@ -145,13 +145,15 @@ def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | st
 
     Args:
         device: `cpu` or `cuda`.
-        runtime: Who runs the block; only torch counts its own device memory.
+        runtime: Who runs the block: one of `runtime_kinds`, or what else runs a case, which is a loop of torch's. Only torch
+            counts its own device memory.
 
     Yields:
         `peak_device_bytes`; None with the reason under `peak_device_bytes_why` where there is none or nobody counts it.
     """
     facts: dict[str, int | str | None] = {}
-    if device != "cuda" or runtime != "torch":
+    kind = runtime_kinds().get(runtime)
+    if device != "cuda" or (kind is not None and "torch" not in kind.packages):
         yield facts
         why = "runs on the CPU" if device != "cuda" else f"{runtime} does not count its device memory"
         facts |= with_reasons({"peak_device_bytes": (None, why)})

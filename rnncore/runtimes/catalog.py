@@ -66,7 +66,6 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
     return OpenVinoRuntime(source, device, precision, threads)
 
 
-# Of ONNX Runtime on CUDA: its RNN kernels let cuDNN use TF32 and give no way to forbid it.
 OWN_RUNTIMES = {
     "torch": RuntimeKind(
         _torch,
@@ -84,7 +83,7 @@ OWN_RUNTIMES = {
     ),
     "rnncore": RuntimeKind(_rnncore, {"cpu": ("fp32", "bf16")}, "forecaster", packages=("torch",), stream=_rnncore_stream),
     "onnxruntime": RuntimeKind(
-        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
+        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
     ),
     "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }

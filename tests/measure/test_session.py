@@ -4,6 +4,7 @@ import contextlib
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -372,3 +373,22 @@ def test_the_facts_tell_what_our_kernels_are_or_why_there_are_none(
     found = {"forward": "rnncore kernels, AVX2, compiled here", "train": "there is no C compiler (gcc or cc)"}
     monkeypatch.setattr(library, "implementations", found)
     assert session.facts(COMMAND, "quick")["kernels"] == found
+
+
+@pytest.mark.parametrize(
+    ("device", "where", "validity", "verdict"),
+    [
+        ("cuda", "CPUExecutionProvider", "valid", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CPUExecutionProvider", "outputs differ", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CUDAExecutionProvider", "valid", "valid"),
+        ("cuda", "CUDAExecutionProvider", "outputs differ", "outputs differ"),
+        ("cpu", "CPUExecutionProvider", "valid", "valid"),
+    ],
+)
+def test_a_row_of_a_gpu_whose_layers_ran_on_the_cpu_is_wrong_whatever_its_answer(
+    device: str, where: str, validity: str, verdict: str, extra: dict[str, Any]
+) -> None:
+    fixture = SimpleNamespace(enabled=False, extra_info=extra)
+    row = RnnBenchmark(fixture, Session(), replace(CASE, device=device), 3, None, None)
+    row.record(placement={"GRU_0": where})
+    assert row.verdict(validity) == verdict
