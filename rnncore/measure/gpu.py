@@ -105,10 +105,20 @@ class Gpu:
         """Return the energy that the board used since the driver was loaded, in joules; None where it is not counted."""
         return _thousandth(_answer(pynvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
 
+    def process_bytes(self) -> int | None:
+        """Return the memory that this process holds there, with CUDA's own; None where the driver does not say."""
+        processes = self._processes()
+        own = [process for process in processes if process.pid == os.getpid()] or (processes if len(processes) == 1 else [])
+        return own[0].usedGpuMemory if own else None
+
+    def _processes(self) -> list[Any]:
+        """Return what computes on it."""
+        return _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+
     def state(self) -> GpuState:
         """Return what the GPU does now."""
         reasons = _answer(pynvml.nvmlDeviceGetCurrentClocksEventReasons, self._handle) or 0
-        processes = _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        processes = self._processes()
         pids = {process.pid for process in processes}
         is_ours_alone = len(processes) == 1 and os.getpid() not in pids
         return GpuState(

@@ -20,7 +20,7 @@ from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import runtime_kind, runtime_kinds
 
 # What a row says of a process that only serves.
-SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
+SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes", "process_device_bytes")
 
 # Why rows have no such process, by phase.
 WHY_NOT_SERVED = {
@@ -70,15 +70,16 @@ class ServingMemory:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def of(self, question: Served, source: Source) -> dict[str, int | str | None]:
-        """Return `peak_rss_bytes`, of the process that serves, and `model_rss_bytes`, what the model added.
+        """Return what the process that serves holds, and `model_rss_bytes`, what the model added to it.
 
         Args:
             question: What is served, and how.
             source: What the runtime opens: an ONNX file or a forecaster of ours.
 
         Returns:
-            Both in bytes, or None with the reason under `..._why` where the system gives no peak, the model is in no file
-            that a process could open, or the process failed.
+            `peak_rss_bytes`, `model_rss_bytes`, and `process_device_bytes`, what it holds of a GPU by the driver's account.
+            In bytes, or None with the reason under `..._why` where the system or driver does not tell, the model is in no
+            file that a process could open, or the process failed.
         """
         if linux.status_bytes("VmHWM") is None:
             return unknown(f"{linux.PROC}/self/status tells no peak")

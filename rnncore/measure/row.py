@@ -13,7 +13,7 @@ from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, u
 from rnncore.measure.session import TIMED, Row, Session
 from rnncore.measure.stopwatch import seconds_per_call, warmed_up
 from rnncore.runfile.case import Case
-from rnncore.runfile.record import Record, is_found_right
+from rnncore.runfile.record import EMULATED, Record, is_emulated, is_found_right, is_right
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
@@ -219,7 +219,14 @@ class RnnBenchmark:
         Raises:
             TypeError: If a fact is or holds what JSON cannot; nothing is recorded then.
         """
+        if is_right(facts) and "validity" in facts and self._is_emulated:
+            facts["validity"] = EMULATED
         put_facts(self._benchmark.extra_info, **facts)
+
+    @property
+    def _is_emulated(self) -> bool:
+        """Whether what is timed runs on a device that tests emulate: however right its answer, its time is of no device."""
+        return self._case.device != "cpu" and is_emulated(self._session.fingerprint)
 
     def _put(self, **facts: Fact) -> None:
         """Record facts, or the reasons why they are None."""

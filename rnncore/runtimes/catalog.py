@@ -36,6 +36,12 @@ def _torch_compile(source: Source, device: str, precision: str, threads: int) ->
     return CompiledTorchRuntime(source, device, precision, threads)
 
 
+def _torch_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import GraphTorchRuntime
+
+    return GraphTorchRuntime(source, device, precision, threads)
+
+
 def _rnncore(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.native import NativeRuntime
 
@@ -78,6 +84,13 @@ OWN_RUNTIMES = {
             "compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
             "flush": RuntimeKind(
                 _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
+            ),
+            "graph": RuntimeKind(
+                _torch_graph,
+                {"cuda": ("fp32", "tf32", "bf16", "fp16")},
+                "forecaster",
+                "PyTorch as a CUDA graph",
+                packages=("torch",),
             ),
         },
     ),

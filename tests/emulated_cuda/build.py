@@ -1,13 +1,16 @@
 """The emulated device and its driver as shared libraries: compiled once for a source, torch and compiler, and kept."""
 
+import ctypes
 import hashlib
 import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -41,6 +44,46 @@ def device_library() -> Path:
         raise Unavailable(f"torch {version} has a CUDA of its own. Take its CPU build to emulate one")
     includes = (f"-I{headers}", f"-I{headers / 'torch/csrc/api/include'}")
     return _compiled("device.cpp", version, includes, (f"-L{libraries}", "-ltorch_cpu", "-lc10"), "device.so")
+
+
+@cache
+def load_device() -> ctypes.CDLL:
+    """Load the library of the device: before torch is imported, or as the first thing of its import.
+
+    Raises:
+        Unavailable: As `device_library`.
+        RuntimeError: If this process imported torch before, which has then asked which devices there are.
+    """
+    # A module that is being imported has no names yet.
+    if hasattr(sys.modules.get("torch"), "Tensor"):
+        raise RuntimeError(
+            "torch was imported before the device was made. Name this plugin first: -p tests.emulated_cuda.plugin"
+        )
+    ctypes.CDLL(str(torch_folder() / "lib" / "libtorch_cpu.so"), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(device_library()), mode=ctypes.RTLD_GLOBAL)
+    for function in (library.emulated_start, library.emulated_count):
+        function.restype = ctypes.c_int64
+    library.emulated_count.argtypes = [ctypes.c_int64]
+    return library
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which every Python process has the device, and its driver, from the import of torch on.
+
+    Raises:
+        Unavailable: As `device_library`.
+    """
+    device_library()
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    here = Path(__file__).parent
+    return {
+        "PYTHONPATH": _joined(str(here / "everywhere"), str(here.parents[1]), before["PYTHONPATH"]),
+        "LD_LIBRARY_PATH": _joined(str(driver_library().parent), before["LD_LIBRARY_PATH"]),
+    }
+
+
+def _joined(*folders: str | None) -> str:
+    return os.pathsep.join(folder for folder in folders if folder)
 
 
 def driver_library() -> Path:

@@ -27,7 +27,7 @@ using at::TensorList;
 
 const c10::Device DEVICE(c10::DeviceType::CUDA, 0);
 
-// In the order of COUNTS in plugin.py.
+// In the order of COUNTS in device.py.
 enum Count { SYNCHRONIZATIONS, HOST_READS, COPIES_IN, COPIES_OUT, RECURRENT_LAYERS, REPACKED, HELD_BYTES, PEAK_BYTES, KINDS };
 std::array<std::atomic<int64_t>, KINDS> counts{};
 
@@ -413,6 +413,27 @@ void lstm_layers(
       layers_of(LSTM, x, states[0], states[1], weights, biases, count, dropout, train, bidirectional, batch_first);
 }
 
+// The cells of torch's own loop over hours, which a GPU runs where cuDNN is off and the CPU has none of.
+std::vector<Tensor> gates_of(const Tensor& products, const std::optional<Tensor>& bias, int64_t count) {
+  return (bias.has_value() && bias->defined() ? products + *bias : products).chunk(count, 1);
+}
+
+std::tuple<Tensor, Tensor> gru_cell(
+    const Tensor& from_below, const Tensor& from_before, const Tensor& h, const std::optional<Tensor>& bias_below,
+    const std::optional<Tensor>& bias_before) {
+  const auto below = gates_of(from_below, bias_below, 3), before = gates_of(from_before, bias_before, 3);
+  const auto candidate = (below[2] + (below[0] + before[0]).sigmoid() * before[2]).tanh();
+  return {candidate + (below[1] + before[1]).sigmoid() * (h - candidate), at::empty({0}, h.options())};
+}
+
+std::tuple<Tensor, Tensor, Tensor> lstm_cell(
+    const Tensor& from_below, const Tensor& from_before, const Tensor& c, const std::optional<Tensor>& bias_below,
+    const std::optional<Tensor>& bias_before) {
+  const auto below = gates_of(from_below, bias_below, 4), before = gates_of(from_before, bias_before, 4);
+  const auto cells = (below[1] + before[1]).sigmoid() * c + (below[0] + before[0]).sigmoid() * (below[2] + before[2]).tanh();
+  return {(below[3] + before[3]).sigmoid() * cells.tanh(), cells, at::empty({0}, c.options())};
+}
+
 }  // namespace emulated
 
 namespace c10::impl {
@@ -434,6 +455,8 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("_cudnn_rnn", &emulated::cudnn_rnn);
   library.impl("_cudnn_rnn_backward", &emulated::cudnn_rnn_backward);
   library.impl("_cudnn_rnn_flatten_weight", &emulated::flatten);
+  library.impl("_thnn_fused_gru_cell", &emulated::gru_cell);
+  library.impl("_thnn_fused_lstm_cell", &emulated::lstm_cell);
 }
 
 extern "C" {

@@ -24,7 +24,8 @@ from rnncore.measure.memory import peak_device_memory
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.parity import float64_forecast, parity
-from tests.emulated_cuda.plugin import NAME, counted
+from rnncore.runtimes.torch import captured
+from tests.emulated_cuda.device import NAME, counted
 
 GPU = torch.device("cuda", 0)
 for_both_cells = pytest.mark.parametrize("cell", CELLS)
@@ -174,6 +175,17 @@ def test_layers_on_the_device_give_the_values_and_gradients_of_the_cpus(cell: st
         torch.testing.assert_close(one.grad.cpu(), other.grad, rtol=1e-4, atol=1e-5)
 
 
+@for_both_cells
+def test_where_cudnn_is_off_torch_goes_hour_by_hour_and_the_values_are_the_same(cell: str) -> None:
+    model, inputs = _model(cell), _inputs()
+    with torch.backends.cudnn.flags(enabled=False), open_runtime("torch", model, "cuda", "fp32", 1) as runtime:
+        with counted() as found:
+            outputs = runtime.predict(inputs)
+        assert runtime.evidence().kernel == "ATen fused cell"
+    assert "recurrent_layers" not in found
+    assert parity(outputs, float64_forecast(model, inputs), "fp32").verdict == "valid"
+
+
 def test_layers_whose_weights_lie_apart_are_packed_in_every_call_with_a_warning() -> None:
     layers = nn.GRU(5, 8, batch_first=True).to("cuda")
     layers.weight_hh_l0.data = layers.weight_hh_l0.data.clone()
@@ -201,6 +213,33 @@ def test_a_runtime_on_the_device_answers_right_and_waits_once(cell: str, precisi
         assert found == {"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
     assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
     assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_a_graph_answers_for_windows_that_were_bound_after_its_capture(cell: str, precision: str) -> None:
+    model, others = _model(cell), np.random.default_rng(4).random((3, 20, 5), dtype=np.float32)
+    with open_runtime("torch", model, "cuda", precision, 1, mode="graph") as runtime:
+        runtime.bind(_inputs())
+        for inputs in (_inputs(), others):
+            with counted() as found:
+                outputs = runtime.predict(inputs)
+            assert found == {"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
+            assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+        # Of another shape it is captured anew.
+        outputs = runtime.predict(_inputs(windows=5))
+        assert parity(outputs, float64_forecast(model, _inputs(windows=5)), precision).verdict == "valid"
+        assert runtime.evidence().kernel == "cuDNN standard in a CUDA graph"
+        runtime.bind(_inputs(windows=5)[::-1].copy())
+        runtime.run()
+        np.testing.assert_array_equal(runtime.output(), outputs[::-1])
+
+
+@pytest.mark.parametrize("waits", [lambda values: values.sum().item(), lambda values: values.cpu(), torch.cuda.synchronize])
+def test_what_a_gpu_could_not_capture_is_refused(waits) -> None:
+    values = torch.ones(3, device="cuda")
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        captured(lambda: waits(values))
 
 
 @for_both_cells

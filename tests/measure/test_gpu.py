@@ -109,6 +109,24 @@ def test_a_gpu_tells_its_state_in_mhz_degrees_and_watts(driver: PlantedDriver) -
     )
 
 
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        ({OURS: 7 << 20, STRANGER: 1 << 20}, 7 << 20),
+        ({STRANGER: 5 << 20}, 5 << 20),  # as a driver outside of a container counts this process
+        ({STRANGER: 5 << 20, OTHER_STRANGER: 1 << 20}, None),
+        ({}, None),
+        ({OURS: None}, None),
+    ],
+)
+def test_a_gpu_tells_what_this_process_holds_or_that_it_is_not_known(
+    running: dict[int, int | None], expected: int | None, driver: PlantedDriver
+) -> None:
+    found = [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in running.items()]
+    driver.answers["nvmlDeviceGetComputeRunningProcesses"] = found
+    assert Gpu.open().process_bytes() == expected
+
+
 def test_the_clock_that_is_asked_for_is_the_multiprocessors(driver: PlantedDriver, monkeypatch) -> None:
     clocks = {pynvml.NVML_CLOCK_SM: 1500, pynvml.NVML_CLOCK_MEM: 3201, pynvml.NVML_CLOCK_GRAPHICS: 1}
     monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda handle, kind: clocks[kind])
