@@ -120,12 +120,14 @@ def training_cases(scale: str) -> list[Case]:
             device=device,
             runtime=runtime,
             precision=precision,
+            mode=mode,
         )
         for batch_size in TRAINING_BATCH_SIZES[scale]
         for (runtime, device), precisions in TRAINING_PRECISIONS.items()
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
+        for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]
 

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rnncore.runfile.record import is_emulated
+
 REPOSITORY = Path(__file__).parents[2]
 
 # Milliseconds of a batch of 1,024, in a usual call and as a graph; TFLOP/s of square products; TB/s of a copy.
@@ -46,6 +48,9 @@ EXPECTED = {
 
 # How far a figure may be from what is expected before it is named.
 FAR = 2.0
+
+# Characters of an error that the page shows.
+LONGEST_ERROR = 200
 
 # Where a process of the probe says how far it came.
 PROBED = "probe.jsonl"
@@ -130,7 +135,10 @@ def probe(folder: Path, small: bool) -> int:
                 found = measure()
             # Each part may fail alone.
             except (RnncoreError, RuntimeError, NotImplementedError) as error:
-                found, failed = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}, failed + 1
+                found, failed = (
+                    {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:LONGEST_ERROR]}"},
+                    failed + 1,
+                )
             file.write(json.dumps({"name": name, **found}) + "\n")
             file.flush()
             print(name, found, flush=True)
@@ -275,8 +283,9 @@ def page(folder: Path, ended: dict[str, Ended]) -> str:
     gpu = probed.get("machine", {}).get("gpu") or {}
     name = str(gpu.get("name", "no GPU"))
     lines = [f"# First run on {name}", ""]
-    if name.startswith("emulated"):
+    if is_emulated({"gpu": gpu}):
         lines += ["**Emulated: a rehearsal. No figure here is a measurement.**", ""]
+        probed = {part: {**found, "value": None} for part, found in probed.items()}
     lines += ["| stage | ended | seconds |", "| --- | --- | --: |"]
     for stage, end in ended.items():
         how = "took too long" if end.code is None else "well" if end.code == 0 else f"exit code {end.code}"

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("cpu", "cuda")
+
+# Calls of what is captured as a CUDA graph before it is; as torch's own examples have it.
+CALLS_BEFORE_CAPTURE = 3
 
 # Where Linux keeps control groups, and in which ones this process is.
 CGROUPS = Path("/sys/fs/cgroup")
@@ -137,6 +140,40 @@ def synchronize(device: "torch.device") -> None:
         import torch
 
         torch.cuda.synchronize(device)
+
+
+def captured(
+    call: "Callable[[], torch.Tensor]", calls_before: int = CALLS_BEFORE_CAPTURE
+) -> "tuple[torch.cuda.CUDAGraph, torch.Tensor]":
+    """Capture a call as a CUDA graph, after some calls as they are: what libraries make ready at first must be there before.
+
+    Args:
+        call: Reads and writes tensors of the GPU, always the same ones, and waits for nothing.
+        calls_before: How many; 0 where `on_side_stream` made them.
+
+    Returns:
+        The graph, whose replays call again, and the tensor that holds what the last of them returned.
+    """
+    import torch
+
+    for _ in range(calls_before):
+        on_side_stream(call)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        returned = call()
+    return graph, returned
+
+
+def on_side_stream(call: "Callable[[], torch.Tensor]") -> "torch.Tensor":
+    """Make a call as it will be captured: on a stream of its own, between what was queued before and what will be after."""
+    import torch
+
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        returned = call()
+    torch.cuda.current_stream().wait_stream(side)
+    return returned
 
 
 def default_threads() -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.device import captured, cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -81,9 +81,6 @@ _KINDS_BY_PATTERN = {
     # Copies on a GPU that no operation launched.
     re.compile(r"Mem(cpy|set)\b"): COPIES,
 }
-
-# As torch's own examples have it.
-_CALLS_BEFORE_CAPTURE = 3
 
 _FUSED_CELLS = {"aten::_thnn_fused_gru_cell", "aten::_thnn_fused_lstm_cell"}
 
@@ -250,27 +247,6 @@ class GraphTorchRuntime(TorchRuntime):
         """Free the graph's memory too."""
         self._graph = None  # type: ignore[assignment]
         super().close()
-
-
-def captured(call: Callable[[], torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-    """Capture a call as a CUDA graph, after some calls as they are: what libraries make ready at first must be there before.
-
-    Args:
-        call: Reads and writes tensors of the GPU, always the same ones, and waits for nothing.
-
-    Returns:
-        The graph, whose replays call again, and the tensor that holds what the last of them returned.
-    """
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(_CALLS_BEFORE_CAPTURE):
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        returned = call()
-    return graph, returned
 
 
 class TorchStream(Stream):

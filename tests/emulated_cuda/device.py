@@ -89,9 +89,10 @@ class Graph:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.is_inference = False
 
     def replay(self) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode() if self.is_inference else torch.no_grad():
             for call, positional, named, made in self.calls:
                 for kept, found in zip(tree_leaves(made), tree_leaves(call(*positional, **named)), strict=True):
                     if isinstance(kept, torch.Tensor) and kept.data_ptr() != found.data_ptr():
@@ -99,16 +100,36 @@ class Graph:
 
 
 class _Capture(TorchDispatchMode):
-    """Note what is called."""
+    """Note what is called, and undo it: a capture computes nothing."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self._graph = graph
+        # Tensors of memory that there was before the capture, by where they lie in it, and what they held.
+        self._before: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._made: set[int] = set()
 
     def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            memory = tensor.untyped_storage().data_ptr()
+            place = memory, tensor.data_ptr(), tensor.shape, tensor.stride()
+            if memory not in self._made and place not in self._before:
+                self._before[place] = tensor, tensor.detach().clone()
         made = call(*args, **(kwargs or {}))
+        there_before = {memory for memory, *_ in self._before}
+        self._made |= {tensor.untyped_storage().data_ptr() for tensor in _tensors(made)} - there_before
         self._graph.calls.append((call, args, kwargs or {}, made))
         return made
+
+    def undo(self) -> None:
+        with torch.inference_mode():
+            # What was noted first was written by nothing of the capture yet.
+            for tensor, held in reversed(self._before.values()):
+                tensor.detach().copy_(held)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
 
 @contextmanager
@@ -118,8 +139,10 @@ def capture(graph: Graph) -> Iterator[None]:
     Raises:
         RuntimeError: If the host waited, read or wrote.
     """
-    with counted() as found, _Capture(graph):
+    capturing, graph.is_inference = _Capture(graph), torch.is_inference_mode_enabled()
+    with counted() as found, capturing:
         yield
+    capturing.undo()
     if refused := {name: count for name, count in found.items() if name not in ("recurrent_layers", "repacked")}:
         raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({refused})")
 
@@ -182,6 +205,9 @@ def _start() -> None:
     torch.cuda.CUDAGraph = Graph
     torch.cuda.graph = capture
     torch.version.cuda = "emulated"
+    of_host = torch.Tensor.__deepcopy__
+    # Storages of a device that this build of torch has not are copied by nobody.
+    torch.Tensor.__deepcopy__ = lambda one, memo: one.detach().clone() if one.is_cuda else of_host(one, memo)
     torch.profiler.profile = HostProfile
     torch._C._has_cudnn = True
     torch._C._cuda_get_cudnn_benchmark_limit = lambda: 10

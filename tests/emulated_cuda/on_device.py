@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import resolve_device
+from rnncore.forecast.device import captured, resolve_device
+from rnncore.forecast.fit import fit
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.trainer import TrainConfig, Trainer
@@ -24,7 +25,6 @@ from rnncore.measure.memory import peak_device_memory
 from rnncore.runtimes.catalog import open_runtime
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.parity import float64_forecast, parity
-from rnncore.runtimes.torch import captured
 from tests.emulated_cuda.device import NAME, counted
 
 GPU = torch.device("cuda", 0)
@@ -269,9 +269,10 @@ def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str
 # ---------------------------------------------------------------------------------------------------------------- training
 
 
-def _trainer(cell: str, windows: Windows, **changes: object) -> Trainer:
-    article = preset("article", cell)
-    config = replace(article.forecaster, hidden_size=8, input_size=windows.num_features)
+def _trainer(cell: str, windows: Windows, dropout: float | None = None, **changes: object) -> Trainer:
+    article = preset("article", cell).forecaster
+    dropout = article.dropout if dropout is None else dropout
+    config = replace(article, hidden_size=8, input_size=windows.num_features, dropout=dropout)
     return Trainer(new_forecaster(config, 0), windows, TrainConfig(batch_size=16, **changes), resolve_device("cuda"))
 
 
@@ -292,6 +293,39 @@ def test_a_training_step_waits_for_nothing_and_copies_nothing(
     assert found == {"recurrent_layers": 3}
     held = [*trainer.model.parameters(), *(value for state in trainer.optimizer.state.values() for value in state.values())]
     assert {value.device for value in held} == {GPU}
+
+
+@for_both_cells
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.01, "schedule": "one_cycle"}])
+def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
+    cell: str, changes: dict[str, object], windows: Windows
+) -> None:
+    losses, weights = {}, {}
+    for implementation in ("aten", "graph"):
+        trainer = _trainer(cell, windows, implementation=implementation, dropout=0.0, **changes)
+        order = trainer.epoch_order(0)
+        steps = [trainer.train_step(order[16 * step : 16 * (step + 1)], step) for step in range(5)]
+        with counted() as found:
+            steps += [trainer.train_step(order[16 * step : 16 * (step + 1)], step) for step in range(5, 8)]
+        assert found == {"recurrent_layers": 3}
+        losses[implementation] = [loss.item() for loss in steps]
+        weights[implementation] = [weight.detach().cpu() for weight in trainer.model.parameters()]
+    assert losses["graph"] == pytest.approx(losses["aten"], rel=1e-5)
+    for one, other in zip(weights["graph"], weights["aten"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_as_a_graph_goes_on_from_a_checkpoint(windows: Windows, tmp_path: Path) -> None:
+    def made(steps: int) -> Trainer:
+        return _trainer("gru", windows, implementation="graph", dropout=0.0, max_steps=steps)
+
+    whole = made(9)
+    fit(whole)
+    fit(made(6), tmp_path / "kept.safetensors")
+    resumed = made(9)
+    fit(resumed, tmp_path / "kept.safetensors", resume=True)
+    for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 @for_both_cells
