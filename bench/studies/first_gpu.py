@@ -52,6 +52,9 @@ FAR = 2.0
 # Characters of an error that the page shows.
 LONGEST_ERROR = 200
 
+# The data of a rehearsal's reproduction.
+FEW_HOURS = "few.csv"
+
 # Where a process of the probe says how far it came.
 PROBED = "probe.jsonl"
 
@@ -87,7 +90,7 @@ def stages(folder: Path, small: bool) -> list[Stage]:
     gpu = ("--rnn-device", "cuda", "--rnn-scale", "quick" if small else "default", *saved)
     suites = ("bench/bench_inference.py", "bench/bench_training.py", "bench/bench_data.py")
     few = ("-k", "gru and torch and b1 and not host", "--benchmark-max-time=0.02") if small else ()
-    steps = ("--max-steps", "2") if small else ()
+    steps = ("--data", str(folder / FEW_HOURS), "--max-steps", "2") if small else ()
     return [
         Stage("tests", (*pytest, *tests), 0.15),
         Stage("probe", (__file__, str(folder), "--probe", *(("--small",) if small else ())), 0.35),
@@ -96,6 +99,17 @@ def stages(folder: Path, small: bool) -> list[Stage]:
             "reproduction", ("-m", "rnncore", "reproduce", "--device", "cuda", "--out", str(folder / "article"), *steps), 1.0
         ),
     ]
+
+
+def write_few_hours(path: Path) -> None:
+    """Write a zone of as few hours as a training and its baselines need, for a rehearsal."""
+    from datetime import datetime, timedelta
+
+    from rnncore.files import write_text
+
+    first = datetime(2017, 1, 1)
+    rows = (f"{first + timedelta(hours=hour)},{1000 + 10 * (hour % 24)}" for hour in range(4500))
+    write_text(path, "\n".join(["Datetime,A_MW", *rows, ""]))
 
 
 def run(stage: Stage, folder: Path, limit_s: float) -> Ended:
@@ -337,6 +351,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if options.probe:
         return min(1, probe(folder, options.small))
+    if options.small:
+        write_few_hours(folder / FEW_HOURS)
     state = folder / "stages.json"
     known = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
     ended = {name: Ended(**end) for name, end in known.items()}

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.studies import first_gpu
-from bench.studies.first_gpu import EXPECTED, PROBED, Ended, Stage, page, parts, probe, run, stages
+from bench.studies.first_gpu import EXPECTED, PROBED, Ended, Stage, page, parts, probe, run, stages, write_few_hours
 from rnncore.errors import Unavailable
+from rnncore.forecast.sources import open_dataset
+from rnncore.forecast.windows import WindowConfig, make_windows
 
 COUNTING = "import sys; open(sys.argv[1], 'a', encoding='utf-8').write('x'); sys.exit(int(sys.argv[2]))"
 
@@ -49,7 +51,8 @@ def test_what_is_wrong_failed_or_took_too_long_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "said"), [("emulated GPU", True), ("NVIDIA H100", False)])
 def test_a_rehearsal_says_that_it_is_none_of_a_gpu(name: str, said: bool, tmp_path: Path) -> None:
-    _probed(tmp_path, {"name": "machine", "gpu": {"name": name}})
+    _probed(tmp_path, {"name": "machine", "gpu": {"name": name}}, {"name": "copy", "value": 1e-3})
+    assert ("0 of 0 figures" in page(tmp_path, {})) is said
     assert ("No figure here is a measurement" in page(tmp_path, {})) is said
 
 
@@ -106,6 +109,13 @@ def test_a_probe_goes_on_after_what_it_had_measured_and_tries_again_what_failed(
 
 def test_every_expectation_is_of_a_part_that_is_measured() -> None:
     assert {name for name, _ in parts(small=False)} >= set(EXPECTED)
+
+
+def test_a_rehearsal_has_hours_enough_for_a_training_and_its_baselines(tmp_path: Path) -> None:
+    write_few_hours(tmp_path / "few.csv")
+    windows = make_windows(open_dataset(tmp_path / "few.csv"), WindowConfig())
+    assert len(windows.train_start) >= 1024
+    assert windows.test_start.min() + windows.config.lookback >= 3840
 
 
 def test_the_stages_are_of_files_that_there_are(tmp_path: Path) -> None:
