@@ -131,7 +131,7 @@ def test_no_comparison_nor_choice_is_made_of_what_is_emulated(measured: Path, rn
     assert EMULATED in compared.out
     recommended = rnncore("recommend", measured)
     assert recommended.code == 2
-    assert "no valid inference row" in recommended.err
+    assert "no valid inference row" in recommended.said
 
 
 def test_a_training_on_a_gpu_is_stopped_and_resumed_and_scored_by_the_verbs(tmp_path: Path) -> None:
