@@ -73,7 +73,8 @@ def test_score_batch(
     forecasts = forecasts_by_zone([outputs[chunk] for chunk in range(len(chunks))], windows)
     scores = score_forecasts(rnn_case.label, forecasts, windows)
     rnn_benchmark.record_memory(source, answers.inputs.shape)
-    validity = forecast_verdict(found, scores.mean.smape, reference.mean.smape, rnn_case.precision)
+    verdict = forecast_verdict(found, scores.mean.smape, reference.mean.smape, rnn_case.precision)
+    validity = rnn_benchmark.verdict(verdict)
     rnn_benchmark.record(
         smape=scores.mean.smape,
         smape_torch_fp32=reference.mean.smape,

@@ -37,7 +37,6 @@ def test_forecast(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of,
     facts = forecast_facts(
         output, answers.float64, answers.torch_fp32, windows, answers.start[answers.checked], rnn_case.precision
     )
-    if rnn_case.device == "cuda" and rnn_benchmark.fell_back_to_cpu(rnn_case.cell):
-        facts["validity"] = "a recurrent layer fell back to the CPU"
+    facts["validity"] = rnn_benchmark.verdict(facts["validity"])
     rnn_benchmark.record(**facts, features=answers.inputs.shape[2])
     assert facts["validity"] == "valid"

@@ -10,7 +10,7 @@ import torch
 
 from bench.article.loop import ReferenceLoop
 from bench.cases import training_cases
-from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.trainer import Trainer
@@ -89,7 +89,8 @@ def _article_step(case, article, windows, batch_size, device, checked):
 
 def _our_step(case, article, windows, batch_size, device, checked):
     """Our training, by torch's layers or ours: its step, and what is wrong with a step's gradients."""
-    config = replace(article.train, batch_size=batch_size, implementation=IMPLEMENTATIONS[case.runtime])
+    implementation = case.mode or IMPLEMENTATIONS[case.runtime]
+    config = replace(article.train, batch_size=batch_size, implementation=implementation)
     # A model of its own: training changes it, and moves it to the device.
     trainer = Trainer(new_forecaster(article.forecaster, article.train.seed), windows, config, device)
     order = trainer.epoch_order(0)
@@ -102,8 +103,14 @@ def _our_step(case, article, windows, batch_size, device, checked):
 
     def check():
         config_without = replace(config, batch_size=len(checked.start), clip_norm=None)
-        known = Trainer(checked.model(), windows, config_without, device)
-        return gradient_parity(known, checked.start.to(device), case.precision, checked.gradients)
+        known, rows = Trainer(checked.model(), windows, config_without, device), checked.start.to(device)
+        if case.mode == "graph":
+            # The first steps are as they are. The one that is checked must be a replay, from the same weights.
+            with cudnn_precision(case.precision):
+                for number in range(CALLS_BEFORE_CAPTURE + 1):
+                    known.train_step(rows, number)
+            known.model.load_state_dict(checked.model().state_dict())
+        return gradient_parity(known, rows, case.precision, checked.gradients)
 
     return step, check
 

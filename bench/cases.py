@@ -91,13 +91,14 @@ def planned_s(cases: Sequence[Case]) -> float:
 
 
 def _ways_on(device: str, scale: str) -> list[Way]:
-    """Return the ways of a scale; those that are not a runtime's usual one at the full scale alone."""
+    """Return the ways of a scale; unusual ones at the full scale alone, but for CUDA graphs, which a default run has too."""
     found = ways_on(device)
     if scale == "full":
         return found
-    found = [way for way in found if way.mode is None]
+    found = [way for way in found if way.mode in (None, "graph")]
     if scale == "default":
         return found
+    found = [way for way in found if way.mode is None]
     usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
     return [way for way in found if usual.get(way.runtime) == way.precision or way.runtime not in OWN_RUNTIMES]
 
@@ -128,12 +129,14 @@ def training_cases(scale: str) -> list[Case]:
             device=device,
             runtime=runtime,
             precision=precision,
+            mode=mode,
         )
         for batch_size in TRAINING_BATCH_SIZES[scale]
         for (runtime, device), precisions in TRAINING_PRECISIONS.items()
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
+        for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]
 
@@ -167,6 +170,11 @@ def inference_cases(scale: str) -> list[Case]:
     On a GPU each is timed twice, without and with the copies of input and output.
     """
     cases = _on_device_cases(scale)
+    return _with_copies(cases)
+
+
+def _with_copies(cases: list[Case]) -> list[Case]:
+    """Return cases, each that leaves out a GPU's copies a second time with them: these are what is ranked."""
     return cases + [replace(case, clock="host") for case in cases if case.clock == "device"]
 
 
@@ -221,7 +229,7 @@ def interleaved_training_cases(scale: str) -> list[Case]:
 
 def own_model_cases(scale: str) -> list[Case]:
     """One forward pass of a model that is not ours, on every runtime but the kernel that knows ours alone."""
-    return [
+    cases = [
         Case(
             "infer",
             "own",
@@ -237,6 +245,7 @@ def own_model_cases(scale: str) -> list[Case]:
         for way in _ways_on(device, scale)
         if way.runtime != "rnncore" and (way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES)
     ]
+    return _with_copies(cases)
 
 
 def accuracy_cases(scale: str) -> list[Case]:

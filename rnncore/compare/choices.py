@@ -36,7 +36,7 @@ class Goal:
 GOALS = {
     "latency": Goal("infer", lambda record: record.median_s, of_smallest_batch=True),
     "throughput": Goal("infer", lambda record: -record.windows_per_s),
-    "memory": Goal("infer", lambda record: record.process_bytes or None),
+    "memory": Goal("infer", lambda record: record.whole_process_bytes or None),
     # As exact as it is shown: of those as accurate the quickest is the best.
     "accuracy": Goal("accuracy", lambda record: round(record.smape, 3)),
     "training": Goal("train", lambda record: -record.windows_per_s),
@@ -51,12 +51,17 @@ def ranked(run: Run, name: str) -> list[Record]:
         name: A key of `GOALS`.
     """
     goal = GOALS[name]
-    found = [record for record in run.phase(goal.phase) if record.is_valid]
+    found = rankable(run.phase(goal.phase))
     if goal.of_smallest_batch:
         smallest = min((record.batch_size for record in found), default=0)
         found = [record for record in found if record.batch_size == smallest]
     costs = [(cost, record) for record in fastest_first(found) if (cost := goal.cost(record)) is not None]
     return [record for _, record in sorted(costs, key=lambda one: one[0])]
+
+
+def rankable(records: Iterable[Record]) -> list[Record]:
+    """Return what may be ranked: right rows, on a GPU those with the copies, as on one clock with the CPU's."""
+    return [record for record in records if record.is_valid and not record.is_device_only]
 
 
 def fastest_first(records: Iterable[Record]) -> list[Record]:
@@ -175,13 +180,11 @@ def _choices(run: Run) -> list[Choice]:
 
     Models of a sweep are left out: no recipe trains them.
     """
-    rows = [record for record in run.phase("infer") if record.is_valid and (not record.recipe or record.is_own_size)]
+    rows = [record for record in rankable(run.phase("infer")) if not record.recipe or record.is_own_size]
     smapes = {_way(record): float(record.smape) for record in run.phase("accuracy") if record.is_valid}
     most_accurate = min(smapes.values(), default=0.0)
     found = []
     for record in rows:
-        if record.device == "cuda" and record.clock != "host":
-            continue
         smape = smapes.get(_way(record))
         found.append(Choice(record, *_latency(record), smape, None if smape is None else smape - most_accurate))
     return found

@@ -6,10 +6,11 @@ torch is imported where it is used: what is chosen here by the environment must 
 import math
 import os
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnncore.errors import ConfigError, Unavailable
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("cpu", "cuda")
+
+# Calls of what is captured as a CUDA graph before it is; as torch's own examples have it.
+CALLS_BEFORE_CAPTURE = 3
 
 # Where Linux keeps control groups, and in which ones this process is.
 CGROUPS = Path("/sys/fs/cgroup")
@@ -50,33 +54,71 @@ def resolve_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cpu" if why_no_cuda() else "cuda"
     if name not in DEVICES:
         raise ConfigError(f"device is {name!r}; allowed: auto, {', '.join(DEVICES)}.")
-    if name == "cuda" and not torch.cuda.is_available():
-        built_for = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        raise Unavailable(
-            f"no CUDA device: torch {torch.__version__} is {built_for} and sees no GPU. "
-            "Install a CUDA build of torch and the NVIDIA driver, or use the CPU."
-        )
+    if name == "cuda":
+        if why := why_no_cuda():
+            raise Unavailable(why)
+        # With its number it is equal to what tensors on it name.
+        return torch.device("cuda", 0)
     return torch.device(name)
+
+
+def why_no_cuda() -> str | None:
+    """Return why torch has no GPU, with what the driver says of it and what to do; None where it has one."""
+    import torch
+
+    # Of an old driver torch only warns, which must neither be lost nor end a session in which warnings are errors.
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    built_for = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+    # Without where in torch's code it was said.
+    words = [str(warning.message).split("(Triggered internally")[0].strip().rstrip(".") for warning in said]
+    return " ".join(
+        [
+            f"no CUDA device: torch {torch.__version__} is {built_for} and sees no GPU.",
+            *(f"{text}." for text in words),
+            "Install a CUDA build of torch and the NVIDIA driver, or use the CPU.",
+        ]
+    )
 
 
 @contextmanager
 def cudnn_precision(precision: str) -> Iterator[None]:
-    """Let cuDNN's recurrent kernels use TF32 inside the block, or not; the CPU knows no such choice.
+    """Let products of fp32 be rounded to TF32 on CUDA inside the block, or not: those of cuDNN's layers and of matrices.
+
+    On a CPU they are never rounded. Each of torch's switches is set by itself: one that is left open takes the value of a
+    wider one, which may permit TF32. A switch that was open has after the block the value that it took.
 
     Args:
         precision: `tf32` rounds the factors of products to 10 bits, any other name does not.
     """
-    import torch
-
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    switches = _fp32_switches()
+    before = [switch.fp32_precision for switch in switches.values()]
+    for name, switch in switches.items():
+        switch.fp32_precision = "tf32" if precision == "tf32" and "mkldnn" not in name else "ieee"
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        for switch, value in zip(switches.values(), before, strict=True):
+            switch.fp32_precision = value
+
+
+def _fp32_switches() -> dict[str, Any]:
+    """Return what torch rounds products of fp32 by, by name."""
+    import torch
+
+    backends: Any = torch.backends
+    return {
+        "cudnn.rnn": backends.cudnn.rnn,
+        "cudnn.conv": backends.cudnn.conv,
+        "cuda.matmul": backends.cuda.matmul,
+        "mkldnn.rnn": backends.mkldnn.rnn,
+        "mkldnn.matmul": backends.mkldnn.matmul,
+    }
 
 
 @contextmanager
@@ -98,6 +140,40 @@ def synchronize(device: "torch.device") -> None:
         import torch
 
         torch.cuda.synchronize(device)
+
+
+def captured(
+    call: "Callable[[], torch.Tensor]", calls_before: int = CALLS_BEFORE_CAPTURE
+) -> "tuple[torch.cuda.CUDAGraph, torch.Tensor]":
+    """Capture a call as a CUDA graph, after some calls as they are: what libraries make ready at first must be there before.
+
+    Args:
+        call: Reads and writes tensors of the GPU, always the same ones, and waits for nothing.
+        calls_before: How many; 0 where `on_side_stream` made them.
+
+    Returns:
+        The graph, whose replays call again, and the tensor that holds what the last of them returned.
+    """
+    import torch
+
+    for _ in range(calls_before):
+        on_side_stream(call)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        returned = call()
+    return graph, returned
+
+
+def on_side_stream(call: "Callable[[], torch.Tensor]") -> "torch.Tensor":
+    """Make a call as it will be captured: on a stream of its own, between what was queued before and what will be after."""
+    import torch
+
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        returned = call()
+    torch.cuda.current_stream().wait_stream(side)
+    return returned
 
 
 def default_threads() -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, Unavailable
+from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, captured, on_side_stream
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
 from rnncore.kernels.layers import FusedLayers, fused_kernels
@@ -21,7 +22,7 @@ WARM_UP_SHARE = 0.3
 
 START_SHARE = 1 / 25
 END_SHARE = 1e-4
-Implementation = Literal["auto", "aten", "fused", "fused_bf16"]
+Implementation = Literal["auto", "aten", "graph", "fused", "fused_bf16"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = get_args(Implementation)
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
@@ -45,8 +46,9 @@ class TrainConfig:
         seed: Of initial weights, shuffling and dropout.
         max_steps: Stop after this many steps in all.
         max_seconds: Stop after this much training time; the schedule still runs by steps.
-        implementation: `aten` is torch's own layers, `fused` ours for a CPU, `auto` ours where they can be compiled;
-            `fused_bf16` is ours with the factors of products rounded to bf16, and weights, states and sums in fp32.
+        implementation: `aten` is torch's own layers; `graph` the same with each step as a CUDA graph, which launches all its
+            kernels together; `fused` ours for a CPU; `auto` ours where they can be compiled; `fused_bf16` ours with the
+            factors of products rounded to bf16, and weights, states and sums in fp32.
     """
 
     batch_size: int = 1024
@@ -151,8 +153,12 @@ class Trainer:
         self.schedule_steps = self.total_steps
         facts = asdict(windows.config)
         self.windows_identity = {"digest": windows.dataset_digest, **facts, "zones": list(windows.config.zones)}
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        is_graph = self.implementation == "graph"
+        # A graph reads the rate where it was captured, and so it is a tensor there.
+        rate = torch.tensor(config.learning_rate, device=device) if is_graph else config.learning_rate
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True, capturable=is_graph)
         self.loss = _LOSSES[config.loss]
+        self._take: Callable[[Tensor], Tensor] = _GraphStep(self._take_step) if is_graph else self._take_step
 
     def epoch_order(self, epoch: int) -> Tensor:
         """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,).
@@ -175,8 +181,15 @@ class Trainer:
         Returns:
             The batch's mean loss, on the device. Shape ().
         """
+        rate = learning_rate_at(self.config, step, self.schedule_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.config, step, self.schedule_steps)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return self._take(start)
+
+    def _take_step(self, start: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(self._forecasts(self.resident.inputs(start)), self.resident.targets(start))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -190,6 +203,32 @@ class Trainer:
         last = self.config.targets_per_window
         states = self.model.rnn(inputs)[0][:, -last:] if self._fused is None else self._fused.states(inputs, last)
         return self.model.read_out(states).flatten(1)
+
+
+class _GraphStep:
+    """A step that is captured as a CUDA graph once a few were taken as they are, and replayed from then on.
+
+    Args:
+        take: Takes the step of a batch of these rows, and returns its loss.
+    """
+
+    def __init__(self, take: Callable[[Tensor], Tensor]) -> None:
+        self._take = take
+        self._taken = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._start = self._loss = torch.empty(0)
+
+    def __call__(self, start: Tensor) -> Tensor:
+        """Take the step; the loss is the caller's, and no later step changes it."""
+        if self._graph is None:
+            if self._taken < CALLS_BEFORE_CAPTURE:
+                self._taken += 1
+                return on_side_stream(lambda: self._take(start))
+            self._start = start.clone()
+            self._graph, self._loss = captured(lambda: self._take(self._start), calls_before=0)
+        self._start.copy_(start)
+        self._graph.replay()
+        return self._loss.clone()
 
 
 class _Places:
@@ -231,6 +270,10 @@ def _layers_of(
     Raises:
         Unavailable: If ours is asked for and there is none.
     """
+    if implementation == "graph":
+        if device.type != "cuda":
+            raise Unavailable(f"no CUDA graph on {device.type}. Train with the implementation 'auto'.")
+        return "graph", None, "torch as a CUDA graph"
     if implementation == "aten" or (implementation == "auto" and device.type != "cpu"):
         return "aten", None, "torch"
     if device.type != "cpu":

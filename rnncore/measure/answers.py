@@ -20,8 +20,9 @@ from rnncore.runtimes.parity import Parity, parity
 SMAPE_TOLERANCE_PCT = {"fp32": 1e-4, "tf32": 1e-2}
 
 # Largest error of a parameter's gradient, against the largest value of that gradient. The article's models show up to 8e-6
-# in fp32 (64 windows of PJM), gates in a wrong order 0.98 and more. The bound of tf32 is not measured yet.
-GRADIENT_TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2}
+# in fp32 (64 windows of PJM), gates in a wrong order 0.98 and more. With factors of products rounded on a CPU they show up
+# to 2.4e-2 in tf32, 2.3e-2 in fp16, 4.2e-2 in bf16 (bench/studies/rounded_products.py, synthetic zones); no GPU was tried.
+GRADIENT_TOLERANCE = {"fp32": 1e-4, "tf32": 1e-1, "fp16": 1e-1, "bf16": 1e-1}
 
 
 def forecast_verdict(found: Parity, smape_pct: float, torch_smape_pct: float, precision: str) -> str:

@@ -27,7 +27,7 @@ DISTURBED_SHARE = 0.02
 # One switch is nothing; a competitor on the same core takes turns every few milliseconds.
 DISTURBED_SWITCHES = 3
 DISTURBED_SWITCHES_PER_S = 50.0
-# A core's clock below this part of the fastest seen while the same benchmark ran.
+# A clock, of the cores or of a GPU, below this part of the fastest seen while the same benchmark ran.
 SLOW_CLOCK_SHARE = 0.9
 # Part of the time that reading all sources may take; rounds between two readings share a verdict.
 READING_SHARE = 0.02
@@ -193,14 +193,21 @@ class BusyGpu(Source):
 
     def __init__(self, gpu: "Gpu") -> None:
         self._gpu = gpu
+        self._fastest_mhz = 0
 
     def read(self) -> "GpuState":
         """Return the state of now."""
-        return self._gpu.state()
+        state = self._gpu.state()
+        self._fastest_mhz = max(self._fastest_mhz, state.sm_clock_mhz or 0)
+        return state
 
     def disturbed(self, before: "GpuState", after: "GpuState", elapsed_s: float) -> bool:
-        """Say whether the GPU was slowed down or shared at the end of the time."""
-        return bool(after.throttle_reasons or after.foreign_pids)
+        """Say whether the GPU was slowed down or shared at the end of the time.
+
+        At the limit of power the clock is the GPU's own for such work: what counts is whether it stays that of the row.
+        """
+        is_slow = after.sm_clock_mhz is not None and after.sm_clock_mhz < SLOW_CLOCK_SHARE * self._fastest_mhz
+        return is_slow or after.is_throttled or bool(after.foreign_pids)
 
     def close(self) -> None:
         """Let NVML go."""

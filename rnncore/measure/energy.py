@@ -8,14 +8,18 @@ from time import perf_counter
 from rnncore.errors import Unavailable
 from rnncore.measure.gpu import Gpu
 
-# The GPU's counter moves in steps of up to a tenth of a second: fewer of them would be mostly rounding.
+# A CPU's counters move every millisecond.
 ENERGY_S = 0.5
+# A GPU's moves in steps of up to a tenth of a second: what counts begins at one step and ends at another. One that
+# has none for the second of these times stands still.
+GPU_ENERGY_S = 3.0
+GPU_STEP_S = 1.0
 
 _POWERCAP = Path("/sys/class/powercap")
 
 
 def joules_per_1000(call: Callable[[], object], windows: int, device: str) -> tuple[float | None, str | None]:
-    """Repeat *call* for at least `ENERGY_S` and return the energy that 1000 windows take.
+    """Repeat *call* for at least `ENERGY_S`, on a GPU `GPU_ENERGY_S`, and return the energy that 1000 windows take.
 
     On the CPU it is the energy of all its packages, whatever else runs on them, without memory. On the GPU it is the
     energy of its board alone, without the host's.
@@ -32,14 +36,13 @@ def joules_per_1000(call: Callable[[], object], windows: int, device: str) -> tu
         return _cpu_joules(call, windows)
     try:
         with closing(Gpu.open()) as gpu:
-            before_j = gpu.energy_j()
-            if before_j is None:
+            if gpu.energy_j() is None:
                 return None, "this GPU does not count its energy"
-            calls = _repeat(call)
-            after_j = gpu.energy_j()
+            _, before_j = _until_step(gpu, call, 0.0)
+            calls, after_j = _until_step(gpu, call, GPU_ENERGY_S)
     except Unavailable as error:
         return None, str(error)
-    if after_j is None:
+    if before_j is None or after_j is None:
         return None, "the GPU stopped counting its energy"
     return _per_1000(after_j - before_j, calls * windows)
 
@@ -57,7 +60,7 @@ def _cpu_joules(call: Callable[[], object], windows: int) -> tuple[float | None,
         return None, f"energy counters are readable by root only: chmod a+r {_POWERCAP}/intel-rapl:*/energy_uj as root"
     except OSError as error:
         return None, f"the energy counters cannot be read ({error.strerror})"
-    calls = _repeat(call)
+    calls = _repeat(call, ENERGY_S)
     after_uj = [_number(package / "energy_uj") for package in packages]
     counters = zip(before_uj, after_uj, ranges_uj, strict=True)
     # A counter starts again at 0 after the largest that it can show.
@@ -69,11 +72,26 @@ def _number(path: Path) -> int:
     return int(path.read_text(encoding="utf-8"))
 
 
-def _repeat(call: Callable[[], object]) -> int:
-    """Run *call* for `ENERGY_S` and return how often."""
+def _until_step(gpu: Gpu, call: Callable[[], object], for_s: float) -> tuple[int, float | None]:
+    """Run *call* for some seconds, and on until the counter of the GPU moves.
+
+    Returns:
+        How often, and what the counter shows then: None where it has stopped counting.
+    """
+    calls, shown_j, began_s = _repeat(call, for_s), gpu.energy_j(), perf_counter()
+    while perf_counter() - began_s < GPU_STEP_S:
+        call()
+        calls += 1
+        if (now_j := gpu.energy_j()) != shown_j:
+            return calls, now_j
+    return calls, shown_j
+
+
+def _repeat(call: Callable[[], object], for_s: float) -> int:
+    """Run *call* for some seconds and return how often."""
     start_s = perf_counter()
     calls = 0
-    while perf_counter() - start_s < ENERGY_S:
+    while perf_counter() - start_s < for_s:
         call()
         calls += 1
     return calls

@@ -14,8 +14,11 @@ except ModuleNotFoundError as error:
     # An environment of another project has it only if that project asks for it.
     raise Unavailable("no nvidia-ml-py, which asks the NVIDIA driver. Install it: pip install nvidia-ml-py") from error
 
+# Large products run at the limit of power of most boards.
+_POWER_CAP = "power cap"
+
 _THROTTLE_REASONS = {
-    pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
+    pynvml.nvmlClocksEventReasonSwPowerCap: _POWER_CAP,
     pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
     pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown (software)",
     pynvml.nvmlClocksEventReasonHwThermalSlowdown: "thermal slowdown (hardware)",
@@ -44,6 +47,11 @@ class GpuState:
     power_w: float | None
     throttle_reasons: tuple[str, ...]
     foreign_pids: tuple[int, ...]
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether something else than the limit of power holds the clock down."""
+        return any(reason != _POWER_CAP for reason in self.throttle_reasons)
 
 
 class Gpu:
@@ -76,7 +84,7 @@ class Gpu:
         try:
             if torch is None or torch.cuda.device_count() == 0:
                 return cls(pynvml.nvmlDeviceGetHandleByIndex(index))
-            return cls(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(index).uuid}"))
+            return cls(_by_uuid(str(torch.cuda.get_device_properties(index).uuid)))
         except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
             pynvml.nvmlShutdown()
             raise Unavailable(f"no NVIDIA GPU {index} ({error}). Run nvidia-smi -L to see which there are.") from error
@@ -97,10 +105,20 @@ class Gpu:
         """Return the energy that the board used since the driver was loaded, in joules; None where it is not counted."""
         return _thousandth(_answer(pynvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
 
+    def process_bytes(self) -> int | None:
+        """Return the memory that this process holds there, with CUDA's own; None where the driver does not say."""
+        processes = self._processes()
+        own = [process for process in processes if process.pid == os.getpid()] or (processes if len(processes) == 1 else [])
+        return own[0].usedGpuMemory if own else None
+
+    def _processes(self) -> list[Any]:
+        """Return what computes on it."""
+        return _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+
     def state(self) -> GpuState:
         """Return what the GPU does now."""
         reasons = _answer(pynvml.nvmlDeviceGetCurrentClocksEventReasons, self._handle) or 0
-        processes = _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        processes = self._processes()
         pids = {process.pid for process in processes}
         is_ours_alone = len(processes) == 1 and os.getpid() not in pids
         return GpuState(
@@ -112,6 +130,14 @@ class Gpu:
             throttle_reasons=tuple(name for bit, name in _THROTTLE_REASONS.items() if reasons & bit),
             foreign_pids=() if is_ours_alone else tuple(sorted(pids - {os.getpid()})),
         )
+
+
+def _by_uuid(uuid: str) -> Any:
+    """Return the GPU that has a UUID, or the part of one (MIG): torch tells neither which of the two it is."""
+    try:
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except (pynvml.NVMLError_NotFound, pynvml.NVMLError_InvalidArgument):
+        return pynvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
 
 
 def _answer(question: Callable[..., Any], *args: Any) -> Any:

@@ -17,10 +17,10 @@ from rnncore.measure import linux, served
 from rnncore.measure.asked import AskedProcess
 from rnncore.measure.facts import with_reasons
 from rnncore.runtimes.base import Source
-from rnncore.runtimes.catalog import runtime_kind
+from rnncore.runtimes.catalog import runtime_kind, runtime_kinds
 
 # What a row says of a process that only serves.
-SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes")
+SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes", "process_device_bytes")
 
 # Why rows have no such process, by phase.
 WHY_NOT_SERVED = {
@@ -70,15 +70,16 @@ class ServingMemory:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def of(self, question: Served, source: Source) -> dict[str, int | str | None]:
-        """Return `peak_rss_bytes`, of the process that serves, and `model_rss_bytes`, what the model added.
+        """Return what the process that serves holds, and `model_rss_bytes`, what the model added to it.
 
         Args:
             question: What is served, and how.
             source: What the runtime opens: an ONNX file or a forecaster of ours.
 
         Returns:
-            Both in bytes, or None with the reason under `..._why` where the system gives no peak, the model is in no file
-            that a process could open, or the process failed.
+            `peak_rss_bytes`, `model_rss_bytes`, and `process_device_bytes`, what it holds of a GPU by the driver's account.
+            In bytes, or None with the reason under `..._why` where the system or driver does not tell, the model is in no
+            file that a process could open, or the process failed.
         """
         if linux.status_bytes("VmHWM") is None:
             return unknown(f"{linux.PROC}/self/status tells no peak")
@@ -145,13 +146,15 @@ def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | st
 
     Args:
         device: `cpu` or `cuda`.
-        runtime: Who runs the block; only torch counts its own device memory.
+        runtime: Who runs the block: one of `runtime_kinds`, or what else runs a case, which is a loop of torch's. Only torch
+            counts its own device memory.
 
     Yields:
         `peak_device_bytes`; None with the reason under `peak_device_bytes_why` where there is none or nobody counts it.
     """
     facts: dict[str, int | str | None] = {}
-    if device != "cuda" or runtime != "torch":
+    kind = runtime_kinds().get(runtime)
+    if device != "cuda" or (kind is not None and "torch" not in kind.packages):
         yield facts
         why = "runs on the CPU" if device != "cuda" else f"{runtime} does not count its device memory"
         facts |= with_reasons({"peak_device_bytes": (None, why)})

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import synchronize
+from rnncore.forecast.device import cudnn_precision, synchronize
 from rnncore.forecast.series import Float32Array
 from rnncore.kernels.memory import aligned_floats
 from rnncore.kernels.peak import PeakKernel, peak_kernel
@@ -221,13 +221,15 @@ def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: st
         shape: Of one product.
         only: Try nothing but what reached the best rate before: its `Rate.by`.
     """
-    steps = int(min(max(CHAIN_FLOPS / shape.flops, CHAIN_STEPS[0]), CHAIN_STEPS[1]))
+    # A few products would take a GPU less time than to start them and wait for them.
+    fewest, most = CHAIN_STEPS
+    steps = most if device != "cpu" else int(min(max(CHAIN_FLOPS / shape.flops, fewest), most))
     libraries: dict[str, Callable[[], float | None]] = {}
     if device == "cpu" and precision == "fp32":
         libraries["rnncore"] = lambda: _tile_chain_s(shape, steps, threads)
         libraries["ONNX Runtime"] = lambda: _onnx_chain_s(shape, steps, threads)
         libraries["torch"] = lambda: _torch_chain_s(shape, steps)
-    elif device == "cuda" and precision in ("fp32", "tf32", "bf16"):
+    elif device == "cuda" and precision in ("fp32", "tf32", "bf16", "fp16"):
         libraries["torch, CUDA graph"] = lambda: _cuda_chain_s(precision, shape, steps)
     best = None
     for library, chain_s in libraries.items():
@@ -280,33 +282,24 @@ def _onnx_product_s(precision: str, size: int, threads: int) -> float:
 def _torch_product_s(device: str, precision: str, size: int) -> float | None:
     """Return the seconds of a square product in torch; None where it has no such product on the device."""
     on = torch.device(device)
-    values = torch.from_numpy(_random(size, size))
+    # Drawn where they are multiplied: of the sizes of a GPU that takes the CPU seconds.
+    values = torch.randn(size, size, device=on, generator=torch.Generator(on).manual_seed(0))
     if precision == "int8":
-        left = (values * 100).to(on, torch.int8)
+        left = (values * 100).to(torch.int8)
         product: Callable[[], object] = lambda: torch._int_mm(left, left)  # noqa: E731 (torch's only int8 product)
     else:
-        left = values.to(on, DTYPES[precision])
+        left = values.to(DTYPES[precision])
         product = lambda: torch.mm(left, left)  # noqa: E731
 
     def call() -> None:
         product()
         synchronize(on)
 
-    with torch.inference_mode(), _matmul_precision(precision):
+    with torch.inference_mode(), cudnn_precision(precision):
         try:
             return _shortest_s(call)
         except (RuntimeError, NotImplementedError):
             return None
-
-
-@contextmanager
-def _matmul_precision(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _tile_chain_s(shape: Shape, steps: int, threads: int) -> float | None:
@@ -346,7 +339,7 @@ def _torch_chain(shape: Shape, steps: int, device: str, dtype: torch.dtype) -> C
 
 def _cuda_chain_s(precision: str, shape: Shape, steps: int) -> float:
     """Return the seconds of a chain replayed as a CUDA graph, which leaves out the time to launch each product."""
-    with torch.inference_mode(), _matmul_precision(precision):
+    with torch.inference_mode(), cudnn_precision(precision):
         chain = _torch_chain(shape, steps, "cuda", DTYPES[precision])
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(side):

@@ -13,7 +13,7 @@ from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, u
 from rnncore.measure.session import TIMED, Row, Session
 from rnncore.measure.stopwatch import seconds_per_call, warmed_up
 from rnncore.runfile.case import Case
-from rnncore.runfile.record import Record, is_found_right
+from rnncore.runfile.record import EMULATED, Record, is_emulated, is_found_right, is_right
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
@@ -120,7 +120,9 @@ class RnnBenchmark:
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
         with self.part("first calls and warm-up"):
-            call_s = warmed_up(run, min(first_call_s, profiled_s), BRIEF_WARM_UP_S if self.brief else WARM_UP_S)
+            # On a GPU both make libraries and profiler ready for seconds, and neither is a call like those that follow.
+            called_s = min(first_call_s, profiled_s) if self._case.device == "cpu" else 0.0
+            call_s = warmed_up(run, called_s, BRIEF_WARM_UP_S if self.brief else WARM_UP_S)
         harness.lengthen_rounds(self._benchmark, min_round_s)
         timed = run
         if self._delay_pct:
@@ -217,7 +219,14 @@ class RnnBenchmark:
         Raises:
             TypeError: If a fact is or holds what JSON cannot; nothing is recorded then.
         """
+        if is_right(facts) and "validity" in facts and self._is_emulated:
+            facts["validity"] = EMULATED
         put_facts(self._benchmark.extra_info, **facts)
+
+    @property
+    def _is_emulated(self) -> bool:
+        """Whether what is timed runs on a device that tests emulate: however right its answer, its time is of no device."""
+        return self._case.device != "cpu" and is_emulated(self._session.fingerprint)
 
     def _put(self, **facts: Fact) -> None:
         """Record facts, or the reasons why they are None."""
@@ -236,6 +245,16 @@ class RnnBenchmark:
         """Say whether a recurrent layer ran on the CPU, as far as the evidence shows."""
         placement = Record("", "", (), self._benchmark.extra_info).placement or {}
         return any(cell.upper() in node and "CPU" in where for node, where in placement.items())
+
+    def verdict(self, validity: str) -> str:
+        """Return what is wrong with a row: a recurrent layer that fell back to the CPU, or else what its answer says.
+
+        Args:
+            validity: `valid`, or what is wrong with the answer.
+        """
+        if self._case.device != "cpu" and self._case.cell and self.fell_back_to_cpu(self._case.cell):
+            return "a recurrent layer fell back to the CPU"
+        return validity
 
     def _time(self, run: Callable[[], object], call_s: float) -> None:
         """Let pytest-benchmark time the rounds, watched between them.

@@ -20,9 +20,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from rnncore.errors import RnncoreError
+from rnncore.errors import RnncoreError, Unavailable
 from rnncore.measure import linux
 from rnncore.measure.asked import answering, say
+from rnncore.measure.facts import Fact, with_reasons
 from rnncore.runtimes.base import Source
 from rnncore.runtimes.catalog import open_runtime
 
@@ -84,6 +85,7 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
             mode=question["mode"],
         ) as runtime:
             runtime.predict(inputs)
+            on_gpu = _device_bytes(question["device"])
     except RnncoreError as error:
         say(answers, why=str(error))
         return
@@ -91,7 +93,20 @@ def _serve_once(question: dict[str, Any], pages: list[int], answers: TextIO) -> 
     if peak is None or before is None:
         say(answers, why=f"{linux.PROC}/self/status tells no peak")
     else:
-        say(answers, peak_rss_bytes=peak, model_rss_bytes=peak - before)
+        say(answers, peak_rss_bytes=peak, model_rss_bytes=peak - before, **with_reasons({"process_device_bytes": on_gpu}))
+
+
+def _device_bytes(device: str) -> Fact:
+    """Return what this process holds of a GPU's memory, libraries and all, as the driver says; or why that is not known."""
+    if device == "cpu":
+        return None, "runs on the CPU"
+    try:
+        from rnncore.measure.gpu import Gpu
+
+        with contextlib.closing(Gpu.open()) as gpu:
+            return gpu.process_bytes(), "the driver does not tell what a process holds"
+    except Unavailable as error:
+        return None, str(error)
 
 
 def _resident_file_pages() -> Iterator[int]:

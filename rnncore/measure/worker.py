@@ -1,7 +1,7 @@
 """One runtime in a process of its own, that calls when it is asked: `python -m rnncore.measure.worker` of `interleaved`.
 
 It reads one word per line and answers each with one line of JSON: `round` times some calls, `answer` writes the last
-forecasts beside the inputs.
+forecasts beside the inputs and says where they lie and what ran each node.
 """
 
 import sys
@@ -43,9 +43,9 @@ def main() -> None:
             say(answers, unavailable=str(error))
             return
         first_call_s = time.perf_counter() - began_s
-        kernel = runtime.evidence().kernel
+        evidence = runtime.evidence()
         calls = max(1, round(ROUND_S / seconds_per_call(runtime.run)))
-        say(answers, first_call_s=first_call_s, kernel=kernel, calls=calls)
+        say(answers, first_call_s=first_call_s, kernel=evidence.kernel, calls=calls)
         for line in sys.stdin:
             if line.strip() == "round":
                 # While others ran they had the caches too.
@@ -54,7 +54,7 @@ def main() -> None:
             else:
                 output = folder / OUTPUT.format("-".join([name, *modes, precision]))
                 save_file({ARRAY: runtime.output()}, output)
-                say(answers, output=str(output))
+                say(answers, output=str(output), placement=evidence.placement)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _FACTS: Mapping[type, tuple[str, ...]] = {
         *("gflop_per_s", "gemm_ceiling_pct", "recurrent_ceiling_pct", "cache_ceiling_pct", "bandwidth_ceiling_pct"),
         "us_per_step",
         *("smape", "smape_article", "mae_mw", "parity_max_abs", "first_call_s"),
-        *("peak_rss_bytes", "model_rss_bytes", "peak_device_bytes", "joules_per_1000"),
+        *("peak_rss_bytes", "model_rss_bytes", "process_device_bytes", "peak_device_bytes", "joules_per_1000"),
     ),
 }
 

@@ -31,14 +31,16 @@ def of_usual_size(records: Iterable[Record]) -> list[Record]:
 
 
 def base_of(records: Iterable[Record]) -> Record | None:
-    """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that."""
+    """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that.
+
+    On a GPU it is the row with the copies, or where there is none, the one without.
+    """
     bases = [
         record
         for record in records
         if (record.runtime, record.mode, record.cell, record.precision) == ("torch", None, "gru", "fp32")
-        and record.clock != "host"
     ]
-    return min(bases, key=lambda record: record.device != "cpu", default=None)
+    return min(bases, key=lambda record: (record.device != "cpu", record.is_device_only), default=None)
 
 
 def same_but_cell(record: Record, records: list[Record]) -> Record | None:

@@ -27,7 +27,7 @@ class Case:
         batch_size: Windows per call, B.
         device: `cpu` or `cuda`.
         runtime: Who runs the model, or the data path.
-        mode: How: `compile`, `flush`; None for the runtime's usual way.
+        mode: How: `compile`, `flush`, `graph`; None for the runtime's usual way.
         precision: What it computes in.
         threads: CPU threads; None for all that the process may use.
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.

@@ -215,6 +215,7 @@ class Record:
     # Memory.
     peak_rss_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
     model_rss_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
+    process_device_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
     peak_device_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
 
     # Whether the answers are right, and how good the forecasts.
@@ -291,6 +292,13 @@ class Record:
         return self.peak_rss_bytes if "model_rss_bytes" in self.facts else None
 
     @property
+    def whole_process_bytes(self) -> int | None:
+        """The same with what the process holds of a GPU's memory, which is None where that is unknown."""
+        if self.device == "cpu" or self.process_bytes is None:
+            return self.process_bytes
+        return None if self.process_device_bytes is None else self.process_bytes + self.process_device_bytes
+
+    @property
     def model_name(self) -> str:
         """What its model is called in tables and charts: `GRU`, `GRU fast`, `LSTM h32`."""
         return model_name(self.facts)
@@ -309,6 +317,11 @@ class Record:
     def is_valid(self) -> bool:
         """Whether the result is right."""
         return is_right(self.facts)
+
+    @property
+    def is_device_only(self) -> bool:
+        """Whether its times leave out the copies to and from a GPU, which a user pays for: it is shown and not ranked."""
+        return self.clock == "device"
 
     def why(self, fact: str) -> str | None:
         """Return the reason for which a fact is None; None where there is none."""
@@ -408,6 +421,16 @@ def put_rounds(entry: Mapping[str, Any], rounds_s: Iterable[float]) -> None:
 def is_right(extra: Mapping[str, Any]) -> bool:
     """Say whether a row's result is right; a benchmark that checks nothing is taken at its word."""
     return extra.get("validity") in (None, "", "valid")
+
+
+# What stands in a row's `validity` where its device is one that tests emulate: no time of it is ever ranked or compared.
+EMULATED = "emulated: the device was made by tests, and its times are no measurement"
+
+
+def is_emulated(fingerprint: Mapping[str, Any]) -> bool:
+    """Say whether the GPU of a machine is one that tests emulate, which says so by its name."""
+    gpu = fingerprint.get("gpu")
+    return isinstance(gpu, Mapping) and str(gpu.get("name", "")).startswith("emulated")
 
 
 def is_found_right(extra: Mapping[str, Any]) -> bool:

@@ -36,6 +36,12 @@ def _torch_compile(source: Source, device: str, precision: str, threads: int) ->
     return CompiledTorchRuntime(source, device, precision, threads)
 
 
+def _torch_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import GraphTorchRuntime
+
+    return GraphTorchRuntime(source, device, precision, threads)
+
+
 def _rnncore(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.native import NativeRuntime
 
@@ -66,7 +72,6 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
     return OpenVinoRuntime(source, device, precision, threads)
 
 
-# Of ONNX Runtime on CUDA: its RNN kernels let cuDNN use TF32 and give no way to forbid it.
 OWN_RUNTIMES = {
     "torch": RuntimeKind(
         _torch,
@@ -80,13 +85,20 @@ OWN_RUNTIMES = {
             "flush": RuntimeKind(
                 _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
             ),
+            "graph": RuntimeKind(
+                _torch_graph,
+                {"cuda": ("fp32", "tf32", "bf16", "fp16")},
+                "forecaster",
+                "PyTorch as a CUDA graph",
+                packages=("torch",),
+            ),
         },
     ),
     "rnncore": RuntimeKind(
         _rnncore, {"cpu": ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
     ),
     "onnxruntime": RuntimeKind(
-        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("tf32",)}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
+        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
     ),
     "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }

@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ from rnncore.runtimes.base import (
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
+
+# What ONNX Runtime is distributed as, and how the second comes to be alone.
+_BUILDS = ("onnxruntime", "onnxruntime-gpu")
+_TO_CUDA = f"Run: pip uninstall -y {' '.join(_BUILDS)} && pip install onnxruntime-gpu"
+
+# What a session raises of a file that it cannot read; and, beside these, of a device that it cannot use.
+_ERRORS = onnxruntime.capi.onnxruntime_pybind11_state
+_FILE_ERRORS = (_ERRORS.InvalidProtobuf, _ERRORS.InvalidGraph, _ERRORS.InvalidArgument, _ERRORS.Fail)
+_DEVICE_ERRORS = (*_FILE_ERRORS, _ERRORS.RuntimeException, _ERRORS.EPFail, _ERRORS.NotImplemented)
 
 # How a profile marks the time of a node.
 _NODE_TIME = "_kernel_time"
@@ -75,12 +85,13 @@ class OnnxRuntime(Runtime):
     Args:
         source: An ONNX file.
         device: `cpu` or `cuda`.
-        precision: `fp32` on the CPU, or `int8`, weights beforehand and values as they come; `tf32` on CUDA, where the
-            kernels permit it to cuDNN.
+        precision: `fp32`; on the CPU `int8`, weights beforehand and values as they come; on CUDA `tf32`, which cuDNN may
+            use there and in `fp32` may not.
         threads: CPU threads.
 
     Raises:
-        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none.
+        Unavailable: If `cuda` is asked for and this build of ONNX Runtime, or the machine, has none, or both builds are
+            installed.
         ModelFileError: If the file is not an ONNX model.
     """
 
@@ -88,9 +99,14 @@ class OnnxRuntime(Runtime):
         self._device = device
         self._threads = threads
         self._provider = _PROVIDERS[device]
+        options = {"use_tf32": str(int(precision == "tf32"))} if device == "cuda" else {}
+        self._placed = [(self._provider, options)]
+        if device == "cuda":
+            _require_one_build()
         if self._provider not in onnxruntime.get_available_providers():
             raise Unavailable(
-                f"ONNX Runtime {onnxruntime.__version__} has no CUDA: install onnxruntime-gpu in place of onnxruntime."
+                f"ONNX Runtime {onnxruntime.__version__} has no CUDA: install onnxruntime-gpu in place of onnxruntime. "
+                f"{_TO_CUDA}."
             )
         if device == "cuda":
             onnxruntime.preload_dlls()  # takes CUDA and cuDNN from torch's packages
@@ -100,7 +116,7 @@ class OnnxRuntime(Runtime):
             from rnncore.runtimes.int8 import quantized
 
             self._model = quantized(self._path)
-        self._session = self._new_session(self._options())
+        self._session = self._first_session()
         if self._session.get_providers()[0] != self._provider:
             raise Unavailable(
                 f"ONNX Runtime {onnxruntime.__version__} could not start {self._provider}. "
@@ -173,12 +189,45 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = _ERRORS_ONLY
         return options
 
-    def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        errors = onnxruntime.capi.onnxruntime_pybind11_state
+    def _first_session(self) -> onnxruntime.InferenceSession:
+        """Open the model; say of a failure whether it is the file's or the device's."""
         try:
-            return onnxruntime.InferenceSession(self._model, options, providers=[self._provider])
-        except (errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, errors.Fail) as error:
+            return self._new_session(self._options())
+        except _DEVICE_ERRORS as error:
+            if self._device != "cpu" and self._opens_on_cpu():
+                raise Unavailable(
+                    f"ONNX Runtime {onnxruntime.__version__} opens {self._path} on the CPU, but not on {self._device} "
+                    f"({error}). Check the GPU and its driver, CUDA and cuDNN for what this names."
+                ) from error
+            if not isinstance(error, _FILE_ERRORS):
+                raise
             raise ModelFileError(f"{self._path}: ONNX Runtime cannot read it ({error}). Export it again.") from error
+
+    def _opens_on_cpu(self) -> bool:
+        try:
+            onnxruntime.InferenceSession(self._model, self._options(), providers=[_PROVIDERS["cpu"]])
+        except _DEVICE_ERRORS:
+            return False
+        return True
+
+    def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(self._model, options, providers=self._placed)
+
+
+def _require_one_build() -> None:
+    """Refuse an environment with the builds for CPU and CUDA: they share a folder, and what lies there is of both.
+
+    Raises:
+        Unavailable: If both are installed.
+    """
+    builds = []
+    for name in _BUILDS:
+        try:
+            builds.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if len(builds) > 1:
+        raise Unavailable(f"{' and '.join(builds)} are both installed, into one folder. {_TO_CUDA}.")
 
 
 def _nodes_of_last_runs(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.runtimes.catalog import declared_tolerance
 
 # Largest difference of scaled outputs that is rounding. fp32: what two layers and 90 steps, and ONNX Runtime's rational
-# tanh, leave lies ten times below it; a wrong gate order or GRU variant lies at 1e-2. tf32: factors of 10 bits.
-# bf16, int8: twice what trained models of the preset `fast` show at worst (0.027, and 0.55 where outputs reach 2.4); there
-# two gates in each other's place show 1.8. fp16 is not measured yet.
-PARITY_TOLERANCE = {"fp32": 1e-5, "tf32": 2e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.4}
+# tanh, leave lies ten times below it; a wrong gate order or GRU variant lies at 1e-2. tf32, fp16: seven times what trained
+# models of the preset `fast` show, per largest output, with factors of products rounded on a CPU (4.0e-3 of 2.7, gates
+# exchanged 2.0 and more: bench/studies/rounded_products.py); not seen on a GPU. bf16, int8: twice what those models show at
+# worst (0.027, and 0.55 where outputs reach 2.4); there two gates in each other's place show 1.8.
+PARITY_TOLERANCE = {"fp32": 1e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.4}
 
 
 @dataclass(frozen=True)

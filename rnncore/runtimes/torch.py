@@ -7,6 +7,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.device import captured, cudnn_precision, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -107,17 +109,18 @@ class TorchRuntime(Runtime):
         if self._device.type == "cpu" and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
         self._threads_before = torch.get_num_threads()
-        self._precision, self._dtype = precision, _DTYPES[precision]
+        self._dtype = _DTYPES[precision]
         if self._device.type == "cpu" and self._dtype == torch.float32:
             self._model = source.eval()
         else:
             self._model = copy.deepcopy(source).to(self._device, self._dtype).eval()
-            for module in self._model.modules():
-                if isinstance(module, nn.RNNBase):
-                    module.flatten_parameters()
+            pack_weights(self._model)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self._model
         self._inputs = torch.empty(0)
         self._output = torch.empty(0)
+        # For as long as it is open: no call spends time on it.
+        self._settings = ExitStack()
+        self._settings.enter_context(cudnn_precision(precision))
         torch.set_num_threads(threads)
 
     def bind(self, inputs: Float32Array) -> None:
@@ -126,7 +129,7 @@ class TorchRuntime(Runtime):
 
     def run(self) -> None:
         """Forecast and wait for the device."""
-        with cudnn_precision(self._precision), torch.inference_mode():
+        with torch.inference_mode():
             self._output = self._forward(self._inputs)
         synchronize(self._device)
 
@@ -139,12 +142,32 @@ class TorchRuntime(Runtime):
         return torch_evidence(self.run, self._cell, self._device, trace)
 
     def close(self) -> None:
-        """Free the model's device memory and give back the thread count that was there before."""
+        """Free the model's device memory and give back the settings that were there before."""
         torch.set_num_threads(self._threads_before)
+        self._settings.close()
         self._inputs = self._output = torch.empty(0)
         del self._model, self._forward
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def pack_weights(model: nn.Module) -> None:
+    """Let the weights of each recurrent layer on a GPU lie in one piece, in every precision, as cuDNN wants them.
+
+    torch does so by itself only for the types of a list, which lacks bf16: cuDNN would then pack them in every call.
+
+    Args:
+        model: Any; layers on a CPU stay as they are.
+    """
+    listed = torch.backends.cudnn.CUDNN_TENSOR_DTYPES
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            others = {weight.dtype for weight in module.parameters()} - listed
+            listed.update(others)
+            try:
+                module.flatten_parameters()
+            finally:
+                listed.difference_update(others)
 
 
 class FlushingTorchRuntime(TorchRuntime):
@@ -191,6 +214,39 @@ class CompiledTorchRuntime(TorchRuntime):
         ):
             warnings.simplefilter("ignore")  # the compiler's own deprecations
             self.run()
+
+
+class GraphTorchRuntime(TorchRuntime):
+    """The same captured once as a CUDA graph, which launches all its kernels together: of few windows that is most of it.
+
+    Windows of the shape that was captured are copied to where the graph reads them; for another shape it is captured anew.
+    """
+
+    def bind(self, inputs: Float32Array) -> None:
+        """Copy the windows, and where their shape is another, capture the forward pass."""
+        if self._inputs.shape == inputs.shape:
+            self._inputs.copy_(torch.from_numpy(inputs))
+            return
+        super().bind(inputs)
+        with torch.inference_mode():
+            self._graph, self._output = captured(lambda: self._model(self._inputs))
+
+    def run(self) -> None:
+        """Launch the graph and wait for the device."""
+        self._graph.replay()
+        synchronize(self._device)
+
+    def evidence(self, trace: Path | None = None) -> Evidence:
+        """Return what ran as the forward pass shows it that was captured: of a graph's kernels no operation is known."""
+        of_graph = self._output
+        found = torch_evidence(super().run, self._cell, self._device, trace)
+        self._output = of_graph
+        return replace(found, kernel=f"{found.kernel} in a CUDA graph")
+
+    def close(self) -> None:
+        """Free the graph's memory too."""
+        self._graph = None  # type: ignore[assignment]
+        super().close()
 
 
 class TorchStream(Stream):

@@ -1,20 +1,125 @@
-"""Tests of how many threads this process may start, and how they wait for one another."""
+"""Tests of devices by name, how they round, how many threads this process may start, and how they wait for one another."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from rnncore.errors import Unavailable
 from rnncore.forecast import device
-from rnncore.forecast.device import cpu_quota, default_threads, limited_threads, passive_waiting, waits_passively
+from rnncore.forecast.device import (
+    cpu_quota,
+    cudnn_precision,
+    default_threads,
+    limited_threads,
+    passive_waiting,
+    resolve_device,
+    waits_passively,
+    why_no_cuda,
+)
 from rnncore.forecast.series import Series
 from rnncore.runtimes.onnx import cpu_options
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+OLD_DRIVER = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update it. "
+    "(Triggered internally at c10/cuda/CUDAFunctions.cpp:119.)"
+)
+
+
+def _plant_gpu(monkeypatch: pytest.MonkeyPatch, is_there: bool, said: str | None = None) -> None:
+    """Plant what torch answers when it is asked for a GPU, and what it warns of meanwhile."""
+
+    def is_available() -> bool:
+        if said is not None:
+            warnings.warn(said, UserWarning, stacklevel=2)
+        return is_there
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_a_gpu_has_its_number_so_that_it_is_what_its_tensors_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _plant_gpu(monkeypatch, is_there=True)
+    assert resolve_device(name) == torch.device("cuda", 0)
+    assert why_no_cuda() is None
+
+
+def test_without_a_gpu_the_cpu_is_taken_or_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    _plant_gpu(monkeypatch, is_there=False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    wording = r"no CUDA device: torch \S+ is .* and sees no GPU\. Install a CUDA build of torch and the NVIDIA driver"
+    with pytest.raises(Unavailable, match=wording):
+        resolve_device("cuda")
+
+
+def test_what_an_old_driver_makes_torch_warn_of_is_the_reason_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _plant_gpu(monkeypatch, is_there=False, said=OLD_DRIVER)
+    # Warnings are errors in these tests.
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(
+        Unavailable, match=r"sees no GPU\. CUDA initialization: .* too old .*Please update it\. Install"
+    ) as caught:
+        resolve_device("cuda")
+    assert "Triggered" not in str(caught.value)
+
+
+def _switches() -> dict[str, str]:
+    backends = torch.backends
+    return {
+        "rnn": backends.cudnn.rnn.fp32_precision,
+        "conv": backends.cudnn.conv.fp32_precision,
+        "matmul": backends.cuda.matmul.fp32_precision,
+    }
+
+
+@pytest.fixture
+def restored_switches() -> Iterator[None]:
+    """Give back the wide switch and cuDNN's, which tests change."""
+    before, of_cudnn = torch.backends.fp32_precision, _switches()
+    yield
+    torch.backends.fp32_precision = before
+    torch.backends.cudnn.rnn.fp32_precision = of_cudnn["rnn"]
+    torch.backends.cudnn.conv.fp32_precision = of_cudnn["conv"]
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("fp32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")])
+@pytest.mark.parametrize("wide", ["none", "ieee", "tf32"])
+def test_what_a_row_rounds_to_is_its_own_whatever_a_wider_switch_permits(
+    precision: str, inside: str, wide: str, restored_switches: None
+) -> None:
+    torch.backends.fp32_precision = wide
+    torch.backends.cudnn.rnn.fp32_precision = "none"
+    before = _switches()
+    with cudnn_precision(precision):
+        assert _switches() == dict.fromkeys(("rnn", "conv", "matmul"), inside)
+        # The CPU never rounds a row of fp32.
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+    assert _switches() == before
+
+
+def test_switches_of_cudnn_that_differ_are_no_hindrance(restored_switches: None) -> None:
+    # torch's former switch cannot be read then.
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    before = _switches()
+    with cudnn_precision("tf32"):
+        assert _switches()["rnn"] == "tf32"
+    assert _switches() == before
+
+
+def test_switches_are_given_back_after_an_error(restored_switches: None) -> None:
+    before = _switches()
+    with pytest.raises(ZeroDivisionError), cudnn_precision("fp32"):
+        raise ZeroDivisionError
+    assert _switches() == before
 
 
 class Machine:

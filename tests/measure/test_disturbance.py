@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -692,11 +693,14 @@ def _state(throttle_reasons: tuple[str, ...] = (), foreign_pids: tuple[int, ...]
     [
         (_state(), False),
         (GpuState(None, None, None, None, (), ()), False),
-        (_state(throttle_reasons=("power cap",)), True),
+        (_state(throttle_reasons=("power cap",)), False),
+        (_state(throttle_reasons=("power cap", "thermal slowdown (hardware)")), True),
+        (replace(_state(), sm_clock_mhz=1351), False),
+        (replace(_state(throttle_reasons=("power cap",)), sm_clock_mhz=1349), True),
         (_state(foreign_pids=(4711,)), True),
         (_state(("power cap", "power brake"), (4711, 4712)), True),
     ],
-    ids=["quiet", "silent driver", "throttled", "shared", "both"],
+    ids=["quiet", "silent driver", "at its limit of power", "too hot", "a little slower", "slower", "shared", "both"],
 )
 def test_a_gpu_that_is_throttled_or_shared_is_disturbed(state: GpuState, disturbed: bool) -> None:
     gpu = PlantedGpu(_state(), state)

@@ -1,5 +1,6 @@
 """Tests of the energy of calls, with planted counters, a planted GPU and a planted clock."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +16,18 @@ RANGE_UJ = 262_143_328_850
 
 
 class Call:
-    """A call of 0.2 s that works through 50 windows and moves counters as a test asks."""
+    """A call of 0.2 s, or as long as is asked, that works through 50 windows and moves counters as a test asks."""
 
     windows = 50
 
-    def __init__(self, move: Callable[[], None] = lambda: None) -> None:
-        self.move = move
+    def __init__(self, move: Callable[[], None] = lambda: None, takes_s: float = 0.2, begins_s: float = 0.0) -> None:
+        self.move, self.takes_s = move, takes_s
         self.calls = 0
-        self.now_s = 0.0
+        self.now_s = begins_s
 
     def __call__(self) -> None:
         self.calls += 1
-        self.now_s += 0.2
+        self.now_s += self.takes_s
         self.move()
 
 
@@ -62,22 +63,28 @@ def move(counter: Path, by_uj: int) -> None:
     counter.write_text(f"{(int(counter.read_text()) + by_uj) % RANGE_UJ}\n")
 
 
+POWER_W, STEP_S = 300.0, 0.1
+
+
 class PlantedGpu:
-    def __init__(self, energies_j: list[float | None]) -> None:
-        self.energies_j = energies_j
+    """A GPU that uses a constant power and tells of it in steps, until it stops counting."""
+
+    def __init__(self, now_s: Callable[[], float], counts_until_s: float = math.inf, power_w: float = POWER_W) -> None:
+        self.now_s, self.counts_until_s, self.power_w = now_s, counts_until_s, power_w
         self.closed = False
 
     def energy_j(self) -> float | None:
-        return self.energies_j.pop(0)
+        if self.now_s() >= self.counts_until_s:
+            return None
+        return 1e6 + self.power_w * STEP_S * math.floor(self.now_s() / STEP_S)
 
     def close(self) -> None:
         self.closed = True
 
 
 @pytest.fixture
-def plant_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float | None]], PlantedGpu]:
-    def plant_one(energies_j: list[float | None]) -> PlantedGpu:
-        gpu = PlantedGpu(energies_j)
+def plant_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[PlantedGpu], PlantedGpu]:
+    def plant_one(gpu: PlantedGpu) -> PlantedGpu:
         monkeypatch.setattr(Gpu, "open", lambda: gpu)
         return gpu
 
@@ -157,25 +164,40 @@ def test_counters_that_cannot_be_read_say_why_and_nothing_is_called(
     assert call.calls == 0
 
 
-def test_energy_on_a_gpu_is_the_gpus(powercap: Path, measured, plant_gpu) -> None:
-    counter = plant(powercap, "intel-rapl:0", "package-0")
-    gpu = plant_gpu([1000.0, 1045.0])
-    call = Call(lambda: move(counter, 6_000_000))
-    # 45 J for 3 calls of 50 windows.
-    assert measured(call, "cuda") == (pytest.approx(300.0), None)
+@pytest.mark.parametrize("begins_s", [0.0, 0.004, 0.05, 0.099])
+@pytest.mark.parametrize("takes_s", [0.0007, 0.013, 0.37])
+def test_energy_on_a_gpu_is_the_gpus_to_a_percent_though_its_counter_moves_in_steps(
+    takes_s: float, begins_s: float, measured, plant_gpu
+) -> None:
+    call = Call(takes_s=takes_s, begins_s=begins_s)
+    gpu = plant_gpu(PlantedGpu(lambda: call.now_s))
+    joules, why = measured(call, "cuda")
+    right = 1000 * POWER_W * takes_s / call.windows
+    # A call that is longer than a step sees it late, by a step at most.
+    assert joules == pytest.approx(right, rel=0.01 if takes_s < STEP_S else 0.04)
+    assert why is None
     assert gpu.closed
 
 
 def test_a_gpu_that_does_not_count_is_not_called_and_closed(measured, plant_gpu) -> None:
-    gpu = plant_gpu([None])
     call = Call()
+    gpu = plant_gpu(PlantedGpu(lambda: call.now_s, counts_until_s=0.0))
     assert measured(call, "cuda") == (None, "this GPU does not count its energy")
     assert (call.calls, gpu.closed) == (0, True)
 
 
-def test_a_gpu_that_stops_counting_has_a_reason(measured, plant_gpu) -> None:
-    plant_gpu([1000.0, None])
-    assert measured(Call(), "cuda") == (None, "the GPU stopped counting its energy")
+@pytest.mark.parametrize("until_s", [0.1, 2.0])
+def test_a_gpu_that_stops_counting_has_a_reason(until_s: float, measured, plant_gpu) -> None:
+    call = Call()
+    plant_gpu(PlantedGpu(lambda: call.now_s, counts_until_s=until_s))
+    assert measured(call, "cuda") == (None, "the GPU stopped counting its energy")
+
+
+def test_a_gpu_whose_counter_stands_still_has_a_reason_after_seconds(measured, plant_gpu) -> None:
+    call = Call()
+    plant_gpu(PlantedGpu(lambda: call.now_s, power_w=0.0))
+    assert measured(call, "cuda") == (None, "the energy counter stood still")
+    assert call.now_s < 10
 
 
 def test_without_a_gpu_nothing_is_called(measured, monkeypatch) -> None:

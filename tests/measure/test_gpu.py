@@ -41,6 +41,7 @@ class PlantedDriver:
         self.answers = dict(ANSWERS)
         self.users = 0
         self.gpus = ["first", "second"]
+        self.parts: list[str] = []
         self.asked: list[object] = []
 
     def init(self) -> None:
@@ -55,6 +56,8 @@ class PlantedDriver:
         return self.gpus[index]
 
     def by_uuid(self, uuid: str) -> str:
+        if uuid.removeprefix("GPU-") in self.parts:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
         return f"the one with {uuid}"
 
     def answer(self, name: str, handle: object) -> Any:
@@ -104,6 +107,24 @@ def test_a_gpu_tells_its_state_in_mhz_degrees_and_watts(driver: PlantedDriver) -
         throttle_reasons=(),
         foreign_pids=(),
     )
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        ({OURS: 7 << 20, STRANGER: 1 << 20}, 7 << 20),
+        ({STRANGER: 5 << 20}, 5 << 20),  # as a driver outside of a container counts this process
+        ({STRANGER: 5 << 20, OTHER_STRANGER: 1 << 20}, None),
+        ({}, None),
+        ({OURS: None}, None),
+    ],
+)
+def test_a_gpu_tells_what_this_process_holds_or_that_it_is_not_known(
+    running: dict[int, int | None], expected: int | None, driver: PlantedDriver
+) -> None:
+    found = [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in running.items()]
+    driver.answers["nvmlDeviceGetComputeRunningProcesses"] = found
+    assert Gpu.open().process_bytes() == expected
 
 
 def test_the_clock_that_is_asked_for_is_the_multiprocessors(driver: PlantedDriver, monkeypatch) -> None:
@@ -213,6 +234,13 @@ def test_a_gpu_that_torch_numbers_anew_is_found_by_its_uuid(driver: PlantedDrive
     plant_torch(monkeypatch, ["0a-b1"])
     Gpu.open(0).energy_j()
     assert driver.asked == ["the one with GPU-0a-b1"]
+
+
+def test_a_part_of_a_gpu_is_found_under_the_name_that_the_driver_has_for_it(driver: PlantedDriver, monkeypatch) -> None:
+    plant_torch(monkeypatch, ["0a-b1"])
+    driver.parts = ["0a-b1"]
+    Gpu.open(0).energy_j()
+    assert driver.asked == ["the one with MIG-0a-b1"]
 
 
 def test_a_gpu_that_torch_does_not_see_is_unavailable(driver: PlantedDriver, monkeypatch) -> None:

@@ -342,8 +342,9 @@ def planted_cuda(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return count
 
 
-def test_torch_counts_the_device_memory_of_the_block_alone(planted_cuda: dict[str, int]) -> None:
-    with peak_device_memory("cuda", "torch") as facts:
+@pytest.mark.parametrize("runtime", ["torch", "article", "a loop of somebody's"])
+def test_torch_counts_the_device_memory_of_the_block_alone(runtime: str, planted_cuda: dict[str, int]) -> None:
+    with peak_device_memory("cuda", runtime) as facts:
         assert facts == {}
         planted_cuda["peak"] = max(planted_cuda["peak"], 3 << 20)
     assert facts == {"peak_device_bytes": 3 << 20}

@@ -14,8 +14,9 @@ import pytest
 
 # Imported here, so that a session that pytester runs inside this process does not load them a second time.
 import scipy.stats  # noqa: F401
-import torch
+import torch  # noqa: F401
 
+from rnncore.forecast.device import why_no_cuda
 from rnncore.measure import rates
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runfile.case import AXES, Case
@@ -1026,7 +1027,7 @@ def test_a_benchmark_without_a_case_on_the_chosen_device_is_left_out_and_not_ski
     project.runpytest_inprocess(*args).assert_outcomes(passed=1, skipped=4)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.skipif(why_no_cuda() is None, reason="there is a CUDA device")
 def test_a_case_on_a_device_that_is_missing_is_skipped_with_what_is_missing(project: pytest.Pytester) -> None:
     project.makepyfile(test_mine=PROJECT.replace("test_mine(made_device, ", "test_mine("))
     result = project.runpytest_inprocess(*QUICK, "--rnn-device=cuda", "-rs")
@@ -1034,7 +1035,7 @@ def test_a_case_on_a_device_that_is_missing_is_skipped_with_what_is_missing(proj
     result.stdout.fnmatch_lines(["SKIPPED *: no CUDA device: *"])
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.skipif(why_no_cuda() is None, reason="there is a CUDA device")
 def test_a_skip_brings_no_warning_of_a_fixture_that_was_not_used(project: pytest.Pytester) -> None:
     project.makepyfile(test_mine=PROJECT.replace("test_mine(made_device, ", "test_mine("))
     result = project.runpytest_inprocess(*QUICK, "--rnn-device=cuda")

@@ -182,16 +182,17 @@ def test_a_product_that_torch_refuses_is_none(error: type[Exception], monkeypatc
     assert rates._torch_product_s("cpu", "bf16", 8) is None
 
 
-@pytest.mark.parametrize(("precision", "inside"), [("tf32", "high"), ("fp32", "highest"), ("bf16", "highest")])
+@pytest.mark.parametrize(("precision", "inside"), [("tf32", "tf32"), ("fp32", "ieee"), ("bf16", "ieee")])
 def test_products_round_to_tf32_only_where_it_is_asked_for_and_the_setting_is_restored(
     precision: str, inside: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(rates, "_shortest_s", lambda call: seen.append(torch.get_float32_matmul_precision()) or 1.0)
-    before = torch.get_float32_matmul_precision()
+    matmul = torch.backends.cuda.matmul
+    monkeypatch.setattr(rates, "_shortest_s", lambda call: seen.append(matmul.fp32_precision) or 1.0)
+    before = matmul.fp32_precision
     rates._torch_product_s("cpu", precision, 8)
     assert seen == [inside]
-    assert torch.get_float32_matmul_precision() == before
+    assert matmul.fp32_precision == before
 
 
 def _calls_of(monkeypatch: pytest.MonkeyPatch, calls_s: list[float]) -> Callable[[], float]:
@@ -250,6 +251,16 @@ def test_the_best_chain_counts_whoever_computes_it(quickest: str, only: str | No
         monkeypatch.setattr(rates, function, lambda *_, library=library: chain_s(library))
     assert rates.chain_rate("cpu", "fp32", 1, SHAPE, only) == Rate(90 * SHAPE.flops / 0.25, quickest)
     assert asked == ([only] if only else list(names.values()))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("batch_size", [1, 1 << 20])
+def test_a_chain_on_a_gpu_is_long_enough_that_starting_it_is_nothing(
+    precision: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Shape(batch_size, 256, 3)
+    monkeypatch.setattr(rates, "_cuda_chain_s", lambda precision, shape, steps: 0.5)
+    assert rates.chain_rate("cuda", precision, 1, shape) == Rate(90 * shape.flops / 0.5, "torch, CUDA graph")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from rnncore.measure import row as row_module
 from rnncore.measure.memory import Served, ServingMemory
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import Row, Session
 from rnncore.runfile.case import Case
-from rnncore.runtimes.base import Source
+from rnncore.runtimes.base import Evidence, Source
 
 
 class Fixture:
@@ -80,3 +81,25 @@ def test_where_nothing_is_timed_no_process_is_asked() -> None:
     session._memory = answering = Answering()
     RnnBenchmark(fixture, session, Case("infer", "gru", 8, 1, 4, 3), 1, None, None).record_memory(Path("m.onnx"), (3, 4, 5))
     assert answering.asked == []
+
+
+class WarmUpReachedError(Exception):
+    """Ends a row where the warm-up begins."""
+
+
+@pytest.mark.parametrize(("device", "known_s"), [("cpu", 5.0), ("cuda", 0.0)])
+def test_on_a_gpu_neither_the_first_call_nor_a_profiled_one_serves_as_the_warm_up(
+    device: str, known_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def reached(run: object, called_s: float, warm_up_s: float) -> float:
+        seen.append(called_s)
+        raise WarmUpReachedError
+
+    monkeypatch.setattr(row_module, "seconds_per_call", lambda run: 7.0)
+    monkeypatch.setattr(row_module, "warmed_up", reached)
+    row = RnnBenchmark(Fixture(), Session(), replace(INFER, device=device), 1, None, None)
+    with pytest.raises(WarmUpReachedError):
+        row(lambda: None, windows=3, group="made", evidence=lambda trace: Evidence("made", {}, (), wall_s=5.0))
+    assert seen == [known_s]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from rnncore.measure import rates
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import TIMED, TRAININGS, Row, Session
 from rnncore.runfile.case import Case
+from rnncore.runfile.record import EMULATED
 from rnncore.runtimes.catalog import runtime_facts
 
 CASE = Case("infer", "gru", 8, 1, 4, batch_size=2)
@@ -366,9 +368,51 @@ def test_a_recurrent_layer_on_the_cpu_is_seen_and_another_operation_there_is_non
     assert rnn_benchmark.fell_back_to_cpu(cell) is fell_back
 
 
+@pytest.mark.parametrize(
+    ("device", "gpu", "said", "recorded"),
+    [
+        ("cuda", "emulated GPU", "valid", EMULATED),
+        ("cuda", "emulated GPU", None, EMULATED),
+        ("cuda", "emulated GPU", "outputs differ", "outputs differ"),
+        ("cuda", "NVIDIA H100", "valid", "valid"),
+        ("cpu", "emulated GPU", "valid", "valid"),
+    ],
+)
+def test_a_row_of_a_device_that_tests_emulate_is_never_valid(
+    device: str, gpu: str, said: str | None, recorded: str, session: Session, extra: dict[str, Any]
+) -> None:
+    session.fingerprint = {"gpu": {"name": gpu}}
+    row = RnnBenchmark(
+        SimpleNamespace(enabled=False, extra_info=extra), session, replace(CASE, device=device), 3, None, None
+    )
+    row.record(parity_max_abs=0.0)
+    assert "validity" not in extra
+    row.record(validity=said)
+    assert extra["validity"] == recorded
+
+
 def test_the_facts_tell_what_our_kernels_are_or_why_there_are_none(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"forward": "rnncore kernels, AVX2, compiled here", "train": "there is no C compiler (gcc or cc)"}
     monkeypatch.setattr(library, "implementations", found)
     assert session.facts(COMMAND, "quick")["kernels"] == found
+
+
+@pytest.mark.parametrize(
+    ("device", "where", "validity", "verdict"),
+    [
+        ("cuda", "CPUExecutionProvider", "valid", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CPUExecutionProvider", "outputs differ", "a recurrent layer fell back to the CPU"),
+        ("cuda", "CUDAExecutionProvider", "valid", "valid"),
+        ("cuda", "CUDAExecutionProvider", "outputs differ", "outputs differ"),
+        ("cpu", "CPUExecutionProvider", "valid", "valid"),
+    ],
+)
+def test_a_row_of_a_gpu_whose_layers_ran_on_the_cpu_is_wrong_whatever_its_answer(
+    device: str, where: str, validity: str, verdict: str, extra: dict[str, Any]
+) -> None:
+    fixture = SimpleNamespace(enabled=False, extra_info=extra)
+    row = RnnBenchmark(fixture, Session(), replace(CASE, device=device), 3, None, None)
+    row.record(placement={"GRU_0": where})
+    assert row.verdict(validity) == verdict

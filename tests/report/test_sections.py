@@ -465,9 +465,54 @@ def test_the_lowest_memory_is_that_of_a_process_with_the_models_share_beside_it(
     ]
 
 
-def test_the_memory_of_a_gpu_benchmark_is_that_of_the_gpu(tmp_path: Path) -> None:
-    entry = inference("gru", "torch", 1, 0.1, device="cuda", peak_device_bytes=96 * 2**20)
-    assert _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-")["peak memory"] == "96 MiB"
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"process_device_bytes": 512 * 2**20}, "1,536 MiB"),
+        ({"process_device_bytes": None}, "96 MiB by torch"),
+        ({"peak_rss_bytes": None, "process_device_bytes": 512 * 2**20}, "96 MiB by torch"),
+    ],
+)
+def test_the_memory_of_a_gpu_benchmark_is_that_of_its_process_on_both_or_what_torch_held_of_the_gpu(
+    facts: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    of_host = {"peak_rss_bytes": 1024 * 2**20, "model_rss_bytes": 2**20, "peak_device_bytes": 96 * 2**20}
+    entry = inference("gru", "torch", 1, 0.1, device="cuda", **{**of_host, **facts})
+    assert _row(_rendered(tmp_path, entry), TRUST, "test_forecast[gru-")["peak memory"] == shown
+
+
+def test_on_a_gpu_rows_with_the_copies_are_ranked_and_those_without_are_shown(tmp_path: Path) -> None:
+    def of_gpu(clock: str, median_s: float) -> dict[str, Any]:
+        entry = inference("gru", "torch", 1, median_s, device="cuda", clock=clock)
+        entry["fullname"] = entry["fullname"].replace("-cpu-", f"-cuda-{clock}-")
+        return entry
+
+    rendered = _rendered(tmp_path, of_gpu("device", 0.1), of_gpu("host", 0.3), inference("gru", "torch", 1, 0.2))
+    verdict = rendered.split("## Verdict")[1].split("\n## ")[0]
+    assert "**GRU in PyTorch, CPU, fp32** is fastest: 200 ms" in verdict
+    assert "the next, GRU in PyTorch, CUDA, fp32, with copies, is 1.50x slower" in verdict
+    assert "without copies" not in verdict
+    against = {
+        row["Runtime"]: row["against PyTorch, CPU, fp32, GRU"]
+        for row in (
+            _row(rendered, "### Batch of 1", f"PyTorch, {how}, fp32{copies}")
+            for how, copies in (("CPU", ""), ("CUDA", ", with copies"), ("CUDA", ", without copies"))
+        )
+    }
+    assert [*against.values()] == ["–", "1.50x slower", "–"]
+
+
+def test_the_lowest_memory_counts_the_gpus_for_a_process_that_uses_one(tmp_path: Path) -> None:
+    mib = 1 << 20
+    on_cpu = inference("gru", "torch", 1, 0.1, peak_rss_bytes=236 * mib, model_rss_bytes=12 * mib)
+    of_gpu = {"device": "cuda", "clock": "host", "peak_rss_bytes": 200 * mib, "model_rss_bytes": 1 * mib}
+    on_gpu = inference("lstm", "torch", 1, 0.1, **of_gpu, process_device_bytes=500 * mib, peak_device_bytes=1 * mib)
+    unknown = inference("lstm", "onnxruntime", 1, 0.1, **of_gpu)
+    row = _row(_rendered(tmp_path, on_cpu, on_gpu, unknown), "## Verdict", "Lowest memory")
+    assert [*row.values()][2:] == [
+        "236 MiB, 12 MiB of it the model's",
+        "LSTM in PyTorch, CUDA, fp32, with copies, batch 1: 700 MiB, 500 MiB of it on the GPU",
+    ]
 
 
 def test_disturbed_rounds_are_counted_by_cause_beside_both_medians(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tests of the runtimes: the same numbers as float64 NumPy, one contract, and errors that say what to do."""
 
+import importlib.metadata
 import importlib.util
 import json
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.cells import CELLS
+from rnncore.forecast.device import why_no_cuda
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.forecast.windows import WindowConfig
@@ -30,7 +33,7 @@ TOLERANCE = 1e-5
 # A reassociated sum of 16 float32 products, through 90 steps.
 ROUNDING = 1e-6
 
-GPU = torch.cuda.is_available()
+GPU = why_no_cuda() is None
 without_gpu = pytest.mark.skipif(GPU, reason="this machine has a GPU")
 needs_gpu = pytest.mark.skipif(not GPU, reason="no CUDA device on this machine")
 needs_openvino = pytest.mark.skipif(
@@ -389,7 +392,7 @@ def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("runtime_name", "allowed"), [("torch", "allowed: compile, flush"), ("onnxruntime", "it has its usual one alone")]
+    ("runtime_name", "allowed"), [("torch", "allowed: compile, flush, graph"), ("onnxruntime", "it has its usual one alone")]
 )
 def test_an_unknown_mode_is_refused_and_the_known_ones_are_named(runtime_name, allowed, models) -> None:
     with (
@@ -420,7 +423,7 @@ def test_a_device_that_the_runtime_lacks_is_refused_and_the_others_are_named(run
         ("torch", "cpu", "int8", "fp32, bf16"),
         ("torch", "cpu", "tf32", "fp32, bf16"),
         ("torch", "cuda", "int8", "fp32, tf32, bf16, fp16"),
-        ("onnxruntime", "cuda", "fp32", "tf32"),
+        ("onnxruntime", "cuda", "bf16", "fp32, tf32"),
     ],
 )
 def test_a_precision_that_the_runtime_lacks_there_is_refused_and_the_others_are_named(
@@ -527,18 +530,18 @@ def test_the_thread_count_of_torch_is_what_was_asked_inside_and_what_it_was_afte
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
 def test_fp32_forbids_tf32_while_the_model_runs_and_gives_the_setting_back(before, models, monkeypatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", before)
     seen = []
-    hook = models["gru"].register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    hook = models["gru"].register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.rnn.fp32_precision))
     try:
         with open_runtime("torch", models["gru"], "cpu", "fp32", 1) as runtime:
             runtime.predict(_inputs(1))
     finally:
         hook.remove()
-    assert seen == [False]
-    assert torch.backends.cudnn.allow_tf32 == before
+    assert seen == ["ieee"]
+    assert torch.backends.cudnn.rnn.fp32_precision == before
 
 
 @without_gpu
@@ -553,6 +556,82 @@ def test_torch_on_cuda_without_a_gpu_says_what_to_install(models) -> None:
 @without_gpu
 def test_onnxruntime_on_cuda_without_a_gpu_says_what_to_install(sources) -> None:
     wording = r"ONNX Runtime .* (install onnxruntime-gpu in place of onnxruntime|could not start CUDA.* installed)"
+    with (
+        pytest.raises(Unavailable, match=wording),
+        open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cuda", "tf32", 1),
+    ):
+        pass
+
+
+class PlantedOrt:
+    """What the adapter asks of ONNX Runtime, with a CUDA that fails as it is planted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+        real = onnxruntime.InferenceSession
+
+        def session(model: object, options: object, providers: list[Any]) -> object:
+            if providers[0][0] == "CUDAExecutionProvider":
+                self.asked.append(providers[0][1])
+                raise fault
+            return real(model, options, providers=providers)
+
+        self.asked: list[dict[str, str]] = []
+
+        monkeypatch.setattr(
+            onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+
+
+OUT_OF_MEMORY = "CUDA failure 2: out of memory ; GPU=0 ; expr=cudnnCreate(&cudnn_handle_);"
+
+
+@pytest.mark.parametrize("kind", ["Fail", "RuntimeException", "EPFail"])
+def test_a_fault_of_the_gpu_is_not_told_as_one_of_the_file(kind: str, sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = getattr(onnxruntime.capi.onnxruntime_pybind11_state, kind)(OUT_OF_MEMORY)
+    PlantedOrt(monkeypatch, fault)
+    wording = r"opens .*gru\.onnx on the CPU, but not on cuda \(.*out of memory.*\)\. Check the GPU and its driver"
+    with (
+        pytest.raises(Unavailable, match=wording),
+        open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cuda", "tf32", 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("precision", "use_tf32"), [("fp32", "0"), ("tf32", "1")])
+def test_tf32_is_permitted_to_onnxruntime_on_cuda_or_forbidden(
+    precision: str, use_tf32: str, sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = PlantedOrt(monkeypatch, onnxruntime.capi.onnxruntime_pybind11_state.Fail("planted"))
+    with (
+        pytest.raises(Unavailable, match="planted"),
+        open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cuda", precision, 1),
+    ):
+        pass
+    assert planted.asked == [{"use_tf32": use_tf32}]
+
+
+def test_a_file_that_no_device_can_read_is_the_files_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    PlantedOrt(monkeypatch, onnxruntime.capi.onnxruntime_pybind11_state.Fail("no protobuf"))
+    path = tmp_path / "corrupt.onnx"
+    path.write_bytes(b"not a model")
+    with (
+        pytest.raises(ModelFileError, match=r"corrupt\.onnx: ONNX Runtime cannot read it .*Export it again"),
+        open_runtime("onnxruntime", path, "cuda", "tf32", 1),
+    ):
+        pass
+
+
+def test_both_builds_of_onnxruntime_at_once_are_refused_with_the_command_that_leaves_one(
+    sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.0"}
+    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
+    wording = (
+        r"onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.31\.0 are both installed, into one folder\. "
+        "Run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    )
     with (
         pytest.raises(Unavailable, match=wording),
         open_runtime("onnxruntime", sources["onnxruntime", "gru"], "cuda", "tf32", 1),

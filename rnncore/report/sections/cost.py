@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rnncore.compare.choices import fastest_of_each
+from rnncore.compare.choices import fastest_of_each, rankable
 from rnncore.errors import ConfigError
-from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import how, letter, lettered_names, measured, run_names, significant
@@ -65,7 +64,7 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
         of_what = "several runs" if counts[wrong[0]] else "no such run"
         raise ConfigError(f"--price {wrong[0]}=...: {of_what}. Name one of {known}.")
     found = []
-    records = _of_common_sizes([valid(run.phase("infer")) for run in runs])
+    records = _of_common_sizes([rankable(run.phase("infer")) for run in runs])
     for run_name, of_run, of_sizes in zip(lettered_names(runs), names, records, strict=True):
         price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
         for record in fastest_of_each(of_sizes, _choice):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from rnncore.amounts import counted
-from rnncore.compare.choices import fastest_first
+from rnncore.compare.choices import fastest_first, rankable
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.report.rows import by_batch_size, by_recipe, valid
@@ -19,7 +19,7 @@ from rnncore.runfile.record import Record, Run
 
 def sentences_of_several(runs: Sequence[Run]) -> list[str]:
     """Return the verdict on several runs as plain sentences."""
-    of_recipe = by_recipe(record for run in runs for record in valid(run.phase("infer")))
+    of_recipe = by_recipe(record for run in runs for record in rankable(run.phase("infer")))
     found = [
         _fastest_of_several(runs, recipe, batch_size, recipe_words(recipe, of_recipe))
         for recipe, records_of in of_recipe.items()
@@ -52,7 +52,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
     asked = recipe, batch_size
     rows_of = {
-        name: [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
+        name: [one for one in rankable(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
         for run, name in zip(runs, lettered_names(runs), strict=True)
     }
     every = [one for rows in rows_of.values() for one in rows]

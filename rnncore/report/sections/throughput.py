@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from rnncore.amounts import time_unit
-from rnncore.compare.choices import fastest_first
+from rnncore.compare.choices import fastest_first, rankable
 from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
 from rnncore.report.rows import (
     base_of,
@@ -90,9 +90,10 @@ def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
 def inference_table(records: list[Record]) -> Table:
     """Compare cells and runtimes at one batch size: times, rates, and ratios to PyTorch's GRU on the CPU."""
     base = base_of(records)
+    compared = [record for record in records if base and record is not base and record.is_device_only == base.is_device_only]
     scale, unit = time_unit(record.median_s for record in records)
     rows = []
-    for record in sorted(records, key=lambda record: record.median_s):
+    for record in sorted(records, key=lambda record: (record.is_device_only, record.median_s)):
         gru = same_but_cell(record, records)
         rows.append(
             [
@@ -102,7 +103,7 @@ def inference_table(records: list[Record]) -> Table:
                 *time_cells(record, scale),
                 measured(record.windows_per_s, record),
                 gflop_text(record),
-                times(record.median_s / base.median_s) if base and record is not base else None,
+                times(record.median_s / base.median_s) if base and record in compared else None,
                 times(record.median_s / gru.median_s) if gru else None,
             ]
         )
@@ -117,7 +118,7 @@ def inference_table(records: list[Record]) -> Table:
 
 def fastest_table(infer: Sequence[Record]) -> Table:
     """Name the fastest way for each cell at each batch size, and the next."""
-    rows, infer = [], of_usual_size(infer)
+    rows, infer = [], of_usual_size(rankable(infer))
     for batch_size, cell in sorted({(int(record.batch_size), record.model_name) for record in infer}):
         some = [one for one in infer if one.batch_size == batch_size and one.model_name == cell]
         best, *others = fastest_first(some)

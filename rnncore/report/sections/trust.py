@@ -31,7 +31,7 @@ def path_table(records: list[Record]) -> Table:
             record.bandwidth_ceiling_pct,
             record.us_per_step,
             record.parity_max_abs,
-            bytes_text(record.peak_device_bytes if record.device == "cuda" else record.process_bytes),
+            _memory_text(record),
             bytes_text(record.model_rss_bytes),
             record.joules_per_1000,
         ]
@@ -46,6 +46,13 @@ def path_table(records: list[Record]) -> Table:
         *numbers("J per 1,000 windows", show=significant),
     ]
     return Table(columns, rows)
+
+
+def _memory_text(record: Record) -> str:
+    """Return the memory of a process that only serves, on a GPU with that there; else what torch held of the GPU."""
+    if record.whole_process_bytes is None and record.peak_device_bytes is not None:
+        return f"{bytes_text(record.peak_device_bytes)} by torch"
+    return bytes_text(record.whole_process_bytes)
 
 
 def disturbance_table(records: list[Record]) -> Table:

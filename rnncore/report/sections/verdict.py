@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rnncore.amounts import counted, time_unit
-from rnncore.compare.choices import fastest_first, ranked
+from rnncore.compare.choices import fastest_first, rankable, ranked
 from rnncore.report.rows import base_of, by_batch_size, by_recipe, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, escape, words
@@ -21,7 +21,7 @@ SAME_SMAPE = 5e-4
 
 def sentences(run: Run) -> list[str]:
     """Return the verdict as plain sentences, with Markdown's stars around the winners."""
-    of_recipe = by_recipe(valid(run.phase("infer")))
+    of_recipe = by_recipe(rankable(run.phase("infer")))
     found = [
         _fastest(records, recipe_words(recipe, of_recipe))
         for recipe, records_of in of_recipe.items()
@@ -83,7 +83,9 @@ def choices(run: Run) -> list[list[str | None]]:
     scale, unit = time_unit([record.median_s for record in ranked(run, "latency")] or [1.0])
 
     def memory(record: Record) -> str:
-        return f"{bytes_text(record.process_bytes)}, {bytes_text(record.model_rss_bytes)} of it the model's"
+        on_gpu = f", {bytes_text(record.process_device_bytes)} of it on the GPU" if record.process_device_bytes else ""
+        model = f", {bytes_text(record.model_rss_bytes)} of it the model's"
+        return f"{bytes_text(record.whole_process_bytes)}{on_gpu or model}"
 
     shown: dict[str, tuple[str, Callable[[Record], str]]] = {
         "latency": ("Lowest latency", lambda one: f"{measured(one.median_s / scale, one)} {unit}"),

@@ -1,0 +1,484 @@
+// A CUDA device for torch's CPU build, made for tests. Its tensors are of cuda:0, and their memory is the host's: whatever
+// operator is called on them, the CPU's kernel computes it, on tensors of the CPU that share the memory. Operands on two devices
+// are refused, as on a GPU. What would wait for a GPU, and what would be copied to or from one, is counted.
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/native/RNN.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace emulated {
+
+using at::Tensor;
+using at::TensorList;
+
+const c10::Device DEVICE(c10::DeviceType::CUDA, 0);
+
+// In the order of COUNTS in device.py.
+enum Count { SYNCHRONIZATIONS, HOST_READS, COPIES_IN, COPIES_OUT, RECURRENT_LAYERS, REPACKED, HELD_BYTES, PEAK_BYTES, KINDS };
+std::array<std::atomic<int64_t>, KINDS> counts{};
+
+void synchronize() { ++counts[SYNCHRONIZATIONS]; }
+
+// ------------------------------------------------------------------------------------------------- what torch asks a device
+
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+  c10::DeviceType type() const override { return c10::DeviceType::CUDA; }
+  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  c10::Device getDevice() const override { return DEVICE; }
+  c10::Device exchangeDevice(c10::Device) const override { return DEVICE; }
+  void setDevice(c10::Device) const override {}
+  void uncheckedSetDevice(c10::Device) const noexcept override {}
+  // One stream for all: what is asked for is done when the call returns.
+  c10::Stream getDefaultStream(c10::Device) const override { return c10::Stream(c10::Stream::DEFAULT, DEVICE); }
+  c10::Stream getStream(c10::Device) const override { return getDefaultStream(DEVICE); }
+  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return getDefaultStream(DEVICE); }
+  c10::Stream getNewStream(c10::Device, int) const override { return getDefaultStream(DEVICE); }
+  c10::Stream exchangeStream(c10::Stream) const override { return getDefaultStream(DEVICE); }
+  bool queryStream(const c10::Stream&) const override { return true; }
+  void synchronizeStream(const c10::Stream&) const override { synchronize(); }
+  void synchronizeDevice(const c10::DeviceIndex) const override { synchronize(); }
+  void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
+  void synchronizeEvent(void*) const override { synchronize(); }
+};
+
+struct Hooks final : at::CUDAHooksInterface {
+  explicit Hooks(at::CUDAHooksArgs) {}
+  void init() const override {}
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasCUDA() const override { return true; }
+  bool hasCuDNN() const override { return true; }
+  bool compiledWithCuDNN() const override { return true; }
+  bool supportsBFloat16RNNWithCuDNN() const override { return true; }
+  long versionCuDNN() const override { return 90000; }
+  long versionRuntimeCuDNN() const override { return 90000; }
+  int getNumGPUs() const override { return 1; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  c10::DeviceIndex deviceCount() const override { return 1; }
+  c10::DeviceIndex current_device() const override { return 0; }
+  c10::DeviceIndex getCurrentDevice() const override { return 0; }
+  void setCurrentDevice(c10::DeviceIndex) const override {}
+  c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
+  c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+  c10::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
+  c10::Allocator* getCUDADeviceAllocator() const override { return c10::GetCPUAllocator(); }
+  const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }
+  at::Generator getNewGenerator(c10::DeviceIndex) const override { return at::make_generator<at::CPUGeneratorImpl>(); }
+  void deviceSynchronize(c10::DeviceIndex) const override { synchronize(); }
+};
+
+// ------------------------------------------------------------------------------------------------ one memory, two tensors
+
+struct Share {
+  c10::Storage storage;
+  int64_t bytes;
+};
+
+void end_share(void* share) {
+  counts[HELD_BYTES] -= static_cast<Share*>(share)->bytes;
+  delete static_cast<Share*>(share);
+}
+
+// A pointer to the memory of a storage, which it keeps alive; what the device is asked for counts as memory of the device.
+c10::DataPtr shared(const c10::Storage& storage, c10::Device device) {
+  const int64_t bytes = device.is_cuda() ? static_cast<int64_t>(storage.nbytes()) : 0;
+  const int64_t held = counts[HELD_BYTES] += bytes;
+  for (int64_t peak = counts[PEAK_BYTES]; peak < held && !counts[PEAK_BYTES].compare_exchange_weak(peak, held);) {}
+  return {storage.mutable_data(), new Share{storage, bytes}, &end_share, device};
+}
+
+Tensor twin(const Tensor& of, c10::Device device) {
+  c10::Storage storage(
+      c10::Storage::use_byte_size_t(), of.storage().nbytes(), shared(of.storage(), device), c10::GetCPUAllocator(), true);
+  const c10::DispatchKeySet keys(device.is_cuda() ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU);
+  auto made = at::detail::make_tensor<c10::TensorImpl>(std::move(storage), keys, of.dtype());
+  made.unsafeGetTensorImpl()->set_sizes_and_strides(of.sizes(), of.strides(), of.storage_offset());
+  return made;
+}
+
+Tensor on_host(const Tensor& of) { return of.defined() ? twin(of, at::kCPU) : of; }
+Tensor on_host(const std::optional<Tensor>& of) { return of.has_value() ? on_host(*of) : Tensor(); }
+Tensor on_device(const Tensor& of) { return of.defined() ? twin(of, DEVICE) : of; }
+
+// A tensor of the same storage with sizes and strides of another: what a view is.
+Tensor view_of(const Tensor& base, const Tensor& like) {
+  auto made = at::detail::make_tensor<c10::TensorImpl>(
+      c10::TensorImpl::VIEW, c10::Storage(base.storage()), base.key_set(), like.dtype());
+  made.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides(), like.storage_offset());
+  return made;
+}
+
+// ------------------------------------------------------------------------------------------- any operator, by the CPU's kernel
+
+const std::set<std::string> TAKES_TWO_DEVICES = {
+    "aten::copy_", "aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::_index_put_impl_"};
+// The host must know of their result how large it is, or what it says.
+const std::set<std::string> READ_BY_HOST = {
+    "aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::masked_select", "aten::nonzero", "aten::_unique2"};
+
+class Call {
+ public:
+  Call(const c10::OperatorHandle& op, torch::jit::Stack* stack) : op_(op), stack_(stack), name_(toString(op.operator_name())) {}
+
+  void run() {
+    const auto& arguments = op_.schema().arguments();
+    const size_t first = stack_->size() - arguments.size();
+    for (size_t i = 0; i < arguments.size(); ++i) take((*stack_)[first + i]);
+    require_one_device();
+    count();
+    op_.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack_);
+    for (const auto& pair : pairs_) keep(pair);
+    for (size_t i = stack_->size() - op_.schema().returns().size(); i < stack_->size(); ++i) give((*stack_)[i]);
+  }
+
+ private:
+  struct Pair {
+    Tensor device, host;
+  };
+
+  void take(c10::IValue& value) {
+    if (value.isTensor()) {
+      value = taken(value.toTensor());
+    } else if (value.isTensorList()) {
+      c10::List<Tensor> list;
+      for (const Tensor& tensor : value.toTensorVector()) list.push_back(taken(tensor));
+      value = list;
+    } else if (value.isOptionalTensorList()) {
+      c10::List<std::optional<Tensor>> list;
+      for (const std::optional<Tensor>& tensor : value.toOptionalTensorVector()) {
+        list.push_back(tensor.has_value() ? std::optional<Tensor>(taken(*tensor)) : std::nullopt);
+      }
+      value = list;
+    } else if (value.isDevice()) {
+      for_host_ = value.toDevice().is_cpu();
+      value = c10::Device(at::kCPU);
+    }
+  }
+
+  Tensor taken(const Tensor& tensor) {
+    if (!tensor.defined()) return tensor;
+    if (!tensor.is_cuda()) {
+      on_host_.push_back(tensor);
+      return tensor;
+    }
+    pairs_.push_back({tensor, on_host(tensor)});
+    return pairs_.back().host;
+  }
+
+  // Tensors of the host that are no single number.
+  int64_t host_operands() const {
+    return std::count_if(on_host_.begin(), on_host_.end(), [](const Tensor& tensor) { return tensor.dim() > 0; });
+  }
+
+  void require_one_device() const {
+    TORCH_CHECK(
+        pairs_.empty() || host_operands() == 0 || TAKES_TWO_DEVICES.count(name_),
+        "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! (", name_, ")");
+  }
+
+  void count() const {
+    if (name_ == "aten::copy_") {
+      // One of the two is the host's, or none: then it stays on the device.
+      if (!on_host_.empty()) ++counts[is_into_device() ? COPIES_IN : COPIES_OUT];
+      return;
+    }
+    counts[COPIES_IN] += host_operands();
+    const bool by_mask = name_ == "aten::index.Tensor" &&
+        std::any_of(pairs_.begin() + 1, pairs_.end(), [](const Pair& pair) { return pair.host.scalar_type() == at::kBool; });
+    if (by_mask || READ_BY_HOST.count(name_)) ++counts[HOST_READS];
+  }
+
+  // Of a copy the first operand is what is written.
+  bool is_into_device() const {
+    return (*stack_)[stack_->size() - op_.schema().arguments().size()].toTensor().is_same(pairs_.front().host);
+  }
+
+  // What became of the host's tensor, resized or grown, becomes of the device's.
+  static void keep(const Pair& pair) {
+    const auto& held = pair.host.storage();
+    if (held.data() != pair.device.storage().data()) {
+      pair.device.storage().set_nbytes(held.nbytes());
+      pair.device.storage().set_data_ptr_noswap(shared(held, DEVICE));
+    }
+    if (pair.host.sizes() != pair.device.sizes() || pair.host.strides() != pair.device.strides() ||
+        pair.host.storage_offset() != pair.device.storage_offset()) {
+      pair.device.unsafeGetTensorImpl()->set_sizes_and_strides(
+          pair.host.sizes(), pair.host.strides(), pair.host.storage_offset());
+    }
+  }
+
+  void give(c10::IValue& value) const {
+    if (value.isTensor()) {
+      value = given(value.toTensor());
+    } else if (value.isTensorList()) {
+      c10::List<Tensor> list;
+      for (const Tensor& tensor : value.toTensorVector()) list.push_back(given(tensor));
+      value = list;
+    }
+  }
+
+  Tensor given(const Tensor& tensor) const {
+    if (!tensor.defined() || !tensor.device().is_cpu()) return tensor;
+    for (const auto& pair : pairs_) {
+      if (tensor.is_same(pair.host)) return pair.device;
+      if (tensor.storage().unsafeGetStorageImpl() == pair.host.storage().unsafeGetStorageImpl()) return view_of(pair.device, tensor);
+    }
+    const bool was_given = std::any_of(on_host_.begin(), on_host_.end(), [&](const Tensor& one) { return tensor.is_same(one); });
+    return was_given || for_host_ ? tensor : on_device(tensor);
+  }
+
+  const c10::OperatorHandle& op_;
+  torch::jit::Stack* stack_;
+  const std::string name_;
+  std::vector<Pair> pairs_;
+  std::vector<Tensor> on_host_;
+  bool for_host_ = false;
+};
+
+void by_cpu_kernel(const c10::OperatorHandle& op, torch::jit::Stack* stack) { Call(op, stack).run(); }
+
+// ----------------------------------------------------------------------------------- recurrent layers in the place of cuDNN's
+
+enum Mode { RELU, TANH, LSTM, GRU };  // cuDNN's numbers
+
+// Without oneDNN, whose name a profile would show in the place of cuDNN's.
+struct WithoutOneDnn {
+  WithoutOneDnn() : before(at::globalContext().userEnabledMkldnn()) { at::globalContext().setUserEnabledMkldnn(false); }
+  ~WithoutOneDnn() { at::globalContext().setUserEnabledMkldnn(before); }
+  const bool before;
+};
+
+// Random numbers from a seed, so that the backward pass, which computes the forward pass again, drops the same values out.
+struct Seeded {
+  explicit Seeded(int64_t seed) : generator(at::detail::getDefaultCPUGenerator()), before(generator.get_state()) {
+    generator.set_current_seed(static_cast<uint64_t>(seed));
+  }
+  ~Seeded() { generator.set_state(before); }
+  at::Generator generator;
+  Tensor before;
+};
+
+struct Layers {
+  int64_t mode, count;
+  bool biases, batch_first, train, bidirectional;
+  double dropout;
+
+  std::tuple<Tensor, Tensor, Tensor> run(const Tensor& x, const Tensor& h, const Tensor& c, TensorList weights, int64_t seed) const {
+    const WithoutOneDnn guard;
+    const Seeded masks(seed);
+    if (mode == GRU) {
+      auto [y, last] = at::gru(x, h, weights, biases, count, dropout, train, bidirectional, batch_first);
+      return {y, last, Tensor()};
+    }
+    TORCH_CHECK(mode == LSTM, "only GRU and LSTM are emulated");
+    return at::lstm(x, {h, c}, weights, biases, count, dropout, train, bidirectional, batch_first);
+  }
+};
+
+std::vector<Tensor> on_host(TensorList tensors) {
+  std::vector<Tensor> made;
+  for (const Tensor& tensor : tensors) made.push_back(on_host(tensor));
+  return made;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cudnn_rnn(
+    const Tensor& input, TensorList weight, int64_t weight_stride0, const std::optional<Tensor>& weight_buf, const Tensor& hx,
+    const std::optional<Tensor>& cx, int64_t mode, c10::SymInt, c10::SymInt, int64_t num_layers, bool batch_first, double dropout,
+    bool train, bool bidirectional, c10::SymIntArrayRef, const std::optional<Tensor>&) {
+  ++counts[RECURRENT_LAYERS];
+  at::native::check_attributes(input, weight, {hx, cx.value_or(Tensor())}, true);
+  if (!weight_buf.has_value() || !weight_buf->defined()) {
+    ++counts[REPACKED];
+    TORCH_WARN(
+        "RNN module weights are not part of single contiguous chunk of memory. This means they need to be compacted at every "
+        "call, possibly greatly increasing memory usage. To compact weights again call flatten_parameters().");
+  }
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const Layers layers{mode, num_layers, weight_stride0 == 4, batch_first, train, bidirectional, dropout};
+  const int64_t seed = train && dropout > 0 ? at::randint(int64_t{1} << 40, {1}, at::kLong).item<int64_t>() : 0;
+  const auto weights = on_host(weight);
+  auto [y, h, c] = layers.run(on_host(input), on_host(hx), on_host(cx), weights, seed);
+  // What cuDNN keeps for the backward pass.
+  const auto reserve = at::full({train ? 1 : 0}, seed, at::kLong);
+  const auto cells = c.defined() ? on_device(c.contiguous()) : at::empty({0}, hx.options());
+  const auto packed = weight_buf.has_value() && weight_buf->defined() ? *weight_buf : at::empty({0}, weight[0].options());
+  return {on_device(y.contiguous()), on_device(h.contiguous()), cells, on_device(reserve), packed};
+}
+
+std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> cudnn_rnn_backward(
+    const Tensor& input, TensorList weight, int64_t weight_stride0, const Tensor&, const Tensor& hx, const std::optional<Tensor>& cx,
+    const Tensor&, const std::optional<Tensor>& grad_output, const std::optional<Tensor>& grad_hy,
+    const std::optional<Tensor>& grad_cy, int64_t mode, c10::SymInt, c10::SymInt, int64_t num_layers, bool batch_first,
+    double dropout, bool train, bool bidirectional, c10::SymIntArrayRef, const std::optional<Tensor>&, const Tensor& reserve,
+    std::array<bool, 4>) {
+  TORCH_CHECK(train, "cudnn RNN backward can only be called in training mode");
+  // The CPU's layers know their gradients by autograd, which is left out below it.
+  const c10::impl::ForceDispatchKeyGuard above(c10::default_included_set, c10::default_excluded_set);
+  const at::AutoGradMode enabled(true);
+  std::vector<Tensor> leaves;
+  auto leaf = [&](const Tensor& tensor) {
+    if (tensor.defined()) leaves.push_back(on_host(tensor).set_requires_grad(true));
+    return tensor.defined() ? leaves.back() : tensor;
+  };
+  const auto x = leaf(input), h = leaf(hx), c = leaf(mode == LSTM ? cx.value_or(Tensor()) : Tensor());
+  std::vector<Tensor> weights;
+  for (const Tensor& tensor : weight) weights.push_back(leaf(tensor));
+  const Layers layers{mode, num_layers, weight_stride0 == 4, batch_first, train, bidirectional, dropout};
+  const auto [y, last, cells] = layers.run(x, h, c, weights, *static_cast<const int64_t*>(reserve.const_data_ptr()));
+  std::vector<Tensor> outputs, gradients;
+  auto add = [&](const Tensor& output, const std::optional<Tensor>& gradient) {
+    if (!gradient.has_value() || !gradient->defined()) return;
+    outputs.push_back(output);
+    gradients.push_back(on_host(*gradient));
+  };
+  add(y, grad_output);
+  add(last, grad_hy);
+  if (cells.defined()) add(cells, grad_cy);
+  auto found = torch::autograd::grad(outputs, leaves, gradients, std::nullopt, false, true);
+  for (size_t i = 0; i < found.size(); ++i) {
+    found[i] = on_device(found[i].defined() ? found[i].contiguous() : at::zeros_like(leaves[i]));
+  }
+  auto next = found.begin();
+  const auto of_input = *next++, of_state = *next++, of_cells = c.defined() ? *next++ : Tensor();
+  return {of_input, of_state, of_cells, std::vector<Tensor>(next, found.end())};
+}
+
+// One piece of memory for all weights, in which they lie from now on.
+Tensor flatten(
+    TensorList weights, int64_t, c10::SymInt, int64_t, c10::SymInt, c10::SymInt, int64_t, bool, bool) {
+  std::vector<Tensor> pieces;
+  for (const Tensor& weight : weights) pieces.push_back(on_host(weight).reshape({-1}));
+  const auto packed = on_device(at::cat(pieces));
+  int64_t offset = 0;
+  for (const Tensor& weight : weights) {
+    auto* impl = weight.unsafeGetTensorImpl();
+    const auto sizes = weight.sizes().vec();
+    const auto strides = on_host(weight).contiguous().strides().vec();
+    impl->set_storage_keep_dtype(packed.storage());
+    impl->set_sizes_and_strides(sizes, strides, offset);
+    offset += weight.numel();
+  }
+  return packed;
+}
+
+// The piece of memory in which all weights lie one after another, as cuDNN wants them; undefined where they do not.
+Tensor packed_weights(TensorList weights) {
+  int64_t count = 0;
+  for (const Tensor& weight : weights) {
+    const bool follows = weight.storage().data() == weights[0].storage().data() && weight.storage_offset() == count;
+    if (!follows || !weight.is_contiguous()) return {};
+    count += weight.numel();
+  }
+  auto all = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(weights[0].storage()), c10::DispatchKeySet(c10::DispatchKey::CUDA), weights[0].dtype());
+  all.unsafeGetTensorImpl()->set_sizes_contiguous({count});
+  return all;
+}
+
+auto layers_of(
+    int64_t mode, const Tensor& x, const Tensor& h, const Tensor& c, TensorList weights, bool biases, int64_t count,
+    double dropout, bool train, bool bidirectional, bool batch_first) {
+  return at::_cudnn_rnn(
+      x, weights, biases ? 4 : 2, packed_weights(weights), h, c.defined() ? std::optional<Tensor>(c) : std::nullopt, mode,
+      h.size(2), 0, count, batch_first, dropout, train, bidirectional, {}, std::nullopt);
+}
+
+void gru_layers(
+    Tensor& y, Tensor& last, const Tensor& x, const Tensor& h, TensorList weights, bool biases, int64_t count, double dropout,
+    bool train, bool bidirectional, bool batch_first) {
+  std::tie(y, last, std::ignore, std::ignore, std::ignore) =
+      layers_of(GRU, x, h, Tensor(), weights, biases, count, dropout, train, bidirectional, batch_first);
+}
+
+void lstm_layers(
+    Tensor& y, Tensor& last, Tensor& cells, const Tensor& x, TensorList states, TensorList weights, bool biases, int64_t count,
+    double dropout, bool train, bool bidirectional, bool batch_first) {
+  std::tie(y, last, cells, std::ignore, std::ignore) =
+      layers_of(LSTM, x, states[0], states[1], weights, biases, count, dropout, train, bidirectional, batch_first);
+}
+
+// The cells of torch's own loop over hours, which a GPU runs where cuDNN is off and the CPU has none of.
+std::vector<Tensor> gates_of(const Tensor& products, const std::optional<Tensor>& bias, int64_t count) {
+  return (bias.has_value() && bias->defined() ? products + *bias : products).chunk(count, 1);
+}
+
+std::tuple<Tensor, Tensor> gru_cell(
+    const Tensor& from_below, const Tensor& from_before, const Tensor& h, const std::optional<Tensor>& bias_below,
+    const std::optional<Tensor>& bias_before) {
+  const auto below = gates_of(from_below, bias_below, 3), before = gates_of(from_before, bias_before, 3);
+  const auto candidate = (below[2] + (below[0] + before[0]).sigmoid() * before[2]).tanh();
+  return {candidate + (below[1] + before[1]).sigmoid() * (h - candidate), at::empty({0}, h.options())};
+}
+
+std::tuple<Tensor, Tensor, Tensor> lstm_cell(
+    const Tensor& from_below, const Tensor& from_before, const Tensor& c, const std::optional<Tensor>& bias_below,
+    const std::optional<Tensor>& bias_before) {
+  const auto below = gates_of(from_below, bias_below, 4), before = gates_of(from_before, bias_before, 4);
+  const auto cells = (below[1] + before[1]).sigmoid() * c + (below[0] + before[0]).sigmoid() * (below[2] + before[2]).tanh();
+  return {(below[3] + before[3]).sigmoid() * cells.tanh(), cells, at::empty({0}, c.options())};
+}
+
+}  // namespace emulated
+
+namespace c10::impl {
+using EmulatedGuard = emulated::Guard;
+C10_REGISTER_GUARD_IMPL(CUDA, EmulatedGuard)
+}  // namespace c10::impl
+
+namespace at {
+using EmulatedHooks = emulated::Hooks;
+C10_REGISTER_CLASS(CUDAHooksRegistry, CUDAHooks, EmulatedHooks)
+}  // namespace at
+
+namespace at::native {
+REGISTER_CUDA_DISPATCH(gru_cudnn_stub, &emulated::gru_layers)
+REGISTER_CUDA_DISPATCH(lstm_cudnn_stub, &emulated::lstm_layers)
+}  // namespace at::native
+
+TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("_cudnn_rnn", &emulated::cudnn_rnn);
+  library.impl("_cudnn_rnn_backward", &emulated::cudnn_rnn_backward);
+  library.impl("_cudnn_rnn_flatten_weight", &emulated::flatten);
+  library.impl("_thnn_fused_gru_cell", &emulated::gru_cell);
+  library.impl("_thnn_fused_lstm_cell", &emulated::lstm_cell);
+}
+
+extern "C" {
+
+// Give every operator that has a kernel for the CPU one for the device; returns how many there are.
+int64_t emulated_start() {
+  // Kept for good: at the end of the process torch may be gone before it.
+  static auto* kept = new std::vector<c10::RegistrationHandleRAII>();
+  auto& dispatcher = c10::Dispatcher::singleton();
+  for (const auto& name : dispatcher.getAllOpNames()) {
+    const auto op = dispatcher.findOp(name);
+    if (!op.has_value() || name.name.rfind("aten::", 0) != 0 || op->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) continue;
+    // The copy decides by itself who computes it.
+    if (!op->hasKernelForDispatchKey(c10::DispatchKey::CPU) && name.name != "aten::copy_") continue;
+    kept->push_back(dispatcher.registerImpl(
+        name, c10::DispatchKey::CUDA, c10::KernelFunction::makeFromBoxedFunction<&emulated::by_cpu_kernel>(), std::nullopt,
+        nullptr, "emulated CUDA"));
+  }
+  return static_cast<int64_t>(kept->size());
+}
+
+void emulated_synchronize() { emulated::synchronize(); }
+int64_t emulated_count(int64_t kind) { return emulated::counts.at(kind); }
+void emulated_forget_peak() { emulated::counts[emulated::PEAK_BYTES] = emulated::counts[emulated::HELD_BYTES].load(); }
+}

@@ -1,0 +1,261 @@
+"""An emulated CUDA device for torch's CPU build: torch and ONNX Runtime are told of it, and what it counts is read.
+
+It shows where tensors lie, what is copied, when the host waits, and that the answers above the kernels are right. It shows
+nothing of CUDA's kernels and their times, of what a graph may capture, or of where ONNX Runtime puts a node: **no figure
+of it is a measurement.**
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from tests.emulated_cuda.build import load_device
+
+_LIBRARY = load_device()
+
+import torch  # noqa: E402 (which devices there are, torch asks once)
+import torch.backends.cudnn.rnn  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
+
+NAME = "emulated GPU"
+
+# As device.cpp numbers them.
+COUNTS = (
+    "synchronizations",
+    "host_reads",
+    "copies_in",
+    "copies_out",
+    "recurrent_layers",
+    "repacked",
+    "held_bytes",
+    "peak_bytes",
+)
+
+# What a kernel of a GPU would run, of the operations that a profile of the host shows.
+_LAUNCHING = {
+    *(
+        "aten::_cudnn_rnn",
+        "aten::_cudnn_rnn_backward",
+        "aten::addmm",
+        "aten::mm",
+        "aten::relu",
+        "aten::index",
+        "aten::copy_",
+    ),
+    *("aten::mse_loss", "aten::mse_loss_backward", "aten::_fused_adam_", "aten::add_", "aten::native_dropout"),
+}
+
+
+def counts() -> dict[str, int]:
+    """Return what was counted since the start; bytes are those of now, and the most since the peak was forgotten."""
+    return {name: int(_LIBRARY.emulated_count(number)) for number, name in enumerate(COUNTS)}
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Yield a dict that has after the block what was counted in it; what was not is left out."""
+    before, found = counts(), {}
+    yield found
+    found |= {
+        name: after - before[name] for name, after in counts().items() if "bytes" not in name and after != before[name]
+    }
+
+
+class Stream:
+    """A stream of the device; each call is done when it returns."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def synchronize(self) -> None:
+        _LIBRARY.emulated_synchronize()
+
+    def wait_stream(self, other: "Stream") -> None: ...
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Graph:
+    """What is called while it is captured, which a replay calls again, into the tensors that were made then.
+
+    Where a GPU could capture nothing, it refuses: where the host waits for the device, or reads or writes its memory.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.is_inference = False
+
+    def replay(self) -> None:
+        with torch.inference_mode() if self.is_inference else torch.no_grad():
+            for call, positional, named, made in self.calls:
+                for kept, found in zip(tree_leaves(made), tree_leaves(call(*positional, **named)), strict=True):
+                    if isinstance(kept, torch.Tensor) and kept.data_ptr() != found.data_ptr():
+                        kept.copy_(found)
+
+
+class _Capture(TorchDispatchMode):
+    """Note what is called, and undo it: a capture computes nothing."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._graph = graph
+        # Tensors of memory that there was before the capture, by where they lie in it, and what they held.
+        self._before: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._made: set[int] = set()
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            memory = tensor.untyped_storage().data_ptr()
+            place = memory, tensor.data_ptr(), tensor.shape, tensor.stride()
+            if memory not in self._made and place not in self._before:
+                self._before[place] = tensor, tensor.detach().clone()
+        made = call(*args, **(kwargs or {}))
+        there_before = {memory for memory, *_ in self._before}
+        self._made |= {tensor.untyped_storage().data_ptr() for tensor in _tensors(made)} - there_before
+        self._graph.calls.append((call, args, kwargs or {}, made))
+        return made
+
+    def undo(self) -> None:
+        with torch.inference_mode():
+            # What was noted first was written by nothing of the capture yet.
+            for tensor, held in reversed(self._before.values()):
+                tensor.detach().copy_(held)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+
+
+@contextmanager
+def capture(graph: Graph) -> Iterator[None]:
+    """Capture the block.
+
+    Raises:
+        RuntimeError: If the host waited, read or wrote.
+    """
+    capturing, graph.is_inference = _Capture(graph), torch.is_inference_mode_enabled()
+    with counted() as found, capturing:
+        yield
+    capturing.undo()
+    if refused := {name: count for name, count in found.items() if name not in ("recurrent_layers", "repacked")}:
+        raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({refused})")
+
+
+class HostProfile(torch.profiler.profile):
+    """A profile of the host, in which what launches a kernel has one of the same length."""
+
+    def __init__(self, *, activities: Any = None, **options: Any) -> None:
+        self._has_kernels = torch.profiler.ProfilerActivity.CUDA in (activities or ())
+        super().__init__(activities=[torch.profiler.ProfilerActivity.CPU], **options)
+
+    def export_chrome_trace(self, path: str) -> None:
+        super().export_chrome_trace(path)
+        if not self._has_kernels:
+            return
+        trace = json.loads(Path(path).read_text(encoding="utf-8"))
+        launching = [event for event in trace["traceEvents"] if event.get("cat") == "cpu_op" and event["name"] in _LAUNCHING]
+        layers = [event for event in launching if event["name"].startswith("aten::_cudnn_rnn")]
+        launching = [event for event in launching if not any(_is_inside(event, layer) for layer in layers)]
+        trace["traceEvents"] += [{**event, "cat": "kernel", "name": f"emulated {event['name']}"} for event in launching]
+        Path(path).write_text(json.dumps(trace), encoding="utf-8")
+
+
+def _is_inside(event: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether an operation is one of those that compute another."""
+    if event is other or event["tid"] != other["tid"]:
+        return False
+    return other["ts"] <= event["ts"] and event["ts"] + event["dur"] <= other["ts"] + other["dur"]
+
+
+def _start() -> None:
+    """Let torch's Python know of the device, as a CUDA build of it would."""
+    _LIBRARY.emulated_start()
+    properties = SimpleNamespace(
+        name=NAME, total_memory=1 << 34, major=9, minor=0, uuid="00000000-0000-0000-0000-000000000000"
+    )
+    answers: dict[str, object] = {
+        "is_available": True,
+        "device_count": 1,
+        "current_device": 0,
+        "get_device_name": NAME,
+        "get_device_capability": (9, 0),
+        "get_device_properties": properties,
+        "_exchange_device": 0,
+        "_maybe_exchange_device": 0,
+        **dict.fromkeys(("_lazy_init", "empty_cache", "set_device")),
+    }
+    for name, answer in answers.items():
+        setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    torch.cuda.synchronize = lambda device=None: _LIBRARY.emulated_synchronize()
+    torch.cuda.max_memory_allocated = lambda device=None: counts()["peak_bytes"]
+    torch.cuda.memory_allocated = lambda device=None: counts()["held_bytes"]
+    torch.cuda.reset_peak_memory_stats = lambda device=None: _LIBRARY.emulated_forget_peak()
+    # Its random numbers are those of the CPU.
+    torch.cuda.get_rng_state = lambda device=None: torch.get_rng_state()
+    torch.cuda.set_rng_state = lambda state, device=None: torch.set_rng_state(state)
+    torch.cuda.Stream = Stream
+    torch.cuda.stream = lambda stream: stream
+    torch.cuda.current_stream = lambda device=None: Stream()
+    torch.cuda.CUDAGraph = Graph
+    torch.cuda.graph = capture
+    torch.version.cuda = "emulated"
+    of_host = torch.Tensor.__deepcopy__
+    # Storages of a device that this build of torch has not are copied by nobody.
+    torch.Tensor.__deepcopy__ = lambda one, memo: one.detach().clone() if one.is_cuda else of_host(one, memo)
+    torch.profiler.profile = HostProfile
+    torch._C._has_cudnn = True
+    torch._C._cuda_get_cudnn_benchmark_limit = lambda: 10
+    torch._C._cuda_set_cudnn_benchmark_limit = lambda limit: None
+    layers = ModuleType("_cudnn")
+    layers.RNNMode = SimpleNamespace(rnn_relu=0, rnn_tanh=1, lstm=2, gru=3)
+    # Both modules are replaced by ones with properties; what their functions see lies in those behind.
+    torch.backends.cudnn.rnn.m._cudnn = layers
+    torch.backends.cudnn.m._init = lambda: True
+    torch.backends.cudnn.m.version = lambda: 90000
+
+
+_start()
+
+
+def start_onnxruntime() -> None:
+    """Let the session of the CPU stand in for that of CUDA, under its name; nothing where that was done."""
+    import onnxruntime
+
+    host, device = "CPUExecutionProvider", "CUDAExecutionProvider"
+    names = onnxruntime.get_available_providers()
+    if device in names:
+        return
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, model: object, options: object = None, providers: Sequence[Any] = (), **others: object) -> None:
+            self._is_on_device = any(provider[0] == device for provider in providers)
+            super().__init__(model, options, providers=[host], **others)
+
+        def get_providers(self) -> list[str]:
+            return [device, host] if self._is_on_device else super().get_providers()
+
+        def end_profiling(self) -> str:
+            path = str(super().end_profiling())
+            if self._is_on_device:
+                Path(path).write_text(Path(path).read_text(encoding="utf-8").replace(host, device), encoding="utf-8")
+            return path
+
+    class Value(onnxruntime.OrtValue):
+        @staticmethod
+        def ortvalue_from_numpy(values: object, device: str = "cpu", number: int = 0) -> object:
+            return of_host.ortvalue_from_numpy(values, "cpu", 0)
+
+        @staticmethod
+        def ortvalue_from_shape_and_type(shape: object, kind: object, device: str = "cpu", number: int = 0) -> object:
+            return of_host.ortvalue_from_shape_and_type(shape, kind, "cpu", 0)
+
+    of_host = onnxruntime.OrtValue
+    onnxruntime.get_available_providers = lambda: [device, *names]
+    onnxruntime.preload_dlls = lambda: None
+    onnxruntime.InferenceSession, onnxruntime.OrtValue = Session, Value

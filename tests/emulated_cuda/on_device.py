@@ -1,0 +1,335 @@
+"""What runs on an emulated CUDA device: tests that tests/test_emulated_cuda.py runs in a session of their own."""
+
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnncore.forecast.cells import CELLS
+from rnncore.forecast.device import captured, resolve_device
+from rnncore.forecast.fit import fit
+from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
+from rnncore.forecast.presets import preset
+from rnncore.forecast.trainer import TrainConfig, Trainer
+from rnncore.forecast.windows import WindowConfig, Windows
+from rnncore.measure.answers import gradient_parity
+from rnncore.measure.energy import joules_per_1000
+from rnncore.measure.fingerprint import fingerprint
+from rnncore.measure.gpu import Gpu, GpuState
+from rnncore.measure.memory import peak_device_memory
+from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.export import export_onnx
+from rnncore.runtimes.parity import float64_forecast, parity
+from tests.emulated_cuda.device import NAME, counted
+
+GPU = torch.device("cuda", 0)
+for_both_cells = pytest.mark.parametrize("cell", CELLS)
+
+
+def _model(cell: str, dropout: float = 0.0) -> Forecaster:
+    return new_forecaster(ForecasterConfig(cell=cell, hidden_size=16, num_layers=2, dropout=dropout), seed=1).eval()
+
+
+def _inputs(windows: int = 3) -> np.ndarray:
+    return np.random.default_rng(3).random((windows, 20, 5), dtype=np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------- the device itself
+
+
+def test_a_tensor_is_on_the_device_and_its_values_are_right() -> None:
+    values = torch.arange(6.0).view(2, 3)
+    with counted() as found:
+        moved = values.to("cuda")
+        doubled = (2 * moved).t()
+        back = doubled.cpu()
+    assert (moved.device, doubled.device, back.device) == (GPU, GPU, torch.device("cpu"))
+    torch.testing.assert_close(back, 2 * values.t())
+    assert found == {"copies_in": 1, "copies_out": 1}
+
+
+def test_a_view_shares_the_memory_of_what_it_is_a_view_of() -> None:
+    whole = torch.zeros(4, 3, device="cuda")
+    whole[1:3, 0] = 7.0
+    whole.view(-1)[11] = 5.0
+    whole.t()[2].add_(1.0)
+    expected = torch.zeros(4, 3)
+    expected[1:3, 0], expected[3, 2] = 7.0, 5.0
+    expected[:, 2] += 1.0
+    torch.testing.assert_close(whole.cpu(), expected)
+
+
+def test_an_output_that_must_grow_keeps_its_identity() -> None:
+    out = torch.empty(0, device="cuda")
+    given = torch.add(torch.ones(5, device="cuda"), 1.0, out=out)
+    assert given is out
+    torch.testing.assert_close(out.cpu(), torch.full((5,), 2.0))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_operands_on_two_devices_are_refused(swapped: bool) -> None:
+    operands = [torch.ones(3, device="cuda"), torch.ones(3)]
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.add(*(reversed(operands) if swapped else operands))
+    # A single number of the host is one for every device.
+    assert (operands[0] + torch.tensor(1.0)).device == GPU
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda values: values.sum().item(),
+        lambda values: bool((values > 0).all()),
+        lambda values: torch.nonzero(values),
+        lambda values: values[values > 0],
+        lambda values: torch.equal(values, values),
+    ],
+    ids=["item", "bool", "nonzero", "mask", "equal"],
+)
+def test_what_the_host_has_to_wait_for_is_counted(reads) -> None:
+    values = torch.ones(3, device="cuda")
+    with counted() as found:
+        reads(values)
+    assert found == {"host_reads": 1}
+
+
+def test_memory_of_the_device_is_what_its_tensors_hold() -> None:
+    with peak_device_memory("cuda", "torch") as facts:
+        first = torch.zeros(1 << 20, device="cuda")
+        del first
+        second = torch.zeros(1 << 20, device="cuda")
+        del second
+    assert 4 << 20 <= facts["peak_device_bytes"] < 8 << 20
+
+
+def test_the_device_and_its_driver_say_that_they_are_emulated() -> None:
+    facts = fingerprint(1)["gpu"]
+    assert (facts["name"], facts["cuda"], facts["driver"], facts["power_limit_w"]) == (NAME, "emulated", "emulated", 700.0)
+
+
+# ----------------------------------------------------------------------------------------- its driver, by pynvml's own calls
+
+
+def test_the_driver_tells_the_state_of_the_gpu_that_torch_names() -> None:
+    with closing(Gpu.open()) as gpu:
+        assert gpu.state() == GpuState(1755, 1980, 40, 300.0, (), ())
+
+
+def test_energy_of_calls_is_the_power_times_their_time_though_the_counter_moves_in_steps() -> None:
+    took_s: list[float] = []
+
+    def call() -> None:
+        began_s = time.perf_counter()
+        time.sleep(0.01)
+        took_s.append(time.perf_counter() - began_s)
+
+    began_s = time.perf_counter()
+    joules, why = joules_per_1000(call, 1, "cuda")
+    elapsed_s = time.perf_counter() - began_s
+    assert why is None
+    # What the process takes beside the calls counts as theirs.
+    assert joules == pytest.approx(1000 * 300.0 * elapsed_s / len(took_s), rel=0.1)
+
+
+# ---------------------------------------------------------------------------------------------------------- recurrent layers
+
+
+@for_both_cells
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_layers_on_the_device_give_the_values_and_gradients_of_the_cpus(cell: str, dropout: float) -> None:
+    module = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
+    torch.manual_seed(0)
+    host = module(5, 8, 2, batch_first=True, dropout=dropout)
+    device = module(5, 8, 2, batch_first=True, dropout=dropout)
+    device.load_state_dict(host.state_dict())
+    device.to("cuda")
+    inputs = torch.rand(4, 6, 5)
+    with counted() as found:
+        torch.manual_seed(1)
+        states = device(inputs.to("cuda"))[0]
+        states.square().sum().backward()
+    assert found["recurrent_layers"] == 1
+    assert "repacked" not in found
+    assert {weight.grad.device for weight in device.parameters()} == {GPU}
+    if dropout:
+        # Which values are dropped is the device's own; the gradient must drop the same: a step along it lowers the sum.
+        gradients = torch.cat([weight.grad.flatten() for weight in device.parameters()])
+        step = 1e-3
+        with torch.no_grad():
+            for weight in device.parameters():
+                weight.sub_(step * weight.grad / gradients.norm())
+        torch.manual_seed(1)
+        lowered = device(inputs.to("cuda"))[0].square().sum()
+        slope = (states.square().sum() - lowered).item() / step
+        assert slope == pytest.approx(gradients.norm().item(), rel=2e-2)
+        return
+    expected = host(inputs)[0]
+    expected.square().sum().backward()
+    torch.testing.assert_close(states.cpu(), expected)
+    for one, other in zip(device.parameters(), host.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.cpu(), other.grad, rtol=1e-4, atol=1e-5)
+
+
+@for_both_cells
+def test_where_cudnn_is_off_torch_goes_hour_by_hour_and_the_values_are_the_same(cell: str) -> None:
+    model, inputs = _model(cell), _inputs()
+    with torch.backends.cudnn.flags(enabled=False), open_runtime("torch", model, "cuda", "fp32", 1) as runtime:
+        with counted() as found:
+            outputs = runtime.predict(inputs)
+        assert runtime.evidence().kernel == "ATen fused cell"
+    assert "recurrent_layers" not in found
+    assert parity(outputs, float64_forecast(model, inputs), "fp32").verdict == "valid"
+
+
+def test_layers_whose_weights_lie_apart_are_packed_in_every_call_with_a_warning() -> None:
+    layers = nn.GRU(5, 8, batch_first=True).to("cuda")
+    layers.weight_hh_l0.data = layers.weight_hh_l0.data.clone()
+    with counted() as found, pytest.warns(UserWarning, match="not part of single contiguous chunk"):
+        layers(torch.rand(4, 6, 5, device="cuda"))
+    assert found["repacked"] == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- the runtime
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_a_runtime_on_the_device_answers_right_and_waits_once(cell: str, precision: str) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_runtime("torch", model, "cuda", precision, 1) as runtime:
+        runtime.bind(inputs)
+        runtime.run()
+        with counted() as found:
+            runtime.run()
+        # One wait, no copy, and weights that nobody packs again.
+        assert found == {"synchronizations": 1, "recurrent_layers": 1}
+        with counted() as found:
+            outputs = runtime.predict(inputs)
+        assert found == {"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
+    assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_a_graph_answers_for_windows_that_were_bound_after_its_capture(cell: str, precision: str) -> None:
+    model, others = _model(cell), np.random.default_rng(4).random((3, 20, 5), dtype=np.float32)
+    with open_runtime("torch", model, "cuda", precision, 1, mode="graph") as runtime:
+        runtime.bind(_inputs())
+        for inputs in (_inputs(), others):
+            with counted() as found:
+                outputs = runtime.predict(inputs)
+            assert found == {"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
+            assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+        # Of another shape it is captured anew.
+        outputs = runtime.predict(_inputs(windows=5))
+        assert parity(outputs, float64_forecast(model, _inputs(windows=5)), precision).verdict == "valid"
+        assert runtime.evidence().kernel == "cuDNN standard in a CUDA graph"
+        runtime.bind(_inputs(windows=5)[::-1].copy())
+        runtime.run()
+        np.testing.assert_array_equal(runtime.output(), outputs[::-1])
+
+
+@pytest.mark.parametrize("waits", [lambda values: values.sum().item(), lambda values: values.cpu(), torch.cuda.synchronize])
+def test_what_a_gpu_could_not_capture_is_refused(waits) -> None:
+    values = torch.ones(3, device="cuda")
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        captured(lambda: waits(values))
+
+
+@for_both_cells
+def test_the_evidence_is_cudnns(cell: str) -> None:
+    with open_runtime("torch", _model(cell), "cuda", "fp32", 1) as runtime:
+        runtime.bind(_inputs())
+        found = runtime.evidence()
+    assert found.kernel == "cuDNN standard"
+    assert found.placement == {cell.upper(): "cuDNN standard"}
+    assert {op.where for op in found.ops} == {"cuda"}
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str, tmp_path: Path) -> None:
+    model, inputs = _model(cell), _inputs()
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, WindowConfig(lookback=inputs.shape[1]))
+    with open_runtime("onnxruntime", path, "cuda", precision, 1) as runtime:
+        outputs = runtime.predict(inputs)
+        found = runtime.evidence()
+    assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+    assert found.kernel == f"cuDNN {cell.upper()} in ONNX Runtime"
+    assert set(found.placement.values()) == {"CUDAExecutionProvider"}
+
+
+# ---------------------------------------------------------------------------------------------------------------- training
+
+
+def _trainer(cell: str, windows: Windows, dropout: float | None = None, **changes: object) -> Trainer:
+    article = preset("article", cell).forecaster
+    dropout = article.dropout if dropout is None else dropout
+    config = replace(article, hidden_size=8, input_size=windows.num_features, dropout=dropout)
+    return Trainer(new_forecaster(config, 0), windows, TrainConfig(batch_size=16, **changes), resolve_device("cuda"))
+
+
+@for_both_cells
+@pytest.mark.parametrize(
+    "changes", [{}, {"clip_norm": 1.0, "schedule": "one_cycle"}, {"loss": "smooth_l1", "targets_per_window": 3}]
+)
+def test_a_training_step_waits_for_nothing_and_copies_nothing(
+    cell: str, changes: dict[str, object], windows: Windows
+) -> None:
+    trainer = _trainer(cell, windows, **changes)
+    assert trainer.implementation == "aten"
+    order = trainer.epoch_order(0)
+    trainer.train_step(order[:16], 0)
+    with counted() as found:
+        for step in range(1, 4):
+            trainer.train_step(order[16 * step : 16 * (step + 1)], step)
+    assert found == {"recurrent_layers": 3}
+    held = [*trainer.model.parameters(), *(value for state in trainer.optimizer.state.values() for value in state.values())]
+    assert {value.device for value in held} == {GPU}
+
+
+@for_both_cells
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.01, "schedule": "one_cycle"}])
+def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
+    cell: str, changes: dict[str, object], windows: Windows
+) -> None:
+    losses, weights = {}, {}
+    for implementation in ("aten", "graph"):
+        trainer = _trainer(cell, windows, implementation=implementation, dropout=0.0, **changes)
+        order = trainer.epoch_order(0)
+        steps = [trainer.train_step(order[16 * step : 16 * (step + 1)], step) for step in range(5)]
+        with counted() as found:
+            steps += [trainer.train_step(order[16 * step : 16 * (step + 1)], step) for step in range(5, 8)]
+        assert found == {"recurrent_layers": 3}
+        losses[implementation] = [loss.item() for loss in steps]
+        weights[implementation] = [weight.detach().cpu() for weight in trainer.model.parameters()]
+    assert losses["graph"] == pytest.approx(losses["aten"], rel=1e-5)
+    for one, other in zip(weights["graph"], weights["aten"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_as_a_graph_goes_on_from_a_checkpoint(windows: Windows, tmp_path: Path) -> None:
+    def made(steps: int) -> Trainer:
+        return _trainer("gru", windows, implementation="graph", dropout=0.0, max_steps=steps)
+
+    whole = made(9)
+    fit(whole)
+    fit(made(6), tmp_path / "kept.safetensors")
+    resumed = made(9)
+    fit(resumed, tmp_path / "kept.safetensors", resume=True)
+    for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@for_both_cells
+def test_gradients_on_the_device_are_those_of_float64(cell: str, windows: Windows) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=8, input_size=windows.num_features, dropout=0.0)
+    trainer = Trainer(new_forecaster(config, 1), windows, TrainConfig(batch_size=16), GPU)
+    assert gradient_parity(trainer, trainer.epoch_order(0)[:16], "fp32").verdict == "valid"

@@ -1,0 +1,154 @@
+"""Tests on an emulated CUDA device, in sessions of their own: torch asks once in a process which devices there are."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnncore.errors import Unavailable
+from rnncore.runfile.read import read_run
+from rnncore.runfile.record import EMULATED
+from tests.command import Command
+from tests.emulated_cuda.build import environment
+from tests.kernels.test_vectors import REQUIRE_ENV
+
+REPOSITORY = Path(__file__).parents[1]
+PLUGIN = "tests.emulated_cuda.plugin"
+
+# A plugin that leaves weights where they lie.
+UNPACKED = """
+def pytest_configure():
+    from rnncore.runtimes import torch
+
+    torch.pack_weights = lambda model: None
+"""
+
+
+# Rows of all suites that a GPU has, of few sizes.
+ROWS = "(gru-torch and not tf32 and (b2048 or not fast)) or gather or (lstm-onnxruntime and b1-fast and not host)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device() -> dict[str, str]:
+    """Return the environment of processes with the device, once that is compiled; skip with the reason, or fail in CI."""
+    try:
+        return environment()
+    except Unavailable as error:
+        if os.environ.get(REQUIRE_ENV):
+            pytest.fail(f"{error} ({REQUIRE_ENV} is set)")
+        raise
+
+
+def _python(*arguments: object, path: Path | None = None, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    """Run Python, and what it starts, where there is the device; *path* is where further modules lie."""
+    found = environment()
+    modules = os.pathsep.join(filter(None, (found["PYTHONPATH"], str(path or ""))))
+    env = {**os.environ, **found, "PYTHONPATH": modules, "PYTHONUTF8": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, encoding="utf-8", check=False, timeout=600)
+
+
+def _session(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the device."""
+    return _python("-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "-q", *arguments, path=path)
+
+
+def _passed(*arguments: str) -> int:
+    """Return how many tests of a session passed, if all did and none was skipped."""
+    done = _session(*arguments)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    found = dict(re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1].split(" in ")[0]))
+    assert set(found.values()) <= {"passed", "deselected", "warning", "warnings"}, done.stdout
+    return int(next(count for count, what in found.items() if what == "passed"))
+
+
+def test_what_runs_on_a_device_is_placed_counted_and_right() -> None:
+    assert _passed("tests/emulated_cuda/on_device.py") >= 30
+
+
+def test_tests_that_need_a_gpu_pass_on_it() -> None:
+    needing = "on_cuda_gives_the_outputs or training_on_cuda_follows"
+    assert _passed("tests/runtimes/test_base.py", "tests/forecast/test_fit.py", "-k", needing) == 6
+
+
+def test_rows_of_graphs_are_checked_as_those_without() -> None:
+    rows = (
+        "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
+        "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-fp32-b64]",
+    )
+    assert _passed(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable") == 2
+
+
+@pytest.fixture(scope="module")
+def measured(device: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run file of a session of the suites, which had ceilings, energy, profiles, a journal and a report."""
+    folder = tmp_path_factory.mktemp("emulated")
+    quick = ("--rnn-device", "cuda", "--rnn-scale", "quick", "--rnn-profile", "-k", ROWS)
+    kept = ("--benchmark-autosave", f"--benchmark-storage={folder}", f"--rootdir={folder}", "-c", "pyproject.toml")
+    done = _session("bench/", *quick, *kept, "--benchmark-max-time=0.02", "--benchmark-min-rounds=2")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "Report: " in done.stdout
+    (found,) = folder.glob("*/0001_*.json")
+    return found
+
+
+def test_rows_of_all_suites_are_right_and_marked_as_those_of_no_gpu(measured: Path) -> None:
+    run = read_run(measured)
+    assert {record.phase for record in run.records} == {"infer", "accuracy", "train", "data"}
+    assert {record.clock for record in run.phase("infer")} == {"device", "host"}
+    assert not run.failed
+    assert {record.validity for record in run.records} == {EMULATED}
+    assert run.fingerprint["gpu"]["name"] == "emulated GPU"
+    (forward,) = (one for one in run.records if "[gru-torch-cuda-fp32-b32]" in one.fullname and one.phase == "infer")
+    assert forward.kernel == "cuDNN standard"
+    assert forward.profile is not None
+    for fact in (
+        "joules_per_1000",
+        "peak_device_bytes",
+        "process_device_bytes",
+        "gemm_ceiling_pct",
+        "recurrent_ceiling_pct",
+    ):
+        assert forward.facts[fact] is not None, (fact, forward.why(fact))
+
+
+def test_no_report_ranks_what_is_emulated_and_it_says_why(measured: Path, rnncore: Command, tmp_path: Path) -> None:
+    assert rnncore("report", measured, "--out", tmp_path).code == 0
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    verdict = report.split("## Verdict")[1].split("\n## ")[0]
+    assert "0 benchmarks were measured" in verdict
+    assert "is fastest:" not in report
+    assert f"invalid: {EMULATED}" in report
+
+
+def test_no_comparison_nor_choice_is_made_of_what_is_emulated(measured: Path, rnncore: Command) -> None:
+    compared = rnncore("compare", measured, measured, "--json")
+    assert compared.code == 3
+    assert {one["verdict"] for one in compared.json["benchmarks"]} == {"not judged"}
+    assert EMULATED in compared.out
+    recommended = rnncore("recommend", measured)
+    assert recommended.code == 2
+    assert "no valid inference row" in recommended.said
+
+
+def test_a_training_on_a_gpu_is_stopped_and_resumed_and_scored_by_the_verbs(tmp_path: Path) -> None:
+    model = tmp_path / "gru.safetensors"
+    train = ("train", "--data", "synthetic", "--lookback", 6, "--batch-size", 64, "--device", "cuda", "--out", model)
+    for arguments in (
+        (*train, "--max-steps", 3),
+        (*train, "--max-steps", 5, "--resume"),
+        ("evaluate", model, "--data", "synthetic", "--device", "cuda"),
+    ):
+        done = _python("-m", "rnncore", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+
+
+def test_a_row_whose_weights_are_packed_in_every_call_fails(tmp_path: Path) -> None:
+    (tmp_path / "unpacked.py").write_text(UNPACKED, encoding="utf-8")
+    row = "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1]"
+    done = _session(row, "-p", "unpacked", "--rnn-device", "cuda", "--benchmark-disable", path=tmp_path)
+    assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
+    assert "RNN module weights are not part of single contiguous chunk of memory" in done.stdout
