@@ -70,7 +70,13 @@ _CONFIG: dict[str, Any] = {
         "labelOverlap": "greedy",
         "labelSeparation": 6,
     },
-    "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": _INK, "titleColor": _INK},
+    "legend": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": _INK,
+        "titleColor": _INK,
+    },
     "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": _INK, "titleColor": _INK},
     "text": {"fontSize": 12},
     "view": {"stroke": None},
@@ -171,7 +177,9 @@ def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float) ->
 def draw(figure: Figure) -> Drawing:
     """Draw a figure for a page."""
     spec = figure.spec
-    return Drawing(*(_own_ids(_svg(one), f"{figure.name}-{kind}-") for kind, one in (("wide", spec), ("narrow", _narrow(spec)))))
+    return Drawing(
+        *(_own_ids(_svg(one), f"{figure.name}-{kind}-") for kind, one in (("wide", spec), ("narrow", _narrow(spec))))
+    )
 
 
 def write_chart(chart: Chart, path: Path) -> None:

@@ -113,9 +113,7 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: 
     return made
 
 
-def _html_of(
-    paragraph: Sequence[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]
-) -> str | None:
+def _html_of(paragraph: Sequence[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> str | None:
     """Return the HTML of a paragraph that is a figure, or a line around what is folded; None of another paragraph."""
     if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
         return None

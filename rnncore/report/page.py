@@ -7,9 +7,9 @@ from rnncore.amounts import counted
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.figure import Figure, write_figure
+from rnncore.report.fold import without_folded
 from rnncore.report.html import page_html
 from rnncore.report.results import result_rows, write_results
-from rnncore.report.fold import without_folded
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name

@@ -85,9 +85,7 @@ def time_cells(record: Record, scale: float) -> list[str]:
 
 def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
     """Return the quickest round, the median and the slowest."""
-    low, median, high = (
-        significant(seconds / scale) for seconds in (record.quickest_s, record.median_s, record.slowest_s)
-    )
+    low, median, high = (significant(seconds / scale) for seconds in (record.quickest_s, record.median_s, record.slowest_s))
     return low, median, high
 
 

@@ -53,9 +53,7 @@ def _trend_chart(trend: Trend) -> Chart:
     x = altair.X("point:Q", title="Commits, in the order they were measured", axis=altair.Axis(labels=False, ticks=False))
     y = altair.Y("time:Q", scale=altair.Scale(zero=False), title=f"Median, {unit}")
     points = (
-        altair.Chart(altair.InlineData(values))
-        .mark_line(point=True, color=PALETTE[0])
-        .encode(x=x, y=y, description=TIP)
+        altair.Chart(altair.InlineData(values)).mark_line(point=True, color=PALETTE[0]).encode(x=x, y=y, description=TIP)
     )
     layers: list[Any] = [points]
     if steps:

@@ -103,9 +103,7 @@ def times(ratio: float, more: str = "slower", less: str = "faster") -> str:
     return f"{_factor(ratio)}x {more if side > 0 else less}" if side else "equal"
 
 
-def ratio_within(
-    ratio: float, low: float | None, high: float | None, more: str = "slower", less: str = "faster"
-) -> str:
+def ratio_within(ratio: float, low: float | None, high: float | None, more: str = "slower", less: str = "faster") -> str:
     """Return a ratio in words, with its interval where there is one, from small to large and each word once.
 
     `12.7x faster (12.3 to 17.4)`, `1.04x faster (1.02x slower to 3.05x faster)`, `equal (up to 1.10x slower)`.

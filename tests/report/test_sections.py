@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnncore.errors import RunFileError
-from rnncore.report.page import figures, render, write_report
 from rnncore.report.fold import without_folded
+from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.table import Table, words
 from rnncore.report.words import bytes_text, half_interval, significant, times
@@ -393,9 +393,7 @@ def test_time_to_a_target_is_that_of_the_first_point_at_or_below_it(tmp_path: Pa
     points = [(10, 1.5, 0.4, 2.1), (20, 3.0, 0.2, 1.08), (30, 4.5, 0.1, 1.09), (40, 6.25, 0.1, 0.95)]
     curve = [dict(zip(("step", "seconds", "loss", "score"), point, strict=True)) for point in points]
     training = {"steps": 40, "seconds": 6.25, "seed": 0, "curve": curve}
-    row = _row(
-        _rendered(tmp_path, accuracy("gru", "torch", 0.5, 0.95, training=training)), "Time to a target", "GRU fast"
-    )
+    row = _row(_rendered(tmp_path, accuracy("gru", "torch", 0.5, 0.95, training=training)), "Time to a target", "GRU fast")
     assert (row["s to 1.5 %"], row["s to 1.12 %"], row["s to 1.08 %"]) == ("3.00", "3.00", "3.00")
     assert (row["s to 1 %"], row["s to 0.9 %"]) == ("6.25", "–")
     assert row["s to AR(90)'s 1.017 %"] == "6.25"

@@ -12,9 +12,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.report.fold import without_folded
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.rows import names_of
-from rnncore.report.fold import without_folded
 from rnncore.report.sections.ordinary import figures as ordinary_figures
 from rnncore.report.sections.ordinary import groups, one_run
 from rnncore.report.sections.ratios import case_ratio

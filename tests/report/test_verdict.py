@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
-from rnncore.report.verdict.github import github_annotations
 from rnncore.report.fold import without_folded
+from rnncore.report.verdict.github import github_annotations
 from rnncore.report.verdict.json import verdict_json
 from rnncore.report.verdict.junit import verdict_junit
 from rnncore.report.verdict.markdown import verdict_markdown

@@ -7,13 +7,12 @@ import altair
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import ranked
 from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, baseline_layers, colours, tip_text
-from rnncore.report.rows import time_cells, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import time_cells, valid, way
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import BASELINE_NAMES, how, letter, significant
 from rnncore.runfile.record import Record, Run
-
 
 # Below half a unit of the third decimal, in percentage points.
 SAME_SMAPE = 5e-4
@@ -33,7 +32,9 @@ def accuracy_chart(records: list[Record]) -> Chart:
             "model": record.model_name,
             "windows_per_s": record.windows_per_s,
             "smape": record.smape,
-            "tip": tip_text(way(record), sMAPE=f"{record.smape:.3f} %", speed=f"{significant(record.windows_per_s)} windows/s"),
+            "tip": tip_text(
+                way(record), sMAPE=f"{record.smape:.3f} %", speed=f"{significant(record.windows_per_s)} windows/s"
+            ),
             "front": index in front,
         }
         for index, record in enumerate(records)

@@ -141,7 +141,9 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
                 }
             )
     axis = altair.Axis(tickCount=FEW_TICKS, format="~g")
-    x = altair.X("per forecast:Q", scale=x_scale, axis=axis, title=f"Time per forecast, {unit} (logarithmic; less is better)")
+    x = altair.X(
+        "per forecast:Q", scale=x_scale, axis=axis, title=f"Time per forecast, {unit} (logarithmic; less is better)"
+    )
     base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
     colour = altair.Color("colour:N", scale=None, legend=None)
     lines = base.mark_line(strokeWidth=2).encode(x=x, detail="row:N", color=colour)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_of_each
 from rnncore.errors import ConfigError
-from rnncore.report.rows import valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import how, letter, lettered_names, run_names, significant

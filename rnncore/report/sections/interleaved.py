@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rnncore.compare.interleaved import interleaved_ratio
-from rnncore.report.rows import valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import how, ratio_within, time_text, times

@@ -19,8 +19,8 @@ from rnncore.report.figure import (
     rows_height,
     tip_text,
 )
-from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, way
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.sections.scenarios import parts as parts_of_scenarios
 from rnncore.report.sections.throughput import inferred

@@ -6,8 +6,8 @@ from typing import Any
 import altair
 
 from rnncore.report.figure import HEIGHT, TIP, WIDTH, Chart, Figure, baseline_layers, colours, tip_text
-from rnncore.report.rows import valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.sections.training import trained
 from rnncore.report.table import Table, numbers, paragraph, words

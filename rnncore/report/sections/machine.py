@@ -63,7 +63,9 @@ _NAMED: dict[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
 
 def all_ceilings_table(run: Run) -> Table:
     """Show every ceiling that the session measured."""
-    entries = [(kind, entry) for kind in _NAMED for entry in (run.ceilings or {}).get(kind, ()) if entry["per_s"] is not None]
+    entries = [
+        (kind, entry) for kind in _NAMED for entry in (run.ceilings or {}).get(kind, ()) if entry["per_s"] is not None
+    ]
     return _table(entries)
 
 
@@ -103,7 +105,10 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
     if len(runs) == 1:
-        return [_brief(runs[0]), *folded("The machine, its software and the data", [Table(words("Fact", "this run"), rows).markdown()])]
+        return [
+            _brief(runs[0]),
+            *folded("The machine, its software and the data", [Table(words("Fact", "this run"), rows).markdown()]),
+        ]
     columns = words("Fact", *lettered_names(runs))
     differing = [row for row in rows if str(row[1]).startswith("**")]
     alike = [row for row in rows if row not in differing]

@@ -17,8 +17,8 @@ from rnncore.report.figure import (
     rows_height,
     tip_text,
 )
-from rnncore.report.rows import by_recipe, of_usual_size, same_but_precision, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import by_recipe, of_usual_size, same_but_precision, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratio
 from rnncore.report.table import Table, numbers, paragraph, words

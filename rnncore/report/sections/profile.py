@@ -5,9 +5,20 @@ from collections.abc import Sequence
 import altair
 
 from rnncore.compare.choices import fastest_first
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, TIP, WIDTH, Chart, Figure, names_axis, rows_height, tip_text, values_axis
-from rnncore.report.rows import valid
+from rnncore.report.figure import (
+    PALETTE,
+    SHOWN_ROWS,
+    TIP,
+    WIDTH,
+    Chart,
+    Figure,
+    names_axis,
+    rows_height,
+    tip_text,
+    values_axis,
+)
 from rnncore.report.fold import folded
+from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.runfile.record import Record, Run

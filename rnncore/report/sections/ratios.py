@@ -10,8 +10,8 @@ import altair
 from rnncore.amounts import time_unit
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
 from rnncore.report.figure import PALETTE, QUIET, TIP, WIDTH, Chart, Figure, names_axis, rows_height, tip_text, values_axis
-from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import NORMAL_95, half_interval, letter, ratio_within, significant, times
@@ -187,7 +187,9 @@ def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
     layers = [
         equal,
         rows.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=color),
-        rows.mark_point(filled=True, size=60, opacity=1).encode(x=at("ratio"), color=color, shape=_shape(runs), description=TIP),
+        rows.mark_point(filled=True, size=60, opacity=1).encode(
+            x=at("ratio"), color=color, shape=_shape(runs), description=TIP
+        ),
     ]
     return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names) * max(1, len(runs) // 2)))
 
@@ -231,8 +233,8 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
     return [
         paragraph(
-            "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each side is "
-            "one process: differences of a few percent between runs of one machine may be noise between processes."
+            "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
+            "side is one process: differences of a few percent between runs of one machine may be noise between processes."
         ),
         *shown.figure("ratios"),
         Table(columns, rows[:MOST_ROWS]).markdown(),

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 
 from rnncore.amounts import counted, time_unit
-from rnncore.report.rows import low_median_high
 from rnncore.report.fold import folded
+from rnncore.report.rows import low_median_high
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
 from rnncore.report.words import gflop_text, how, significant

@@ -7,8 +7,8 @@ import altair
 
 from rnncore.compare.choices import fastest_first
 from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, apart, colours, tip_text
-from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.machine import all_ceilings_table, peaks_table
 from rnncore.report.table import inert, paragraph

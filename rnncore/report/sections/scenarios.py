@@ -5,8 +5,8 @@ from typing import Any
 
 from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first
-from rnncore.report.rows import of_usual_size, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import how, significant, time_text, times
@@ -24,12 +24,12 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> Table:
         serve: Valid rows of the serving suite.
     """
     rows, infer = [], of_usual_size(infer)
-    for way in sorted({_way(record) for record in (*infer, *serve)}):
-        served = {record.batch_size > 1: record for record in serve if _way(record) == way}
+    for of_way in sorted({_way(record) for record in (*infer, *serve)}):
+        served = {record.batch_size > 1: record for record in serve if _way(record) == of_way}
         rows.append(
             [
-                *way,
-                *_call_texts([record for record in infer if _way(record) == way]),
+                *of_way,
+                *_call_texts([record for record in infer if _way(record) == of_way]),
                 *[_served(served.get(together)) for together in (False, True)],
             ]
         )

@@ -6,8 +6,8 @@ from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
-from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words

@@ -8,6 +8,7 @@ import altair
 from rnncore.amounts import time_unit
 from rnncore.compare.choices import fastest_first, fastest_of_each
 from rnncore.report.figure import HEIGHT, OTHERS, PALETTE, QUIET, TIP, Chart, Figure, apart, colours, tip_text
+from rnncore.report.fold import folded
 from rnncore.report.rows import (
     base_of,
     best_product_per_s,
@@ -20,7 +21,6 @@ from rnncore.report.rows import (
     time_cells,
     valid,
 )
-from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.sections.verdict import fastest, recipe_words
 from rnncore.report.table import Table, numbers, paragraph, words
@@ -37,7 +37,7 @@ _PANEL_WIDTH, _ALONE_WIDTH, _NAMES_SHARE = 300, 480, 0.45
 def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
     """Draw windows per second against batch size: a panel of one scale per model, a line per runtime, named at its end.
 
-    The fastest runtimes have colours, and the others are grey. What products at their best rate would allow is a shaded limit.
+    The fastest runtimes have colours, the others are grey; what products at their best rate would allow is a shaded limit.
 
     Args:
         records: Records of the phase `infer`.
@@ -74,7 +74,9 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
     def y(field: str = "windows_per_s") -> altair.Y:
         return altair.Y(f"{field}:Q", scale=y_scale, axis=altair.Axis(format="~s", tickCount=5), title="Windows per second")
 
-    labels = [label for model in models for label in _end_labels([one for one in values if one["model"] == model], low, high)]
+    labels = [
+        label for model in models for label in _end_labels([one for one in values if one["model"] == model], low, high)
+    ]
     limits = [limit for model in models for limit in _limits(ceilings, model, low, high)]
     base = altair.Chart()
     rows = base.transform_filter("datum.kind == 'row'")

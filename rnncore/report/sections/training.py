@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first
-from rnncore.report.rows import base_of, of_what, same_but_cell, time_cells, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import base_of, of_what, same_but_cell, time_cells, valid, way
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import gflop_text, how, significant, times
 from rnncore.runfile.record import Record, Run
-
 
 # Rows that are shown unfolded.
 MOST_ROWS = 6

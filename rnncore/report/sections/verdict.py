@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first, ranked
-from rnncore.report.rows import base_of, valid, way
 from rnncore.report.fold import folded
+from rnncore.report.rows import base_of, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.answers import answers_table, figures, what_text
 from rnncore.report.sections.trust import trust_sentence

@@ -8,8 +8,8 @@ from rnncore.compare.measures import TIME
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.files import write_text
 from rnncore.report.figure import Figure, draw
-from rnncore.report.html import page_html
 from rnncore.report.fold import FOLDED
+from rnncore.report.html import page_html
 from rnncore.report.section import Shown
 from rnncore.report.sections.ratios import CaseRatio, most_changed, ratio_chart
 from rnncore.report.verdict.markdown import verdict_markdown

@@ -51,7 +51,9 @@ def _fastest(group: Group) -> str:
     best, following = f"**{names[first.fullname]}**", names[second.fullname]
     ratio = case_ratio("", first, second)
     if ratio.low is not None and ratio.low <= 1:
-        said = f"{best} has the lowest median, {time_text(first.median_s)} a call; the rounds do not tell it from {following}"
+        said = (
+            f"{best} has the lowest median, {time_text(first.median_s)} a call; the rounds do not tell it from {following}"
+        )
     else:
         slower = "as fast" if times(ratio.ratio) == "equal" else times(ratio.ratio)
         said = f"{best} is fastest, {time_text(first.median_s)} a call; the next, {following}, is {slower}"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncore.amounts import counted, time_unit
-from rnncore.report.rows import valid
 from rnncore.report.fold import folded
+from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
@@ -60,8 +60,8 @@ def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
     if not kept:
         return []
     said = (
-        "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each side is "
-        "one process: differences of a few percent between runs of one machine may be noise between processes."
+        "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
+        "side is one process: differences of a few percent between runs of one machine may be noise between processes."
     )
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
