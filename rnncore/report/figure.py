@@ -78,7 +78,7 @@ _CONFIG: dict[str, Any] = {
         "titleColor": _INK,
     },
     "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": _INK, "titleColor": _INK},
-    "text": {"fontSize": 12},
+    "text": {"fontSize": 12, "color": _INK},
     "view": {"stroke": None},
 }
 
