@@ -128,6 +128,7 @@ def gate(
     from rnncore.drive.gate import parse_budget, run_gate
     from rnncore.drive.suites import Suites, find_suites
     from rnncore.report.verdict.json import verdict_json
+    from rnncore.report.verdict.page import write_verdict_page
 
     budget_s = parse_budget(budget)
     _choose_waiting()
@@ -151,6 +152,7 @@ def gate(
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
+    write_verdict_page(comparison, out, ("verdict.md", "verdict.json", "junit.xml"))
     _print_comparison(comparison, as_json, markdown, junit, github)
     err.print(f"Verdicts and run files: {out}")
     raise typer.Exit(comparison.exit_code)

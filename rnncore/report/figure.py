@@ -1,6 +1,9 @@
-"""Figures: charts as Altair specifications, drawn without a browser."""
+"""Figures: charts as Altair specifications, drawn without a browser, wide and narrow."""
 
-from collections.abc import Mapping
+import copy
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,28 +14,78 @@ import vl_convert
 from rnncore.files import whole_file, write_text
 from rnncore.report.words import BASELINE_NAMES
 
-# Okabe and Ito's palette, which colour-blind readers can distinguish too; then further colours, some of them of Paul Tol's
-# muted scheme, for charts of more: the full grid has fifteen runtimes.
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#6B3D00", "#F0E442", "#332288"]
-PALETTE += ["#882255", "#117733", "#CC6677", "#44AA99", "#999933", "#AA4499"]
+# After Okabe and Ito's palette, which colour-blind readers can distinguish too; each is told from white paper and from black, as
+# names of lines have the colours too.
+PALETTE = ["#0072B2", "#B07A00", "#009E73", "#B45A8E", "#D55E00", "#7A6FD0", "#8C6D46"]
+
+# Of what is there to be compared with, and not looked at first: ceilings, baselines, roofs, and series beyond the palette.
+QUIET, OTHERS = "#595959", "#a6a6a6"
 
 SCALE = 2.0
 
-# Ceilings, baselines and roofs: there to be compared with, not looked at first.
-QUIET = "#595959"
-
 WIDTH, HEIGHT, ROW_HEIGHT = 560, 320, 24
+
+# Pixels of the plot of a picture for narrow screens, beside names of rows and without.
+_NARROW_BESIDE, _NARROW_ALONE = 170, 260
 
 # Of names of rows: pixels, and letters that are kept of the two ends of a long one.
 _LABEL_WIDTH, _HEAD, _TAIL = 260, 17, 26
+_NARROW_LABEL, _NARROW_HEAD, _NARROW_TAIL = 130, 6, 13
+
+# Pixels from one line of labels to the next.
+_LABEL_HEIGHT = 15
 
 # Rows that a chart shows, at most; the tables have all.
 SHOWN_ROWS = 16
 
+# A chart of more rows has its axis at the top, where reading begins.
+LONG_ROWS = 20
+
 # Baselines beyond this many times the worst model would squeeze the models together.
 SHOWN_BASELINES = 2.0
 
+# Ticks of a logarithmic axis, about.
+FEW_TICKS = 5
+
+# Ids of a picture are those of its page.
+_ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
+
+# What marks are to readers of screens, which have the figure in a sentence and its table; and what they say at the pointer.
+_ROLE = re.compile(r' (?:role|aria-roledescription|aria-hidden)="[^"]*"')
+_LABEL = re.compile(r' aria-label="')
+
+_INK, _GRID = "#1a1a1a", "#dddddd"
+_CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": "Arial, Liberation Sans, Helvetica, sans-serif",
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": _INK,
+        "titleColor": _INK,
+        "gridColor": _GRID,
+        "domainColor": OTHERS,
+        "tickColor": OTHERS,
+        "labelOverlap": "greedy",
+        "labelSeparation": 6,
+    },
+    "legend": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": _INK,
+        "titleColor": _INK,
+    },
+    "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": _INK, "titleColor": _INK},
+    "text": {"fontSize": 12, "color": _INK},
+    "view": {"stroke": None},
+}
+
 Chart = altair.Chart | altair.LayerChart | altair.FacetChart
+
+# What a mark tells at the pointer: a field of its values.
+TIP = altair.Description("tip:N")
 
 
 @dataclass(frozen=True)
@@ -42,7 +95,7 @@ class Figure:
     Attributes:
         name: Stem of its files.
         alt: What it shows, in a sentence.
-        chart: Its specification; as wide as its frame in a page.
+        chart: Its specification.
     """
 
     name: str
@@ -51,17 +104,33 @@ class Figure:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The specification as JSON values."""
-        return dict(self.chart.to_dict())
+        """The specification as JSON values, in the style of all figures."""
+        spec = dict(self.chart.to_dict())
+        return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as SVG.
+
+    Attributes:
+        wide: For a page on a desktop, and on paper.
+        narrow: The same for a phone: less wide, its letters as large.
+    """
+
+    wide: str
+    narrow: str
+
+
+def tip_text(name: str, **known: float | int | str | None) -> str:
+    """Return what a mark tells: its name, and facts by their names, numbers with four significant digits."""
+    facts = {fact: f"{value:,.4g}" if isinstance(value, float) else value for fact, value in known.items()}
+    return "; ".join([name, *[f"{fact}: {value}" for fact, value in facts.items() if value is not None]])
 
 
 def names_axis() -> altair.Axis:
     """Return the axis of rows by name; of a long one the middle is left out, as its ends tell benchmarks apart."""
-    shortened = f"slice(datum.label, 0, {_HEAD}) + '…' + slice(datum.label, -{_TAIL})"
-    return altair.Axis(
-        labelLimit=_LABEL_WIDTH,
-        labelExpr=f"length(datum.label) > {_HEAD + _TAIL + 1} ? {shortened} : datum.label",
-    )
+    return altair.Axis(labelLimit=_LABEL_WIDTH, labelExpr=_shortened(_HEAD, _TAIL), labelOverlap=False)
 
 
 def rows_height(rows: int) -> int:
@@ -69,38 +138,142 @@ def rows_height(rows: int) -> int:
     return max(60, ROW_HEIGHT * rows)
 
 
-def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float, left: bool) -> list[altair.Chart]:
-    """Draw baselines as lines with their names, unless they squeeze the models together.
+def values_axis(rows: int, **of_axis: Any) -> altair.Axis:
+    """Return the axis of values of a chart with a line for each row: on top where there are many."""
+    return altair.Axis(orient="top" if rows > LONG_ROWS else "bottom", tickCount=FEW_TICKS, **of_axis)
+
+
+def colours(names: Sequence[str]) -> altair.Scale:
+    """Return the scale of colours of series, the most important first: beyond the palette all are grey."""
+    rest = [OTHERS] * (len(names) - len(PALETTE))
+    return altair.Scale(domain=list(names), range=[*PALETTE, *rest][: len(names)])
+
+
+def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float) -> list[altair.Chart]:
+    """Draw baselines as lines with their names at either end by turns, unless they squeeze the models together.
 
     Args:
         baselines_smape: Their sMAPE in percent, by name.
         worst_smape: Of the models.
-        left: Where the names are: at the left, else at the right.
     """
+    shown = sorted(((float(smape), name) for name, smape in baselines_smape.items()), reverse=True)
     lines = [
-        {"name": BASELINE_NAMES.get(name, name), "smape": float(smape)}
-        for name, smape in baselines_smape.items()
-        if float(smape) <= SHOWN_BASELINES * worst_smape
+        {"name": BASELINE_NAMES.get(name, name), "smape": smape, "is_left": index % 2 == 0}
+        for index, (smape, name) in enumerate(shown)
+        if smape <= SHOWN_BASELINES * worst_smape
     ]
     if not lines:
         return []
     rules = altair.Chart(altair.InlineData(lines)).encode(y=altair.Y("smape:Q"))
-    names = rules.mark_text(align="left" if left else "right", baseline="bottom", dx=4 if left else -4, color=QUIET)
-    at = altair.value(0) if left else altair.value("width")
-    return [rules.mark_rule(strokeDash=[2, 3], color=QUIET), names.encode(x=at, text="name:N")]
+    left = rules.transform_filter("datum.is_left").mark_text(align="left", baseline="bottom", dx=4, color=QUIET)
+    right = rules.transform_filter("!datum.is_left").mark_text(align="right", baseline="bottom", dx=-4, color=QUIET)
+    return [
+        rules.mark_rule(strokeDash=[2, 3], color=QUIET),
+        left.encode(x=altair.value(0), text="name:N"),
+        right.encode(x=altair.value("width"), text="name:N"),
+    ]
+
+
+def draw(figure: Figure) -> Drawing:
+    """Draw a figure for a page."""
+    spec = figure.spec
+    return Drawing(
+        *(_own_ids(_svg(one), f"{figure.name}-{kind}-") for kind, one in (("wide", spec), ("narrow", _narrow(spec))))
+    )
 
 
 def write_chart(chart: Chart, path: Path) -> None:
     """Draw a chart to a PNG file, whole or not at all."""
-    png = vl_convert.vegalite_to_png(chart.to_json(), scale=SCALE)
     with whole_file(path) as temporary:
-        temporary.write_bytes(png)
+        temporary.write_bytes(vl_convert.svg_to_png(_on_white(_svg(Figure(path.stem, "", chart).spec)), scale=SCALE))
 
 
-def write_figure(figure: Figure, folder: Path) -> str:
-    """Draw a figure to an SVG and a PNG file, whole or not at all; return the SVG."""
-    svg = str(vl_convert.vegalite_to_svg(figure.chart.to_json()))
-    write_text(folder / f"{figure.name}.svg", svg)
+def write_figure(figure: Figure, folder: Path) -> Drawing:
+    """Draw a figure to an SVG and a PNG file, whole or not at all, and for a page."""
+    drawing = draw(figure)
+    on_white = _on_white(drawing.wide)
+    write_text(folder / f"{figure.name}.svg", on_white)
     with whole_file(folder / f"{figure.name}.png") as temporary:
-        temporary.write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
-    return svg
+        temporary.write_bytes(vl_convert.svg_to_png(on_white, scale=SCALE))
+    return drawing
+
+
+def _shortened(head: int, tail: int) -> str:
+    shortened = f"slice(datum.label, 0, {head}) + '…' + slice(datum.label, -{tail})"
+    return f"length(datum.label) > {head + tail + 1} ? {shortened} : datum.label"
+
+
+def _svg(spec: Mapping[str, Any]) -> str:
+    svg = str(vl_convert.vegalite_to_svg(dict(spec)))
+    return _LABEL.sub(' data-tip="', _ROLE.sub("", svg))
+
+
+def _on_white(svg: str) -> str:
+    """Return a picture on white paper, as a file may be shown in the dark."""
+    opened = svg.index(">", svg.index("<svg")) + 1
+    return f'{svg[:opened]}<rect width="100%" height="100%" fill="white"/>{svg[opened:]}'
+
+
+def _own_ids(svg: str, prefix: str) -> str:
+    """Make the ids of a picture its own among those of a page."""
+    return _ID.sub(rf"\g<1>{prefix}", svg)
+
+
+def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a specification for a narrow screen: a slim plot, short names, panels and legends below one another."""
+    narrow = copy.deepcopy(dict(spec))
+    of_panels = narrow.get("spec") if "facet" in narrow else narrow
+    if isinstance(of_panels, dict):
+        of_panels["width"] = _NARROW_BESIDE if _has_names(narrow) else _NARROW_ALONE
+    if "facet" in narrow:
+        narrow["columns"] = 1
+    for axis in _name_axes(narrow):
+        axis.update(labelLimit=_NARROW_LABEL, labelExpr=_shortened(_NARROW_HEAD, _NARROW_TAIL))
+    legend = {**narrow["config"]["legend"], "orient": "bottom", "columns": 1, "labelLimit": _NARROW_ALONE}
+    narrow["config"] = {**narrow["config"], "legend": legend}
+    return narrow
+
+
+def _has_names(spec: Mapping[str, Any]) -> bool:
+    return any(True for _ in _name_axes(spec))
+
+
+def _name_axes(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the axes of rows by name of a specification."""
+    if isinstance(value, dict):
+        axis = value.get("axis")
+        if isinstance(axis, dict) and axis.get("labelLimit") == _LABEL_WIDTH:
+            yield axis
+        for inner in value.values():
+            yield from _name_axes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _name_axes(inner)
+
+
+def apart(values: Sequence[float], low: float, high: float, height: int) -> list[float]:
+    """Return where labels of values stand on a logarithmic axis: at them, or moved so that no two touch.
+
+    Args:
+        values: What is labelled, in any order.
+        low: Lowest value of the axis.
+        high: Its highest value.
+        height: Of the axis in pixels.
+
+    Returns:
+        A value of the axis for each.
+    """
+    px_of_log = height / math.log(high / low)
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    px = [math.log(values[index] / low) * px_of_log for index in order]
+    for place in range(1, len(px)):
+        px[place] = max(px[place], px[place - 1] + _LABEL_HEIGHT)
+    # Back from above, where the last would stand over the axis.
+    above = height
+    for place in range(len(px) - 1, -1, -1):
+        px[place] = min(px[place], above)
+        above = px[place] - _LABEL_HEIGHT
+    found = [0.0] * len(values)
+    for index, at in zip(order, px, strict=True):
+        found[index] = low * math.exp(at / px_of_log)
+    return found

@@ -9,7 +9,7 @@ import pytest
 from rnncore.errors import ConfigError
 from rnncore.report.page import render, write_report
 from rnncore.report.sections.cost import costs
-from rnncore.report.words import letter, run_names
+from rnncore.report.words import letter, machine_name, run_names
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from tests.run_files import GPU, inference, make_run, run_content
@@ -106,8 +106,8 @@ def test_what_a_machine_could_not_measure_still_counts_against_it(tmp_path: Path
     with_gpu = _run(tmp_path / "gpu.json", SLOW, cuda, gpu=GPU)
     for name, skipped in (("skipped.json", (cuda["fullname"],)), ("silent.json", ())):
         verdict = render([_run(tmp_path / name, SLOW, skipped=skipped), with_gpu]).split("## Machines")[0]
-        assert "GRU in PyTorch, CUDA, fp32 on B: gpu.json** is fastest" in verdict
-        assert "is 85.80x slower" in verdict
+        assert "GRU in PyTorch, CUDA, fp32 on B: Made CPU (family 6, model 143), Made GPU** is fastest" in verdict
+        assert "is 85.8x slower" in verdict
         assert "lacks" not in verdict
 
 
@@ -116,3 +116,25 @@ def test_costs_are_held_against_each_other_at_batch_sizes_that_both_measured(tmp
     runs = [_run(tmp_path / "whole.json", small, large), _run(tmp_path / "part.json", small)]
     assert [cost.record.facts["batch_size"] for cost in costs(runs, {"A": 1.0, "B": 1.0})] == [1, 1]
     assert [cost.record.facts["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "name"),
+    [
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel Xeon"),
+        ("Intel(R) Xeon(R) Processor (family 6, model 167)", "Intel Xeon (family 6, model 167)"),
+        ("AMD EPYC 9V74 80-Core Processor", "AMD EPYC 9V74"),
+        ("Processor", "Processor"),
+        (None, "unknown CPU"),
+    ],
+)
+def test_a_machine_is_called_as_people_call_its_cpu(cpu: str | None, name: str, tmp_path: Path) -> None:
+    assert machine_name(_run(tmp_path / "a.json", cpu=cpu)) == name
+
+
+def test_saved_runs_of_one_machine_are_called_by_number_and_commit(tmp_path: Path) -> None:
+    saved = [f"{number:04}_{'ca84b6c6' * 5}_20261124_163856_uncommited-changes.json" for number in (1, 2)]
+    assert run_names([_run(tmp_path / name) for name in saved]) == ["0001 (ca84b6c)", "0002 (ca84b6c)"]
+    apart = [_run(tmp_path / saved[0]), _run(tmp_path / saved[1], cpu="Other CPU"), _run(tmp_path / "c.json")]
+    made = "Made CPU (family 6, model 143)"
+    assert run_names(apart) == [f"{made}, 0001 (ca84b6c)", "Other CPU", f"{made}, c.json"]

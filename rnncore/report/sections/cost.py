@@ -5,17 +5,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_of_each
 from rnncore.errors import ConfigError
+from rnncore.report.fold import folded
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import how, letter, lettered_names, measured, run_names, significant
+from rnncore.report.words import how, letter, lettered_names, run_names, significant
 from rnncore.runfile.record import Record, Run
 
 SECONDS_PER_HOUR = 3600.0
 
 FORECASTS = 1e6
+
+# Choices that are shown unfolded.
+MOST_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -107,29 +112,31 @@ def _or_last(value: float | None) -> float:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the table of costs, with the digits that each throughput has."""
+    """Return the table of costs, the cheapest in the open."""
+    is_one = len(runs) == 1
     columns = [
-        *words("Run", "Choice"),
-        *numbers("windows/s"),
+        *words(*([] if is_one else ["Run"]), "Choice"),
+        *numbers("windows/s", show=significant),
         *numbers("price per hour", show="{:.2f}".format),
-        *numbers("price per million forecasts"),
+        *numbers("price per million forecasts", show=significant),
         *numbers("J per million forecasts", show=significant),
     ]
     rows = [
         [
-            cost.run,
+            *([] if is_one else [cost.run]),
             cost.choice,
-            measured(cost.record.windows_per_s, cost.record),
+            cost.record.windows_per_s,
             cost.price_per_hour,
-            None if cost.price is None else measured(cost.price, cost.record),
+            cost.price,
             cost.joules,
         ]
         for cost in costs(runs, shown.prices)
     ]
-    of_which = ", of those that all runs with it measured" if len(runs) > 1 else ""
+    of_which = "" if is_one else ", of those that all runs with it measured"
     note = f"Cheapest first, each choice at its batch size with most windows per second{of_which}.\n"
-    return [note, Table(columns, rows).markdown()] if rows else []
+    table = Table(columns, rows[:MOST_ROWS]).markdown()
+    more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
+    return [note, table, *folded(f"All {counted(len(rows), 'choice')}", more)] if rows else []
 
 
-SECTION = Section("### Cost", text)
-SECTION_OF_SEVERAL = Section("## Cost", text)
+SECTION = Section("## What do a million forecasts cost?", text)

@@ -6,13 +6,14 @@ from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
-from rnncore.report.rows import by_batch_size, by_recipe, valid
+from rnncore.report.fold import folded
+from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
 from rnncore.report.table import inert, paragraph
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import how, letter, lettered_names, median_text, times
+from rnncore.report.words import letter, lettered_names, significant, time_text, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -68,10 +69,10 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     bests = [(fastest_first(rows)[0], name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
-    sentence = f"{what}, **{best.model_name} in {how(best)} on {where}** is fastest: {median_text(best)} per call"
+    sentence = f"{what}, **{way(best)} on {where}** is fastest: {time_text(best.median_s)} per call"
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
-        sentence += f"; the best on {there}, {other.model_name} in {how(other)}, is {ratio}"
+        sentence += f"; the best on {there}, {way(other)}, is {ratio}"
     left_out = {one.fullname for one in every} - {one.fullname for rows in shared.values() for one in rows}
     if left_out:
         sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
@@ -110,7 +111,7 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     for what, some in (("faster", faster), ("slower", slower)):
         if some:
             span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
-            reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
+            reach = f"{significant(span[0])}x" + ("" if len(some) == 1 else f" to {significant(span[-1])}x")
             said.append(f"{len(some):,} {what} ({reach})")
     unbounded = sum(one.low is None or one.high is None for one in ratios)
     untold = len(ratios) - len(slower) - len(faster) - unbounded
@@ -140,9 +141,10 @@ def text_of_changes(runs: Sequence[Run], shown: Shown) -> list[str]:
     comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
     if comparison.differences:
         return []
-    return [*map(paragraph, comparison.notes), judgement_table(comparison.judgements).markdown()]
+    notes = map(paragraph, comparison.notes)
+    return folded("The verdict on each benchmark", [*notes, judgement_table(comparison.judgements).markdown()])
 
 
 VERDICT = Section("## Verdict", text)
 NOT_ALIKE = Section("", text_of_differences)
-CHANGED = Section("## What changed", text_of_changes)
+CHANGED = Section("", text_of_changes)
