@@ -14,8 +14,7 @@ import vl_convert
 from rnncore.files import whole_file, write_text
 from rnncore.report.words import BASELINE_NAMES
 
-# After Okabe and Ito's palette, which colour-blind readers can distinguish too; each is told from white paper and from black, as
-# names of lines have the colours too.
+# After Okabe and Ito's palette, which colour-blind readers can distinguish too; each is told from white paper and from black.
 PALETTE = ["#0072B2", "#B07A00", "#009E73", "#B45A8E", "#D55E00", "#7A6FD0", "#8C6D46"]
 
 # Of what is there to be compared with, and not looked at first: ceilings, baselines, roofs, and series beyond the palette.
@@ -46,6 +45,13 @@ SHOWN_BASELINES = 2.0
 
 # Ticks of a logarithmic axis, about.
 FEW_TICKS = 5
+
+# Letters of a text that is drawn, at most: the time to measure one grows with them.
+DRAWN_LETTERS = 400
+
+# What a picture is not given: what XML forbids, ends of lines, halves of signs, and signs that are two halves to Vega, which
+# cuts between them. On each of these what draws ends the process or fails.
+_NOT_DRAWN = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd]")
 
 # Ids of a picture are those of its page.
 _ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
@@ -105,7 +111,7 @@ class Figure:
     @property
     def spec(self) -> dict[str, Any]:
         """The specification as JSON values, in the style of all figures."""
-        spec = dict(self.chart.to_dict())
+        spec = drawable(self.chart.to_dict())
         return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
 
 
@@ -172,6 +178,17 @@ def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float) ->
         left.encode(x=altair.value(0), text="name:N"),
         right.encode(x=altair.value("width"), text="name:N"),
     ]
+
+
+def drawable(value: Any) -> Any:
+    """Return JSON values whose every text can be drawn: signs that cannot are `�`, long ones lose their middle."""
+    if isinstance(value, str):
+        text = _NOT_DRAWN.sub("�", value)
+        half = DRAWN_LETTERS // 2
+        return text if len(text) <= DRAWN_LETTERS else f"{text[:half]}…{text[1 - half :]}"
+    if isinstance(value, dict):
+        return {drawable(key): drawable(inner) for key, inner in value.items()}
+    return [drawable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def draw(figure: Figure) -> Drawing:

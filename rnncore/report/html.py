@@ -84,7 +84,7 @@ def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
 
 
 def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> list[Token]:
-    """Put figures in place of pictures, folds in place of their lines, and each table into a frame that scrolls by itself."""
+    """Put figures in place of pictures, folds in place of their lines, and each table into a frame that scrolls."""
     made: list[Token] = []
 
     def add(html: str) -> None:
