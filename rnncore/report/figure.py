@@ -14,7 +14,7 @@ import vl_convert
 from rnncore.files import whole_file, write_text
 from rnncore.report.words import BASELINE_NAMES
 
-# After Okabe and Ito's palette, which colour-blind readers can distinguish too; each is told from white paper and from black.
+# After Okabe and Ito's palette, which colour-blind readers can distinguish too; each is told from white and from black.
 PALETTE = ["#0072B2", "#B07A00", "#009E73", "#B45A8E", "#D55E00", "#7A6FD0", "#8C6D46"]
 
 # Of what is there to be compared with, and not looked at first: ceilings, baselines, roofs, and series beyond the palette.

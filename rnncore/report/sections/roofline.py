@@ -128,8 +128,8 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 def _nearest_text(record: Record) -> str:
     return (
         f"Nearest to the limit of the products comes **{inert(record.short_name)}**: "
-        f"{significant(record.gflop_per_s or 0)} GFLOP/s, {record.gemm_ceiling_pct:.0f} % of the best rate that this session "
-        "measured with as many threads."
+        f"{significant(record.gflop_per_s or 0)} GFLOP/s, {record.gemm_ceiling_pct:.0f} % of the best rate that this "
+        "session measured with as many threads."
     )
 
 
