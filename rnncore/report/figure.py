@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,14 @@ SCALE = 2.0
 WIDTH, HEIGHT, ROW_HEIGHT = 560, 320, 24
 
 # Pixels of the plot of a picture for narrow screens, beside names of rows and without.
-_NARROW_BESIDE, _NARROW_ALONE = 170, 260
+_NARROW_BESIDE, _NARROW_ALONE = 140, 260
 
 # Of names of rows: pixels, and letters that are kept of the two ends of a long one.
-_LABEL_WIDTH, _HEAD, _TAIL = 260, 17, 26
-_NARROW_LABEL, _NARROW_HEAD, _NARROW_TAIL = 130, 6, 13
+_LABEL_WIDTH, _HEAD, _TAIL = 340, 27, 28
+_NARROW_LABEL, _NARROW_HEAD, _NARROW_TAIL = 195, 13, 17
+
+# Letters of a line of a title of an axis on a narrow screen.
+_NARROW_TITLE = 30
 
 # Pixels from one line of labels to the next.
 _LABEL_HEIGHT = 15
@@ -41,10 +45,18 @@ SHOWN_ROWS = 16
 LONG_ROWS = 20
 
 # Baselines beyond this many times the worst model would squeeze the models together.
-SHOWN_BASELINES = 2.0
+SHOWN_BASELINES = 1.25
 
-# Ticks of a logarithmic axis, about.
+# Ticks of an axis, about.
 FEW_TICKS = 5
+
+# Ticks of a logarithmic axis per power of ten, by how many of these it spans: all are labelled.
+_STEPS = (
+    (0.3, (1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
+    (1.0, (1, 1.5, 2, 3, 5, 7)),
+    (1.7, (1, 2, 5)),
+    (2.7, (1, 3)),
+)
 
 # Letters of a text that is drawn, at most: the time to measure one grows with them.
 DRAWN_LETTERS = 400
@@ -59,6 +71,9 @@ _ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
 # What marks are to readers of screens, which have the figure in a sentence and its table; and what they say at the pointer.
 _ROLE = re.compile(r' (?:role|aria-roledescription|aria-hidden)="[^"]*"')
 _LABEL = re.compile(r' aria-label="')
+
+# As page.css has it, with a paper of its own.
+_HALO = "text { paint-order: stroke; stroke: white; stroke-width: 3px; stroke-linejoin: round; }"
 
 _INK, _GRID = "#1a1a1a", "#dddddd"
 _CONFIG: dict[str, Any] = {
@@ -82,6 +97,8 @@ _CONFIG: dict[str, Any] = {
         "titleFontWeight": "normal",
         "labelColor": _INK,
         "titleColor": _INK,
+        "symbolBaseFillColor": QUIET,
+        "symbolBaseStrokeColor": QUIET,
     },
     "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": _INK, "titleColor": _INK},
     "text": {"fontSize": 12, "color": _INK},
@@ -146,7 +163,27 @@ def rows_height(rows: int) -> int:
 
 def values_axis(rows: int, **of_axis: Any) -> altair.Axis:
     """Return the axis of values of a chart with a line for each row: on top where there are many."""
-    return altair.Axis(orient="top" if rows > LONG_ROWS else "bottom", tickCount=FEW_TICKS, **of_axis)
+    return altair.Axis(**{"orient": "top" if rows > LONG_ROWS else "bottom", "tickCount": FEW_TICKS, **of_axis})
+
+
+def log_axis(low: float, high: float, form: str = ",~g", **of_axis: Any) -> altair.Axis:
+    """Return a logarithmic axis with few ticks, each labelled.
+
+    Args:
+        low: Its lowest value.
+        high: Its highest.
+        form: Of its labels.
+        of_axis: What else is said of the axis.
+    """
+    return altair.Axis(values=log_ticks(low, high), format=form, **of_axis)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round values between two positive ones, at most about twice `FEW_TICKS`: of a wide span powers of ten alone."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = next((steps for decades, steps in _STEPS if math.log10(high / low) <= decades), (1,))
+    ticks = [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def colours(names: Sequence[str]) -> altair.Scale:
@@ -226,9 +263,10 @@ def _svg(spec: Mapping[str, Any]) -> str:
 
 
 def _on_white(svg: str) -> str:
-    """Return a picture on white paper, as a file may be shown in the dark."""
+    """Return a picture on white paper, as a file may be shown in the dark; lines end around its letters."""
     opened = svg.index(">", svg.index("<svg")) + 1
-    return f'{svg[:opened]}<rect width="100%" height="100%" fill="white"/>{svg[opened:]}'
+    paper = '<rect width="100%" height="100%" fill="white"/>'
+    return f"{svg[:opened]}<style>{_HALO}</style>{paper}{svg[opened:]}"
 
 
 def _own_ids(svg: str, prefix: str) -> str:
@@ -244,6 +282,11 @@ def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
         of_panels["width"] = _NARROW_BESIDE if _has_names(narrow) else _NARROW_ALONE
     if "facet" in narrow:
         narrow["columns"] = 1
+    if _has_names(narrow) and "layer" in narrow:
+        # Beside the names is no room for words at the left of a mark.
+        narrow["layer"] = [layer for layer in narrow["layer"] if _align(layer) != "right"]
+    for channel in _titled(narrow):
+        channel["title"] = textwrap.wrap(channel["title"], _NARROW_TITLE)
     for axis in _name_axes(narrow):
         axis.update(labelLimit=_NARROW_LABEL, labelExpr=_shortened(_NARROW_HEAD, _NARROW_TAIL))
     legend = {**narrow["config"]["legend"], "orient": "bottom", "columns": 1, "labelLimit": _NARROW_ALONE}
@@ -251,8 +294,25 @@ def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
     return narrow
 
 
+def _align(layer: Mapping[str, Any]) -> str | None:
+    mark = layer.get("mark")
+    return mark.get("align") if isinstance(mark, dict) else None
+
+
 def _has_names(spec: Mapping[str, Any]) -> bool:
     return any(True for _ in _name_axes(spec))
+
+
+def _titled(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the channels of a specification that have a title."""
+    if isinstance(value, dict):
+        if "field" in value and isinstance(value.get("title"), str):
+            yield value
+        for inner in value.values():
+            yield from _titled(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _titled(inner)
 
 
 def _name_axes(value: Any) -> Iterator[dict[str, Any]]:
@@ -286,7 +346,7 @@ def apart(values: Sequence[float], low: float, high: float, height: int) -> list
     for place in range(1, len(px)):
         px[place] = max(px[place], px[place - 1] + _LABEL_HEIGHT)
     # Back from above, where the last would stand over the axis.
-    above = height
+    above = float(height)
     for place in range(len(px) - 1, -1, -1):
         px[place] = min(px[place], above)
         above = px[place] - _LABEL_HEIGHT

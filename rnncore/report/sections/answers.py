@@ -6,7 +6,7 @@ import altair
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first, ranked
-from rnncore.report.figure import FEW_TICKS, PALETTE, QUIET, TIP, Chart, Figure, names_axis, rows_height, tip_text
+from rnncore.report.figure import PALETTE, QUIET, TIP, Chart, Figure, log_axis, names_axis, rows_height, tip_text
 from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, valid, way
 from rnncore.report.section import ANSWERS
 from rnncore.report.sections.cost import FORECASTS, costs
@@ -16,7 +16,7 @@ from rnncore.report.words import BASELINE_NAMES, machine_name, ratio_within, sig
 from rnncore.runfile.record import Record, Run
 
 # Of the first screen: the chart is to stand on it whole.
-_WIDTH, _MOST_ROWS = 620, 7
+_WIDTH, _MOST_ROWS = 760, 7
 
 _ALONE, _TOGETHER = "one at a time", "many at once"
 
@@ -52,7 +52,8 @@ def _throughput(run: Run) -> list[list[str]]:
     if not (found := ranked(run, "throughput")):
         return []
     best = found[0]
-    return [["Highest throughput", f"{significant(best.windows_per_s)} /s", _by(best), _compared(best, found)]]
+    compared = f"windows per second; {_compared(best, found)}"
+    return [["Highest throughput", f"{significant(best.windows_per_s)} /s", _by(best), compared]]
 
 
 def _by(record: Record) -> str:
@@ -82,10 +83,9 @@ def _cheapest(run: Run, prices: Mapping[str, float]) -> list[list[str]]:
         return [["Cheapest", f"{figure} /million", best.choice, f"for a million forecasts{following}"]]
     if not (fastest := ranked(run, "throughput")):
         return []
-    best = fastest[0]
-    seconds = time_text(FORECASTS / best.windows_per_s)
-    said = "of this machine for a million forecasts; --price tells it in money"
-    return [["Cheapest", f"{seconds} /million", _by(best), said]]
+    seconds = time_text(FORECASTS / fastest[0].windows_per_s)
+    said = "of this machine's time for a million forecasts; the price of an hour makes it money"
+    return [["Cheapest", f"{seconds} /million", _by(fastest[0]), said]]
 
 
 def _accuracy(run: Run) -> list[list[str]]:
@@ -140,7 +140,7 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
                     "colour": PALETTE[0] if index == 0 else QUIET,
                 }
             )
-    axis = altair.Axis(tickCount=FEW_TICKS, format="~g")
+    axis = log_axis(low / room, high * room)
     x = altair.X(
         "per forecast:Q", scale=x_scale, axis=axis, title=f"Time per forecast, {unit} (logarithmic; less is better)"
     )
@@ -156,7 +156,7 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
     right = base.transform_filter(f"datum.kind == '{_ALONE}'").mark_text(align="left", dx=9)
     left = base.transform_filter(f"datum.kind == '{_TOGETHER}'").mark_text(align="right", dx=-9)
     labels = [mark.encode(x=x, text="label:N") for mark in (right, left)]
-    return altair.layer(lines, points, *labels).properties(width=_WIDTH - 120, height=rows_height(len(names)))
+    return altair.layer(lines, points, *labels).properties(width=_WIDTH, height=rows_height(len(names)))
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:

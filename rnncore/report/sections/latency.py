@@ -7,7 +7,6 @@ import altair
 
 from rnncore.amounts import time_unit
 from rnncore.report.figure import (
-    FEW_TICKS,
     PALETTE,
     QUIET,
     SHOWN_ROWS,
@@ -15,6 +14,7 @@ from rnncore.report.figure import (
     WIDTH,
     Chart,
     Figure,
+    log_axis,
     names_axis,
     rows_height,
     tip_text,
@@ -67,7 +67,7 @@ def latency_chart(records: Sequence[Record]) -> Chart:
     # At the right is room for the last label.
     x_scale = altair.Scale(type="log", domain=[low / room**0.3, high * room], nice=False)
     title = f"Time of a call, {unit} (logarithmic; less is better)"
-    axis = altair.Axis(tickCount=FEW_TICKS, format="~g")
+    axis = log_axis(low / room**0.3, high * room)
     names = [one["row"] for one in values]
     base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
     colour = altair.Color("colour:N", scale=None, legend=None)

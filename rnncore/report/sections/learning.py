@@ -59,9 +59,9 @@ def _curve_layers(records: Sequence[Record], y: altair.Y) -> list[altair.Chart]:
         y=y,
         color=altair.Color("Training:N", scale=colours(list(dict.fromkeys(record.model_name for record in records)))),
     )
-    lines = base.mark_line().encode(strokeDash="Training:N")
+    lines = base.mark_line()
     points = base.mark_point(filled=True, size=60, opacity=1)
-    points = points.encode(shape=altair.Shape("Training:N", legend=None), description=TIP)
+    points = points.encode(shape=altair.Shape("Training:N"), description=TIP)
     return [lines, points]
 
 

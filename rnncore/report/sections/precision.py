@@ -1,11 +1,11 @@
 """What a precision costs and gains: time, error and sMAPE beside those of fp32 in the same runtime."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair
 
 from rnncore.report.figure import (
-    FEW_TICKS,
     PALETTE,
     QUIET,
     SHOWN_ROWS,
@@ -13,6 +13,7 @@ from rnncore.report.figure import (
     WIDTH,
     Chart,
     Figure,
+    log_axis,
     names_axis,
     rows_height,
     tip_text,
@@ -63,7 +64,7 @@ def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
     """Draw the time of rows as a share of that in fp32, with its interval, the largest gain first."""
     found: list[tuple[Record, CaseRatio]] = [(record, case_ratio("", base, record)) for record, base in pairs]
     found = sorted(found, key=lambda one: one[1].ratio)[:SHOWN_ROWS]
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "row": f"{way(record)}, batch {record.batch_size:,}",
             "ratio": one.ratio,
@@ -79,7 +80,7 @@ def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
     room = max(high / low, 4) ** 0.35
     scale = altair.Scale(type="log", domain=[low / room**0.2, high * room], nice=False)
     title = "Time as a multiple of fp32's in the same runtime (logarithmic; less is better)"
-    axis = altair.Axis(tickCount=FEW_TICKS, format="~g")
+    axis = log_axis(low / room**0.2, high * room)
     names = [one["row"] for one in values]
     base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
     colour = altair.Color("colour:N", scale=None, legend=None)

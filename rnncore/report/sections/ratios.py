@@ -4,12 +4,25 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import altair
 
 from rnncore.amounts import time_unit
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
-from rnncore.report.figure import PALETTE, QUIET, TIP, WIDTH, Chart, Figure, names_axis, rows_height, tip_text, values_axis
+from rnncore.report.figure import (
+    PALETTE,
+    QUIET,
+    TIP,
+    WIDTH,
+    Chart,
+    Figure,
+    log_ticks,
+    names_axis,
+    rows_height,
+    tip_text,
+    values_axis,
+)
 from rnncore.report.fold import folded
 from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
@@ -158,7 +171,7 @@ def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
         base: Whose time is 1.
     """
     names, runs = (list(dict.fromkeys(found)) for found in zip(*((one.benchmark, one.run) for one in ratios), strict=True))
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "row": one.benchmark,
             "Run": one.run,
@@ -174,7 +187,7 @@ def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
     reach = max(1.02, *(max(one["high"], 1 / one["low"]) for one in values)) ** 1.05
     scale = altair.Scale(type="log", domain=[1 / reach, reach], nice=False)
     title = f"Time as a multiple of {base}: faster to the left of 1, slower to the right (logarithmic)"
-    axis = values_axis(len(names) * len(runs), format="~g")
+    axis = values_axis(len(names) * len(runs), format=",~g", values=log_ticks(1 / reach, reach))
     rows = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
     if len(runs) > 1:
         rows = rows.encode(yOffset=altair.YOffset("Run:N", sort=runs))

@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from rnncore.compare.choices import fastest_first
-from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, apart, colours, tip_text
+from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, apart, colours, log_axis, tip_text
 from rnncore.report.fold import folded
 from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.section import Section, Shown
@@ -51,9 +51,9 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     rates = [float(one["gflop_per_s"]) for one in [*values, *roofs] if one["gflop_per_s"]]
     low, high = min(rates) / MARGIN, max(rates) * MARGIN
     x_scale = altair.Scale(type="log", domain=[left, right], nice=False)
-    x = altair.X("flops_per_byte:Q", scale=x_scale, axis=altair.Axis(tickCount=5, format="~s"), title="Operations per byte")
+    x = altair.X("flops_per_byte:Q", scale=x_scale, axis=log_axis(left, right), title="Operations per byte")
     y_scale = altair.Scale(type="log", domain=[low, high], nice=False)
-    y_axis = altair.Axis(tickCount=5, format="~s")
+    y_axis = log_axis(low, high)
 
     def y(field: str) -> altair.Y:
         return altair.Y(f"{field}:Q", scale=y_scale, axis=y_axis, title="GFLOP/s")

@@ -31,9 +31,9 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
 
 def against_first(runs: Sequence[Run]) -> list[str]:
     """Say of each run after the first how many benchmarks are faster and slower, and what one of the two lacks."""
-    ratios, names = case_ratios(runs), lettered_names(runs)
+    ratios = case_ratios(runs)
     return [
-        _against_first(names[index], [one for one in ratios if one.run == letter(index)])
+        _against_first(letter(index), [one for one in ratios if one.run == letter(index)])
         + _lacking(runs[0], run, letter(index))
         for index, run in enumerate(runs[1:], 1)
     ]
@@ -53,8 +53,8 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
     asked = recipe, batch_size
     rows_of = {
-        name: [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
-        for run, name in zip(runs, lettered_names(runs), strict=True)
+        letter(index): [one for one in valid(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
+        for index, run in enumerate(runs)
     }
     every = [one for rows in rows_of.values() for one in rows]
     # What a run could not measure counts against it; where it was asked for none of the rows, it takes no part.
@@ -76,7 +76,7 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     left_out = {one.fullname for one in every} - {one.fullname for rows in shared.values() for one in rows}
     if left_out:
         sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
-    without = [letter(index) for index, name in enumerate(rows_of) if name not in tried]
+    without = [name for name in rows_of if name not in tried]
     if without:
         sentence += f"; {' and '.join(without)} {'has' if len(without) == 1 else 'have'} none of these rows"
     return f"{sentence}."
@@ -121,8 +121,14 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the verdict in sentences."""
-    return [bullets(sentences_of_several(runs))]
+    """Return what the letters stand for, and the verdict in sentences."""
+    return [named_runs(runs), bullets(sentences_of_several(runs))]
+
+
+def named_runs(runs: Sequence[Run]) -> str:
+    """Return a paragraph that says which run each letter stands for, and when it was measured."""
+    when = [f"{name} ({run.datetime[:10]})" for name, run in zip(lettered_names(runs), runs, strict=True)]
+    return paragraph("; ".join(map(inert, when)) + ".")
 
 
 def text_of_differences(runs: Sequence[Run], shown: Shown) -> list[str]:

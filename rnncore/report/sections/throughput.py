@@ -7,7 +7,7 @@ import altair
 
 from rnncore.amounts import time_unit
 from rnncore.compare.choices import fastest_first, fastest_of_each
-from rnncore.report.figure import HEIGHT, OTHERS, PALETTE, QUIET, TIP, Chart, Figure, apart, colours, tip_text
+from rnncore.report.figure import HEIGHT, OTHERS, PALETTE, QUIET, TIP, Chart, Figure, apart, colours, log_axis, tip_text
 from rnncore.report.fold import folded
 from rnncore.report.rows import (
     base_of,
@@ -48,7 +48,7 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
     ceilings = window_ceilings(records, run)
     rates = [record.windows_per_s for record in records] + [float(one["windows_per_s"]) for one in ceilings]
     low, high = min(rates) / MARGIN, max(rates) * MARGIN
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "kind": "row",
             "batch": int(record.batch_size),
@@ -72,7 +72,7 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
     x = altair.X("batch:Q", scale=x_scale, axis=axis, title="Windows per call (batch size)")
 
     def y(field: str = "windows_per_s") -> altair.Y:
-        return altair.Y(f"{field}:Q", scale=y_scale, axis=altair.Axis(format="~s", tickCount=5), title="Windows per second")
+        return altair.Y(f"{field}:Q", scale=y_scale, axis=log_axis(low, high), title="Windows per second")
 
     labels = [
         label for model in models for label in _end_labels([one for one in values if one["model"] == model], low, high)

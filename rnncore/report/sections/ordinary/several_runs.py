@@ -12,7 +12,7 @@ from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
 from rnncore.report.sections.ordinary.origin import fact_title
 from rnncore.report.sections.ratios import MOST_ROWS, CaseRatio, case_ratio, figures
-from rnncore.report.sections.several import against_first, of_noise
+from rnncore.report.sections.several import against_first, named_runs, of_noise
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Column, Table, inert, numbers, paragraph, words
 from rnncore.report.words import letter, shared_unit, significant, times
@@ -30,7 +30,7 @@ def text_of_verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
             listed = ", ".join(inert(fact_title(fact)) for fact in facts[:3])
             more = f" and {len(facts) - 3} more" if len(facts) > 3 else ""
             found.append(f"**A and {letter(index)} differ in {listed}{more}**: their ratios are not of the code alone.")
-    return [bullets([*found, *of_noise(runs)])]
+    return [named_runs(runs), bullets([*found, *of_noise(runs)])]
 
 
 def _extremes(first: Run, run: Run, name: str) -> list[str]:
