@@ -119,17 +119,28 @@ class Figure:
         name: Stem of its files.
         alt: What it shows, in a sentence.
         chart: Its specification.
+        narrow_chart: One of its own for narrow screens; None where the same serves, made slim.
     """
 
     name: str
     alt: str
     chart: Chart
+    narrow_chart: Chart | None = None
 
     @property
     def spec(self) -> dict[str, Any]:
         """The specification as JSON values, in the style of all figures."""
-        spec = drawable(self.chart.to_dict())
-        return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
+        return _styled(self.chart)
+
+    @property
+    def narrow_spec(self) -> dict[str, Any]:
+        """The same for narrow screens."""
+        return _narrow(self.spec) if self.narrow_chart is None else _styled(self.narrow_chart)
+
+
+def _styled(chart: Chart) -> dict[str, Any]:
+    spec = drawable(chart.to_dict())
+    return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
 
 
 @dataclass(frozen=True)
@@ -230,10 +241,8 @@ def drawable(value: Any) -> Any:
 
 def draw(figure: Figure) -> Drawing:
     """Draw a figure for a page."""
-    spec = figure.spec
-    return Drawing(
-        *(_own_ids(_svg(one), f"{figure.name}-{kind}-") for kind, one in (("wide", spec), ("narrow", _narrow(spec))))
-    )
+    specs = {"wide": figure.spec, "narrow": figure.narrow_spec}
+    return Drawing(**{kind: _own_ids(_svg(spec), f"{figure.name}-{kind}-") for kind, spec in specs.items()})
 
 
 def write_chart(chart: Chart, path: Path) -> None:
