@@ -21,6 +21,9 @@ PALETTE = ["#0072B2", "#B07A00", "#009E73", "#B45A8E", "#D55E00", "#7A6FD0", "#8
 # Of what is there to be compared with, and not looked at first: ceilings, baselines, roofs, and series beyond the palette.
 QUIET, OTHERS = "#595959", "#a6a6a6"
 
+# What is drawn on; pages have their own.
+PAPER = "#ffffff"
+
 SCALE = 2.0
 
 WIDTH, HEIGHT, ROW_HEIGHT = 560, 320, 24

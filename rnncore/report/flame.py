@@ -9,7 +9,7 @@ import altair
 
 from rnncore.amounts import time_unit
 from rnncore.compare.profile import ProfileDifference, signed_time
-from rnncore.report.figure import OTHERS, PALETTE, TIP, Chart, Figure, tip_text
+from rnncore.report.figure import OTHERS, PALETTE, PAPER, TIP, Chart, Figure, tip_text
 from rnncore.report.words import significant, time_text
 
 # Pixels of a flame graph on a desktop and on a phone, of one of its levels, and of a letter.
@@ -169,7 +169,7 @@ def _chart(frames: Sequence[Frame], colour_of: Callable[[Frame], str], width: in
     )
     y = altair.Y("level:O", axis=None, scale=altair.Scale(paddingInner=0.08, paddingOuter=0))
     base = altair.Chart(altair.InlineData(values)).encode(y=y)
-    boxes = base.mark_rect(opacity=0.4, stroke=OTHERS, strokeWidth=0.5).encode(
+    boxes = base.mark_rect(fillOpacity=0.4, stroke=PAPER, strokeWidth=1).encode(
         x=x, x2="end:Q", color=altair.Color("colour:N", scale=None, legend=None), description=TIP
     )
     labels = base.transform_filter("datum.label != ''").mark_text(align="left", dx=4).encode(x=x, text="label:N")

@@ -26,6 +26,9 @@ MOST_DRAWN, MOST_OPS = 12, 40
 # Gates of the cells whose products are known by their sizes.
 _GATES = {"gru": 3, "lstm": 4}
 
+# Kinds of work that are matrix products, in whole or in part, and have limits that a session measures.
+PRODUCTS = ("input GEMM", "recurrent GEMM", "recurrent layer (fused)")
+
 _NOT_COUNTED = "counted in a gate alone, of rows on one thread"
 
 
@@ -81,13 +84,17 @@ def _parts_of(record: Record, figure: Figure) -> list[str]:
     """Return the section of one row: a sentence, its flame graph, its kinds of work; operations and counters folded."""
     profile = profile_of(record)
     trace = profile.get("trace")
-    said = f"A trace of it is {inert(str(trace))}: open it in Perfetto or speedscope." if trace else "It left no trace."
+    said = (
+        f"The trace of these calls is {inert(str(trace))}: open it in Perfetto or speedscope."
+        if trace
+        else "No trace is kept."
+    )
     return [
         f"## {inert(record.short_name)}\n",
-        paragraph(f"{_kinds_text(record)} {said}"),
+        paragraph(_kinds_text(record)),
         *Shown({figure.name: figure}).figure(figure.name),
         kinds_table(record).markdown(),
-        *folded("Its operations", [_inert(op_table(profile, MOST_OPS)).markdown()]),
+        *folded("Its operations, and the trace", [paragraph(said), _inert(op_table(profile, MOST_OPS)).markdown()]),
         *folded("What the CPU counted", [counters_table(record).markdown()]),
     ]
 
@@ -95,16 +102,20 @@ def _parts_of(record: Record, figure: Figure) -> list[str]:
 def _kinds_text(record: Record) -> str:
     """Say what takes the time of a row, how near each is to its limit, and where most could be won."""
     limits, seconds = limits_s(record), _seconds_by_kind(record)
-    whole_s = sum(seconds.values())
     said = []
     for kind, share in sorted(shares_of(record).items(), key=lambda item: -item[1])[:3]:
         limit = f", at {100 * limits[kind] / seconds[kind]:.0f} % of its limit" if kind in limits else ""
         said.append(f"{inert(kind)} {share:.0f} %{limit}")
-    to_win = {kind: spent - limits.get(kind, 0.0) for kind, spent in seconds.items()}
-    most = max(to_win, key=lambda kind: to_win[kind])
-    won = f"most is to be won in {inert(most)}, {time_text(to_win[most])} of {time_text(whole_s)}"
-    known = "" if most in limits else "; no limit is measured for it"
-    return f"Of one call {'; '.join(said)}: **{won}**{known}."
+    # What is no product may all be won; of a product whose limit is not known, nobody knows.
+    to_win = {
+        kind: spent - limits.get(kind, 0.0) for kind, spent in seconds.items() if kind in limits or kind not in PRODUCTS
+    }
+    most = max(to_win, key=lambda kind: to_win[kind], default=None)
+    sentence = f"Of one call: {'; '.join(said)}."
+    if most is None or to_win[most] <= 0:
+        return sentence
+    won = f"{time_text(to_win[most])} of {time_text(sum(seconds.values()))}"
+    return f"{sentence} Most is to be won in **{inert(most)}**, at most {won}."
 
 
 def kinds_table(record: Record) -> Table:
@@ -160,7 +171,7 @@ def limits_s(record: Record) -> dict[str, float]:
     flop = record.gflop_per_s * 1e9 * record.median_s
     recurrent_flop = 2.0 * windows * hours * layers * gates * hidden**2
     free_s = max(0.0, 1 - recurrent_flop / flop) * products_s
-    known = {"input GEMM": free_s, "recurrent GEMM": chain_s - free_s, "recurrent layer (fused)": chain_s}
+    known = dict(zip(PRODUCTS, (free_s, chain_s - free_s, chain_s), strict=True))
     spent = _seconds_by_kind(record)
     return {kind: limit for kind, limit in known.items() if limit > 0 and kind in spent}
 
