@@ -53,7 +53,7 @@ SHOWN_BASELINES = 1.25
 # Ticks of an axis, about.
 FEW_TICKS = 5
 
-# Ticks of a logarithmic axis per power of ten, by how many of these it spans: all are labelled.
+# Ticks of a logarithmic axis per power of ten, by how many of these it spans.
 _STEPS = (
     (0.3, (1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
     (1.0, (1, 1.5, 2, 3, 5, 7)),
@@ -92,7 +92,7 @@ _CONFIG: dict[str, Any] = {
         "domainColor": OTHERS,
         "tickColor": OTHERS,
         "labelOverlap": "greedy",
-        "labelSeparation": 6,
+        "labelSeparation": 12,
     },
     "legend": {
         "labelFontSize": 12,
@@ -181,7 +181,7 @@ def values_axis(rows: int, **of_axis: Any) -> altair.Axis:
 
 
 def log_axis(low: float, high: float, form: str = ",~g", **of_axis: Any) -> altair.Axis:
-    """Return a logarithmic axis with few ticks, each labelled.
+    """Return a logarithmic axis with few ticks, each labelled where there is room.
 
     Args:
         low: Its lowest value.

@@ -83,20 +83,21 @@ def _colours(records: Sequence[Record]) -> Mapping[str, str]:
 def _parts_of(record: Record, figure: Figure) -> list[str]:
     """Return the section of one row: a sentence, its flame graph, its kinds of work; operations and counters folded."""
     profile = profile_of(record)
-    trace = profile.get("trace")
-    said = (
-        f"The trace of these calls is {inert(str(trace))}: open it in Perfetto or speedscope."
-        if trace
-        else "No trace is kept."
-    )
     return [
         f"## {inert(record.short_name)}\n",
         paragraph(_kinds_text(record)),
         *Shown({figure.name: figure}).figure(figure.name),
         kinds_table(record).markdown(),
-        *folded("Its operations, and the trace", [paragraph(said), _inert(op_table(profile, MOST_OPS)).markdown()]),
+        *folded("Its operations, and the trace", [_trace_text(record), _inert(op_table(profile, MOST_OPS)).markdown()]),
         *folded("What the CPU counted", [counters_table(record).markdown()]),
     ]
+
+
+def _trace_text(record: Record) -> str:
+    trace = profile_of(record).get("trace")
+    if not trace:
+        return paragraph("No trace of these calls is kept.")
+    return paragraph(f"The trace of these calls is {inert(str(trace))}: open it in Perfetto or speedscope.")
 
 
 def _kinds_text(record: Record) -> str:
@@ -217,7 +218,10 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
                 + (f"; {counted(len(gone), 'operation')} gone." if gone else ".")
             ),
             *Shown({drawn[-1].name: drawn[-1]}).figure(drawn[-1].name),
-            *folded("Its operations, most changed first", [_inert(Table([*columns, *words("where")], rows)).markdown()]),
+            *folded(
+                "Its operations, most changed first, and the trace",
+                [_trace_text(now), _inert(Table([*columns, *words("where")], rows)).markdown()],
+            ),
         ]
     rest = changes[MOST_DRAWN:]
     more = [[now.short_name, change.change_s, explain(change)] for _, now, change in rest]

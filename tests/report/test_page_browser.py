@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from rnncore.report.page import write_report
+from rnncore.report.profile_page import write_profile_page
 from rnncore.report.verdict.page import write_verdict_page
+from rnncore.runfile.read import read_run
 from tests.report.test_page import EVIL, _with_profile_and_intensity, poisoned
 from tests.report.test_verdict import COMPARISON
 from tests.report_text import GOLDEN, PUBLISHED
@@ -219,7 +221,7 @@ def test_small_tables_and_lists_of_facts_have_no_buttons(opened: Any) -> None:
     with_buttons = [(head, rows) for head, rows, buttons in counts if buttons]
     without = [(head, rows) for head, rows, buttons in counts if not buttons]
     assert all(rows >= 5 for _, rows in with_buttons)
-    assert [head for head, rows in without if rows >= 5] == ["Goal", "Fact", "Benchmark", "Fact"]
+    assert [head for head, rows in without if rows >= 5] == ["Goal", "Benchmark", "Fact", "Fact"]
     assert any(rows < 5 for _, rows in without)
 
 
@@ -287,18 +289,21 @@ return found;
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of a published run, of two of them, and of a gate that failed."""
+    """The pages of a published run, of two of them, of their profiles, and of a gate that failed."""
     folder = tmp_path_factory.mktemp("published")
     runs = [PUBLISHED / f"2026-11-24-xeon-2cpu{name}" / "run.json" for name in ("-runtimes", "")]
     write_report(runs[:1], folder / "run")
     write_report(runs, folder / "two")
     (folder / "gate").mkdir()
     write_verdict_page(COMPARISON, folder / "gate").rename(folder / "gate" / "index.html")
+    every, default = map(read_run, runs)
+    for name, of_two in (("profile", (every, None)), ("profiles", (default, every))):
+        write_profile_page(*of_two, "torch", folder / name).rename(folder / name / "index.html")
     return folder
 
 
 @pytest.mark.parametrize("width", [390, 800, 1280])
-@pytest.mark.parametrize("which", ["run", "two", "gate"])
+@pytest.mark.parametrize("which", ["run", "two", "gate", "profile", "profiles"])
 def test_no_label_of_a_figure_touches_another(browser: Any, published: Path, which: str, width: int) -> None:
     _open(browser, published / which / "index.html", (width, 844))
     browser.execute_script(UNFOLD)
@@ -307,7 +312,7 @@ def test_no_label_of_a_figure_touches_another(browser: Any, published: Path, whi
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("which", ["run", "two", "gate"])
+@pytest.mark.parametrize("which", ["run", "two", "gate", "profile", "profiles"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_axe_finds_nothing_with_all_unfolded(
     browser: Any, published: Path, which: str, size: tuple[int, int], dark: bool

@@ -35,12 +35,11 @@ def pairs_of(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     return [(record, base) for record in records if (base := same_but_precision(record, records)) is not None]
 
 
-def precision_table(pairs: Sequence[tuple[Record, Record]], scored: Sequence[Record]) -> Table:
-    """Show by way and batch size the time against fp32, with the error, and the change of the sMAPE where it was scored.
+def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
+    """Show by way and batch size the time against fp32, with the error.
 
     Args:
         pairs: Rows with their fp32 rows, all of one recipe.
-        scored: Rows of the accuracy suite.
     """
     sizes = sorted({record.batch_size for record, _ in pairs})
     rows = []
@@ -48,14 +47,11 @@ def precision_table(pairs: Sequence[tuple[Record, Record]], scored: Sequence[Rec
         of_way = {record.batch_size: (record, base) for record, base in pairs if way(record) == name}
         ratios = [times(one[0].median_s / one[1].median_s) if (one := of_way.get(size)) else None for size in sizes]
         errors = [record.parity_max_abs for record, _ in of_way.values() if record.parity_max_abs is not None]
-        same = next((one for one in scored if way(one) == name and one.smape_torch_fp32 is not None), None)
-        change = None if same is None or same.smape_torch_fp32 is None else same.smape - same.smape_torch_fp32
-        rows.append([name, *ratios, max(errors, default=None), change])
+        rows.append([name, *ratios, max(errors, default=None)])
     columns = [
         *words("Way"),
         *numbers(*[f"batch {size:,}, against fp32" for size in sizes]),
         *numbers("error to float64", show="{:.0e}".format),
-        *numbers("sMAPE", show="{:+.3f}".format),
     ]
     return Table(columns, rows)
 
@@ -106,11 +102,11 @@ def compared(run: Run) -> list[tuple[Record, Record]]:
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the lower precisions gain at most and cost, the figure and the table, long ones folded."""
-    pairs, scored = compared(runs[0]), valid(runs[0].phase("accuracy"))
+    pairs = compared(runs[0])
     record, base = min(pairs, key=lambda pair: pair[0].median_s / pair[1].median_s)
     said = f"The most that a precision gains: **{way(record)}** is {case_ratio('', base, record).text} than {how(base)}"
-    said += f" at batch {record.batch_size:,}."
-    table = precision_table(pairs, scored)
+    said += f" at batch {record.batch_size:,}. {_cost_text(pairs, valid(runs[0].phase('accuracy')))}"
+    table = precision_table(pairs)
     brief = Table(table.columns, table.rows[:MOST_ROWS])
     more = [table.markdown()] if len(table.rows) > MOST_ROWS else []
     return [
@@ -119,6 +115,18 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
         brief.markdown(),
         *folded(f"All {len(table.rows)}", more),
     ]
+
+
+def _cost_text(pairs: Sequence[tuple[Record, Record]], scored: Sequence[Record]) -> str:
+    """Say what the lower precisions cost at most: of the answers, and of the sMAPE of trained models."""
+    errors = [record.parity_max_abs for record, _ in pairs if record.parity_max_abs is not None]
+    said = [f"answers are off by {max(errors):.0e}"] if errors else []
+    lower = [record for record in scored if record.precision != "fp32" and record.smape_torch_fp32 is not None]
+    changes = {way(record): record.smape - (record.smape_torch_fp32 or 0.0) for record in lower}
+    if changes:
+        worst = max(changes, key=lambda name: changes[name])
+        said.append(f"the sMAPE of a trained model changes by {changes[worst]:+.3f} ({worst})")
+    return f"What it costs at most: {', '.join(said)}." if said else ""
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:

@@ -75,7 +75,9 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
         return altair.Y(f"{field}:Q", scale=y_scale, axis=log_axis(low, high), title="Windows per second")
 
     labels = [
-        label for model in models for label in _end_labels([one for one in values if one["model"] == model], low, high)
+        label
+        for model in models
+        for label in _end_labels([one for one in values if one["model"] == model], names[: len(PALETTE)], low, high)
     ]
     limits = [limit for model in models for limit in _limits(ceilings, model, low, high)]
     base = altair.Chart()
@@ -110,12 +112,12 @@ def _series(record: Record, devices: set[str]) -> str:
     return name if len(devices) > 1 else name.replace(", CPU", "", 1).replace(", CUDA", "", 1)
 
 
-def _end_labels(values: Sequence[dict[str, Any]], low: float, high: float) -> list[dict[str, Any]]:
-    """Return the names of the lines of a panel, those in colour, each beside the last point of its line."""
+def _end_labels(values: Sequence[dict[str, Any]], coloured: Sequence[str], low: float, high: float) -> list[dict[str, Any]]:
+    """Return the names of the lines of a panel that have colours, each beside the last point of its line."""
     last: dict[str, dict[str, Any]] = {}
     for one in sorted(values, key=lambda one: int(one["batch"])):
         last[one["runtime"]] = one
-    named = sorted(last.values(), key=lambda one: -float(one["windows_per_s"]))[: len(PALETTE)]
+    named = [one for one in last.values() if one["runtime"] in coloured]
     at = apart([float(one["windows_per_s"]) for one in named], low, high, HEIGHT)
     return [{**one, "kind": "name", "at": value} for one, value in zip(named, at, strict=True)]
 
