@@ -1,19 +1,19 @@
 """Tests of figures: that any text can be drawn, and where labels stand."""
 
+import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
-from math import log
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import altair
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rnncore.report.figure import DRAWN_LETTERS, TIP, Figure, apart, draw, drawable, names_axis
+from rnncore.report.figure import DRAWN_LETTERS, FEW_TICKS, TIP, Figure, apart, draw, drawable, log_ticks, names_axis
 
 # Any code point, halves of signs too, and those that XML forbids more often than by chance.
 ANY_TEXT = st.text(
@@ -76,12 +76,34 @@ def test_hostile_names_are_drawn_to_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["names.png", "names.svg"]
 
 
-@given(st.lists(st.floats(1.0, 1000.0), min_size=1, max_size=12))
-def test_labels_stand_apart_in_order_within_the_axis(values: list[float]) -> None:
-    height = 320
-    made = apart(values, 1.0, 1000.0, height)
-    px = [height * log(value) / log(1000.0) for value in made]
-    assert all(after - before >= 14.9 for before, after in pairwise(sorted(px)))
-    assert max(px) <= height + 1e-6
-    placed = [at for _, at in sorted(zip(values, px, strict=True))]
-    assert placed == pytest.approx(sorted(px))
+@given(st.lists(st.floats(10, 1000), min_size=1, max_size=12))
+@example([100.0, 100.0, 101.0])
+@example([1000.0, 999.0, 998.0])
+def test_labels_stand_apart_and_in_the_order_of_what_they_label(values: list[float]) -> None:
+    stand = apart(values, 10.0, 1000.0, 200)
+    px = [200 * math.log(value / 10) / math.log(100) for value in stand]
+    order = sorted(range(len(values)), key=lambda index: (values[index], index))
+    gaps = [px[after] - px[before] for before, after in pairwise(order)]
+    assert all(gap > 14.9 for gap in gaps)
+    assert max(px) < 200.1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.9, 1.1, [0.9, 1, 1.1]),
+        (8, 90, [10, 20, 50]),
+        (30, 3000, [30, 100, 300, 1000, 3000]),
+        (0.5, 5e4, [1, 10, 100, 1e3, 1e4]),
+    ],
+)
+def test_a_logarithmic_axis_has_few_round_ticks(low: float, high: float, ticks: list[float]) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.01, 1e6))
+def test_ticks_lie_on_the_axis_and_rise(low: float, reach: float) -> None:
+    made = log_ticks(low, low * reach)
+    assert len(made) <= 2 * FEW_TICKS
+    assert all(low <= tick <= low * reach for tick in made)
+    assert all(before < after for before, after in pairwise(made))

@@ -3,20 +3,16 @@
 import csv
 import hashlib
 import json
-import math
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError
-from rnncore.report.figure import OTHERS, apart
+from rnncore.report.figure import OTHERS
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.sections.accuracy import pareto_front
@@ -218,18 +214,6 @@ def test_the_seven_fastest_lines_have_colours_of_their_own_and_names_and_all_oth
     assert len(set(colours[:7])) == 7
     assert set(colours[7:]) == {OTHERS}
     assert OTHERS not in colours[:7]
-
-
-@given(st.lists(st.floats(10, 1000), min_size=1, max_size=12))
-@example([100.0, 100.0, 101.0])
-@example([1000.0, 999.0, 998.0])
-def test_labels_stand_apart_and_in_the_order_of_what_they_label(values: list[float]) -> None:
-    stand = apart(values, 10.0, 1000.0, 200)
-    px = [200 * math.log(value / 10) / math.log(100) for value in stand]
-    order = sorted(range(len(values)), key=lambda index: (values[index], index))
-    gaps = [px[after] - px[before] for before, after in pairwise(order)]
-    assert all(gap > 14.9 for gap in gaps)
-    assert max(px) < 200.1
 
 
 def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
