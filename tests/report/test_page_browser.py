@@ -64,6 +64,8 @@ def browser() -> Iterator[Any]:
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(found["chromedriver"]))
+    # axe looks at every cell of a page that is all unfolded; beside other work that takes its time.
+    driver.set_script_timeout(600)
     yield driver
     driver.quit()
 
