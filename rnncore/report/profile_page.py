@@ -1,6 +1,7 @@
 """The page of profiles: for each row a flame graph, and its kinds of work against their limits; or what changed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rnncore.amounts import counted, time_unit
@@ -232,4 +233,4 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
 
 def _inert(table: Table) -> Table:
     """Return a table whose cells are no Markdown."""
-    return Table(words(*table.head), [list(map(inert, row)) for row in table.texts])
+    return Table([replace(column, show=str) for column in table.columns], [list(map(inert, row)) for row in table.texts])
