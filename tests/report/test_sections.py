@@ -307,10 +307,14 @@ def test_whether_a_run_can_be_trusted_is_a_line_with_its_reasons(tmp_path: Path)
 def test_a_precision_stands_beside_fp32_in_the_same_runtime_with_its_error_and_smape(tmp_path: Path) -> None:
     rows = [inference("gru", "torch", 1, 10e-3), _in_bf16(inference("gru", "torch", 1, 5e-3, parity_max_abs=2e-3))]
     rows += [inference("gru", "onnxruntime", 1, 1e-3)]
-    text = _rendered(tmp_path, *rows)
+    scored = _in_bf16(accuracy("gru", "torch", 0.5, 0.712))
+    scored["extra_info"]["smape_torch_fp32"] = 0.7
+    text = _rendered(tmp_path, *rows, scored)
     row = _row(text, "## What does a precision cost?", "GRU in PyTorch, CPU, bf16")
-    assert [*row.values()][1:] == ["2.00x faster", "2e-03", "–"]
+    assert [*row.values()][1:] == ["2.00x faster", "2e-03"]
     assert "**GRU in PyTorch, CPU, bf16** is 2.00x faster" in text
+    cost = "the sMAPE of a trained model changes by +0.012 (GRU fast in PyTorch, CPU, bf16)."
+    assert f"What it costs at most: answers are off by 2e-03, {cost}" in text
     assert "What does a precision cost" not in _rendered(tmp_path, rows[0], rows[2])
 
 
