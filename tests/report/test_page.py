@@ -294,11 +294,12 @@ def test_the_roof_is_the_peak_where_that_is_more_than_a_library_reaches(tmp_path
 def test_the_verdict_on_several_machines_names_the_fastest_and_counts_the_rest(tmp_path: Path) -> None:
     text = render([read_run(path) for path in _two_machines(tmp_path)])
     verdict = text.split("## Machines and data")[0]
+    assert "A: Made CPU (family 6, model 143) (2026-11-22); B: Other CPU, Made GPU (2026-11-22).\n" in verdict
     assert (
-        "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B: Other CPU, Made GPU** is fastest: 5.00 ms per call; "
-        "the best on A: Made CPU (family 6, model 143), GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
+        "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B** is fastest: 5.00 ms per call; "
+        "the best on A, GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
     ) in verdict
-    assert "- B: Other CPU, Made GPU against A, of 2 benchmarks in both: 2 of too few rounds for an interval.\n" in verdict
+    assert "- B against A, of 2 benchmarks in both: 2 of too few rounds for an interval.\n" in verdict
 
 
 def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path: Path) -> None:
@@ -311,8 +312,7 @@ def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path:
     contents = content(0.01, 0.01, 0.01), content(0.005, 0.03, 0.01)
     runs = [read_run(make_run(tmp_path, one, f"{index}.json")) for index, one in enumerate(contents)]
     assert (
-        "- B: 1.json against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (3.00x), 1 within the interval of the "
-        "rounds.\n"
+        "- B against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (3.00x), 1 within the interval of the rounds.\n"
     ) in render(runs)
     assert "`rnncore gate` tell a change from it" in render(runs)
     by_row = {ratio.benchmark: ratio for ratio in case_ratios(runs)}

@@ -409,7 +409,7 @@ def test_ratios_and_what_changed_most_are_told_of_two_runs(tmp_path: Path) -> No
     text = page_of(tmp_path, before, after)
     verdict = section(text, "Verdict")
     assert (
-        "- B: 1.json against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (2.00x), 1 within the interval of the "
+        "- B against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (2.00x), 1 within the interval of the "
         "rounds. B lacks 1 of A's rows (test_gone); A lacks 1 of B's rows (test_new).\n"
     ) in verdict
     assert "- Most changed in B: **test_a** is 2.00x slower, **test_b** is 2.00x faster.\n" in verdict
