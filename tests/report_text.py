@@ -8,6 +8,7 @@ from pathlib import Path
 from rnncore.report.table import Table
 
 GOLDEN = Path(__file__).parent / "golden"
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
 
 
 def require_golden(name: str, text: str, tmp_path: Path) -> None:

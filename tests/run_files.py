@@ -57,9 +57,10 @@ FACTS = (
 
 # Of the report of one run, in order.
 SECTIONS = (
-    *("Verdict", "Machine and data", "Throughput", "Latency", "Accuracy beside speed", "Training", "Where the time goes"),
-    *("Roofline", "Forecast beside actual load", "All results", "What the figures rest on"),
-    *("Not measured, or not ranked", "How it was measured"),
+    *("Verdict", "Which runtime for one forecast at a time?", "Which runtime for many at once?"),
+    *("Does it forecast well?", "How fast does it train?"),
+    *("How far from the hardware's limit?", "Where does the time go?"),
+    *("Can it be trusted?", "What was not measured?", "All results", "Machine and data", "How it was measured"),
 )
 
 # Rates per second.

@@ -32,7 +32,7 @@ from rnncore.cli.screen import (
     process_progress,
     say,
 )
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def gate(
     from rnncore.drive.gate import parse_budget, run_gate
     from rnncore.drive.suites import Suites, chooses, find_suites
     from rnncore.report.verdict.json import verdict_json
+    from rnncore.report.verdict.page import write_verdict_page
 
     budget_s = parse_budget(budget)
     _choose_waiting()
@@ -153,9 +154,27 @@ def gate(
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
+    profiles = _write_profiles(out)
+    write_verdict_page(comparison, out, (*profiles, "verdict.md", "verdict.json", "junit.xml"))
     _print_comparison(comparison, as_json, markdown, junit, github)
     err.print(f"Verdicts and run files: {out}")
     raise typer.Exit(comparison.exit_code)
+
+
+def _write_profiles(out: Path) -> list[str]:
+    """Write the page of what grew in what became slower, if a gate profiled both sides; return its name in the folder."""
+    from rnncore.report.profile_page import write_profile_page
+    from rnncore.runfile.read import read_run
+
+    sides = [out / "processes" / f"{side}-profiled.json" for side in ("base", "head")]
+    if not all(side.exists() for side in sides):
+        return []
+    base, head = map(read_run, sides)
+    try:
+        return [write_profile_page(base, head, "", out).name]
+    except RunFileError:
+        # Without profiles in both there is nothing to show.
+        return []
 
 
 def noise(

@@ -161,13 +161,29 @@ def profile(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Operations per benchmark; --json has all.")] = 10,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write a page too: a flame graph of each benchmark, its work against limits."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open that page in a browser [in reports/profile without --out].")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where the time of each benchmark goes, or between two runs, which operations grew."""
+    import webbrowser
+
     from rnncore.report.profile import profile_json, profile_tables
     from rnncore.runfile.read import read_one_run
 
     base, head = read_one_run(run), None if other is None else read_one_run(other)
+    if show or folder is not None:
+        from rnncore.report.profile_page import write_profile_page
+
+        page = write_profile_page(base, head, text, folder or Path("reports/profile"))
+        err.print(f"Page: {page}")
+        if show:
+            webbrowser.open(page.absolute().as_uri())
     if as_json:
         print_json(profile_json(base, head, text))
         return

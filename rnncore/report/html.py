@@ -1,11 +1,9 @@
 """The page: the Markdown of a report as one self-contained HTML file with figures that answer the pointer.
 
-The text is written once, as Markdown; here it becomes headings, tables and figures. Nothing is fetched: script, style and
-pictures are in the file, and its policy forbids the rest.
+The text is written once, as Markdown; here it becomes headings, tables, figures and what is folded. Nothing is fetched:
+script, style and pictures are in the file, and its policy forbids the rest.
 """
 
-import base64
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,35 +12,33 @@ from importlib import resources
 from itertools import pairwise
 
 import jinja2
-import vl_convert
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from rnncore.report.figure import Figure
+from rnncore.report.figure import Drawing, Figure
+from rnncore.report.fold import FOLDED, FOLDED_END
+from rnncore.report.section import ANSWERS
 
 # A paragraph that is one of our pictures.
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([a-z0-9-]+)\.png\)")
 
 
 def page_html(
-    text: str, figures: Sequence[Figure], svgs: Mapping[str, str], downloads: Sequence[str] = ("report.md",)
+    text: str, figures: Sequence[Figure], drawings: Mapping[str, Drawing], downloads: Sequence[str] = ("report.md",)
 ) -> str:
     """Return the page of a report.
 
     Args:
         text: The report as Markdown; text from files is escaped in it.
         figures: Its figures.
-        svgs: The same, drawn, by name.
+        drawings: The same, drawn, by name.
         downloads: Names of files beside the page.
     """
     tokens = _parser().parse(text)
     headings = list(_with_ids(tokens))
     title = headings[0][2] if headings else "Report"
-    shown = _with_figures(tokens, {figure.name: figure for figure in figures}, svgs)
+    shown = _with_figures(tokens, {figure.name: figure for figure in figures}, drawings)
     body = _parser().renderer.render(shown, _parser().options, {})
-    specs = [json.dumps(figure.spec, separators=(",", ":"), sort_keys=True) for figure in figures]
-    # No tag and no entity begins in a string.
-    specs = [spec.replace("<", "\\u003c").replace("&", "\\u0026") for spec in specs]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
         title=title,
@@ -50,8 +46,7 @@ def page_html(
         body=_Safe(body),
         downloads=downloads,
         style=_Safe(_asset("page.css")),
-        specs=[{"name": figure.name, "spec": _Safe(spec)} for figure, spec in zip(figures, specs, strict=True)],
-        script=_Safe(_script() if figures else _asset("page.js")),
+        script=_Safe(_asset("page.js")),
     )
 
 
@@ -64,14 +59,6 @@ class _Safe(str):
 
 def _asset(name: str) -> str:
     return (resources.files("rnncore.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-@cache
-def _script() -> str:
-    """Return the page's script with Vega in it."""
-    bundle = str(vl_convert.javascript_bundle(_asset("page.js")))
-    # A script ends at the first such tag, in a string too.
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 @cache
@@ -96,8 +83,8 @@ def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
     return found
 
 
-def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapping[str, str]) -> list[Token]:
-    """Put figures in place of pictures, and each table into a frame that scrolls by itself."""
+def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> list[Token]:
+    """Put figures in place of pictures, folds in place of their lines, and each table into a frame that scrolls."""
     made: list[Token] = []
 
     def add(html: str) -> None:
@@ -110,18 +97,15 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapp
             section = "".join(child.content for child in tokens[index + 1].children or ())
         if token.type == "th_open":
             token.attrSet("scope", "col")
-        picture = _picture(tokens[index : index + 3], figures)
-        if picture:
-            source = base64.b64encode(svgs[picture.name].encode()).decode()
-            alt = escape(picture.alt)
-            add(
-                f'<figure id="figure-{picture.name}" data-figure="{picture.name}">'
-                f'<img src="data:image/svg+xml;base64,{source}" alt="{alt}"><figcaption>{alt}</figcaption></figure>\n'
-            )
+        html = _html_of(tokens[index : index + 3], figures, drawings)
+        if html is not None:
+            add(html)
             index += 3
             continue
         if token.type == "table_open":
             add(f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}">')
+            if tokens[index + 4].content == ANSWERS:
+                token.attrSet("class", "answers")
         made.append(token)
         if token.type == "table_close":
             add("</div>\n")
@@ -129,9 +113,26 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], svgs: Mapp
     return made
 
 
-def _picture(paragraph: Sequence[Token], figures: Mapping[str, Figure]) -> Figure | None:
-    """Return the figure of a paragraph that is one picture; None of another paragraph."""
+def _html_of(paragraph: Sequence[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> str | None:
+    """Return the HTML of a paragraph that is a figure, or a line around what is folded; None of another paragraph."""
     if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
         return None
-    found = _PICTURE.fullmatch(paragraph[1].content)
-    return figures.get(found[1]) if found else None
+    content = paragraph[1].content
+    if fold := FOLDED.fullmatch(content):
+        # It is escaped already.
+        return f"<details><summary>{fold[1]}</summary>\n"
+    if content == FOLDED_END:
+        return f"{FOLDED_END}\n"
+    picture = _PICTURE.fullmatch(content)
+    figure = figures.get(picture[1]) if picture else None
+    return _figure_html(figure, drawings[figure.name]) if figure else None
+
+
+def _figure_html(figure: Figure, drawing: Drawing) -> str:
+    alt = escape(figure.alt)
+    pictures = "".join(
+        f'<div class="chart {kind}" role="img" aria-label="{alt}">{svg}</div>\n'
+        for kind, svg in (("wide", drawing.wide), ("narrow", drawing.narrow))
+    )
+    name = figure.name
+    return f'<figure id="figure-{name}" data-figure="{name}">\n{pictures}<figcaption>{alt}</figcaption></figure>\n'

@@ -7,6 +7,7 @@ from rnncore.amounts import counted
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.figure import Figure, write_figure
+from rnncore.report.fold import without_folded
 from rnncore.report.html import page_html
 from rnncore.report.results import result_rows, write_results
 from rnncore.report.section import Section, Shown
@@ -52,14 +53,14 @@ def write_report(
     text = render(runs, drawn, title, prices)
     # All are read before one is written: a run file may be the copy beside an earlier report.
     raw = {raw_name(index, len(paths)): path.read_bytes() for index, path in enumerate(paths)}
-    svgs = {figure.name: write_figure(figure, folder) for figure in drawn}
-    write_text(folder / REPORT_NAME, text)
+    drawings = {figure.name: write_figure(figure, folder) for figure in drawn}
+    write_text(folder / REPORT_NAME, without_folded(text))
     write_results(result_rows(runs), folder)
     for name, content in raw.items():
         with whole_file(folder / name) as temporary:
             temporary.write_bytes(content)
     page = folder / PAGE_NAME
-    write_text(page, page_html(text, drawn, svgs, (REPORT_NAME, "results.csv", "results.parquet", *raw)))
+    write_text(page, page_html(text, drawn, drawings, (REPORT_NAME, "results.csv", "results.parquet", *raw)))
     return page
 
 
@@ -74,7 +75,7 @@ def render(
     title: str | None = None,
     prices: Mapping[str, float] | None = None,
 ) -> str:
-    """Return the report of one or several runs as Markdown; equal text for equal runs.
+    """Return the report of one or several runs as Markdown, with what a page folds; equal text for equal runs.
 
     Args:
         runs: The runs; the first is what the others are held against.
@@ -85,12 +86,14 @@ def render(
     Raises:
         ConfigError: If a price is of no run, or no run has rows that prices are for.
     """
-    shown = Shown({figure.name: figure for figure in drawn}, prices or {})
+    sections = _sections(runs)
+    lacking = dict.fromkeys(section.lacking for section in sections if section.lacking and section.lacks(runs))
+    shown = Shown({figure.name: figure for figure in drawn}, prices or {}, list(lacking))
     titles = (TITLE_OF_ORDINARY, TITLE_OF_SEVERAL_ORDINARY) if _is_ordinary(runs) else (TITLE, TITLE_OF_SEVERAL)
     if prices and _is_ordinary(runs):
         raise ConfigError("--price ranks choices of rnncore's suites, and no run has a row of them. Leave it out.")
     heading = title or titles[len(runs) > 1]
-    lines = [line for section in _sections(runs) for line in section.lines(runs, shown)]
+    lines = [line for section in sections for line in section.lines(runs, shown)]
     return "\n".join([f"# {escape(heading)}\n", *lines])
 
 

@@ -37,17 +37,17 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
         RunFileError: If there is no such benchmark.
     """
     if other is None:
-        for record in _named(profiled_records(run), text):
+        for record in named_records(run, text):
             profile = profile_of(record)
             shares = sorted(profile.get("shares_pct", {}).items(), key=lambda share: share[1], reverse=True)
             shown = ", ".join(f"{name} {pct:.1f} %" for name, pct in shares if pct >= _SMALLEST_PCT)
             note = f" ({profile['note']})" if "note" in profile else ""
             trace = f"\nTrace: {profile['trace']}" if profile.get("trace") else ""
             heading = f"{record.short_name}: {_kernel(record)}"
-            yield f"{heading}\n{_with_unit(profile['wall_s'])} a call: {shown}{note}{trace}", _op_table(profile, top)
+            yield f"{heading}\n{_with_unit(profile['wall_s'])} a call: {shown}{note}{trace}", op_table(profile, top)
         return
     columns = [*words("Operation"), *numbers("base", "now", unit="ms", show=_ms), *numbers("change", show=signed_time)]
-    for before, now in _pairs(run, other, text):
+    for before, now in paired_records(run, other, text):
         change = difference(before, now)
         was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
         lines = (
@@ -72,11 +72,11 @@ def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
     if other is None:
         rows = [
             {"fullname": record.fullname, "kernel": record.kernel, "profile": profile_of(record)}
-            for record in _named(profiled_records(run), text)
+            for record in named_records(run, text)
         ]
         return {"run": str(run.path), "benchmarks": rows}
     changes = []
-    for before, now in _pairs(run, other, text):
+    for before, now in paired_records(run, other, text):
         change = difference(before, now)
         changes.append(
             {
@@ -93,8 +93,27 @@ def profile_json(run: Run, other: Run | None, text: str) -> dict[str, Any]:
     return {"base": str(run.path), "head": str(other.path), "benchmarks": changes}
 
 
+def named_records(run: Run, text: str) -> list[Record]:
+    """Return the profiled records of a run whose name holds *text*, in any case.
+
+    Raises:
+        RunFileError: If there is none.
+    """
+    return _named(profiled_records(run), text)
+
+
+def paired_records(base: Run, head: Run, text: str) -> list[tuple[Record, Record]]:
+    """Return the records that both runs profiled and whose name holds *text*.
+
+    Raises:
+        RunFileError: If there is none.
+    """
+    pairs = profiled_in_both(base, head)
+    wanted = {record.fullname for record in _named([now for _, now in pairs], text)}
+    return [(before, now) for before, now in pairs if now.fullname in wanted]
+
+
 def _named(records: list[Record], text: str) -> list[Record]:
-    """Return the records whose name holds *text*, in any case."""
     found = [record for record in records if text.lower() in record.fullname.lower()]
     if not found:
         names = ", ".join(record.short_name for record in records)
@@ -102,17 +121,12 @@ def _named(records: list[Record], text: str) -> list[Record]:
     return found
 
 
-def _pairs(base: Run, head: Run, text: str) -> list[tuple[Record, Record]]:
-    pairs = profiled_in_both(base, head)
-    wanted = {record.fullname for record in _named([now for _, now in pairs], text)}
-    return [(before, now) for before, now in pairs if now.fullname in wanted]
-
-
 def _kernel(record: Record) -> str:
     return record.kernel or "kernel not recorded"
 
 
-def _op_table(profile: Mapping[str, Any], top: int) -> Table:
+def op_table(profile: Mapping[str, Any], top: int) -> Table:
+    """Show the longest operations of one profiled call."""
     whole_s = max(profile["wall_s"], sum(op["self_s"] for op in profile["ops"]))
     rows = [
         [

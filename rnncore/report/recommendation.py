@@ -4,7 +4,7 @@ from typing import Any
 
 from rnncore.amounts import time_unit
 from rnncore.compare.choices import Choice, Recommendation
-from rnncore.report.words import how, measured, significant
+from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import OWN_SIZES, SIZES
 from rnncore.runfile.record import Record
 
@@ -67,8 +67,8 @@ def _in_words(choice: Choice) -> str:
     smape = f"{choice.smape:.3f} % ({choice.smape_loss:.3f} above the best)" if known else "not measured"
     return (
         f"{record.model_name} in {how(record)}, batch {record.batch_size:,}: "
-        f"median {measured(record.median_s / scale, record)} {unit} per call, {tail}, "
-        f"{measured(record.windows_per_s, record)} windows/s, sMAPE {smape}"
+        f"median {significant(record.median_s / scale)} {unit} per call, {tail}, "
+        f"{significant(record.windows_per_s)} windows/s, sMAPE {smape}"
     )
 
 

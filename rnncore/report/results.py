@@ -28,6 +28,8 @@ _FACTS: Mapping[type, tuple[str, ...]] = {
 def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return one row per benchmark and run: names, axes, times in seconds, and what was recorded beside them."""
     every = list(runs)
+    files = [run.path.name for run in every]
+    names = files if len(set(files)) == len(files) else run_names(every)
     return [
         {
             "run": name,
@@ -46,7 +48,7 @@ def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
             "validity": record.validity,
             **{f"{NUMBERS}{name}": value for name, value in record.numbers.items()},
         }
-        for name, run in zip(run_names(every), every, strict=True)
+        for name, run in zip(names, every, strict=True)
         for record in run.records
     ]
 

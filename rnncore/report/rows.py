@@ -1,11 +1,11 @@
 """Which rows a table shows, in which order, and against which."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rnncore.report.table import escape
-from rnncore.report.words import between, digits
+from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import ARTICLE, SIZES
 from rnncore.runfile.record import Record, Run, short_name
 
@@ -30,6 +30,25 @@ def of_usual_size(records: Iterable[Record]) -> list[Record]:
     return [record for record in found if record.threads == threads[0][0]]
 
 
+def of_smallest_batch(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the smallest batch size among them."""
+    smallest = min((record.batch_size for record in records), default=0)
+    return [record for record in records if record.batch_size == smallest]
+
+
+def of_each_runtime(records: Iterable[Record]) -> list[Record]:
+    """Return the first record of each runtime and device, of what is sorted the best."""
+    found: dict[tuple[str, str, str | None], Record] = {}
+    for record in records:
+        found.setdefault((record.runtime_title, record.device, record.clock), record)
+    return list(found.values())
+
+
+def way(record: Record) -> str:
+    """Name model, runtime, device and precision: `GRU in rnncore, CPU, bf16`."""
+    return f"{record.model_name} in {how(record)}"
+
+
 def base_of(records: Iterable[Record]) -> Record | None:
     """Return what the others are held against, PyTorch's GRU: on the CPU, or where only a GPU was measured, on that.
 
@@ -51,10 +70,25 @@ def same_but_cell(record: Record, records: list[Record]) -> Record | None:
     return next((other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)), None)
 
 
+def same_but_precision(record: Record, records: Iterable[Record]) -> Record | None:
+    """Return the fp32 record beside a record of another precision."""
+    if record.precision in (None, "fp32"):
+        return None
+    axes = ("phase", "cell", "recipe", "runtime", "mode", "device", "batch_size", *SIZES, "threads", "clock")
+    of_fp32 = (other for other in records if other.precision == "fp32" and other.axes(axes) == record.axes(axes))
+    return next(of_fp32, None)
+
+
 def time_cells(record: Record, scale: float) -> list[str]:
     """Return the cells of the median, and of the quickest and the slowest round."""
     low, median, high = low_median_high(record, scale)
     return [median, f"{low}–{high}"]
+
+
+def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
+    """Return the quickest round, the median and the slowest."""
+    low, median, high = (significant(seconds / scale) for seconds in (record.quickest_s, record.median_s, record.slowest_s))
+    return low, median, high
 
 
 def best_per_s(run: Run, kind: str, device: str, precision: str | None = None) -> float | None:
@@ -76,12 +110,6 @@ def best_product_per_s(run: Run, device: str, precision: str | None) -> float | 
     """Return the best rate of products that a session measured, in registers alone or of a library; None without one."""
     found = (best_per_s(run, kind, device, precision) for kind in ("peak", "gemm"))
     return max(filter(None, found), default=None)
-
-
-def low_median_high(record: Record, scale: float) -> tuple[str, str, str]:
-    """Return the quickest round, the median and the slowest, in the digits of the median."""
-    low, median, high = (seconds / scale for seconds in (record.quickest_s, record.median_s, record.slowest_s))
-    return between(low, median, high, digits(median, record))
 
 
 def by_batch_size(records: list[Record]) -> list[tuple[int, list[Record]]]:

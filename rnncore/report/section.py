@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from rnncore.report.figure import Figure
 from rnncore.runfile.record import Run
 
+# Heading of the first column of a table whose rows a page shows as large figures.
+ANSWERS = "Best at"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -14,10 +17,12 @@ class Shown:
     Attributes:
         figures: Those that were drawn, by name.
         prices: Of an hour of a run's machine, by the name of the run's file or its letter.
+        lacking: Why sections are not there, each reason once.
     """
 
     figures: Mapping[str, Figure] = field(default_factory=dict)
     prices: Mapping[str, float] = field(default_factory=dict)
+    lacking: Sequence[str] = ()
 
     def figure(self, name: str) -> list[str]:
         """Return the lines that show a figure, if it was drawn."""
@@ -33,7 +38,7 @@ class Section:
         text: Returns what is under the heading, as Markdown; nothing where the page goes without the section.
         figures: Draws what the runs have something for.
         needs: Returns what of the first run it is about; None where it is about the runs as they are.
-        lacking: Its text where that is nothing.
+        lacking: Why it is not there where that is nothing.
     """
 
     heading: str
@@ -44,17 +49,18 @@ class Section:
 
     def lines(self, runs: Sequence[Run], shown: Shown) -> list[str]:
         """Return the section as Markdown."""
-        body = [f"{self.lacking}\n"] if self._lacks(runs) else self.text(runs, shown)
+        body = [] if self.lacks(runs) else self.text(runs, shown)
         return [f"{self.heading}\n", *body] if self.heading and body else body
 
     def drawn(self, runs: Sequence[Run]) -> list[Figure]:
         """Return its figures."""
-        return [] if self._lacks(runs) else self.figures(runs)
+        return [] if self.lacks(runs) else self.figures(runs)
 
-    def _lacks(self, runs: Sequence[Run]) -> bool:
+    def lacks(self, runs: Sequence[Run]) -> bool:
+        """Say whether the first run has nothing of what it is about."""
         return self.needs is not None and not self.needs(runs[0])
 
 
 def no_row_of(suite: str, which: str = "") -> str:
-    """Return the text of a section without rows, by the suite that fills it."""
+    """Return why a section is not there, by the suite that fills it."""
     return f"No valid row of `{suite}` is in this run{which}."

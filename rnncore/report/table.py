@@ -109,11 +109,16 @@ def paragraph(text: str) -> str:
     return escape(text) + "\n"
 
 
-def escape(text: str) -> str:
-    """Return text that is no HTML and stays on one line in one cell."""
+def no_html(text: str) -> str:
+    """Return text that is no HTML and stays on one line."""
     for character, escaped in (("&", "&amp;"), ("<", "&lt;")):
         text = text.replace(character, escaped)
-    text = _CONTROL.sub(" ", text)
+    return _CONTROL.sub(" ", text)
+
+
+def escape(text: str) -> str:
+    """Return text that is no HTML and stays on one line in one cell."""
+    text = no_html(text)
     # An odd backslash before a bar would be taken for its escape, and the bar would end the cell.
     return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", text)
 

@@ -8,8 +8,8 @@ import altair
 from rnncore.amounts import time_unit
 from rnncore.compare.change_points import Trend
 from rnncore.compare.history import Commit
-from rnncore.report.figure import HEIGHT, PALETTE, WIDTH, Chart, Figure
-from rnncore.report.words import times
+from rnncore.report.figure import HEIGHT, PALETTE, TIP, WIDTH, Chart, Figure, tip_text
+from rnncore.report.words import time_text, times
 
 # Newest points of a history that are drawn.
 SHOWN_POINTS = 200
@@ -37,7 +37,11 @@ def _trend_chart(trend: Trend) -> Chart:
     shown = range(max(0, len(series.medians_s) - SHOWN_POINTS), len(series.medians_s))
     scale, unit = time_unit(series.medians_s)
     values = [
-        {"point": index, "time": series.medians_s[index] / scale, "commit": commit_name(series.commits[index])}
+        {
+            "point": index,
+            "time": series.medians_s[index] / scale,
+            "tip": tip_text(commit_name(series.commits[index]), median=time_text(series.medians_s[index])),
+        }
         for index in shown
     ]
     steps = [
@@ -49,9 +53,7 @@ def _trend_chart(trend: Trend) -> Chart:
     x = altair.X("point:Q", title="Commits, in the order they were measured", axis=altair.Axis(labels=False, ticks=False))
     y = altair.Y("time:Q", scale=altair.Scale(zero=False), title=f"Median, {unit}")
     points = (
-        altair.Chart(altair.InlineData(values))
-        .mark_line(point=True, color=PALETTE[0])
-        .encode(x=x, y=y, tooltip=["commit:N", altair.Tooltip("time:Q", format=".4~g", title=unit)])
+        altair.Chart(altair.InlineData(values)).mark_line(point=True, color=PALETTE[0]).encode(x=x, y=y, description=TIP)
     )
     layers: list[Any] = [points]
     if steps:

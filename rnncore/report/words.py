@@ -1,21 +1,24 @@
 """Units, digits and names: one wording for tables, sentences and charts."""
 
 import math
+import re
 import statistics
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import PurePath
+from typing import TypeGuard
 
 from rnncore.amounts import time_unit
 from rnncore.runfile.record import Record, Run
-
-# Significant digits of a figure whose interval leaves meaning to more.
-MOST_DIGITS = 4
 
 # Of the standard normal distribution, two-sided.
 NORMAL_95 = 1.96
 
 # Half the 95 % interval of the median of n values over their interquartile range, times the root of n.
 NOTCH = NORMAL_95 * math.sqrt(math.pi / 2) / (2 * 0.6745)
+
+# Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00.
+_EQUAL = (0.995, 1.005)
 
 BASELINE_NAMES = {
     "persistence": "Persistence, y[t-1]",
@@ -26,12 +29,22 @@ BASELINE_NAMES = {
     "gradient_boosting": "Gradient boosting, a model per zone",
 }
 
+# What makers put into the names of their CPUs and GPUs, and nobody says.
+_NOT_SAID = re.compile(r"\((?:R|TM|C)\)|(?:\bCPU )?@ [\d.]+ ?GHz|\bProcessor\b|\b\d+-Core\b", re.IGNORECASE)
+
+# The name that pytest-benchmark gives to a saved run: number, commit, day, time, and what was not committed.
+_SAVED_NAME = re.compile(r"(\d{4})_([0-9a-f]{40}|unversioned)_\d{8}_\d{6}\S*\.json")
+
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a number with *digits* significant digits, thousands apart, no exponent."""
+    """Return a number with *digits* significant digits, thousands apart, no exponent.
+
+    What is larger is never written as smaller, so that a median lies within its range as both are written.
+    """
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    return _to_decimals(value, digits - 1 - _exponent(value))
+    decimals = digits - 1 - _exponent(value)
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
 
 def time_text(seconds: float, digits: int = 3) -> str:
@@ -56,60 +69,6 @@ def is_below_microsecond(seconds: float) -> bool:
     return 0 < seconds < 1e-6
 
 
-def between(low: float, value: float, high: float, digits: int = 3) -> tuple[str, str, str]:
-    """Return a value and the bounds that hold it, such that they hold it as they are written too.
-
-    Args:
-        low: Lower bound; three significant digits.
-        value: What lies between.
-        high: Upper bound; three significant digits.
-        digits: Significant digits of the value. Where its rounding would put it out of bounds, all three get as many
-            decimals as any of them.
-    """
-    low_text, text, high_text = in_order([(low, 3), (value, digits), (high, 3)])
-    return low_text, text, high_text
-
-
-def in_order(ascending: Sequence[tuple[float, int]]) -> list[str]:
-    """Return ascending numbers such that they ascend as they are written too.
-
-    Args:
-        ascending: Numbers, each with its significant digits. Where the rounding of one would put it out of order, all get as
-            many decimals as any of them.
-    """
-    decimals = [count - 1 - _exponent(number) for number, count in ascending]
-    rounded = [round(number, places) for (number, _), places in zip(ascending, decimals, strict=True)]
-    if sorted(rounded) != rounded:
-        decimals = [max(decimals)] * len(decimals)
-    return [_to_decimals(number, places) for (number, _), places in zip(ascending, decimals, strict=True)]
-
-
-def _to_decimals(value: float, decimals: int) -> str:
-    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
-
-
-def measured(value: float, record: Record) -> str:
-    """Return a figure that goes with a record's median, with as many digits as the median's interval leaves meaning.
-
-    Args:
-        value: The median in some unit, or what follows from it, such as windows per second.
-        record: Whose rounds give the interval.
-    """
-    return significant(value, digits(value, record)) if math.isfinite(value) else str(value)
-
-
-def median_text(record: Record) -> str:
-    """Return a record's median in its own unit, with as many digits as its interval leaves meaning."""
-    return time_text(record.median_s, digits(record.median_s, record))
-
-
-def digits(value: float, record: Record) -> int:
-    """Return how many digits the interval of a record's median leaves meaning."""
-    half = value * half_interval(record)
-    # Down to the first digit of the half interval.
-    return MOST_DIGITS if not half else min(MOST_DIGITS, max(2, _exponent(value) - _exponent(half) + 1))
-
-
 def half_interval(record: Record) -> float:
     """Return half the 95 % interval of the median of a record's rounds, as a share of it.
 
@@ -119,28 +78,78 @@ def half_interval(record: Record) -> float:
         Tukey, J. W. & Larsen, W. A. (1978). Variations of box plots. The American Statistician 32(1), 12-16: by the normal
         distribution of the same quartiles.
     """
-    ordered, count = sorted(record.rounds_s), len(record.rounds_s)
-    if not ordered:
+    if not record.rounds_s:
         low_s, high_s = record.quartiles_s
         return NOTCH * (high_s - low_s) / math.sqrt(record.rounds) / record.median_s
+    low_s, high_s = median_interval_s(record)
+    return (high_s - low_s) / 2 / record.median_s
+
+
+def median_interval_s(record: Record) -> tuple[float, float]:
+    """Return the 95 % interval of the median of a record's rounds, in seconds; it holds the median (`half_interval`)."""
+    ordered, count = sorted(record.rounds_s), len(record.rounds_s)
+    if not ordered:
+        half_s = half_interval(record) * record.median_s
+        return record.median_s - half_s, record.median_s + half_s
     first = max(0, int(count / 2 - NORMAL_95 * math.sqrt(count) / 2))
-    return (ordered[count - 1 - first] - ordered[first]) / 2 / statistics.median(ordered)
+    return ordered[first], ordered[count - 1 - first]
 
 
 def _exponent(value: float) -> int:
     return int(f"{abs(value):e}".split("e")[1])
 
 
-def times(ratio: float) -> str:
-    """Return a ratio in words: `1.33x slower`, `1.20x faster` or `equal`."""
-    if 0.995 <= ratio <= 1.005:
-        return "equal"
-    return f"{ratio:.2f}x slower" if ratio > 1 else f"{1 / ratio:.2f}x faster"
+def times(ratio: float, more: str = "slower", less: str = "faster") -> str:
+    """Return a ratio in words: `1.33x slower`, `12.7x faster` or `equal`.
+
+    Args:
+        ratio: Of the one to the other.
+        more: What it is called above 1.
+        less: What it is called below 1.
+    """
+    side = _side(ratio)
+    return f"{_factor(ratio)}x {more if side > 0 else less}" if side else "equal"
 
 
-def ratio_within(ratio: float, low: float | None, high: float | None) -> str:
-    """Return a ratio in words, with its interval where there is one."""
-    return times(ratio) if low is None or high is None else f"{times(ratio)} ({times(low)} to {times(high)})"
+def ratio_within(ratio: float, low: float | None, high: float | None, more: str = "slower", less: str = "faster") -> str:
+    """Return a ratio in words, with its interval where there is one, from small to large and each word once.
+
+    `12.7x faster (12.3 to 17.4)`, `1.04x faster (1.02x slower to 3.05x faster)`, `equal (up to 1.10x slower)`.
+
+    Args:
+        ratio: Of the one to the other.
+        low: Lower end of its interval.
+        high: Its upper end.
+        more: What it is called above 1.
+        less: What it is called below 1.
+    """
+    said = times(ratio, more, less)
+    if not (is_ratio(low) and is_ratio(high)):
+        return said
+    side, sides = _side(ratio), (_side(low), _side(high))
+    if side > 0 and min(sides) >= 0:
+        return f"{said} ({_factor(max(low, 1))} to {_factor(high)})"
+    if side < 0 and max(sides) <= 0:
+        return f"{said} ({_factor(min(high, 1))} to {_factor(low)})"
+    if sides == (0, 0):
+        return f"{said} (to within 0.5 %)"
+    ends = [times(end, more, less) for end, of in ((low, sides[0]), (high, sides[1])) if of]
+    # As the ratio is said: of what is faster, the end that is slower is the small one.
+    ends = ends[::-1] if side < 0 else ends
+    return f"{said} ({' to '.join(ends) if len(ends) == len(sides) else f'up to {ends[0]}'})"
+
+
+def is_ratio(value: float | None) -> TypeGuard[float]:
+    """Say whether a value can be shown as a ratio."""
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _side(ratio: float) -> int:
+    return (ratio > _EQUAL[1]) - (ratio < _EQUAL[0])
+
+
+def _factor(ratio: float) -> str:
+    return significant(max(ratio, 1 / ratio))
 
 
 def bytes_text(count: int | None) -> str:
@@ -153,7 +162,7 @@ def gflop_text(record: Record) -> str | None:
     rate, share_pct = record.gflop_per_s, record.gemm_ceiling_pct
     if rate is None:
         return None
-    return measured(float(rate), record) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
+    return significant(float(rate)) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
 
 
 def how(record: Record) -> str:
@@ -175,15 +184,33 @@ def lettered_names(runs: Sequence[Run]) -> list[str]:
     return [f"{letter(index)}: {name}" for index, name in enumerate(run_names(runs))]
 
 
+def machine_name(run: Run) -> str:
+    """Return what people call a run's machine: its CPU, and its GPU where it has one."""
+    known = run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name")
+    said = [" ".join(_NOT_SAID.sub(" ", str(name)).split()) or str(name) for name in known if name]
+    return ", ".join(said) or "unknown CPU"
+
+
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """Return short names of runs, no two alike: their files', or else their machines', or else with their folders."""
-    machines = [(run.fingerprint.get("cpu"), (run.fingerprint.get("gpu") or {}).get("name")) for run in runs]
+    """Return short names of runs, no two alike: their machines', those of one machine with or by their files.
+
+    Where that leaves two alike, whole names of files serve, or else with their folders.
+    """
+    machines, files = [machine_name(run) for run in runs], [_file_name(run) for run in runs]
+    counts = Counter(machines)
+    of_several = [name if counts[name] == 1 else f"{name}, {file}" for name, file in zip(machines, files, strict=True)]
     folders = [run.path.absolute().parts for run in runs]
     for names in (
+        files if len(counts) == 1 else of_several,
         [run.path.name for run in runs],
-        [", ".join(str(name) for name in known if name) or "unknown CPU" for known in machines],
         *([PurePath(*parts[-count:]).as_posix() for parts in folders] for count in range(2, max(map(len, folders)) + 1)),
     ):
         if len(set(names)) == len(runs):
             return names
     return [f"{run.path.name} ({letter(index)})" for index, run in enumerate(runs)]
+
+
+def _file_name(run: Run) -> str:
+    """Return the name of a run's file; of a saved run its number and the first signs of its commit."""
+    saved = _SAVED_NAME.fullmatch(run.path.name)
+    return f"{saved[1]} ({saved[2][:7]})" if saved else run.path.name

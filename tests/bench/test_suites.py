@@ -14,7 +14,7 @@ from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.layers import fused_kernels
-from rnncore.report.page import write_report
+from rnncore.report.page import render, write_report
 from rnncore.runfile.grid import grid_digest, grid_of
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
@@ -236,24 +236,24 @@ def test_a_stream_tells_the_whole_window_s_time_and_its_smape_with_the_state_car
     assert record.facts["smape"] == pytest.approx(record.facts["smape_by_windows"], rel=0.5)
 
 
-def test_interleaved_rows_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
+def test_interleaved_rows_have_as_many_rounds_and_a_table_of_their_own(honest: Run) -> None:
     torch, ours = (_record(honest, fullname) for fullname in INTERLEAVED)
     assert len(torch.rounds_s) == len(ours.rounds_s) >= 15
-    report = write_report([honest.path], tmp_path).with_name("report.md").read_text("utf-8")
-    table = report.split("### Interleaved")[1].split("\n#")[0]
+    report = render([honest])
+    table = report.split("Interleaved: each runtime beside")[1].split("</details>")[0]
     assert "| GRU | 1 | rnncore, CPU, fp32 | rnncore GRU, " in table
     assert "x faster (" in table
 
 
-def test_interleaved_trainings_have_as_many_rounds_and_a_table_of_their_own(honest: Run, tmp_path: Path) -> None:
+def test_interleaved_trainings_have_as_many_rounds_and_a_table_of_their_own(honest: Run) -> None:
     rows = [_record(honest, fullname) for fullname in INTERLEAVED_STEPS]
     assert len({len(row.rounds_s) for row in rows}) == 1
     assert len(rows[0].rounds_s) >= 15
-    report = write_report([honest.path], tmp_path).with_name("report.md").read_text("utf-8")
-    table = report.split("### Training interleaved")[1].split("\n#")[0]
+    report = render([honest])
+    table = report.split("Interleaved: each training beside")[1].split("</details>")[0]
     assert "| GRU | 32 | article's code, CPU, fp32 | ATen loop | " in table
     assert "| GRU | 32 | rnncore, CPU, fp32 | rnncore GRU" in table
-    forward = report.split("### Interleaved")[1].split("\n#")[0]
+    forward = report.split("Interleaved: each runtime beside")[1].split("</details>")[0]
     assert "article" not in forward
 
 
@@ -309,15 +309,14 @@ def test_a_row_without_a_fault_beside_wrong_ones_stays_valid(planted) -> None:
 
 def test_the_report_ranks_only_what_is_right_and_lists_the_rest_with_why(planted) -> None:
     report = planted["report"]
-    verdict, rest = report.split("## Machine and data")
-    # Ceilings name the library that reached them.
-    ranked = verdict + rest[rest.index("## Throughput") : rest.index("## All results")]
+    # Ceilings name the library that reached them, and the first line what was measured.
+    ranked = report[report.index("| Best at |") : report.index("## How far from the hardware's limit?")]
     assert "**GRU in PyTorch, CPU, fp32** is fastest" in ranked
     for wrong in ("ONNX Runtime", "trains fastest", "Most accurate"):
         assert wrong not in ranked
+    listed = report.split("## What was not measured?")[1].split("\n## ")[0]
     for suite in ("training", "accuracy", "data"):
-        assert f"No valid row of `bench/bench_{suite}.py` is in this run." in ranked
-    listed = report.split("## Not measured, or not ranked")[1].split("\n## ")[0]
+        assert f"- No valid row of `bench/bench_{suite}.py` is in this run.\n" in listed
     for fullname in EVERY:
         is_listed = f"| {fullname.split('::')[1]} | invalid: " in listed
         assert is_listed == (fullname != TORCH)

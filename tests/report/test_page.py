@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from bench.cases import inference_cases
 from rnncore.errors import ConfigError
+from rnncore.report.figure import OTHERS
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.sections.accuracy import pareto_front
@@ -20,6 +20,8 @@ from rnncore.report.sections.ratios import case_ratios
 from rnncore.report.sections.ratios import figures as ratio_figures
 from rnncore.report.table import Table, numbers, words
 from rnncore.runfile.read import read_run
+from rnncore.runfile.record import Run
+from tests.report_text import PUBLISHED
 from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> ![x](https://example.org/x.png) [y](javascript:x) ../../x"
@@ -81,7 +83,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_folder_holds_page_text_tables_and_figures(written: Path) -> None:
-    names = ("accuracy", "forecasts", "latency", "learning", "loss", "profiles", "roofline", "throughput")
+    names = ("accuracy", "answers", "forecasts", "latency", "learning", "loss", "profiles", "roofline", "throughput")
     drawn = [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert sorted(path.name for path in written.iterdir()) == sorted(
         [*drawn, "index.html", "report.md", "results.csv", "results.parquet", "run.json"]
@@ -99,11 +101,12 @@ def test_the_page_has_the_sections_of_the_markdown_in_its_order(written: Path) -
 
 
 def test_every_table_and_number_of_the_markdown_is_in_the_page(written: Path) -> None:
-    text = (written / "report.md").read_text(encoding="utf-8")
+    run = read_run(written / "run.json")
+    text = render([run], figures([run]))
     page = (written / "index.html").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| --")]
     assert page.split("<script")[0].count("<tr>") == len(rows)
-    for number in ("1.82", "5.55x faster", "1,200", "0.987"):
+    for number in ("1.82", "5.55x faster", "1,230", "0.987"):
         assert number in text
         assert number in page
 
@@ -121,12 +124,27 @@ def test_nothing_in_the_page_is_fetched(written: Path) -> None:
     assert str(policy).startswith("default-src 'none';")
 
 
-def test_every_figure_has_words_and_a_specification(written: Path) -> None:
+def test_every_figure_has_words_and_a_picture_for_wide_and_for_narrow_screens(written: Path) -> None:
     page = Page((written / "index.html").read_text(encoding="utf-8"))
-    assert all(attributes["alt"] for attributes in page.of("img"))
     shown = [attributes["data-figure"] for attributes in page.of("figure")]
-    assert shown == ["throughput", "latency", "accuracy", "learning", "loss", "profiles", "roofline", "forecasts"]
-    assert [one["data-figure"] for one in page.of("script") if one.get("type") == "application/json"] == shown
+    assert shown == [
+        *("answers", "latency", "throughput", "accuracy", "forecasts", "learning", "loss", "roofline", "profiles"),
+    ]
+    pictures = [one for one in page.of("div") if one.get("role") == "img"]
+    assert [one["class"] for one in pictures] == ["chart wide", "chart narrow"] * len(shown)
+    assert all(one["aria-label"] for one in pictures)
+    assert len(page.of("svg")) == 2 * len(shown)
+    # One document: no two pictures have an id in common.
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_page_is_small_and_carries_no_library(written: Path, tmp_path: Path) -> None:
+    assert len((written / "index.html").read_bytes()) < 500_000
+    for name in ("2026-11-24-xeon-2cpu", "2026-11-24-xeon-2cpu-runtimes"):
+        page = write_report([PUBLISHED / name / "run.json"], tmp_path / name)
+        assert len(page.read_bytes()) < 1_000_000
+        assert "vega" not in page.read_text(encoding="utf-8").lower()
 
 
 def test_text_of_a_run_file_stays_text(tmp_path: Path) -> None:
@@ -138,7 +156,7 @@ def test_text_of_a_run_file_stays_text(tmp_path: Path) -> None:
         page = Page((tmp_path / folder / "index.html").read_text(encoding="utf-8"))
         assert all(str(one.get("src", "data:")).startswith("data:") for one in page.of("img"))
         assert not [one for _, one in page.elements if "onerror" in one]
-        assert len(page.of("script")) == len(page.of("figure")) + 1
+        assert len(page.of("script")) == 1
         assert all("javascript:" not in str(one.get("href")) for one in page.of("a"))
         assert EVIL in page.headings[0]
 
@@ -154,9 +172,9 @@ def test_the_flat_tables_have_a_row_per_benchmark_with_numbers(written: Path) ->
 
 
 def test_the_best_choice_of_each_goal_is_named_with_the_next(written: Path) -> None:
-    text = (written / "report.md").read_text(encoding="utf-8")
+    text = render([read_run(written / "run.json")])
     onnx, torch = "ONNX Runtime, CPU, fp32", "PyTorch, CPU, fp32"
-    assert f"| Lowest latency | LSTM in {onnx}, batch 1 | 1.82 ms | GRU in {onnx}, batch 1: 3.1 ms |" in text
+    assert f"| Lowest latency | LSTM in {onnx}, batch 1 | 1.82 ms | GRU in {onnx}, batch 1: 3.08 ms |" in text
     assert f"| Best accuracy | LSTM fast in {onnx} | sMAPE 0.987 % | GRU fast in {torch}: sMAPE 1.056 % |" in text
 
 
@@ -166,28 +184,38 @@ def test_points_that_another_beats_in_both_are_not_on_the_front() -> None:
     assert pareto_front([]) == set()
 
 
-def test_the_ceiling_of_products_is_drawn_where_it_allows_that_many_windows(tmp_path: Path) -> None:
-    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)])))
+def _limits(run: Run) -> list[dict[str, Any]]:
+    """Return the limits that the figure of throughput shows."""
     (throughput,) = [figure for figure in figures([run]) if figure.name == "throughput"]
-    rules = [layer for layer in throughput.spec["layer"] if layer["mark"]["type"] == "rule"]
-    (ceiling,) = throughput.spec["datasets"][rules[0]["data"]["name"]]
-    assert ceiling["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
+    (values,) = throughput.spec["datasets"].values()
+    return [one for one in values if one["kind"] == "limit"]
 
 
-def test_points_of_throughput_are_told_apart_by_shape_and_colour_at_the_full_scale_too(tmp_path: Path) -> None:
-    ways = {(case.runtime, case.mode, case.device, case.precision) for case in inference_cases("full")}
-    titles = [f"runtime {number}" for number in range(len(ways))]
+def test_the_limit_of_products_is_drawn_where_it_allows_that_many_windows(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)])))
+    (limit,) = _limits(run)
+    assert limit["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
+    assert limit["is_highest"]
+
+
+def test_the_seven_fastest_lines_have_colours_of_their_own_and_names_and_all_others_are_grey(tmp_path: Path) -> None:
+    titles = [f"runtime {number:02}" for number in range(15)]
     rows = []
     for cell in ("gru", "lstm"):
-        for title in titles:
-            row = inference(cell, "torch", 32, 0.01, runtime_title=title)
+        for number, title in enumerate(titles, 1):
+            row = inference(cell, "torch", 32, 0.01 * number, runtime_title=title)
             rows.append({**row, "fullname": f"{row['fullname']} {title}"})
     run = read_run(make_run(tmp_path, run_content(rows)))
     (throughput,) = [figure for figure in figures([run]) if figure.name == "throughput"]
-    (points,) = [layer["encoding"] for layer in throughput.spec["layer"] if layer["mark"]["type"] == "point"]
-    assert (points["shape"]["field"], points["shape"]["title"]) == ("model", "Model")
-    colours = points["color"]["scale"]["range"][: len(titles)]
-    assert len(set(colours)) == len(titles) >= 15
+    (values,) = throughput.spec["datasets"].values()
+    named = {(one["model"], one["runtime"]) for one in values if one["kind"] == "name"}
+    assert named == {(model, f"{title}, fp32") for model in ("GRU", "LSTM") for title in titles[:7]}
+    (points,) = [layer["encoding"] for layer in throughput.spec["spec"]["layer"] if layer["mark"]["type"] == "point"]
+    colours = points["color"]["scale"]["range"]
+    assert points["color"]["scale"]["domain"][:7] == [f"{title}, fp32" for title in titles[:7]]
+    assert len(set(colours[:7])) == 7
+    assert set(colours[7:]) == {OTHERS}
+    assert OTHERS not in colours[:7]
 
 
 def test_baselines_far_above_the_models_are_not_drawn(tmp_path: Path) -> None:
@@ -209,27 +237,28 @@ def _two_machines(folder: Path) -> list[Path]:
 
 def test_ratios_between_machines_come_with_what_explains_them(tmp_path: Path) -> None:
     text = render([read_run(path) for path in _two_machines(tmp_path)])
-    assert "| test_forecast[gru-torch-cpu-fp32-b1] | B | 2.00x faster" in text
+    assert "| test_forecast[gru-torch-cpu-fp32-b1] | 10.0 ms | 5.00 ms | 2.00x faster | its products" in text
     assert "its products are 5.00x faster; its memory is equal, but each step waits for the one before |" in text
     assert "its products are 5.00x faster; its memory is equal; it is held back by arithmetic |" in text
 
 
 def test_runs_of_one_machine_are_not_explained_by_hardware(tmp_path: Path) -> None:
     runs = [read_run(make_run(tmp_path, name=f"{name}.json")) for name in ("a", "b")]
-    assert "### Why" not in render(runs)
+    assert "| B against A | Why |" not in render(runs)
 
 
 def test_prices_rank_machines_by_the_cost_of_forecasts(tmp_path: Path) -> None:
     runs = [read_run(path) for path in _two_machines(tmp_path)]
     text = render(runs, prices={"A": 0.36, "quick": 3.6})
-    rows = [line for line in text.splitlines() if line.startswith(("| A: slow.json | GRU", "| B: quick.json | GRU"))]
+    rows = [line for line in text.splitlines() if line.startswith(("| A: Made CPU", "| B: Other CPU")) and "| GRU" in line]
     assert rows == [
-        "| A: slow.json | GRU in PyTorch, CPU, fp32, batch 32 | 640 | 0.36 | 0.16 | – |",
-        "| B: quick.json | GRU in PyTorch, CPU, fp32, batch 32 | 3,200 | 3.60 | 0.31 | – |",
+        "| A: Made CPU (family 6, model 143) | GRU in PyTorch, CPU, fp32, batch 32 | 640 | 0.36 | 0.156 | – |",
+        "| B: Other CPU, Made GPU | GRU in PyTorch, CPU, fp32, batch 32 | 3,200 | 3.60 | 0.312 | – |",
     ]
     one = render(runs[:1], prices={"slow.json": 0.36})
-    assert rows[0] in one
-    with pytest.raises(ConfigError, match=r"--price C=\.\.\.: no such run\. Name one of A, B, quick"):
+    assert rows[0].split(" | ", 1)[1] in one
+    known = r"A, B, Made CPU .*, Other CPU, Made GPU, quick, quick\.json, slow"
+    with pytest.raises(ConfigError, match=rf"--price C=\.\.\.: no such run\. Name one of {known}"):
         render(runs, prices={"C": 1.0})
 
 
@@ -258,21 +287,21 @@ def test_the_roof_is_the_peak_where_that_is_more_than_a_library_reaches(tmp_path
         content["machine_info"]["ceilings"] = {**ceilings, "peak": [of_peak]}
         drawn = {one.name: one for one in figures([read_run(make_run(tmp_path, content))])}
         roofs = drawn["roofline"].spec["datasets"][drawn["roofline"].spec["layer"][0]["data"]["name"]]
-        rules = [layer for layer in drawn["throughput"].spec["layer"] if layer["mark"]["type"] == "rule"]
-        (ceiling,) = drawn["throughput"].spec["datasets"][rules[0]["data"]["name"]]
+        (limit,) = _limits(read_run(make_run(tmp_path, content)))
         # 0.107 GFLOP a window.
-        assert ceiling["windows_per_s"] == pytest.approx(per_s / 0.107e9)
+        assert limit["windows_per_s"] == pytest.approx(per_s / 0.107e9)
         assert max(roof["gflop_per_s"] for roof in roofs) <= per_s / 1e9
 
 
 def test_the_verdict_on_several_machines_names_the_fastest_and_counts_the_rest(tmp_path: Path) -> None:
     text = render([read_run(path) for path in _two_machines(tmp_path)])
     verdict = text.split("## Machines and data")[0]
+    assert "A: Made CPU (family 6, model 143) (2026-11-22); B: Other CPU, Made GPU (2026-11-22).\n" in verdict
     assert (
-        "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B: quick.json** is fastest: 5.0 ms per call; the best "
-        "on A: slow.json, GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
+        "- For one window at a time, **GRU in PyTorch, CPU, fp32 on B** is fastest: 5.00 ms per call; "
+        "the best on A, GRU in PyTorch, CPU, fp32, is 2.00x slower.\n"
     ) in verdict
-    assert "- B: quick.json against A, of 2 benchmarks in both: 2 of too few rounds for an interval.\n" in verdict
+    assert "- B against A, of 2 benchmarks in both: 2 of too few rounds for an interval.\n" in verdict
 
 
 def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path: Path) -> None:
@@ -285,8 +314,7 @@ def test_ratios_beyond_their_interval_are_counted_as_faster_and_slower(tmp_path:
     contents = content(0.01, 0.01, 0.01), content(0.005, 0.03, 0.01)
     runs = [read_run(make_run(tmp_path, one, f"{index}.json")) for index, one in enumerate(contents)]
     assert (
-        "- B: 1.json against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (3.00x), 1 within the interval of the "
-        "rounds.\n"
+        "- B against A, of 3 benchmarks in both: 1 faster (2.00x), 1 slower (3.00x), 1 within the interval of the rounds.\n"
     ) in render(runs)
     assert "`rnncore gate` tell a change from it" in render(runs)
     by_row = {ratio.benchmark: ratio for ratio in case_ratios(runs)}

@@ -1,4 +1,4 @@
-"""Tests of the page in a real browser: sections, sorting, filtering, no error, no request, no sideways scroll, axe's rules.
+"""Tests of the page in a real browser: sections, sorting, filtering, no error, no request, no label on another, axe's rules.
 
 They need Debian's chromium and chromium-driver, or others on the path. With RNNCORE_REQUIRE_BROWSER set their absence is a
 failure. axe-core is read from RNNCORE_AXE, the path of its axe.min.js.
@@ -14,14 +14,26 @@ from typing import Any
 import pytest
 
 from rnncore.report.page import write_report
+from rnncore.report.profile_page import write_profile_page
+from rnncore.report.verdict.page import write_verdict_page
+from rnncore.runfile.read import read_run
 from tests.report.test_page import EVIL, _with_profile_and_intensity, poisoned
-from tests.report_text import GOLDEN
+from tests.report.test_verdict import COMPARISON
+from tests.report_text import GOLDEN, PUBLISHED
 from tests.run_files import SECTIONS, make_run, run_content
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 PHONE = (390, 844)
 DESKTOP = (1280, 900)
+
+# Widths of the pictures that are shown.
+DRAWN = (
+    "return [...document.querySelectorAll('figure .chart')].filter((one) => one.checkVisibility())"
+    ".map((one) => one.querySelector('svg').getBoundingClientRect().width)"
+)
+UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
+RESULTS = "#all-results ~ details"
 
 # Without these a fresh profile calls home.
 SWITCHES = (
@@ -52,6 +64,8 @@ def browser() -> Iterator[Any]:
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(found["chromedriver"]))
+    # axe looks at every cell of a page that is all unfolded; beside other work that takes its time.
+    driver.set_script_timeout(110)
     yield driver
     driver.quit()
 
@@ -64,7 +78,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
-    """The page, its charts drawn, on a desktop."""
+    """The page on a desktop."""
     return _open(browser, page, DESKTOP)
 
 
@@ -78,7 +92,7 @@ def _open(browser: Any, page: Path, size: tuple[int, int], dark: bool = False) -
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     browser.get(page.as_uri())
-    drawn = "return document.documentElement.dataset.drawn === 'yes'"
+    drawn = "return document.documentElement.dataset.ready === 'yes'"
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(drawn))
     return browser
 
@@ -86,9 +100,12 @@ def _open(browser: Any, page: Path, size: tuple[int, int], dark: bool = False) -
 def test_every_section_and_chart_is_there(opened: Any) -> None:
     headings = opened.execute_script("return [...document.querySelectorAll('h2')].map((one) => one.textContent)")
     assert headings == list(SECTIONS)
-    drawn = opened.execute_script("return [...document.querySelectorAll('figure .chart svg')].map((one) => one.clientWidth)")
-    assert len(drawn) == 7
-    assert min(drawn) > 300
+    # Without what is folded, and the pictures for phones.
+    widths = opened.execute_script(DRAWN)
+    assert len(widths) == 7
+    assert min(widths) > 300
+    opened.execute_script(UNFOLD)
+    assert len(opened.execute_script(DRAWN)) == 9
 
 
 def test_nothing_is_requested_and_nothing_fails(browser: Any, page: Path) -> None:
@@ -102,14 +119,15 @@ def test_nothing_is_requested_and_nothing_fails(browser: Any, page: Path) -> Non
 
 def _column(opened: Any, number: int) -> list[str]:
     script = (
-        "return [...document.querySelector('#all-results ~ .scroll').querySelectorAll('tbody tr:not([hidden])')]"
+        f"return [...document.querySelector('{RESULTS}').querySelectorAll('tbody tr:not([hidden])')]"
         f".map((row) => row.cells[{number - 1}].textContent.trim())"
     )
     return [str(text) for text in opened.execute_script(script)]
 
 
 def test_the_table_of_all_results_sorts_both_ways(opened: Any) -> None:
-    head = opened.find_elements("css selector", "#all-results ~ .scroll thead")[0].find_elements("css selector", "button")
+    opened.execute_script(UNFOLD)
+    head = opened.find_elements("css selector", f"{RESULTS} thead")[0].find_elements("css selector", "button")
     (place,) = [number for number, button in enumerate(head, 1) if button.text.startswith("windows/s")]
     head[place - 1].click()
     rising = [float(text.replace(",", "")) for text in _column(opened, place)]
@@ -118,12 +136,15 @@ def test_the_table_of_all_results_sorts_both_ways(opened: Any) -> None:
     assert len(rising) > 10
     assert rising == sorted(rising)
     assert falling == sorted(rising, reverse=True)
-    state = "return document.querySelectorAll('#all-results ~ .scroll th[aria-sort=descending]').length"
+    state = f"return document.querySelector('{RESULTS}').querySelectorAll('th[aria-sort=descending]').length"
     assert opened.execute_script(state) == 1
 
 
 def test_the_table_of_all_results_filters_by_words_and_says_how_many(opened: Any) -> None:
+    fold = f"return document.querySelector('{RESULTS}').open"
+    assert not opened.execute_script(fold)
     opened.find_element("id", "filter").send_keys("lstm b32")
+    assert opened.execute_script(fold)
     shown = _column(opened, 1)
     assert shown
     assert all("lstm" in name and "b32" in name for name in shown)
@@ -148,10 +169,10 @@ def test_the_page_never_scrolls_sideways(browser: Any, page: Path, size: tuple[i
 
 def test_the_keyboard_reaches_sections_tables_and_the_filter(opened: Any) -> None:
     reached = opened.execute_script(
-        "return [...document.querySelectorAll('a[href], button, input, [tabindex=\"0\"]')]"
+        "return [...document.querySelectorAll('a[href], button, input, summary, [tabindex=\"0\"]')]"
         ".filter((one) => one.tabIndex >= 0).map((one) => one.id || one.className || one.tagName)"
     )
-    assert {"skip", "filter", "copy"} <= set(reached)
+    assert {"skip", "filter", "copy", "SUMMARY"} <= set(reached)
     assert any(str(name).startswith("scroll") for name in reached)
 
 
@@ -185,7 +206,8 @@ def test_the_keyboard_sorts_and_skips(opened: Any) -> None:
 
     opened.find_element("tag name", "body").send_keys(Keys.TAB)
     assert opened.switch_to.active_element.text == "Skip to the report"
-    button = opened.find_element("css selector", "#all-results ~ .scroll thead button")
+    opened.execute_script(UNFOLD)
+    button = opened.find_element("css selector", f"{RESULTS} thead button")
     opened.execute_script("arguments[0].focus()", button)
     button.send_keys(Keys.ENTER)
     assert opened.execute_script("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
@@ -201,7 +223,7 @@ def test_small_tables_and_lists_of_facts_have_no_buttons(opened: Any) -> None:
     with_buttons = [(head, rows) for head, rows, buttons in counts if buttons]
     without = [(head, rows) for head, rows, buttons in counts if not buttons]
     assert all(rows >= 5 for _, rows in with_buttons)
-    assert [head for head, rows in without if rows >= 5] == ["Goal", "Fact", "Benchmark", "Fact"]
+    assert [head for head, rows in without if rows >= 5] == ["Goal", "Benchmark", "Fact", "Fact"]
     assert any(rows < 5 for _, rows in without)
 
 
@@ -221,8 +243,7 @@ def test_the_page_of_another_project_s_runs_is_whole(browser: Any, others: Path,
     page = others / which / "index.html"
     _open(browser, page, size)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
-    drawn = "return [...document.querySelectorAll('figure .chart svg')].map((one) => one.clientWidth)"
-    assert len(browser.execute_script(drawn)) == {"one": 3, "three": 1}[which]
+    assert len(browser.execute_script(DRAWN)) == {"one": 3, "three": 1}[which]
     assert browser.get_log("browser") == []
 
 
@@ -247,3 +268,90 @@ def test_axe_finds_nothing(browser: Any, page: Path, size: tuple[int, int], dark
 def test_axe_finds_nothing_in_the_page_of_another_project_s_runs(browser: Any, others: Path, which: str, dark: bool) -> None:
     _open(browser, others / which / "index.html", PHONE, dark)
     assert _violations(browser) == []
+
+
+# Of every picture that is shown, pairs of texts whose boxes overlap by more than a pixel.
+TOUCHING = """
+const found = [];
+for (const figure of document.querySelectorAll("figure .chart")) {
+  if (!figure.checkVisibility()) continue;
+  const texts = [...figure.querySelectorAll("svg text")].filter((one) => one.textContent.trim());
+  const boxes = texts.map((one) => [one.textContent, one.getBoundingClientRect()]);
+  for (const [index, [words, box]] of boxes.entries()) {
+    for (const [others, other] of boxes.slice(index + 1)) {
+      const wide = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+      const high = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+      if (wide > 1 && high > 1) found.push(`${figure.closest("figure").id}: ${words} on ${others}`);
+    }
+  }
+}
+return found;
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of a published run, of two of them, of their profiles, and of a gate that failed."""
+    folder = tmp_path_factory.mktemp("published")
+    runs = [PUBLISHED / f"2026-11-24-xeon-2cpu{name}" / "run.json" for name in ("-runtimes", "")]
+    write_report(runs[:1], folder / "run")
+    # Of fewer rows: axe takes minutes over thousands of cells.
+    write_report(runs[1:], folder / "default")
+    write_report(runs, folder / "two")
+    (folder / "gate").mkdir()
+    write_verdict_page(COMPARISON, folder / "gate").rename(folder / "gate" / "index.html")
+    every, default = map(read_run, runs)
+    for name, of_two in (("profile", (every, None)), ("profiles", (default, every))):
+        write_profile_page(*of_two, "torch", folder / name).rename(folder / name / "index.html")
+    return folder
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("which", ["run", "two", "gate", "profile", "profiles"])
+def test_no_label_of_a_figure_touches_another(browser: Any, published: Path, which: str, width: int) -> None:
+    _open(browser, published / which / "index.html", (width, 844))
+    browser.execute_script(UNFOLD)
+    assert browser.execute_script("return document.querySelectorAll('figure svg text').length") > 5
+    assert browser.execute_script(TOUCHING) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("which", ["default", "two", "gate", "profile", "profiles"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_nothing_with_all_unfolded(
+    browser: Any, published: Path, which: str, size: tuple[int, int], dark: bool
+) -> None:
+    _open(browser, published / which / "index.html", size, dark)
+    browser.execute_script(UNFOLD)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    assert _violations(browser) == []
+
+
+def test_the_first_screen_of_a_desktop_has_the_answers_their_chart_and_whether_to_trust_them(
+    browser: Any, published: Path
+) -> None:
+    _open(browser, published / "run" / "index.html", (1280, 800))
+    bottoms = browser.execute_script(
+        "const trust = [...document.querySelectorAll('p')].find((one) => one.textContent.startsWith('Can it be trusted?'));"
+        "return [...document.querySelectorAll('.answers tbody tr'), document.querySelector('#figure-answers'), trust]"
+        ".map((one) => one.getBoundingClientRect().bottom)"
+    )
+    assert len(bottoms) == 6
+    assert max(bottoms) <= 800
+
+
+def test_what_a_mark_stands_for_is_told_at_the_pointer(opened: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    mark = opened.find_element("css selector", "#figure-latency .wide [data-tip*='median:']")
+    ActionChains(opened).move_to_element(mark).perform()
+    assert "median:" in opened.find_element("id", "tip").text
+
+
+def test_what_is_folded_is_printed(opened: Any) -> None:
+    folded = "return document.querySelectorAll('details:not([open])').length"
+    assert opened.execute_script(folded) > 3
+    opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert opened.execute_script(folded) == 0
+    opened.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert opened.execute_script(folded) > 3

@@ -42,7 +42,7 @@ def test_a_swept_axis_changes_no_scenario(tmp_path: Path) -> None:
     swept["fullname"] += "-h32"
     tables = [scenarios_table(_records(tmp_path, *rows), []).texts for rows in (usual, [*usual, swept])]
     assert tables[0] == tables[1]
-    assert _row(fastest_table(_records(tmp_path, *usual, swept)), "32", "GRU")[1] == "32 ms"
+    assert _row(fastest_table(_records(tmp_path, *usual, swept)), "32", "GRU")[1] == "32.0 ms"
 
 
 def test_a_server_has_its_rates_alone_and_together_or_says_that_it_has_none(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_run_of_servers_alone_has_a_report(tmp_path: Path) -> None:
     row = benchmark("serve", "test_serve[b32]", [0.01] * 9, 1, **SERVER, served_per_s=3704.4)
     path = make_run(tmp_path, run_content([row]))
     report = write_report([path], tmp_path / "report").with_name("report.md").read_text("utf-8")
-    assert "3,700 (p99 50 ms)" in report.split("### Scenarios")[1].split("\n## ")[0]
+    assert "3,700 (p99 50 ms)" in report.split("## How many can be served?")[1].split("\n## ")[0]
 
 
 @pytest.mark.parametrize(("smape", "shown"), [(0.6642, "0.664 %"), (None, "–")])
@@ -74,5 +74,5 @@ def test_a_stream_tells_its_saving_and_what_carrying_the_state_does(smape: float
     )
     (record,) = _records(tmp_path, row)
     assert _row(streaming_table([record]), "GRU", "1 x 64, 24 hours", "1", "rnncore") == [
-        *("4.000 µs", "18.0 µs", "4.5x", shown, "0.666 %"),
+        *("4.00 µs", "18.0 µs", "4.5x", shown, "0.666 %"),
     ]

@@ -9,7 +9,7 @@ import pytest
 from rnncore.errors import ConfigError
 from rnncore.report.page import render, write_report
 from rnncore.report.sections.cost import costs
-from rnncore.report.words import letter, run_names
+from rnncore.report.words import letter, machine_name, run_names
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from tests.run_files import GPU, inference, make_run, run_content
@@ -30,7 +30,7 @@ def test_files_of_one_name_are_called_by_their_machines(tmp_path: Path) -> None:
     assert run_names(runs) == ["Made CPU (family 6, model 143)", "Other CPU", "Other CPU, Made GPU"]
     text = render(runs)
     assert "| Fact | A: Made CPU (family 6, model 143) | B: Other CPU | C: Other CPU, Made GPU |" in text
-    assert "B: Other CPU against A, of 1 benchmark in both" in text
+    assert "B against A, of 1 benchmark in both" in text
 
 
 def test_files_of_one_name_and_one_machine_are_called_by_their_folders(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_no_winner_is_named_where_one_run_alone_has_the_rows(tmp_path: Path) -> 
     runs = [_run(tmp_path / "whole.json", SLOW, large), _run(tmp_path / "part.json", SLOW)]
     for ordered, name in ((runs, "A"), (runs[::-1], "B")):
         verdict = render(ordered).split("## Machines")[0]
-        assert f"For 32 windows at a time, only {name}: whole.json has rows: nothing is compared." in verdict
+        assert f"For 32 windows at a time, only {name} has rows: nothing is compared." in verdict
         assert "For one window at a time, **GRU in PyTorch, CPU, fp32 on " in verdict
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_was_asked_for_none_of_the_rows_takes_no_part(tmp_path: Path)
     large, larger = (inference("gru", "torch", 32, median_s) for median_s in (0.1, 0.2))
     runs = [_run(tmp_path / f"{name}.json", *rows) for name, rows in (("a", (large,)), ("b", (SLOW,)), ("c", (larger,)))]
     verdict = render(runs).split("## Machines")[0]
-    assert "on A: a.json** is fastest: 100 ms per call; the best on C: c.json" in verdict
+    assert "on A** is fastest: 100 ms per call; the best on C, " in verdict
     assert "is 2.00x slower; B has none of these rows." in verdict
 
 
@@ -106,8 +106,9 @@ def test_what_a_machine_could_not_measure_still_counts_against_it(tmp_path: Path
     with_gpu = _run(tmp_path / "gpu.json", SLOW, cuda, gpu=GPU)
     for name, skipped in (("skipped.json", (cuda["fullname"],)), ("silent.json", ())):
         verdict = render([_run(tmp_path / name, SLOW, skipped=skipped), with_gpu]).split("## Machines")[0]
-        assert "GRU in PyTorch, CUDA, fp32 on B: gpu.json** is fastest" in verdict
-        assert "is 85.80x slower" in verdict
+        assert "; B: Made CPU (family 6, model 143), Made GPU (2026-" in verdict
+        assert "GRU in PyTorch, CUDA, fp32 on B** is fastest" in verdict
+        assert "is 85.8x slower" in verdict
         assert "lacks" not in verdict
 
 
@@ -116,3 +117,25 @@ def test_costs_are_held_against_each_other_at_batch_sizes_that_both_measured(tmp
     runs = [_run(tmp_path / "whole.json", small, large), _run(tmp_path / "part.json", small)]
     assert [cost.record.facts["batch_size"] for cost in costs(runs, {"A": 1.0, "B": 1.0})] == [1, 1]
     assert [cost.record.facts["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "name"),
+    [
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel Xeon"),
+        ("Intel(R) Xeon(R) Processor (family 6, model 167)", "Intel Xeon (family 6, model 167)"),
+        ("AMD EPYC 9V74 80-Core Processor", "AMD EPYC 9V74"),
+        ("Processor", "Processor"),
+        (None, "unknown CPU"),
+    ],
+)
+def test_a_machine_is_called_as_people_call_its_cpu(cpu: str | None, name: str, tmp_path: Path) -> None:
+    assert machine_name(_run(tmp_path / "a.json", cpu=cpu)) == name
+
+
+def test_saved_runs_of_one_machine_are_called_by_number_and_commit(tmp_path: Path) -> None:
+    saved = [f"{number:04}_{'ca84b6c6' * 5}_20261124_163856_uncommited-changes.json" for number in (1, 2)]
+    assert run_names([_run(tmp_path / name) for name in saved]) == ["0001 (ca84b6c)", "0002 (ca84b6c)"]
+    apart = [_run(tmp_path / saved[0]), _run(tmp_path / saved[1], cpu="Other CPU"), _run(tmp_path / "c.json")]
+    made = "Made CPU (family 6, model 143)"
+    assert run_names(apart) == [f"{made}, 0001 (ca84b6c)", "Other CPU", f"{made}, c.json"]

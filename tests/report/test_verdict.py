@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
+from rnncore.report.fold import without_folded
 from rnncore.report.verdict.github import github_annotations
 from rnncore.report.verdict.json import verdict_json
 from rnncore.report.verdict.junit import verdict_junit
 from rnncore.report.verdict.markdown import verdict_markdown
+from rnncore.report.verdict.page import write_verdict_page
 from rnncore.report.verdict.text import MOST_ROWS, verdict_tables
 from rnncore.report.verdict.words import ratio_text, whole_verdict
 from tests.report_text import as_text, broken_rows, require_golden
@@ -187,7 +189,7 @@ def test_nothing_compared_is_said_everywhere() -> None:
         (1.03, 0.9985, 1.06, "1.03x slower (1.00 to 1.06)"),
         (0.97, 0.94, 1.0015, "1.03x faster (1.00 to 1.06)"),
         (1.03, 0.95, 1.1, "1.03x slower (1.05x faster to 1.10x slower)"),
-        (0.97, 0.9, 1.1, "1.03x faster (1.11x faster to 1.10x slower)"),
+        (0.97, 0.9, 1.1, "1.03x faster (1.10x slower to 1.11x faster)"),
         (1.0, 0.95, 1.1, "equal (1.05x faster to 1.10x slower)"),
         (1.0, 0.999, 1.1, "equal (up to 1.10x slower)"),
         (1.0, 0.9, 1.001, "equal (up to 1.11x faster)"),
@@ -373,11 +375,56 @@ def test_any_text_stays_in_its_cell_and_reads_as_itself(text: str) -> None:
 
 def test_what_is_the_same_is_folded_away_below_what_is_not() -> None:
     text = verdict_markdown(COMPARISON)
-    changed, same = text.split("<details>")
+    changed, same, *_ = text.split("<details>")
     assert changed.count("| **") == 8
     assert "| same |" not in changed
     assert same.split("</details>")[0].count("| same |") == 7
-    assert "<details>" not in verdict_markdown(ELSEWHERE)
+    assert "The same" not in verdict_markdown(ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("judgements", "answer"),
+    [
+        ([_judged(INFER % index, "same", 1, 1, 1.0) for index in range(28)], "Pass: 28 of 28 same"),
+        ([_judged(INFER % index, "unclear", 1, 1, 1.0) for index in range(35)], "Unclear: 35 of 35 unclear"),
+        ([_judged(INFER % index, "new", None, 1) for index in range(9)], "Unclear: 9 of 9 new"),
+        ([_judged(INFER % index, "faster" if index else "same", 1, 1, 1.0) for index in range(5)], "Pass: 4 of 5"),
+    ],
+    ids=["same", "unclear", "new", "faster"],
+)
+def test_where_nothing_is_slower_at_most_25_lines_are_unfolded_the_first_with_the_answer(
+    judgements: list[Judgement], answer: str
+) -> None:
+    notes = tuple(f"note {index}" for index in range(9))
+    text = verdict_markdown(replace(COMPARISON, judgements=tuple(judgements), notes=notes))
+    assert text.startswith(f"## {answer}")
+    # Of what is folded a line is seen.
+    assert len(without_folded(text).splitlines()) + text.count("<summary>") <= 25
+    for judgement in judgements:
+        assert f"| {judgement.short_name} |" in text
+    assert all(f"- {note}\n" in text for note in notes)
+
+
+def test_what_fails_is_unfolded_however_much_it_is_and_what_changed_most_comes_first() -> None:
+    slower = [_judged(INFER % index, "slower", 1, 1, 1 + index / 100) for index in range(1, 31)]
+    others = [_judged(INFER % f"unclear-{index}", "unclear", 1, 1, 1.0) for index in range(5)]
+    text = verdict_markdown(replace(COMPARISON, judgements=(*slower, *others)))
+    shown = [line.split(" | ")[0] for line in without_folded(text).splitlines() if line.startswith("| test_")]
+    assert shown == [f"| {judgement.short_name}" for judgement in reversed(slower)]
+    assert text.startswith("## Fail: 30 of 35 slower, 5 unclear\n")
+    assert "<summary>5 unclear<" in text
+
+
+def test_the_page_of_a_verdict_begins_with_the_answer_and_draws_what_changed_around_1(tmp_path: Path) -> None:
+    page = write_verdict_page(COMPARISON, tmp_path, ("verdict.json",)).read_text(encoding="utf-8")
+    assert re.search(r"<h1[^>]*>Fail: 1 of 10 slower, ", page)
+    assert page.count("<h1") == 1
+    assert '<figure id="figure-ratios"' in page
+    assert page.index("test_forecast[lstm-torch-b1]<") < page.index("<figure") < page.index("<details>")
+    assert '<a href="verdict.json">' in page
+    evil = write_verdict_page(_evil_comparison(EVIL.replace("\ud800", "")), tmp_path).read_text(encoding="utf-8")
+    assert evil.count("<script") == 1
+    assert "<img" not in evil
 
 
 # --------------------------------------------------------------------------------------------------------------- JUnit

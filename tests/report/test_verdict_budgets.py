@@ -167,9 +167,9 @@ def test_the_sentence_of_a_budget_leaves_out_what_is_not_known() -> None:
 
 def test_markdown_has_the_whole_verdict_as_heading() -> None:
     text = budgets_markdown(CHECK)
-    assert text.startswith("## Over: 1 of 5 budgets over, 1 missing, 1 cannot tell, 1 not judged, 1 within\n")
+    assert text.startswith("## Fail: 1 of 5 budgets over, 1 missing, 1 cannot tell, 1 not judged, 1 within\n")
     assert broken_rows(text) == []
-    assert "Note: One process." in text
+    assert "- One process.\n" in text
 
 
 def test_no_text_from_a_file_breaks_any_form() -> None:

@@ -17,7 +17,7 @@ from rnncore.report.sections.throughput import inference_table
 from rnncore.report.sections.training import data_table, training_table
 from rnncore.report.table import Table
 from rnncore.report.verdict.words import ratio_text
-from rnncore.report.words import between
+from rnncore.report.words import ratio_within, significant, times
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record
@@ -76,15 +76,29 @@ def test_a_median_lies_between_the_least_and_the_most_beside_it(
 
 def test_the_median_of_270_beside_272_to_299_is_written_as_it_is() -> None:
     rounds_s = [0.272, 0.2722, 0.2724, 0.299, 0.298]
-    assert between(272.1, 272.4, 299.3, 2) == ("272", "272", "299")
     (row,) = _cells(inference_table([_record(inference("gru", "torch", 1, 0.1), rounds_s)]))
     assert _holds(row["median ms"], *row["min–max ms"].split("–"))
 
 
 @given(values=st.lists(SECONDS, min_size=3, max_size=3).map(sorted), digits=st.integers(1, 4))
 def test_what_lies_between_two_bounds_is_written_between_them(values: list[float], digits: int) -> None:
-    low, value, high = between(*values, digits)  # type: ignore[call-arg]
+    low, value, high = (significant(one, digits) for one in values)
     assert _holds(value, low, high)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@given(rounds_s=ROUNDS, others_s=ROUNDS)
+def test_the_times_of_a_column_have_as_many_digits_as_one_another(
+    kind: str, rounds_s: list[float], others_s: list[float]
+) -> None:
+    make, table = TABLES[kind]
+    for row in _cells(table([_record(make(), rounds_s), _record(make(), others_s)])):
+        for name, text in row.items():
+            if name.startswith(("median", "min", "max", "scoring")):
+                for number in re.findall(r"[\d.,]+", text):
+                    digits = re.sub(r"[.,]", "", number).lstrip("0")
+                    # Of whole numbers the last may be zeros; a tenth that rounds up to one has one more.
+                    assert len(digits) == 3 or (digits.rstrip("0") and len(digits.rstrip("0")) <= 3), number
 
 
 @given(values=st.lists(SECONDS, min_size=3, max_size=3).map(sorted), median_s=SECONDS)
@@ -97,22 +111,63 @@ def test_a_percentile_lies_within_its_interval(values: list[float], median_s: fl
     assert _holds(*shown.groups())
 
 
-def _ratio(words: str) -> float:
-    number = re.match(r"[\d.]+", words)
+def _read_ratio(words: str, of: str = "") -> float:
+    """Return a ratio that is written in words; an end that names no direction has that of its ratio."""
+    number = re.match(r"[\d.,]+", words)
     if number is None:
         return 1.0
-    return 1 / float(number[0]) if "faster" in words else float(number[0])
+    factor = float(number[0].replace(",", ""))
+    return 1 / factor if "faster" in (words if " " in words else of) else factor
 
 
 @given(before_s=ROUNDS, now_s=ROUNDS)
 def test_a_ratio_of_two_machines_lies_within_its_interval(before_s: list[float], now_s: list[float]) -> None:
     before, now = (_record(inference("gru", "torch", 1, 0.1), rounds_s) for rounds_s in (before_s, now_s))
     text = case_ratio("B", before, now).text
-    shown = re.fullmatch(r"(.*) \((.*) to (.*)\)", text)
-    if shown is not None:
-        ratio, low, high = map(_ratio, shown.groups())
+    shown = re.fullmatch(r"(.*) \((\S+x? ?\w*) to (\S+x? ?\w*)\)", text)
+    if shown is not None and "within" not in text:
+        ratio, *ends = (_read_ratio(words, shown[1]) for words in shown.groups())
+        low, high = sorted(ends)
         assert low <= ratio * (1 + 1e-12)
         assert ratio <= high * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "expected"),
+    [
+        (1 / 12.70, 1 / 17.43, 1 / 12.29, "12.7x faster (12.3 to 17.4)"),
+        (1 / 1.04, 1 / 3.05, 1.02, "1.04x faster (1.02x slower to 3.05x faster)"),
+        (12.70, 12.29, 17.43, "12.7x slower (12.3 to 17.4)"),
+        (1.04, 1 / 1.02, 3.05, "1.04x slower (1.02x faster to 3.05x slower)"),
+        (1.0, 1 / 1.02, 1.03, "equal (1.02x faster to 1.03x slower)"),
+        (1.0, 0.999, 1.03, "equal (up to 1.03x slower)"),
+        (1.0, 0.999, 1.001, "equal (to within 0.5 %)"),
+        (1 / 123.4, None, None, "123x faster"),
+    ],
+)
+def test_an_interval_reads_from_small_to_large_and_says_each_word_once(
+    ratio: float, low: float | None, high: float | None, expected: str
+) -> None:
+    assert ratio_within(ratio, low, high) == expected
+
+
+@given(values=st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3).map(sorted))
+def test_the_ends_of_an_interval_rise_in_the_direction_of_its_word(values: list[float]) -> None:
+    low, ratio, high = values
+    text = ratio_within(ratio, low, high)
+    end = r"([\d.,]+x?)(?: (slower|faster))?"
+    shown = re.fullmatch(rf"([\d.,]+x) (slower|faster) \({end} to {end}\)", text)
+    if shown is None:
+        assert times(ratio) == "equal"
+        return
+    word = shown[2]
+    first, last = (
+        float(number.rstrip("x").replace(",", "")) ** (-1 if of not in (None, word) else 1)
+        for number, of in ((shown[3], shown[4]), (shown[5], shown[6]))
+    )
+    assert first <= last
+    # Each direction is said once: the ratio's own with it, the other with the end that lies there.
+    assert text.count("slower" if word == "faster" else "faster") <= 1
 
 
 @given(values=st.lists(st.floats(0.2, 5.0), min_size=3, max_size=3).map(sorted))

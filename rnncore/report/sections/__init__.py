@@ -1,4 +1,4 @@
-"""The sections of a page, one file each, in the order in which they are read."""
+"""The sections of a page, one file each, in the order in which they are read: the answer, then questions, then details."""
 
 from rnncore.report.sections import (
     accuracy,
@@ -10,6 +10,7 @@ from rnncore.report.sections import (
     machine,
     method,
     not_measured,
+    precision,
     profile,
     ratios,
     results,
@@ -23,40 +24,40 @@ from rnncore.report.sections import (
 )
 from rnncore.report.sections.ordinary import one_run, origin, several_runs
 
-# What is fastest here. A section of level 2 is always there; an empty one gives the reason.
+# What is fastest here. A section that a run has nothing for is not there; 'What was not measured?' has its reason.
 OF_ONE_RUN = (
     verdict.SECTION,
-    machine.SECTION,
-    throughput.SECTION,
-    interleaved.SECTION,
-    cost.SECTION,
     latency.SECTION,
     scenarios.SECTION,
+    throughput.SECTION,
+    interleaved.SECTION,
+    precision.SECTION,
+    cost.SECTION,
     scenarios.STREAMING,
     accuracy.SECTION,
+    forecasts.SECTION,
     training.SECTION,
     interleaved.TRAINING,
     learning.SECTION,
     training.DATA,
-    profile.SECTION,
     roofline.SECTION,
-    forecasts.SECTION,
-    results.SECTION,
+    profile.SECTION,
     one_run.BESIDE,
     trust.SECTION,
     not_measured.SECTION,
+    results.SECTION,
+    machine.SECTION,
     method.SECTION,
 )
 
 # Which machine, or what changed.
 OF_SEVERAL = (
     several.VERDICT,
-    machine.SECTION_OF_SEVERAL,
     several.NOT_ALIKE,
-    cost.SECTION_OF_SEVERAL,
-    several.CHANGED,
     ratios.SECTION,
-    ratios.WHY,
+    several.CHANGED,
+    machine.SECTION_OF_SEVERAL,
+    cost.SECTION,
     accuracy.SECTION_OF_SEVERAL,
     several_runs.NUMBERS,
     not_measured.SECTION,

@@ -5,16 +5,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_of_each, rankable
 from rnncore.errors import ConfigError
+from rnncore.report.fold import folded
+from rnncore.report.rows import way
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import how, letter, lettered_names, measured, run_names, significant
+from rnncore.report.words import letter, lettered_names, run_names, significant
 from rnncore.runfile.record import Record, Run
 
 SECONDS_PER_HOUR = 3600.0
 
 FORECASTS = 1e6
+
+# Choices that are shown unfolded.
+MOST_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,14 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
     records = _of_common_sizes([rankable(run.phase("infer")) for run in runs])
     for run_name, of_run, of_sizes in zip(lettered_names(runs), names, records, strict=True):
         price_per_hour = next((price for name, price in prices.items() if name in of_run), None)
-        for record in fastest_of_each(of_sizes, _choice):
+        for record in fastest_of_each(of_sizes, way):
             joules, windows_per_hour = record.joules_per_1000, record.windows_per_s * SECONDS_PER_HOUR
             if price_per_hour is None and joules is None:
                 continue
             found.append(
                 Cost(
                     run=run_name,
-                    choice=f"{_choice(record)}, batch {record.batch_size:,}",
+                    choice=f"{way(record)}, batch {record.batch_size:,}",
                     record=record,
                     price_per_hour=price_per_hour,
                     price=None if price_per_hour is None else price_per_hour / windows_per_hour * FORECASTS,
@@ -84,21 +90,17 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
     return sorted(found, key=lambda cost: (_or_last(cost.price), _or_last(cost.joules), cost.run, cost.choice))
 
 
-def _choice(record: Record) -> str:
-    return f"{record.model_name} in {how(record)}"
-
-
 def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[Record]]:
     """Leave out batch sizes of a choice that only some of the runs with this choice have, unless they share none."""
     sizes: dict[str, list[set[int]]] = {}
     for records in records_of_runs:
         of_run: dict[str, set[int]] = {}
         for record in records:
-            of_run.setdefault(_choice(record), set()).add(record.batch_size)
+            of_run.setdefault(way(record), set()).add(record.batch_size)
         for choice, found in of_run.items():
             sizes.setdefault(choice, []).append(found)
     common = {choice: set.intersection(*found) or set.union(*found) for choice, found in sizes.items()}
-    return [[record for record in records if record.batch_size in common[_choice(record)]] for records in records_of_runs]
+    return [[record for record in records if record.batch_size in common[way(record)]] for records in records_of_runs]
 
 
 def _or_last(value: float | None) -> float:
@@ -106,29 +108,31 @@ def _or_last(value: float | None) -> float:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the table of costs, with the digits that each throughput has."""
+    """Return the table of costs, the cheapest in the open."""
+    is_one = len(runs) == 1
     columns = [
-        *words("Run", "Choice"),
-        *numbers("windows/s"),
+        *words(*([] if is_one else ["Run"]), "Choice"),
+        *numbers("windows/s", show=significant),
         *numbers("price per hour", show="{:.2f}".format),
-        *numbers("price per million forecasts"),
+        *numbers("price per million forecasts", show=significant),
         *numbers("J per million forecasts", show=significant),
     ]
     rows = [
         [
-            cost.run,
+            *([] if is_one else [cost.run]),
             cost.choice,
-            measured(cost.record.windows_per_s, cost.record),
+            cost.record.windows_per_s,
             cost.price_per_hour,
-            None if cost.price is None else measured(cost.price, cost.record),
+            cost.price,
             cost.joules,
         ]
         for cost in costs(runs, shown.prices)
     ]
-    of_which = ", of those that all runs with it measured" if len(runs) > 1 else ""
+    of_which = "" if is_one else ", of those that all runs with it measured"
     note = f"Cheapest first, each choice at its batch size with most windows per second{of_which}.\n"
-    return [note, Table(columns, rows).markdown()] if rows else []
+    table = Table(columns, rows[:MOST_ROWS]).markdown()
+    more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
+    return [note, table, *folded(f"All {counted(len(rows), 'choice')}", more)] if rows else []
 
 
-SECTION = Section("### Cost", text)
-SECTION_OF_SEVERAL = Section("## Cost", text)
+SECTION = Section("## What do a million forecasts cost?", text)

@@ -56,8 +56,8 @@ def panels_of(run: Run) -> list[dict[str, Any]]:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure."""
-    return ["By the models of the accuracy rows.\n", *shown.figure("forecasts")]
+    """Return nothing: the figure is shown beside the scores of its models."""
+    return []
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
@@ -66,4 +66,4 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
 
 
 LACKING = no_row_of("bench/bench_accuracy.py", " with its forecasts")
-SECTION = Section("## Forecast beside actual load", text, figures, panels_of, LACKING)
+SECTION = Section("", text, figures, panels_of, LACKING)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from rnncore.amounts import time_unit
 from rnncore.compare.interleaved import interleaved_ratio
+from rnncore.report.fold import folded
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import how, measured, ratio_within, times
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import how, ratio_within, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Of the intervals of ratios.
@@ -29,7 +29,6 @@ def interleaved_table(interleaved: Sequence[Record], one_after_another: Sequence
         base = next((one for one in records if _is_torch(one)), None)
         alone = [one for one in one_after_another if _conditions(one) == conditions and one.clock != "host"]
         base_alone = next((one for one in alone if _is_torch(one)), None)
-        scale, unit = time_unit(one.median_s for one in records)
         for record in sorted(records, key=lambda one: one.median_s):
             own = next((one for one in alone if how(one) == how(record)), None)
             found = None
@@ -41,7 +40,7 @@ def interleaved_table(interleaved: Sequence[Record], one_after_another: Sequence
                     record.batch_size,
                     how(record),
                     record.kernel or None,
-                    f"{measured(record.median_s / scale, record)} {unit}",
+                    time_text(record.median_s),
                     ratio_within(found.estimate, found.low, found.high) if found else None,
                     times(own.median_s / base_alone.median_s) if own and base_alone and own is not base_alone else None,
                 ]
@@ -59,12 +58,15 @@ def _is_torch(record: Record) -> bool:
 
 
 def _text(interleaved: Sequence[Record], one_after_another: Sequence[Record], what: str) -> list[str]:
-    """Return the table, where there are such rows."""
-    note = (
-        f"Each {what} in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same "
-        "device, round by round, with 99 % intervals.\n"
+    """Return the table, folded, where there are such rows."""
+    if not interleaved:
+        return []
+    note = paragraph(
+        f"Each {what} in a process of its own, stopped while it waited; times against PyTorch in fp32 on the same device, "
+        "round by round, with 99 % intervals."
     )
-    return [note, interleaved_table(interleaved, one_after_another).markdown()] if interleaved else []
+    table = interleaved_table(interleaved, one_after_another)
+    return folded(f"Interleaved: each {what} beside PyTorch, round by round", [note, table.markdown()])
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -77,5 +79,5 @@ def text_of_training(runs: Sequence[Run], shown: Shown) -> list[str]:
     return _text(valid(runs[0].phase("interleaved training")), valid(runs[0].phase("train")), "training")
 
 
-SECTION = Section("### Interleaved", text)
-TRAINING = Section("### Training interleaved", text_of_training)
+SECTION = Section("", text)
+TRAINING = Section("", text_of_training)

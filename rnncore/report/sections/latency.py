@@ -1,64 +1,113 @@
-"""Latency: the times of single calls."""
+"""Latency: one forecast at a time, by runtime; and the times of single calls."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair
 
 from rnncore.amounts import time_unit
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
-from rnncore.report.rows import valid
+from rnncore.report.figure import (
+    PALETTE,
+    QUIET,
+    SHOWN_ROWS,
+    TIP,
+    WIDTH,
+    Chart,
+    Figure,
+    log_axis,
+    names_axis,
+    rows_height,
+    tip_text,
+)
+from rnncore.report.fold import folded
+from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, way
 from rnncore.report.section import Section, Shown, no_row_of
-from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import between, how
+from rnncore.report.sections.scenarios import parts as parts_of_scenarios
+from rnncore.report.sections.throughput import inferred
+from rnncore.report.sections.verdict import fastest, recipe_words
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import median_interval_s, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ["p50", "p90", "p95", "p99"]
 
-# Calls of a row that the chart shows, at most.
-SHOWN_CALLS = 100
 
-
-def evenly(values: list[float], most: int) -> list[float]:
-    """Return the values, or where they are more than *most*, evenly chosen ones with the first and the last."""
-    if len(values) <= most:
-        return values
-    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
-
-
-def latency_chart(records: list[Record]) -> Chart:
-    """Draw every call's time of each row, evenly chosen where they are many, with the median and its percentiles.
+def latency_chart(records: Sequence[Record]) -> Chart:
+    """Draw the median of each row as a dot on its 95 % interval, with the 99th percentile beside it, quickest first.
 
     Args:
-        records: Records of one batch size, each with single calls as rounds.
+        records: Records of one batch size.
     """
-    fastest = sorted(records, key=lambda record: record.median_s)[:SHOWN_ROWS]
-    names = [f"{record.model_name}, {how(record)}" for record in fastest]
-    calls = [
-        {"row": name, "ms": 1e3 * seconds}
-        for name, record in zip(names, fastest, strict=True)
-        for seconds in evenly(sorted(record.rounds_s), SHOWN_CALLS)
-    ]
-    marks = [
-        {"row": name, "ms": 1e3 * float(found["s"]), "what": what}
-        for name, record in zip(names, fastest, strict=True)
-        for what, found in (record.percentiles or {}).items()
-        if isinstance(found, dict)
-    ]
-    y = altair.Y("row:N", sort=names, title=None, axis=names_axis())
-    x = altair.X("ms:Q", scale=altair.Scale(type="log", nice=False), title="Milliseconds per call")
-    ticks = altair.Chart(altair.InlineData(calls)).mark_tick(opacity=0.35, color=PALETTE[0]).encode(x=x, y=y)
-    points = (
-        altair.Chart(altair.InlineData(marks))
-        .mark_point(filled=True, size=70, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=altair.Color("what:N", scale=altair.Scale(domain=PERCENTILES, range=PALETTE[1:5]), title="Percentile"),
-            shape=altair.Shape("what:N", scale=altair.Scale(domain=PERCENTILES), title="Percentile"),
-            tooltip=["row:N", "what:N", altair.Tooltip("ms:Q", format=".4~g")],
+    shown = sorted(records, key=lambda record: record.median_s)[:SHOWN_ROWS]
+    scale, unit = time_unit(record.median_s for record in shown)
+    values: list[dict[str, Any]] = []
+    for index, record in enumerate(shown):
+        low_s, high_s = median_interval_s(record)
+        tail = (record.percentiles or {}).get("p99")
+        values.append(
+            {
+                "row": way(record),
+                "median": record.median_s / scale,
+                "low": min(low_s, record.median_s) / scale,
+                "high": max(high_s, record.median_s) / scale,
+                "p99": float(tail["s"]) / scale if tail else None,
+                "end": max(high_s, float(tail["s"]) if tail else 0.0) / scale,
+                "label": time_text(record.median_s),
+                "tip": tip_text(
+                    way(record),
+                    median=time_text(record.median_s),
+                    interval=f"{time_text(low_s)} to {time_text(high_s)}",
+                    p99=time_text(float(tail["s"])) if tail else None,
+                ),
+                "colour": PALETTE[0] if index == 0 else QUIET,
+            }
         )
-    )
-    return altair.layer(ticks, points).properties(width=WIDTH, height=rows_height(len(fastest)))
+    low, high = min(one["low"] for one in values), max(one["end"] for one in values)
+    room = max(high / low, 10) ** 0.2
+    # At the right is room for the last label.
+    x_scale = altair.Scale(type="log", domain=[low / room**0.3, high * room], nice=False)
+    title = f"Time of a call, {unit} (logarithmic; less is better)"
+    axis = log_axis(low / room**0.3, high * room)
+    names = [one["row"] for one in values]
+    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
+    colour = altair.Color("colour:N", scale=None, legend=None)
+
+    def at(field: str) -> altair.X:
+        return altair.X(f"{field}:Q", scale=x_scale, axis=axis, title=title)
+
+    tails = base.transform_filter("isValid(datum.p99)")
+    layers = [
+        tails.mark_rule(strokeDash=[2, 2], color=QUIET).encode(x=at("median"), x2="p99:Q"),
+        tails.mark_tick(thickness=2, color=QUIET).encode(x=at("p99")),
+        base.mark_rule(strokeWidth=5, opacity=0.5).encode(x=at("low"), x2="high:Q", color=colour),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=at("median"), color=colour, description=TIP),
+        base.mark_text(align="left", dx=8).encode(x=at("end"), text="label:N"),
+    ]
+    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names)))
+
+
+def latency_table(records: Sequence[Record]) -> Table:
+    """Compare the quickest way of each runtime at one batch size.
+
+    Args:
+        records: Records of one batch size and recipe.
+    """
+    ordered = sorted(records, key=lambda record: record.median_s)
+    shown, base = of_each_runtime(ordered), base_of(ordered)
+    scale, unit = time_unit(record.median_s for record in shown)
+    rows = []
+    for record in shown:
+        known = record.percentiles or {}
+        tails = [float(known[name]["s"]) / scale if known.get(name) else None for name in ("p90", "p99")]
+        ratio = times(record.median_s / base.median_s) if base and record is not base else None
+        rows.append([way(record), record.kernel or None, record.median_s / scale, *tails, record.windows_per_s, ratio])
+    columns = [
+        *words("The quickest of each runtime", "Kernel"),
+        *numbers("median", "p90", "p99", unit=unit, show=significant),
+        *numbers("windows/s", show=significant),
+        *numbers(f"against {way(base)}" if base else "against base"),
+    ]
+    return Table(columns, rows)
 
 
 def tails_table(records: list[Record]) -> Table:
@@ -70,7 +119,7 @@ def tails_table(records: list[Record]) -> Table:
         for name in PERCENTILES:
             known = record.percentiles or {}
             if found := known.get(name):
-                low, s, high = between(*(found[key] / scale for key in ("low_s", "s", "high_s")))
+                low, s, high = (significant(found[key] / scale) for key in ("low_s", "s", "high_s"))
                 cells.append(f"{s} ({low} to {high})")
             else:
                 cells.append(known.get(f"{name}_why"))
@@ -79,25 +128,32 @@ def tails_table(records: list[Record]) -> Table:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure, and the table of percentiles."""
-    records = [record for record in valid(runs[0].phase("infer")) if record.disturbance is not None]
-    if not records:
-        return [no_row_of("bench/bench_inference.py", " with percentiles of its calls") + "\n"]
+    """Return who is quickest one forecast at a time, the figure, and the quickest of each runtime; percentiles folded."""
+    infer = inferred(runs[0])
+    of_recipe = by_recipe(of_smallest_batch(infer))
+    said = [fastest(records, recipe_words(recipe, of_recipe)) for recipe, records in of_recipe.items()]
+    first = next(iter(of_recipe.values()))
+    with_tails = [record for record in infer if record.percentiles]
     return [
-        "Percentiles of single calls, each between the calls that hold it with 98 % certainty.\n",
+        *map(paragraph, said),
         *shown.figure("latency"),
-        tails_table(records).markdown(),
+        latency_table(of_usual_size(first) or first).markdown(),
+        *folded(
+            "Percentiles of single calls, each between the calls that hold it with 98 % certainty",
+            [tails_table(with_tails).markdown()] if with_tails else [],
+        ),
+        *folded("Scenarios of MLPerf Inference: one stream, all at hand, a server", parts_of_scenarios(runs[0])),
     ]
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Draw the calls of the smallest batch size."""
-    infer = valid(runs[0].phase("infer"))
-    smallest = min((record.batch_size for record in infer), default=0)
-    single = [record for record in infer if record.batch_size == smallest and record.rounds_s]
-    return (
-        [Figure("latency", f"Times of single calls at batch {smallest:,}, by row", latency_chart(single))] if single else []
-    )
+    """Draw the rows of the smallest batch size."""
+    records = of_smallest_batch(inferred(runs[0]))
+    size = records[0].batch_size
+    alt = f"Time of a call at batch {size:,}, quickest first: median, its 95 % interval, and 99th percentile"
+    return [Figure("latency", alt, latency_chart(of_usual_size(records) or records))]
 
 
-SECTION = Section("## Latency", text, figures)
+SECTION = Section(
+    "## Which runtime for one forecast at a time?", text, figures, inferred, no_row_of("bench/bench_inference.py")
+)

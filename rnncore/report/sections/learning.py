@@ -5,10 +5,12 @@ from typing import Any
 
 import altair
 
-from rnncore.report.figure import HEIGHT, PALETTE, WIDTH, Chart, Figure, baseline_layers
+from rnncore.report.figure import HEIGHT, TIP, WIDTH, Chart, Figure, baseline_layers, colours, tip_text
+from rnncore.report.fold import folded
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown, no_row_of
-from rnncore.report.table import Table, numbers, words
+from rnncore.report.sections.training import trained
+from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import significant
 from rnncore.runfile.record import Record, Run
 
@@ -30,8 +32,8 @@ def learning_chart(records: Sequence[Record]) -> Chart:
     """
     worst = max(point["score"] for record in records for point in curve_of(record))
     y = altair.Y("score:Q", scale=altair.Scale(type="log", nice=False, padding=10), title="sMAPE, percent")
-    curves = _curve_layers(records, y, altair.Tooltip("score:Q", format=".3f", title="sMAPE, percent"))
-    baselines = baseline_layers(records[0].baselines_smape, worst, left=False)
+    curves = _curve_layers(records, y)
+    baselines = baseline_layers(records[0].baselines_smape, worst)
     return altair.layer(*baselines, *curves).properties(width=WIDTH, height=HEIGHT)
 
 
@@ -42,20 +44,24 @@ def loss_chart(records: Sequence[Record]) -> Chart:
         records: Records with a curve.
     """
     y = altair.Y("loss:Q", scale=altair.Scale(type="log", nice=False, padding=10), title="Mean loss since the point before")
-    curves = _curve_layers(records, y, altair.Tooltip("loss:Q", format=".4~g"))
+    curves = _curve_layers(records, y)
     return altair.layer(*curves).properties(width=WIDTH, height=HEIGHT)
 
 
-def _curve_layers(records: Sequence[Record], y: altair.Y, tooltip: altair.Tooltip) -> list[altair.Chart]:
-    values = [{**point, "Training": record.model_name} for record in records for point in curve_of(record)]
+def _curve_layers(records: Sequence[Record], y: altair.Y) -> list[altair.Chart]:
+    values = [
+        {**point, "Training": record.model_name, "tip": tip_text(record.model_name, **point)}
+        for record in records
+        for point in curve_of(record)
+    ]
     base = altair.Chart(altair.InlineData(values)).encode(
         x=altair.X("seconds:Q", title="Training seconds"),
         y=y,
-        color=altair.Color("Training:N", scale=altair.Scale(range=PALETTE)),
-        tooltip=["Training:N", "step:Q", altair.Tooltip("seconds:Q", format=",.4~g"), tooltip],
+        color=altair.Color("Training:N", scale=colours(list(dict.fromkeys(record.model_name for record in records)))),
     )
-    lines = base.mark_line().encode(strokeDash="Training:N")
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(shape=altair.Shape("Training:N", legend=None))
+    lines = base.mark_line()
+    points = base.mark_point(filled=True, size=60, opacity=1)
+    points = points.encode(shape=altair.Shape("Training:N"), description=TIP)
     return [lines, points]
 
 
@@ -113,14 +119,15 @@ def time_to_target_table(records: Sequence[Record]) -> Table:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the table of levels, and the figures."""
-    return [
-        "Training seconds until the sMAPE of all test hours was first seen at or below a level; scoring is not in "
-        "them. Nothing is chosen by these scores.\n",
-        time_to_target_table(learners(runs[0])).markdown(),
-        *shown.figure("learning"),
-        *shown.figure("loss"),
-    ]
+    """Return the table of levels, and the figure of the loss, folded."""
+    note = paragraph(
+        "Training seconds until the sMAPE of all test hours was first seen at or below a level; scoring is not in them. "
+        "Nothing is chosen by these scores."
+    )
+    table = time_to_target_table(learners(runs[0])).markdown()
+    # Beside the steps, where steps were timed.
+    curve = [] if trained(runs[0]) else shown.figure("learning")
+    return folded("Time to a target sMAPE, and the loss", [note, table, *curve, *shown.figure("loss")])
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
@@ -133,4 +140,4 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
 
 
 LACKING = no_row_of("bench/bench_accuracy.py", " with a curve of its training")
-SECTION = Section("### Time to a target", text, figures, learners, LACKING)
+SECTION = Section("", text, figures, learners, LACKING)

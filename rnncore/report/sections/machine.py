@@ -1,12 +1,14 @@
 """Machine and data, and the most that the machine gave."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnncore.amounts import counted
+from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import bytes_text, lettered_names, run_names, significant
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import bytes_text, lettered_names, significant
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}
@@ -59,35 +61,68 @@ _NAMED: dict[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
 }
 
 
-def ceilings_table(run: Run) -> Table:
-    """Show the ceilings that the session measured; of chains of products those alone that somebody computed."""
-    rows = []
-    for kind, named in _NAMED.items():
+def all_ceilings_table(run: Run) -> Table:
+    """Show every ceiling that the session measured."""
+    entries = [
+        (kind, entry) for kind in _NAMED for entry in (run.ceilings or {}).get(kind, ()) if entry["per_s"] is not None
+    ]
+    return _table(entries)
+
+
+def peaks_table(run: Run) -> Table:
+    """Show the best rate of products in each precision, and of copying memory, once each."""
+    best: dict[tuple[object, ...], tuple[str, Mapping[str, Any]]] = {}
+    for kind in ("peak", "gemm", "copy"):
         for entry in (run.ceilings or {}).get(kind, ()):
-            if entry["per_s"] is None and kind == "recurrent":
-                continue
-            what, unit = named(entry)
-            threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
-            on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
-            rate = None if entry["per_s"] is None else f"{significant(entry['per_s'] / 1e9)} {unit}"
-            rows.append([what, on, entry.get("by" if rate else "per_s_why"), rate])
+            what = kind == "copy", entry["device"], entry.get("precision")
+            if entry["per_s"] is not None and (what not in best or best[what][1]["per_s"] < entry["per_s"]):
+                best[what] = kind, entry
+    return _table(list(best.values()))
+
+
+def _table(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    rows = []
+    for kind, entry in entries:
+        what, unit = _NAMED[kind](entry)
+        threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
+        on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
+        rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}"])
     return Table([*words("Ceiling", "on", "reached by"), *numbers("best rate")], rows)
 
 
+def unmeasured_ceilings(run: Run) -> dict[str, int]:
+    """Return why ceilings of the session were not measured, and of how many that is so."""
+    entries = [entry for kind in _NAMED for entry in (run.ceilings or {}).get(kind, ()) if entry["per_s"] is None]
+    return dict(Counter(str(entry.get("per_s_why") or "for no known reason") for entry in entries))
+
+
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the machines side by side, facts that differ bold; and the ceilings of one."""
+    """Return the facts of a machine, folded; of several side by side, those that differ bold and in the open."""
     facts = [machine_facts(run) for run in runs]
     rows = []
     for name in facts[0]:
         values = [fact[name] for fact in facts]
         differ = len(set(values)) > 1
         rows.append([name, *[f"**{value}**" if differ else value for value in values]])
-    names = lettered_names(runs) if len(runs) > 1 else run_names(runs)
-    parts = [Table(words("Fact", *names), rows).markdown()]
-    if len(runs) == 1 and runs[0].ceilings:
-        parts += ["The most that this machine gave in this session, with the same threads:\n"]
-        parts += [ceilings_table(runs[0]).markdown()]
-    return parts
+    if len(runs) == 1:
+        return [
+            _brief(runs[0]),
+            *folded("The machine, its software and the data", [Table(words("Fact", "this run"), rows).markdown()]),
+        ]
+    columns = words("Fact", *lettered_names(runs))
+    differing = [row for row in rows if str(row[1]).startswith("**")]
+    alike = [row for row in rows if row not in differing]
+    return [
+        Table(columns, differing or rows).markdown(),
+        *folded("What is alike", [Table(columns, alike).markdown()] if differing and alike else []),
+    ]
+
+
+def _brief(run: Run) -> str:
+    """Say in a line what a run was measured on, and from which commit."""
+    facts = machine_facts(run)
+    said = [facts["CPU"], f"GPU: {facts['GPU']}", facts["System"], f"data: {facts['Data']}", f"commit: {facts['Commit']}"]
+    return paragraph(f"{'; '.join(said)}.")
 
 
 SECTION = Section("## Machine and data", text)

@@ -3,8 +3,9 @@
 import shlex
 from collections.abc import Sequence
 
+from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, words
+from rnncore.report.table import Table, paragraph, words
 from rnncore.report.words import letter
 from rnncore.runfile.record import Run
 
@@ -32,14 +33,15 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     ]
     rows = [[name, *[fact[name] for fact in facts]] for name in facts[0]]
     names = [letter(index) for index in range(len(runs))] if len(runs) > 1 else ["this run"]
-    return [
+    how = paragraph(
         "Each call is warmed up, then timed by pytest-benchmark; a call ends when its output is ready, on CUDA too. Memory "
         "is the peak of a fresh process that only imports the runtime, opens the model and makes one such call, the model's "
-        "share what it grew by after the imports; on a GPU it is torch's peak over the rounds. GFLOP/s counts "
-        "the matrix products alone. All runtimes get the same threads, and only one is open at a time. A time has as many "
-        "digits as the interval of its median leaves meaning.\n",
-        Table(words("Fact", *names), rows).markdown(),
-    ]
+        "share what it grew by after the imports; on a GPU it is torch's peak over the rounds. GFLOP/s counts the matrix "
+        "products alone. All runtimes get the same threads, and only one is open at a time. Times and rates have three "
+        "significant digits; `results.csv` has them whole."
+    )
+    table = Table(words("Fact", *names), rows).markdown()
+    return [how, *folded("Command, commit and digests, to make or check it again", [table])]
 
 
 SECTION = Section("## How it was measured", text)

@@ -1,19 +1,33 @@
 """Times of several runs side by side: how much faster each case is on another machine, and what explains it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import altair
 
 from rnncore.amounts import time_unit
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
-from rnncore.report.figure import PALETTE, QUIET, WIDTH, Chart, Figure, names_axis, rows_height
+from rnncore.report.figure import (
+    PALETTE,
+    QUIET,
+    TIP,
+    WIDTH,
+    Chart,
+    Figure,
+    log_ticks,
+    names_axis,
+    rows_height,
+    tip_text,
+    values_axis,
+)
+from rnncore.report.fold import folded
 from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import NORMAL_95, half_interval, letter, measured, ratio_within, times
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import NORMAL_95, half_interval, letter, ratio_within, significant, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -26,8 +40,8 @@ NORMAL_99 = 2.576
 # With fewer rounds, quartiles give no interval.
 FEWEST_ROUNDS = 10
 
-# Benchmarks that the figure shows, at most; the table has all.
-MOST_DRAWN = 60
+# Benchmarks that the figure shows, at most, and rows that are shown unfolded; the table has all.
+MOST_DRAWN, MOST_ROWS = 60, 12
 
 _WAITS = {
     "latency": "each step waits for the one before",
@@ -103,22 +117,21 @@ def _interval_of_rounds(before: tuple[float, ...], now: tuple[float, ...]) -> tu
     return found.low, found.high
 
 
-def explained_rows(runs: Sequence[Run]) -> list[list[str | None]]:
-    """Return for each case and each run after the first the ratio of times and what explains it.
+def most_changed(ratios: Sequence[CaseRatio]) -> list[CaseRatio]:
+    """Return the ratios of the benchmarks that differ most, as many as a figure shows, from the slowest to the fastest."""
+    changes = change_of_each(ratios)
+    kept = sorted(changes, key=lambda name: -abs(changes[name]))[:MOST_DRAWN]
+    return sorted((one for one in ratios if one.benchmark in kept), key=lambda one: -changes[one.benchmark])
 
-    Args:
-        runs: The runs; nothing is explained between runs of one machine on as many threads.
 
-    Returns:
-        Rows of benchmark, run, ratio with its interval, and why.
-    """
-    first, rows = runs[0], []
-    for index, run, before, record in _pairs(runs):
-        same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
-        if not (same_threads and same_machine(first.fingerprint, run.fingerprint)):
-            name = letter(index)
-            rows.append([record.short_name, name, case_ratio(name, before, record).text, _why(first, run, record)])
-    return rows
+def change_of_each(ratios: Iterable[CaseRatio]) -> dict[str, float]:
+    """Return by benchmark the logarithm of its ratio furthest from 1: above 0 is slower."""
+    changes: dict[str, float] = {}
+    for one in ratios:
+        change = math.log(one.ratio)
+        if abs(change) >= abs(changes.get(one.benchmark, 0.0)):
+            changes[one.benchmark] = change
+    return changes
 
 
 def _pairs(runs: Sequence[Run]) -> Iterator[tuple[int, Run, Record, Record]]:
@@ -128,6 +141,12 @@ def _pairs(runs: Sequence[Run]) -> Iterator[tuple[int, Run, Record, Record]]:
         for record in valid(run.records):
             if record.fullname in base:
                 yield index, run, base[record.fullname], record
+
+
+def _explained(first: Run, run: Run, now: Record) -> str | None:
+    """Say what explains the ratio of a row to the first run's; nothing between runs of one machine on as many threads."""
+    same_threads = first.fingerprint.get("threads") == run.fingerprint.get("threads")
+    return None if same_threads and same_machine(first.fingerprint, run.fingerprint) else _why(first, run, now)
 
 
 def _why(first: Run, run: Run, now: Record) -> str | None:
@@ -144,78 +163,106 @@ def _why(first: Run, run: Run, now: Record) -> str | None:
     return f"{'; '.join(known)}{joined} {held}" if known else held
 
 
-def ratio_chart(ratios: Sequence[CaseRatio]) -> Chart:
-    """Draw each benchmark's time as a multiple of the first run's, with its interval; left of 1 is faster.
+def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
+    """Draw each benchmark's time as a multiple of the first run's, with its interval around 1; left of 1 is faster.
 
     Args:
-        ratios: Ratios of one or several runs.
+        ratios: Ratios of one or several runs, in the order in which their benchmarks are drawn.
+        base: Whose time is 1.
     """
-    names = list(dict.fromkeys(one.benchmark for one in ratios))
-    values = [
+    names, runs = (list(dict.fromkeys(found)) for found in zip(*((one.benchmark, one.run) for one in ratios), strict=True))
+    values: list[dict[str, Any]] = [
         {
             "row": one.benchmark,
             "Run": one.run,
             "ratio": one.ratio,
             "low": one.ratio if one.low is None else one.low,
             "high": one.ratio if one.high is None else one.high,
+            "tip": tip_text(one.benchmark, run=one.run, time=one.text),
+            "colour": _colour(one),
         }
         for one in ratios
     ]
-    scale, title = altair.Scale(type="log", nice=False, padding=12), "Time as a multiple of A's"
-    y = altair.Y("row:N", sort=names, title=None, axis=names_axis())
-    base = altair.Chart(altair.InlineData(values)).encode(y=y, yOffset="Run:N")
-    color = altair.Color("Run:N", scale=altair.Scale(range=PALETTE), legend=None)
-    intervals = base.mark_rule(strokeWidth=2).encode(x=altair.X("low:Q", scale=scale, title=title), x2="high:Q", color=color)
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(
-        x=altair.X("ratio:Q", scale=scale, title=title),
-        color=color,
-        shape=altair.Shape("Run:N", legend=None),
-        tooltip=["row:N", "Run:N", *(altair.Tooltip(f"{name}:Q", format=".3f") for name in ("ratio", "low", "high"))],
-    )
-    letters = base.mark_text(dy=-7, fontSize=9, color=QUIET).encode(x=altair.X("ratio:Q", scale=scale), text="Run:N")
-    equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x="ratio:Q")
-    return altair.layer(equal, intervals, points, letters).properties(width=WIDTH, height=rows_height(len(names)))
+    # As far to the left of 1 as to the right: what is faster and what is slower weigh the same to the eye.
+    reach = max(1.02, *(max(one["high"], 1 / one["low"]) for one in values)) ** 1.05
+    scale = altair.Scale(type="log", domain=[1 / reach, reach], nice=False)
+    title = f"Time as a multiple of {base}: faster to the left of 1, slower to the right (logarithmic)"
+    axis = values_axis(len(names) * len(runs), format=",~g", values=log_ticks(1 / reach, reach))
+    rows = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
+    if len(runs) > 1:
+        rows = rows.encode(yOffset=altair.YOffset("Run:N", sort=runs))
+    color = altair.Color("colour:N", scale=None, legend=None)
+
+    def at(field: str) -> altair.X:
+        return altair.X(f"{field}:Q", scale=scale, axis=axis, title=title)
+
+    equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(color=QUIET).encode(x=at("ratio"))
+    layers = [
+        equal,
+        rows.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=color),
+        rows.mark_point(filled=True, size=60, opacity=1).encode(
+            x=at("ratio"), color=color, shape=_shape(runs), description=TIP
+        ),
+    ]
+    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names) * max(1, len(runs) // 2)))
+
+
+def _shape(runs: Sequence[str]) -> altair.Shape:
+    """Return the shapes of runs, with a legend where there are several to tell apart."""
+    legend = altair.Legend(title="Run", orient="top") if len(runs) > 1 else None
+    return altair.Shape("Run:N", sort=list(runs), legend=legend)
+
+
+def _colour(ratio: CaseRatio) -> str:
+    """Return the colour of what is surely slower, surely faster, and neither."""
+    if not ratio.is_sure:
+        return QUIET
+    return PALETTE[4] if ratio.ratio > 1 else PALETTE[0]
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure, and the table of every benchmark's time in each run, with the ratios to the first."""
+    """Return the figure, and every benchmark's time in each run with its ratio to the first, most changed first."""
     by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
+    called = names_of(record for records in by_name for record in records.values())
+    changes = change_of_each(case_ratios(runs))
+    ordered = sorted(called.items(), key=lambda name: -abs(changes.get(name[1], 0.0)))
     rows = []
-    for fullname, name in names_of(record for records in by_name for record in records.values()).items():
+    for fullname, name in ordered:
         first, *others = here = [records.get(fullname) for records in by_name]
         scale, unit = time_unit(record.median_s for record in here if record)
-        cells = [f"{measured(record.median_s / scale, record)} {unit}" if record else None for record in here]
-        ratios = [times(record.median_s / first.median_s) if record and first else None for record in others]
-        rows.append([name, *cells, *ratios])
+        cells = [f"{significant(record.median_s / scale)} {unit}" if record else None for record in here]
+        ratios = [case_ratio("", first, record).text if record and first else None for record in others]
+        why = {
+            f"{letter(index)}: " if len(runs) > 2 else "": _explained(runs[0], run, record)
+            for index, (run, record) in enumerate(zip(runs[1:], others, strict=True), 1)
+            if record and first
+        }
+        rows.append([name, *cells, *ratios, "; ".join(f"{of}{said}" for of, said in why.items() if said) or None])
     letters = [letter(index) for index in range(len(runs))]
     columns = [*words("Benchmark"), *numbers(*letters, *[f"{name} against A" for name in letters[1:]])]
+    is_explained = any(row[-1] for row in rows)
+    columns += words("Why") if is_explained else []
+    rows = rows if is_explained else [row[:-1] for row in rows]
+    more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
     return [
-        "Median of the rounds. Each side is one process: differences of a few percent between runs of one machine may "
-        "be noise between processes.\n",
+        paragraph(
+            "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
+            "side is one process: differences of a few percent between runs of one machine may be noise between processes."
+        ),
         *shown.figure("ratios"),
-        Table(columns, rows).markdown(),
+        Table(columns, rows[:MOST_ROWS]).markdown(),
+        *folded(f"All {len(rows):,} benchmarks", more),
     ]
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Draw the ratios to the first run, if the runs have benchmarks in common: of many those that differ most."""
     ratios = case_ratios(runs)
-    changes: dict[str, float] = {}
-    for one in ratios:
-        changes[one.benchmark] = max(changes.get(one.benchmark, 0.0), abs(math.log(one.ratio)))
-    drawn = set(sorted(changes, key=lambda name: -changes[name])[:MOST_DRAWN])
-    is_whole = len(drawn) == len(changes)
-    which = "each benchmark" if is_whole else f"the {len(drawn)} of {len(changes):,} benchmarks that differ most"
-    alt = f"Time of {which} as a multiple of that in A"
-    return [Figure("ratios", alt, ratio_chart([one for one in ratios if one.benchmark in drawn]))] if ratios else []
+    count, drawn = len({one.benchmark for one in ratios}), most_changed(ratios)
+    shown = len({one.benchmark for one in drawn})
+    which = "each benchmark" if shown == count else f"the {shown} of {count:,} benchmarks that differ most"
+    alt = f"Time of {which} as a multiple of that in A, the slowest first"
+    return [Figure("ratios", alt, ratio_chart(drawn))] if ratios else []
 
 
-def text_of_why(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return for each case what explains the ratio, where the runs are of different machines."""
-    note = "Ratios of the medians, between the ratios that hold them with 99 % certainty within these two processes.\n"
-    rows = explained_rows(runs)
-    return [note, Table(words("Benchmark", "Run", "Ratio to A", "Why"), rows).markdown()] if rows else []
-
-
-SECTION = Section("## Times", text, figures)
-WHY = Section("### Why", text_of_why)
+SECTION = Section("## What changed, and why?", text, figures)

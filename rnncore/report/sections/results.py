@@ -3,11 +3,12 @@
 import statistics
 from collections.abc import Sequence
 
-from rnncore.amounts import time_unit
+from rnncore.amounts import counted, time_unit
+from rnncore.report.fold import folded
 from rnncore.report.rows import low_median_high
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import gflop_text, how, is_below_microsecond, measured
+from rnncore.report.words import gflop_text, how, is_below_microsecond, significant
 from rnncore.runfile.record import Record, Run
 
 # Phases whose models are trained before they are measured.
@@ -32,7 +33,7 @@ def results_table(records: list[Record]) -> Table:
                 low,
                 high,
                 record.rounds,
-                measured(record.windows_per_s, record),
+                significant(record.windows_per_s),
                 (gflop_text(record) or "–").split(" ")[0],
                 # Of rows that time a forecast it is that of a model that was never trained.
                 record.smape if record.phase in SCORED else None,
@@ -53,7 +54,9 @@ def results_table(records: list[Record]) -> Table:
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the table of all rows."""
-    return [results_table([record for record in runs[0].records if record.has_case]).markdown()]
+    records = [record for record in runs[0].records if record.has_case]
+    said = "Each row is in `results.csv` with all its digits and facts; `index.html` has what is folded away here.\n"
+    return [said, *folded(f"All {counted(len(records), 'row')}", [results_table(records).markdown()])]
 
 
 SECTION = Section("## All results", text)

@@ -1,14 +1,22 @@
-"""Roofline: what each row reaches under the machine's best rates."""
+"""How far from the hardware's limit: what each row reaches under the machine's best rates."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import altair
 
-from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
+from rnncore.compare.choices import fastest_first
+from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, apart, colours, log_axis, tip_text
+from rnncore.report.fold import folded
 from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.section import Section, Shown
+from rnncore.report.sections.machine import all_ceilings_table, peaks_table
+from rnncore.report.table import inert, paragraph
+from rnncore.report.words import significant
 from rnncore.runfile.record import Record, Run
+
+# Free space around the points, as a factor.
+MARGIN = 2.0
 
 
 def roofline_chart(records: list[Record], run: Run) -> Chart:
@@ -29,33 +37,45 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
             "gflop_per_s": record.gflop_per_s,
             "model": record.model_name,
             "phase": str(record.phase),
+            "tip": tip_text(
+                record.short_name,
+                reached=f"{record.gflop_per_s:,.4g} GFLOP/s",
+                operations_per_byte=record.flops_per_byte,
+            ),
         }
         for record in records
     ]
     intensities = [record.flops_per_byte for record in records if record.flops_per_byte]
-    low, high = min(intensities), max(intensities)
-    x = altair.X("flops_per_byte:Q", scale=altair.Scale(type="log", nice=False), title="Operations per byte")
-    y = altair.Y("gflop_per_s:Q", scale=altair.Scale(type="log", nice=False), title="GFLOP/s")
+    left, right = min(intensities) / MARGIN, max(intensities) * MARGIN
+    roofs = _roofs(run, {(record.device, record.precision) for record in records}, left, right)
+    rates = [float(one["gflop_per_s"]) for one in [*values, *roofs] if one["gflop_per_s"]]
+    low, high = min(rates) / MARGIN, max(rates) * MARGIN
+    x_scale = altair.Scale(type="log", domain=[left, right], nice=False)
+    x = altair.X("flops_per_byte:Q", scale=x_scale, axis=log_axis(left, right), title="Operations per byte")
+    y_scale = altair.Scale(type="log", domain=[low, high], nice=False)
+    y_axis = log_axis(low, high)
+
+    def y(field: str) -> altair.Y:
+        return altair.Y(f"{field}:Q", scale=y_scale, axis=y_axis, title="GFLOP/s")
+
     layers: list[Any] = []
-    measured = {(record.device, record.precision) for record in records}
-    if roofs := _roofs(run, measured, low / 2, high * 2):
-        names = list(dict.fromkeys(one["roof"] for one in roofs))
+    if roofs:
         roof = altair.Chart(altair.InlineData(roofs)).mark_line(color=QUIET, strokeDash=[2, 3])
-        layers.append(roof.encode(x=x, y=y, detail="roof:N", tooltip=["roof:N"]))
-        ends = [
-            max((one for one in roofs if one["roof"] == name), key=lambda one: float(one["flops_per_byte"]))
-            for name in names
-        ]
-        text = altair.Chart(altair.InlineData(ends)).mark_text(align="right", baseline="bottom", dy=-3, color=QUIET)
-        layers.append(text.encode(x=x, y=y, text="roof:N"))
+        layers.append(roof.encode(x=x, y=y("gflop_per_s"), detail="roof:N"))
+        ends = [one for one in roofs if one["flops_per_byte"] == right]
+        at = apart([float(one["gflop_per_s"]) for one in ends], low, high, HEIGHT)
+        labels = [{**one, "at": value} for one, value in zip(ends, at, strict=True)]
+        text = altair.Chart(altair.InlineData(labels)).mark_text(align="right", baseline="bottom", dy=-2, color=QUIET)
+        layers.append(text.encode(x=x, y=y("at"), text="roof:N"))
     points = altair.Chart(altair.InlineData(values)).mark_point(filled=True, size=70, opacity=1)
+    models = list(dict.fromkeys(record.model_name for record in records))
     layers.append(
         points.encode(
             x=x,
-            y=y,
-            color=altair.Color("model:N", scale=altair.Scale(range=PALETTE), title="Model"),
+            y=y("gflop_per_s"),
+            color=altair.Color("model:N", scale=colours(models), title="Model"),
             shape=altair.Shape("phase:N", title="Phase"),
-            tooltip=["row:N", *(altair.Tooltip(f"{name}:Q", format=".4~g") for name in ("gflop_per_s", "flops_per_byte"))],
+            description=TIP,
         )
     )
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
@@ -82,19 +102,47 @@ def counted(run: Run) -> list[Record]:
     return [record for record in measured if record.gflop_per_s and record.flops_per_byte]
 
 
+def nearest(run: Run) -> list[Record]:
+    """Return the valid forward passes whose share of the best products is known, the largest share first."""
+    known = [record for record in valid(run.phase("infer")) if record.gemm_ceiling_pct is not None]
+    return sorted(fastest_first(known), key=lambda record: -(record.gemm_ceiling_pct or 0))
+
+
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure."""
+    """Return what comes nearest to the limit, the figure, and the peaks; the other ceilings folded."""
+    run = runs[0]
+    said = [_nearest_text(found[0])] if (found := nearest(run)) else []
+    peaks, every = peaks_table(run), all_ceilings_table(run)
+    note = paragraph(
+        "The roofs are the best rates of products and of copying memory that the session measured. Operations per byte "
+        "count each byte once; a row above a slope finds its data in a cache."
+    )
     return [
-        "What each row reaches, under the best rates of products and of copying memory that the session measured. "
-        "Operations per byte count each byte once; a row above a slope finds its data in a cache.\n",
+        *map(paragraph, said),
         *shown.figure("roofline"),
+        *([peaks.markdown()] if peaks.rows else []),
+        *folded("All ceilings of this session, and what reached them", [note, every.markdown()] if every.rows else []),
     ]
+
+
+def _nearest_text(record: Record) -> str:
+    return (
+        f"Nearest to the limit of the products comes **{inert(record.short_name)}**: "
+        f"{significant(record.gflop_per_s or 0)} GFLOP/s, {record.gemm_ceiling_pct:.0f} % of the best rate that this "
+        "session measured with as many threads."
+    )
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Draw what each row reaches under the roofs."""
-    return [Figure("roofline", "GFLOP/s against operations per byte", roofline_chart(counted(runs[0]), runs[0]))]
+    records = counted(runs[0])
+    return [Figure("roofline", "GFLOP/s against operations per byte", roofline_chart(records, runs[0]))] if records else []
+
+
+def limited(run: Run) -> list[Record]:
+    """Return the rows of which it is known how far they are from a limit."""
+    return [*counted(run), *nearest(run)]
 
 
 LACKING = "No valid row of this run tells its operations and the bytes they need."
-SECTION = Section("## Roofline", text, figures, counted, LACKING)
+SECTION = Section("## How far from the hardware's limit?", text, figures, limited, LACKING)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first
-from rnncore.report.rows import of_usual_size, valid
+from rnncore.report.fold import folded
+from rnncore.report.rows import of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, words
-from rnncore.report.words import how, measured, median_text, significant, time_text
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import how, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Of the most windows per second that any batch size gives.
@@ -22,12 +24,12 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> Table:
         serve: Valid rows of the serving suite.
     """
     rows, infer = [], of_usual_size(infer)
-    for way in sorted({_way(record) for record in (*infer, *serve)}):
-        served = {record.batch_size > 1: record for record in serve if _way(record) == way}
+    for of_way in sorted({_way(record) for record in (*infer, *serve)}):
+        served = {record.batch_size > 1: record for record in serve if _way(record) == of_way}
         rows.append(
             [
-                *way,
-                *_call_texts([record for record in infer if _way(record) == way]),
+                *of_way,
+                *_call_texts([record for record in infer if _way(record) == of_way]),
                 *[_served(served.get(together)) for together in (False, True)],
             ]
         )
@@ -48,7 +50,7 @@ def _call_texts(records: Sequence[Record]) -> list[str | None]:
     knee = min(int(one.batch_size) for one in records if one.windows_per_s >= KNEE_SHARE * offline.windows_per_s)
     return [
         time_text(float(single["s"])) if single else None,
-        f"{measured(offline.windows_per_s, offline)} (batch {offline.batch_size:,})",
+        f"{significant(offline.windows_per_s)} (batch {offline.batch_size:,})",
         f"batch {knee:,}" if len(records) > 2 else None,
     ]
 
@@ -68,7 +70,7 @@ def streaming_table(records: Sequence[Record]) -> Table:
             f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
             record.batch_size,
             record.runtime_title,
-            median_text(record),
+            time_text(record.median_s),
             time_text(float(record.window_call_s)),
             f"{float(record.window_call_s) / record.median_s:.1f}x",
             record.smape,
@@ -86,28 +88,45 @@ def streaming_table(records: Sequence[Record]) -> Table:
     return Table(columns, rows)
 
 
-def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+def parts(run: Run) -> list[str]:
     """Return the table of scenarios, where calls were looked at one by one, or served."""
-    infer, serve = valid(runs[0].phase("infer")), valid(runs[0].phase("serve"))
+    infer, serve = valid(run.phase("infer")), valid(run.phase("serve"))
     if not serve and all(record.disturbance is None for record in infer):
         return []
-    return [
+    note = paragraph(
         "SingleStream: one window after another, 90th percentile of a call. Offline: all windows at hand, at the batch size "
         "with most per second; the knee is the smallest with nine tenths of it. Server: windows that arrive by chance, one "
-        "by one, and the highest rate at which 99 of 100 are answered within the bound, the waiting included.\n",
-        scenarios_table(infer, serve).markdown(),
-    ]
+        "by one, and the highest rate at which 99 of 100 are answered within the bound, the waiting included."
+    )
+    return [note, scenarios_table(infer, serve).markdown()]
+
+
+def text(runs: Sequence[Run], shown: Shown) -> list[str]:
+    """Return the scenarios of a run without single calls, which has them nowhere else."""
+    return [] if valid(runs[0].phase("infer")) else parts(runs[0])
+
+
+def streamed(run: Run) -> list[Record]:
+    """Return the valid rows of the streaming suite."""
+    return valid(run.phase("stream"))
 
 
 def text_of_streaming(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the table of streaming, where states were carried."""
-    note = (
-        "One new hour for each series with the state carried, against the whole window again in the same runtime. The state "
-        "of a stream has seen more than a window's hours, so its sMAPE is another.\n"
+    """Return the most that carrying the state saves, and the table of streaming, folded."""
+    records = streamed(runs[0])
+    most = max(records, key=lambda record: float(record.window_call_s) / record.median_s)
+    saving = times(most.median_s / float(most.window_call_s))
+    said = (
+        f"One new hour with the state carried takes **{time_text(most.median_s)}** by {way(most)}, {saving} than the "
+        f"whole window again ({most.batch_size:,} series at once), the most of {counted(len(records), 'row')}."
     )
-    records = valid(runs[0].phase("stream"))
-    return [note, streaming_table(records).markdown()] if records else []
+    note = paragraph(
+        "Against the whole window again in the same runtime. The state of a stream has seen more than a window's hours, so "
+        "its sMAPE is another."
+    )
+    table = streaming_table(records).markdown()
+    return [paragraph(said), *folded("Each model, and what it does to the sMAPE", [note, table])]
 
 
-SECTION = Section("### Scenarios", text)
-STREAMING = Section("### Streaming", text_of_streaming)
+SECTION = Section("## How many can be served?", text)
+STREAMING = Section("## What does carrying the state save?", text_of_streaming, needs=streamed)

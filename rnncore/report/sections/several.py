@@ -6,13 +6,14 @@ from rnncore.amounts import counted
 from rnncore.compare.choices import fastest_first, rankable
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
-from rnncore.report.rows import by_batch_size, by_recipe, valid
+from rnncore.report.fold import folded
+from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
 from rnncore.report.table import inert, paragraph
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import how, letter, lettered_names, median_text, times
+from rnncore.report.words import letter, lettered_names, significant, time_text, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -30,9 +31,9 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
 
 def against_first(runs: Sequence[Run]) -> list[str]:
     """Say of each run after the first how many benchmarks are faster and slower, and what one of the two lacks."""
-    ratios, names = case_ratios(runs), lettered_names(runs)
+    ratios = case_ratios(runs)
     return [
-        _against_first(names[index], [one for one in ratios if one.run == letter(index)])
+        _against_first(letter(index), [one for one in ratios if one.run == letter(index)])
         + _lacking(runs[0], run, letter(index))
         for index, run in enumerate(runs[1:], 1)
     ]
@@ -52,8 +53,8 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     """Say which run has the fastest choice of one recipe at one batch size, and by how much, of what no run left out."""
     asked = recipe, batch_size
     rows_of = {
-        name: [one for one in rankable(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
-        for run, name in zip(runs, lettered_names(runs), strict=True)
+        letter(index): [one for one in rankable(run.phase("infer")) if (one.recipe, one.batch_size) == asked]
+        for index, run in enumerate(runs)
     }
     every = [one for rows in rows_of.values() for one in rows]
     # What a run could not measure counts against it; where it was asked for none of the rows, it takes no part.
@@ -68,14 +69,14 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     bests = [(fastest_first(rows)[0], name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
-    sentence = f"{what}, **{best.model_name} in {how(best)} on {where}** is fastest: {median_text(best)} per call"
+    sentence = f"{what}, **{way(best)} on {where}** is fastest: {time_text(best.median_s)} per call"
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
-        sentence += f"; the best on {there}, {other.model_name} in {how(other)}, is {ratio}"
+        sentence += f"; the best on {there}, {way(other)}, is {ratio}"
     left_out = {one.fullname for one in every} - {one.fullname for rows in shared.values() for one in rows}
     if left_out:
         sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
-    without = [letter(index) for index, name in enumerate(rows_of) if name not in tried]
+    without = [name for name in rows_of if name not in tried]
     if without:
         sentence += f"; {' and '.join(without)} {'has' if len(without) == 1 else 'have'} none of these rows"
     return f"{sentence}."
@@ -110,7 +111,7 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
     for what, some in (("faster", faster), ("slower", slower)):
         if some:
             span = sorted(max(one.ratio, 1 / one.ratio) for one in some)
-            reach = f"{span[0]:.2f}x" if len(some) == 1 else f"{span[0]:.2f}x to {span[-1]:.2f}x"
+            reach = f"{significant(span[0])}x" + ("" if len(some) == 1 else f" to {significant(span[-1])}x")
             said.append(f"{len(some):,} {what} ({reach})")
     unbounded = sum(one.low is None or one.high is None for one in ratios)
     untold = len(ratios) - len(slower) - len(faster) - unbounded
@@ -120,8 +121,14 @@ def _against_first(name: str, ratios: Sequence[CaseRatio]) -> str:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the verdict in sentences."""
-    return [bullets(sentences_of_several(runs))]
+    """Return what the letters stand for, and the verdict in sentences."""
+    return [named_runs(runs), bullets(sentences_of_several(runs))]
+
+
+def named_runs(runs: Sequence[Run]) -> str:
+    """Return a paragraph that says which run each letter stands for, and when it was measured."""
+    when = [f"{name} ({run.datetime[:10]})" for name, run in zip(lettered_names(runs), runs, strict=True)]
+    return paragraph("; ".join(map(inert, when)) + ".")
 
 
 def text_of_differences(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -140,9 +147,10 @@ def text_of_changes(runs: Sequence[Run], shown: Shown) -> list[str]:
     comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
     if comparison.differences:
         return []
-    return [*map(paragraph, comparison.notes), judgement_table(comparison.judgements).markdown()]
+    notes = map(paragraph, comparison.notes)
+    return folded("The verdict on each benchmark", [*notes, judgement_table(comparison.judgements).markdown()])
 
 
 VERDICT = Section("## Verdict", text)
 NOT_ALIKE = Section("", text_of_differences)
-CHANGED = Section("## What changed", text_of_changes)
+CHANGED = Section("", text_of_changes)

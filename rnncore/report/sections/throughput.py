@@ -6,13 +6,15 @@ from typing import Any
 import altair
 
 from rnncore.amounts import time_unit
-from rnncore.compare.choices import fastest_first, rankable
-from rnncore.report.figure import HEIGHT, PALETTE, QUIET, WIDTH, Chart, Figure
+from rnncore.compare.choices import fastest_first, fastest_of_each, rankable
+from rnncore.report.figure import HEIGHT, OTHERS, PALETTE, QUIET, TIP, Chart, Figure, apart, colours, log_axis, tip_text
+from rnncore.report.fold import folded
 from rnncore.report.rows import (
     base_of,
     best_product_per_s,
     by_batch_size,
     by_recipe,
+    of_smallest_batch,
     of_usual_size,
     of_what,
     same_but_cell,
@@ -20,71 +22,127 @@ from rnncore.report.rows import (
     valid,
 )
 from rnncore.report.section import Section, Shown, no_row_of
-from rnncore.report.table import Table, escape, numbers, words
-from rnncore.report.words import gflop_text, how, measured, median_text, times
-from rnncore.runfile.recipes import ARTICLE
+from rnncore.report.sections.verdict import fastest, recipe_words
+from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.words import gflop_text, how, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Free space above and below the lines, as a factor.
-MARGIN = 1.3
+MARGIN = 1.5
+
+# Pixels of a panel among others and of one alone, and the share that the names at the ends of lines have.
+_PANEL_WIDTH, _ALONE_WIDTH, _NAMES_SHARE = 300, 480, 0.45
 
 
-def throughput_chart(records: list[Record], run: Run) -> Chart:
-    """Draw windows per second against batch size, one line per model and runtime, under the ceiling of products.
+def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
+    """Draw windows per second against batch size: a panel of one scale per model, a line per runtime, named at its end.
+
+    The fastest runtimes have colours, the others are grey; what products at their best rate would allow is a shaded limit.
 
     Args:
         records: Records of the phase `infer`.
         run: Has the ceilings, if the session measured any.
     """
-    values = [
+    devices, models = {record.device for record in records}, list(dict.fromkeys(record.model_name for record in records))
+    names = [_series(record, devices) for record in fastest_of_each(fastest_first(records), how)]
+    ceilings = window_ceilings(records, run)
+    rates = [record.windows_per_s for record in records] + [float(one["windows_per_s"]) for one in ceilings]
+    low, high = min(rates) / MARGIN, max(rates) * MARGIN
+    values: list[dict[str, Any]] = [
         {
+            "kind": "row",
             "batch": int(record.batch_size),
             "windows_per_s": record.windows_per_s,
-            "runtime": how(record),
+            "runtime": _series(record, devices),
             "model": record.model_name,
+            "tip": tip_text(
+                f"{record.model_name} in {how(record)}",
+                batch=record.batch_size,
+                speed=f"{significant(record.windows_per_s)} windows/s",
+            ),
         }
         for record in records
     ]
-    ceilings = _window_ceilings(records, run)
-    rates = [record.windows_per_s for record in records] + [ceiling["windows_per_s"] for ceiling in ceilings]
-    scale = altair.Scale(type="log", domain=[min(rates) / MARGIN, max(rates) * MARGIN], nice=False)
-    y = altair.Y("windows_per_s:Q", scale=scale, axis=altair.Axis(format="~s"), title="Windows per second")
-    base = altair.Chart(altair.InlineData(values)).encode(
-        x=altair.X("batch:Q", scale=altair.Scale(type="log", base=2), title="Windows per call (batch size)"),
-        y=y,
-        color=altair.Color("runtime:N", scale=altair.Scale(range=PALETTE), title="Runtime"),
-        tooltip=["runtime:N", "model:N", "batch:Q", altair.Tooltip("windows_per_s:Q", format=",.4~g", title="windows/s")],
-    )
-    # With one batch size there is no line: the legend has the shapes.
-    lines = base.mark_line().encode(strokeDash=altair.StrokeDash("model:N", legend=None))
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=altair.Shape("model:N", title="Model"))
-    layers: list[Any] = [lines, points]
-    if ceilings:
-        roof = altair.Chart(altair.InlineData(ceilings)).encode(y=altair.Y("windows_per_s:Q", scale=scale))
-        layers.append(roof.mark_rule(strokeDash=[2, 3], color=QUIET))
-        for index, ceiling in enumerate(sorted(ceilings, key=lambda one: float(one["windows_per_s"]))):
-            # One at the left, the next from the middle: two ceilings may lie close together.
-            label = altair.Chart(altair.InlineData([ceiling])).mark_text(align="left", baseline="bottom", dx=4, color=QUIET)
-            layers.append(
-                label.encode(
-                    x=altair.value(index % 2 * WIDTH // 2),
-                    y=altair.Y("windows_per_s:Q", scale=scale),
-                    text=altair.Text("label:N"),
-                )
-            )
-    return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    sizes = sorted({one["batch"] for one in values})
+    # Names stand within the panel, at the right of the last size.
+    room = max(sizes[-1] / sizes[0], 4) ** (_NAMES_SHARE / (1 - _NAMES_SHARE))
+    x_scale = altair.Scale(type="log", base=2, domain=[sizes[0], sizes[-1] * room], nice=False)
+    y_scale = altair.Scale(type="log", domain=[low, high], nice=False)
+    axis = altair.Axis(values=sizes, format=",d", labelOverlap=True)
+    x = altair.X("batch:Q", scale=x_scale, axis=axis, title="Windows per call (batch size)")
+
+    def y(field: str = "windows_per_s") -> altair.Y:
+        return altair.Y(f"{field}:Q", scale=y_scale, axis=log_axis(low, high), title="Windows per second")
+
+    labels = [
+        label
+        for model in models
+        for label in _end_labels([one for one in values if one["model"] == model], names[: len(PALETTE)], low, high)
+    ]
+    limits = [limit for model in models for limit in _limits(ceilings, model, low, high)]
+    base = altair.Chart()
+    rows = base.transform_filter("datum.kind == 'row'")
+    color = altair.Color("runtime:N", scale=colours(names), legend=None)
+    layers: list[Any] = []
+    if limits:
+        shaded = base.transform_filter("datum.kind == 'limit'")
+        top, left = altair.value(0), altair.value(0)
+        layers += [
+            shaded.transform_filter("datum.is_highest").mark_rect(color=OTHERS, opacity=0.15).encode(y=y(), y2=top),
+            shaded.mark_rule(strokeDash=[2, 3], color=QUIET).encode(y=y()),
+            shaded.mark_text(align="left", dx=4, dy=-7, color=QUIET).encode(x=left, y=y("at"), text="runtime:N"),
+        ]
+    layers += [
+        rows.mark_line().encode(x=x, y=y(), color=color),
+        rows.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y(), color=color, description=TIP),
+        base.transform_filter("datum.kind == 'name'")
+        .mark_text(align="left", dx=8)
+        .encode(x=x, y=y("at"), text="runtime:N", color=color),
+    ]
+    panel_width = _PANEL_WIDTH if len(models) > 1 else _ALONE_WIDTH
+    panels = altair.layer(*layers).properties(width=panel_width, height=HEIGHT)
+    data = altair.InlineData([*values, *labels, *limits])
+    facet = altair.Facet("model:N", title=None, sort=models)
+    return altair.FacetChart(data=data, spec=panels, facet=facet, columns=2)
 
 
-def _window_ceilings(records: list[Record], run: Run) -> list[dict[str, Any]]:
-    """Return the windows per second that products at their best rate would allow, by cell, device and precision."""
-    found: dict[str, float] = {}
+def _series(record: Record, devices: set[str]) -> str:
+    """Name runtime and precision of a line, and its device where there are several."""
+    name = how(record)
+    return name if len(devices) > 1 else name.replace(", CPU", "", 1).replace(", CUDA", "", 1)
+
+
+def _end_labels(values: Sequence[dict[str, Any]], coloured: Sequence[str], low: float, high: float) -> list[dict[str, Any]]:
+    """Return the names of the lines of a panel that have colours, each beside the last point of its line."""
+    last: dict[str, dict[str, Any]] = {}
+    for one in sorted(values, key=lambda one: int(one["batch"])):
+        last[one["runtime"]] = one
+    named = [one for one in last.values() if one["runtime"] in coloured]
+    at = apart([float(one["windows_per_s"]) for one in named], low, high, HEIGHT)
+    return [{**one, "kind": "name", "at": value} for one, value in zip(named, at, strict=True)]
+
+
+def _limits(ceilings: Sequence[dict[str, Any]], model: str, low: float, high: float) -> list[dict[str, Any]]:
+    """Return the limits of a panel; nothing can be above the highest."""
+    found = [one for one in ceilings if one["model"] == model]
+    rates = [float(one["windows_per_s"]) for one in found]
+    at = apart(rates, low, high, HEIGHT)
+    return [
+        {**one, "kind": "limit", "at": value, "is_highest": one["windows_per_s"] == max(rates)}
+        for one, value in zip(found, at, strict=True)
+    ]
+
+
+def window_ceilings(records: Sequence[Record], run: Run) -> list[dict[str, Any]]:
+    """Return the windows per second that products at their best rate would allow, by model, device and precision."""
+    found: dict[tuple[str, str], float] = {}
     for record in records:
         best = best_product_per_s(run, record.device, record.precision)
         if record.gflop_per_s and best:
             flops = record.gflop_per_s * 1e9 / record.windows_per_s
-            where = how(record).split(", ", 1)[-1]
-            found[f"{record.model_name}, all products at the best rate, {where}"] = best / flops
-    return [{"label": label, "windows_per_s": rate} for label, rate in found.items()]
+            where = "" if record.device == "cpu" else f", {record.device.upper()}"
+            found[record.model_name, f"limit of products, {record.precision}{where}"] = best / flops
+    return [{"model": model, "runtime": name, "windows_per_s": rate} for (model, name), rate in found.items()]
 
 
 def inference_table(records: list[Record]) -> Table:
@@ -101,7 +159,7 @@ def inference_table(records: list[Record]) -> Table:
                 record.model_name,
                 record.kernel or None,
                 *time_cells(record, scale),
-                measured(record.windows_per_s, record),
+                significant(record.windows_per_s),
                 gflop_text(record),
                 times(record.median_s / base.median_s) if base and record in compared else None,
                 times(record.median_s / gru.median_s) if gru else None,
@@ -123,8 +181,8 @@ def fastest_table(infer: Sequence[Record]) -> Table:
         some = [one for one in infer if one.batch_size == batch_size and one.model_name == cell]
         best, *others = fastest_first(some)
         following = f"{how(others[0])}: {times(others[0].median_s / best.median_s)}" if others else None
-        rows.append([batch_size, cell, how(best), median_text(best), following])
-    return Table(words("Batch", "Cell", "Fastest", "median", "the next"), rows)
+        rows.append([batch_size, cell, how(best), time_text(best.median_s), significant(best.windows_per_s), following])
+    return Table(words("Batch", "Cell", "Fastest", "median", "windows/s", "the next"), rows)
 
 
 def inferred(run: Run) -> list[Record]:
@@ -133,14 +191,23 @@ def inferred(run: Run) -> list[Record]:
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure, a table for each recipe and batch size, and who is fastest."""
+    """Return who is fastest at each larger batch size, the figure, and the fastest of each; tables of all folded."""
     infer = inferred(runs[0])
-    parts = [f"One forward pass{of_what(infer)}. Less time is better.\n", *shown.figure("throughput")]
-    for recipe, of_recipe in by_recipe(infer).items():
+    smallest, of_recipes = of_smallest_batch(infer)[0].batch_size, by_recipe(infer)
+    said: list[str] = []
+    tables: list[str] = []
+    for recipe, of_recipe in of_recipes.items():
+        mark = f", {recipe}" if len(of_recipes) > 1 else ""
         for batch_size, records in by_batch_size(of_recipe):
-            mark = "" if recipe in (None, ARTICLE) else f", {recipe}"
-            parts += [f"### Batch of {batch_size:,}{escape(mark)}\n", inference_table(records).markdown()]
-    return [*parts, "### Fastest by batch size\n", fastest_table(infer).markdown()]
+            if batch_size != smallest:
+                said.append(fastest(records, recipe_words(recipe, of_recipes)))
+            tables += folded(f"Batch of {batch_size:,}{mark}: all {len(records)}", [inference_table(records).markdown()])
+    return [
+        *([paragraph(f"One forward pass{of_what(infer)}.")] if not said else map(paragraph, said)),
+        *shown.figure("throughput"),
+        fastest_table(infer).markdown(),
+        *tables,
+    ]
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
@@ -148,7 +215,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     infer = inferred(runs[0])
     # A swept size or thread count is a point of its own, not one of a line.
     usual = of_usual_size(infer) or infer
-    return [Figure("throughput", "Windows per second by batch size, cell and runtime", throughput_chart(usual, runs[0]))]
+    alt = "Windows per second by batch size, a panel for each model, a line for each runtime"
+    return [Figure("throughput", alt, throughput_chart(usual, runs[0]))]
 
 
-SECTION = Section("## Throughput", text, figures, inferred, no_row_of("bench/bench_inference.py"))
+SECTION = Section("## Which runtime for many at once?", text, figures, inferred, no_row_of("bench/bench_inference.py"))

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.amounts import time_unit
+from rnncore.amounts import counted, time_unit
+from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import bytes_text, significant
 from rnncore.runfile.record import Record, Run
+
+# Of the rounds: where more were disturbed, a page asks for care.
+MOST_DISTURBED_PCT = 10.0
 
 _BOUNDS = {
     "compute": "arithmetic",
@@ -105,6 +109,30 @@ def session_sentences(run: Run) -> str:
     return " ".join(sentences)
 
 
+def trust_sentence(run: Run) -> str:
+    """Say in a line whether the figures of a run can be trusted, and why: noise, steadiness, invalid rows."""
+    watched = observed(run)
+    wrong = sum(not record.is_valid for record in run.records)
+    said = [f"{wrong} of {counted(len(run.records), 'row')} wrong, and not ranked"] if wrong else []
+    if not watched:
+        said.append("the file does not say what disturbed the rounds")
+        return f"Can it be trusted? **Not known**: {'; '.join(said)}."
+    unsteady = sum(record.steady is False for record in watched)
+    if run.session.get("steady") is False:
+        said.append(f"the machine did not keep its speed ({run.session.get('steady_why')})")
+    said += [f"{unsteady} of {counted(len(watched), 'row')} not steady"] if unsteady else []
+    rounds = sum(record.rounds for record in watched)
+    # Of a file that was thinned, rounds are fewer than were disturbed.
+    disturbed_pct = 100 * sum(min(record.disturbed_rounds or 0, record.rounds) for record in watched) / rounds
+    is_noisy = disturbed_pct > MOST_DISTURBED_PCT
+    noise = f"{significant(disturbed_pct, 2)} % of {counted(rounds, 'round')} disturbed"
+    answer = "With care" if said or is_noisy else "Yes"
+    said.append(noise)
+    said += ["the machine kept its speed"] if run.session.get("steady") else []
+    said += ["no row is wrong"] if not wrong else []
+    return f"Can it be trusted? **{answer}**: {'; '.join(said)}. Ratios are of one process on one machine."
+
+
 def observed(run: Run) -> list[Record]:
     """Return the rows that were watched for disturbances."""
     return [record for record in run.records if record.disturbance is not None]
@@ -114,21 +142,27 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the figures rest on: two tables by benchmark, and sentences on the session."""
     records, sentences = observed(runs[0]), session_sentences(runs[0])
     with_case = [record for record in records if record.has_case]
-    return [
+    of_path = [
         paragraph(
             "The kernel is what a profile of an extra call saw. Shares are of the best products, in registers alone or of "
             "a library; of the recurrent products chained one after another with the others at that rate; of reading again "
             "the weights that each hour needs, from the cache that holds them; and of copying memory."
         ),
         path_table(with_case).markdown(),
+    ]
+    of_rounds = [
         paragraph(
             "A round is disturbed where others took more than 2 % of its time, made its threads leave their cores often, or "
             "slowed a clock; it is counted and kept. The first call, with the opening of the runtime, is in no other figure."
         ),
         disturbance_table(records).markdown(),
+    ]
+    return [
         *([paragraph(sentences)] if sentences else []),
+        *folded("What ran, what holds it back, how right it is, and its memory, row by row", of_path),
+        *folded("What disturbed the rounds, row by row", of_rounds),
     ]
 
 
 LACKING = "The run file is of a version that did not look for disturbances."
-SECTION = Section("## What the figures rest on", text, needs=observed, lacking=LACKING)
+SECTION = Section("## Can it be trusted?", text, needs=observed, lacking=LACKING)

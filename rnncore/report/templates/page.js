@@ -1,4 +1,4 @@
-// Tables that sort, one that filters and copies, and figures that answer the pointer. Without script the page reads the same.
+// Tables that sort, one that filters and copies, folds that open, figures that answer the pointer. Without script all is read the same.
 (() => {
   const text = (row, column) => row.cells[column].textContent.trim();
   const number = (cell) => {
@@ -42,20 +42,23 @@
       .map((row) => [...row.cells].map((cell) => quoted(cell.textContent.trim())).join(","))
       .join("\n");
 
-  const frame = document.querySelector("#all-results ~ .scroll");
-  if (frame) {
+
+  const table = document.querySelector("#all-results ~ details table");
+  if (table) {
+    const frame = table.closest(".scroll");
+    const fold = table.closest("details");
     frame.classList.add("tall");
-    const table = frame.querySelector("table");
     const tools = document.createElement("div");
     tools.className = "tools";
     tools.innerHTML =
       '<label>Show rows that hold <input type="search" id="filter" placeholder="lstm b32"></label>' +
       '<button type="button" id="copy">Copy as CSV</button><span role="status" id="said"></span>';
-    frame.before(tools);
+    fold.before(tools);
     const said = tools.querySelector("#said");
     tools.querySelector("#filter").addEventListener("input", (event) => {
       const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
+      fold.open = true;
       for (const row of table.tBodies[0].rows) {
         const content = row.textContent.toLowerCase();
         row.hidden = !words.every((word) => content.includes(word));
@@ -80,34 +83,30 @@
     });
   }
 
-  const draw = async () => {
-    for (const element of document.querySelectorAll("script.spec")) {
-      const name = element.dataset.figure;
-      const figure = document.querySelector(`figure[data-figure="${name}"]`);
-      const picture = figure?.querySelector("img");
-      if (!picture || typeof vegaEmbed === "undefined") continue;
-      const spec = JSON.parse(element.textContent);
-      // Panels side by side do not fold to a narrow screen; their picture scales.
-      if (spec.facet) continue;
-      if (typeof spec.width === "number") spec.width = "container";
-      if (window.innerWidth < 640) {
-        const legend = { ...spec.config?.legend, orient: "bottom", columns: 1, labelLimit: 300 };
-        spec.config = { ...spec.config, legend };
-      }
-      const chart = document.createElement("div");
-      chart.className = "chart";
-      figure.prepend(chart);
-      try {
-        await vegaEmbed(chart, spec, { renderer: "svg", actions: false, tooltip: { disableDefaultStyle: false } });
-        chart.setAttribute("role", "img");
-        chart.setAttribute("aria-label", picture.alt);
-        picture.hidden = true;
-      } catch (error) {
-        chart.remove();
-        console.error(name, error);
-      }
+  // On paper nothing can be opened.
+  const opened = [];
+  window.addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("details:not([open])")) {
+      fold.open = true;
+      opened.push(fold);
     }
-    document.documentElement.dataset.drawn = "yes";
-  };
-  draw();
+  });
+  window.addEventListener("afterprint", () => {
+    for (const fold of opened.splice(0)) fold.open = false;
+  });
+
+  const tip = document.createElement("div");
+  tip.id = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
+  document.addEventListener("pointermove", (event) => {
+    const words = event.target.dataset?.tip;
+    tip.hidden = !words || !event.target.closest("figure");
+    if (tip.hidden) return;
+    tip.textContent = words.replaceAll("; ", "\n");
+    tip.style.whiteSpace = "pre-line";
+    tip.style.left = `${Math.min(event.clientX + 12, window.innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${Math.min(event.clientY + 12, window.innerHeight - tip.offsetHeight - 8)}px`;
+  });
+  document.documentElement.dataset.ready = "yes";
 })();

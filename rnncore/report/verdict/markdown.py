@@ -1,13 +1,17 @@
-"""A comparison as Markdown, for a pull request, a job summary or a report."""
+"""A comparison as Markdown, for a pull request, a job summary or a page: the answer first, details folded."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
-from rnncore.compare.verdict import BudgetCheck, Comparison, Judgement, Verdict
+from rnncore.compare.measures import TIME
+from rnncore.compare.verdict import VERDICTS, BudgetCheck, BudgetJudgement, Comparison, Judgement
+from rnncore.report.fold import folded
 from rnncore.report.table import Table, escape, inert, numbers, paragraph, words
 from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.text import difference_table, group_table
 from rnncore.report.verdict.words import (
+    answer_of,
     base_and_head,
     budget_counts,
     counts_of,
@@ -21,10 +25,17 @@ from rnncore.report.verdict.words import (
     reason_of,
     verdict_word,
 )
+from rnncore.report.words import is_ratio
+
+# Rows that do not fail, and notes, that are shown unfolded: what passes is read in a moment.
+MOST_PASSING, MOST_NOTES = 4, 3
 
 
 def verdict_markdown(comparison: Comparison) -> str:
     """Render a comparison for a pull request or a job's summary; equal comparisons give equal bytes.
+
+    The first line says whether it passes and why. What fails is in the open, as are few rows of what is neither that nor the
+    same; all else is folded.
 
     Args:
         comparison: The verdicts.
@@ -33,28 +44,54 @@ def verdict_markdown(comparison: Comparison) -> str:
         Markdown that GitHub renders, in which text that came from a file stays text.
     """
     ordered = gravest_first(comparison.judgements)
-    changed = [judgement for judgement in ordered if judgement.verdict != "same"]
-    same = [judgement for judgement in ordered if judgement.verdict == "same"]
+    failing = [one for one in ordered if _fails(one)]
+    others = [one for one in ordered if not _fails(one) and one.verdict != "same"]
+    same = [one for one in ordered if one.verdict == "same"]
+    is_brief = len(others) <= MOST_PASSING
+    shown = [*failing, *(others if is_brief else [])]
     parts = [
-        _heading(comparison.verdict, counts_of(comparison)),
+        f"## {answer_of(comparison.exit_code)}: {escape(_inert(counts_of(comparison)))}\n",
         paragraph(f"Head {_inert(comparison.head)} against base {_inert(comparison.base)}."),
-        *[paragraph(f"Note: {_inert(note)}") for note in comparison.notes],
+        *_notes(comparison.notes),
     ]
-    if changed:
-        parts.append(judgement_table(changed).markdown())
-    if same:
-        of_measures = Counter(measure_title(judgement.measure) for judgement in same)
-        listed = ", ".join(f"{escape(measure)} of {count:,}" for measure, count in of_measures.items())
-        parts.append(f"<details><summary>The same: {listed}</summary>\n")
-        parts += [judgement_table(same).markdown(), "</details>\n"]
-    if comparison.budgets:
-        parts += ["### Budgets\n", *_budgets(comparison.budgets)]
-    if comparison.groups:
-        parts.append(_inert_markdown(group_table(comparison)))
+    if shown:
+        parts.append(judgement_table(shown).markdown())
     if comparison.differences:
         parts.append(paragraph("Facts that differ, so that the ratios tell machines apart and not code:"))
         parts.append(_inert_markdown(difference_table(comparison)))
-    parts += [
+    if comparison.budgets:
+        parts += ["### Budgets\n", *_budgets(comparison.budgets)]
+    if others and not is_brief:
+        listed = ", ".join(f"{count:,} {word}" for word, count in Counter(map(verdict_word, others)).items())
+        parts += folded(listed.capitalize(), [judgement_table(others).markdown()])
+    if same:
+        counts = Counter(measure_title(one.measure) for one in same)
+        listed = ", ".join(f"{measure} of {count:,}" for measure, count in counts.items())
+        parts += folded(f"The same: {listed}", [judgement_table(same).markdown()])
+    about = [_inert_markdown(group_table(comparison))] if comparison.groups else []
+    return "\n".join([*parts, *folded("What the words and figures mean", [*about, *_meaning(comparison)])])
+
+
+def budgets_markdown(check: BudgetCheck) -> str:
+    """Render verdicts on budgets for a pull request or a job's summary; equal ones give equal bytes.
+
+    Args:
+        check: The verdicts.
+    """
+    heading = f"## {answer_of(check.exit_code)}: {escape(_inert(budget_counts(check)))}\n"
+    return "\n".join([heading, paragraph(f"Runs: {_inert(check.runs)}."), *_budgets(check)])
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    """Return the notes as a list, of many the first in the open."""
+    lines = [f"- {escape(_inert(note))}" for note in notes]
+    parts = ["\n".join(lines[:MOST_NOTES]) + "\n"] if lines else []
+    more = lines[MOST_NOTES:]
+    return [*parts, *folded(f"{len(more)} more notes", ["\n".join(more) + "\n"] if more else [])]
+
+
+def _meaning(comparison: Comparison) -> list[str]:
+    return [
         paragraph(
             "A ratio is the head's typical value over the base's; in parentheses, its interval of "
             f"{percent(comparison.confidence)} over processes, whose numbers (base, head) stand at the end."
@@ -64,30 +101,24 @@ def verdict_markdown(comparison: Comparison) -> str:
             f"is at most {percent(comparison.family_error)}. Unclear means that too little was measured to tell."
         ),
     ]
-    return "\n".join(parts)
 
 
-def budgets_markdown(check: BudgetCheck) -> str:
-    """Render verdicts on budgets for a pull request or a job's summary; equal ones give equal bytes.
-
-    Args:
-        check: The verdicts.
-    """
-    parts = [_heading(check.verdict, budget_counts(check)), paragraph(f"Runs: {_inert(check.runs)}."), *_budgets(check)]
-    return "\n".join(parts)
-
-
-def _heading(verdict: Verdict, counts: str) -> str:
-    return f"## {verdict.capitalize()}: {escape(_inert(counts))}\n"
-
-
-def _budgets(check: BudgetCheck) -> Iterator[str]:
-    yield from (paragraph(f"Note: {_inert(note)}") for note in check.notes)
-    yield budget_table(check.judgements, _inert).markdown()
-    yield paragraph(
+def _budgets(check: BudgetCheck) -> list[str]:
+    """Return the budgets that are not kept in the open, and the others folded."""
+    ordered = gravest_first(check.judgements)
+    kept = [one for one in ordered if not VERDICTS[one.verdict].exit_code]
+    broken = [one for one in ordered if VERDICTS[one.verdict].exit_code]
+    note = paragraph(
         "An interval of rounds or processes misses its figure on either side with a chance of at most 1 %; a single value "
         "has none."
     )
+
+    def table(judgements: Sequence[BudgetJudgement]) -> list[str]:
+        return [budget_table(judgements, _inert).markdown()] if judgements else []
+
+    counts = Counter(one.verdict for one in kept)
+    listed = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    return [*_notes(check.notes), *table(broken), *folded(f"Budgets: {listed}", [*table(kept), note] if kept else [])]
 
 
 def judgement_table(judgements: Iterable[Judgement]) -> Table:
@@ -102,10 +133,24 @@ def judgement_table(judgements: Iterable[Judgement]) -> Table:
             *base_and_head(judgement),
             processes_of(judgement),
         ]
-        for judgement in gravest_first(judgements)
+        for judgement in _most_changed_first(judgements)
     ]
     columns = [*words("Benchmark", "Measure", "verdict", "why"), *numbers("head against base", "base", "head", "processes")]
     return Table(columns, rows)
+
+
+def _most_changed_first(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Sort judgements so that the gravest come first, of one verdict times first, and of those what changed most."""
+    return gravest_first(sorted(judgements, key=lambda one: (one.measure != TIME, -_change(one))))
+
+
+def _change(judgement: Judgement) -> float:
+    return abs(math.log(judgement.ratio)) if is_ratio(judgement.ratio) else 0.0
+
+
+def _fails(judgement: Judgement) -> bool:
+    """Say whether a judgement is one that people must act on."""
+    return VERDICTS[judgement.verdict].annotation == "error" or judgement.verdict == "incomparable"
 
 
 def _inert_markdown(table: Table) -> str:

@@ -10,7 +10,6 @@ from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.words import (
     file_and_test,
     gravest_first,
-    is_ratio,
     measure_title,
     measures_beside_time,
     one_line,
@@ -23,6 +22,7 @@ from rnncore.report.verdict.words import (
     verdict_word,
     whole_verdict,
 )
+from rnncore.report.words import is_ratio
 
 # Rows of a table on a screen, at most: the gravest. JSON and Markdown have all.
 MOST_ROWS = 300

@@ -6,20 +6,17 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, TypeVar
+from typing import Protocol, TypeVar
 
 from rnncore.amounts import time_unit
 from rnncore.compare.measures import BESIDE_TIME, MEASURES, TIME, Measure, kind_of
 from rnncore.compare.verdict import VERDICTS, BudgetCheck, Comparison, Judgement, Verdict
-from rnncore.report.words import significant, times
+from rnncore.report.words import is_ratio, ratio_within, significant, times
 
 _RANKS = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 
 # A time of so many units is no longer read at a glance.
 _MOST = 1e7
-
-# Between these a ratio reads as 1.00, and nothing is called slower or faster by 1.00; the bounds of `times`.
-_EQUAL = (0.995, 1.005)
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,11 @@ def gravest_first(judgements: Iterable[J]) -> list[J]:
     return sorted(judgements, key=lambda judgement: _RANKS[judgement.verdict])
 
 
+def answer_of(exit_code: int) -> str:
+    """Return what an exit code answers: whether a change passes."""
+    return {0: "Pass", 1: "Fail", 4: "Not comparable", 5: "Fail"}.get(exit_code, "Unclear")
+
+
 def whole_verdict(comparison: Comparison) -> str:
     """Return the whole verdict as a line: `2 of 14 slower, 12 same: slower (exit code 1)`, `28 of 28 same (exit code 0)`."""
     return whole_line(counts_of(comparison), comparison.verdict, comparison.exit_code)
@@ -139,38 +141,14 @@ def ratio_text(judgement: Judgement) -> str:
     """Return the ratio in words with its interval: `1.33x slower (1.21 to 1.46)`, `equal (1.02x faster to 1.03x slower)`."""
     if not is_ratio(judgement.ratio):
         return "–"
-    words = ratio_words(judgement.ratio, judgement.measure)
-    if not (is_ratio(judgement.low) and is_ratio(judgement.high)):
-        return words
-    return f"{words} ({_interval_words(judgement.ratio, judgement.low, judgement.high, judgement.measure)})"
-
-
-def is_ratio(value: float | None) -> TypeGuard[float]:
-    """Say whether a value can be shown as a ratio."""
-    return value is not None and math.isfinite(value) and value > 0
+    kind = kind_of(judgement.measure)
+    return ratio_within(judgement.ratio, judgement.low, judgement.high, kind.more, kind.less)
 
 
 def ratio_words(ratio: float, measure: Measure) -> str:
     """Say how much more or less of a measure there is."""
     kind = kind_of(measure)
-    return times(ratio).replace("slower", kind.more).replace("faster", kind.less)
-
-
-def _interval_words(ratio: float, low: float, high: float, measure: Measure) -> str:
-    """Name the ends by number alone where they lie on the ratio's side of 1, else each in words."""
-    side, sides = _side(ratio), (_side(low), _side(high))
-    if side > 0 and min(sides) >= 0:
-        return f"{max(low, 1):.2f} to {high:.2f}"
-    if side < 0 and max(sides) <= 0:
-        return f"{1 / min(high, 1):.2f} to {1 / low:.2f}"
-    if sides == (0, 0):
-        return "to within 0.5 %"
-    ends = [ratio_words(end, measure) for end, of in ((low, sides[0]), (high, sides[1])) if of]
-    return " to ".join(ends) if len(ends) == len(sides) else f"up to {ends[0]}"
-
-
-def _side(ratio: float) -> int:
-    return (ratio > _EQUAL[1]) - (ratio < _EQUAL[0])
+    return times(ratio, kind.more, kind.less)
 
 
 def reason_of(judgement: Judgement) -> str:

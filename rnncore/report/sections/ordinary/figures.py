@@ -6,10 +6,22 @@ from statistics import median
 import altair
 
 from rnncore.amounts import time_unit
-from rnncore.report.figure import PALETTE, SHOWN_ROWS, WIDTH, Chart, Figure, names_axis, rows_height
+from rnncore.report.figure import (
+    PALETTE,
+    SHOWN_ROWS,
+    TIP,
+    WIDTH,
+    Chart,
+    Figure,
+    names_axis,
+    rows_height,
+    tip_text,
+    values_axis,
+)
 from rnncore.report.rows import names_of
 from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, longest, others
+from rnncore.report.words import time_text
 from rnncore.runfile.record import Record, Run
 
 # Groups that have a figure.
@@ -42,12 +54,17 @@ def times_chart(records: Sequence[Record]) -> Chart:
     """Draw each benchmark's median, with its quartiles."""
     called = names_of(records)
     scale, unit = time_unit([median(record.median_s for record in records)])
-    values = [
+    rows = [
         {
             "row": called[record.fullname],
             "median": record.median_s / scale,
             "low": record.quartiles_s[0] / scale,
             "high": record.quartiles_s[1] / scale,
+            "tip": tip_text(
+                called[record.fullname],
+                median=time_text(record.median_s),
+                quartiles=" to ".join(map(time_text, record.quartiles_s)),
+            ),
         }
         for record in records
     ]
@@ -55,15 +72,15 @@ def times_chart(records: Sequence[Record]) -> Chart:
     is_log = max(medians) > _LOG_FROM * min(medians)
     kind = altair.Scale(type="log", nice=False, padding=12) if is_log else altair.Scale(zero=True)
     title = f"Time of a call, {unit}{' (logarithmic)' if is_log else ''}"
-    axis = names_axis()
-    base = altair.Chart(altair.InlineData(values)).encode(
+    axis, values = names_axis(), values_axis(len(records), format="~g")
+    base = altair.Chart(altair.InlineData(rows)).encode(
         y=altair.Y("row:N", sort=list(called.values()), title=None, axis=axis)
     )
     quartiles = base.mark_rule(strokeWidth=2, color=PALETTE[0]).encode(
-        x=altair.X("low:Q", scale=kind, title=title), x2="high:Q"
+        x=altair.X("low:Q", scale=kind, axis=values, title=title), x2="high:Q"
     )
     points = base.mark_point(filled=True, size=60, opacity=1, color=PALETTE[0]).encode(
-        x=altair.X("median:Q", scale=kind, title=title),
-        tooltip=["row:N", *(altair.Tooltip(f"{name}:Q", format=".4g") for name in ("median", "low", "high"))],
+        x=altair.X("median:Q", scale=kind, axis=values, title=title),
+        description=TIP,
     )
-    return altair.layer(quartiles, points).properties(width=WIDTH, height=rows_height(len(values)))
+    return altair.layer(quartiles, points).properties(width=WIDTH - 100, height=rows_height(len(rows)))

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rnncore.amounts import counted, time_unit
+from rnncore.report.figure import SHOWN_ROWS
+from rnncore.report.fold import folded
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
@@ -14,7 +16,7 @@ from rnncore.report.sections.ordinary.origin import left_out
 from rnncore.report.sections.ratios import case_ratio
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Table, inert, numbers, paragraph, words
-from rnncore.report.words import digits, in_order, median_text, shared_unit, times
+from rnncore.report.words import shared_unit, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Groups that the verdict names, and recorded numbers that a table has columns for.
@@ -34,8 +36,8 @@ def sentences(run: Run) -> list[str]:
         names = inert_names(records)
         slowest, quickest = (pick(records, key=lambda record: record.median_s) for pick in (max, min))
         found.append(
-            f"The longest is **{names[slowest.fullname]}**, {median_text(slowest)} a call; the shortest "
-            f"{names[quickest.fullname]}, {median_text(quickest)}."
+            f"The longest is **{names[slowest.fullname]}**, {time_text(slowest.median_s)} a call; the shortest "
+            f"{names[quickest.fullname]}, {time_text(quickest.median_s)}."
         )
     said = f"{counted(len(records), 'benchmark')} {'was' if len(records) == 1 else 'were'} measured"
     lacking = ", ".join(f"{len(some)} {what}" for what, some in left_out(run).items() if some)
@@ -49,10 +51,12 @@ def _fastest(group: Group) -> str:
     best, following = f"**{names[first.fullname]}**", names[second.fullname]
     ratio = case_ratio("", first, second)
     if ratio.low is not None and ratio.low <= 1:
-        said = f"{best} has the lowest median, {median_text(first)} a call; the rounds do not tell it from {following}"
+        said = (
+            f"{best} has the lowest median, {time_text(first.median_s)} a call; the rounds do not tell it from {following}"
+        )
     else:
         slower = "as fast" if times(ratio.ratio) == "equal" else times(ratio.ratio)
-        said = f"{best} is fastest, {median_text(first)} a call; the next, {following}, is {slower}"
+        said = f"{best} is fastest, {time_text(first.median_s)} a call; the next, {following}, is {slower}"
     if more:
         said += f"; the last, {names[more[-1].fullname]}, is {times(more[-1].median_s / first.median_s)}"
     return f"Of *{inert(group.name)}*, {said}."
@@ -102,10 +106,10 @@ def _recorded(records: Iterable[Record]) -> list[str]:
 
 
 def _five_numbers(record: Record, scale: float) -> list[str]:
-    """Return minimum, quartiles, median and maximum, such that their order is that of the numbers."""
-    (first_s, third_s), middle = record.quartiles_s, digits(record.median_s, record)
+    """Return minimum, quartiles, median and maximum."""
+    first_s, third_s = record.quartiles_s
     times_s = (record.quickest_s, first_s, record.median_s, third_s, record.slowest_s)
-    return in_order([(seconds / scale, shown) for seconds, shown in zip(times_s, (3, 3, middle, 3, 3), strict=True)])
+    return [significant(seconds / scale) for seconds in times_s]
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -127,7 +131,11 @@ def _tables(records: Sequence[Record], shown: Shown) -> list[str]:
         said += f" Shown are the {len(kept)} longest of {len(records):,} benchmarks; results.csv has all."
     parts = [paragraph(said)]
     for index, group in enumerate(groups_of(records, kept)):
-        parts += [group.heading, *shown.figure(figure_name(index)), group_table(group).markdown()]
+        table = group_table(group)
+        brief = Table(table.columns, table.rows[:SHOWN_ROWS])
+        more = [table.markdown()] if len(table.rows) > SHOWN_ROWS else []
+        parts += [group.heading, *shown.figure(figure_name(index)), brief.markdown()]
+        parts += folded(f"All {counted(len(table.rows), 'benchmark')} of {group.name}", more)
     return parts
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.method import raw_name
-from rnncore.report.sections.not_measured import text as lines_not_measured
-from rnncore.report.sections.trust import disturbance_table, observed, session_sentences
+from rnncore.report.sections.not_measured import lines_of
+from rnncore.report.sections.trust import disturbance_table, observed, session_sentences, trust_sentence
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Table, inert, paragraph, words
-from rnncore.report.words import bytes_text, letter, lettered_names, run_names
+from rnncore.report.words import bytes_text, letter, lettered_names
 from rnncore.runfile.record import Run, short_name
 
 # Facts of a machine by what a reader calls them.
@@ -53,7 +54,8 @@ def text_of_machines(runs: Sequence[Run], shown: Shown) -> list[str]:
             rows.append([title, *[f"**{value}**" if value and len(known) > 1 else value for value in values]])
     if not rows:
         return []
-    return [Table(words("Fact", *map(inert, lettered_names(runs) if len(runs) > 1 else run_names(runs))), rows).markdown()]
+    names = map(inert, lettered_names(runs)) if len(runs) > 1 else ["this run"]
+    return [Table(words("Fact", *names), rows).markdown()]
 
 
 def _fact_text(fact: str, value: Any) -> str | None:
@@ -114,13 +116,8 @@ def text_of_disturbances(runs: Sequence[Run], shown: Shown) -> list[str]:
     records, said = observed(runs[0]), session_sentences(runs[0])
     if not records:
         return []
-    return [disturbance_table(records).markdown(), *([paragraph(said)] if said else [])]
-
-
-def text_not_measured(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return what is wrong, failed or was skipped, where anything is."""
-    there = any(some for run in runs for some in left_out(run).values())
-    return lines_not_measured(runs, shown) if there else []
+    table = disturbance_table(records).markdown()
+    return [paragraph(trust_sentence(runs[0])), *([paragraph(said)] if said else []), *folded("Row by row", [table])]
 
 
 def text_of_method(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -138,10 +135,10 @@ def text_of_method(runs: Sequence[Run], shown: Shown) -> list[str]:
     names = [letter(index) for index in range(len(runs))] if len(runs) > 1 else ["this run"]
     return [
         paragraph(
-            f"{how}; a round of short calls is the mean of several. A time has as many digits as the interval of its median "
-            "leaves meaning."
+            f"{how}; a round of short calls is the mean of several. Times have three significant digits; "
+            "results.csv has them whole."
         ),
-        Table(words("Fact", *names), rows).markdown(),
+        *folded("Commit, files and digests, to make or check it again", [Table(words("Fact", *names), rows).markdown()]),
     ]
 
 
@@ -149,5 +146,5 @@ MACHINE = Section("## Machine", text_of_machines)
 MACHINES = Section("## Machines", text_of_machines)
 UNKNOWN = Section("## What is not known", text_of_unknown)
 DISTURBED = Section("## What disturbed the rounds", text_of_disturbances)
-NOT_MEASURED = Section("## Not measured", text_not_measured)
+NOT_MEASURED = Section("## Not measured", lambda runs, shown: lines_of(runs))
 METHOD = Section("## How it was measured", text_of_method)

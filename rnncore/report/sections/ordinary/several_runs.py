@@ -4,17 +4,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rnncore.amounts import time_unit
+from rnncore.amounts import counted, time_unit
+from rnncore.report.fold import folded
 from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
-from rnncore.report.sections.ordinary.groups import Group, groups_of, inert_names, number_text
+from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
 from rnncore.report.sections.ordinary.origin import fact_title
-from rnncore.report.sections.ratios import CaseRatio, case_ratio, figures
-from rnncore.report.sections.several import against_first, of_noise
+from rnncore.report.sections.ratios import MOST_ROWS, CaseRatio, case_ratio, figures
+from rnncore.report.sections.several import against_first, named_runs, of_noise
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Column, Table, inert, numbers, paragraph, words
-from rnncore.report.words import letter, measured, shared_unit, times
+from rnncore.report.words import letter, shared_unit, significant, times
 from rnncore.runfile.machine import differences
 from rnncore.runfile.record import Record, Run
 
@@ -29,7 +30,7 @@ def text_of_verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
             listed = ", ".join(inert(fact_title(fact)) for fact in facts[:3])
             more = f" and {len(facts) - 3} more" if len(facts) > 3 else ""
             found.append(f"**A and {letter(index)} differ in {listed}{more}**: their ratios are not of the code alone.")
-    return [bullets([*found, *of_noise(runs)])]
+    return [named_runs(runs), bullets([*found, *of_noise(runs)])]
 
 
 def _extremes(first: Run, run: Run, name: str) -> list[str]:
@@ -51,63 +52,66 @@ def _ratios(first: Run, run: Run, name: str) -> dict[str, CaseRatio]:
 
 
 def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
-    """Return the figure of the ratios, and for each group a table of the medians with their ratios to the first run's."""
+    """Return the figure of the ratios, and a table of what changed most; for each group a table with all, folded."""
     by_name = [{record.fullname: record for record in valid(run.records)} for run in runs]
     every = list({record.fullname: record for records in reversed(by_name) for record in records.values()}.values())
     ratios = [_ratios(runs[0], run, letter(index)) for index, run in enumerate(runs[1:], 1)]
-    kept = _most_changed(every, ratios)
+    kept = _most_changed_first(every, ratios)[: groups.MOST_ROWS]
     if not kept:
         return []
     said = (
-        "Medians of the rounds, and 99 % intervals of their ratios within these processes. Each side is one process: "
-        "differences of a few percent between runs of one machine may be noise between processes."
+        "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
+        "side is one process: differences of a few percent between runs of one machine may be noise between processes."
     )
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
-    parts = [paragraph(said), *shown.figure("ratios")]
-    for group in groups_of(every, kept):
-        parts += [group.heading, _table(group, by_name, ratios).markdown()]
+    parts = [paragraph(said), *shown.figure("ratios"), _table(every, kept[:MOST_ROWS], by_name, ratios).markdown()]
+    if len(kept) > MOST_ROWS:
+        for group in groups_of(every, {record.fullname for record in kept}):
+            names = {record.fullname for record in group.shown}
+            of_group = [record for record in kept if record.fullname in names]
+            table = _table(every, of_group, by_name, ratios).markdown()
+            parts += folded(f"{group.name}: {counted(len(of_group), 'benchmark')}", [table])
     return parts
 
 
-def _most_changed(records: Sequence[Record], ratios: Sequence[dict[str, CaseRatio]]) -> set[str]:
-    """Return the full names of benchmarks whose ratio to the first run's is furthest from 1, as many as a page shows."""
+def _most_changed_first(records: Sequence[Record], ratios: Sequence[dict[str, CaseRatio]]) -> list[Record]:
+    """Sort benchmarks so that those whose ratio to the first run's is furthest from 1 come first."""
 
     def change(record: Record) -> float:
         found = (of_run[record.fullname].ratio for of_run in ratios if record.fullname in of_run)
         return max((abs(math.log(ratio)) for ratio in found), default=0.0)
 
-    return {record.fullname for record in sorted(records, key=lambda record: -change(record))[: groups.MOST_ROWS]}
+    return sorted(records, key=lambda record: -change(record))
 
 
-def _table(group: Group, by_name: Sequence[dict[str, Record]], ratios: Sequence[dict[str, CaseRatio]]) -> Table:
-    called = inert_names(group.records)
-    shared = shared_unit([record.median_s for record in group.shown])
+def _table(
+    every: Sequence[Record],
+    records: Sequence[Record],
+    by_name: Sequence[dict[str, Record]],
+    ratios: Sequence[dict[str, CaseRatio]],
+) -> Table:
+    """Show medians and ratios of some benchmarks, by the names that they have among all."""
+    called = inert_names(every)
+    shared = shared_unit([record.median_s for record in records])
     rows: list[list[Any]] = []
-    for fullname in (record.fullname for record in group.shown):
-        here = [records.get(fullname) for records in by_name]
+    for fullname in (record.fullname for record in records):
+        here = [records_of_run.get(fullname) for records_of_run in by_name]
         scale, unit = shared or time_unit(record.median_s for record in here if record)
         own = "" if shared else f" {unit}"
-        cells = [None if record is None else f"{measured(record.median_s / scale, record)}{own}" for record in here]
-        for of_run in ratios:
-            one = of_run.get(fullname)
-            cells += [None, None] if one is None else [_ratio_text(one), _interval_text(one)]
+        cells = [None if record is None else f"{significant(record.median_s / scale)}{own}" for record in here]
+        cells += [None if one is None else _ratio_text(one) for one in (of_run.get(fullname) for of_run in ratios)]
         rows.append([called[fullname], *cells])
     letters = [letter(index) for index in range(len(by_name))]
     columns: list[Column] = [*words("Benchmark"), *numbers(*letters, unit=shared[1] if shared else "")]
-    for name in letters[1:]:
-        columns += numbers(f"{name} against A", f"{name}/A, 99 %")
+    columns += numbers(*[f"{name} against A" for name in letters[1:]])
     return Table(columns, rows)
 
 
 def _ratio_text(ratio: CaseRatio) -> str:
-    """Return a ratio in words, bold where its interval leaves no doubt of its direction."""
-    said = times(ratio.ratio)
-    return f"**{said}**" if ratio.is_sure and said != "equal" else said
-
-
-def _interval_text(ratio: CaseRatio) -> str | None:
-    return None if ratio.low is None or ratio.high is None else f"{ratio.low:.2f}–{ratio.high:.2f}"
+    """Return a ratio in words with its interval, bold where that leaves no doubt of its direction."""
+    said, found, interval = ratio.text.partition(" (")
+    return f"**{said}**{found}{interval}" if ratio.is_sure and said != "equal" else ratio.text
 
 
 def text_of_numbers(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -130,5 +134,5 @@ def text_of_numbers(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 
 VERDICT = Section("## Verdict", text_of_verdict)
-TIMES = Section("## Times", text_of_times, figures)
+TIMES = Section("## What changed?", text_of_times, figures)
 NUMBERS = Section("## What was recorded beside the times", text_of_numbers)
