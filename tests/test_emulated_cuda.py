@@ -48,7 +48,7 @@ def _python(*arguments: object, path: Path | None = None, cwd: Path = REPOSITORY
     modules = os.pathsep.join(filter(None, (found["PYTHONPATH"], str(path or ""))))
     env = {**os.environ, **found, "PYTHONPATH": modules, "PYTHONUTF8": "1"}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, encoding="utf-8", check=False, timeout=600)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, encoding="utf-8", check=False, timeout=1800)
 
 
 def _session(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
