@@ -301,6 +301,9 @@ def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
     if _has_names(narrow) and "layer" in narrow:
         # Beside the names is no room for words at the left of a mark.
         narrow["layer"] = [layer for layer in narrow["layer"] if _align(layer) != "right"]
+        for channel in _titled(narrow):
+            if (channel.get("axis") or {}).get("values"):
+                channel["axis"]["values"] = channel["axis"]["values"][::2]
     for channel in _titled(narrow):
         channel["title"] = textwrap.wrap(channel["title"], _NARROW_TITLE)
     for axis in _name_axes(narrow):
