@@ -67,6 +67,8 @@ DRAWN_LETTERS = 400
 # What a picture is not given: what XML forbids, ends of lines, halves of signs, and signs that are two halves to Vega, which
 # cuts between them. On each of these what draws ends the process or fails.
 _NOT_DRAWN = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd]")
+# Unicode's own in place of them.
+_REPLACEMENT = "\ufffd"
 
 # Ids of a picture are those of its page.
 _ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
@@ -232,9 +234,9 @@ def baseline_layers(baselines_smape: Mapping[str, float], worst_smape: float) ->
 
 
 def drawable(value: Any) -> Any:
-    """Return JSON values whose every text can be drawn: signs that cannot are `�`, long ones lose their middle."""
+    """Return JSON values whose every text can be drawn: signs that cannot are replaced, long ones lose their middle."""
     if isinstance(value, str):
-        text = _NOT_DRAWN.sub("�", value)
+        text = _NOT_DRAWN.sub(_REPLACEMENT, value)
         half = DRAWN_LETTERS // 2
         return text if len(text) <= DRAWN_LETTERS else f"{text[:half]}…{text[1 - half :]}"
     if isinstance(value, dict):

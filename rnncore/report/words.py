@@ -145,7 +145,7 @@ def is_ratio(value: float | None) -> TypeGuard[float]:
 
 
 def _side(ratio: float) -> int:
-    return (ratio > _EQUAL[1]) - (ratio < _EQUAL[0])
+    return int(ratio > _EQUAL[1]) - int(ratio < _EQUAL[0])
 
 
 def _factor(ratio: float) -> str:

@@ -412,7 +412,8 @@ def test_too_few_rounds_or_quartiles_without_a_spread_give_no_interval(spread: f
 def test_a_ratio_is_sure_only_where_its_interval_is_beyond_1_as_it_is_written(low: float | None, is_sure: bool) -> None:
     one = CaseRatio("test_a", "B", 1.01, low, 1.02)
     assert one.is_sure == is_sure
-    assert _ratio_text(one) == ("**1.01x slower**" if is_sure else "1.01x slower")
+    interval = f" ({low:.2f} to 1.02)" if low is not None else ""
+    assert _ratio_text(one) == ("**1.01x slower**" if is_sure else "1.01x slower") + interval
     assert ("1 slower (1.01x)" in _against_first("B", [one])) == is_sure
 
 

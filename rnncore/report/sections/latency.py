@@ -6,6 +6,7 @@ from typing import Any
 import altair
 
 from rnncore.amounts import time_unit
+from rnncore.compare.choices import rankable
 from rnncore.report.figure import (
     PALETTE,
     QUIET,
@@ -32,13 +33,18 @@ from rnncore.runfile.record import Record, Run
 PERCENTILES = ["p50", "p90", "p95", "p99"]
 
 
+def _quickest_first(records: Sequence[Record]) -> list[Record]:
+    """Order rows by their times; those on a GPU without the copies come last, as nobody has their results so soon."""
+    return sorted(records, key=lambda record: (record.is_device_only, record.median_s))
+
+
 def latency_chart(records: Sequence[Record]) -> Chart:
     """Draw the median of each row as a dot on its 95 % interval, with the 99th percentile beside it, quickest first.
 
     Args:
         records: Records of one batch size.
     """
-    shown = sorted(records, key=lambda record: record.median_s)[:SHOWN_ROWS]
+    shown = _quickest_first(records)[:SHOWN_ROWS]
     scale, unit = time_unit(record.median_s for record in shown)
     values: list[dict[str, Any]] = []
     for index, record in enumerate(shown):
@@ -92,14 +98,15 @@ def latency_table(records: Sequence[Record]) -> Table:
     Args:
         records: Records of one batch size and recipe.
     """
-    ordered = sorted(records, key=lambda record: record.median_s)
+    ordered = _quickest_first(records)
     shown, base = of_each_runtime(ordered), base_of(ordered)
     scale, unit = time_unit(record.median_s for record in shown)
     rows = []
     for record in shown:
         known = record.percentiles or {}
         tails = [float(known[name]["s"]) / scale if known.get(name) else None for name in ("p90", "p99")]
-        ratio = times(record.median_s / base.median_s) if base and record is not base else None
+        is_compared = base and record is not base and record.is_device_only == base.is_device_only
+        ratio = times(record.median_s / base.median_s) if base and is_compared else None
         rows.append([way(record), record.kernel or None, record.median_s / scale, *tails, record.windows_per_s, ratio])
     columns = [
         *words("The quickest of each runtime", "Kernel"),
@@ -131,7 +138,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return who is quickest one forecast at a time, the figure, and the quickest of each runtime; percentiles folded."""
     infer = inferred(runs[0])
     of_recipe = by_recipe(of_smallest_batch(infer))
-    said = [fastest(records, recipe_words(recipe, of_recipe)) for recipe, records in of_recipe.items()]
+    said = [fastest(known, recipe_words(recipe, of_recipe)) for recipe, of in of_recipe.items() if (known := rankable(of))]
     first = next(iter(of_recipe.values()))
     with_tails = [record for record in infer if record.percentiles]
     return [
