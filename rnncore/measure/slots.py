@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rnncore.errors import ProcessError
 from rnncore.measure.stopwatch import nothing, now_s
+from rnncore.measure.timeout import not_counted
 from rnncore.runfile.slots import (
     BEGINS,
     BROKE_OFF,
@@ -91,10 +92,10 @@ class Slots:
 
     def of(self, fullname: str) -> Iterator[float]:
         """Say that a benchmark is ready; yield the seconds of each slot that is asked for."""
-        self._say({READY: fullname})
-        while (slot_s := self._heard().get(SLOT_S)) is not None:
+        told = self._told_after({READY: fullname})
+        while (slot_s := told.get(SLOT_S)) is not None:
             yield float(slot_s)
-            self._say({ENDED: fullname})
+            told = self._told_after({ENDED: fullname})
 
     def begins(self, fullname: str) -> None:
         """Say that a benchmark begins, to one that wants to hear of it."""
@@ -124,6 +125,12 @@ class Slots:
     def _say(self, facts: dict[str, Any]) -> None:
         self._answers.write(json.dumps(facts) + "\n")
         self._answers.flush()
+
+    def _told_after(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Say something and wait for what is to be done next: meanwhile this process is stopped, and the other one runs."""
+        with not_counted():
+            self._say(facts)
+            return self._heard()
 
     def _heard(self) -> dict[str, Any]:
         line = self._asked.readline()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 from rnncore.errors import ConfigError
@@ -19,6 +20,10 @@ GRACE_S = 10.0
 STUCK_EXIT = 124
 
 _STDERR_FD = 2
+
+
+# The limits that are in force, the innermost last.
+_in_force: "list[_Limit]" = []
 
 
 class CaseTimeout(Exception):  # noqa: N818 (a limit that the user has set, not a fault)
@@ -34,6 +39,8 @@ def case_timeout(limit_s: float | None, on_stuck: Callable[[], None], stderr_fd:
     A native call that does not even let other threads run leaves that to faulthandler: after twice `GRACE_S` it writes
     where each thread hangs and ends the process with 1, without *on_stuck*; it replaces pytest's `faulthandler_timeout`
     for this test.
+
+    What passes in `not_counted` is not in the limit.
 
     Outside the main thread, and where there is no SIGALRM (Windows), there is only the watchdog. The earlier handler and
     timer come back; an earlier timer that runs out within the block rings when it ends.
@@ -54,39 +61,122 @@ def case_timeout(limit_s: float | None, on_stuck: Callable[[], None], stderr_fd:
     if not 0 < limit_s < math.inf:
         raise ConfigError(f"--rnn-case-timeout is {limit_s:g}; give seconds above 0, or leave it out for no limit.")
     has_alarm = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    with _watchdog(limit_s, on_stuck, stderr_fd), _Alarm(limit_s) if has_alarm else nullcontext():
+    alarm = _Alarm(limit_s) if has_alarm else None
+    with _watchdog(limit_s, on_stuck, stderr_fd) as watchdog, alarm or nullcontext():
+        _in_force.append(_Limit(watchdog, alarm))
+        try:
+            yield
+        finally:
+            _in_force.pop()
+
+
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """Leave the time of the block out of the limits that are in force: this process waits, and may be stopped."""
+    paused = _in_force[-1:]
+    for limit in paused:
+        limit.pause()
+    try:
         yield
+    finally:
+        for limit in paused:
+            limit.go_on()
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """What keeps a limit that is in force; the alarm only where there is one."""
+
+    watchdog: "_Watchdog"
+    alarm: "_Alarm | None"
+
+    def pause(self) -> None:
+        if self.alarm:
+            self.alarm.pause()
+        self.watchdog.pause()
+
+    def go_on(self) -> None:
+        self.watchdog.go_on()
+        if self.alarm:
+            self.alarm.go_on()
 
 
 def _too_long(limit_s: float) -> str:
     return f"took longer than {limit_s:g} s (--rnn-case-timeout)"
 
 
-@contextmanager
-def _watchdog(limit_s: float, on_stuck: Callable[[], None], stderr_fd: int) -> Iterator[None]:
-    ended = threading.Event()
-    line = (
-        f"rnncore: the benchmark {_too_long(limit_s)}, and its native call did not return in the {GRACE_S:g} s after that. "
-        "The process ends; 'rnncore recover' makes a run file of what was finished.\n"
-    )
+class _Watchdog:
+    """Ends the process some time after the limit, by a thread and by faulthandler.
 
-    def watch() -> None:
-        if not ended.wait(limit_s + GRACE_S):
-            # Backwards, and each of them even if the one before fails.
-            with ExitStack() as last_acts:
-                last_acts.callback(os._exit, STUCK_EXIT)
-                last_acts.callback(os.write, stderr_fd, line.encode())
-                on_stuck()
+    Args:
+        limit_s: The limit.
+        on_stuck: Called before.
+        stderr_fd: Where the last words go.
+    """
 
-    thread = threading.Thread(target=watch, name="rnncore-case-timeout", daemon=True)
-    thread.start()
-    faulthandler.dump_traceback_later(limit_s + 2 * GRACE_S, exit=True, file=stderr_fd)
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    def __init__(self, limit_s: float, on_stuck: Callable[[], None], stderr_fd: int) -> None:
+        self._limit_s, self._on_stuck, self._stderr_fd = limit_s, on_stuck, stderr_fd
+        self._changed = threading.Condition()
+        # By `time.monotonic`; None while it is paused.
+        self._ends_s: float | None = None
+        self._left_s, self._has_ended = limit_s, False
+
+    def watch(self) -> None:
+        """Wait for the end of the block, and end the process where that does not come in time."""
+        with self._changed:
+            while not self._has_ended:
+                left_s = None if self._ends_s is None else self._ends_s + GRACE_S - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            else:
+                return
+        line = (
+            f"rnncore: the benchmark {_too_long(self._limit_s)}, and its native call did not return in the {GRACE_S:g} s "
+            "after that. The process ends; 'rnncore recover' makes a run file of what was finished.\n"
+        )
+        # Backwards, and each of them even if the one before fails.
+        with ExitStack() as last_acts:
+            last_acts.callback(os._exit, STUCK_EXIT)
+            last_acts.callback(os.write, self._stderr_fd, line.encode())
+            self._on_stuck()
+
+    def go_on(self) -> None:
+        """Count from here on."""
+        with self._changed:
+            self._ends_s = time.monotonic() + self._left_s
+            self._changed.notify()
+        # Never 0, which it refuses.
+        faulthandler.dump_traceback_later(max(self._left_s, 0.0) + 2 * GRACE_S, exit=True, file=self._stderr_fd)
+
+    def pause(self) -> None:
+        """Count no more until it goes on."""
         faulthandler.cancel_dump_traceback_later()
+        with self._changed:
+            if self._ends_s is not None:
+                self._left_s = self._ends_s - time.monotonic()
+            self._ends_s = None
+            self._changed.notify()
+
+    def end(self) -> None:
+        """The block has ended."""
+        self.pause()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify()
+
+
+@contextmanager
+def _watchdog(limit_s: float, on_stuck: Callable[[], None], stderr_fd: int) -> Iterator[_Watchdog]:
+    watchdog = _Watchdog(limit_s, on_stuck, stderr_fd)
+    watchdog.go_on()
+    thread = threading.Thread(target=watchdog.watch, name="rnncore-case-timeout", daemon=True)
+    thread.start()
+    try:
+        yield watchdog
+    finally:
+        watchdog.end()
+        thread.join()
 
 
 class _Alarm:
@@ -98,7 +188,7 @@ class _Alarm:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._rang = False
+        self._left_s, self._rang = limit_s, False
 
     def __enter__(self) -> None:
         # The earlier timer first, lest it rings in our handler.
@@ -106,6 +196,17 @@ class _Alarm:
         self._handler_before = signal.signal(signal.SIGALRM, self._ring)
         self._began_s = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, self._limit_s)
+
+    def pause(self) -> None:
+        """Count no more until it goes on."""
+        if not self._rang:
+            self._left_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def go_on(self) -> None:
+        """Count from here on."""
+        if not self._rang:
+            # One that ran out just before it was paused rings at once.
+            signal.setitimer(signal.ITIMER_REAL, max(self._left_s, 1e-6))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._rang:

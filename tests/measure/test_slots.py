@@ -4,8 +4,10 @@ import json
 import math
 import os
 import select
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +24,7 @@ from rnncore.errors import ProcessError
 from rnncore.measure import slots as slots_module
 from rnncore.measure.counters import CallCounters
 from rnncore.measure.slots import LONG_CALL_S, MIN_ROUND_S, SHORTEST_CALL_S, Slots, calls_of_a_round, rounds_of_a_slot
+from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.read import read_run
 from rnncore.runfile.slots import (
     COLLECTED,
@@ -185,6 +188,20 @@ def test_a_benchmark_has_the_slots_that_are_asked_for(driver: Driver, slots: Slo
         driver.say(**facts)
     assert list(slots.of("a")) == [0.25, 0.5]
     assert [driver.heard() for _ in range(3)] == [{READY: "a"}, {ENDED: "a"}, {ENDED: "a"}]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no SIGALRM")
+def test_the_time_in_which_the_other_side_runs_is_not_in_the_limit_of_a_benchmark(driver: Driver, slots: Slots) -> None:
+    def drive() -> None:
+        for facts in ({SLOT_S: 0.25}, {SLOT_S: 0.5}, {}):
+            time.sleep(0.4)
+            driver.say(**facts)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    with case_timeout(0.3, lambda: None):
+        assert list(slots.of("a")) == [0.25, 0.5]
+    thread.join()
 
 
 def test_a_slot_is_said_to_have_ended_only_once_it_has(driver: Driver, slots: Slots) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rnncore.errors import ConfigError
-from rnncore.measure.timeout import CaseTimeout, case_timeout
+from rnncore.measure.timeout import CaseTimeout, case_timeout, not_counted
 
 REPOSITORY = Path(__file__).parents[2]
 SHORT_S = 0.05
@@ -161,6 +161,31 @@ def test_a_case_that_turns_the_exception_into_another_has_still_timed_out() -> N
     with pytest.raises(CaseTimeout) as caught, case_timeout(SHORT_S, _never):
         wrapped()
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@needs_sigalrm
+def test_what_is_not_counted_is_not_in_the_limit_and_what_comes_after_it_is() -> None:
+    with pytest.raises(CaseTimeout), case_timeout(4 * SHORT_S, _never):
+        for _ in range(3):
+            with not_counted():
+                time.sleep(6 * SHORT_S)
+        counted = True
+        _busy()
+    assert counted
+
+
+def test_what_is_not_counted_does_not_let_the_process_be_taken_for_stuck() -> None:
+    wait = "time.sleep(2)"
+    code = STUCK.format(call=f"with timeout.not_counted(): {wait}").replace("import collections", "import time, collections")
+    done = _run(code)
+    assert (done.returncode, done.stdout) == (0, "")
+    done = _run(code + f"    {HASH}\n")
+    assert (done.returncode, done.stdout) == (124, "journaled\n")
+
+
+def test_outside_of_a_limit_there_is_nothing_to_count() -> None:
+    with not_counted():
+        assert threading.active_count() >= 1
 
 
 def test_a_native_call_that_never_returns_ends_the_process() -> None:
