@@ -45,7 +45,7 @@ LONG_CALL_S = 0.1
 
 
 class Slots:
-    """The pipes to the process that drives this one.
+    """The pipes to the process that drives this one; made in the folder of the tree that it measures.
 
     Args:
         asked: What is asked, a line of JSON each.
@@ -58,6 +58,8 @@ class Slots:
 
     def __init__(self, asked: TextIO, answers: TextIO) -> None:
         self._asked, self._answers = asked, answers
+        # A benchmark may leave another folder behind, or one that is gone.
+        self._tree = Path.cwd()
         self.pair: int | None = None
         self.measures_memory = True
         self._says_begins = False
@@ -110,10 +112,9 @@ class Slots:
         """Say that all benchmarks have ended, and what they imported from outside of the tree."""
         if self._before is None:
             return
-        tree = Path.cwd()
         later = {name: module for name, module in sys.modules.items() if name not in self._before}
-        imported = [name for name, module in later.items() if _is_outside(module, tree)]
-        self._say({IMPORTED: imported, OUTSIDE: modules_outside(tree)})
+        imported = [name for name, module in later.items() if _is_outside(module, self._tree)]
+        self._say({IMPORTED: imported, OUTSIDE: modules_outside(self._tree)})
 
     def close(self) -> None:
         """Close the pipes."""

@@ -157,12 +157,16 @@ def test_a_process_imports_what_it_is_told_before_it_says_what_it_collected(
     assert broken not in sys.modules
 
 
+@pytest.mark.parametrize("leaves", ["the tree", "another folder", "one that is gone"])
 def test_a_process_says_what_its_benchmarks_imported_from_outside_of_the_tree(
-    driver: Driver, slots: Slots, imported: Path, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, imported: Path, monkeypatch: pytest.MonkeyPatch, leaves: str
 ) -> None:
-    tree = imported / "tree"
-    tree.mkdir()
+    tree, elsewhere = imported / "tree", imported / "elsewhere"
+    for folder in (tree, elsewhere):
+        folder.mkdir()
     monkeypatch.chdir(tree)
+    slots = Slots.of_environment()
+    assert slots is not None
     monkeypatch.syspath_prepend(tree)
     ahead, later = _package(imported, "slots_ahead"), _package(imported, "slots_later")
     own, early = _package(tree, "slots_own"), _package(imported, "slots_early")
@@ -173,7 +177,12 @@ def test_a_process_says_what_its_benchmarks_imported_from_outside_of_the_tree(
     for name in (later, own):
         import_module(name)
     sys.modules["slots_made_up"] = ModuleType("slots_made_up")
+    if leaves != "the tree":
+        monkeypatch.chdir(elsewhere)
+    if leaves == "one that is gone":
+        elsewhere.rmdir()
     slots.ended()
+    slots.close()
     driver.heard()
     # Those that were imported ahead too: the next process is told by this one. Not what collection loads in any case.
     heard = driver.heard()
