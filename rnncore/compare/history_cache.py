@@ -44,7 +44,7 @@ _SCHEMA = pa.schema(
         ("benchmarks", pa.list_(pa.int32())),
         ("medians_s", pa.list_(pa.float64())),
     ],
-    metadata={"rnncore-trend": "4"},
+    metadata={"rnncore-trend": "5"},
 )
 
 # Time of change in nanoseconds, and bytes.

@@ -20,6 +20,7 @@ from rnncore.measure.fixtures import has_case, is_benchmark, session_in, takes_a
 from rnncore.measure.session import Session, outcome_of
 from rnncore.measure.timeout import case_timeout
 from rnncore.runfile import record
+from rnncore.runfile.text import whole
 from rnncore.screen import in_signs_of
 
 _NAME = "rnncore-recording"
@@ -164,7 +165,7 @@ def pytest_runtest_makereport(
 
 
 def _first_line(error: BaseException) -> str:
-    first, *_ = str(error).splitlines() or [""]
+    first, *_ = whole(str(error)).splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 

@@ -17,6 +17,7 @@ from rnncore.measure.stopwatch import now_s, seconds_per_call
 from rnncore.measure.timeout import CaseTimeout
 from rnncore.runfile.journal import dumps
 from rnncore.runfile.record import EXTRA_INFO, OWN_FACTS
+from rnncore.runfile.text import whole
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import CeilingBench
@@ -141,12 +142,13 @@ class Session:
 
     def skipped(self, name: str, reason: str) -> None:
         """Note why a benchmark was skipped."""
-        self._skipped[name] = reason
+        self._skipped[name] = reason = whole(reason)
         self._note(lambda journal: journal.skipped(name, reason))
 
     def failed(self, name: str, outcome: Outcome, reason: str) -> None:
         """Note how a benchmark ended that has no result."""
-        self._failed[name] = outcome, reason
+        # A text of Python may hold half a character, such as of a file's name; a run file holds none.
+        self._failed[name] = outcome, (reason := whole(reason))
         self._note(lambda journal: journal.failed(name, outcome, reason))
 
     def broke_off(self, name: str) -> None:

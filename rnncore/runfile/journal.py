@@ -20,6 +20,7 @@ from rnncore.files import write_text
 from rnncore.runfile.checks import COMMIT, FOLDER, MOMENT, list_of, object_with, or_none, refuse
 from rnncore.runfile.record import facts_of, is_right
 from rnncore.runfile.schema import MACHINE, SESSION
+from rnncore.runfile.text import parsed
 
 FORMAT = 1
 
@@ -347,8 +348,8 @@ def _lines(journal: Path) -> Iterator[tuple[int, Any]]:
         ) from error
     for number, line in enumerate(lines, start=1):
         try:
-            content = json.loads(line)
-        except ValueError as error:
+            content = parsed(line)
+        except RunFileError as error:
             # That is what a crash leaves.
             if number == len(lines):
                 return
@@ -376,8 +377,8 @@ def _next_run_file(storage: Path, header: dict[str, Any]) -> Path:
 def _is_being_written(journal: Path) -> bool:
     try:
         with journal.open("rb") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):
+            first = parsed(file.readline())
+    except (OSError, RunFileError):
         return False
     match first:
         case {"pid": int(pid), "process_start_ticks": int(start_ticks)} if _PROC.is_dir():

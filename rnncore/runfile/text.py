@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from rnncore.errors import RunFileError
@@ -13,11 +14,13 @@ _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 def parsed(raw: bytes) -> Any:
     """Return what JSON in UTF-8 holds; also NaN and infinity, which pytest-benchmark writes, and after a byte order mark.
 
+    Half a character stays the escape that it is in the file, as text, so that what is read can be written anywhere.
+
     Args:
         raw: The bytes of a file.
 
     Raises:
-        RunFileError: If it is no JSON, or a text in it holds half a character; the message says no more than why.
+        RunFileError: If it is no JSON, or two texts in it would become one; the message says no more than why.
     """
     try:
         content = json.loads(raw.decode("utf-8-sig"))
@@ -29,9 +32,43 @@ def parsed(raw: bytes) -> Any:
         # Where halves come in pairs they are whole by now.
         try:
             json.dumps(content, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            raise RunFileError(
-                f"not JSON in UTF-8 (a text in it holds {half}, half a character: give that test or branch another name)"
-            ) from error
+        except UnicodeEncodeError:
+            try:
+                _require_told_apart(content)
+                return whole(content)
+            except RecursionError as error:
+                raise RunFileError(f"not JSON ({error})") from error
     return content
+
+
+def whole(content: Any) -> Any:
+    """Return facts in whose texts half a character is its escape, such as `\\ud800`: UTF-8 holds no such half."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(content, dict):
+        return {whole(key): whole(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [whole(value) for value in content]
+    return content
+
+
+def _require_told_apart(content: Any) -> None:
+    texts = set(_texts(content))
+    for text in sorted(text for text in texts if whole(text) != text):
+        if whole(text) in texts:
+            raise RunFileError(
+                f"not JSON in UTF-8 (a text in it holds half a character, and with its escape is {whole(text)}, which is "
+                "there too: give that test another name)"
+            )
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value)

@@ -758,12 +758,13 @@ def test_of_a_store_that_can_no_longer_be_written_to_what_is_kept_is_read(
     assert len(_cached_paths(store)) == 9
 
 
-def test_a_file_with_half_a_character_is_told_once_and_not_read_again(store: Path) -> None:
+def test_a_name_with_half_a_character_is_a_name_and_not_read_again(store: Path) -> None:
     _save(store, 9, 0, _plain(1.0, name="test_\ud800"))
     for read_now in (10, 0):
         history = read_history(store)
-        assert (history.read_now, history.files, history.notes) == (read_now, 8, ())
-        assert any(r"holds \ud800, half a character" in why for _, why in history.unread)
+        assert (history.read_now, history.files, history.notes) == (read_now, 9, ())
+        assert [path for path, _ in history.unread] == ["broken.json"]
+        assert any(r"test_\ud800" in one.benchmark for one in history.series)
 
 
 def test_a_store_that_cannot_be_written_to_is_read_with_a_note(store: Path) -> None:

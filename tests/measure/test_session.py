@@ -416,3 +416,10 @@ def test_a_row_of_a_gpu_whose_layers_ran_on_the_cpu_is_wrong_whatever_its_answer
     row = RnnBenchmark(fixture, Session(), replace(CASE, device=device), 3, None, None)
     row.record(placement={"GRU_0": where})
     assert row.verdict(validity) == verdict
+
+
+def test_a_reason_with_half_a_character_is_kept_with_its_escape(session: Session) -> None:
+    session.failed("test_a", "error", "OSError: \udcff.txt")
+    session.skipped("test_b", "no \ud800")
+    facts = session.facts([], "quick")
+    assert [one["reason"] for one in (*facts["failed"], *facts["skipped"])] == [r"OSError: \udcff.txt", r"no \ud800"]

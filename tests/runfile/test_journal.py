@@ -293,7 +293,7 @@ def test_floats_come_back_to_the_last_bit_and_what_is_not_json_does_not_lose_a_r
     assert record.facts["single"].startswith("UNSERIALIZABLE[")
 
 
-@pytest.mark.parametrize("tail", [b'{"event": "finished", "ent', b"\0\0\0\0\n", b"\xff\xfe{"])
+@pytest.mark.parametrize("tail", [b'{"event": "finished", "ent', b"\0\0\0\0\n", b"\xff\xfe{", b"[" * 100_000])
 def test_a_last_line_that_broke_off_is_left_out(tail: bytes, open_journal: OpenJournal) -> None:
     journal = open_journal()
     _measure(journal, inference("gru", "torch", 1, 0.01))
@@ -304,7 +304,7 @@ def test_a_last_line_that_broke_off_is_left_out(tail: bytes, open_journal: OpenJ
     assert (recovered.finished, recovered.failed) == (1, ((HUNG, "died"),))
 
 
-@pytest.mark.parametrize("line", [b"{", b'{"event": "exploded"}', b'{"event": "began"}', b"7"])
+@pytest.mark.parametrize("line", [b"{", b'{"event": "exploded"}', b'{"event": "began"}', b"7", b"[" * 100_000])
 def test_a_garbled_line_elsewhere_is_refused_with_file_and_number(line: bytes, open_journal: OpenJournal) -> None:
     journal = open_journal()
     _measure(journal, inference("gru", "torch", 1, 0.01))
@@ -316,7 +316,7 @@ def test_a_garbled_line_elsewhere_is_refused_with_file_and_number(line: bytes, o
     assert journal.path.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b'{"jour', b'{"journal": 2, "pid": 1, "header": {}}\n', b"[]\n", b"null\n{}\n"])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"", b'{"jour', b'{"journal": 2, "pid": 1, "header": {}}\n', b"[]\n", b"null\n{}\n"])
 def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
@@ -345,6 +345,14 @@ def test_without_a_finished_benchmark_there_is_nothing_to_write_and_the_journal_
     assert f"died: {HUNG}" in said
     assert journal.path.exists()
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_what_was_recorded_with_half_a_character_is_recovered_with_its_escape(open_journal: OpenJournal) -> None:
+    journal = open_journal()
+    _measure(journal, {**inference("gru", "torch", 1, 0.01), "fullname": "test_\ud800"})
+    path = recover(journal.path).path
+    assert json.loads(path.read_text(encoding="utf-8"))["benchmarks"][0]["fullname"] == r"test_\ud800"
+    assert [record.fullname for record in read_run(path).records] == [r"test_\ud800"]
 
 
 def test_numbers_go_on_from_those_that_are_there(open_journal: OpenJournal, folder: Path) -> None:

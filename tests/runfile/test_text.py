@@ -28,10 +28,22 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
         parsed(raw)
 
 
-@pytest.mark.parametrize("raw", [b'"\\ud800"', b'{"\\uDFFF": 1}', b'["\\ude00\\ud83d"]'])
-def test_half_a_character_is_refused_by_its_code(raw: bytes) -> None:
-    with pytest.raises(RunFileError, match=r"holds \\u(d800|dfff|de00), half a character"):
-        parsed(raw)
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        (b'"\\ud800"', r"\ud800"),
+        (b'{"\\uDFFF": [1, "\\ud83d\\ude00"]}', {r"\udfff": [1, "\N{GRINNING FACE}"]}),
+        (b'["\\ude00\\ud83d"]', [r"\ude00\ud83d"]),
+    ],
+)
+def test_half_a_character_is_read_as_its_escape(raw: bytes, read: object) -> None:
+    assert parsed(raw) == read
+    json.dumps(parsed(raw), ensure_ascii=False).encode("utf-8")
+
+
+def test_two_texts_that_would_become_one_are_refused() -> None:
+    with pytest.raises(RunFileError, match=r"half a character, and with its escape is a\\ud800, which is there too"):
+        parsed(b'[{"name": "a\\ud800"}, {"name": "a\\\\ud800"}]')
 
 
 def _saved(folder: Path, name: str = "test_a", datetime: str = "2026-11-22T18:18:17+00:00", mark: bytes = b"") -> Path:
@@ -44,7 +56,7 @@ def _saved(folder: Path, name: str = "test_a", datetime: str = "2026-11-22T18:18
 @pytest.mark.parametrize(
     ("name", "datetime", "said"),
     [
-        ("test_\ud800", "2026-11-22", r"a text in it holds \ud800, half a character"),
+        (r"test_\ud800", "2026\ud800", "datetime is '2026\\\\ud800', and must be a time in ISO 8601"),
         ("test_a", "yesterday", "datetime is 'yesterday', and must be a time in ISO 8601"),
     ],
 )
@@ -64,8 +76,11 @@ def test_every_verb_refuses_a_file_for_the_same_reason(
     assert not out.exists()
 
 
-def test_every_verb_reads_a_file_with_a_byte_order_mark(tmp_path: Path, rnncore: Command) -> None:
-    path, out = _saved(tmp_path / "store", mark=codecs.BOM_UTF8), tmp_path / "out"
+@pytest.mark.parametrize(("name", "mark"), [("test_a", codecs.BOM_UTF8), ("test_\ud800", b"")])
+def test_every_verb_reads_a_file_with_a_byte_order_mark_or_half_a_character(
+    name: str, mark: bytes, tmp_path: Path, rnncore: Command
+) -> None:
+    path, out = _saved(tmp_path / "store", name, mark=mark), tmp_path / "out"
     assert rnncore("compare", path, path).code == 3
     assert rnncore("report", path, "--out", out).code == 0
     assert rnncore("convert", path, "--to", "bencher").code == 0
