@@ -1,6 +1,7 @@
 """What a run file may hold beside its benchmarks, and the record of a machine's noise."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from rnncore.runfile.checks import (
@@ -97,6 +98,7 @@ ORDINARY_RUN: Check = object_with(
 
 # Times that stand for the rounds where a file holds none.
 _SUMMARY = ("min", "q1", "median", "q3", "max")
+_ROUNDING = 1e-9
 _WHOLE_SUMMARY: Check = object_with({**dict.fromkeys(_SUMMARY, SECONDS), "rounds": SIZE})
 _PART_OF_SUMMARY: Check = object_with({}, **dict.fromkeys(_SUMMARY, SECONDS))
 
@@ -111,7 +113,16 @@ def TIMES(where: str, stats: Mapping[str, Any]) -> Iterator[Fault]:  # noqa: N80
         yield from _rounds(joined(where, "data"), rounds_s)
         yield from _PART_OF_SUMMARY(where, stats)
     else:
-        yield from _WHOLE_SUMMARY(where, stats)
+        faults = [*_WHOLE_SUMMARY(where, stats)]
+        yield from faults or _out_of_order(where, stats)
+
+
+def _out_of_order(where: str, stats: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what of a summary is less than what it cannot be less than."""
+    for low, high in pairwise(_SUMMARY):
+        # Quartiles are worked out, and so rounded.
+        if stats[high] < stats[low] * (1 - _ROUNDING):
+            yield Fault(joined(where, high), stats[high], f"no less than {low}, {stats[low]!r}")
 
 
 def _rounds(where: str, value: Any) -> Iterator[Fault]:
@@ -128,7 +139,8 @@ def has_times(stats: Mapping[str, Any]) -> bool:
     """Say the same by the summary alone: a store may have ten million entries of thousands of rounds."""
     if stats.get("data"):
         return "median" in stats and all(is_seconds(stats[key]) for key in _SUMMARY if key in stats)
-    return all(map(is_seconds, map(stats.get, _SUMMARY))) and not any(SIZE("", stats.get("rounds")))
+    is_whole = all(map(is_seconds, map(stats.get, _SUMMARY))) and not any(SIZE("", stats.get("rounds")))
+    return is_whole and not any(_out_of_order("", stats))
 
 
 # Of a record of noise.
