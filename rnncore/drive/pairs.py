@@ -287,6 +287,9 @@ class LiveProcess:
             self._wait()
             raise self._broke_off(_ended_how(self._process.returncode))
         if BROKE_OFF in answer:
+            if not self._at:
+                # Of no benchmark: it ends by itself, and says why at its end.
+                self._wait()
             raise self._broke_off(f"broke off all of its process ({answer[BROKE_OFF]})")
         # First it alone: one that is just starting another cannot stop before that one has begun to run.
         self._process.send_signal(signal.SIGSTOP)

@@ -415,6 +415,19 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
     _assert_ended(project.pids())
 
 
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_of_a_suite_of_which_one_file_cannot_be_imported_pytest_s_own_words_are_shown(project: Project, side: str) -> None:
+    broken = project.folder / side / "bench" / "test_broken.py"
+    broken.write_text("import no_such_module_anywhere\n", encoding="utf-8")
+    with pytest.raises(ProcessError) as caught:
+        project.run()
+    said = str(caught.value)
+    assert "No module named 'no_such_module_anywhere'" in said
+    assert "--isolated" in said
+    assert "-k" not in said
+    _assert_ended(project.pids())
+
+
 def test_a_process_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = project.folder / "head" / "bench" / "test_made.py"
     suite.write_text("import time\n\ntime.sleep(600)\n", encoding="utf-8")
