@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rnncore.cli.options import GithubOption, MarkdownOption, VerdictJsonOption
-from rnncore.cli.screen import print_json, print_tables, say
+from rnncore.cli.screen import print_json, print_tables, repository_root, say
 from rnncore.errors import ConfigError
 from rnncore.files import write_text
 
@@ -61,6 +61,6 @@ def check(
     else:
         print_tables(budget_tables(found))
     if github:
-        for line in budget_annotations(found):
+        for line in budget_annotations(found, repository_root()):
             say(line, err=as_json)
     raise typer.Exit(found.exit_code)

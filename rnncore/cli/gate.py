@@ -30,6 +30,7 @@ from rnncore.cli.screen import (
     print_table,
     print_tables,
     process_progress,
+    repository_root,
     say,
 )
 from rnncore.errors import ConfigError, RunFileError
@@ -236,7 +237,7 @@ def noise(
 
 
 def selftest(
-    blocks: Annotated[int, typer.Option(min=4, help="Blocks of a pair of identical code and one of each delay.")] = 30,
+    blocks: Annotated[int, typer.Option(min=8, help="Blocks of a pair of identical code and one of each delay.")] = 30,
     delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
@@ -365,7 +366,7 @@ def _print_comparison(
     else:
         print_tables(verdict_tables(comparison))
     if github:
-        for line in github_annotations(comparison):
+        for line in github_annotations(comparison, repository_root()):
             say(line, err=as_json)
 
 

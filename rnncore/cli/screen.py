@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,14 @@ PIPED_WIDTH = 200
 
 # Results go to standard output, everything else to standard error, so that --json can be piped.
 err = Console(stderr=True, highlight=False)
+
+
+def repository_root() -> Path | None:
+    """Return the folder from which GitHub names files, of those that hold this one; None outside of any."""
+    here, workspace = Path.cwd(), os.environ.get("GITHUB_WORKSPACE")
+    if workspace and here.is_relative_to(found := Path(workspace).resolve()):
+        return found
+    return next((one for one in (here, *here.parents) if (one / ".git").exists()), None)
 
 
 def say(text: str = "", err: bool = False, nl: bool = True) -> None:

@@ -18,7 +18,7 @@ from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, prepared
-from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, run_pair, too_long
 from rnncore.drive.patience import Patience
 from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
@@ -252,7 +252,7 @@ def _start(warm_up: Pair, suites: Suites, left_s: float) -> _Start:
         plan,
         replace(suites, without=suites.without | without),
         [name for name in names if name not in without],
-        [_untimed(warm_up, name, whole_s) for name in sorted(without)],
+        [_untimed(warm_up, name, len(names), whole_s) for name in sorted(without)],
         whole_s,
     )
 
@@ -284,15 +284,15 @@ def _whole(comparison: Comparison, untimed: Sequence[Judgement], pairs: int, who
     judgements, notes = (*comparison.judgements, *untimed), comparison.notes
     fewest = pairs_needed(FAMILY_ERROR)
     if 1 < pairs < fewest and any(one.verdict == "unclear" for one in judgements):
-        minutes = math.ceil((fewest + 1) * whole_s / 60)
+        minutes = budget_for(fewest, whole_s)
         notes = (*notes, f"The budget held {pairs} pairs, and {fewest} tell something: --budget {minutes}m, or less by -k.")
     return replace(comparison, judgements=judgements, notes=notes)
 
 
-def _untimed(warm_up: Pair, fullname: str, whole_s: float) -> Judgement:
-    """Return the verdict on a benchmark that there is no time for."""
-    minutes = math.ceil((FIRST_PAIRS + 1) * whole_s / 60)
-    reason = f"the budget has no time for it beside the others: {FIRST_PAIRS} pairs of all take --budget {minutes}m"
+def _untimed(warm_up: Pair, fullname: str, count: int, whole_s: float) -> Judgement:
+    """Return the verdict on one of some benchmarks, for which there is no time."""
+    minutes = budget_for(FIRST_PAIRS, whole_s)
+    reason = f"the budget has no time for it beside the others: {FIRST_PAIRS} pairs of all {count} take --budget {minutes}m"
     group = next((record.group for record in warm_up.head.records if record.fullname == fullname), "other")
     return Judgement(fullname, group, TIME, "unclear", reason)
 

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from rnncore.amounts import counted
+from rnncore.compare.judge import FAMILY_ERROR
 from rnncore.compare.looks import FIRST_PAIRS, pairs_in
-from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, planned, run_pair, too_long
+from rnncore.compare.signs import pairs_needed
+from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, run_pair, too_long
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError
@@ -43,9 +46,9 @@ def measure_noise(
     plan = replace(planned(warm_up), measures_memory=False)
     without = too_long(warm_up, plan, budget_s - warm_up.wall_s, FIRST_PAIRS)
     if without:
-        minutes = math.ceil((FIRST_PAIRS + 1) * warm_up.wall_of(plan) / 60)
+        minutes = budget_for(FIRST_PAIRS, warm_up.wall_of(plan))
         names = ", ".join(sorted(without))
-        on_line(f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All take --budget {minutes}m.")
+        on_line(f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All {len(warm_up.slots_s_of)} take --budget {minutes}m.")
     suites, found = replace(suites, without=suites.without | without), list[Pair]()
     for number in range(pairs):
         found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
@@ -75,13 +78,20 @@ def measure_pool(
         on_pair: Called with how many have ended.
 
     Raises:
-        ConfigError: If the blocks are fewer than the pairs of one such gate; known after the first pair.
+        ConfigError: If the pairs of one such gate are too few to find anything, or more than the blocks; known after the first
+            pair.
         ProcessError: If a process leaves no run file.
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
     warm_up = _warmed_up(trees, suites, folder, chance)
     plan = planned(warm_up)
     wanted = pairs_in(budget_s, warm_up.wall_of(plan))
+    fewest = pairs_needed(FAMILY_ERROR)
+    if wanted < fewest:
+        raise ConfigError(
+            f"a gate of {budget_s:g} s has {counted(wanted, 'pair')} here, and of fewer than {fewest} it finds nothing. Give "
+            f"--budget {budget_for(fewest, warm_up.wall_of(plan))}m or more, or choose fewer benchmarks with -k."
+        )
     if wanted > blocks:
         raise ConfigError(
             f"a gate of {budget_s:g} s has {wanted} pairs here, and {blocks} blocks are too few to draw from. "

@@ -60,6 +60,12 @@ from rnncore.runfile.slots import (
 # Of base and head, the benchmarks at which a process ended or hung, with why.
 Fatal = tuple[Mapping[str, str], Mapping[str, str]]
 
+# Of what the warm-up tells of a pair, later ones take more: the host changes, and memory is measured too.
+SPARE = 1.2
+
+# Benchmarks cost alike up to this factor: which of them the warm-up found cheaper is luck.
+_ALIKE = 2.0
+
 # Of three slots a burst of other load spoils one.
 FEWEST_SLOTS, MOST_SLOTS = 3, 12
 
@@ -287,6 +293,9 @@ class LiveProcess:
             self._wait()
             raise self._broke_off(_ended_how(self._process.returncode))
         if BROKE_OFF in answer:
+            if not self._at:
+                # Of no benchmark: it ends by itself, and says why at its end.
+                self._wait()
             raise self._broke_off(f"broke off all of its process ({answer[BROKE_OFF]})")
         # First it alone: one that is just starting another cannot stop before that one has begun to run.
         self._process.send_signal(signal.SIGSTOP)
@@ -499,7 +508,9 @@ def planned(warm_up: Pair) -> Plan:
 
 
 def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozenset[str]:
-    """Return the benchmarks to leave out so that a budget holds some pairs of the others, those that take longest first.
+    """Return the benchmarks to leave out so that a budget holds some pairs of the others, those that cost most first.
+
+    What a benchmark costs are its setup, its first calls and its slots; of those that cost alike the last of the suite go first.
 
     Args:
         warm_up: A pair of all.
@@ -512,14 +523,30 @@ def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozense
     """
     beside_s = {name: warm_up.beside_s_of.get(name, 0.0) for name in warm_up.slots_s_of}
     cost_s = {name: slots_s * plan.slots / warm_up.slots + beside_s[name] for name, slots_s in warm_up.slots_s_of.items()}
-    left_s = budget_s / pairs - (warm_up.wall_s - warm_up.slots_s - sum(beside_s.values()))
+    left_s = budget_s / (SPARE * pairs) - (warm_up.wall_s - warm_up.slots_s - sum(beside_s.values()))
     kept: set[str] = set()
-    for name in sorted(cost_s, key=cost_s.__getitem__):
-        left_s -= cost_s[name]
-        if left_s < 0:
-            break
-        kept.add(name)
+    for name in _cheapest_first(cost_s):
+        if cost_s[name] <= left_s:
+            left_s -= cost_s[name]
+            kept.add(name)
     return frozenset(cost_s.keys() - kept) if kept else frozenset()
+
+
+def budget_for(pairs: int, pair_s: float) -> int:
+    """Return the minutes that hold some pairs without leaving anything out, and the one that warms up."""
+    return math.ceil((SPARE * pairs + 1) * pair_s / 60)
+
+
+def _cheapest_first(cost_s: Mapping[str, float]) -> list[str]:
+    """Return names by cost, and those that cost alike in their own order."""
+    places = {name: place for place, name in enumerate(cost_s)}
+    alike: list[list[str]] = []
+    for name in sorted(cost_s, key=cost_s.__getitem__):
+        if alike and cost_s[name] <= _ALIKE * cost_s[alike[-1][0]]:
+            alike[-1].append(name)
+        else:
+            alike.append([name])
+    return [name for some in alike for name in sorted(some, key=places.__getitem__)]
 
 
 def _ranks(collected: Sequence[Sequence[str]], without: frozenset[str]) -> dict[str, int]:

@@ -89,7 +89,7 @@ def sensitivity_lines(found: Sensitivity, noun: str) -> str:
         noun: What its benchmarks are, such as `undecided benchmark`.
     """
     count, small = len(found.visible), found.untold(WANTED)
-    left_out = f" Thresholds of {found.wide} are not below {100 * WANTED:g} %." if found.wide else ""
+    left_out = f" {counted(found.wide, 'more benchmark')} may change by {100 * WANTED:g} % or more." if found.wide else ""
     held = f"This gate holds about {counted(found.pairs, 'pair')}"
     if not count:
         return f"{held}.{left_out}"
@@ -106,7 +106,7 @@ def sensitivity_lines(found: Sensitivity, noun: str) -> str:
     more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
     return (
         f"{held}: {100 * WANTED:g} % can be told of {count - len(small)} of {counted(count, noun)}, {told}.{left_out}\n"
-        f"{100 * WANTED:g} % of all {takes}; or leave out by -k: {', '.join(map(short_name, small[:_NAMED]))}{more}."
+        f"{100 * WANTED:g} % of all {count} {takes}; or leave out by -k: {', '.join(map(short_name, small[:_NAMED]))}{more}."
     )
 
 

@@ -74,6 +74,16 @@ def open_branch(address: str, to_read: bool = False) -> Iterator["Branch"]:
         yield Branch(git, ref)
 
 
+def address_from_anywhere(address: str) -> str:
+    """Return an address, as `open_branch` takes it, that names the same branch in any folder.
+
+    Raises:
+        ConfigError: If git is not installed.
+    """
+    remote, _, branch = address.partition("#")
+    return f"{_resolved(remote)}#{branch or BRANCH}"
+
+
 def without_password(text: str) -> str:
     """Return text without the names and passwords that addresses in it may hold."""
     return re.sub(r"//[^/@\s]*@", "//", text)
@@ -177,9 +187,13 @@ def _lines(lines: Sequence[str]) -> Iterator[IO[bytes]]:
 def _resolved(remote: str) -> str:
     """Return what a repository is called from anywhere, not only from the user's folder."""
     named = _Git(Path(), {}).run("remote", "get-url", "--", remote)
+    folder = Path()
     if named.returncode == 0:
         remote = named.stdout.decode(errors="surrogateescape").strip()
-    return str(Path(remote).resolve()) if Path(remote).exists() else remote
+        # Git takes it from where the repository's files begin, wherever in it the user stands.
+        top = _Git(Path(), {}).run("rev-parse", "--show-toplevel").stdout.decode(errors="surrogateescape").strip()
+        folder = Path(top)
+    return str((folder / remote).resolve()) if (folder / remote).exists() else remote
 
 
 def _settings() -> dict[str, str]:

@@ -21,12 +21,15 @@ import fsspec.core
 
 from rnncore.errors import ConfigError, RnncoreError, RunFileError, StoreError, Unavailable
 from rnncore.files import cache_folder, whole_file
-from rnncore.runfile.branch import open_branch, without_password
+from rnncore.runfile.branch import address_from_anywhere, open_branch, without_password
 from rnncore.runfile.schema import another_kind
 from rnncore.runfile.text import parsed
 
 # How the address of a branch begins.
 _GIT = "git+"
+
+# Kinds of address that name a folder here.
+_LOCAL = ("file", "local")
 
 # A name there: plain folders, the file's own name, and the first digits of its SHA-256.
 _DIGITS = 16
@@ -163,8 +166,16 @@ def local_copy(url: str) -> tuple[Path, Pulled]:
     Raises:
         RnncoreError: As `pull`.
     """
-    folder = cache_folder() / "stores" / hashlib.sha256(url.encode()).hexdigest()[:_DIGITS]
+    folder = cache_folder() / "stores" / hashlib.sha256(_from_anywhere(url).encode()).hexdigest()[:_DIGITS]
     return folder, pull(url, folder)
+
+
+def _from_anywhere(url: str) -> str:
+    """Return what a store is called from any folder, without names and passwords, which change and are no part of it."""
+    if url.startswith(_GIT):
+        return without_password(_GIT + address_from_anywhere(url.removeprefix(_GIT)))
+    kind, separator, path = url.partition("://")
+    return f"{kind}://{Path(path).absolute()}" if separator and kind in _LOCAL else without_password(url)
 
 
 def _json_files(store: Path) -> Iterator[Path]:

@@ -59,9 +59,30 @@ def test_every_form_is_written(rnncore: Command, tmp_path: Path) -> None:
     assert done.code == 1
     assert (done.json["verdict"], done.json["budgets"][0]["figure"]) == ("over", "p99_ms")
     assert done.err.startswith("::error file=perf/test_load.py,title=over")
-    assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("## Over: 1 of 1 budget over")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("## Fail: 1 of 1 budget over")
     xml = (tmp_path / "a.xml").read_text(encoding="utf-8")
     assert ElementTree.fromstring(xml.encode()).get("failures") == "1"  # noqa: S314 (our own)
+
+
+@pytest.mark.parametrize("known_by", ["its .git", "GITHUB_WORKSPACE"])
+@pytest.mark.parametrize("named_from", ["the folder", "the root"])
+def test_in_a_folder_of_a_repository_annotations_name_files_from_its_root(
+    known_by: str, named_from: str, rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "packages" / "one"
+    fullname = TEST if named_from == "the folder" else f"packages/one/{TEST}"
+    make_run(folder, plain_content([plain_benchmark(fullname, ROUNDS_S)]), "run.json")
+    (folder / "perf").mkdir()
+    (folder / "perf" / "test_load.py").write_text("", encoding="utf-8")
+    if known_by == "GITHUB_WORKSPACE":
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    else:
+        monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+        (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(folder)
+    _set("p99_ms = 1.9")
+    done = rnncore("check", "run.json", "--github")
+    assert "::error file=packages/one/perf/test_load.py,title=over" in done.out
 
 
 def test_several_run_files_are_several_processes(rnncore: Command, tmp_path: Path) -> None:

@@ -510,7 +510,7 @@ def test_a_gate_says_what_it_can_tell_once_and_how_far_it_is_once_a_minute(capsy
             on_progress(now)
     assert capsys.readouterr().err == (
         "This gate holds about 28 pairs: 3 % can be told of 1 of 2 benchmarks, 5 % of 2; of test_two[gru-b1] only 4.0 %.\n"
-        "3 % of all takes about 40 pairs (--budget 14m); or leave out by -k: test_two[gru-b1].\n"
+        "3 % of all 2 takes about 40 pairs (--budget 14m); or leave out by -k: test_two[gru-b1].\n"
         "1 pair, none decided yet, 9.0 min left, 3 % can be told in about 13 min, after the budget\n"
         "10 pairs, 1 decided, 1 undecided, 6.3 min left, 3 % can be told in about 5 min\n"
         "28 pairs, 1 decided, 1 undecided, 0.7 min left, 3 % can be told\n"
@@ -885,6 +885,15 @@ def test_a_self_test_of_too_few_blocks_is_refused_at_once(rnncore: Command, tmp_
     assert len(list((folder / "processes").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("made_pairs")
+def test_a_self_test_of_gates_that_find_nothing_is_refused_at_once(rnncore: Command, tmp_path: Path) -> None:
+    done = rnncore("selftest", "--blocks", 10, "--delays", "5", "--budget", "30s")
+    assert done.code == 2
+    assert "a gate of 30 s has 2 pairs here, and of fewer than 8 it finds nothing. Give --budget 2m or more" in done.said
+    (folder,) = (tmp_path / "reports" / "selftest").iterdir()
+    assert len(list((folder / "processes").iterdir())) == 2
+
+
 @pytest.mark.parametrize("verb", [("gate", "--base", "no-such"), ("selftest",)])
 def test_what_is_refused_at_once_leaves_no_folder(
     verb: Sequence[str], rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -898,7 +907,7 @@ def test_what_is_refused_at_once_leaves_no_folder(
 
 
 @pytest.mark.usefixtures("made_pairs")
-@pytest.mark.parametrize("verb", [("noise", "--pairs", 8), ("selftest", "--blocks", 4, "--budget", "30s", "--gates", 10)])
+@pytest.mark.parametrize("verb", [("noise", "--pairs", 8), ("selftest", "--blocks", 8, "--budget", "90s", "--gates", 10)])
 def test_benchmarks_are_chosen_as_in_a_gate(
     verb: Sequence[object], rnncore: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,7 +157,7 @@ def test_what_a_budget_has_no_time_for_is_left_out_and_unclear(tmp_path: Path, m
         gru: "unclear",
     }
     (unclear,) = [one for one in comparison.judgements if one.verdict == "unclear"]
-    assert unclear.reason == "the budget has no time for it beside the others: 10 pairs of all take --budget 2m"
+    assert unclear.reason == "the budget has no time for it beside the others: 10 pairs of all 2 take --budget 3m"
     assert all(gru not in one.fullname for one in comparison.judgements[:-1])
 
 

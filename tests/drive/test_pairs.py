@@ -415,6 +415,19 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
     _assert_ended(project.pids())
 
 
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_of_a_suite_of_which_one_file_cannot_be_imported_pytest_s_own_words_are_shown(project: Project, side: str) -> None:
+    broken = project.folder / side / "bench" / "test_broken.py"
+    broken.write_text("import no_such_module_anywhere\n", encoding="utf-8")
+    with pytest.raises(ProcessError) as caught:
+        project.run()
+    said = str(caught.value)
+    assert "No module named 'no_such_module_anywhere'" in said
+    assert "--isolated" in said
+    assert "-k" not in said
+    _assert_ended(project.pids())
+
+
 def test_a_process_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = project.folder / "head" / "bench" / "test_made.py"
     suite.write_text("import time\n\ntime.sleep(600)\n", encoding="utf-8")
@@ -586,21 +599,34 @@ def test_later_pairs_import_what_the_warm_up_did() -> None:
     assert planned(replace(_pair(10.0, 1.0, 3), imported=imported)).imports == imported
 
 
-def test_what_takes_longest_is_left_out_where_a_budget_holds_too_few_pairs_of_all() -> None:
-    warm_up = replace(_pair(30.0, 25.0, 5), slots_s_of={"a": 3.0, "b": 20.0, "c": 2.0})
+def test_what_costs_most_is_left_out_where_a_budget_holds_too_few_pairs_of_all() -> None:
+    warm_up = replace(_pair(30.0, 25.0, 5), slots_s_of={"a": 3.0, "b": 20.0, "c": 1.0})
     plan = Plan(slots=10)
-    # A start of 5 s, and of twice as many slots 6, 40 and 4 s.
-    assert too_long(warm_up, plan, 10 * 55.0, 10) == frozenset()
-    assert too_long(warm_up, plan, 10 * 54.9, 10) == {"b"}
-    assert too_long(warm_up, plan, 10 * 14.9, 10) == {"a", "b"}
-    # Not even one fits: no choice helps.
-    assert too_long(warm_up, plan, 10 * 8.9, 10) == frozenset()
-    # Of the start, c takes 3 s in its setup.
-    warm_up = replace(warm_up, beside_s_of={"c": 3.0})
-    assert too_long(warm_up, plan, 10 * 15.0, 10) == {"b"}
-    assert too_long(warm_up, plan, 10 * 14.9, 10) == {"b", "c"}
-    assert too_long(warm_up, plan, 10 * 8.0, 10) == {"b", "c"}
-    assert too_long(warm_up, plan, 10 * 7.9, 10) == frozenset()
+    # A start of 5 s, and of twice as many slots 6, 40 and 2 s; a fifth is spare.
+    for pair_s, without in [
+        (53.01, set()),
+        (52.9, {"b"}),
+        (13.01, {"b"}),
+        (12.9, {"a", "b"}),
+        (7.01, {"a", "b"}),
+        # Not even one fits: no choice helps.
+        (6.9, set()),
+    ]:
+        assert too_long(warm_up, plan, 10 * 1.2 * pair_s, 10) == without
+    # Of the start, c takes 4 s in its setup.
+    warm_up = replace(warm_up, beside_s_of={"c": 4.0})
+    for pair_s, without in [(13.01, {"b"}), (12.9, {"b", "c"}), (7.01, {"b", "c"}), (6.9, set())]:
+        assert too_long(warm_up, plan, 10 * 1.2 * pair_s, 10) == without
+
+
+def test_of_benchmarks_that_cost_alike_the_first_of_the_suite_are_kept_whatever_the_warm_up_says() -> None:
+    names = [f"test_{number}" for number in range(8)]
+    for seed in range(5):
+        slots_s_of = {name: 1 + 0.9 * Random(f"{seed}{name}").random() for name in names} | {"long": 5.0}
+        warm_up = replace(_pair(sum(slots_s_of.values()), sum(slots_s_of.values()), 5), slots_s_of=slots_s_of)
+        pair_s = sum(slots_s_of[name] for name in names[:4])
+        kept = [name for name in slots_s_of if name not in too_long(warm_up, Plan(slots=5), 10 * 1.2 * pair_s + 1e-6, 10)]
+        assert kept == names[:4]
 
 
 def test_the_setup_of_a_benchmark_is_told_from_the_start_of_all(project: Project) -> None:

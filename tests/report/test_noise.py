@@ -92,7 +92,7 @@ def test_noise_leaves_out_what_a_gate_has_no_time_for_and_says_which(monkeypatch
     said: list[str] = []
     measure_noise(TREES, Suites(), 2, Path("out"), lambda ended: None, 200.0, said.append)
     assert asked == [frozenset(), frozenset({"long"}), frozenset({"long"})]
-    assert said == ["Left out, as a gate of 200 s has no time for it: long. All take --budget 8m."]
+    assert said == ["Left out, as a gate of 200 s has no time for it: long. All 2 take --budget 9m."]
     asked.clear()
     measure_noise(TREES, Suites(), 1, Path("out"), lambda ended: None, 3600.0, said.append)
     assert asked == [frozenset(), frozenset()]
@@ -123,9 +123,9 @@ def test_too_few_blocks_are_refused_after_the_first_pair(ran: list[Ran]) -> None
 def test_the_order_of_blocks_leaves_other_random_numbers_alone(ran: list[Ran]) -> None:
     random.seed(1)
     before = random.getstate()
-    measure_pool(TREES, Suites(), 4, [3.0], 60.0, Path("out"), lambda ended: None)
+    measure_pool(TREES, Suites(), 9, [3.0], 100.0, Path("out"), lambda ended: None)
     assert random.getstate() == before
-    assert len(ran) == 1 + 4 * 2
+    assert len(ran) == 1 + 9 * 2
 
 
 RECORD = NoiseRecord(
@@ -222,13 +222,13 @@ def _can_tell(
         (
             _can_tell([0.02, 0.04, 0.071, 0.02], [10, 32, 45, 12], budget_s=1020.0),
             "This gate holds about 26 pairs: 3 % can be told of 2 of 4 benchmarks, 5 % of 3; of test_2[x] only 7.1 %.\n"
-            "3 % of all takes about 45 pairs (--budget 17m); or leave out by -k: test_2[x], test_1[x].",
+            "3 % of all 4 takes about 45 pairs (--budget 17m); or leave out by -k: test_2[x], test_1[x].",
         ),
         (
             _can_tell([math.inf, 0.06, 0.07, 0.08, 0.02], [math.inf, 50, 60, 70, 10], wide=2),
             "This gate holds about 26 pairs: 3 % can be told of 1 of 5 benchmarks, 5 % of 1; of test_0[x] nothing. "
-            "Thresholds of 2 are not below 3 %.\n"
-            "3 % of all is out of reach here; or leave out by -k: test_0[x], test_3[x], test_2[x] and 1 more.",
+            "2 more benchmarks may change by 3 % or more.\n"
+            "3 % of all 5 is out of reach here; or leave out by -k: test_0[x], test_3[x], test_2[x] and 1 more.",
         ),
         (
             _can_tell([0.049], [14], budget_s=120.0),
@@ -244,7 +244,7 @@ def _can_tell(
             _can_tell([math.inf], [math.inf]),
             "This gate holds about 26 pairs: nothing can be told of the benchmark.\n3 % is out of reach here.",
         ),
-        (_can_tell([], [], wide=3), "This gate holds about 26 pairs. Thresholds of 3 are not below 3 %."),
+        (_can_tell([], [], wide=3), "This gate holds about 26 pairs. 3 more benchmarks may change by 3 % or more."),
     ],
     ids=["all", "one", "some", "out of reach", "not the one", "too long for the one", "nothing of the one", "none"],
 )

@@ -12,7 +12,7 @@ import pytest
 from rnncore.errors import ConfigError, StoreError
 from rnncore.runfile import branch
 from rnncore.runfile.branch import BRANCH, Branch, without_password
-from rnncore.runfile.remote import pull, push
+from rnncore.runfile.remote import local_copy, pull, push
 from tests.command import Command
 from tests.runfile.test_remote import MACHINE, _contents, _store
 
@@ -241,6 +241,24 @@ def test_a_remote_may_be_a_folder_beside_the_user_s(
     monkeypatch.chdir(project)
     push(_store(tmp_path / "here", 0.01), "git+../remote.git")
     assert len(_files(remote)) == 1
+
+
+def test_copies_of_what_two_repositories_call_alike_lie_apart(
+    remote: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    _git(tmp_path, "init", "--quiet", "--bare", "another.git")
+    _git(tmp_path, "init", "--quiet", "another")
+    _git(tmp_path / "another", "remote", "add", "origin", "../another.git")
+    (tmp_path / "another" / "below").mkdir()
+    folders = []
+    for folder, seconds in ((project, 0.01), (tmp_path / "another", 0.02)):
+        monkeypatch.chdir(folder)
+        push(_store(tmp_path / f"of-{folder.name}", seconds), "git+origin")
+        folders.append(local_copy("git+origin")[0])
+        assert _contents(folders[-1]) == _contents(tmp_path / f"of-{folder.name}")
+    monkeypatch.chdir(tmp_path / "another" / "below")
+    assert local_copy("git+origin")[0] == folders[1] == local_copy(f"git+../../another.git#{BRANCH}")[0]
 
 
 def test_in_a_hook_of_git_the_user_s_repository_is_not_written(

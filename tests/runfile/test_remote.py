@@ -353,6 +353,20 @@ def test_copies_of_two_stores_lie_apart(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(len(_contents(folder)) == 1 for folder in folders)
 
 
+def test_the_copy_of_a_store_is_the_same_with_another_password_and_of_another_folder_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("rnncore.runfile.remote.pull", lambda url, store: store)
+    monkeypatch.chdir(tmp_path)
+    with_one, with_other = (local_copy(f"git+https://me:{word}@example.org/runs.git")[0] for word in ("a", "b"))
+    here = local_copy("file://runs")[0]
+    assert with_one == with_other != here == local_copy(f"file://{tmp_path}/runs")[0]
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert local_copy("file://runs")[0] != here
+
+
 # ------------------------------------------------------------------------------------------------------------------ S3
 
 # A server of S3's interface; it ends with its standard input.

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from rnncore.compare.measures import TIME
@@ -29,30 +30,32 @@ class _Annotation(NamedTuple):
     text: str
 
 
-def github_annotations(comparison: Comparison) -> list[str]:
+def github_annotations(comparison: Comparison, root: Path | None = None) -> list[str]:
     """Return workflow commands: errors for what is slower, invalid or missing, warnings for what cannot be decided.
 
     Budgets come after the benchmarks. GitHub shows ten of each in a step; where there are more, the tenth counts the rest.
 
     Args:
         comparison: The verdicts.
+        root: Of the repository, above this folder; None where files are named from it already.
 
     Returns:
         Lines to print on standard output, gravest first.
     """
     compared = map(_annotation, gravest_first(comparison.judgements))
     if comparison.budgets is None:
-        return _commands(compared, _COMPARED)
-    return _commands([*compared, *map(_budget_annotation, gravest_first(comparison.budgets.judgements))], _BOTH)
+        return _commands(compared, _COMPARED, root)
+    return _commands([*compared, *map(_budget_annotation, gravest_first(comparison.budgets.judgements))], _BOTH, root)
 
 
-def budget_annotations(check: BudgetCheck) -> list[str]:
+def budget_annotations(check: BudgetCheck, root: Path | None = None) -> list[str]:
     """Return workflow commands for budgets, as `github_annotations` does.
 
     Args:
         check: The verdicts.
+        root: As there.
     """
-    return _commands(map(_budget_annotation, gravest_first(check.judgements)), _BUDGETS)
+    return _commands(map(_budget_annotation, gravest_first(check.judgements)), _BUDGETS, root)
 
 
 def _annotation(judgement: Judgement) -> _Annotation:
@@ -68,12 +71,12 @@ def _budget_annotation(judgement: BudgetJudgement) -> _Annotation:
     return _Annotation(name, judgement.verdict, title, figure_and_reason(judgement))
 
 
-def _commands(found: Iterable[_Annotation], about: dict[str, str]) -> list[str]:
+def _commands(found: Iterable[_Annotation], about: dict[str, str], root: Path | None) -> list[str]:
     commands: dict[str, list[str]] = {"error": [], "warning": []}
     for one in found:
         level = VERDICTS[one.verdict].annotation
         if level:
-            file, _ = file_and_test(one.fullname)
+            file = _from_root(file_and_test(one.fullname)[0], root)
             place = f"file={_command_property(file)}," if file else ""
             commands[level].append(f"::{level} {place}title={_command_property(one.title)}::{_command_data(one.text)}")
     for name, kind in about.items():
@@ -82,6 +85,13 @@ def _commands(found: Iterable[_Annotation], about: dict[str, str]) -> list[str]:
             more = f"{len(rest)} more are {kind}; the job's summary has all of them"
             commands[name][_SHOWN_ANNOTATIONS - 1 :] = [f"::{name} title=rnncore::{more}"]
     return [*commands["error"], *commands["warning"]]
+
+
+def _from_root(file: str, root: Path | None) -> str:
+    """Return what a file is called from a repository's root; pytest may have named it from there, or from this folder."""
+    if not file or root is None or ((root / file).is_file() and not Path(file).is_file()):
+        return file
+    return (Path.cwd().relative_to(root) / file).as_posix()
 
 
 def _command_data(text: str) -> str:
