@@ -44,7 +44,7 @@ def _run(quickest_s: FloatArray, pair: int) -> Run:
     records = tuple(
         Record(str(place), "made", (float(seconds),), {}) for place, seconds in enumerate(quickest_s) if seconds > 0
     )
-    return Run(Path("a.json"), f"{pair:04}", None, {}, None, (), (), (), None, {"pair": pair}, records, "")
+    return Run(Path("a.json"), f"2026-11-28T00:{pair:02}:00", None, {}, None, (), (), (), None, {"pair": pair}, records, "")
 
 
 def _gate_of_run_files(logs: FloatArray, thresholds: Thresholds) -> Comparison:

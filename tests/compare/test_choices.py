@@ -36,7 +36,9 @@ def _rounds(seconds: float) -> list[float]:
 
 
 def _score(cell: str, runtime: str, precision: str, smape: float) -> dict[str, Any]:
-    return accuracy(cell, runtime, 0.5, smape, precision=precision)
+    row = accuracy(cell, runtime, 0.5, smape, precision=precision)
+    row["fullname"] = row["fullname"].replace("]", f"-{precision}]")
+    return row
 
 
 @pytest.fixture

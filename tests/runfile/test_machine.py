@@ -16,7 +16,7 @@ from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
 from rnncore.measure import advice, harness, plugin
 from rnncore.measure import fingerprint as machine
-from rnncore.report.sections.ratios import explained_rows
+from rnncore.report.sections.ratios import _explained
 from rnncore.runfile.journal import Finished
 from rnncore.runfile.machine import differences, grouped, same_machine
 from rnncore.runfile.read import read_run
@@ -87,7 +87,8 @@ def _by_trend(before: dict[str, Any], now: dict[str, Any], folder: Path, monkeyp
 
 
 def _by_hardware(before: dict[str, Any], now: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
-    return not explained_rows([_run(folder, f"{name}.json", facts) for name, facts in (("a", before), ("b", now))])
+    first, other = (_run(folder, f"{name}.json", facts) for name, facts in (("a", before), ("b", now)))
+    return _explained(first, other, other.records[0]) is None
 
 
 def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:

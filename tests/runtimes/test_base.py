@@ -396,8 +396,8 @@ def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: P
 )
 def test_an_unknown_mode_is_refused_and_the_known_ones_are_named(runtime_name, allowed, models) -> None:
     with (
-        pytest.raises(ConfigError, match=f"mode of runtime {runtime_name} is 'graph'; {allowed}"),
-        open_runtime(runtime_name, models["gru"], "cpu", "fp32", 1, mode="graph"),
+        pytest.raises(ConfigError, match=f"mode of runtime {runtime_name} is 'quick'; {allowed}"),
+        open_runtime(runtime_name, models["gru"], "cpu", "fp32", 1, mode="quick"),
     ):
         pass
 
