@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -1122,6 +1122,16 @@ def test_a_second_signal_does_not_end_the_cleaning_up(number: signal.Signals) ->
         signal.raise_signal(number)
     assert cleaned == [number]
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_one_that_was_dropped_ends_the_block(number: signal.Signals) -> None:
+    # As Python drops what is raised in `__del__`.
+    with pytest.raises((KeyboardInterrupt, SystemExit)), screen.end_in_order():
+        with suppress(KeyboardInterrupt, SystemExit):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
+        pytest.fail("the block went on")
 
 
 def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
