@@ -278,7 +278,7 @@ def selftest(
                 prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):
-                measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
+                measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair, _say_step)
             err.print(f"Processes: {out / 'processes'}")
         pool = read_pool(replay or out / "processes")
         with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
