@@ -1141,6 +1141,13 @@ def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [("gate", "--base", "main"), ("noise",), ("selftest",)], ids=lambda verb: verb[0])
+def test_arguments_that_would_leave_no_run_file_are_refused(verb: tuple[str, ...], rnncore: Command) -> None:
+    done = rnncore(*verb, "--", "--benchmark-json=x.json", "-x", "--collect-only")
+    assert (done.code, done.out) == (2, "")
+    assert "--benchmark-json=x.json, --collect-only: set for each process by rnncore itself" in done.said
+
+
 def test_two_gates_of_one_second_have_folders_of_their_own(monkeypatch: pytest.MonkeyPatch, rnncore: Command) -> None:
     folders = []
 

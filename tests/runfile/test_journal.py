@@ -316,7 +316,9 @@ def test_a_garbled_line_elsewhere_is_refused_with_file_and_number(line: bytes, o
     assert journal.path.exists()
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"", b'{"jour', b'{"journal": 2, "pid": 1, "header": {}}\n', b"[]\n", b"null\n{}\n"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"", b'{"jour', b'{"journal": 2, "pid": 1, "header": {}}\n', b"[]\n", b"null\n{}\n"]
+)
 def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
