@@ -279,7 +279,7 @@ def selftest(
                 prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):
-                measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
+                measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair, _say_step)
             err.print(f"Processes: {out / 'processes'}")
         pool = read_pool(replay or out / "processes")
         with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
@@ -294,10 +294,17 @@ def selftest(
     err.print(f"Rates: {out}")
 
 
+# What would send the run file of a process elsewhere, or leave none.
+_SET_BY_US = frozenset({"--benchmark-json", "--benchmark-disable", "--benchmark-skip", "--collect-only", "--co"})
+
+
 def _paths_and_arguments(given: list[str] | None) -> tuple[list[str], list[str]]:
     """Tell suites from arguments of pytest: the first of those begins with a dash, and the `--` is not passed on."""
     given = given or []
     first = next((place for place, one in enumerate(given) if one.startswith("-")), len(given))
+    taken = [one for one in given[first:] if one.partition("=")[0] in _SET_BY_US]
+    if taken:
+        raise ConfigError(f"{', '.join(taken)}: set for each process by rnncore itself. Leave it out after '--'.")
     return given[:first], given[first:]
 
 

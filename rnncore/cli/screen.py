@@ -6,6 +6,8 @@ import math
 import os
 import signal
 import sys
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 # Where a gate's progress is no bar, it is a line this often.
 GATE_LINE_EVERY_S = 60.0
 
+# What takes longer to clean up after a signal may be ended by the next.
+_CLEANING_UP_S = 30.0
 
 # Piped output has no width of its own; a table must not be cut there.
 PIPED_WIDTH = 200
@@ -171,19 +175,36 @@ def stop_on_ctrl_c() -> "Iterator[Callable[[], bool]]":
         signal.signal(signal.SIGINT, before)
 
 
+# Built-in exceptions have no weak references.
+class _Interrupted(KeyboardInterrupt):
+    """A Ctrl-C."""
+
+
+class _Ended(SystemExit):
+    """A signal to end."""
+
+
 @contextmanager
 def end_in_order() -> "Iterator[None]":
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up, and the command with 128 + their number.
 
-    Further ones, and further Ctrl-C, do not end the cleaning up.
+    Further ones, and further Ctrl-C, do not end the cleaning up, unless it takes long. Where the block goes on, as what was
+    raised was dropped (Python drops what is raised in `__del__`), the next one ends it.
     """
+    raised: weakref.ref[BaseException] | None = None
+    raised_s = 0.0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        for one in before:
-            signal.signal(one, lambda number, frame: None)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
+        nonlocal raised, raised_s
+        if raised and raised() is not None and time.monotonic() - raised_s < _CLEANING_UP_S:
+            return
+        error = _Interrupted() if number == signal.SIGINT else _Ended(128 + number)
+        raised, raised_s = weakref.ref(error), time.monotonic()
+        try:
+            raise error
+        finally:
+            # Its own traceback would keep it by this frame.
+            del error
 
     heeded = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
     before = {one: signal.signal(one, on_signal) for one in heeded}

@@ -222,6 +222,9 @@ def _read_file(store: Path, path: str, stamp: Stamp) -> Content:
     Raises:
         OSError: If the file cannot be read.
     """
+    if not (store / path).is_file() and (store / path).exists():
+        # A pipe would be waited for.
+        return StoredFile(path, *stamp, fault="no file"), (), ()
     text = (store / path).read_bytes()
     try:
         try:

@@ -27,6 +27,7 @@ from rnncore.compare.judge import FAMILY_ERROR, INTERVAL_ERROR
 from rnncore.compare.measures import TIME
 from rnncore.compare.reach import GIT, BenchmarkReach, Reach, ReachRecord, SourceTree, read_reach, write_reach
 from rnncore.compare.verdict import Comparison, Judgement
+from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, SHORTEST_S
 from rnncore.drive.process import (
     TIMEOUT_S,
     NothingToMeasureError,
@@ -137,7 +138,7 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     base, head = (SourceTree(files_of(tree)) for tree in trees)
     # Not .json: those are run files in a store.
     path = store / "reach" / f"{_conditions(suites)}.jsonl"
-    known, of_head = _collected(trees, (base, head), suites, read_reach(path))
+    known, of_head = _collected(trees, (base, head), suites, read_reach(path), max(limit_s, SHORTEST_S), on_reach)
     both = [name for name in of_head if name in known.suites]
     unknown = [name for name in both if name not in known.benchmarks and _may_hold(known.suites[name], base, head)]
     if unknown:
@@ -212,18 +213,24 @@ def _conditions(suites: Suites) -> str:
 
 
 def _collected(
-    trees: tuple[Tree, Tree], files: tuple[SourceTree, SourceTree], suites: Suites, known: ReachRecord | None
+    trees: tuple[Tree, Tree],
+    files: tuple[SourceTree, SourceTree],
+    suites: Suites,
+    known: ReachRecord | None,
+    limit_s: float,
+    on_reach: Callable[[str], None],
 ) -> tuple[ReachRecord, Mapping[str, str]]:
     """Return what is known of the base, without what no longer holds, and the suite of each benchmark of the head."""
     base, head = files
     of_base, of_head = (_Job(tree, suites) for tree in trees)
     if known is None or not known.collected.holds(base):
-        traces = _all_traces([of_base] if base.files == head.files else [of_base, of_head])
+        jobs = [of_base] if base.files == head.files else [of_base, of_head]
+        traces = _all_traces(jobs, limit_s, on_reach)
         trace, kept = traces[of_base], known.benchmarks if known is not None else {}
         read = Reach.of(base, trace.opened[""].files - {GIT}, trace.opened[""].folders)
         known = ReachRecord(read, trace.suites, kept)
     else:
-        traces = {} if known.collected.holds(head) else _all_traces([of_head])
+        traces = {} if known.collected.holds(head) else _all_traces([of_head], limit_s, on_reach)
     suites_of_head = traces[of_head].suites if of_head in traces else known.suites
     held = {name: reach for name, reach in known.benchmarks.items() if name in known.suites and reach.is_of(base)}
     return replace(known, benchmarks=held), suites_of_head
@@ -371,9 +378,26 @@ class _WatchedProcess:
         return _Trace(self._watch.opened, frozenset(self._watch.written), said, fault)
 
 
-def _all_traces(jobs: Sequence[_Job]) -> dict[_Job, _Trace]:
-    """Return what each process opened, once all have ended."""
-    return dict(filter(None, _traces(jobs)))
+def _all_traces(jobs: Sequence[_Job], limit_s: float, on_reach: Callable[[str], None]) -> dict[_Job, _Trace]:
+    """Return what each process that collects opened, once all have ended; say it where that takes long.
+
+    Raises:
+        ProcessError: If it takes longer than the limit.
+        Unavailable: If the system does not tell what is opened.
+    """
+    limit_s = min(limit_s, TIMEOUT_S)
+    began_s, say_after_s, traces = time.monotonic(), SAY_AFTER_S, dict[_Job, _Trace]()
+    with closing(_traces(jobs, began_s + limit_s)) as running:
+        for ended in running:
+            traces |= [ended] if ended else []
+            if not ended and time.monotonic() - began_s > say_after_s:
+                on_reach(
+                    f"The collection of benchmarks has taken {say_after_s:g} seconds so far, and is ended after {limit_s:g} s."
+                )
+                say_after_s += SAY_EVERY_S
+    if missing := [job.tree.side for job in jobs if job not in traces]:
+        raise ProcessError(f"{' and '.join(missing)}: the collection of benchmarks took longer than {limit_s:g} s.")
+    return traces
 
 
 def _traces(jobs: Sequence[_Job], deadline_s: float = math.inf) -> Generator[tuple[_Job, _Trace] | None]:

@@ -109,7 +109,8 @@ def find_runs(name: str, store: Path = Path(".benchmarks")) -> list[Path]:
             listed = f"{', '.join(map(str, found[:_LISTED]))}{more}"
             raise RunFileError(f"{name}: is the number of {len(found)} runs ({listed}). Give the file that you mean.")
     elif Path(name).is_dir():
-        found = sorted(Path(name).glob("*.json"))
+        # A link to none is told as it is read; a pipe would be waited for.
+        found = sorted(path for path in Path(name).glob("*.json") if path.is_file() or not path.exists())
     else:
         found = sorted(Path(path) for path in glob.glob(name, recursive=True))  # noqa: PTH207 (takes absolute patterns too)
     if not found and "/" not in name:

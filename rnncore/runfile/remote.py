@@ -10,7 +10,7 @@ import re
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -43,6 +43,9 @@ _TRACES = "traces"
 
 # Files that travel at once, whose contents are in memory together.
 _TOGETHER = 32
+
+# Kinds of address that are one place by themselves.
+_NEED_NO_PLACE = frozenset({"memory"})
 
 # What clients raise that is no OSError, by the module that has it. One that is not loaded raised nothing.
 _CLIENT_ERRORS = {
@@ -115,6 +118,10 @@ def push(store: Path, url: str) -> Pushed:
         raise ConfigError(f"{store}: no such folder. Give the one that pytest-benchmark saves to, by default .benchmarks.")
     files, left_out = {}, []
     for path in _json_files(store):
+        if not path.is_file():
+            # A pipe would be waited for.
+            left_out.append((path, "no file, or a link to none"))
+            continue
         content = _read(path)
         if why := _why_no_run_file(content):
             left_out.append((path, why))
@@ -143,7 +150,7 @@ def pull(url: str, store: Path) -> Pulled:
         StoreError: If the store cannot be reached, or has no branch of the name in its address.
         Unavailable: If a package for this kind of address is missing.
     """
-    here = {_digest_in(path.name) or _digest(_read(path)) for path in _json_files(store)}
+    here = {_digest_in(path.name) or _digest(_read(path)) for path in _json_files(store) if path.is_file()}
     new, damaged = [], []
     with _reached(url), _opened(url, to_read=True) as remote:
         names = sorted(name for name in remote.sizes() if name.endswith(".json"))
@@ -252,6 +259,9 @@ def _opened_files(url: str) -> Iterator["_Files"]:
             f"{said}: no address of a store. Give a URL, such as s3://bucket/folder, or of a branch git+REMOTE#BRANCH. "
             f"A folder is file://{Path(url).absolute()}"
         )
+    kind, _, place = url.rpartition("://")
+    if not kind.strip(":/") or (not place.strip("/") and kind not in _NEED_NO_PLACE):
+        raise ConfigError(f"{said}: names no bucket, host or folder. Give an address such as s3://bucket/folder.")
     try:
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
@@ -278,6 +288,10 @@ class _Files:
         # A file system may remember what it listed before others wrote.
         self._files.invalidate_cache()
         found = self._files.find(self._root, detail=True)
+        if not found:
+            # It finds nothing, too, where nobody answers; listing says why. What is not there yet is empty.
+            with suppress(FileNotFoundError):
+                self._files.ls(self._root)
         return {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
 
     def contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -92,3 +92,13 @@ def test_several_run_files_are_several_processes(rnncore: Command, tmp_path: Pat
     _set("median_ms = 2")
     done = rnncore("check", "runs", "--json")
     assert (done.code, done.json["budgets"][0]["of"]) == (0, "8 processes")
+
+
+def test_a_screen_shows_the_gravest_and_json_has_all(rnncore: Command, tmp_path: Path) -> None:
+    rows = [plain_benchmark(f"perf/test_load.py::test_{number}", [0.001, 0.0011]) for number in range(301)]
+    make_run(tmp_path, plain_content(rows), "many.json")
+    Path("pyproject.toml").write_text('[tool.rnncore.budgets."*"]\nmedian_ms = 2\n', encoding="utf-8")
+    done = rnncore("check", "many.json")
+    assert "Shown are the 300 gravest of 301; --json and --markdown have all." in done.out
+    assert done.out.count("perf/test_load.py") + sum("test_" in line for line in done.out.splitlines()) == 300
+    assert len(rnncore("check", "many.json", "--json").json["budgets"]) == 301

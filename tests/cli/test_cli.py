@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -1133,11 +1133,28 @@ def test_a_second_signal_does_not_end_the_cleaning_up(number: signal.Signals) ->
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_one_that_was_dropped_ends_the_block(number: signal.Signals) -> None:
+    # As Python drops what is raised in `__del__`.
+    with pytest.raises((KeyboardInterrupt, SystemExit)), screen.end_in_order():
+        with suppress(KeyboardInterrupt, SystemExit):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
+        pytest.fail("the block went on")
+
+
 def test_a_gate_says_how_many_pairs_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
     for ended, said in ((1, "1 pair, none"), (2, "2 pairs, none")):
         with screen.gate_progress(600.0) as on_progress:
             on_progress(Progress(ended, 0, 0, 500.0))
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [("gate", "--base", "main"), ("noise",), ("selftest",)], ids=lambda verb: verb[0])
+def test_arguments_that_would_leave_no_run_file_are_refused(verb: tuple[str, ...], rnncore: Command) -> None:
+    done = rnncore(*verb, "--", "--benchmark-json=x.json", "-x", "--collect-only")
+    assert (done.code, done.out) == (2, "")
+    assert "--benchmark-json=x.json, --collect-only: set for each process by rnncore itself" in done.said
 
 
 def test_two_gates_of_one_second_have_folders_of_their_own(monkeypatch: pytest.MonkeyPatch, rnncore: Command) -> None:

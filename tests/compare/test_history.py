@@ -758,6 +758,12 @@ def test_of_a_store_that_can_no_longer_be_written_to_what_is_kept_is_read(
     assert len(_cached_paths(store)) == 9
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_told_and_not_waited_for(store: Path) -> None:
+    os.mkfifo(store / "pipe.json")
+    assert ("pipe.json", "no file") in read_history(store).unread
+
+
 def test_a_name_with_half_a_character_is_a_name_and_not_read_again(store: Path) -> None:
     _save(store, 9, 0, _plain(1.0, name="test_\ud800"))
     for read_now in (10, 0):

@@ -263,6 +263,24 @@ def test_suites_that_cannot_be_collected_are_measured_and_told(known: Project, m
     assert "ended with exit code 2" in found.notes[0]
 
 
+def test_a_collection_that_hangs_is_told_and_ended(known: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "read_reach", lambda path: None)
+    monkeypatch.setattr(reach, "SHORTEST_S", 3.0)
+    monkeypatch.setattr(reach, "SAY_AFTER_S", 1.0)
+    (known.folder / "bench" / "test_hangs.py").write_text("import time\ntime.sleep(600)\n", "utf-8")
+    _git(known.folder, "add", "--all")
+    _git(known.folder, "commit", "--quiet", "-m", "hangs")
+    said: list[str] = []
+    try:
+        with two_worktrees(known.folder, "HEAD", "HEAD") as trees:
+            found = find_reached(trees, Suites(), known.store, said.append, 0.0)
+    finally:
+        _git(known.folder, "reset", "--quiet", "--hard", "HEAD~1")
+    assert found.suites == Suites()
+    assert "base: the collection of benchmarks took longer than 3 s." in found.notes[0]
+    assert said == ["The collection of benchmarks has taken 1 seconds so far, and is ended after 3 s."]
+
+
 def test_suites_without_a_benchmark_are_left_to_those_that_time(known: Project) -> None:
     said: list[str] = []
     with two_worktrees(known.folder, "main", "main") as trees:

@@ -15,6 +15,7 @@ from rnncore.compare.sensitivity import Sensitivity
 from rnncore.drive import noise
 from rnncore.drive.noise import measure_noise, measure_pool
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan
+from rnncore.drive.patience import Patience
 from rnncore.drive.suites import Suites
 from rnncore.errors import ConfigError
 from rnncore.report.noise import (
@@ -57,7 +58,10 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
         number: int,
         chance: random.Random,
         extra: Sequence[Sequence[str]] = ((), ()),
+        patience: Patience | None = None,
     ) -> Pair:
+        assert patience is not None
+        patience.say(f"{number} lasts")
         assert list(trees) == TREES
         calls.append(Ran([file.name for file in run_files], plan, number, extra))
         base, head = [file.name for file in run_files]
@@ -66,6 +70,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
 
     monkeypatch.setattr(noise, "run_pair", run_pair)
     return calls
+
+
+def test_what_lasts_is_said(ran: list[Ran]) -> None:
+    said: list[str] = []
+    measure_noise(TREES, Suites(), 1, Path("out"), lambda ended: None, on_line=said.append)
+    assert said == ["None lasts", "0 lasts"]
+    said.clear()
+    measure_pool(TREES, Suites(), 30, [5.0], 100.0, Path("out"), lambda ended: None, said.append)
+    assert said[:3] == ["None lasts", "0 lasts", "0 lasts"]
+    assert ran
 
 
 def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> None:
@@ -83,7 +97,7 @@ def test_noise_is_that_of_pairs_of_a_gate_after_a_warm_up(ran: list[Ran]) -> Non
 def test_noise_leaves_out_what_a_gate_has_no_time_for_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[frozenset[str]] = []
 
-    def run_pair(trees: Any, suites: Suites, run_files: Sequence[Path], plan: Plan, *more: Any) -> Pair:
+    def run_pair(trees: Any, suites: Suites, run_files: Sequence[Path], plan: Plan, *more: Any, patience: Patience) -> Pair:
         asked.append(suites.without)
         made: Any = ("base", "head")
         return Pair(*made, 41.0, 40.0, plan.slots, slots_s_of={"quick": 1.0, "long": 39.0})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from rnncore.errors import RunFileError
-from rnncore.runfile.read import read_run
+from rnncore.runfile.read import find_runs, read_run
 from tests.report_text import GOLDEN
 from tests.run_files import CEILINGS, CPU, accuracy, inference, make_run, old_run_content, run_content
 
@@ -467,3 +468,11 @@ def test_of_how_many_calls_a_round_is_the_mean_is_read(tmp_path: Path) -> None:
     wrong = {**FOREIGN, "stats": {**FOREIGN["stats"], "iterations": 0}}
     with pytest.raises(RunFileError, match=r"stats\.iterations is 0, and must be a whole number above 0"):
         read_run(make_run(tmp_path, {**ORDINARY, "benchmarks": [wrong]}))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_of_a_folder_files_alone_are_runs(tmp_path: Path) -> None:
+    path = make_run(tmp_path, ORDINARY)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    assert find_runs(str(tmp_path)) == [path]

@@ -250,6 +250,40 @@ def test_the_address_of_a_folder_is_told_and_taken(tmp_path: Path, monkeypatch: 
     assert _contents(tmp_path / "else where") == _contents(store)
 
 
+@pytest.mark.parametrize("address", ["s3://", "gs:///", "http://", "file://", "://", "://a"])
+def test_an_address_that_names_no_place_is_told(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = _store(tmp_path / "made", 0.1)
+    for travel in (lambda: push(store, address), lambda: pull(address, store)):
+        with pytest.raises(ConfigError, match="names no bucket, host or folder"):
+            travel()
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_where_nobody_answers_a_store_is_not_called_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        def ls(self, path: str, *_: object, **__: object) -> list[object]:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Silent(), "/runs"))
+    with pytest.raises(StoreError, match="cannot be reached .*refused"):
+        pull("silent://host/runs", tmp_path / "here")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_left_out_and_not_waited_for(url: str, tmp_path: Path) -> None:
+    store = _store(tmp_path / "made", 0.1)
+    os.mkfifo(store / "pipe.json")
+    (store / "gone.json").symlink_to(store / "nowhere")
+    (store / "folder.json").mkdir()
+    pushed = push(store, url)
+    assert len(pushed.new) == 1
+    assert [(path.name, why) for path, why in pushed.left_out] == [
+        (name, "no file, or a link to none") for name in ("gone.json", "pipe.json")
+    ]
+    assert pull(url, store).new == ()
+
+
 def test_an_unknown_kind_of_address_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Give an address that fsspec knows"):
         pull("s4://bucket/runs", tmp_path)

@@ -8,6 +8,9 @@ from rnncore.report.table import Column, Table, numbers, words
 from rnncore.report.verdict.words import budget_counts, file_and_test, finite, gravest_first, one_line, whole_line
 from rnncore.report.words import significant
 
+# Rows of a table on a screen, at most: the gravest. JSON and Markdown have all.
+MOST_ROWS = 300
+
 # Significant digits of a figure.
 _DIGITS = 4
 
@@ -21,8 +24,21 @@ def budget_tables(check: BudgetCheck) -> Iterator[tuple[str, Table | None]]:
     Yields:
         Lines, and the table under them.
     """
-    yield "\n".join(map(one_line, [f"Runs: {check.runs}", *check.notes])), budget_table(check.judgements, one_line)
+    lines = [f"Runs: {check.runs}", *check.notes, *left_out(len(check.judgements))]
+    yield "\n".join(map(one_line, lines)), screen_table(check.judgements)
     yield whole_line(budget_counts(check), check.verdict, check.exit_code), None
+
+
+def left_out(rows: int) -> list[str]:
+    """Say what a table of so many rows is too long for on a screen."""
+    if rows <= MOST_ROWS:
+        return []
+    return [f"Shown are the {MOST_ROWS} gravest of {rows:,}; --json and --markdown have all."]
+
+
+def screen_table(judgements: Iterable[BudgetJudgement]) -> Table:
+    """Return verdicts on budgets as a table, as many as a screen shows."""
+    return budget_table(gravest_first(judgements)[:MOST_ROWS], one_line)
 
 
 def budget_table(judgements: Iterable[BudgetJudgement], shown: Callable[[str], str]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rnncore.compare.measures import MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.report.table import Column, Table, numbers, words
-from rnncore.report.verdict.budgets import budget_table
+from rnncore.report.verdict.budgets import MOST_ROWS, left_out, screen_table
 from rnncore.report.verdict.words import (
     file_and_test,
     gravest_first,
@@ -24,9 +24,6 @@ from rnncore.report.verdict.words import (
 )
 from rnncore.report.words import is_ratio
 
-# Rows of a table on a screen, at most: the gravest. JSON and Markdown have all.
-MOST_ROWS = 300
-
 
 def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]:
     """Yield what a reader must know first, the judgements with the gravest first, groups, and the whole verdict last.
@@ -42,7 +39,7 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
         f"{percent(comparison.family_error)}"
     )
     notes = [f"Base: {comparison.base}", f"Head: {comparison.head}", *comparison.notes, rates]
-    notes += _left_out(_shown(comparison, TIME))
+    notes += left_out(len(_shown(comparison, TIME)))
     yield "\n".join(map(one_line, notes)), _judgement_table(comparison, TIME)
     for measure in measures_beside_time(comparison):
         judged = gravest_first(judgement for judgement in comparison.judgements if judgement.measure == measure)
@@ -50,15 +47,16 @@ def verdict_tables(comparison: Comparison) -> Iterator[tuple[str, Table | None]]
         name, line = measure_title(measure), ", ".join(f"{count} {word}" for word, count in counts.items())
         # sMAPE is written so at the start of a line too, and a number as it was recorded.
         name = name if measure not in MEASURES or name[1].isupper() else name.capitalize()
-        left_out = _left_out(_shown(comparison, measure))
-        yield "\n".join([f"{name}: {line}", *left_out]), _judgement_table(comparison, measure)
+        lines = [f"{name}: {line}", *left_out(len(_shown(comparison, measure)))]
+        yield "\n".join(lines), _judgement_table(comparison, measure)
     if comparison.groups:
         yield "Geometric means of the ratios of time", group_table(comparison)
     if comparison.differences:
         yield "Facts that differ, so that the ratios tell machines apart and not code", difference_table(comparison)
     if comparison.budgets:
         lines = ["Budgets, held against the head", *comparison.budgets.notes]
-        yield "\n".join(map(one_line, lines)), budget_table(comparison.budgets.judgements, one_line)
+        lines += left_out(len(comparison.budgets.judgements))
+        yield "\n".join(map(one_line, lines)), screen_table(comparison.budgets.judgements)
     yield whole_verdict(comparison), None
 
 
@@ -66,13 +64,6 @@ def _shown(comparison: Comparison, measure: Measure) -> list[Judgement]:
     """Return the judgements on a measure, the gravest first; of the same ones only times that were measured."""
     judgements = [judgement for judgement in comparison.judgements if judgement.measure == measure]
     return gravest_first(one for one in judgements if one.verdict != "same" or (measure == TIME and one.ratio is not None))
-
-
-def _left_out(shown: Sequence[Judgement]) -> list[str]:
-    """Say what a table is too long for."""
-    if len(shown) <= MOST_ROWS:
-        return []
-    return [f"Shown are the {MOST_ROWS} gravest of {len(shown):,}; --json and --markdown have all."]
 
 
 def _judgement_table(comparison: Comparison, measure: Measure) -> Table | None:
