@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnncore.compare.verdict import Comparison
+    from rnncore.drive.suites import Suites
 
 
 def _exit_codes(well: str, bad: str) -> str:
@@ -138,12 +139,14 @@ def gate(
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
     arguments = (f"--rnn-scale={scale}", *_chosen(text), *more)
+    is_selection = bool(asked or text) or chooses(Path(), more)
+    suites = Suites(find_suites(Path(), asked), arguments, is_selection=is_selection)
     with _folder_of_now(folder) as out, end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
             head,
-            Suites(find_suites(Path(), asked), arguments, is_selection=bool(asked or text) or chooses(Path(), more)),
+            suites,
             budget_s,
             STORE,
             out / "processes",
@@ -152,6 +155,7 @@ def gate(
             everything,
             _say_step,
             Preparation(prepare, isolated),
+            lambda: _say_busy(suites),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
@@ -219,6 +223,7 @@ def noise(
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
+        _say_busy(suites)
         found = measure_noise(trees, suites, pairs, Path(folder), on_pair, budget_s, _say_step)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
@@ -279,6 +284,7 @@ def selftest(
                 prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):
+                _say_busy(suites)
                 measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair)
             err.print(f"Processes: {out / 'processes'}")
         pool = read_pool(replay or out / "processes")
@@ -371,10 +377,17 @@ def _print_comparison(
 
 
 def _choose_waiting() -> None:
-    """Look at the host, for all processes that will measure: they wait alike; say so where it is busy."""
-    from rnncore.measure.busy import notice, session_environment
+    """Look at the host, for all processes that will measure: they wait alike."""
+    from rnncore.measure.busy import session_environment
 
     os.environ.update(session_environment())
-    said = notice(threads="'-- --rnn-threads N' (suites of rnncore)")
+
+
+def _say_busy(suites: "Suites") -> None:
+    """Say that the host is busy where it is, once it is known that there is something to measure."""
+    from rnncore.drive.suites import use_rnncore
+    from rnncore.measure.busy import notice
+
+    said = notice(of_cases=use_rnncore(Path(), suites), threads="'-- --rnn-threads N'")
     if said:
         err.print(said, soft_wrap=True)

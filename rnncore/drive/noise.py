@@ -48,7 +48,9 @@ def measure_noise(
     if without:
         minutes = budget_for(FIRST_PAIRS, warm_up.wall_of(plan))
         names = ", ".join(sorted(without))
-        on_line(f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All {len(warm_up.slots_s_of)} take --budget {minutes}m.")
+        on_line(
+            f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All {len(warm_up.slots_s_of)} take --budget {minutes}m."
+        )
     suites, found = replace(suites, without=suites.without | without), list[Pair]()
     for number in range(pairs):
         found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
