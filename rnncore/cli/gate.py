@@ -183,7 +183,7 @@ def _write_profiles(out: Path) -> list[str]:
 
 
 def noise(
-    pairs: Annotated[int, typer.Option(min=8, help="How many to run; more make the floor surer.")] = 20,
+    pairs: Annotated[int, typer.Option(help="How many to run, 8 at least; more make the floor surer.")] = 20,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     text: KeywordOption = "",
@@ -210,6 +210,7 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
     from rnncore.runfile.grid import grid_of
 
+    _require_enough("--pairs", pairs)
     budget_s = parse_budget(budget)
     if not 0 < wanted_pct < math.inf:
         raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
@@ -242,7 +243,7 @@ def noise(
 
 
 def selftest(
-    blocks: Annotated[int, typer.Option(min=8, help="Blocks of a pair of identical code and one of each delay.")] = 30,
+    blocks: Annotated[int, typer.Option(help="Blocks of a pair of identical code and one of each delay, 8 at least.")] = 30,
     delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
@@ -271,6 +272,7 @@ def selftest(
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
+    _require_enough("--blocks", blocks)
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
     with _folder_of_now(folder) as out:
         if replay is None:
@@ -337,6 +339,15 @@ def _folder_of_now(parent: Path) -> "Iterator[Path]":
         for one in (folder / "processes", folder, *made):
             with suppress(OSError):
                 one.rmdir()
+
+
+def _require_enough(option: str, given: int) -> None:
+    from rnncore.compare.judge import FAMILY_ERROR
+    from rnncore.compare.signs import pairs_needed
+
+    fewest = pairs_needed(FAMILY_ERROR)
+    if given < fewest:
+        raise ConfigError(f"{option} is {given}; give {fewest} or more: fewer pairs tell nothing.")
 
 
 def _delays(text: str) -> list[float]:

@@ -1,6 +1,5 @@
 """Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -121,7 +120,8 @@ def run_gate(
             comparison = _of_head_alone(trees, reached.suites, thresholds, folder, error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
-            note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
+            listed = f"{' and '.join(pins)} {'differ' if pins[1:] else 'differs'}"
+            note = f"{listed} between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
         comparison = reached.added_to(_with_profiles(comparison, trees, suites, folder))
         return _with_budgets(comparison, budgets, suites, folder)

@@ -48,9 +48,8 @@ def measure_noise(
     if without:
         minutes = budget_for(FIRST_PAIRS, warm_up.wall_of(plan))
         names = ", ".join(sorted(without))
-        on_line(
-            f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. All {len(warm_up.slots_s_of)} take --budget {minutes}m."
-        )
+        all_take = f"All {len(warm_up.slots_s_of)} take --budget {minutes}m."
+        on_line(f"Left out, as a gate of {budget_s:g} s has no time for it: {names}. {all_take}")
     suites, found = replace(suites, without=suites.without | without), list[Pair]()
     for number in range(pairs):
         found.append(run_pair(trees, suites, _files(folder, f"{number:03}"), plan, number, chance))
@@ -80,8 +79,8 @@ def measure_pool(
         on_pair: Called with how many have ended.
 
     Raises:
-        ConfigError: If the pairs of one such gate are too few to find anything, or more than the blocks; known after the first
-            pair.
+        ConfigError: If the pairs of one such gate are too few to find anything, or more than the blocks; known after the
+            first pair.
         ProcessError: If a process leaves no run file.
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
@@ -91,8 +90,8 @@ def measure_pool(
     fewest = pairs_needed(FAMILY_ERROR)
     if wanted < fewest:
         raise ConfigError(
-            f"a gate of {budget_s:g} s has {counted(wanted, 'pair')} here, and of fewer than {fewest} it finds nothing. Give "
-            f"--budget {budget_for(fewest, warm_up.wall_of(plan))}m or more, or choose fewer benchmarks with -k."
+            f"a gate of {budget_s:g} s has {counted(wanted, 'pair')} here, and of fewer than {fewest} it finds nothing. "
+            f"Give --budget {budget_for(fewest, warm_up.wall_of(plan))}m or more, or choose fewer benchmarks with -k."
         )
     if wanted > blocks:
         raise ConfigError(
