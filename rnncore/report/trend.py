@@ -166,7 +166,7 @@ def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
 def _one_point(trends: Sequence[Trend]) -> Iterator[str]:
     """Say why there are fewer points than run files."""
     if any((trend.series.files > 1).any() for trend in trends):
-        yield "Run files of one commit on one machine are one point, the median of theirs."
+        yield "Run files of one commit on one machine are one point, their median."
 
 
 def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Machine, str]) -> Iterator[str]:

@@ -800,7 +800,7 @@ def test_files_of_one_commit_are_told_to_be_one_point(tmp_path: Path) -> None:
     (said, _), (_, rows) = _tables(read_history(tmp_path))
     assert said.splitlines()[:2] == [
         "2 run files, 1 history: no steps",
-        "Run files of one commit on one machine are one point, the median of theirs.",
+        "Run files of one commit on one machine are one point, their median.",
     ]
     assert rows[1][1] == "1"
 
