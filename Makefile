@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help bench test test-matrix check clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 bench: $(INSTALLED)
 	$(BIN)/pytest bench/ --benchmark-autosave $(ARGS)

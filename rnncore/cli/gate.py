@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rnncore.compare.verdict import Comparison
+    from rnncore.drive.suites import Suites
 
 
 def _exit_codes(well: str, bad: str) -> str:
@@ -138,12 +139,14 @@ def gate(
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
     arguments = (f"--rnn-scale={scale}", *_chosen(text), *more)
+    is_selection = bool(asked or text) or chooses(Path(), more)
+    suites = Suites(find_suites(Path(), asked), arguments, is_selection=is_selection)
     with _folder_of_now(folder) as out, end_in_order(), gate_progress(budget_s) as on_progress:
         comparison = run_gate(
             Path(),
             base,
             head,
-            Suites(find_suites(Path(), asked), arguments, is_selection=bool(asked or text) or chooses(Path(), more)),
+            suites,
             budget_s,
             STORE,
             out / "processes",
@@ -152,6 +155,7 @@ def gate(
             everything,
             _say_step,
             Preparation(prepare, isolated),
+            lambda: _say_busy(suites),
         )
     write_text(out / "verdict.json", json_text(verdict_json(comparison)))
     _write_files(comparison, out / "verdict.md", out / "junit.xml")
@@ -179,7 +183,7 @@ def _write_profiles(out: Path) -> list[str]:
 
 
 def noise(
-    pairs: Annotated[int, typer.Option(min=8, help="How many to run; more make the floor surer.")] = 20,
+    pairs: Annotated[int, typer.Option(help="How many to run, 8 at least; more make the floor surer.")] = 20,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of the gate whose smallest visible change is shown.")] = "10m",
     wanted_pct: Annotated[float, typer.Option("--wanted", metavar="PERCENT", help="Slowdown that a gate should see.")] = 5.0,
     text: KeywordOption = "",
@@ -206,6 +210,7 @@ def noise(
     from rnncore.report.noise import noise_json, noise_table
     from rnncore.runfile.grid import grid_of
 
+    _require_enough("--pairs", pairs)
     budget_s = parse_budget(budget)
     if not 0 < wanted_pct < math.inf:
         raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
@@ -219,6 +224,7 @@ def noise(
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
+        _say_busy(suites)
         found = measure_noise(trees, suites, pairs, Path(folder), on_pair, budget_s, _say_step)
     walls_s = [pair.wall_s for pair in found]
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
@@ -237,7 +243,7 @@ def noise(
 
 
 def selftest(
-    blocks: Annotated[int, typer.Option(min=8, help="Blocks of a pair of identical code and one of each delay.")] = 30,
+    blocks: Annotated[int, typer.Option(help="Blocks of a pair of identical code and one of each delay, 8 at least.")] = 30,
     delays: Annotated[str, typer.Option(metavar="PERCENTS", help="Delays to plant, apart by commas.")] = "3,5",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of each gate that is replayed.")] = "10m",
     gates: Annotated[int, typer.Option(min=10, help="Gates to replay for each delay.")] = 300,
@@ -266,6 +272,7 @@ def selftest(
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
+    _require_enough("--blocks", blocks)
     budget_s, delays_pct = parse_budget(budget), _delays(delays)
     with _folder_of_now(folder) as out:
         if replay is None:
@@ -279,6 +286,7 @@ def selftest(
                 prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):
+                _say_busy(suites)
                 measure_pool(trees, suites, blocks, delays_pct, budget_s, out / "processes", on_pair, _say_step)
             err.print(f"Processes: {out / 'processes'}")
         pool = read_pool(replay or out / "processes")
@@ -340,6 +348,15 @@ def _folder_of_now(parent: Path) -> "Iterator[Path]":
                 one.rmdir()
 
 
+def _require_enough(option: str, given: int) -> None:
+    from rnncore.compare.judge import FAMILY_ERROR
+    from rnncore.compare.signs import pairs_needed
+
+    fewest = pairs_needed(FAMILY_ERROR)
+    if given < fewest:
+        raise ConfigError(f"{option} is {given}; give {fewest} or more: fewer pairs tell nothing.")
+
+
 def _delays(text: str) -> list[float]:
     try:
         delays_pct = [float(part) for part in text.split(",")]
@@ -378,10 +395,17 @@ def _print_comparison(
 
 
 def _choose_waiting() -> None:
-    """Look at the host, for all processes that will measure: they wait alike; say so where it is busy."""
-    from rnncore.measure.busy import notice, session_environment
+    """Look at the host, for all processes that will measure: they wait alike."""
+    from rnncore.measure.busy import session_environment
 
     os.environ.update(session_environment())
-    said = notice(threads="'-- --rnn-threads N' (suites of rnncore)")
+
+
+def _say_busy(suites: "Suites") -> None:
+    """Say that the host is busy where it is, once it is known that there is something to measure."""
+    from rnncore.drive.suites import use_rnncore
+    from rnncore.measure.busy import notice
+
+    said = notice(of_cases=use_rnncore(Path(), suites), threads="'-- --rnn-threads N'")
     if said:
         err.print(said, soft_wrap=True)

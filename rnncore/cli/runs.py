@@ -95,7 +95,9 @@ def _prices(texts: list[str]) -> dict[str, float]:
 
 
 def trend(
-    store: Annotated[Path | None, typer.Argument(help="Folder of run files [default: .benchmarks]")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="STORE", help="Folder of run files [default: .benchmarks]")
+    ] = None,
     url: StoreOption = None,
     text: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only benchmarks whose name holds TEXT.")] = "",
     practical_pct: Annotated[
@@ -115,6 +117,12 @@ def trend(
     from rnncore.compare.history import read_history
     from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 
+    given = folders or []
+    store = given[0] if given else None
+    if given[1:] or (store is not None and store.is_file()):
+        raise ConfigError(
+            f"{store}: trend takes one folder and reads all run files below it. Give it, as .benchmarks, or --store URL."
+        )
     if store is not None and url is not None:
         raise ConfigError(f"{store} and --store: give one of them, the folder or an address.")
     read = store or store_of(url)

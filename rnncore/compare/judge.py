@@ -70,8 +70,8 @@ class Side:
         return [float(value) for value in values if value is not None]
 
     def why_not_measured(self, fullname: str) -> str:
-        """Return the reason that a process gives for a benchmark that it did not measure."""
-        return self._reasons.get(fullname, "not among its benchmarks")
+        """Return the reason that a process gives for a benchmark that it did not measure; empty where none does."""
+        return self._reasons.get(fullname, "")
 
     def failures(self, fullname: str) -> list[str]:
         """Return what went wrong with one benchmark, once per process that it went wrong in."""
@@ -232,19 +232,19 @@ def _measured(
     if wrong:
         return replace(found, verdict="invalid", reason=f"wrong in {_counted(wrong, head)} of the head: {wrong[0]}")
     if not in_head:
-        return replace(found, verdict="missing", reason=f"the head did not measure it: {head.why_not_measured(fullname)}")
+        return replace(found, verdict="missing", reason=_why_absent(head, "head", fullname))
+    values, before = head.values(fullname, measure), base.values(fullname, measure)
+    bounds = thresholds.bounds(fullname, measure)
+    of_head = _typical(values, bounds.higher_is_better) if values else None
     if wrong_before:
         reason = f"nothing to compare with, as it was wrong in {_counted(wrong_before, base)} of the base: {wrong_before[0]}"
-        return replace(found, verdict="new", reason=reason)
+        return replace(found, verdict="new", reason=reason, head=of_head)
     if not in_base:
-        return replace(found, verdict="new", reason=f"the base did not measure it: {base.why_not_measured(fullname)}")
-    values, before = head.values(fullname, measure), base.values(fullname, measure)
+        return replace(found, verdict="new", reason=_why_absent(base, "base", fullname), head=of_head)
     if unfit := _unfit(measure, before, values):
         return replace(found, verdict=unfit[0], reason=unfit[1])
-    bounds = thresholds.bounds(fullname, measure)
     ratio = _ratio(base, head, fullname, measure, bounds, logs, INTERVAL_ERROR)
-    # What quick processes take: a quarter of them stay below, or reach more where more is better.
-    typical = sorted(before, reverse=bounds.higher_is_better)[(len(before) - 1) // 4]
+    typical = _typical(before, bounds.higher_is_better)
     return replace(
         found,
         base=typical,
@@ -256,6 +256,16 @@ def _measured(
         base_processes=len(before),
         head_processes=len(values),
     )
+
+
+def _why_absent(side: Side, name: str, fullname: str) -> str:
+    reason = side.why_not_measured(fullname)
+    return f"the {name} did not measure it: {reason}" if reason else f"not in the {name}"
+
+
+def _typical(values: Sequence[float], higher_is_better: bool) -> float:
+    """Return what quick processes take: a quarter of them stay below, or reach more where more is better."""
+    return sorted(values, reverse=higher_is_better)[(len(values) - 1) // 4]
 
 
 def _unfit(measure: Measure, before: Sequence[float], now: Sequence[float]) -> tuple[Verdict, str] | None:
@@ -454,7 +464,10 @@ def repeat_notes(runs: Iterable[Run]) -> Iterator[str]:
 def _unrecorded(records: Sequence[Record], thresholds: Thresholds) -> Iterator[str]:
     """Say which numbers a project wants to have judged that no benchmark records: a name may be misspelt."""
     for pattern, of_numbers in thresholds.numbers:
-        recorded = {name for record in records if matches(record.fullname, pattern) for name in record.numbers}
+        of_pattern = [record for record in records if matches(record.fullname, pattern)]
+        if not of_pattern and not thresholds.is_of_all:
+            continue
+        recorded = {name for record in of_pattern for name in record.numbers}
         lacking = [name for name in of_numbers if name not in recorded]
         if lacking:
             listed = ", ".join(map(number_measure, lacking))

@@ -32,6 +32,7 @@ class Thresholds:
             defaults.
         notes: What a reader must know of them.
         numbers: The same of numbers that benchmarks of other suites record, by name. Others of these are not judged.
+        is_of_all: Whether all benchmarks of the project are measured; else a pattern may be of none that is.
     """
 
     rules: tuple[tuple[str, Mapping[str, float]], ...] = ()
@@ -39,6 +40,7 @@ class Thresholds:
     floors: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     numbers: tuple[tuple[str, Mapping[str, Bounds]], ...] = ()
+    is_of_all: bool = True
 
     def bounds(self, fullname: str, measure: Measure) -> Bounds:
         """Return the bounds for one measure of one benchmark."""

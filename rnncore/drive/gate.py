@@ -1,6 +1,5 @@
 """Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -67,6 +66,7 @@ def run_gate(
     everything: bool = False,
     on_reach: Callable[[str], None] = lambda line: None,
     preparation: Preparation = Preparation(),  # noqa: B008 (it cannot change)
+    on_start: Callable[[], None] = lambda: None,
 ) -> Comparison:
     """Measure what a change can reach, in two revisions interleaved, and compare them.
 
@@ -83,6 +83,7 @@ def run_gate(
         everything: Whether to measure also what the change cannot reach.
         on_reach: Called with lines on what it can, on what is prepared, and on what takes long or ends its process.
         preparation: What is done in each revision beforehand.
+        on_start: Called once nothing of what is asked for is refused.
 
     Raises:
         ConfigError: If a revision is unknown or older than slots, its processes would measure other code, or a budget or a
@@ -100,6 +101,7 @@ def run_gate(
         for tree in trees:
             require_own_package(tree)
             require_slots(tree)
+        on_start()
         is_built = preparation.command is not None
         reached = (
             Reached(suites)
@@ -118,7 +120,8 @@ def run_gate(
             comparison = _of_head_alone(trees, reached.suites, thresholds, folder, error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
-            note = f"{' and '.join(pins)} differ between the revisions; both were measured with what is installed here."
+            listed = f"{' and '.join(pins)} {'differ' if pins[1:] else 'differs'}"
+            note = f"{listed} between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
         comparison = reached.added_to(_with_profiles(comparison, trees, suites, folder))
         return _with_budgets(comparison, budgets, suites, folder)
@@ -170,6 +173,8 @@ def measure_in_pairs(
     start = _start(warm_up, suites, left_s())
     plan, names, whole_s = start.plan, start.names, start.whole_s
     noise = read_noise(store, warm_up.base.fingerprint, str(warm_up.base.session.get("scale")))
+    is_of_all = not suites.is_selection and not start.suites.without
+    thresholds = replace(thresholds, is_of_all=is_of_all)
     thresholds = above_noise(thresholds, noise, names, pairs_in(budget_s, whole_s))
     if noise and not noise.floors.keys() >= set(names):
         noise = None

@@ -83,8 +83,8 @@ def measure_pool(
         on_line: Called with a line on what takes long or ends its process.
 
     Raises:
-        ConfigError: If the pairs of one such gate are too few to find anything, or more than the blocks; known after the first
-            pair.
+        ConfigError: If the pairs of one such gate are too few to find anything, or more than the blocks; known after the
+            first pair.
         ProcessError: If a process leaves no run file.
     """
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
@@ -95,8 +95,8 @@ def measure_pool(
     fewest = pairs_needed(FAMILY_ERROR)
     if wanted < fewest:
         raise ConfigError(
-            f"a gate of {budget_s:g} s has {counted(wanted, 'pair')} here, and of fewer than {fewest} it finds nothing. Give "
-            f"--budget {budget_for(fewest, warm_up.wall_of(plan))}m or more, or choose fewer benchmarks with -k."
+            f"a gate of {budget_s:g} s has {counted(wanted, 'pair')} here, and of fewer than {fewest} it finds nothing. "
+            f"Give --budget {budget_for(fewest, warm_up.wall_of(plan))}m or more, or choose fewer benchmarks with -k."
         )
     if wanted > blocks:
         raise ConfigError(

@@ -510,7 +510,7 @@ def planned(warm_up: Pair) -> Plan:
 def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozenset[str]:
     """Return the benchmarks to leave out so that a budget holds some pairs of the others, those that cost most first.
 
-    What a benchmark costs are its setup, its first calls and its slots; of those that cost alike the last of the suite go first.
+    What a benchmark costs are its setup, its first calls and its slots; of those that cost alike the first stay.
 
     Args:
         warm_up: A pair of all.

@@ -16,6 +16,9 @@ USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "test
 # A test that asks for pytest-benchmark's fixture, or a fixture of its own around that.
 _ASKS_FOR_IT = re.compile(rb"def \w+\([^)]*\b(benchmark|rnn_benchmark)\b", re.DOTALL)
 
+# What a suite that measures by our cases imports.
+_OURS = b"rnncore"
+
 _GIVE = "Name them at the end of the command, or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
 
 # Options of pytest that choose among tests: those of one letter have their value in one word with them, or in the next.
@@ -91,6 +94,18 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
             f"{folder.resolve()}: no file here has a test with the fixture 'benchmark' of pytest-benchmark. {_GIVE}."
         )
     return found
+
+
+def use_rnncore(folder: Path, suites: Suites) -> bool:
+    """Say whether suites measure by rnncore's own cases and options, by what their files name.
+
+    Args:
+        folder: The folder that their paths are relative to.
+        suites: The suites.
+    """
+    places = [folder / path.partition("::")[0] for path in suites.paths]
+    files = (file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place]))
+    return any(_OURS in file.read_bytes() for file in files if file.is_file())
 
 
 def _is_path(value: object) -> bool:

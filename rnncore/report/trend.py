@@ -50,6 +50,7 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
     found = counted(len(steps), "step") if steps else "no steps"
     lines = [
         f"{counted(history.files, 'run file')}, {histories}: {found}",
+        *_one_point(trends),
         *_at_once(trends, steps, machines),
         *_not_called(trends, names),
     ]
@@ -160,6 +161,12 @@ def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
     machines = {trend.series.machine for trend in trends}
     ordered = sorted(machines, key=lambda machine: (machine.name, machine.key))
     return {machine: f"{machine.name} [{machine.key}]" for machine in ordered}
+
+
+def _one_point(trends: Sequence[Trend]) -> Iterator[str]:
+    """Say why there are fewer points than run files."""
+    if any((trend.series.files > 1).any() for trend in trends):
+        yield "Run files of one commit on one machine are one point, their median."
 
 
 def _at_once(trends: Sequence[Trend], steps: Sequence[Step], machines: dict[Machine, str]) -> Iterator[str]:

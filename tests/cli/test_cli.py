@@ -930,6 +930,22 @@ def test_a_slowdown_that_is_none_is_refused_before_anything_is_measured(rnncore:
     assert f"--wanted is {percents}; give percents above 0, such as 5." in done.said
 
 
+@pytest.mark.parametrize("verb", [("noise", "--pairs", 5), ("selftest", "--blocks", 7)])
+def test_too_few_pairs_are_refused_in_words(verb: Sequence[object], rnncore: Command) -> None:
+    done = rnncore(*verb)
+    assert (done.code, done.out) == (2, "")
+    assert f"{verb[1]} is {verb[2]}; give 8 or more" in done.said
+
+
+def test_the_trend_of_files_says_that_it_takes_a_folder(rnncore: Command, tmp_path: Path) -> None:
+    files = [make_run(tmp_path, run_content([inference("gru", "torch", 1, 0.01)]), f"{name}.json") for name in "ab"]
+    for given in (files, files[:1]):
+        done = rnncore("trend", *given)
+        assert (done.code, done.out) == (2, "")
+        assert "trend takes one folder" in done.said
+        assert "--store URL" in done.said
+
+
 @pytest.mark.parametrize("delays", ["", "a", "0", "-3", "3,3", "nan", "inf"])
 def test_delays_that_are_none_are_told(rnncore: Command, delays: str) -> None:
     done = rnncore("selftest", "--delays", delays)
@@ -1136,7 +1152,7 @@ def test_a_second_signal_does_not_end_the_cleaning_up(number: signal.Signals) ->
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_one_that_was_dropped_ends_the_block(number: signal.Signals) -> None:
     # As Python drops what is raised in `__del__`.
-    with pytest.raises((KeyboardInterrupt, SystemExit)), screen.end_in_order():
+    with pytest.raises((KeyboardInterrupt, SystemExit)), screen.end_in_order():  # noqa: PT012 (two signals)
         with suppress(KeyboardInterrupt, SystemExit):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(number)

@@ -801,6 +801,17 @@ def _tables(history: History, **choice: Any) -> list[tuple[str, list[list[str]]]
     return as_text(trend_tables(history, find_trends(history), **choice))
 
 
+def test_files_of_one_commit_are_told_to_be_one_point(tmp_path: Path) -> None:
+    for number, seconds in enumerate((0.010, 0.011)):
+        _save(tmp_path, number, seconds, id=_commit_id(0))
+    (said, _), (_, rows) = _tables(read_history(tmp_path))
+    assert said.splitlines()[:2] == [
+        "2 run files, 1 history: no steps",
+        "Run files of one commit on one machine are one point, their median.",
+    ]
+    assert rows[1][1] == "1"
+
+
 def test_steps_come_first_and_then_each_machine_s_benchmarks(tmp_path: Path) -> None:
     history = _history(tmp_path, [0.010] * 16 + [0.0125] * 14)
     key = history.series[0].machine.key

@@ -167,8 +167,13 @@ def test_a_benchmark_that_vanished_is_missing_with_the_reason(side: Callable[...
 
 def test_a_benchmark_that_is_added_is_new_and_no_fault(side: Callable[..., Side]) -> None:
     comparison = _compare(side("base", factors=(1.0,)), side("head", first_minute=1))
-    assert _of(comparison, "lstm").verdict == "new"
-    assert comparison.exit_code == 0
+    new, other = _of(comparison, "lstm"), _of(comparison, "gru")
+    assert (new.verdict, new.reason, comparison.exit_code) == ("new", "not in the base", 0)
+    # The head ran: what it took is known, and there is nothing to hold it against.
+    assert new.head is not None
+    assert other.base is not None
+    assert new.head > 0
+    assert (new.base, new.ratio) == (None, None)
 
 
 def test_a_wrong_result_in_one_process_is_invalid(side: Callable[..., Side]) -> None:

@@ -153,6 +153,16 @@ def test_a_number_that_nothing_records_is_named_in_a_note(side: Make) -> None:
     assert {one.measure for one in comparison.judgements} == {"time"}
 
 
+def test_where_not_all_is_measured_a_number_of_what_was_left_out_is_no_mistake(side: Make) -> None:
+    of_another = (("*test_left_out*", {"rows": Bounds(0.05, 0.1)}),)
+    of_this = (("*test_load*", {"row_per_s": Bounds(0.05, 0.1)}),)
+    numbered = [judge(side(), side(1), replace(THRESHOLDS, numbers=numbers)).notes for numbers in (of_another, of_this)]
+    assert [len(notes) for notes in numbered] == [1, 1]
+    chosen = replace(THRESHOLDS, is_of_all=False)
+    numbered = [judge(side(), side(1), replace(chosen, numbers=numbers)).notes for numbers in (of_another, of_this)]
+    assert [len(notes) for notes in numbered] == [0, 1]
+
+
 def test_a_constant_number_that_changed_leaves_nothing_to_chance(side: Make) -> None:
     base, head = (
         side(minute, processes=2, change=_set("rows_per_s", value, range(2))) for minute, value in ((0, 1000), (1, 800))

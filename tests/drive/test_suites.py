@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncore.drive.suites import chooses, find_suites
+from rnncore.drive.suites import Suites, chooses, find_suites, use_rnncore
 from rnncore.errors import ConfigError
 
 BENCHMARK = "def test_sum(benchmark):\n    benchmark(sum, [1])\n"
@@ -84,3 +84,11 @@ def test_a_project_without_benchmarks_is_told_what_to_name(tmp_path: Path) -> No
 def test_only_arguments_that_choose_tests_are_a_choice(arguments: list[str], choose: bool, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     assert chooses(tmp_path, arguments) == choose
+
+
+@pytest.mark.parametrize(("text", "ours"), [("from rnncore.runfile.case import Case\n", True), ("import json\n", False)])
+def test_suites_of_our_cases_are_told_from_others(text: str, ours: bool, tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "test_a.py").write_text(text, encoding="utf-8")
+    for path in ("bench/", "bench/test_a.py::test_one"):
+        assert use_rnncore(tmp_path, Suites((path,))) is ours

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -234,8 +235,10 @@ def test_all_processes_of_a_gate_wait_alike_and_a_busy_host_is_told_of_once(
 ) -> None:
     seen: list[dict[str, str]] = []
 
-    def run_gate(*_: object) -> None:
+    def run_gate(*arguments: Any) -> None:
         seen.append(dict(os.environ))
+        assert "Busy" not in capsys.readouterr().err
+        arguments[-1]()
         raise ConfigError("made for the test.")
 
     host.host = BUSY
@@ -246,6 +249,16 @@ def test_all_processes_of_a_gate_wait_alike_and_a_busy_host_is_told_of_once(
     ((policy, looks),) = [(env["OMP_WAIT_POLICY"], env["GOMP_SPINCOUNT"]) for env in seen]
     assert (policy, looks) == ("passive", "100")
     assert capsys.readouterr().err.count("Busy host: others use 1.0 of its 2 CPUs") == 1
+
+
+def test_what_is_refused_is_not_hidden_behind_a_busy_host(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.host = BUSY
+    monkeypatch.setattr(sys, "argv", ["rnncore", "gate", "--base", "no-such-revision"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "Busy" not in capsys.readouterr().err
 
 
 def test_the_suites_choose_before_torch_is_loaded() -> None:
