@@ -266,7 +266,7 @@ def test_where_nobody_answers_a_store_is_not_called_empty(tmp_path: Path, monkey
             raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Silent(), "/runs"))
-    with pytest.raises(StoreError, match="cannot be reached .*refused"):
+    with pytest.raises(StoreError, match=r"cannot be reached .*refused"):
         pull("silent://host/runs", tmp_path / "here")
 
 

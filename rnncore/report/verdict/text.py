@@ -1,7 +1,7 @@
 """A comparison as text for the screen."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rnncore.compare.measures import MEASURES, TIME, Measure
 from rnncore.compare.verdict import Comparison, Judgement
