@@ -817,6 +817,7 @@ def made_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         number: int,
         chance: Any,
         extra: Sequence[Sequence[str]] = ((), ()),
+        patience: Any = None,
     ) -> Pair:
         second = 10 * next(seconds)
         runs = []
@@ -905,9 +906,9 @@ def test_benchmarks_are_chosen_as_in_a_gate(
     asked: list[tuple[str, ...]] = []
     made = noise.run_pair
 
-    def run_pair(trees: Any, suites: Suites, *more: Any) -> Pair:
+    def run_pair(trees: Any, suites: Suites, *more: Any, **named: Any) -> Pair:
         asked.append(suites.arguments)
-        return made(trees, suites, *more)
+        return made(trees, suites, *more, **named)
 
     monkeypatch.setattr(noise, "run_pair", run_pair)
     assert rnncore(*verb, "-k", "gru and not lstm", "bench", "--", "-x").code == 0
