@@ -392,8 +392,7 @@ def _all_traces(jobs: Sequence[_Job], limit_s: float, on_reach: Callable[[str], 
             traces |= [ended] if ended else []
             if not ended and time.monotonic() - began_s > say_after_s:
                 on_reach(
-                    f"The collection of benchmarks has taken {say_after_s:g} seconds so far, and is ended after "
-                    f"{limit_s:g} s."
+                    f"The collection of benchmarks has taken {say_after_s:g} s so far, and is ended after {limit_s:g} s."
                 )
                 say_after_s += SAY_EVERY_S
     if missing := [job.tree.side for job in jobs if job not in traces]:

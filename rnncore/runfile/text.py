@@ -42,7 +42,7 @@ def parsed(raw: bytes) -> Any:
 
 
 def whole(content: Any) -> Any:
-    r"""Return facts in whose texts half a character is its escape, such as `\ud800`: UTF-8 holds no such half."""
+    """Return facts in whose texts half a character, which UTF-8 does not hold, is its escape: a backslash and its code."""
     if isinstance(content, str):
         return content.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(content, dict):

@@ -278,7 +278,7 @@ def test_a_collection_that_hangs_is_told_and_ended(known: Project, monkeypatch: 
         _git(known.folder, "reset", "--quiet", "--hard", "HEAD~1")
     assert found.suites == Suites()
     assert "base: the collection of benchmarks took longer than 3 s." in found.notes[0]
-    assert said == ["The collection of benchmarks has taken 1 seconds so far, and is ended after 3 s."]
+    assert said == ["The collection of benchmarks has taken 1 s so far, and is ended after 3 s."]
 
 
 def test_suites_without_a_benchmark_are_left_to_those_that_time(known: Project) -> None:

@@ -344,10 +344,12 @@ def test_the_kind_that_a_runtime_names_is_believed_whatever_the_name() -> None:
 
 
 def test_each_kind_has_a_colour_of_its_own() -> None:
-    table = profile_table(_evidence(OpTime("aten::mm", "cpu", 1, 1.0), wall_s=1.0), BATCH, LOOKBACK)
+    ops = [OpTime(kind, "cpu", 1, 0.1, kind=kind) for kind in KINDS]
+    table = profile_table(_evidence(*ops, wall_s=1.0), BATCH, LOOKBACK)
     chart = profile_chart([Record("a::b[c]", "inference", (1.0,), {"profile": table})]).to_dict()
-    colours = chart["encoding"]["color"]["scale"]["range"]
-    assert len(set(colours)) == len(colours) >= len(KINDS)
+    scale = chart["encoding"]["color"]["scale"]
+    assert {*scale["domain"]} == {*KINDS}
+    assert len(set(scale["range"])) == len(scale["range"]) == len(KINDS)
 
 
 def test_products_of_calls_with_several_batches_are_not_guessed() -> None:

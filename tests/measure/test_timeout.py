@@ -165,13 +165,18 @@ def test_a_case_that_turns_the_exception_into_another_has_still_timed_out() -> N
 
 @needs_sigalrm
 def test_what_is_not_counted_is_not_in_the_limit_and_what_comes_after_it_is() -> None:
-    with pytest.raises(CaseTimeout), case_timeout(4 * SHORT_S, _never):  # noqa: PT012 (what counts comes last)
-        for _ in range(3):
+    waited: list[int] = []
+
+    def case() -> None:
+        for number in range(3):
             with not_counted():
                 time.sleep(6 * SHORT_S)
-        counted = True
+            waited.append(number)
         _busy()
-    assert counted
+
+    with pytest.raises(CaseTimeout), case_timeout(4 * SHORT_S, _never):
+        case()
+    assert waited == [0, 1, 2]
 
 
 def test_what_is_not_counted_does_not_let_the_process_be_taken_for_stuck() -> None:
