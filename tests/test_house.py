@@ -314,7 +314,9 @@ def test_tests_mirror_the_rooms() -> None:
 def test_make_help_lists_what_can_be_made_and_no_notes_between_the_rules() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True
+    )
     *targets, last = done.stdout.splitlines()
     assert all(line.startswith("make ") for line in targets)
     assert last.startswith("Each works by itself")

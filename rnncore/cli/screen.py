@@ -210,6 +210,9 @@ def end_in_order() -> "Iterator[None]":
     before = {one: signal.signal(one, on_signal) for one in heeded}
     try:
         yield
+    except _Interrupted:
+        # Python itself ends by the signal only for the plain one.
+        raise KeyboardInterrupt from None
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

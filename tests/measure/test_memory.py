@@ -207,6 +207,8 @@ def test_what_goes_wrong_is_the_reason_and_the_next_is_measured(
         "peak_rss_bytes_why": why,
         "model_rss_bytes": None,
         "model_rss_bytes_why": why,
+        "process_device_bytes": None,
+        "process_device_bytes_why": why,
     }
     monkeypatch.setattr(memory, "LIMIT_S", 60)
     assert _bytes(serving.of(_hungry(1), hungry), "peak_rss_bytes") > 5 * MIB
