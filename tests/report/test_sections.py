@@ -20,6 +20,7 @@ from rnncore.errors import RunFileError
 from rnncore.report.fold import without_folded
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
+from rnncore.report.sections.answers import compared_ways
 from rnncore.report.table import Table, words
 from rnncore.report.words import bytes_text, half_interval, significant, times
 from rnncore.runfile.read import read_run
@@ -284,6 +285,17 @@ def test_the_answers_come_first_each_with_its_figure_what_reaches_it_and_how_it_
     )
     priced = render([run], prices={"A": 3.6})
     assert "| Cheapest | 1.00 /million | GRU in " in priced
+
+
+def test_the_chart_beside_the_answers_is_of_the_models_that_the_lowest_latency_is_of(tmp_path: Path) -> None:
+    fast = {"recipe": "fast", "hidden_size": 64, "num_layers": 1, "lookback": 24, "features": 37}
+    rows = [inference("gru", "torch", 1, 10e-3), inference("gru", "onnxruntime", 1, 8e-3)]
+    rows += [inference("gru", runtime, 1, seconds, **fast) for runtime, seconds in (("torch", 2e-3), ("onnxruntime", 3e-3))]
+    for number, row in enumerate(rows):
+        row["fullname"] = f"{row['fullname']}[{number}]"
+    run = read_run(make_run(tmp_path, run_content(rows)))
+    assert [alone.median_s for alone, _ in compared_ways(run)] == [2e-3, 3e-3]
+    assert {alone.recipe for alone, _ in compared_ways(run)} == {"fast"}
 
 
 def test_whether_a_run_can_be_trusted_is_a_line_with_its_reasons(tmp_path: Path) -> None:

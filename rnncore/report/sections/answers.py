@@ -102,9 +102,12 @@ def _accuracy(run: Run) -> list[list[str]]:
 
 
 def compared_ways(run: Run) -> list[tuple[Record, Record]]:
-    """Return the quickest row of each runtime one forecast at a time, quickest first, with its row of most per second."""
-    every = of_usual_size(rankable(run.phase("infer")))
-    of_recipe = next(iter(by_recipe(every).values()), [])
+    """Return the quickest row of each runtime one forecast at a time, quickest first, with its row of most per second.
+
+    All are of the recipe that the lowest latency is of, which the chart is to explain.
+    """
+    recipes = by_recipe(of_usual_size(rankable(run.phase("infer"))))
+    of_recipe = next((recipes[one.recipe] for one in ranked(run, "latency") if one.recipe in recipes), [])
     quickest = of_each_runtime(sorted(of_smallest_batch(of_recipe), key=lambda record: record.median_s))
     most = {_place(record): record for record in reversed(fastest_first(of_recipe))}
     return [(record, most[_place(record)]) for record in quickest[:_MOST_ROWS]]
