@@ -19,7 +19,7 @@ from typing import Any
 
 from rnncore.compare import signs
 from rnncore.compare.measures import BESIDE_TIME, TIME, Bounds, Measure, kind_of, number_measure, number_of
-from rnncore.compare.pairs import log_ratio, pairs_of
+from rnncore.compare.pairs import log_ratios_of, pairs_of
 from rnncore.compare.ranks import Ratio, compare_sides, processes_needed
 from rnncore.compare.settings import matches
 from rnncore.compare.thresholds import Thresholds
@@ -314,12 +314,13 @@ def log_ratios(
     rows = [[{record.fullname: record for record in run.records} for run in pair] for pair in pairs]
     found = {}
     for fullname, measure in _keys(base, head, thresholds):
-        logs = [
-            log_ratio(of_base[fullname], of_head[fullname], measure)
-            if fullname in of_base and fullname in of_head
-            else math.nan
-            for of_base, of_head in rows
-        ]
+        logs = log_ratios_of(
+            [
+                (of_base[fullname], of_head[fullname]) if fullname in of_base and fullname in of_head else None
+                for of_base, of_head in rows
+            ],
+            measure,
+        )
         if not all(map(math.isnan, logs)):
             found[fullname, measure] = logs
     return found

@@ -143,6 +143,16 @@ def visible_shifts(values: FloatArray, error: float, shifts: Sequence[float]) ->
     return found
 
 
+def scatter(logs: Sequence[float]) -> float:
+    """Return the root mean square of the log ratios of one benchmark, far ones brought in; 0 where there is none.
+
+    Args:
+        logs: NaN where it was not measured. Shape (n,).
+    """
+    values = np.asarray([log for log in logs if not math.isnan(log)], np.float64)
+    return math.sqrt(float((_near(values[:, None]) ** 2).mean())) if len(values) else 0.0
+
+
 def pairs_needed(error: float) -> int:
     """Return how many pairs it takes before the test can reach an error at all: with all signs alike."""
     return max(2, 1 + math.ceil(-math.log2(error) - _EQUAL))

@@ -250,7 +250,7 @@ class _Start:
 
 def _start(warm_up: Pair, suites: Suites, left_s: float) -> _Start:
     """Plan pairs: more of some benchmarks tell more than a few of all, which tell nothing."""
-    plan = planned(warm_up)
+    plan = planned(warm_up, left_s)
     names, whole_s = _measured_on_both(warm_up), warm_up.wall_of(plan)
     without = frozenset(names) & too_long(warm_up, plan, left_s, FIRST_PAIRS)
     return _Start(

@@ -45,7 +45,7 @@ def measure_noise(
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
     patience = Patience(suites.arguments, on_line)
     warm_up = _warmed_up(trees, suites, folder, chance, patience)
-    plan = replace(planned(warm_up), measures_memory=False)
+    plan = replace(planned(warm_up, budget_s - warm_up.wall_s), measures_memory=False)
     without = too_long(warm_up, plan, budget_s - warm_up.wall_s, FIRST_PAIRS)
     if without:
         minutes = budget_for(FIRST_PAIRS, warm_up.wall_of(plan))
@@ -90,7 +90,7 @@ def measure_pool(
     chance = Random(SEED)  # noqa: S311 (an order, no secret)
     patience = Patience(suites.arguments, on_line)
     warm_up = _warmed_up(trees, suites, folder, chance, patience)
-    plan = planned(warm_up)
+    plan = planned(warm_up, budget_s - warm_up.wall_s)
     wanted = pairs_in(budget_s, warm_up.wall_of(plan))
     fewest = pairs_needed(FAMILY_ERROR)
     if wanted < fewest:

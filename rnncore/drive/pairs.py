@@ -15,6 +15,7 @@ import math
 import os
 import select
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from rnncore.compare.pairs import slot_log_ratios
 from rnncore.drive.libraries import write_anew
 from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, Patience
 from rnncore.drive.process import (
@@ -78,8 +80,12 @@ LOOK_EVERY_S = 1.0
 # Of Python: which hashes text has, and so how its tables collide.
 _HASH_SEED = "PYTHONHASHSEED"
 
-# Variance of the ratio between the slots of a pair over that between pairs, in the usual benchmark (reports/LOG.md).
-SLOT_VARIANCE = 0.5
+# Standard deviation of the log ratio of identical code, of the usual benchmark on a quiet host (reports/LOG.md): between
+# pairs, and between the slots of one.
+PAIR_SD, QUIET_SLOT_SD = 0.01, 0.007
+
+# A loud host has more slots in a pair, as long as the budget holds this many pairs.
+ENOUGH_PAIRS = 16
 
 
 @dataclass(frozen=True)
@@ -489,11 +495,12 @@ def _common(chance: Random) -> dict[str, str]:
     return {} if _HASH_SEED in os.environ else {_HASH_SEED: str(chance.randrange(1, 2**32))}
 
 
-def planned(warm_up: Pair) -> Plan:
+def planned(warm_up: Pair, budget_s: float = math.inf) -> Plan:
     """Return the plan that tells most in the time that there is.
 
     Args:
         warm_up: A pair of the same suites.
+        budget_s: Seconds for all pairs to come.
 
     Source:
         Cochran, W. G. (1977). Sampling Techniques, 3rd ed., section 10.6: how many of each unit to look at, by what the unit
@@ -503,8 +510,19 @@ def planned(warm_up: Pair) -> Plan:
         # Every benchmark failed, as the verdicts will say.
         return Plan(FEWEST_SLOTS, fatal=warm_up.fatal)
     slot_s, fixed_s = warm_up.slots_s / warm_up.slots, warm_up.wall_s - warm_up.slots_s
-    slots = round(math.sqrt(SLOT_VARIANCE * fixed_s / slot_s))
-    return Plan(min(MOST_SLOTS, max(FEWEST_SLOTS, slots)), imports=warm_up.imported, fatal=warm_up.fatal)
+    quiet, loud = (round(sd / PAIR_SD * math.sqrt(fixed_s / slot_s)) for sd in (QUIET_SLOT_SD, slot_sd(warm_up)))
+    affordable = math.floor(min(MOST_SLOTS, (budget_s / (SPARE * ENOUGH_PAIRS) - fixed_s) / slot_s))
+    slots = max(FEWEST_SLOTS, min(MOST_SLOTS, quiet), min(loud, affordable))
+    return Plan(slots, imports=warm_up.imported, fatal=warm_up.fatal)
+
+
+def slot_sd(pair: Pair) -> float:
+    """Return the standard deviation of the log ratio between the slots of a pair, in the median benchmark; 0 of none."""
+    of_base = {record.fullname: record for record in pair.base.records}
+    logs = [slot_log_ratios(of_base[one.fullname], one) for one in pair.head.records if one.fullname in of_base]
+    variances = [statistics.variance(one) for one in logs if len(one) > 1]
+    # Of three slots a variance has two degrees of freedom, and its median is ln 2 of its mean.
+    return math.sqrt(statistics.median(variances) / math.log(2)) if variances else 0.0
 
 
 def too_long(warm_up: Pair, plan: Plan, budget_s: float, pairs: int) -> frozenset[str]:
