@@ -642,8 +642,11 @@ def _scattered_pair(sd: float, benchmarks: int = 400) -> Pair:
 @pytest.mark.parametrize("sd", [0.005, 0.1])
 def test_what_a_ratio_scatters_between_slots_is_seen_in_the_warm_up(sd: float) -> None:
     assert slot_sd(_scattered_pair(sd)) == pytest.approx(sd, rel=0.1)
-    # Beside it, what one of them does counts little.
-    assert slot_sd(_scattered_pair(sd, benchmarks=1)) >= 0
+
+
+def test_of_slots_that_no_benchmark_has_on_both_sides_nothing_is_known() -> None:
+    assert slot_sd(replace(_scattered_pair(0.1), base=_pair(10.0, 0.6, 3).base)) == 0
+    assert slot_sd(_scattered_pair(0.1, benchmarks=0)) == 0
 
 
 def test_a_loud_host_has_more_slots_as_long_as_the_budget_holds_enough_pairs() -> None:
