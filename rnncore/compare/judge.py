@@ -383,7 +383,7 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: in
     ratio, low, high, p_value = judgement.ratio, judgement.low, judgement.high, judgement.p_value
     if ratio is None or p_value is None:
         return judgement
-    significant, change = p_value <= error, f"{100 * bounds.change:g} %"
+    significant, change = p_value <= error, f"{100 * bounds.change:.3g} %"
     if significant and bounds.is_worse(ratio):
         return replace(judgement, verdict="slower", reason=f"significant, and beyond {change}")
     if significant and bounds.is_better(ratio):
@@ -394,7 +394,7 @@ def _with_verdict(judgement: Judgement, bounds: Bounds, error: float, needed: in
         hint = f"beyond {change}, so worth a gate; " if bounds.is_beyond(ratio) else ""
         return replace(judgement, reason=f"{hint}one process per side, so the noise between processes is unknown")
     if low is not None and high is not None and bounds.hold_same(low, high):
-        return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:g} %")
+        return replace(judgement, verdict="same", reason=f"the whole interval lies within {100 * bounds.same:.3g} %")
     if low is None or high is None or min(judgement.base_processes, judgement.head_processes) < needed:
         return replace(judgement, reason=f"too few processes to tell: at least {needed} a side are needed")
     if not significant:

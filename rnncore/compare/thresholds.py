@@ -53,19 +53,17 @@ class Thresholds:
                 found.update(percents)
         usual = kind_of(measure).bounds
         change, same = f"{measure}_pct", f"same_{measure}_pct"
-        smallest = self.floors.get(fullname, 0.0) if measure == TIME else 0.0
-        beyond = found[change] / 100 if change in found else max(usual.change, smallest)
-        bounds = Bounds(
-            beyond,
-            found[same] / 100 if same in found else max(usual.same, beyond),
-            change in found,
-        )
-        if bounds.same < bounds.change:
+        is_chosen = change in found
+        asked = found[change] / 100 if is_chosen else usual.change
+        allowed = found[same] / 100 if same in found else max(usual.same, asked)
+        if allowed < asked:
             raise ConfigError(
-                f"{self.source}: for {fullname} {change} is {100 * bounds.change:g} and {same} {100 * bounds.same:g}. "
-                f"Set {same} to {100 * bounds.change:g} or more: what counts as a change cannot count as no change."
+                f"{self.source}: for {fullname} {change} is {100 * asked:g} and {same} {100 * allowed:g}. "
+                f"Set {same} to {100 * asked:g} or more: what counts as a change cannot count as no change."
             )
-        return bounds
+        # What the noise hides is called no change, and not the same for that either.
+        smallest = 0.0 if is_chosen or measure != TIME else self.floors.get(fullname, 0.0)
+        return Bounds(max(asked, smallest), allowed, is_chosen)
 
     def numbers_of(self, fullname: str) -> dict[str, Bounds]:
         """Return the bounds of those numbers of a benchmark that are judged, by name."""
