@@ -17,7 +17,7 @@ import pytest
 
 from rnncore.files import write_text
 from rnncore.measure import harness, recording
-from rnncore.measure.fixtures import session_in
+from rnncore.measure.fixtures import require_names_apart, session_in
 from rnncore.measure.linux import end_with
 from rnncore.measure.slots import Slots, modules_outside
 from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends, outside
@@ -54,7 +54,9 @@ class Apart:
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         tree = session.config.invocation_params.dir
-        ours = {item.nodeid: item for item in session.items if harness.uses_fixture(item)}
+        benchmarks = [item for item in session.items if harness.uses_fixture(item)]
+        require_names_apart(benchmarks)
+        ours = {item.nodeid: item for item in benchmarks}
         suites = {name: os.path.relpath(item.path, tree) for name, item in ours.items()}
         write_text(self._folder / COLLECTED, json.dumps(suites))
         write_text(self._folder / outside(None), json.dumps(modules_outside(tree)))

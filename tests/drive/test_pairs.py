@@ -415,6 +415,20 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
     _assert_ended(project.pids())
 
 
+def test_two_benchmarks_of_one_name_end_a_gate_with_the_name_and_both_files(project: Project) -> None:
+    """Of folders that have settings of their own pytest takes one for the root of all."""
+    for side in ("base", "head"):
+        for part in ("one", "two"):
+            folder = project.folder / side / part
+            folder.mkdir()
+            (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n", encoding="utf-8")
+            (folder / "test_a.py").write_text("def test_b(benchmark):\n    benchmark(int)\n", encoding="utf-8")
+    with pytest.raises(ProcessError, match=r"test_a\.py::test_b: two benchmarks have this name, in .*--rootdir"):
+        project.run(suites=Suites(("one/", "two/")))
+    pair = project.run(suites=Suites(("one/", "two/"), ("--rootdir=.", "--import-mode=importlib")))
+    assert [record.fullname for record in pair.head.records] == ["one/test_a.py::test_b", "two/test_a.py::test_b"]
+
+
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_of_a_suite_of_which_one_file_cannot_be_imported_pytest_s_own_words_are_shown(project: Project, side: str) -> None:
     broken = project.folder / side / "bench" / "test_broken.py"
