@@ -375,7 +375,7 @@ def _paths_of_user(tree: Tree) -> list[str]:
     if not given:
         return []
     top, repository = tree.top or tree.path, tree.repository
-    here = tree.path if repository is None else repository / tree.path.relative_to(top)
+    here = tree.path if repository is None else repository / tree.inner
     return [str(_of_tree(here / one, top, repository)) for one in given.split(os.pathsep)]
 
 
