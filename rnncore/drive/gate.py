@@ -21,6 +21,7 @@ from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, r
 from rnncore.drive.patience import Patience
 from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
+from rnncore.drive.started import adopting
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
@@ -102,6 +103,7 @@ def run_gate(
     require_readable_noise(store)
     with (
         two_worktrees(repository, base, head) as unprepared,
+        adopting(),
         prepared(unprepared, preparation, on_reach) as trees,
     ):
         settings = trees[1].path, f"pyproject.toml of {trees[1].name}"

@@ -2,19 +2,18 @@
 
 import atexit
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import rnncore
+from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError, RunFileError
@@ -289,7 +288,7 @@ def require_slots(tree: Tree) -> None:
 def run_to_end(
     command: str | Sequence[str], tree: Tree, environment: Mapping[str, str], timeout_s: float, advice: str
 ) -> tuple[int, str]:
-    """Run a command in the folder of a revision, in a group of its own that is ended with it, however that comes.
+    """Run a command in the folder of a revision; what it started is ended with it, however that comes.
 
     Args:
         command: Of the shell where it is text.
@@ -306,16 +305,7 @@ def run_to_end(
     """
     # Into a file: what it started and left behind would keep a pipe open.
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command,
-            shell=isinstance(command, str),
-            cwd=tree.path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = Started(command, tree.path, environment, output)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -323,17 +313,9 @@ def run_to_end(
                 f"{made_by(command, tree)} took longer than {timeout_s:g} s and was ended. {advice}"
             ) from None
         finally:
-            end_group(process)
+            process.end()
         output.seek(0)
         return code, output.read().decode(errors="replace")
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a group, and all that it started in that group; also where it has ended itself."""
-    # The number of a group that has members is nobody else's.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def made_by(command: str | Sequence[str], tree: Tree) -> str:

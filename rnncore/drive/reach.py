@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,12 +30,12 @@ from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, SHORTEST_S
 from rnncore.drive.process import (
     TIMEOUT_S,
     NothingToMeasureError,
-    end_group,
     made_by,
     require_own_modules,
     suites_command,
     tree_environment,
 )
+from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
@@ -67,6 +66,8 @@ _OF_A_SHELL = re.compile(
     r"_|COLORTERM|COLUMNS|DISPLAY|LINES|LS_COLORS|OLDPWD|PS\d|PWD|PYTEST_CURRENT_TEST|SHLVL|TERM|WAYLAND_DISPLAY|WINDOWID"
     r"|(ACTIONS|DBUS|GITHUB|RUNNER|SSH|TERM|TMUX|VSCODE|XDG_SESSION)_.*|TMUX|VIRTUAL_ENV_PROMPT"
     r"|GOMP_SPINCOUNT|OMP_WAIT_POLICY"
+    # Of a gate that this one runs in.
+    r"|RNNCORE_MARKS"
     # Of GitLab, of containers and of services, each another with every job.
     r"|(CI|GITLAB)_.*|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|MEMORY_PRESSURE_.*"
 )
@@ -339,20 +340,10 @@ class _WatchedProcess:
             self._output = stack.enter_context(tempfile.TemporaryFile())
             self._watch = Watch(copy, self._said)
             stack.callback(self._watch.close)
-            self._process = subprocess.Popen(
-                command,
-                cwd=copy / job.tree.inner,
-                env={
-                    **tree_environment(replace(job.tree, path=copy / job.tree.inner, top=copy)),
-                    **_ONE_THREAD,
-                    ENVIRONMENT: str(self._said),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            stack.callback(end_group, self._process)
+            here = replace(job.tree, path=copy / job.tree.inner, top=copy)
+            environment = {**tree_environment(here), **_ONE_THREAD, ENVIRONMENT: str(self._said)}
+            self._process = Started(command, here.path, environment, self._output)
+            stack.callback(self._process.end)
             self._deadline_s = time.monotonic() + TIMEOUT_S
             self._opened = stack.pop_all()
 
