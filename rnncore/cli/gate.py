@@ -205,6 +205,7 @@ def noise(
     from rnncore.drive.environment import Preparation, prepared
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_noise
+    from rnncore.drive.started import adopting
     from rnncore.drive.suites import Suites, find_suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import noise_json, noise_table
@@ -220,6 +221,7 @@ def noise(
     with (
         end_in_order(),
         two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
+        adopting(),
         prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
@@ -268,6 +270,7 @@ def selftest(
     from rnncore.drive.environment import Preparation, prepared
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_pool
+    from rnncore.drive.started import adopting
     from rnncore.drive.suites import Suites, find_suites
     from rnncore.drive.worktrees import WORKTREE, two_worktrees
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
@@ -283,6 +286,7 @@ def selftest(
             with (
                 end_in_order(),
                 two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
+                adopting(),
                 prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):

@@ -81,7 +81,8 @@ class Judgement:
         p_value: Significance of the ratio after Holm's correction; None where nothing was tested.
         base_processes: Processes of the base that measured it.
         head_processes: Processes of the head that measured it.
-        grown: What grew, from profiles of both sides: `aten::addmm +1.3 ms of +1.5 ms`; None where nothing was profiled.
+        grown: What grew, from profiles of both sides: `aten::addmm +1.3 ms of +1.5 ms`; None where that is not known.
+        grown_why: Why not, of a time that became slower in a gate, as the end of a sentence.
     """
 
     fullname: str
@@ -98,6 +99,7 @@ class Judgement:
     base_processes: int = 0
     head_processes: int = 0
     grown: str | None = None
+    grown_why: str | None = None
 
     @property
     def key(self) -> tuple[str, Measure]:

@@ -21,6 +21,7 @@ from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, r
 from rnncore.drive.patience import Patience
 from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
+from rnncore.drive.started import adopting
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
@@ -32,6 +33,14 @@ LONGEST_MIN, LONGEST_H = 240, 168
 
 # Of the budget, and beside it: what finding out what benchmarks read may take.
 REACH_SHARE = 0.5
+
+# What grew, and why that is not known: one of the two.
+Grown = tuple[str | None, str | None]
+
+# Why it is not known what grew in something that became slower.
+_OF_OTHERS = "benchmarks of other suites are not profiled"
+_NO_PROFILES = "its profiled processes gave none"
+_SHRANK = "the one profile of each side shows no growth"
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ def run_gate(
     require_readable_noise(store)
     with (
         two_worktrees(repository, base, head) as unprepared,
+        adopting(),
         prepared(unprepared, preparation, on_reach) as trees,
     ):
         settings = trees[1].path, f"pyproject.toml of {trees[1].name}"
@@ -358,34 +368,44 @@ def _ended_early(comparison: Comparison) -> Comparison:
 def _with_profiles(comparison: Comparison, trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> Comparison:
     """Name the operations that grew in each benchmark that became slower, from one profiled process of each side."""
     slower = {one.fullname for one in comparison.judgements if one.verdict == "slower" and one.measure == TIME}
-    if slower:
-        # What calls a function of another suite is not profiled.
-        slower &= {record.fullname for record in read_run(folder / "head-000.json").records if record.has_case}
     if not slower:
         return comparison
-    profiled = replace(suites, paths=tuple(sorted(slower)))
-    try:
-        base, head = (
-            {
-                record.fullname: record
-                for record in run_process(
-                    tree, profiled, folder / f"{tree.side}-profiled.json", ["--rnn-profile"]
-                ).run.records
-            }
-            for tree in trees
-        )
-    except ProcessError as error:
-        return replace(comparison, notes=(*comparison.notes, f"No profiles of what became slower: {error}"))
-    changes = {
-        name: difference(base[name], head[name])
-        for name in slower & base.keys() & head.keys()
-        if base[name].profile and head[name].profile
-    }
-    # One profile of each side is noisy: where it is no slower, it names nothing that grew.
-    grown = {name: explain(change) for name, change in changes.items() if change.change_s > 0}
+    ours = slower & {record.fullname for record in read_run(folder / "head-000.json").records if record.has_case}
+    found: dict[str, Grown] = {name: (None, _NO_PROFILES if name in ours else _OF_OTHERS) for name in slower}
+    if ours:
+        try:
+            found |= _grown(ours, trees, suites, folder)
+        except ProcessError as error:
+            comparison = replace(comparison, notes=(*comparison.notes, f"No profiles of what became slower: {error}"))
     return replace(
         comparison,
         judgements=tuple(
-            replace(one, grown=grown.get(one.fullname)) if one.measure == TIME else one for one in comparison.judgements
+            replace(one, grown=found[one.fullname][0], grown_why=found[one.fullname][1])
+            if one.measure == TIME and one.fullname in slower
+            else one
+            for one in comparison.judgements
         ),
     )
+
+
+def _grown(names: set[str], trees: tuple[Tree, Tree], suites: Suites, folder: Path) -> dict[str, Grown]:
+    """Return what grew in each of some benchmarks that both sides have a profile of.
+
+    Raises:
+        ProcessError: If a process leaves no run file.
+    """
+    profiled = replace(suites, paths=tuple(sorted(names)))
+    base, head = (
+        {
+            record.fullname: record
+            for record in run_process(tree, profiled, folder / f"{tree.side}-profiled.json", ["--rnn-profile"]).run.records
+        }
+        for tree in trees
+    )
+    changes = {
+        name: difference(base[name], head[name])
+        for name in names & base.keys() & head.keys()
+        if base[name].profile and head[name].profile
+    }
+    # One profile of each side is noisy: where it is no slower, it names nothing that grew.
+    return {name: (explain(change), None) if change.change_s > 0 else (None, _SHRANK) for name, change in changes.items()}

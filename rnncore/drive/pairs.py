@@ -32,13 +32,13 @@ from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, Patience
 from rnncore.drive.process import (
     TIMEOUT_S,
     WITHOUT_SLOTS,
-    end_group,
     made_by,
     pytest_command,
     require_own_modules,
     run_of,
     tree_environment,
 )
+from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
@@ -193,16 +193,8 @@ class LiveProcess:
         self._unread = b""
         # In a file: a pipe that nobody reads would fill up and stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=tree.path,
-            env={**tree_environment(tree), **variables, ENVIRONMENT: f"{asked},{answers}"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(asked, answers),
-            start_new_session=True,
-        )
+        environment = {**tree_environment(tree), **variables, ENVIRONMENT: f"{asked},{answers}"}
+        self._process = Started(self._command, tree.path, environment, self._output, (asked, answers))
         os.close(asked)
         os.close(answers)
 
@@ -265,7 +257,7 @@ class LiveProcess:
 
     def close(self) -> None:
         """End the process, and all that it started."""
-        end_group(self._process)
+        self._process.end()
         for pipe in (self._asks, self._answers):
             os.close(pipe)
         self._output.close()

@@ -2,19 +2,18 @@
 
 import atexit
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import rnncore
+from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError, RunFileError
@@ -52,6 +51,9 @@ _WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
 
 # Where a project sets options of pytest.
 _SETTINGS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+
+# Names folders that Python looks for modules in.
+_PATH = "PYTHONPATH"
 
 # The folder of what is installed, which an environment in the repository has too.
 _INSTALLED = "site-packages"
@@ -260,8 +262,8 @@ def require_own_modules(tree: Tree, outside: Mapping[str, str]) -> None:
 def _not_of_the_revision(tree: Tree, name: str, file: str) -> ConfigError:
     return ConfigError(
         f"processes in {tree.side} {tree.name} import {name} from {file}, not from the revision, so both sides would be "
-        "measured with that. Uninstall it, build in each revision with --prepare, or give each an environment of its own "
-        "with --isolated."
+        f"measured with that. Uninstall it, leave it out of {_PATH}, build in each revision with --prepare, or give each an "
+        "environment of its own with --isolated."
     )
 
 
@@ -286,7 +288,7 @@ def require_slots(tree: Tree) -> None:
 def run_to_end(
     command: str | Sequence[str], tree: Tree, environment: Mapping[str, str], timeout_s: float, advice: str
 ) -> tuple[int, str]:
-    """Run a command in the folder of a revision, in a group of its own that is ended with it, however that comes.
+    """Run a command in the folder of a revision; what it started is ended with it, however that comes.
 
     Args:
         command: Of the shell where it is text.
@@ -303,16 +305,7 @@ def run_to_end(
     """
     # Into a file: what it started and left behind would keep a pipe open.
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command,
-            shell=isinstance(command, str),
-            cwd=tree.path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = Started(command, tree.path, environment, output)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -320,17 +313,9 @@ def run_to_end(
                 f"{made_by(command, tree)} took longer than {timeout_s:g} s and was ended. {advice}"
             ) from None
         finally:
-            end_group(process)
+            process.end()
         output.seek(0)
         return code, output.read().decode(errors="replace")
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a group, and all that it started in that group; also where it has ended itself."""
-    # The number of a group that has members is nobody else's.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def made_by(command: str | Sequence[str], tree: Tree) -> str:
@@ -350,16 +335,39 @@ def tree_environment(tree: Tree) -> dict[str, str]:
     In an environment of its own the tree is installed, and only what times is put before it.
     """
     before = [plugin_folder()] if tree.is_isolated else [str(folder) for folder in source_folders(tree.path)]
-    inherited = os.environ.get("PYTHONPATH")
-    paths = os.pathsep.join([*before, *([inherited] if inherited and not tree.is_isolated else [])])
-    return {**interpreter_environment(tree), "PYTHONPATH": paths, PARENT: str(os.getpid())}
+    paths = os.pathsep.join([*before, *([] if tree.is_isolated else _paths_of_user(tree))])
+    return {**interpreter_environment(tree), _PATH: paths, PARENT: str(os.getpid())}
 
 
 def interpreter_environment(tree: Tree) -> dict[str, str]:
     """Return the environment in which the scripts of a revision's interpreter are found first."""
     scripts = Path(tree.python).parent
     own = {"VIRTUAL_ENV": str(scripts.parent)} if tree.is_isolated else {}
+    if paths := _paths_of_user(tree):
+        own[_PATH] = os.pathsep.join(paths)
     return {**os.environ, **own, "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])}
+
+
+def _paths_of_user(tree: Tree) -> list[str]:
+    """Return where the user's environment lets Python look for modules, each in the folder of a revision that has it.
+
+    What lies outside of the user's repository, or is in no revision, such as an environment, stays as it is.
+    """
+    given = os.environ.get(_PATH)
+    if not given:
+        return []
+    top, repository = tree.top or tree.path, tree.repository
+    here = tree.path if repository is None else repository / tree.inner
+    return [str(_of_tree(here / one, top, repository)) for one in given.split(os.pathsep)]
+
+
+def _of_tree(path: Path, top: Path, repository: Path | None) -> Path:
+    """Return the place of a revision that a path of the user's repository means; the path itself where it has none."""
+    found = path.resolve()
+    if repository is None or not found.is_relative_to(repository):
+        return path
+    own = top / found.relative_to(repository)
+    return own if own.exists() else path
 
 
 def source_folders(folder: Path) -> list[Path]:

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,18 +30,18 @@ from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, SHORTEST_S
 from rnncore.drive.process import (
     TIMEOUT_S,
     NothingToMeasureError,
-    end_group,
     made_by,
     require_own_modules,
     suites_command,
     tree_environment,
 )
+from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.watch import Opened, Watch
 from rnncore.drive.worktrees import Tree, files_of
 from rnncore.errors import ProcessError, Unavailable
 from rnncore.files import write_text
-from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, PLUGIN, begins, ends, outside
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, NO_GIT, PLUGIN, begins, ends, outside
 
 SAME = "runs none of what changed"
 
@@ -67,6 +66,8 @@ _OF_A_SHELL = re.compile(
     r"_|COLORTERM|COLUMNS|DISPLAY|LINES|LS_COLORS|OLDPWD|PS\d|PWD|PYTEST_CURRENT_TEST|SHLVL|TERM|WAYLAND_DISPLAY|WINDOWID"
     r"|(ACTIONS|DBUS|GITHUB|RUNNER|SSH|TERM|TMUX|VSCODE|XDG_SESSION)_.*|TMUX|VIRTUAL_ENV_PROMPT"
     r"|GOMP_SPINCOUNT|OMP_WAIT_POLICY"
+    # Of a gate that this one runs in.
+    r"|RNNCORE_MARKS"
     # Of GitLab, of containers and of services, each another with every job.
     r"|(CI|GITLAB)_.*|HOSTNAME|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|MEMORY_PRESSURE_.*"
 )
@@ -131,8 +132,6 @@ def find_reached(
 
 
 def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Callable[[str], None], limit_s: float) -> Reached:
-    if any(tree.is_part for tree in trees):
-        raise Unavailable("the suites are run in a folder of the repository, and may read what lies beside it")
     if any(tree.is_isolated for tree in trees):
         raise Unavailable("each revision is installed in an environment of its own")
     base, head = (SourceTree(files_of(tree)) for tree in trees)
@@ -140,7 +139,8 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     path = store / "reach" / f"{_conditions(suites)}.jsonl"
     known, of_head = _collected(trees, (base, head), suites, read_reach(path), max(limit_s, SHORTEST_S), on_reach)
     both = [name for name in of_head if name in known.suites]
-    unknown = [name for name in both if name not in known.benchmarks and _may_hold(known.suites[name], base, head)]
+    inner = trees[0].inner
+    unknown = [name for name in both if name not in known.benchmarks and _may_hold(inner, known.suites[name], base, head)]
     if unknown:
         on_reach("Finding out what benchmarks read: each runs once, in a minute or more. Later gates know it.")
     write_reach(path, known)
@@ -169,14 +169,20 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     if not measured:
         # A process that has nothing to time leaves no run file.
         return Reached(suites, {}, notes)
-    if not all(suite in tree.files for suite in paths for tree in (base, head)):
+    if not all(_in_revision(inner, suite) in tree.files for suite in paths for tree in (base, head)):
         paths = suites.paths
     return Reached(replace(suites, paths=paths, without=frozenset(held)), same, notes)
 
 
-def _may_hold(suite: str, base: SourceTree, head: SourceTree) -> bool:
+def _in_revision(inner: Path, suite: str) -> str:
+    """Return where a suite lies in the whole revision, by its path from the folder that processes run in."""
+    return str(PurePosixPath(inner.as_posix(), suite))
+
+
+def _may_hold(inner: Path, suite: str, base: SourceTree, head: SourceTree) -> bool:
     """Say whether a benchmark can be out of reach: what its collection reads for certain is the same in both trees."""
-    read = [suite, *(str(folder / "conftest.py") for folder in PurePosixPath(suite).parents)]
+    path = _in_revision(inner, suite)
+    read = [path, *(str(folder / "conftest.py") for folder in PurePosixPath(path).parents)]
     return base.looked_for == head.looked_for and all(base.files.get(path) == head.files.get(path) for path in read)
 
 
@@ -270,7 +276,7 @@ def _reaches(job: "_Job", trace: "_Trace", tree: SourceTree) -> Iterator[tuple[s
         if ends(number) in trace.said and begins(number) in trace.opened:
             own = trace.opened[begins(number)]
             # pytest looks into these for a conftest.py.
-            above = {str(folder) for folder in PurePosixPath(suite).parents}
+            above = {str(folder) for folder in PurePosixPath(_in_revision(job.tree.inner, suite)).parents}
             read = Reach.of(tree, (of_all.files - {GIT}) | own.files, of_all.folders | own.folders | above)
             yield name, BenchmarkReach(**vars(read), group=trace.said[ends(number)])
 
@@ -325,28 +331,19 @@ class _WatchedProcess:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rnncore-reach-")))
             copy, self._said = folder / "tree", folder / "said"
-            shutil.copytree(job.tree.path, copy, symlinks=True, ignore=shutil.ignore_patterns(GIT))
+            # Suites in a folder of it may read what lies beside that.
+            shutil.copytree(job.tree.top or job.tree.path, copy, symlinks=True, ignore=shutil.ignore_patterns(GIT))
             # pytest-benchmark asks git of the commit, which reads every file: git is to find that there is none.
-            (copy / GIT).write_text("none of git's\n", encoding="utf-8")
+            (copy / GIT).write_text(NO_GIT, encoding="utf-8")
             self._said.mkdir()
             write_text(self._said / ASKED, json.dumps(job.asked))
             self._output = stack.enter_context(tempfile.TemporaryFile())
             self._watch = Watch(copy, self._said)
             stack.callback(self._watch.close)
-            self._process = subprocess.Popen(
-                command,
-                cwd=copy,
-                env={
-                    **tree_environment(replace(job.tree, path=copy, top=None)),
-                    **_ONE_THREAD,
-                    ENVIRONMENT: str(self._said),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            stack.callback(end_group, self._process)
+            here = replace(job.tree, path=copy / job.tree.inner, top=copy)
+            environment = {**tree_environment(here), **_ONE_THREAD, ENVIRONMENT: str(self._said)}
+            self._process = Started(command, here.path, environment, self._output)
+            stack.callback(self._process.end)
             self._deadline_s = time.monotonic() + TIMEOUT_S
             self._opened = stack.pop_all()
 

@@ -1,5 +1,6 @@
 """What the processes of a gate run, and where a project keeps it."""
 
+import ast
 import os
 import re
 import subprocess
@@ -16,8 +17,8 @@ USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "test
 # A test that asks for pytest-benchmark's fixture, or a fixture of its own around that.
 _ASKS_FOR_IT = re.compile(rb"def \w+\([^)]*\b(benchmark|rnn_benchmark)\b", re.DOTALL)
 
-# What a suite that measures by our cases imports.
-_OURS = b"rnncore"
+# The fixtures that a benchmark of ours asks for, and what comes before both of their names.
+_OUR_FIXTURES, _THEIR_PREFIX = frozenset({"rnn_benchmark", "rnn_case"}), b"rnn_"
 
 _GIVE = "Name them at the end of the command, or in pyproject.toml 'suites = [\"PATH\", ...]' under [tool.rnncore]"
 
@@ -97,15 +98,31 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def use_rnncore(folder: Path, suites: Suites) -> bool:
-    """Say whether suites measure by rnncore's own cases and options, by what their files name.
+    """Say whether suites measure by rnncore's own cases: a test or fixture of theirs asks for a fixture that has them.
 
     Args:
         folder: The folder that their paths are relative to.
         suites: The suites.
     """
     places = [folder / path.partition("::")[0] for path in suites.paths]
-    files = (file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place]))
-    return any(_OURS in file.read_bytes() for file in files if file.is_file())
+    found = {file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])}
+    # What a test asks for may be a fixture of the project's own around one of ours.
+    found |= {above / "conftest.py" for place in places for above in place.parents if above.is_relative_to(folder)}
+    return any(_asks_for_ours(file) for file in sorted(found) if file.is_file())
+
+
+def _asks_for_ours(path: Path) -> bool:
+    """Say whether a function of a file has an argument that is called as a fixture of ours."""
+    source = path.read_bytes()
+    if _THEIR_PREFIX not in source:
+        return False
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except (SyntaxError, ValueError):
+        # pytest will say so.
+        return False
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return any(_OUR_FIXTURES & {one.arg for one in (*node.args.args, *node.args.kwonlyargs)} for node in functions)
 
 
 def _is_path(value: object) -> bool:

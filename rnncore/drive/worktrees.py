@@ -57,9 +57,9 @@ class Tree:
         return (self.top or self.path).name
 
     @property
-    def is_part(self) -> bool:
-        """Whether its processes run in a folder of the revision."""
-        return self.top is not None and self.top != self.path
+    def inner(self) -> Path:
+        """The folder of the revision that its processes run in, relative to all of it; "." for that itself."""
+        return self.path.relative_to(self.top or self.path)
 
 
 @contextmanager
@@ -147,9 +147,9 @@ def differing_pins(base: Tree, head: Tree) -> list[str]:
 
 
 def files_of(tree: Tree) -> dict[str, str]:
-    """Return git's mode and digest of each file of a tree's revision, by path."""
+    """Return git's mode and digest of each file of a tree's whole revision, by path."""
     found = {}
-    for entry in _git(tree.path, "ls-tree", "-r", "-z", "HEAD").split("\0")[:-1]:
+    for entry in _git(tree.top or tree.path, "ls-tree", "-r", "-z", "HEAD").split("\0")[:-1]:
         facts, _, path = entry.partition("\t")
         mode, _, digest = facts.split(" ")
         found[path] = f"{mode} {digest}"

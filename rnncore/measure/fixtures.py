@@ -1,6 +1,7 @@
 """The fixtures of a benchmark: its case, its threads, its data, and what times it."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,24 @@ def takes_any(config: pytest.Config) -> bool:
 def is_benchmark(item: pytest.Item) -> bool:
     """Say whether an item is a benchmark that this plugin measures."""
     return has_case(item) or (takes_any(item.config) and harness.uses_fixture(item))
+
+
+def require_names_apart(benchmarks: Sequence[pytest.Item]) -> None:
+    """Make sure that no two benchmarks have one name, by which their times are kept; a benchmark may be there twice.
+
+    pytest names a file outside of its root by the folder that it was given, as where that has settings of its own.
+
+    Raises:
+        pytest.UsageError: If two have; names their files.
+    """
+    first: dict[str, pytest.Item] = {}
+    for one in benchmarks:
+        other = first.setdefault(one.nodeid, one)
+        if other is not one and (other.path, other.location[1]) != (one.path, one.location[1]):
+            raise pytest.UsageError(
+                f"{one.nodeid}: two benchmarks have this name, in {other.path} and in {one.path}, and their times could not "
+                "be told apart. Measure each by itself, or give pytest a root above both ('--rootdir .')."
+            )
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
     is_benchmark,
     is_driven,
     is_gate,
+    require_names_apart,
     rnn_benchmark,
     rnn_case,
     rnn_dataset,
@@ -126,6 +127,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             item.add_marker(pytest.mark.skip(reason=_NO_HARNESS))
         return
     harness.check(config)
+    require_names_apart(ours)
     from rnncore.measure import recording
 
     recording.join(config)

@@ -17,10 +17,10 @@ import pytest
 
 from rnncore.files import write_text
 from rnncore.measure import harness, recording
-from rnncore.measure.fixtures import session_in
+from rnncore.measure.fixtures import require_names_apart, session_in
 from rnncore.measure.linux import end_with
 from rnncore.measure.slots import Slots, modules_outside
-from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, begins, ends, outside
+from rnncore.runfile.reach import ASKED, COLLECTED, ENVIRONMENT, NO_GIT, begins, ends, outside
 from rnncore.runfile.record import is_right
 from rnncore.runfile.slots import SLOT_S
 
@@ -54,16 +54,20 @@ class Apart:
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         tree = session.config.invocation_params.dir
-        ours = {item.nodeid: item for item in session.items if harness.uses_fixture(item)}
+        benchmarks = [item for item in session.items if harness.uses_fixture(item)]
+        require_names_apart(benchmarks)
+        ours = {item.nodeid: item for item in benchmarks}
         suites = {name: os.path.relpath(item.path, tree) for name, item in ours.items()}
         write_text(self._folder / COLLECTED, json.dumps(suites))
         write_text(self._folder / outside(None), json.dumps(modules_outside(tree)))
         asked = json.loads((self._folder / ASKED).read_text(encoding="utf-8"))
-        before = set(_entries(tree))
+        # The copy; benchmarks may write beside the folder of it that they run in.
+        copy = next((folder for folder in (tree, *tree.parents) if _is_copy(folder)), tree)
+        before = set(_entries(copy))
         for number, name in enumerate(asked):
             if name in ours:
                 self._run_apart(number, ours[name])
-                _remove_all_but(before, tree)
+                _remove_all_but(before, copy)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -98,6 +102,11 @@ class Apart:
             # A benchmark without a group is listed with those of its file.
             group = None if skipped or row is None else row.record.group or item.nodeid.split("::", 1)[0]
             write_text(self._folder / ends(number), json.dumps(group))
+
+
+def _is_copy(folder: Path) -> bool:
+    git = folder / ".git"
+    return git.is_file() and git.read_text(encoding="utf-8", errors="replace") == NO_GIT
 
 
 def _entries(tree: Path) -> Iterator[str]:

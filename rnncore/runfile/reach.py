@@ -9,6 +9,9 @@ that are opened, in order, and so knows whose they are.
 PLUGIN = "rnncore.measure.reach"
 ENVIRONMENT = "RNNCORE_REACH"
 
+# In place of what git keeps in a repository: the folder of it is the copy that processes run in, which may be one in it.
+NO_GIT = "none of git's\n"
+
 # Files of the folder. Of the watcher: the benchmarks to run, a list of names. Of the process: all that it collected, by name
 # the suite that it is in.
 ASKED, COLLECTED = "asked", "collected"

@@ -494,7 +494,8 @@ def test_operations_that_grew_are_named_for_what_became_slower(
     monkeypatch.setattr(gate, "run_process", profiled)
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
     found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
-    assert [one.grown for one in found.judgements if one.verdict == "slower"] == [grown]
+    why = None if grown else "the one profile of each side shows no growth"
+    assert [(one.grown, one.grown_why) for one in found.judgements if one.verdict == "slower"] == [(grown, why)]
     assert replace(found, judgements=comparison.judgements) == comparison
 
 
@@ -506,7 +507,25 @@ def test_benchmarks_of_other_suites_are_not_run_once_more_for_a_profile(
     make_run(tmp_path, plain_content([plain_benchmark(slower.fullname, [0.006])]), "head-000.json")
     monkeypatch.setattr(gate, "run_process", lambda *_: pytest.fail("run"))
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    assert gate._with_profiles(comparison, trees, Suites(), tmp_path) == comparison
+    found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
+    why = "benchmarks of other suites are not profiled"
+    told = tuple(replace(one, grown_why=why) if one == slower else one for one in comparison.judgements)
+    assert found == replace(comparison, judgements=told)
+
+
+def test_where_a_profiled_process_fails_it_is_said_that_what_grew_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison, _, _ = _gate(tmp_path, monkeypatch, head_factor=1.2)
+
+    def failed(*_: object) -> Process:
+        raise ProcessError("it ended with exit code 3")
+
+    monkeypatch.setattr(gate, "run_process", failed)
+    trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
+    found = gate._with_profiles(comparison, trees, Suites(), tmp_path)
+    assert {one.grown_why for one in found.judgements if one.verdict == "slower"} == {"its profiled processes gave none"}
+    assert found.notes == (*comparison.notes, "No profiles of what became slower: it ended with exit code 3")
 
 
 # ------------------------------------------------------------------------------------------------ a base without them

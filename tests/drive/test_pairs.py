@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -139,7 +140,7 @@ class Project:
         return [now for place, now in enumerate(calls) if place == 0 or calls[place - 1] != now]
 
     def pids(self) -> list[int]:
-        return list(map(int, (self.folder / "pids").read_text("utf-8").split()))
+        return _pids(self.folder / "pids")
 
 
 @pytest.fixture
@@ -384,6 +385,12 @@ def test_a_process_that_dies_at_once_is_an_error_and_ends_the_other(project: Pro
     _assert_ended(project.pids())
 
 
+def _detaching(pids: Path, *environments: str) -> str:
+    """Return code that starts a process in a session of its own in each of some environments, and notes their numbers."""
+    started = "str(subprocess.Popen(['sleep', '100'], start_new_session=True, env={}).pid) + '\\n'"
+    return f"open({str(pids)!r}, 'a').write({' + '.join(map(started.format, environments))})"
+
+
 FORKS = """
 if size == 1 and os.fork() == 0:
             with open(LOG.with_name("forked"), "a") as forked:
@@ -397,6 +404,18 @@ def test_what_a_benchmark_leaves_running_ends_with_its_process(project: Project)
     project.write("head", before=FORKS.strip())
     project.run()
     _assert_ended([int((project.folder / "forked").read_text("utf-8"))], by_us=False)
+
+
+@pytest.mark.parametrize("in_call", ["pass", "size == 1 and time.sleep(600)"], ids=["ends", "hangs"])
+def test_what_a_benchmark_starts_in_a_session_of_its_own_ends_with_its_process(
+    project: Project, in_call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patience, "limit_s", lambda self, name: 8.0 if "b1" in name else 600.0)
+    pids = project.folder / "detached"
+    project.write("head", before=f"import subprocess, time; {_detaching(pids, 'None')}", in_call=in_call)
+    pair = project.run()
+    assert len(pair.head.failed) == (in_call != "pass")
+    _assert_ended(_pids(pids), by_us=False)
 
 
 # Writes down the time a hundred times a second, wherever it was started.
@@ -448,6 +467,20 @@ def test_a_revision_that_knows_no_slots_is_told(project: Project) -> None:
     ):
         project.run()
     _assert_ended(project.pids())
+
+
+def test_two_benchmarks_of_one_name_end_a_gate_with_the_name_and_both_files(project: Project) -> None:
+    """Of folders that have settings of their own pytest takes one for the root of all."""
+    for side in ("base", "head"):
+        for part in ("one", "two"):
+            folder = project.folder / side / part
+            folder.mkdir()
+            (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n", encoding="utf-8")
+            (folder / "test_a.py").write_text("def test_b(benchmark):\n    benchmark(int)\n", encoding="utf-8")
+    with pytest.raises(ProcessError, match=r"test_a\.py::test_b: two benchmarks have this name, in .*--rootdir"):
+        project.run(suites=Suites(("one/", "two/")))
+    pair = project.run(suites=Suites(("one/", "two/"), ("--rootdir=.", "--import-mode=importlib")))
+    assert [record.fullname for record in pair.head.records] == ["one/test_a.py::test_b", "two/test_a.py::test_b"]
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
@@ -522,11 +555,13 @@ def gate(project: Project, request: pytest.FixtureRequest) -> Iterator[subproces
     """
     is_watched = getattr(request, "param", "") == "watched"
     wanted = {"S"} if is_watched else {"S", "T"}
-    repository, pids = project.folder / "head", project.folder / "pids"
+    repository, pids, detached = (project.folder / name for name in ("head", "pids", "detached"))
+    # One of them without our environment.
+    starts = _detaching(detached, "None", "{}")
     # Both worktrees lie elsewhere. A call takes as long as it takes to be killed in it.
     project.write(
         "head",
-        before=f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n'); import time",
+        before=f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n'); import subprocess, time; {starts}",
         in_call="in_slot(1) and time.sleep(60)",
     )
     for command in ("init --quiet", "add .", "-c user.name=A -c user.email=a@example.org commit --quiet -m made"):
@@ -549,6 +584,13 @@ def gate(project: Project, request: pytest.FixtureRequest) -> Iterator[subproces
         assert _states(project, len(wanted)) == wanted
         yield process
         process.kill()
+    for pid in _pids(detached):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pids(file: Path) -> list[int]:
+    return list(map(int, file.read_text("utf-8").split()))
 
 
 def _states(project: Project, count: int) -> set[str]:
@@ -587,6 +629,7 @@ def test_a_gate_that_is_asked_to_end_leaves_neither_process_nor_worktree_behind(
     gate.send_signal(number)
     assert gate.wait(30) == 128 + number
     _assert_ended(project.pids(), by_us=False)
+    _assert_ended(_pids(project.folder / "detached"), by_us=False)
     assert len(_worktrees(project)) == 1
     assert not any(folder.parent.exists() for folder in folders)
     assert list(project.folder.glob("rnncore-*")) == []

@@ -17,9 +17,10 @@ from rnncore.drive.process import (
     require_own_package,
     require_slots,
     run_process,
+    tree_environment,
 )
 from rnncore.drive.suites import Suites
-from rnncore.drive.worktrees import Tree
+from rnncore.drive.worktrees import Tree, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.slots import ENVIRONMENT
 from tests.processes import has_ended
@@ -131,6 +132,61 @@ def test_a_tree_that_holds_the_package_must_be_what_is_imported(tmp_path: Path, 
 
 def test_a_tree_without_the_package_measures_what_is_installed(tree: Path) -> None:
     require_own_package(Tree(tree, "t"))
+
+
+VALUED = """
+    import made_for_path
+
+    def test_valued(benchmark):
+        benchmark(sum, [1])
+        benchmark.extra_info["value"] = made_for_path.VALUE
+"""
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("layout", "part", "is_absolute"),
+    [("src", "", False), ("src", "part", True), ("python/lib", "part", False), ("python/lib", "", True)],
+    ids=["relative", "absolute, from a part", "relative, from a part", "absolute"],
+)
+def test_python_s_path_of_the_user_is_each_revision_s_own(
+    layout: str, part: str, is_absolute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project is not installed; where its modules lie is told by the environment, before the gate is started."""
+    repository = tmp_path / "project"
+    module, suite = repository / layout / "made_for_path.py", repository / part / "bench" / "test_valued.py"
+    for file, text in ((module, "VALUE = 1\n"), (suite, textwrap.dedent(VALUED))):
+        file.parent.mkdir(parents=True)
+        file.write_text(text, encoding="utf-8")
+    _git(repository, "init", "--quiet")
+    _git(repository, "add", ".")
+    _git(repository, "commit", "--quiet", "-m", "one")
+    module.write_text("VALUE = 2\n", encoding="utf-8")
+    path = str(module.parent) if is_absolute else os.path.relpath(module.parent, repository / part)
+    monkeypatch.setenv("PYTHONPATH", path)
+    with two_worktrees(repository / part, "HEAD", "worktree") as trees:
+        found = []
+        for tree in trees:
+            process = run_process(tree, Suites(), tmp_path / f"{tree.side}.json", ["--benchmark-only", "--rnn-facts"])
+            (record,) = process.run.records
+            found.append(record.numbers["value"])
+    assert found == [1, 2]
+
+
+def test_what_is_on_python_s_path_and_in_no_revision_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top, repository = tmp_path / "worktree" / "head", tmp_path / "project"
+    for folder in (top / "lib", repository / "lib", repository / ".venv" / "site-packages", tmp_path / "beside"):
+        folder.mkdir(parents=True)
+    environment, beside, none = repository / ".venv" / "site-packages", tmp_path / "beside", tmp_path / "none"
+    given = [f"{repository / 'lib'}", f"{environment}", "../beside", f"{none}", ""]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(given))
+    own, *found = tree_environment(Tree(top, "v1", top, repository))["PYTHONPATH"].split(os.pathsep)
+    assert own == str(top)
+    assert [Path(one).resolve() for one in found] == [top / "lib", environment, beside, none, top]
 
 
 def _package(tree: Path, source: str) -> None:

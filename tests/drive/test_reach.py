@@ -350,6 +350,54 @@ def test_where_nothing_differs_that_is_said(tmp_path: Path) -> None:
     assert found.notes == ("Nothing differs between the sides; --all measures them all the same.",)
 
 
+# Each benchmark of the first suite sees nothing of what the others left beside their folder.
+LEAVES = """
+    from pathlib import Path
+
+    import pytest
+
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_made(benchmark, number):
+        Path("../left").touch(exist_ok=False)
+        benchmark(int)
+"""
+IN_A_PART = {
+    "part/bench/test_one.py": textwrap.dedent(LEAVES),
+    "part/bench/test_two.py": "def test_made(benchmark):\n    benchmark(open('../beside.csv').read)\n",
+    "pytest.ini": "[pytest]\n",
+    "conftest.py": "ABOVE = 1\n",
+    "beside.csv": "1",
+    "part/own.csv": "1",
+}
+
+
+def test_in_a_folder_of_the_repository_it_is_as_in_all_of_it(tmp_path: Path) -> None:
+    folder, store = tmp_path / "project", tmp_path / "store"
+    for name, text in IN_A_PART.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    _git(folder, "init", "--quiet", "--initial-branch=main")
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "--quiet", "-m", "base")
+
+    def found() -> Reached:
+        with two_worktrees(folder / "part", "HEAD", "worktree") as trees:
+            return find_reached(trees, Suites(arguments=()), store, lambda line: None)
+
+    unchanged = found()
+    assert (unchanged.suites, len(unchanged.same), _stems([*unchanged.same])) == (None, 3, {"one", "two"})
+    assert unchanged.notes == ("Nothing differs between the sides; --all measures them all the same.",)
+    for name, reached in (("beside.csv", {"two"}), ("part/own.csv", set()), ("part/bench/test_one.py", {"one"})):
+        (folder / name).write_text(f"{IN_A_PART[name]}\n", encoding="utf-8")
+        assert {"one", "two"} - _stems([*found().same]) == reached
+        (folder / name).write_text(IN_A_PART[name], encoding="utf-8")
+    (folder / "conftest.py").write_text("ABOVE = 2\n", encoding="utf-8")
+    above = found()
+    assert above.suites is not None
+    assert (above.same, above.suites.paths) == ({}, ("bench/test_one.py", "bench/test_two.py"))
+
+
 def test_what_was_found_before_a_gate_is_broken_off_is_kept(
     tmp_path: Path, processes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,9 +86,37 @@ def test_only_arguments_that_choose_tests_are_a_choice(arguments: list[str], cho
     assert chooses(tmp_path, arguments) == choose
 
 
-@pytest.mark.parametrize(("text", "ours"), [("from rnncore.runfile.case import Case\n", True), ("import json\n", False)])
+OURS = "def test_made(rnn_case, rnn_benchmark):\n    rnn_benchmark(len, windows=1, group='made')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        (f"from rnncore.runfile.case import Case\n\n\n{OURS}", True),
+        ("class TestIt:\n    async def test_made(self, *, rnn_benchmark):\n        pass\n", True),
+        (BENCHMARK, False),
+        # They name it, and measure nothing by it.
+        (f"# Judged by rnncore; see rnn_benchmark.\n{BENCHMARK}", False),
+        (f"import rnncore\n{BENCHMARK}    assert 'rnn_case'\n", False),
+        (f"{OURS})\n", False),
+    ],
+    ids=["ours", "a method", "others", "a comment", "an import and a text", "no Python"],
+)
 def test_suites_of_our_cases_are_told_from_others(text: str, ours: bool, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "test_a.py").write_text(text, encoding="utf-8")
     for path in ("bench/", "bench/test_a.py::test_one"):
         assert use_rnncore(tmp_path, Suites((path,))) is ours
+
+
+def test_a_fixture_of_the_project_around_one_of_ours_makes_its_suites_ours(tmp_path: Path) -> None:
+    _project(tmp_path, bench__deep__test_a="def test_made(timed):\n    timed(len)\n")
+    around = "import pytest\n\n\n@pytest.fixture\ndef timed(rnn_benchmark):\n    return rnn_benchmark\n"
+    (tmp_path / "bench" / "conftest.py").write_text(around, encoding="utf-8")
+    for path in ("bench/", "bench/deep/", "bench/deep/test_a.py::test_made"):
+        assert use_rnncore(tmp_path, Suites((path,)))
+
+
+def test_the_suites_of_this_repository_are_ours() -> None:
+    folder = Path(__file__).parents[2]
+    assert all(use_rnncore(folder, Suites((f"bench/{path.name}",))) for path in (folder / "bench").glob("bench_*.py"))

@@ -96,7 +96,7 @@ def test_a_folder_of_the_repository_may_be_where_processes_run(repository: Path)
     _git(repository, "add", ".")
     _git(repository, "commit", "--quiet", "-m", "part")
     with two_worktrees(repository / "part", "HEAD", "worktree") as (base, head):
-        assert (base.path.name, base.side, head.side, base.is_part) == ("part", "base", "head", True)
+        assert (base.path.name, base.side, head.side, base.inner) == ("part", "base", "head", Path("part"))
         assert (base.path / "new.py").is_file()
     with (
         pytest.raises(ConfigError, match=r"has no folder part/\. Run it where both revisions have the suites"),

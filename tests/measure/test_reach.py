@@ -57,6 +57,12 @@ SUITE = """
 """
 
 
+def _run(tree: Path, said: Path, suites: Suites = Suites()) -> subprocess.CompletedProcess[str]:  # noqa: B008
+    environment = {**os.environ, ENVIRONMENT: str(said), "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = suites_command(Tree(tree, "tree"), suites, "-p", PLUGIN, "-p", "no:cacheprovider")
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture
 def said(tmp_path: Path) -> Path:
     """What a process left that was asked for all benchmarks but the first, and one that is not there."""
@@ -66,9 +72,7 @@ def said(tmp_path: Path) -> Path:
     (tree / "bench" / "test_made.py").write_text(textwrap.dedent(SUITE), encoding="utf-8")
     names = [f"bench/test_made.py::test_made[gru-torch-cpu-fp32-b{size}-h8-l1-t4]" for size in (5, 4, 3, 2)]
     (said / ASKED).write_text(json.dumps([*names, "bench/test_made.py::test_gone", names[0]]), encoding="utf-8")
-    environment = {**os.environ, ENVIRONMENT: str(said), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = suites_command(Tree(tree, "tree"), Suites(), "-p", PLUGIN, "-p", "no:cacheprovider")
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    done = _run(tree, said)
     assert done.returncode == 0, done.stdout + done.stderr
     return said
 
@@ -92,3 +96,16 @@ def test_those_that_were_right_or_skipped_are_told_with_their_group(said: Path) 
         *(outside(number) for number in (None, 0, 1, 2, 3, 5)),
     }
     assert [json.loads((said / ends(number)).read_text("utf-8")) for number in (0, 2, 5)] == ["made", None, "made"]
+
+
+def test_two_benchmarks_of_one_name_are_refused_with_their_files(tmp_path: Path) -> None:
+    """Of folders that have settings of their own pytest takes one for the root of all."""
+    for part in ("one", "two"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n", encoding="utf-8")
+        (tmp_path / part / "test_a.py").write_text("def test_b(benchmark):\n    benchmark(int)\n", encoding="utf-8")
+    (tmp_path / "said").mkdir()
+    (tmp_path / "said" / ASKED).write_text("[]", encoding="utf-8")
+    done = _run(tmp_path, tmp_path / "said", Suites(("one/", "two/")))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert "test_a.py::test_b: two benchmarks have this name" in done.stderr

@@ -444,6 +444,28 @@ def test_a_benchmark_that_broke_off_is_listed_as_such_and_not_taken_for_one_with
     assert [outcome for _, outcome, _ in run.failed] == ["error"]
 
 
+# ------------------------------------------------------------------------------------------------------ two of one name
+
+
+def test_two_benchmarks_of_one_name_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    for part in ("one", "two"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n", encoding="utf-8")
+        (tmp_path / part / "test_a.py").write_text("def test_b(benchmark):\n    benchmark(int)\n", encoding="utf-8")
+    done = _pytest(tmp_path, "--rnn-facts", "--benchmark-json=run.json", "one", "two")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert f"test_a.py::test_b: two benchmarks have this name, in {tmp_path / 'one' / 'test_a.py'} and in" in done.stderr
+    assert not (tmp_path / "run.json").exists()
+    # Of the root that the message names each has a name of its own; one that is there twice is one benchmark.
+    again = ("--keep-duplicates", "--rootdir=.", "--import-mode=importlib")
+    done = _pytest(tmp_path, "--rnn-facts", "--benchmark-json=run.json", "one", "two", "one", *again)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(record.fullname for record in read_run(tmp_path / "run.json").records) == [
+        "one/test_a.py::test_b",
+        "two/test_a.py::test_b",
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------- an empty room
 
 

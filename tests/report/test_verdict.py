@@ -311,7 +311,17 @@ def test_a_benchmark_has_the_gravest_of_its_verdicts_and_a_reason_that_says_of_w
     )
     time = entries[INFER % "lstm-torch"]
     assert (time["verdict"], time["reason"]) == ("slower", "the interval lies above the threshold of 3 %")
-    assert time["grown"] == "aten::addmm +1.3 ms of +1.32 ms"
+    assert (time["grown"], time["grown_why"]) == ("aten::addmm +1.3 ms of +1.32 ms", None)
+    assert (memory["grown"], memory["grown_why"]) == (None, "only a gate looks for it, in what became slower")
+
+
+def test_where_it_is_not_known_what_grew_every_form_says_why() -> None:
+    why = "benchmarks of other suites are not profiled"
+    comparison = replace(EMPTY, judgements=(_judged("b.py::test_a", "slower", 1.0, 1.2, 1.2, 1.1, 1.3, grown_why=why),))
+    (entry,) = verdict_json(comparison)["benchmarks"]
+    assert (entry["grown"], entry["grown_why"]) == (None, why)
+    for text in (_screen(comparison), verdict_markdown(comparison), verdict_junit(comparison)):
+        assert f"what grew is not known: {why}" in text
 
 
 def test_measures_that_decide_together_are_both_told() -> None:
@@ -540,7 +550,7 @@ def test_text_from_a_file_leaves_every_form_whole(tmp_path: Path) -> None:
 def test_every_field_of_a_judgement_is_shown_somewhere() -> None:
     # A field that is added to Judgement should be added to the JSON too.
     shown = {"fullname", "group", "measure", "verdict", "reason", "base", "head", "ratio", "low", "high", "p_value"}
-    shown |= {"base_processes", "head_processes", "grown"}
+    shown |= {"base_processes", "head_processes", "grown", "grown_why"}
     assert {field.name for field in fields(Judgement)} == shown
 
 

@@ -43,6 +43,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         **_numbers_json(time, TIME),
         "grown": time.grown if time else None,
+        "grown_why": _grown_why(time),
     }
     if time:
         entry["time"] = {"verdict": time.verdict, "reason": time.reason}
@@ -56,6 +57,13 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
                 **_numbers_json(judgement, judgement.measure),
             }
     return entry
+
+
+def _grown_why(time: Judgement | None) -> str | None:
+    """Return why it is not known what grew; None where it is."""
+    if time is not None and (time.grown is not None or time.grown_why is not None):
+        return time.grown_why
+    return "only a gate looks for it, in what became slower"
 
 
 def _numbers_json(judgement: Judgement | None, measure: Measure) -> dict[str, Any]:

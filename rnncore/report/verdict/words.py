@@ -152,8 +152,11 @@ def ratio_words(ratio: float, measure: Measure) -> str:
 
 
 def reason_of(judgement: Judgement) -> str:
-    """Return why, and what grew where it is known."""
-    return judgement.reason if judgement.grown is None else f"{judgement.reason}; grew: {judgement.grown}"
+    """Return why, and what grew, or why that is not known, where it was asked."""
+    if judgement.grown is not None:
+        return f"{judgement.reason}; grew: {judgement.grown}"
+    unknown = judgement.grown_why
+    return judgement.reason if unknown is None else f"{judgement.reason}; what grew is not known: {unknown}"
 
 
 def processes_of(judgement: Judgement) -> str:

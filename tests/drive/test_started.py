@@ -1,0 +1,150 @@
+"""Tests of the end of a process: what it started ends with it, wherever that hides, and nothing else does."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from rnncore.drive.started import MARKS, Started
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone shows marks, and lets adopt")
+
+# What a benchmark may do: by name, code that leaves a process behind.
+LEAVES = {
+    "a child": "subprocess.Popen(SLEEP)",
+    "a session of its own": "subprocess.Popen(SLEEP, start_new_session=True)",
+    "a daemon": "os.fork() or (os.setsid(), os.fork() and os._exit(0), os.chdir('/'), os.execv(SLEEP[0], SLEEP))",
+    "a copy of itself": "os.fork() or (os.setsid(), os.fork() and os._exit(0), time.sleep(600))",
+}
+# These are known only where orphans are adopted.
+CLEARED = {
+    "a session without our environment": "subprocess.Popen(SLEEP, start_new_session=True, env={})",
+    "a daemon without our environment": (
+        "os.fork() or (os.setsid(), os.fork() and os._exit(0), os.execve(SLEEP[0], SLEEP, {}))"
+    ),
+}
+# A gate in small: it is told when to end.
+DRIVER = """
+    import os, subprocess, sys
+    from pathlib import Path
+    from rnncore.drive.started import Started, adopting
+
+    {before}
+    with adopting(), open(os.devnull, "wb") as output:
+        process = Started({command!r}, Path.cwd(), os.environ, output)
+        {inside}
+        input()
+        process.end()
+        input()
+"""
+
+
+@pytest.fixture
+def word() -> Iterator[str]:
+    """What the command lines of all processes of a test hold, a short time that another is added to; they end with it."""
+    made = f"0.00{random.getrandbits(60)}"
+    yield made
+    for pid in _of(made):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _of(word: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def _sleeping(word: str) -> list[int]:
+    """Return those that were left behind: they have become `sleep`, or are copies of Python that lead no session."""
+    found = []
+    for pid in _of(word):
+        with suppress(OSError):
+            _, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+            if name == "sleep" or (name != "sh" and int(rest.split()[3]) != pid):
+                found.append(pid)
+    return found
+
+
+def _leaving(what: str, word: str, hangs: bool = False) -> list[str]:
+    """Return a command that leaves a process behind, and ends or hangs."""
+    code = f"""
+        import os, subprocess, time
+        SLEEP = [{shutil.which("sleep")!r}, "600", {word!r}]
+        {what}
+        {"time.sleep(600)" if hangs else ""}
+    """
+    return [sys.executable, "-c", textwrap.dedent(code)]
+
+
+def _becomes_true(what: Callable[[], object]) -> bool:
+    until_s = time.monotonic() + 30
+    while not (found := what()) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return bool(found)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["ends", "hangs"])
+@pytest.mark.parametrize("what", LEAVES)
+def test_what_a_process_started_ends_with_it(what: str, hangs: bool, word: str, tmp_path: Path) -> None:
+    other = {**os.environ, MARKS: "0123456789abcdef "}
+    with (
+        (tmp_path / "output").open("wb") as output,
+        _ended(subprocess.Popen([f"{shutil.which('sleep')}", "600"], env=other, start_new_session=True)) as bystander,
+    ):
+        process = Started(_leaving(LEAVES[what], word, hangs), tmp_path, os.environ, output)
+        assert _becomes_true(lambda: _sleeping(word))
+        assert hangs or _becomes_true(lambda: process.poll() is not None)
+        process.end()
+        assert _of(word) == []
+        assert bystander.poll() is None
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _driver(what: str, word: str, before: str = "", inside: str = "") -> AbstractContextManager[subprocess.Popen[bytes]]:
+    command = _leaving({**LEAVES, **CLEARED, "nothing": ""}[what], word)
+    code = textwrap.dedent(DRIVER).format(before=before, inside=inside, command=command)
+    return _ended(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE))
+
+
+@pytest.mark.parametrize("what", ["a daemon", *CLEARED])
+@pytest.mark.parametrize("is_interrupted", [False, True], ids=["to its end", "interrupted"])
+def test_what_was_left_without_our_environment_ends_with_the_gate(what: str, is_interrupted: bool, word: str) -> None:
+    with _driver(what, word) as driver:
+        assert _becomes_true(lambda: _sleeping(word))
+        if is_interrupted:
+            driver.send_signal(signal.SIGINT)
+        driver.communicate(b"\n\n")
+        # The driver's own command line holds it too.
+        assert _becomes_true(lambda: not _of(word))
+
+
+def test_where_another_s_process_might_be_adopted_none_is(word: str) -> None:
+    """A shell that becomes the gate may have started something before, which is then a child of the gate."""
+    orphan = f"read line; ({shutil.which('setsid')} {shutil.which('sleep')} 600 {word} &)"
+    before = f"other = subprocess.Popen({orphan!r}, shell=True, stdin=subprocess.PIPE)"
+    with _driver("nothing", word, before, "other.stdin.close()") as driver:
+        assert _becomes_true(lambda: _sleeping(word))
+        driver.communicate(b"\n\n")
+        assert len(_sleeping(word)) == 1
