@@ -299,8 +299,10 @@ class _Log:
             between = range(max(0, first - earlier), max(0, after_last - earlier))
             if between and self.source.disturbed(before, after, ended_s - began_s):
                 most = self.source.most_hit(before, after)
-                is_whole = most is None or most >= len(between)
-                disturbed.update(between if is_whole else heapq.nlargest(most, between, key=rounds_s.__getitem__))
+                if most is None or most >= len(between):
+                    disturbed.update(between)
+                else:
+                    disturbed.update(heapq.nlargest(most, between, key=rounds_s.__getitem__))
         return disturbed
 
 
