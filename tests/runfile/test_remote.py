@@ -240,6 +240,29 @@ def test_what_is_no_address_is_told(url: str, tmp_path: Path) -> None:
         pull(url, tmp_path)
 
 
+def test_a_store_that_is_not_there_is_no_empty_one(url: str, tmp_path: Path) -> None:
+    (root,) = (root for files, root in [fsspec.core.url_to_fs(url)])
+    with pytest.raises(StoreError, match=rf"{re.escape(root)}: no such folder there"):
+        pull(url, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    files, _ = fsspec.core.url_to_fs(url)
+    files.makedirs(root)
+    pulled = pull(url, tmp_path / "here")
+    assert (pulled.new, pulled.known) == ((), 0)
+
+
+def test_a_push_makes_the_store_that_is_not_there(url: str, tmp_path: Path) -> None:
+    assert len(push(_store(tmp_path / "here", 0.01), url).new) == 1
+    assert len(_names(url)) == 1
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    for travel in (lambda url: pull(url, tmp_path / "here"), lambda url: push(_store(tmp_path / "here", 0.01), url)):
+        with pytest.raises(StoreError, match=r"run\.json: is a file"):
+            travel(f"file://{tmp_path}/run.json")
+
+
 def test_the_address_of_a_folder_is_told_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = _store(tmp_path / "here", 0.01)
@@ -372,6 +395,9 @@ def test_a_store_without_runs_and_two_places_at_once_are_told(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     url = f"file://{tmp_path}/elsewhere"
     done = rnncore("trend", "--store", url)
+    assert (done.code, "no such folder there" in done.said) == (2, True)
+    (tmp_path / "elsewhere").mkdir()
+    done = rnncore("trend", "--store", url)
     assert (done.code, "holds no run files" in done.said) == (2, True)
     done = rnncore("trend", tmp_path, "--store", url)
     assert (done.code, "give one of them" in done.said) == (2, True)
@@ -499,6 +525,18 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket: Bucket, tmp_path
     assert (code, out) == (2, "")
     assert err.startswith("rnncore: s3://nowhere/runs: cannot be reached (")
     assert "Traceback" not in err
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_one_and_of_one_that_is_any_part_is(bucket: Bucket, tmp_path: Path) -> None:
+    code, out, err = bucket.run("pull", "s3://nowhere/runs", tmp_path / "there")
+    assert (code, out) == (2, "")
+    assert err.startswith("rnncore: nowhere: no such bucket there.")
+    code, out, err = bucket.run("pull", "s3://runs/of-nobody", tmp_path / "there")
+    assert (code, err) == (0, "")
+    assert "s3://runs/of-nobody holds none: it is empty, or not the address that you mean." in out
+    code, _, err = bucket.run("pull", "s3://nowhere", tmp_path / "there")
+    assert code == 2
+    assert "nowhere: no such" in err
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line(bucket: Bucket, tmp_path: Path) -> None:
