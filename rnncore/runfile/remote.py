@@ -295,9 +295,7 @@ class _Files:
         self._files.invalidate_cache()
         found = self._files.find(self._root, detail=True)
         if self._root in found:
-            raise StoreError(
-                f"{self._root}: is a file. Give the folder that 'rnncore push' is to copy to, or has copied to."
-            )
+            raise StoreError(f"{self._root}: is a file. Give the folder that 'rnncore push' copies to.")
         if not found:
             # It finds nothing, too, where nobody answers; listing says why.
             self._look()
@@ -311,14 +309,13 @@ class _Files:
         if not self._to_read:
             return
         bucket = self._root.split("/", 1)[0]
+        if not self._files.async_impl or not bucket or bucket.endswith(":"):
+            raise StoreError(f"{self._root}: no such folder. Check the address, or let 'rnncore push' make it.")
         # An object store has no folders: what holds nothing is not there. Of its buckets it knows.
-        has_buckets = self._files.async_impl and bucket not in ("", self._root) and not bucket.endswith(":")
-        if has_buckets:
-            with suppress(FileNotFoundError):
-                self._files.ls(bucket)
-                return
-        what, name = ("bucket", bucket) if has_buckets else ("folder", self._root)
-        raise StoreError(f"{name}: no such {what} there. Check the address; 'rnncore push' makes a folder that is missing.")
+        try:
+            self._files.ls(bucket)
+        except FileNotFoundError as error:
+            raise StoreError(f"{bucket}: no such bucket. Check the address, or make it.") from error
 
     def contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the content of files, with their names."""
