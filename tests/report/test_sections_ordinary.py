@@ -221,10 +221,9 @@ def test_times_below_a_microsecond_are_in_nanoseconds_and_those_far_apart_each_i
     assert "0.78" not in near
 
 
-def _tailed(name: str, count: int, slowest: float = 1.0, iterations: int = 1) -> dict[str, Any]:
-    """Return a benchmark of so many rounds from 1 to 2 ms, the slowest of which is longer by a factor."""
-    rounds_s = [0.001 + 0.001 * index / count for index in range(count)]
-    one = with_rounds(entry(name), *rounds_s[:-1], slowest * rounds_s[-1])
+def _tailed(name: str, count: int, iterations: int = 1) -> dict[str, Any]:
+    """Return a benchmark of so many rounds, evenly from 1 to 2 ms."""
+    one = with_rounds(entry(name), *(0.001 + 0.001 * index / count for index in range(count)))
     return {**one, "stats": {**one["stats"], "rounds": count, "iterations": iterations}}
 
 
@@ -257,7 +256,7 @@ def test_where_no_percentile_is_known_none_is_spoken_of(tmp_path: Path) -> None:
 
 
 def test_percentiles_of_several_runs_are_side_by_side(tmp_path: Path) -> None:
-    one, other = content(_tailed("test_a", 100)), content(_tailed("test_a", 70), _tailed("test_b", 90))
+    one, other = content(_tailed("test_a", 200)), content(_tailed("test_a", 70), _tailed("test_b", 90))
     text = section(page_of(tmp_path, one, other), SLOWEST)
     assert "| Benchmark | median in A ms | p90 in A ms | p95 in A ms | median in B ms | p90 in B ms | p95 in B ms |" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| test_b")]
@@ -283,6 +282,19 @@ def test_recorded_numbers_are_columns_and_nothing_else_is(tmp_path: Path) -> Non
     assert head.endswith("| rounds | rows | share |")
     assert "| 40 | 123,456 | 0.5000 |" in text
     assert "| 40 | – | – |" in text
+
+
+def test_what_a_round_is_and_where_columns_come_from_is_said_where_it_matters(tmp_path: Path) -> None:
+    plain = section(page_of(tmp_path, content(entry("test_a"), entry("test_b"))), "Benchmarks")
+    assert "calls a round" not in plain
+    assert "extra_info" not in plain
+    means = {**entry("test_a", rows=3), "stats": {**entry("test_a")["stats"], "iterations": 20}}
+    text = section(page_of(tmp_path, content(means, entry("test_b"))), "Benchmarks")
+    assert "| rounds | calls a round | rows |" in text
+    assert "| 40 | 20 | 3 |" in text
+    assert "| 40 | 1 | – |" in text
+    assert "its time is their mean, so that min and max are not of single calls." in text
+    assert "Columns to the right of these are what the benchmarks recorded in extra_info." in text
 
 
 def test_of_many_recorded_numbers_a_table_shows_those_that_most_recorded(tmp_path: Path) -> None:
