@@ -91,7 +91,7 @@ def group_table(group: Group) -> Table:
     columns = [
         *words("Benchmark", *(["Group"] if group.is_of_many else [])),
         *numbers("median", unit=of_all),
-        *(numbers("× fastest", show="{:,.2f}".format) if group.is_made else []),
+        *(numbers("× fastest", show=significant) if group.is_made else []),
         *numbers("quartiles", "min", "max", unit=of_all),
         *numbers("rounds", *(["calls a round"] if are_means else [])),
         *numbers(*map(inert, recorded), show=number_text),

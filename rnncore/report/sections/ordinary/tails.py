@@ -54,8 +54,8 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     in_run = f" in {letter(by_run.index(first))}" if len(runs) > 1 else ""
     said = f"The longest tail has **{called[kept[0]]}**{in_run}: {_tail_text(first[kept[0]])}. {_what_it_takes()}"
     if unknown := len(longest) - len(known):
-        said += f" Of {counted(unknown, 'benchmark')} there are too few."
-    table = _table(kept, called, by_run)
+        said += f" {counted(unknown, 'benchmark')} {'has' if unknown == 1 else 'have'} too few of them."
+    table = _table_of_several(kept, called, by_run) if len(runs) > 1 else _table_of_one(kept, called, by_run[0])
     brief = Table(table.columns, table.rows[:SHOWN_ROWS])
     more = [table.markdown()] if len(table.rows) > SHOWN_ROWS else []
     return [paragraph(said), brief.markdown(), *folded(f"All {counted(len(kept), 'benchmark')} with percentiles", more)]
@@ -81,28 +81,37 @@ def _what_it_takes() -> str:
     )
 
 
-def _table(names: Sequence[str], called: dict[str, str], by_run: Sequence[dict[str, _Benchmark]]) -> Table:
-    """Show the percentiles of each run beside the median; one that no benchmark has is left out."""
-    known = [one for one in PERCENTILES if any(one in found.tails for of_run in by_run for found in of_run.values())]
-    shared = shared_unit([of_run[name].record.median_s for of_run in by_run for name in names if name in of_run])
+def _table_of_one(names: Sequence[str], called: dict[str, str], of_run: dict[str, _Benchmark]) -> Table:
+    """Show the percentiles of a run beside the median; one that no benchmark has is left out."""
+    known = [one for one in PERCENTILES if any(one in of_run[name].tails for name in names)]
+    shared = shared_unit([of_run[name].record.median_s for name in names])
     rows: list[list[Any]] = []
     for name in names:
-        here = [of_run.get(name) for of_run in by_run]
-        scale, unit = shared or time_unit(found.record.median_s for found in here if found)
+        found = of_run[name]
+        scale, unit = shared or time_unit([found.record.median_s])
         own = "" if shared else f" {unit}"
-        cells: list[str | None] = []
-        for found in here:
-            cells.append(f"{significant(found.record.median_s / scale)}{own}" if found else None)
-            cells += [_cell(found.tails[one], scale, own) if found and one in found.tails else None for one in known]
-        rows.append([called[name], *cells])
-    titles = ["median", *(f"p{one}" for one in known)]
-    if len(by_run) > 1:
-        titles = [f"{title} in {letter(index)}" for index in range(len(by_run)) for title in titles]
+        tails = [_cell(found.tails.get(one), scale, own) for one in known]
+        rows.append([called[name], f"{significant(found.record.median_s / scale)}{own}", *tails])
+    titles = ("median", *(f"p{one}" for one in known))
     return Table([*words("Benchmark"), *numbers(*titles, unit=shared[1] if shared else "")], rows)
 
 
-def _cell(tail: Tail, scale: float, unit: str) -> str:
-    """Write a percentile with its interval."""
+def _table_of_several(names: Sequence[str], called: dict[str, str], by_run: Sequence[dict[str, _Benchmark]]) -> Table:
+    """Show of each benchmark the highest percentile that the most runs tell, side by side."""
+    rows: list[list[Any]] = []
+    for name in names:
+        here = [of_run[name].tails if name in of_run else {} for of_run in by_run]
+        highest = max(PERCENTILES, key=lambda one: (sum(one in tails for tails in here), one))
+        scale, unit = time_unit(tails[highest].seconds for tails in here if highest in tails)
+        rows.append([called[name], f"p{highest}", *[_cell(tails.get(highest), scale, f" {unit}") for tails in here]])
+    letters = [letter(index) for index in range(len(by_run))]
+    return Table([*words("Benchmark", "percentile"), *numbers(*letters)], rows)
+
+
+def _cell(tail: Tail | None, scale: float, unit: str) -> str | None:
+    """Write a percentile with its interval; None where there is none."""
+    if tail is None:
+        return None
     seconds, low, high = (significant(one / scale) for one in tail)
     return f"{seconds}{unit} ({low} to {high})"
 
