@@ -29,6 +29,9 @@ EXAMPLES = (
     *("windows_per_s", "calls_per_s", "peak_memory_mib", "peak_memory_gib", "smape_pct"),
 )
 
+# From here on pytest-benchmark takes single calls for rounds (`--benchmark-min-time`), and a gate the mean of several.
+_SINGLE_CALL_S = 5e-6
+
 NO_ROUNDS = "the file holds no single rounds, which '--benchmark-save-data' keeps"
 
 
@@ -188,22 +191,32 @@ def _percentile(record: Record, percentile: float, median: str) -> Estimate:
         percentile: Which.
         median: What the figure is called that may be limited in its place.
     """
-    name, count = f"p{percentile:g}", record.rounds
+    name, count, needed = f"p{percentile:g}", record.rounds, calls_needed(percentile)
     nothing = Estimate(None, None, None, (), percentile, "round", count)
     if record.calls_per_round > 1:
         why = f"a round is the mean of {record.calls_per_round:,} calls, and hides the slow ones; limit {median} instead"
+        if record.slot_rounds and record.median_s >= _SINGLE_CALL_S:
+            why += f", or {_in_a_run_of_its_own(needed)}"
         return replace(nothing, why_open=why)
     if record.summary is not None:
         return replace(nothing, why_open=f"{NO_ROUNDS}; {median} is known without them")
-    ordered, needed = tuple(sorted(record.rounds_s)), calls_needed(percentile)
+    ordered = tuple(sorted(record.rounds_s))
     low, high = _ends(ordered, percentile)
     if count < needed:
-        how = "" if record.has_case else f", as by '--benchmark-min-rounds {needed}'"
+        if record.slot_rounds:
+            how = f", and a gate plans its rounds itself: {_in_a_run_of_its_own(needed)}"
+        else:
+            how = f": run pytest with '--benchmark-min-rounds {needed}', or benchmark.pedantic with rounds={needed}"
         why = f"{count:,} rounds are too few for {name}, {needed:,} needed{how}"
         return replace(nothing, low=low, sample=ordered, why_open=why)
     # 99.9 % of 1,000 is 999, whatever the last bit of a product says.
     rank = math.ceil(round(count * percentile / 100, 6))
     return replace(nothing, value=ordered[rank - 1], low=low, high=high, sample=ordered)
+
+
+def _in_a_run_of_its_own(rounds: int) -> str:
+    """Say how a benchmark of a gate gets more rounds, and where they are judged."""
+    return f"run pytest with '--benchmark-min-rounds {rounds} --benchmark-json run.json', then 'rnncore check run.json'"
 
 
 def _ends(ordered: Sequence[float], percentile: float) -> tuple[float | None, float | None]:
@@ -240,7 +253,7 @@ _NO_SERVER = "there is no figure of a process that only serves"
 _NO_MEMORY = (
     "only rnncore's suites measure memory: record it by benchmark.extra_info['peak_mib'] = 3, and limit numbers.peak_mib"
 )
-_BY_FACTS = "the benchmark did not record it: '--rnn-facts' records what can be seen of any"
+_BY_FACTS = "the benchmark did not record it: a run of its own with 'pytest --rnn-facts' records what can be seen of any"
 _NO_WINDOWS = "a benchmark of another suite than rnncore's has no windows: limit calls_per_s"
 _NO_SCORE = "only rnncore's suites score forecasts: record a number of your own, and limit numbers.NAME"
 

@@ -2,8 +2,13 @@
 
 Between rounds, never inside one, `RoundWatch` reads counters that show who else was at work. Disturbed rounds are flagged,
 counted, and stay in the figures.
+
+Of quick calls there may be thousands of rounds between two readings, and on a shared machine hardly any such batch without a
+switch. What a switch takes lies in one round, which it makes longer. So where a source knows how often something was taken,
+as many rounds are flagged, the longest of the batch; a round that is alone between its readings is judged as a whole.
 """
 
+import heapq
 import math
 import os
 import statistics
@@ -13,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncore.errors import Unavailable
 from rnncore.measure import harness
@@ -29,7 +34,7 @@ DISTURBED_SWITCHES = 3
 DISTURBED_SWITCHES_PER_S = 50.0
 # A clock, of the cores or of a GPU, below this part of the fastest seen while the same benchmark ran.
 SLOW_CLOCK_SHARE = 0.9
-# Part of the time that reading all sources may take; rounds between two readings share a verdict.
+# Part of the time that reading all sources may take.
 READING_SHARE = 0.02
 # The least time between two: after a call of the kernel the caches are not the benchmark's for a while.
 READING_GAP_S = 1e-3
@@ -54,8 +59,19 @@ class Source(ABC):
     def disturbed(self, before: Any, after: Any, elapsed_s: float) -> bool:
         """Say whether the time between two readings was disturbed."""
 
+    def most_hit(self, before: Any, after: Any) -> int | None:
+        """Return how many rounds of a disturbed time were hit at most; None where that is not known."""
+        return None
+
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Free what is held open."""
+
+
+class Waiting(NamedTuple):
+    """How long threads have waited for a core, in seconds, and how often they have got one."""
+
+    seconds: float
+    times: int
 
 
 class WaitingThreads(Source):
@@ -71,32 +87,42 @@ class WaitingThreads(Source):
     cause = "own threads waited for a core"
 
     def __init__(self, tasks: Path) -> None:
-        self._waited_ns: dict[int, int] = {}
+        self._waited: dict[int, tuple[int, int]] = {}
         why = "no such file"
         for task in tasks.iterdir() if tasks.is_dir() else ():
             try:
-                self._waited_ns[os.open(task / "schedstat", os.O_RDONLY)] = 0
+                self._waited[os.open(task / "schedstat", os.O_RDONLY)] = 0, 0
             except OSError as error:  # the thread has just ended, or the kernel lists none
                 why = str(error.strerror)
-        if not self._waited_ns:
+        if not self._waited:
             raise Unavailable(f"{tasks}/*/schedstat cannot be read ({why})")
 
-    def read(self) -> float:
-        """Return the seconds waited by all threads since each began; one that has ended keeps its own."""
-        for file in self._waited_ns:
-            with suppress(ProcessLookupError):
-                self._waited_ns[file] = int(os.pread(file, 64, 0).split()[1])
-        return sum(self._waited_ns.values()) / 1e9
+    def read(self) -> Waiting:
+        """Return what all threads have waited since each began; one that has ended keeps its own.
 
-    def disturbed(self, before: float, after: float, elapsed_s: float) -> bool:
+        Source: Documentation/scheduler/sched-stats.rst of Linux: nanoseconds on a core, those of waiting, turns on a core.
+        """
+        for file in self._waited:
+            with suppress(ProcessLookupError):
+                _, waited_ns, turns = os.pread(file, 64, 0).split()
+                self._waited[file] = int(waited_ns), int(turns)
+        every = self._waited.values()
+        return Waiting(sum(waited_ns for waited_ns, _ in every) / 1e9, sum(turns for _, turns in every))
+
+    def disturbed(self, before: Waiting, after: Waiting, elapsed_s: float) -> bool:
         """Say whether the threads together waited for more than a share of the time."""
-        return after - before > DISTURBED_SHARE * elapsed_s
+        return after.seconds - before.seconds > DISTURBED_SHARE * elapsed_s
+
+    def most_hit(self, before: Waiting, after: Waiting) -> int:
+        """Return how often a thread got a core: each time that it waited ends so."""
+        # Of one that is moved to another core while it waits, the turn may come after the reading.
+        return max(1, after.times - before.times)
 
     def close(self) -> None:
         """Close the threads' files."""
-        for file in self._waited_ns:
+        for file in self._waited:
             os.close(file)
-        self._waited_ns.clear()
+        self._waited.clear()
 
 
 class InvoluntarySwitches(Source):
@@ -118,6 +144,10 @@ class InvoluntarySwitches(Source):
     def disturbed(self, before: int, after: int, elapsed_s: float) -> bool:
         """Say whether there were more than the kernel's own housekeeping makes."""
         return after - before >= max(DISTURBED_SWITCHES, DISTURBED_SWITCHES_PER_S * elapsed_s)
+
+    def most_hit(self, before: int, after: int) -> int:
+        """Return how many there were: each lies in one round."""
+        return after - before
 
 
 class Steal(Source):
@@ -261,11 +291,18 @@ class _Log:
         self.readings.append((rounds, ended_s, reading))
         self.due_s = ended_s + max(READING_GAP_S, (ended_s - began_s) / self._share)
 
-    def disturbed_rounds(self) -> set[int]:
+    def disturbed_rounds(self, rounds_s: Sequence[float]) -> set[int]:
+        """Return which of the last rounds were disturbed, from 0, by the seconds of each."""
         disturbed: set[int] = set()
+        earlier = self.readings[-1][0] - len(rounds_s)
         for (first, began_s, before), (after_last, ended_s, after) in zip(self.readings, self.readings[1:], strict=False):
-            if self.source.disturbed(before, after, ended_s - began_s):
-                disturbed.update(range(first, after_last))
+            between = range(max(0, first - earlier), max(0, after_last - earlier))
+            if between and self.source.disturbed(before, after, ended_s - began_s):
+                most = self.source.most_hit(before, after)
+                if most is None or most >= len(between):
+                    disturbed.update(between)
+                else:
+                    disturbed.update(heapq.nlargest(most, between, key=rounds_s.__getitem__))
         return disturbed
 
 
@@ -309,13 +346,16 @@ class RoundWatch:
             log.take(self._rounds)
         self._due_s = min((log.due_s for log in self._logs), default=math.inf)
 
-    def disturbed_rounds(self, count: int) -> dict[str, set[int]]:
-        """Return the disturbed ones of the last *count* rounds, from 0, by cause."""
-        before = self._rounds - count
+    def disturbed_rounds(self, rounds_s: Sequence[float]) -> dict[str, set[int]]:
+        """Return the disturbed ones of the last rounds, from 0, by cause.
+
+        Args:
+            rounds_s: Seconds of each of them. Of a time that holds earlier rounds too, all that was taken counts as theirs.
+        """
         found = {}
         for log in self._logs:
             log.take(self._rounds, only_if_due=False)
-            found[log.source.cause] = {index - before for index in log.disturbed_rounds() if index >= before}
+            found[log.source.cause] = log.disturbed_rounds(rounds_s)
         return found
 
     def close(self) -> None:
@@ -357,7 +397,7 @@ def watched_rounds(benchmark: Any, device: str) -> Iterator[Watched]:
         with harness.after_each_round(benchmark, watch.round_ended):
             yield seen
         rounds_s = benchmark.stats.stats.data
-        disturbed = watch.disturbed_rounds(len(rounds_s))
+        disturbed = watch.disturbed_rounds(rounds_s)
     elapsed_s, (pressure_after_us, _) = time.perf_counter() - began_s, cpu_pressure("total")
     seen.timed_s = sum(rounds_s) * benchmark.stats.iterations
     seen.first_call_s = watch.first_call_s

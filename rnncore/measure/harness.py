@@ -377,5 +377,22 @@ def save_without_benchmarks(config: pytest.Config, facts: dict[str, Any]) -> Non
         session.json = None
 
 
+class _Untimed(list[Any]):
+    """Of a session that timed nothing, and is to be saved all the same."""
+
+    def __bool__(self) -> bool:
+        """Say that there is something to save."""
+        return True
+
+
+def save_untimed(config: pytest.Config) -> bool:
+    """Let pytest-benchmark save a session at its end also if it timed nothing; say whether any option asks for that."""
+    session = session_of(config)
+    is_saved = bool(session.json or session.save or session.autosave)
+    if is_saved and not session.benchmarks:
+        session.benchmarks = _Untimed()
+    return is_saved
+
+
 def _files(storage: Any) -> set[Path]:
     return {Path(path) for path in storage.query()} if hasattr(storage, "query") else set()

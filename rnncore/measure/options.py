@@ -104,7 +104,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "const": NEWEST,
         "metavar": "JOURNAL",
         "help": "Go on with a session that was cut off: benchmarks that its journal holds as finished are not run again, "
-        "and are in the new run file. Default: the newest journal of the storage.",
+        "and are in the new run file, also where none is left to run. Default: the newest journal of the storage.",
     },
     "--rnn-case-timeout": {
         "metavar": "SECONDS",

@@ -99,14 +99,18 @@ def _take_slots(config: pytest.Config) -> None:
         harness.only_measure(config)
 
 
+# Last: of what was finished before, only what is chosen.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out benchmarks that have no case on the chosen device, and those that were finished before."""
     ours = [item for item in items if has_case(item)]
     # pytest gives a benchmark without a case one parameter set of a type of its own.
     left_out = {item.nodeid for item in ours if not isinstance(getattr(item, "callspec").params["device"], str)}  # noqa: B009
-    if config.getoption("rnn_resume"):
-        earlier = session_in(config).earlier = _finished_before(config, has_cases=bool(ours))
-        left_out |= {str(entry["fullname"]) for entry in earlier.entries}
+    if config.getoption("rnn_resume") and items:
+        session = session_in(config)
+        session.earlier = _finished_before(config, has_cases=bool(ours))
+        session.left_out = {str(entry["fullname"]) for entry in session.earlier.entries} & {item.nodeid for item in items}
+        left_out |= session.left_out
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
@@ -120,7 +124,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # Tests that are no benchmarks do not run here.
         config.hook.pytest_deselected(items=[*session.items])
         session.items.clear()
-    if not ours and not wants_facts(config):
+    if not ours and not wants_facts(config) and not session_in(config).left_out:
         return
     if harness.session_of(config) is None:
         for item in filter(has_case, ours):

@@ -97,6 +97,14 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             kept.slots.ended()
             if kept.measures:
                 harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
+        if kept.left_out and has_ended and harness.times(session.config) and not session.config.getoption("collectonly"):
+            _keep_earlier(session.config, kept)
+
+
+def _keep_earlier(config: pytest.Config, session: Session) -> None:
+    """See to it that what was finished before is saved also where nothing was left to time; the journal stays if not."""
+    if harness.save_untimed(config) and session.earlier and not session.measures:
+        _begin_measuring(config, session, session.earlier.fingerprint)
 
 
 # Last of the wrappers, and so inside of those that capture what is printed.
@@ -180,8 +188,14 @@ def _begin(item: pytest.Item) -> None:
         harness.forget(item.config, item.nodeid)
 
 
-def _begin_measuring(config: pytest.Config, session: Session) -> None:
-    """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost."""
+def _begin_measuring(config: pytest.Config, session: Session, machine: dict[str, Any] | None = None) -> None:
+    """Look at the machine, begin the journal, and see to it that a run file that cannot be saved is not lost.
+
+    Args:
+        config: The session's configuration.
+        session: The session's record.
+        machine: Its facts, where they are known.
+    """
     from rnncore.measure.fingerprint import fingerprint, host_fingerprint
     from rnncore.runfile.journal import Journal
 
@@ -190,7 +204,7 @@ def _begin_measuring(config: pytest.Config, session: Session) -> None:
         session.saved_path = path or session.saved_path
 
     session.measures = True
-    session.fingerprint = fingerprint(threads_of(config)) if session.has_cases else host_fingerprint()
+    session.fingerprint = machine or (fingerprint(threads_of(config)) if session.has_cases else host_fingerprint())
     harness.watch_saving(config, saved, session.not_saved)
     header = {
         **harness.session_header(config),
@@ -253,6 +267,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         if kept.journal and (kept.saved or not broke_off) and not is_lost:
             kept.journal.discard()
             kept.journal = None
+        if kept.left_out and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            # All of them were finished before.
+            session.exitstatus = pytest.ExitCode.OK
         if kept.save_failures and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     finally:
@@ -272,7 +289,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(in_signs_of(sys.__stdout__, line))
 
     if session.earlier:
-        say(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before.")
+        none_left = "" if session.has_begun_any else ", and none was left"
+        say(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before{none_left}.")
+        if not session.measures:
+            say(f"No run file was asked for; 'rnncore recover {session.earlier.path}' makes one.")
     if session.rows:
         say(session.overhead_text())
     if session.again:

@@ -94,6 +94,7 @@ class Session:
         journal: Where ended benchmarks are kept at once; None before the first, or where nothing can be written.
         why_no_journal: The system's reason for the latter.
         earlier: What the session that this one goes on with had finished; None where it begins anew.
+        left_out: Benchmarks of this session that are not run again, as they were finished then.
         slots: Whose slots rounds are timed in; None where nobody drives this process.
         taken: Benchmarks of other suites whose fixture was asked to let rounds be seen.
     """
@@ -113,6 +114,7 @@ class Session:
         self.journal: Journal | None = None
         self.why_no_journal: str | None = None
         self.earlier: Finished | None = None
+        self.left_out: set[str] = set()
         self.slots: Slots | None = None
         self.taken: set[str] = set()
         self._began_s = now_s() if began_s is None else began_s
@@ -139,6 +141,11 @@ class Session:
     def has_begun(self, name: str) -> bool:
         """Say whether a benchmark was begun, at this attempt or an earlier one."""
         return name in self._begun
+
+    @property
+    def has_begun_any(self) -> bool:
+        """Whether any benchmark was begun."""
+        return bool(self._begun)
 
     def skipped(self, name: str, reason: str) -> None:
         """Note why a benchmark was skipped."""
@@ -314,9 +321,10 @@ class Session:
         """Return what changes as the session goes on."""
         from rnncore.measure.steadiness import steadiness_facts
 
+        ceilings, data = (self.earlier.ceilings, self.earlier.data) if self.earlier else (None, None)
         return {
-            "ceilings": self._ceilings.facts() if self._ceilings else None,
-            "data": self.dataset,
+            "ceilings": self._ceilings.facts() if self._ceilings else ceilings,
+            "data": self.dataset or data,
             "execution_providers": sorted(self.providers),
             **steadiness_facts(self._pulses_s),
             "pulses_s": self._pulses_s,

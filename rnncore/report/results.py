@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.files import whole_file
+from rnncore.report.rows import PERCENTILES, tail_of
 from rnncore.report.words import run_names
 from rnncore.runfile.record import EXTRA_INFO, Record, Run
 
 # Before the names of columns of what benchmarks of other suites recorded.
 NUMBERS = f"{EXTRA_INFO}."
+
+# Columns of percentiles.
+_TAILS = {percentile: f"p{percentile}_s" for percentile in PERCENTILES}
 
 # Facts of a record that are columns, by their type.
 _FACTS: Mapping[type, tuple[str, ...]] = {
@@ -23,6 +27,9 @@ _FACTS: Mapping[type, tuple[str, ...]] = {
         *("peak_rss_bytes", "model_rss_bytes", "process_device_bytes", "peak_device_bytes", "joules_per_1000"),
     ),
 }
+
+
+_TIMES = ("median_s", "min_s", "max_s", *_TAILS.values(), "windows_per_s", *_FACTS[float])
 
 
 def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -43,6 +50,7 @@ def result_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
             "median_s": record.median_s,
             "min_s": record.quickest_s,
             "max_s": record.slowest_s,
+            **{name: tail.seconds if (tail := tail_of(record, one)) else None for one, name in _TAILS.items()},
             "windows_per_s": record.windows_per_s if record.has_case else None,
             **_facts(record, float),
             "validity": record.validity,
@@ -68,7 +76,7 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
 
     texts = [(name, pa.string()) for name in ("run", "datetime", "commit", "benchmark", "group", *_FACTS[str])]
     counts = [(name, pa.int64()) for name in (*_FACTS[int], "rounds")]
-    times = [(name, pa.float64()) for name in ("median_s", "min_s", "max_s", "windows_per_s", *_FACTS[float])]
+    times = [(name, pa.float64()) for name in _TIMES]
     numbers = [(name, pa.float64()) for name in dict.fromkeys(key for row in rows for key in row if key.startswith(NUMBERS))]
     schema = pa.schema([*texts, *counts, *times, ("validity", pa.string()), *numbers])
     if all(row["phase"] is None for row in rows):

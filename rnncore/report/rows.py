@@ -3,11 +3,40 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
+from rnncore.compare.figures import figure_of
 from rnncore.report.table import escape
 from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import ARTICLE, SIZES
 from rnncore.runfile.record import Record, Run, short_name
+
+# Percentiles of single calls that tables and results have beside the median.
+PERCENTILES = (90, 95, 99)
+
+
+class Tail(NamedTuple):
+    """A percentile of the seconds of single calls, and the two calls that hold it between them."""
+
+    seconds: float
+    low_s: float
+    high_s: float
+
+
+def tail_of(record: Record, percentile: int) -> Tail | None:
+    """Return a percentile, as it was recorded, or of another suite from the rounds; None where they do not tell it.
+
+    Args:
+        record: Of which benchmark.
+        percentile: One of `PERCENTILES`.
+    """
+    if recorded := (record.percentiles or {}).get(f"p{percentile}"):
+        return Tail(recorded["s"], recorded["low_s"], recorded["high_s"])
+    figure = None if record.has_case else figure_of(f"p{percentile}_s")
+    found = figure.estimate(record) if figure else None
+    if found is None or found.value is None or found.low is None or found.high is None:
+        return None
+    return Tail(found.value, found.low, found.high)
 
 
 def valid(records: Iterable[Record]) -> list[Record]:

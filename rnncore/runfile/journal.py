@@ -218,6 +218,7 @@ class Finished:
         fingerprint: Of the machine that it ran on.
         commit: Commit of the measured tree; None outside git.
         data: Name and digest of its data set; None if none was opened.
+        ceilings: What the machine could do at best in it; None if that was not measured.
         entries: Its finished benchmarks, as a run file has them.
     """
 
@@ -226,6 +227,7 @@ class Finished:
     fingerprint: dict[str, Any]
     commit: str | None
     data: dict[str, str] | None
+    ceilings: dict[str, Any] | None
     entries: tuple[dict[str, Any], ...]
 
 
@@ -245,6 +247,7 @@ def finished_before(journal: Path) -> Finished:
         fingerprint=dict(content["rnncore"].get("fingerprint") or content["machine_info"].get("fingerprint", {})),
         commit=content["commit_info"].get("id"),
         data=content["rnncore"].get("data"),
+        ceilings=content["rnncore"].get("ceilings"),
         entries=tuple(one for one in events.benchmarks.values() if is_right(facts_of(one))),
     )
 

@@ -147,7 +147,7 @@ def pull(url: str, store: Path) -> Pulled:
         ConfigError: If there is no such kind of address.
         OutputError: If a file cannot be written.
         RunFileError: If a file of the folder cannot be read.
-        StoreError: If the store cannot be reached, or has no branch of the name in its address.
+        StoreError: If the store cannot be reached, or there is no folder, bucket or branch of the name in its address.
         Unavailable: If a package for this kind of address is missing.
     """
     here = {_digest_in(path.name) or _digest(_read(path)) for path in _json_files(store) if path.is_file()}
@@ -248,11 +248,11 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _opened(url: str, to_read: bool = False) -> AbstractContextManager[RemoteStore]:
-    return open_branch(url.removeprefix(_GIT), to_read) if url.startswith(_GIT) else _opened_files(url)
+    return open_branch(url.removeprefix(_GIT), to_read) if url.startswith(_GIT) else _opened_files(url, to_read)
 
 
 @contextmanager
-def _opened_files(url: str) -> Iterator["_Files"]:
+def _opened_files(url: str, to_read: bool) -> Iterator["_Files"]:
     said = without_password(url)
     if "://" not in url:
         raise ConfigError(
@@ -268,7 +268,7 @@ def _opened_files(url: str) -> Iterator["_Files"]:
         raise Unavailable(f"{said}: {error}. For s3:// and gs:// that is: pip install 'rnncore[store]'.") from error
     except ValueError as error:
         raise ConfigError(f"{said}: {error}. Give an address that fsspec knows, such as s3://bucket/folder.") from error
-    yield _Files(files, root)
+    yield _Files(files, root, to_read)
 
 
 class _Files:
@@ -277,22 +277,45 @@ class _Files:
     Args:
         files: The file system.
         root: The folder in it.
+        to_read: Whether it must be there; a push makes it.
     """
 
-    def __init__(self, files: fsspec.AbstractFileSystem, root: str) -> None:
+    def __init__(self, files: fsspec.AbstractFileSystem, root: str, to_read: bool) -> None:
         self._files = files
         self._root = root.rstrip("/")
+        self._to_read = to_read
 
     def sizes(self) -> Mapping[str, int | None]:
-        """Return the bytes of every file."""
+        """Return the bytes of every file.
+
+        Raises:
+            StoreError: If the folder must be there and is not, or is a file.
+        """
         # A file system may remember what it listed before others wrote.
         self._files.invalidate_cache()
         found = self._files.find(self._root, detail=True)
+        if self._root in found:
+            raise StoreError(f"{self._root}: is a file. Give the folder that 'rnncore push' copies to.")
         if not found:
-            # It finds nothing, too, where nobody answers; listing says why. What is not there yet is empty.
-            with suppress(FileNotFoundError):
-                self._files.ls(self._root)
+            # It finds nothing, too, where nobody answers; listing says why.
+            self._look()
         return {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
+
+    def _look(self) -> None:
+        """See whether the folder is there, as far as that can be known."""
+        with suppress(FileNotFoundError):
+            self._files.ls(self._root)
+            return
+        if not self._to_read:
+            return
+        bucket = self._root.split("/", 1)[0]
+        if not self._files.async_impl or not bucket or bucket.endswith(":"):
+            raise StoreError(f"{self._root}: no such folder. Check the address, or let 'rnncore push' make it.")
+        # An object store has no folders: what holds nothing is not there. Of its buckets it knows.
+        try:
+            self._files.ls(bucket)
+        except FileNotFoundError as error:
+            raise StoreError(f"{bucket}: no such bucket. Check the address, or make it.") from error
 
     def contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the content of files, with their names."""

@@ -173,7 +173,10 @@ def test_too_few_rounds_may_show_that_a_percentile_is_over_and_not_that_it_is_wi
     over = _only(check(_budget("p99_ms = 2.9"), _plain(few)))
     assert (over.verdict, over.value, over.high) == ("over", None, None)
     unsure = _only(check(_budget("p99_ms = 99"), _plain(few)))
-    why = "40 rounds are too few for p99, 662 needed, as by '--benchmark-min-rounds 662'"
+    why = (
+        "40 rounds are too few for p99, 662 needed: run pytest with '--benchmark-min-rounds 662', "
+        "or benchmark.pedantic with rounds=662"
+    )
     assert (unsure.verdict, unsure.reason) == ("cannot tell", why)
 
 

@@ -89,7 +89,33 @@ def test_few_rounds_bound_a_p99_from_below_alone(tmp_path: Path) -> None:
     assert (estimate.value, estimate.high) == (None, None)
     assert estimate.low is not None
     assert estimate.low > 30
-    assert estimate.why_open == "40 rounds are too few for p99, 662 needed, as by '--benchmark-min-rounds 662'"
+    assert estimate.why_open == (
+        "40 rounds are too few for p99, 662 needed: run pytest with '--benchmark-min-rounds 662', "
+        "or benchmark.pedantic with rounds=662"
+    )
+
+
+@pytest.mark.parametrize("has_case", [False, True], ids=["other suite", "ours"])
+def test_of_rounds_that_a_gate_planned_itself_the_advice_is_a_run_of_its_own(has_case: bool, tmp_path: Path) -> None:
+    entry = plain_benchmark(TEST, ROUNDS_S[:40], rnncore={"slot_rounds": [20, 20]})
+    if has_case:
+        entry = inference("gru", "torch", 1, 0.001, slot_rounds=[20, 20])
+        entry["stats"]["data"] = ROUNDS_S[:40]
+    why = _estimate("p99_ms", _ours(tmp_path, entry)).why_open
+    assert why == (
+        "40 rounds are too few for p99, 662 needed, and a gate plans its rounds itself: run pytest with "
+        "'--benchmark-min-rounds 662 --benchmark-json run.json', then 'rnncore check run.json'"
+    )
+
+
+@pytest.mark.parametrize(("call_s", "has_way"), [(5e-7, False), (5e-5, True)])
+def test_of_several_calls_a_round_of_a_gate_the_advice_is_a_run_of_its_own_where_that_takes_single_calls(
+    call_s: float, has_way: bool, tmp_path: Path
+) -> None:
+    entry = plain_benchmark(TEST, [call_s] * 40, iterations=200, rnncore={"slot_rounds": [40]})
+    why = _estimate("p99_us", _ours(tmp_path, entry)).why_open
+    assert why.startswith("a round is the mean of 200 calls, and hides the slow ones; limit median_us instead")
+    assert ("'rnncore check run.json'" in why) is has_way
 
 
 def test_fewer_rounds_than_a_row_needs_do_not_bound_a_percentile_from_above(tmp_path: Path) -> None:
@@ -181,7 +207,7 @@ def test_what_is_no_number_is_not_known(value: object, tmp_path: Path) -> None:
         ("peak_memory_mib", "record it by benchmark.extra_info['peak_mib'] = 3, and limit numbers.peak_mib; it has"),
         ("windows_per_s", "limit calls_per_s; it has"),
         ("smape_pct", "limit numbers.NAME; it has"),
-        ("facts.first_call_s", "'--rnn-facts' records what can be seen of any; it has"),
+        ("facts.first_call_s", "a run of its own with 'pytest --rnn-facts' records what can be seen of any; it has"),
     ],
 )
 def test_of_another_suite_a_missing_figure_says_how_to_get_one_and_which_there_are(

@@ -32,6 +32,7 @@ from rnncore.measure.disturbance import (
     SlowClock,
     Source,
     Steal,
+    Waiting,
     WaitingThreads,
     disturbance_facts,
     open_sources,
@@ -50,6 +51,7 @@ class Bench:
         self.in_round = False
         self.ended = 0
         self.events = 0
+        self.timed_s: list[float] = []
         self.watch: RoundWatch | None = None
 
     def clock(self) -> float:
@@ -68,6 +70,7 @@ class Bench:
         self.in_round = False
         self.ended += 1
         timed_s = self.now_s - began_s
+        self.timed_s.append(timed_s)
         self.watch.round_ended(timed_s, 1)
         return timed_s
 
@@ -76,7 +79,7 @@ class Bench:
 
     def found(self, count: int) -> dict[str, set[int]]:
         assert self.watch is not None
-        return self.watch.disturbed_rounds(count)
+        return self.watch.disturbed_rounds(self.timed_s[len(self.timed_s) - count :])
 
 
 class Planted(Source):
@@ -103,6 +106,13 @@ class Planted(Source):
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Counted(Planted):
+    """Knows of each event that it lies in one round."""
+
+    def most_hit(self, before: int, after: int) -> int:
+        return after - before
 
 
 class Blind(Planted):
@@ -160,6 +170,42 @@ def test_rounds_between_two_readings_share_a_verdict(bench: Bench) -> None:
     bench.rounds(21, {9}, seconds=1 / 8)
     assert source.read_after == [0, 7, 14, 21]
     assert bench.found(21) == {"planted": set(range(7, 14))}
+
+
+def test_of_quick_rounds_between_two_readings_as_many_are_disturbed_as_were_hit_and_the_longest(bench: Bench) -> None:
+    # A thousand rounds between two readings: three of the second thousand were hit, and one of the third.
+    source = Counted(bench, cost_s=1.0)
+    bench.begin(source)
+    hit = {1001: 1.0, 1500: 0.5, 1999: 2.0, 2300: 0.25}
+    for index in range(4000):
+        bench.round(1 / 16 + hit.get(index, 0.0), disturb=index in hit)
+    assert len(source.read_after) < 12
+    assert bench.found(4000) == {"planted": set(hit)}
+
+
+def test_rounds_that_are_fewer_than_what_was_counted_between_two_readings_are_all_disturbed(bench: Bench) -> None:
+    source = Counted(bench, cost_s=1 / 64)
+    bench.begin(source)
+    bench.rounds(7, seconds=1 / 8)
+    bench.events += 9
+    bench.rounds(14, seconds=1 / 8)
+    assert source.read_after == [0, 7, 14, 21]
+    assert bench.found(21) == {"planted": set(range(7, 14))}
+
+
+def test_a_round_alone_between_two_readings_is_judged_as_a_whole_whatever_its_length(bench: Bench) -> None:
+    bench.begin(Counted(bench))
+    for seconds, disturb in ((8.0, False), (1.0, True), (9.0, False)):
+        bench.round(seconds, disturb)
+    assert bench.found(3) == {"planted": {1}}
+
+
+def test_what_was_counted_together_with_calibration_falls_on_the_longest_of_the_rounds_that_count(bench: Bench) -> None:
+    bench.begin(Counted(bench, cost_s=1 / 64))
+    bench.round(1 / 4, disturb=True)
+    for seconds in (1 / 8, 1 / 8, 1 / 16, 3 / 16):
+        bench.round(seconds)
+    assert bench.found(4) == {"planted": {3}}
 
 
 def test_the_last_reading_covers_the_rounds_after_the_one_before(bench: Bench) -> None:
@@ -392,7 +438,7 @@ watch = RoundWatch([EverySecond()])
 for _ in range(COUNT):
     watch.round_ended(1.0, 1)
 rounds_s = [1.0 + index % 997 / 1e4 for index in range(COUNT)]
-facts = disturbance_facts(rounds_s, watch.disturbed_rounds(COUNT), {})
+facts = disturbance_facts(rounds_s, watch.disturbed_rounds(rounds_s), {})
 facts["percentiles"] = percentiles(rounds_s)
 facts["steady"] = steadiness(rounds_s)[0]
 make_writable(facts)
@@ -451,10 +497,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return files
 
 
-def _plant_thread(tasks: Path, thread: int, waited_ns: int) -> Path:
+def _plant_thread(tasks: Path, thread: int, waited_ns: int, turns: int = 17) -> Path:
     schedstat = tasks / str(thread) / "schedstat"
     schedstat.parent.mkdir(parents=True, exist_ok=True)
-    schedstat.write_text(f"{999_000_000 + thread} {waited_ns} 17\n")
+    schedstat.write_text(f"{999_000_000 + thread} {waited_ns} {turns}\n")
     return schedstat
 
 
@@ -462,9 +508,9 @@ def test_the_waiting_of_all_threads_is_counted_in_seconds(tmp_path: Path, opened
     for thread, waited_ns in ((100, 2_000_000_000), (101, 250_000_000), (107, 0)):
         _plant_thread(tmp_path, thread, waited_ns)
     source = WaitingThreads(tmp_path)
-    assert source.read() == 2.25
+    assert source.read().seconds == 2.25
     _plant_thread(tmp_path, 107, 500_000_000)
-    assert source.read() == 2.75
+    assert source.read().seconds == 2.75
     source.close()
     assert opened == set()
 
@@ -484,11 +530,11 @@ def test_a_thread_that_has_ended_waits_no_more_and_the_others_are_counted_on(
         return text
 
     monkeypatch.setattr(os, "pread", read)
-    assert source.read() == 3.0
+    assert source.read().seconds == 3.0
     ended.write_text("ended")
-    after_end_s = source.read()
+    after_end_s = source.read().seconds
     _plant_thread(tmp_path, 100, 2_500_000_000)
-    assert source.read() - after_end_s == 0.5
+    assert source.read().seconds - after_end_s == 0.5
     source.close()
 
 
@@ -510,7 +556,7 @@ def test_waiting_can_be_read_on_while_real_threads_end() -> None:
     while any(task.exists() for task in tasks):
         assert time.monotonic() < deadline_s, "threads that ended are still listed"
         time.sleep(0.001)
-    assert source.read() >= 0
+    assert min(source.read()) >= 0
     source.close()
 
 
@@ -519,7 +565,7 @@ def test_a_thread_that_ends_before_it_is_read_is_left_out(tmp_path: Path) -> Non
         _plant_thread(tmp_path, thread, 2_000_000_000)
     (tmp_path / "103" / "schedstat").unlink()
     with closing(WaitingThreads(tmp_path)) as source:
-        assert source.read() == pytest.approx(8.0)
+        assert source.read().seconds == pytest.approx(8.0)
 
 
 def test_threads_that_keep_no_count_are_unavailable_and_nothing_stays_open(tmp_path: Path, opened: set[int]) -> None:
@@ -538,9 +584,22 @@ def test_a_system_without_a_list_of_threads_is_unavailable(tmp_path: Path) -> No
 def test_threads_that_waited_for_more_than_a_share_of_the_time_were_disturbed(tmp_path: Path) -> None:
     _plant_thread(tmp_path, 100, 0)
     source = WaitingThreads(tmp_path)
-    assert not source.disturbed(5.0, 5.0 + 0.99 * DISTURBED_SHARE * 2, 2.0)
-    assert source.disturbed(5.0, 5.0 + 1.01 * DISTURBED_SHARE * 2, 2.0)
-    assert not source.disturbed(5.0, 4.0, 2.0)
+    before = Waiting(5.0, 100)
+    assert not source.disturbed(before, Waiting(5.0 + 0.99 * DISTURBED_SHARE * 2, 900), 2.0)
+    assert source.disturbed(before, Waiting(5.0 + 1.01 * DISTURBED_SHARE * 2, 101), 2.0)
+    assert not source.disturbed(before, Waiting(4.0, 900), 2.0)
+
+
+def test_threads_that_waited_hit_no_more_rounds_than_they_got_cores(tmp_path: Path) -> None:
+    for thread, turns in ((100, 1000), (101, 50)):
+        _plant_thread(tmp_path, thread, 1_000_000_000, turns)
+    with closing(WaitingThreads(tmp_path)) as source:
+        before = source.read()
+        _plant_thread(tmp_path, 100, 1_500_000_000, 1003)
+        _plant_thread(tmp_path, 101, 1_500_000_000, 51)
+        assert source.most_hit(before, source.read()) == 4
+        # Moved to another core while it waits: the time is counted before the turn.
+        assert source.most_hit(before, before) == 1
 
 
 BUSY = """
@@ -603,6 +662,7 @@ def test_a_few_switches_are_nothing_and_many_for_the_time_are_a_disturbance(
     before = source.read()
     counts[resource.RUSAGE_SELF] += switches
     assert source.disturbed(before, source.read(), elapsed_s) is disturbed
+    assert source.most_hit(before, source.read()) == switches
 
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -770,7 +830,7 @@ def test_what_is_missing_is_named_with_the_reason_and_the_rest_stays_open(
     }
     assert [source.cause for source in sources] == [WaitingThreads.cause, InvoluntarySwitches.cause]
     assert len(opened) == 1
-    assert sources[0].read() == 1.0
+    assert sources[0].read() == (1.0, 17)
     for source in sources:
         source.close()
     assert opened == set()
@@ -791,4 +851,4 @@ def test_this_machine_says_of_every_cause_that_it_is_read_or_why_not() -> None:
     watch = RoundWatch(sources)
     for _ in range(20):
         watch.round_ended(1e-6, 10)
-    assert set(watch.disturbed_rounds(20)) == {source.cause for source in sources}
+    assert set(watch.disturbed_rounds([1e-6] * 20)) == {source.cause for source in sources}

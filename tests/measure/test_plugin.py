@@ -1146,6 +1146,14 @@ def test_an_interrupted_session_is_resumed_where_it_was_cut_off(broken_off, tmp_
     assert not before.exists()
 
 
+def test_a_session_of_which_all_was_finished_is_saved_with_its_ceilings_and_data(broken_off, tmp_path: Path) -> None:
+    broken_off("raise KeyboardInterrupt")
+    done = broken_off("pass", *FINISHED, "--rnn-resume", "--benchmark-autosave")
+    assert done.returncode == 0, done.stdout + done.stderr
+    _assert_finished(read_run(_run_file(tmp_path)))
+    assert _journals(tmp_path) == []
+
+
 def test_a_resumed_session_that_is_interrupted_again_loses_nothing(broken_off, tmp_path: Path) -> None:
     broken_off("raise KeyboardInterrupt")
     broken_off("raise KeyboardInterrupt", "--rnn-resume")

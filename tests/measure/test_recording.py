@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -420,6 +421,93 @@ def test_an_interrupted_session_is_resumed_where_it_was_cut_off(broken_off, tmp_
     assert [record.numbers["number"] for record in run.records] == [1.0, 2.0, 3.0, 4.0]
     assert all(record.disturbed_rounds is not None for record in run.records)
     assert _journals(tmp_path) == []
+
+
+# A session whose benchmarks are finished when it is broken off; in the next one the last of them cannot be begun again.
+ALL_FINISHED = """
+import os
+
+import pytest
+
+
+@pytest.fixture
+def place():
+    if "SKIP" in os.environ:
+        pytest.skip("no place here")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_mine(benchmark, number):
+    benchmark(len, "text")
+
+
+def test_unlike(benchmark, place):
+    if "BREAK" in os.environ:
+        raise KeyboardInterrupt
+    benchmark(len, "text")
+
+
+def test_end():
+    pass
+"""
+ALL = ["test_it.py::test_mine[1]", "test_it.py::test_mine[2]"]
+
+
+@pytest.fixture
+def all_finished(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Break a session off after its first two benchmarks; return a function that goes on with it."""
+    _project(tmp_path, ALL_FINISHED)
+    done = _pytest(tmp_path, "--rnn-facts", env={**os.environ, "BREAK": "1"})
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
+
+    def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return _pytest(tmp_path, "--rnn-facts", "--rnn-resume", *args, env={**os.environ, **variables})
+
+    return run
+
+
+@pytest.mark.parametrize("chosen", [("-k", "mine"), ("-k", "mine or end"), (*ALL,)], ids=["none left", "a test", "named"])
+def test_a_session_of_which_all_was_finished_is_saved_and_ends_well(
+    chosen: tuple[str, ...], all_finished, tmp_path: Path
+) -> None:
+    done = all_finished("--benchmark-autosave", "--benchmark-json=run.json", *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Resumed: 2 benchmarks were finished before, and none was left." in done.stdout
+    assert "Not saving anything" not in done.stdout + done.stderr
+    for path in (_run_file(tmp_path), tmp_path / "run.json"):
+        run = read_run(path)
+        assert [record.fullname for record in run.records] == ALL
+        assert all(len(record.rounds_s) >= 12 and record.disturbed_rounds is not None for record in run.records)
+        assert run.session["resumed"]["benchmarks"] == 2
+        assert run.fingerprint["cpu"]
+    assert _journals(tmp_path) == []
+
+
+def test_a_session_of_which_all_was_finished_and_that_is_not_to_be_saved_says_where_it_is(
+    all_finished, tmp_path: Path
+) -> None:
+    (journal,) = _journals(tmp_path)
+    done = all_finished("-k", "mine")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"No run file was asked for; 'rnncore recover .*{re.escape(journal.name)}' makes one\.", done.stdout)
+    assert [record.fullname for record in read_run(recover(journal).path).records] == ALL
+
+
+def test_where_what_is_left_times_nothing_what_was_finished_before_is_saved_all_the_same(
+    all_finished, tmp_path: Path
+) -> None:
+    done = all_finished("--benchmark-autosave", SKIP="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Resumed: 2 benchmarks were finished before.\n" in done.stdout
+    run = read_run(_run_file(tmp_path))
+    assert [record.fullname for record in run.records] == ALL
+    assert run.skipped == (("test_it.py::test_unlike", "no place here"),)
+
+
+def test_a_choice_of_nothing_is_not_taken_for_all_finished(all_finished, tmp_path: Path) -> None:
+    done = all_finished("--benchmark-autosave", "-k", "nothing")
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert len(_journals(tmp_path)) == 1
 
 
 def test_a_session_that_would_record_nothing_is_not_resumed(broken_off, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rnncore.errors import ConfigError, RunFileError
+from rnncore.measure.percentiles import percentiles
 from rnncore.report.fold import without_folded
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.rows import names_of
@@ -220,6 +221,56 @@ def test_times_below_a_microsecond_are_in_nanoseconds_and_those_far_apart_each_i
     assert "0.78" not in near
 
 
+def _tailed(name: str, count: int, iterations: int = 1) -> dict[str, Any]:
+    """Return a benchmark of so many rounds, evenly from 1 to 2 ms."""
+    one = with_rounds(entry(name), *(0.001 + 0.001 * index / count for index in range(count)))
+    return {**one, "stats": {**one["stats"], "rounds": count, "iterations": iterations}}
+
+
+SLOWEST = "How slow are the slowest calls?"
+
+
+def test_percentiles_of_single_rounds_are_on_the_page_and_those_that_are_not_known_are_counted(tmp_path: Path) -> None:
+    few, many = _tailed("test_few", 100), _tailed("test_many", 1000)
+    others = _tailed("test_fewer", 63), _tailed("test_means", 1000, iterations=20), entry("test_without")
+    text = section(page_of(tmp_path, content(few, many, *others)), SLOWEST)
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert rows[0] == ["| Benchmark", "median ms", "p90 ms", "p95 ms", "p99 ms |"]
+    for row, name, measured in ((rows[2], "test_many", many), (rows[3], "test_few", few)):
+        recorded = percentiles(measured["stats"]["data"])
+        shown = [re.findall(r"[\d.]+", cell) for cell in row[2:]]
+        expected = [
+            [recorded[key][end] for end in ("s", "low_s", "high_s")] for key in ("p90", "p95", "p99") if recorded[key]
+        ]
+        assert row[0] == f"| {name}"
+        assert [[float(one) for one in cell] for cell in shown if cell] == [
+            pytest.approx([1e3 * end for end in ends], rel=5e-3) for ends in expected
+        ]
+    assert rows[3][-1] == "– |"
+    assert "The longest tail has **test_many**: one call in a hundred is 1.33x slower than its median, or more." in text
+    assert "3 benchmarks have too few of them." in text
+
+
+def test_where_no_percentile_is_known_none_is_spoken_of(tmp_path: Path) -> None:
+    assert SLOWEST not in headings(page_of(tmp_path, content(_tailed("test_fewer", 63), entry("test_without"))))
+
+
+def test_percentiles_of_several_runs_are_side_by_side(tmp_path: Path) -> None:
+    one, other = content(_tailed("test_a", 200)), content(_tailed("test_a", 70), _tailed("test_b", 90))
+    text = section(page_of(tmp_path, one, other), SLOWEST)
+    assert "| Benchmark | percentile | A | B |" in text
+    # The one that both tell, though A tells a higher one too.
+    assert re.search(
+        r"^\| test_a \| p90 \| 1\.9. ms \(1\.8. to 1\.9.\) \| 1\.8. ms \(1\.\d+ to 1\.9.\) \|$", text, re.MULTILINE
+    )
+    assert re.search(r"^\| test_b \| p90 \| – \| 1\.\d+ ms \(", text, re.MULTILINE)
+
+
+def test_percentiles_of_other_suites_beside_ours_are_under_a_heading_of_their_own(tmp_path: Path) -> None:
+    both = run_content([inference("gru", "torch", 1, 0.01), _tailed("test_sort", 100)])
+    assert "| test_sort |" in section(page_of(tmp_path, both), "How slow are the slowest calls of other suites?")
+
+
 def test_groups_of_one_benchmark_share_a_table(tmp_path: Path) -> None:
     text = page_of(tmp_path, content(entry("test_a", 0.01, "one"), entry("test_b", 0.01, "two"), entry("c.py::test_c")))
     assert [line for line in text.splitlines() if line.startswith("### ")] == [f"### {groups.ALONE}"]
@@ -234,6 +285,19 @@ def test_recorded_numbers_are_columns_and_nothing_else_is(tmp_path: Path) -> Non
     assert head.endswith("| rounds | rows | share |")
     assert "| 40 | 123,456 | 0.5000 |" in text
     assert "| 40 | – | – |" in text
+
+
+def test_what_a_round_is_and_where_columns_come_from_is_said_where_it_matters(tmp_path: Path) -> None:
+    plain = section(page_of(tmp_path, content(entry("test_a"), entry("test_b"))), "Benchmarks")
+    assert "calls a round" not in plain
+    assert "extra_info" not in plain
+    means = {**entry("test_a", rows=3), "stats": {**entry("test_a")["stats"], "iterations": 20}}
+    text = section(page_of(tmp_path, content(means, entry("test_b"))), "Benchmarks")
+    assert "| rounds | calls a round | rows |" in text
+    assert "| 40 | 20 | 3 |" in text
+    assert "| 40 | 1 | – |" in text
+    assert "its time is their mean, so that min and max are not of single calls." in text
+    assert "Columns to the right of these are what the benchmarks recorded in extra_info." in text
 
 
 def test_of_many_recorded_numbers_a_table_shows_those_that_most_recorded(tmp_path: Path) -> None:
@@ -539,6 +603,28 @@ def test_the_flat_tables_have_columns_for_recorded_numbers_and_none_for_what_onl
         ("perf/test_a.py::test_a", "perf/test_a.py", "3"),
         ("perf/test_a.py::test_b", "g", ""),
     ]
+
+
+def test_the_flat_tables_have_percentiles_where_single_rounds_tell_them(tmp_path: Path) -> None:
+    entries = _tailed("test_a", 1000), _tailed("test_b", 100), _tailed("test_c", 1000, iterations=7)
+    write_report([make_run(tmp_path, content(*entries))], tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["p99_s"] for row in rows][1:] == ["", ""]
+    recorded = percentiles(entries[0]["stats"]["data"])
+    assert [float(rows[0][f"{name}_s"]) for name in ("p90", "p95", "p99")] == [
+        recorded[name]["s"] for name in ("p90", "p95", "p99")
+    ]
+    assert (rows[1]["p90_s"] != "", rows[2]["p90_s"]) == (True, "")
+
+
+def test_the_flat_tables_of_our_suites_have_the_percentiles_that_were_recorded(tmp_path: Path) -> None:
+    tail = {"s": 0.03, "low_s": 0.02, "high_s": 0.04}
+    ours = inference("gru", "torch", 1, 0.01, percentiles={"p90": tail, "p99": None, "p99_why": "too few"})
+    write_report([make_run(tmp_path, run_content([ours]))], tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"{name}_s"] for name in ("p90", "p95", "p99")] == ["0.03", "", ""]
 
 
 def test_the_copy_beside_the_page_is_the_file(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _by_hardware(before: dict[str, Any], now: dict[str, Any], folder: Path, monk
 
 
 def _by_resume(before: dict[str, Any], now: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
-    found = Finished(folder / "journal.jsonl", "2026-11-24", before, "c0ffee", None, ())
+    found = Finished(folder / "journal.jsonl", "2026-11-24", before, "c0ffee", None, None, ())
     monkeypatch.setattr("rnncore.runfile.journal.finished_before", lambda path: found)
     monkeypatch.setattr(machine, "fingerprint", lambda threads: now)
     monkeypatch.setattr(plugin, "threads_of", lambda config: 2)

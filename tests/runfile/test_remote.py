@@ -240,6 +240,51 @@ def test_what_is_no_address_is_told(url: str, tmp_path: Path) -> None:
         pull(url, tmp_path)
 
 
+def test_a_store_that_is_not_there_is_no_empty_one(url: str, tmp_path: Path) -> None:
+    files, root = fsspec.core.url_to_fs(url)
+    with pytest.raises(StoreError, match=rf"{re.escape(root)}: no such folder"):
+        pull(url, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    files.makedirs(root)
+    pulled = pull(url, tmp_path / "here")
+    assert (pulled.new, pulled.known) == ((), 0)
+
+
+@pytest.mark.parametrize("bucket", ["here", "nowhere"])
+def test_where_nothing_lies_below_an_address_in_an_object_store_its_bucket_decides(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Objects(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        async_impl = True
+
+        def ls(self, path: str, *_: object, **__: object) -> list[object]:
+            if path != "here":
+                raise FileNotFoundError(path)
+            return []
+
+        def find(self, *_: object, **__: object) -> dict[str, object]:
+            return {}
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Objects(), f"{bucket}/runs"))
+    if bucket == "here":
+        assert pull("made://here/runs", tmp_path / "there").new == ()
+    else:
+        with pytest.raises(StoreError, match=r"^nowhere: no such bucket\. "):
+            pull("made://nowhere/runs", tmp_path / "there")
+
+
+def test_a_push_makes_the_store_that_is_not_there(url: str, tmp_path: Path) -> None:
+    assert len(push(_store(tmp_path / "here", 0.01), url).new) == 1
+    assert len(_names(url)) == 1
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    for travel in (lambda url: pull(url, tmp_path / "here"), lambda url: push(_store(tmp_path / "here", 0.01), url)):
+        with pytest.raises(StoreError, match=r"run\.json: is a file"):
+            travel(f"file://{tmp_path}/run.json")
+
+
 def test_the_address_of_a_folder_is_told_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = _store(tmp_path / "here", 0.01)
@@ -372,6 +417,9 @@ def test_a_store_without_runs_and_two_places_at_once_are_told(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     url = f"file://{tmp_path}/elsewhere"
     done = rnncore("trend", "--store", url)
+    assert (done.code, "no such folder" in done.said) == (2, True)
+    (tmp_path / "elsewhere").mkdir()
+    done = rnncore("trend", "--store", url)
     assert (done.code, "holds no run files" in done.said) == (2, True)
     done = rnncore("trend", tmp_path, "--store", url)
     assert (done.code, "give one of them" in done.said) == (2, True)
@@ -499,6 +547,16 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket: Bucket, tmp_path
     assert (code, out) == (2, "")
     assert err.startswith("rnncore: s3://nowhere/runs: cannot be reached (")
     assert "Traceback" not in err
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_one_and_of_one_that_is_any_part_is(bucket: Bucket, tmp_path: Path) -> None:
+    for url in ("s3://nowhere/runs", "s3://nowhere"):
+        code, out, err = bucket.run("pull", url, tmp_path / "there")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"rnncore: {url}: cannot be reached (The specified bucket does not exist)")
+    code, out, err = bucket.run("pull", "s3://runs/of-nobody", tmp_path / "there")
+    assert (code, err) == (0, "")
+    assert "s3://runs/of-nobody holds none: it is empty, or not the address that you mean." in out
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line(bucket: Bucket, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rnncore.report.sections import (
     trust,
     verdict,
 )
-from rnncore.report.sections.ordinary import one_run, origin, several_runs
+from rnncore.report.sections.ordinary import one_run, origin, several_runs, tails
 
 # What is fastest here. A section that a run has nothing for is not there; 'What was not measured?' has its reason.
 OF_ONE_RUN = (
@@ -43,6 +43,7 @@ OF_ONE_RUN = (
     roofline.SECTION,
     profile.SECTION,
     one_run.BESIDE,
+    tails.BESIDE,
     trust.SECTION,
     not_measured.SECTION,
     results.SECTION,
@@ -69,6 +70,7 @@ OF_SEVERAL = (
 OF_ONE_ORDINARY = (
     one_run.VERDICT,
     one_run.SECTION,
+    tails.SECTION,
     origin.MACHINE,
     origin.DISTURBED,
     origin.NOT_MEASURED,
@@ -80,6 +82,7 @@ OF_ONE_ORDINARY = (
 OF_SEVERAL_ORDINARY = (
     several_runs.VERDICT,
     several_runs.TIMES,
+    tails.SECTION,
     several_runs.NUMBERS,
     origin.MACHINES,
     origin.NOT_MEASURED,

@@ -67,7 +67,7 @@ def group_table(group: Group) -> Table:
     records, called = group.shown, inert_names(group.records)
     shared = shared_unit([record.median_s for record in records])
     fastest_s = min(record.median_s for record in group.records)
-    recorded = _recorded(records)
+    recorded, are_means = _recorded(records), any(record.calls_per_round > 1 for record in records)
     rows: list[list[Any]] = []
     for record in records:
         scale, unit = shared or time_unit([record.median_s])
@@ -83,6 +83,7 @@ def group_table(group: Group) -> Table:
                 f"{low}{own}",
                 f"{high}{own}",
                 record.rounds,
+                *([record.calls_per_round] if are_means else []),
                 *[record.numbers.get(name) for name in recorded],
             ]
         )
@@ -90,9 +91,9 @@ def group_table(group: Group) -> Table:
     columns = [
         *words("Benchmark", *(["Group"] if group.is_of_many else [])),
         *numbers("median", unit=of_all),
-        *(numbers("× fastest", show="{:,.2f}".format) if group.is_made else []),
+        *(numbers("× fastest", show=significant) if group.is_made else []),
         *numbers("quartiles", "min", "max", unit=of_all),
-        *numbers("rounds"),
+        *numbers("rounds", *(["calls a round"] if are_means else [])),
         *numbers(*map(inert, recorded), show=number_text),
     ]
     return Table(columns, rows)
@@ -127,6 +128,10 @@ def _tables(records: Sequence[Record], shown: Shown) -> list[str]:
     if not kept:
         return []
     said = "Times of a call; half of the rounds lie between the quartiles."
+    if any(record.calls_per_round > 1 for record in records):
+        said += " Where a round has several calls its time is their mean, so that min and max are not of single calls."
+    if any(record.numbers for record in records if record.fullname in kept):
+        said += " Columns to the right of these are what the benchmarks recorded in extra_info."
     if len(kept) < len(records):
         said += f" Shown are the {len(kept)} longest of {len(records):,} benchmarks; results.csv has all."
     parts = [paragraph(said)]

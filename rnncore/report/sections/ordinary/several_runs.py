@@ -61,7 +61,8 @@ def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
         return []
     said = (
         "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
-        "side is one process: differences of a few percent between runs of one machine may be noise between processes."
+        "side is one process: differences of a few percent between runs of one machine may be noise between processes. What "
+        "an interval leaves no doubt of is bold, and coloured in the figure."
     )
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
