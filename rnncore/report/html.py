@@ -9,18 +9,24 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib import resources
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import jinja2
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
 from rnncore.report.figure import Drawing, Figure
 from rnncore.report.fold import FOLDED, FOLDED_END
 from rnncore.report.section import ANSWERS
+from rnncore.report.table import LEFT, RIGHT, cells_of
 
 # A paragraph that is one of our pictures.
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([a-z0-9-]+)\.png\)")
+
+# What Markdown within a line begins with: a cell without it is text as it is.
+_INLINE = re.compile(r"[\\`*&]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def page_html(
@@ -64,7 +70,44 @@ def _asset(name: str) -> str:
 @cache
 def _parser() -> MarkdownIt:
     # No raw HTML, links or pictures: in text from a file, what looks like them is text. Our figures are put in by name.
-    return MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink", "reference"])
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink", "reference"])
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph"]})
+    return parser
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Read a table as `Table.markdown` writes it into one token: those of thousands of cells would take seconds."""
+    texts = (state.src[state.bMarks[line] : state.eMarks[line]] for line in range(start, end))
+    lines = list(takewhile(lambda line: line.startswith("| "), texts))
+    if len(lines) < 2 or not set(cells_of(lines[1])) <= {LEFT, RIGHT}:
+        return False
+    if not silent:
+        state.push("table", "", 0).meta = {"lines": lines}
+        state.line = start + len(lines)
+    return True
+
+
+def _table_html(lines: Sequence[str], section: str) -> str:
+    """Return the HTML of a table in a frame that scrolls, under the heading of a section."""
+    head, rule, *rows = map(cells_of, lines)
+    styles = [' style="text-align:right"' if one == RIGHT else "" for one in rule]
+    of_heads = [f'{style} scope="col"' for style in styles]
+    kind = ' class="answers"' if head[0] == ANSWERS else ""
+    body = ["<tbody>\n", *(_row_html(row, "td", styles) for row in rows), "</tbody>\n"] if rows else []
+    return (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}"><table{kind}>\n'
+        f"<thead>\n{_row_html(head, 'th', of_heads)}</thead>\n"
+        f"{''.join(body)}</table>\n</div>\n"
+    )
+
+
+def _row_html(cells: Sequence[str], tag: str, attributes: Sequence[str]) -> str:
+    made = [f"<{tag}{of_column}>{_cell_html(cell)}</{tag}>\n" for cell, of_column in zip(cells, attributes, strict=True)]
+    return f"<tr>\n{''.join(made)}</tr>\n"
+
+
+def _cell_html(cell: str) -> str:
+    return str(_parser().renderInline(cell)) if _INLINE.search(cell) else escapeHtml(cell)
 
 
 def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
@@ -95,20 +138,15 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: 
         token = tokens[index]
         if token.type == "heading_open":
             section = "".join(child.content for child in tokens[index + 1].children or ())
-        if token.type == "th_open":
-            token.attrSet("scope", "col")
         html = _html_of(tokens[index : index + 3], figures, drawings)
         if html is not None:
             add(html)
             index += 3
             continue
-        if token.type == "table_open":
-            add(f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}">')
-            if tokens[index + 4].content == ANSWERS:
-                token.attrSet("class", "answers")
-        made.append(token)
-        if token.type == "table_close":
-            add("</div>\n")
+        if token.type == "table":
+            add(_table_html(token.meta["lines"], section))
+        else:
+            made.append(token)
         index += 1
     return made
 

@@ -11,6 +11,12 @@ from rich.text import Text
 # The longest verdict: a column of wrapping words is at least as wide on a screen.
 _WRAPPED_WIDTH = len("incomparable")
 
+# Of the line under the headings of Markdown: which side a column is aligned to.
+LEFT, RIGHT = "---", "--:"
+
+# A bar between cells, and not one of a text.
+_BAR = re.compile(r"(?<!\\)\|")
+
 # What ends a line somewhere, or moves a cursor.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -83,7 +89,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, in which text that came from a file stays text."""
-        rule = ["---" if column.left or column.wraps else "--:" for column in self.columns]
+        rule = [LEFT if column.left or column.wraps else RIGHT for column in self.columns]
         lines = [list(map(escape, self.head)), rule, *[list(map(escape, row)) for row in self.texts]]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -102,6 +108,11 @@ class Table:
             # As Text: brackets of a test's name are no markup.
             drawn.add_row(*map(Text, row))
         return drawn
+
+
+def cells_of(line: str) -> list[str]:
+    """Return the cells of a line of a table that `Table.markdown` wrote, as the Markdown that they are."""
+    return [cell.strip(" ").replace("\\|", "|") for cell in _BAR.split(line)[1:-1]]
 
 
 def paragraph(text: str) -> str:
