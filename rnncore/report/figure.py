@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Figure:
     chart: Chart
     narrow_chart: Chart | None = None
 
-    @property
+    @cached_property
     def spec(self) -> dict[str, Any]:
         """The specification as JSON values, in the style of all figures."""
         return _styled(self.chart)
@@ -144,7 +145,8 @@ class Figure:
 
 
 def _styled(chart: Chart | altair.VConcatChart) -> dict[str, Any]:
-    spec = drawable(chart.to_dict())
+    # Altair's own check of it takes half of the time; what is wrong in it does not draw.
+    spec = drawable(chart.to_dict(validate=False))
     return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
 
 

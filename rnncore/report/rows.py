@@ -9,6 +9,9 @@ from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import ARTICLE, SIZES
 from rnncore.runfile.record import Record, Run, short_name
 
+# What is alike of two rows that do the same work in the same way.
+_WORK = ("phase", "cell", "recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
+
 
 def valid(records: Iterable[Record]) -> list[Record]:
     """Leave out records whose result is wrong."""
@@ -62,21 +65,21 @@ def base_of(records: Iterable[Record]) -> Record | None:
     return min(bases, key=lambda record: (record.device != "cpu", record.is_device_only), default=None)
 
 
-def same_but_cell(record: Record, records: list[Record]) -> Record | None:
-    """Return the GRU record beside a record of another cell."""
-    if record.cell == "gru":
-        return None
-    axes = ("recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
-    return next((other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)), None)
+def beside(records: Sequence[Record], axis: str, usual: str) -> dict[str, Record]:
+    """Return what records are held against in one axis, by full name: the record that has *usual* there and is else alike.
 
-
-def same_but_precision(record: Record, records: Iterable[Record]) -> Record | None:
-    """Return the fp32 record beside a record of another precision."""
-    if record.precision in (None, "fp32"):
-        return None
-    axes = ("phase", "cell", "recipe", "runtime", "mode", "device", "batch_size", *SIZES, "threads", "clock")
-    of_fp32 = (other for other in records if other.precision == "fp32" and other.axes(axes) == record.axes(axes))
-    return next(of_fp32, None)
+    Args:
+        records: Of one run; those that have *usual* there, or nothing, are held against none.
+        axis: Such as `cell`.
+        usual: Such as `gru`.
+    """
+    axes = tuple(name for name in _WORK if name != axis)
+    found: dict[tuple[object, ...], Record] = {}
+    for record in records:
+        if getattr(record, axis) == usual:
+            found.setdefault(record.axes(axes), record)
+    others = [record for record in records if getattr(record, axis) not in (None, usual)]
+    return {record.fullname: found[work] for record in others if (work := record.axes(axes)) in found}
 
 
 def time_cells(record: Record, scale: float) -> list[str]:

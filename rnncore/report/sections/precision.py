@@ -20,7 +20,7 @@ from rnncore.report.figure import (
     tip_text,
 )
 from rnncore.report.fold import folded
-from rnncore.report.rows import by_recipe, of_usual_size, same_but_precision, valid, way
+from rnncore.report.rows import beside, by_recipe, of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratio
 from rnncore.report.table import Table, numbers, paragraph, words
@@ -33,7 +33,12 @@ MOST_ROWS = 6
 
 def pairs_of(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Return each row of a lower precision with the fp32 row of the same work in the same runtime."""
-    return [(record, base) for record in records if (base := same_but_precision(record, records)) is not None]
+    bases = beside(records, "precision", "fp32")
+    return [(record, bases[record.fullname]) for record in records if record.fullname in bases]
+
+
+def _gain(pair: tuple[Record, Record]) -> float:
+    return pair[0].median_s / pair[1].median_s
 
 
 def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
@@ -46,7 +51,7 @@ def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
     rows = []
     for name in dict.fromkeys(way(record) for record, _ in pairs):
         of_way = {record.batch_size: (record, base) for record, base in pairs if way(record) == name}
-        ratios = [times(one[0].median_s / one[1].median_s) if (one := of_way.get(size)) else None for size in sizes]
+        ratios = [times(_gain(one)) if (one := of_way.get(size)) else None for size in sizes]
         errors = [record.parity_max_abs for record, _ in of_way.values() if record.parity_max_abs is not None]
         rows.append([name, *ratios, max(errors, default=None)])
     columns = [
@@ -59,8 +64,8 @@ def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
 
 def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
     """Draw the time of rows as a share of that in fp32, with its interval, the largest gain first."""
-    found: list[tuple[Record, CaseRatio]] = [(record, case_ratio("", base, record)) for record, base in pairs]
-    found = sorted(found, key=lambda one: one[1].ratio)[:SHOWN_ROWS]
+    shown = sorted(pairs, key=_gain)[:SHOWN_ROWS]
+    found: list[tuple[Record, CaseRatio]] = [(record, case_ratio("", base, record)) for record, base in shown]
     values: list[dict[str, Any]] = [
         {
             "row": f"{way(record)}, batch {record.batch_size:,}",
@@ -104,7 +109,7 @@ def compared(run: Run) -> list[tuple[Record, Record]]:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the lower precisions gain at most and cost, the figure and the table, long ones folded."""
     pairs = compared(runs[0])
-    record, base = min(pairs, key=lambda pair: pair[0].median_s / pair[1].median_s)
+    record, base = min(pairs, key=_gain)
     said = f"The most that a precision gains: **{way(record)}** is {case_ratio('', base, record).text} than {how(base)}"
     said += f" at batch {record.batch_size:,}. {_cost_text(pairs, valid(runs[0].phase('accuracy')))}"
     table = precision_table(pairs)

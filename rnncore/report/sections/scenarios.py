@@ -23,16 +23,15 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> Table:
         infer: Valid rows of the inference suite.
         serve: Valid rows of the serving suite.
     """
-    rows, infer = [], of_usual_size(infer)
-    for of_way in sorted({_way(record) for record in (*infer, *serve)}):
-        served = {record.batch_size > 1: record for record in serve if _way(record) == of_way}
-        rows.append(
-            [
-                *of_way,
-                *_call_texts([record for record in infer if _way(record) == of_way]),
-                *[_served(served.get(together)) for together in (False, True)],
-            ]
-        )
+    ways: dict[tuple[str, str], tuple[list[Record], dict[bool, Record]]] = {}
+    for record in of_usual_size(infer):
+        ways.setdefault(_way(record), ([], {}))[0].append(record)
+    for record in serve:
+        ways.setdefault(_way(record), ([], {}))[1][record.batch_size > 1] = record
+    rows = [
+        [*of_way, *_call_texts(calls), *[_served(served.get(together)) for together in (False, True)]]
+        for of_way, (calls, served) in sorted(ways.items(), key=lambda one: one[0])
+    ]
     columns = numbers("SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32")
     return Table([*words("Cell", "Runtime"), *columns], rows)
 

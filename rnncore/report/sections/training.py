@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first
 from rnncore.report.fold import folded
-from rnncore.report.rows import base_of, of_what, same_but_cell, time_cells, valid, way
+from rnncore.report.rows import base_of, beside, of_what, time_cells, valid, way
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import gflop_text, how, significant, times
@@ -21,9 +21,9 @@ _WORK = ("recipe", "batch_size", "hidden_size", "num_layers", "lookback", "devic
 def training_table(records: list[Record]) -> Table:
     """Compare the cells' optimiser steps."""
     scale, unit = time_unit(record.median_s for record in records)
-    rows = []
+    rows, grus = [], beside(records, "cell", "gru")
     for record in records:
-        gru = same_but_cell(record, records)
+        gru = grus.get(record.fullname)
         rows.append(
             [
                 how(record),
