@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib import resources
-from itertools import pairwise, takewhile
+from itertools import chain, count, pairwise, takewhile
 
 import jinja2
 from markdown_it import MarkdownIt
@@ -22,8 +22,11 @@ from rnncore.report.fold import FOLDED, FOLDED_END
 from rnncore.report.section import ANSWERS
 from rnncore.report.table import LEFT, RIGHT, cells_of
 
+# Ids that the page has itself, in its template, its style and its script.
+_TAKEN = ("report", "filter", "copy", "said", "tip")
+
 # A paragraph that is one of our pictures.
-_PICTURE = re.compile(r"!\[[^\]]*\]\(([a-z0-9-]+)\.png\)")
+_PICTURE = re.compile(r"!\[.*\]\(([a-z0-9-]+)\.png\)")
 
 # What Markdown within a line begins with: a cell without it is text as it is.
 _INLINE = re.compile(r"[\\`*&]|(?<![^\W_])_|_(?![^\W_])")
@@ -113,13 +116,14 @@ def _cell_html(cell: str) -> str:
 def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
     """Give each heading an anchor; return level, anchor and words of each."""
     found: list[tuple[str, str, str]] = []
-    taken: set[str] = set()
+    taken = set(_TAKEN)
     for token, inline in pairwise(tokens):
         if token.type != "heading_open":
             continue
         words = "".join(child.content for child in inline.children or ())
         stem = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "section"
-        anchor = next(name for name in (stem, *(f"{stem}-{number}" for number in range(2, 1000))) if name not in taken)
+        anchors = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        anchor = next(name for name in anchors if name not in taken)
         taken.add(anchor)
         token.attrSet("id", anchor)
         found.append((token.tag, anchor, words))

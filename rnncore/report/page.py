@@ -13,7 +13,7 @@ from rnncore.report.results import result_rows, write_results
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name
-from rnncore.report.table import escape
+from rnncore.report.table import inert, paragraph
 from rnncore.runfile.checks import one_line
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -94,7 +94,7 @@ def render(
         raise ConfigError("--price ranks choices of rnncore's suites, and no run has a row of them. Leave it out.")
     heading = title or titles[len(runs) > 1]
     lines = [line for section in sections for line in section.lines(runs, shown)]
-    return "\n".join([f"# {escape(heading)}\n", *lines])
+    return "\n".join([f"# {paragraph(inert(heading))}", *lines])
 
 
 def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:

@@ -1,7 +1,6 @@
 """The page of profiles: for each row a flame graph, and its kinds of work against their limits; or what changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rnncore.amounts import counted, time_unit
@@ -61,7 +60,7 @@ def _of_one(run: Run, text: str) -> tuple[str, list[Figure]]:
     records = drawn_first(named_records(run, text))
     shown, rest = records[:MOST_DRAWN], records[MOST_DRAWN:]
     colours = _colours(records)
-    parts, drawn = ["# Where does the time go?\n", paragraph(what_text(run))], []
+    parts, drawn = ["# Where does the time go?\n", paragraph(inert(what_text(run)))], []
     for index, record in enumerate(shown, 1):
         frames = frames_of(profile_of(record))
         if not frames[0].seconds:
@@ -85,11 +84,11 @@ def _parts_of(record: Record, figure: Figure) -> list[str]:
     """Return the section of one row: a sentence, its flame graph, its kinds of work; operations and counters folded."""
     profile = profile_of(record)
     return [
-        f"## {inert(record.short_name)}\n",
+        f"## {paragraph(inert(record.short_name))}",
         paragraph(_kinds_text(record)),
         *Shown({figure.name: figure}).figure(figure.name),
         kinds_table(record).markdown(),
-        *folded("Its operations, and the trace", [_trace_text(record), _inert(op_table(profile, MOST_OPS)).markdown()]),
+        *folded("Its operations, and the trace", [_trace_text(record), op_table(profile, MOST_OPS).markdown()]),
         *folded("What the CPU counted", [counters_table(record).markdown()]),
     ]
 
@@ -127,7 +126,7 @@ def kinds_table(record: Record) -> Table:
     scale, unit = time_unit([whole_s])
     rows = [
         [
-            inert(kind),
+            kind,
             spent / scale,
             100 * spent / whole_s,
             limits[kind] / scale if kind in limits else None,
@@ -196,7 +195,7 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
     changes.sort(key=lambda one: -abs(one[2].change_s))
     parts = [
         "# What takes longer than before?\n",
-        paragraph(f"Before: {what_text(run)} Now: {what_text(other)}"),
+        paragraph(inert(f"Before: {what_text(run)} Now: {what_text(other)}")),
         paragraph(
             "A flame graph has the operations of the later run, as wide as their time: red ones grew, blue ones shrank, "
             "grey ones are as they were. Each is one profiled call: what is small may be noise."
@@ -213,7 +212,7 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
         rows = [[op.op, op.base_s, op.head_s, op.change_s, op.where] for op in change.ops[:MOST_OPS]]
         columns = [*words("Operation"), *numbers("before", "now", show=time_text), *numbers("change", show=signed_time)]
         parts += [
-            f"## {inert(now.short_name)}\n",
+            f"## {paragraph(inert(now.short_name))}",
             paragraph(
                 f"{time_text(change.base_s)}, now {time_text(change.head_s)} a call: **{inert(explain(change))}**"
                 + (f"; {counted(len(gone), 'operation')} gone." if gone else ".")
@@ -221,16 +220,11 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
             *Shown({drawn[-1].name: drawn[-1]}).figure(drawn[-1].name),
             *folded(
                 "Its operations, most changed first, and the trace",
-                [_trace_text(now), _inert(Table([*columns, *words("where")], rows)).markdown()],
+                [_trace_text(now), Table([*columns, *words("where")], rows).markdown()],
             ),
         ]
     rest = changes[MOST_DRAWN:]
     more = [[now.short_name, change.change_s, explain(change)] for _, now, change in rest]
     table = Table([*words("Benchmark"), *numbers("change", show=signed_time), *words("what grew")], more)
-    parts += folded(f"{counted(len(rest), 'more benchmark')}, less changed", [_inert(table).markdown()] if rest else [])
+    parts += folded(f"{counted(len(rest), 'more benchmark')}, less changed", [table.markdown()] if rest else [])
     return "\n".join(parts), drawn
-
-
-def _inert(table: Table) -> Table:
-    """Return a table whose cells are no Markdown."""
-    return Table([replace(column, show=str) for column in table.columns], [list(map(inert, row)) for row in table.texts])

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from rnncore.report.table import escape
 from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import ARTICLE, SIZES
 from rnncore.runfile.record import Record, Run, short_name
@@ -130,7 +129,7 @@ def of_what(records: list[Record]) -> str:
     if len(sizes) != 1 or None in next(iter(sizes)):
         return ""
     hidden_size, num_layers, lookback = map(str, next(iter(sizes)))
-    return escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")
+    return f" of models with {num_layers} layers of {hidden_size}, {lookback} hours"
 
 
 def names_of(records: Iterable[Record]) -> dict[str, str]:

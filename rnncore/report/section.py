@@ -1,9 +1,11 @@
 """A section of a page: what it needs, its text with its tables, and its figures. A page is a list of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rnncore.report.figure import Figure
+from rnncore.report.table import escape, inert
 from rnncore.runfile.record import Run
 
 # Heading of the first column of a table whose rows a page shows as large figures.
@@ -26,7 +28,11 @@ class Shown:
 
     def figure(self, name: str) -> list[str]:
         """Return the lines that show a figure, if it was drawn."""
-        return [f"![{self.figures[name].alt}]({name}.png)\n"] if name in self.figures else []
+        if name not in self.figures:
+            return []
+        # In the words of a picture no bracket may end it.
+        alt = re.sub(r"[\[\]]", r"\\\g<0>", inert(self.figures[name].alt))
+        return [f"![{escape(alt)}]({name}.png)\n"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure
 from rnncore.report.html import page_html
-from rnncore.report.table import Table, escape, numbers, paragraph, words
+from rnncore.report.section import Shown
+from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.report.trend_figures import commit_name, trend_figures
 from rnncore.report.words import time_text, times
 
@@ -97,12 +98,13 @@ def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, te
     parts = ["# History of the benchmarks\n"]
     headings = ["Steps", *["Benchmarks" for _ in _machine_names(named)], "Left out"]
     for heading, (lines, table) in zip(headings, trend_tables(history, trends, text), strict=False):
-        parts += [f"## {heading}\n", *[paragraph(line) for line in lines.splitlines()]]
+        parts += [f"## {heading}\n", *[paragraph(inert(line)) for line in lines.splitlines()]]
         parts += [table.markdown()] if table else []
     parts.append("## Charts\n")
+    shown = Shown({figure.name: figure for figure in figures})
     names = _short_names(named)
     for figure, trend in zip(figures, named, strict=True):
-        parts += [f"### {escape(names[trend.series.benchmark])}\n", f"![{figure.name}]({figure.name}.png)\n"]
+        parts += [f"### {paragraph(inert(names[trend.series.benchmark]))}", *shown.figure(figure.name)]
     markdown = "\n".join(parts)
     svgs = {figure.name: write_figure(figure, folder) for figure in figures}
     write_text(folder / "report.md", markdown)

@@ -12,7 +12,7 @@ from rnncore.report.section import ANSWERS
 from rnncore.report.sections.cost import FORECASTS, costs
 from rnncore.report.sections.ratios import case_ratio
 from rnncore.report.table import Table, words
-from rnncore.report.words import BASELINE_NAMES, machine_name, ratio_within, significant, time_text, times
+from rnncore.report.words import BASELINE_NAMES, compared_with, machine_name, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Of the first screen: the chart is to stand on it whole.
@@ -65,9 +65,9 @@ def _compared(best: Record, found: Sequence[Record]) -> str:
     alike = [one for one in found if (one.recipe, one.batch_size) == (best.recipe, best.batch_size)]
     base, said = base_of(alike), []
     if base and base is not best:
-        said.append(f"{case_ratio('', base, best).text} than {way(base)}")
-    others = [one for one in fastest_first(alike) if one is not best and one is not base]
-    if others:
+        said.append(compared_with(case_ratio("", base, best).text, way(base)))
+    others = [one for one in fastest_first(alike) if one is not best]
+    if others and others[0] is not base:
         said.append(f"the next, {way(others[0])}, is {times(others[0].median_s / best.median_s)}")
     return "; ".join(said) or "nothing else was measured"
 
@@ -94,8 +94,9 @@ def _accuracy(run: Run) -> list[list[str]]:
     best, said = found[0], []
     if best.baselines_smape:
         name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
-        ratio = ratio_within(best.smape / float(smape), None, None, "higher", "lower") if smape else "higher"
-        said.append(f"{ratio} than the best simple rule, {BASELINE_NAMES.get(name, name)} with {float(smape):.3f} %")
+        ratio = times(best.smape / float(smape), "higher", "lower") if best.smape and smape else "not to be compared"
+        rule = f"the best simple rule, {BASELINE_NAMES.get(name, name)} with {float(smape):.3f} %"
+        said.append(compared_with(ratio, rule))
     seed = best.training.get("seed") if best.training else None
     said.append("one training" + (f", seed {seed}" if seed is not None else ""))
     return [["Most accurate", f"{best.smape:.3f} %", way(best), f"sMAPE, {'; '.join(said)}"]]

@@ -54,8 +54,8 @@ def latency_chart(records: Sequence[Record]) -> Chart:
             {
                 "row": way(record),
                 "median": record.median_s / scale,
-                "low": min(low_s, record.median_s) / scale,
-                "high": max(high_s, record.median_s) / scale,
+                "low": low_s / scale,
+                "high": high_s / scale,
                 "p99": float(tail["s"]) / scale if tail else None,
                 "end": max(high_s, float(tail["s"]) if tail else 0.0) / scale,
                 "label": time_text(record.median_s),

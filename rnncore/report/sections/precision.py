@@ -23,8 +23,8 @@ from rnncore.report.fold import folded
 from rnncore.report.rows import beside, by_recipe, of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratio
-from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import how, times
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
+from rnncore.report.words import compared_with, how, times
 from rnncore.runfile.record import Record, Run
 
 # Rows that are shown unfolded.
@@ -110,8 +110,10 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the lower precisions gain at most and cost, the figure and the table, long ones folded."""
     pairs = compared(runs[0])
     record, base = min(pairs, key=_gain)
-    said = f"The most that a precision gains: **{way(record)}** is {case_ratio('', base, record).text} than {how(base)}"
-    said += f" at batch {record.batch_size:,}. {_cost_text(pairs, valid(runs[0].phase('accuracy')))}"
+    ratio = case_ratio("", base, record)
+    said = "The most that a precision gains" if ratio.ratio < 1 else "No lower precision gains anything; the best of them"
+    said += f": {strong(way(record))} is {compared_with(ratio.text, inert(how(base)))} at batch {record.batch_size:,}. "
+    said += _cost_text(pairs, valid(runs[0].phase("accuracy")))
     table = precision_table(pairs)
     brief = Table(table.columns, table.rows[:MOST_ROWS])
     more = [table.markdown()] if len(table.rows) > MOST_ROWS else []
@@ -131,7 +133,7 @@ def _cost_text(pairs: Sequence[tuple[Record, Record]], scored: Sequence[Record])
     changes = {way(record): record.smape - (record.smape_torch_fp32 or 0.0) for record in lower}
     if changes:
         worst = max(changes, key=lambda name: changes[name])
-        said.append(f"the sMAPE of a trained model changes by {changes[worst]:+.3f} ({worst})")
+        said.append(f"the sMAPE of a trained model changes by {changes[worst]:+.3f} ({inert(worst)})")
     return f"What it costs at most: {', '.join(said)}." if said else ""
 
 

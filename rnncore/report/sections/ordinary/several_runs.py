@@ -14,7 +14,7 @@ from rnncore.report.sections.ordinary.origin import fact_title
 from rnncore.report.sections.ratios import MOST_ROWS, CaseRatio, case_ratio, figures
 from rnncore.report.sections.several import against_first, named_runs, of_noise
 from rnncore.report.sections.verdict import bullets
-from rnncore.report.table import Column, Table, inert, numbers, paragraph, words
+from rnncore.report.table import Column, Markdown, Table, inert, numbers, paragraph, strong, words
 from rnncore.report.words import letter, shared_unit, significant, times
 from rnncore.runfile.machine import differences
 from rnncore.runfile.record import Record, Run
@@ -111,7 +111,7 @@ def _table(
 def _ratio_text(ratio: CaseRatio) -> str:
     """Return a ratio in words with its interval, bold where that leaves no doubt of its direction."""
     said, found, interval = ratio.text.partition(" (")
-    return f"**{said}**{found}{interval}" if ratio.is_sure and said != "equal" else ratio.text
+    return Markdown(f"{strong(said)}{found}{interval}") if ratio.is_sure and said != "equal" else ratio.text
 
 
 def text_of_numbers(runs: Sequence[Run], shown: Shown) -> list[str]:
