@@ -32,22 +32,18 @@ _PICTURE = re.compile(r"!\[.*\]\(([a-z0-9-]+)\.png\)")
 _INLINE = re.compile(r"[\\`*&]|(?<![^\W_])_|_(?![^\W_])")
 
 
-def page_html(
-    text: str, figures: Sequence[Figure], drawings: Mapping[str, Drawing], downloads: Sequence[str] = ("report.md",)
-) -> str:
+def page_html(text: str, pictures: Mapping[str, str], downloads: Sequence[str] = ("report.md",)) -> str:
     """Return the page of a report.
 
     Args:
         text: The report as Markdown; text from files is escaped in it.
-        figures: Its figures.
-        drawings: The same, drawn, by name.
+        pictures: The HTML of its pictures by name, as `figure_html` returns it.
         downloads: Names of files beside the page.
     """
     tokens = _parser().parse(text)
     headings = list(_with_ids(tokens))
     title = headings[0][2] if headings else "Report"
-    shown = _with_figures(tokens, {figure.name: figure for figure in figures}, drawings)
-    body = _parser().renderer.render(shown, _parser().options, {})
+    body = _parser().renderer.render(_with_pictures(tokens, pictures), _parser().options, {})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
         title=title,
@@ -130,8 +126,8 @@ def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:
     return found
 
 
-def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> list[Token]:
-    """Put figures in place of pictures, folds in place of their lines, and each table into a frame that scrolls."""
+def _with_pictures(tokens: list[Token], pictures: Mapping[str, str]) -> list[Token]:
+    """Put pictures in place of their lines, folds in place of theirs, and each table into a frame that scrolls."""
     made: list[Token] = []
 
     def add(html: str) -> None:
@@ -142,7 +138,7 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: 
         token = tokens[index]
         if token.type == "heading_open":
             section = "".join(child.content for child in tokens[index + 1].children or ())
-        html = _html_of(tokens[index : index + 3], figures, drawings)
+        html = _html_of(tokens[index : index + 3], pictures)
         if html is not None:
             add(html)
             index += 3
@@ -155,8 +151,8 @@ def _with_figures(tokens: list[Token], figures: Mapping[str, Figure], drawings: 
     return made
 
 
-def _html_of(paragraph: Sequence[Token], figures: Mapping[str, Figure], drawings: Mapping[str, Drawing]) -> str | None:
-    """Return the HTML of a paragraph that is a figure, or a line around what is folded; None of another paragraph."""
+def _html_of(paragraph: Sequence[Token], pictures: Mapping[str, str]) -> str | None:
+    """Return the HTML of a paragraph that is a picture, or a line around what is folded; None of another paragraph."""
     if [token.type for token in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
         return None
     content = paragraph[1].content
@@ -166,15 +162,19 @@ def _html_of(paragraph: Sequence[Token], figures: Mapping[str, Figure], drawings
     if content == FOLDED_END:
         return f"{FOLDED_END}\n"
     picture = _PICTURE.fullmatch(content)
-    figure = figures.get(picture[1]) if picture else None
-    return _figure_html(figure, drawings[figure.name]) if figure else None
+    return pictures.get(picture[1]) if picture else None
 
 
-def _figure_html(figure: Figure, drawing: Drawing) -> str:
+def figure_html(figure: Figure, drawing: Drawing) -> str:
+    """Return a drawn figure as HTML, for wide screens and for narrow ones."""
     alt = escape(figure.alt)
     pictures = "".join(
         f'<div class="chart {kind}" role="img" aria-label="{alt}">{svg}</div>\n'
         for kind, svg in (("wide", drawing.wide), ("narrow", drawing.narrow))
     )
-    name = figure.name
-    return f'<figure id="figure-{name}" data-figure="{name}">\n{pictures}<figcaption>{alt}</figcaption></figure>\n'
+    return with_caption(figure.name, figure.alt, pictures)
+
+
+def with_caption(name: str, alt: str, content: str) -> str:
+    """Return the HTML of a picture as a figure, with its words under it."""
+    return f'<figure id="figure-{name}" data-figure="{name}">\n{content}<figcaption>{escape(alt)}</figcaption></figure>\n'

@@ -6,12 +6,12 @@ from pathlib import Path
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.profile import difference, explain, profile_of, signed_time
 from rnncore.files import write_text
-from rnncore.report.figure import QUIET, Figure, draw
-from rnncore.report.flame import change_colour, flame_figure, frames_of, frames_of_change
+from rnncore.report.figure import QUIET
+from rnncore.report.flame import change_colour, flame_html, frames_of, frames_of_change
 from rnncore.report.fold import folded
 from rnncore.report.html import page_html
 from rnncore.report.profile import named_records, op_table, paired_records
-from rnncore.report.section import Shown
+from rnncore.report.section import picture_line
 from rnncore.report.sections.answers import what_text
 from rnncore.report.sections.profile import drawn_first, kind_colours, kinds_of, shares_of, shares_table
 from rnncore.report.table import Table, inert, numbers, paragraph, words
@@ -47,32 +47,31 @@ def write_profile_page(run: Run, other: Run | None, text: str, folder: Path) -> 
     Raises:
         RunFileError: If there is no such benchmark.
     """
-    if other is None:
-        content, drawn = _of_one(run, text)
-    else:
-        content, drawn = _of_two(run, other, text)
+    content, flames = _of_one(run, text) if other is None else _of_two(run, other, text)
     page = folder / PAGE_NAME
-    write_text(page, page_html(content, drawn, {figure.name: draw(figure) for figure in drawn}, ()))
+    write_text(page, page_html(content, flames, ()))
     return page
 
 
-def _of_one(run: Run, text: str) -> tuple[str, list[Figure]]:
+def _of_one(run: Run, text: str) -> tuple[str, dict[str, str]]:
+    """Return the Markdown of the page of one run, and the HTML of its flame graphs by name."""
     records = drawn_first(named_records(run, text))
     shown, rest = records[:MOST_DRAWN], records[MOST_DRAWN:]
     colours = _colours(records)
-    parts, drawn = ["# Where does the time go?\n", paragraph(inert(what_text(run)))], []
+    parts, flames = ["# Where does the time go?\n", paragraph(inert(what_text(run)))], {}
     for index, record in enumerate(shown, 1):
         frames = frames_of(profile_of(record))
         if not frames[0].seconds:
             continue
         alt = "One profiled call: its kinds of work, their operations, and these by the shapes of their inputs"
-        drawn.append(flame_figure(f"flame-{index}", alt, frames, lambda frame: colours.get(frame.kind, QUIET)))
-        parts += _parts_of(record, drawn[-1])
+        name = f"flame-{index}"
+        flames[name] = flame_html(name, alt, frames, lambda frame: colours.get(frame.kind, QUIET))
+        parts += _parts_of(record, picture_line(name, alt))
     parts += folded(
         f"{counted(len(rest), 'more row')}: give -k TEXT to see the flame graphs of those whose names hold it",
         [shares_table(rest).markdown()] if rest else [],
     )
-    return "\n".join(parts), drawn
+    return "\n".join(parts), flames
 
 
 def _colours(records: Sequence[Record]) -> Mapping[str, str]:
@@ -80,13 +79,13 @@ def _colours(records: Sequence[Record]) -> Mapping[str, str]:
     return dict(zip(scale["domain"], scale["range"], strict=True))
 
 
-def _parts_of(record: Record, figure: Figure) -> list[str]:
+def _parts_of(record: Record, flame: str) -> list[str]:
     """Return the section of one row: a sentence, its flame graph, its kinds of work; operations and counters folded."""
     profile = profile_of(record)
     return [
         f"## {paragraph(inert(record.short_name))}",
         paragraph(_kinds_text(record)),
-        *Shown({figure.name: figure}).figure(figure.name),
+        flame,
         kinds_table(record).markdown(),
         *folded("Its operations, and the trace", [_trace_text(record), op_table(profile, MOST_OPS).markdown()]),
         *folded("What the CPU counted", [counters_table(record).markdown()]),
@@ -190,7 +189,8 @@ def counters_table(record: Record) -> Table:
     return Table([*words("Counter"), *numbers("per window", show=significant), *words("why not")], rows)
 
 
-def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
+def _of_two(run: Run, other: Run, text: str) -> tuple[str, dict[str, str]]:
+    """Return the same of what changed from one run to another."""
     changes = [(before, now, difference(before, now)) for before, now in paired_records(run, other, text)]
     changes.sort(key=lambda one: -abs(one[2].change_s))
     parts = [
@@ -201,13 +201,14 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
             "grey ones are as they were. Each is one profiled call: what is small may be noise."
         ),
     ]
-    drawn: list[Figure] = []
+    flames: dict[str, str] = {}
     for index, (_, now, change) in enumerate(changes[:MOST_DRAWN], 1):
         frames = frames_of_change(profile_of(now), change)
         if not frames[0].seconds:
             continue
         alt = "One profiled call now: red grew, blue shrank since the run before"
-        drawn.append(flame_figure(f"flame-{index}", alt, frames, change_colour(frames)))
+        name = f"flame-{index}"
+        flames[name] = flame_html(name, alt, frames, change_colour(frames))
         gone = [op for op in change.ops if op.head_s == 0]
         rows = [[op.op, op.base_s, op.head_s, op.change_s, op.where] for op in change.ops[:MOST_OPS]]
         columns = [*words("Operation"), *numbers("before", "now", show=time_text), *numbers("change", show=signed_time)]
@@ -217,7 +218,7 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
                 f"{time_text(change.base_s)}, now {time_text(change.head_s)} a call: **{inert(explain(change))}**"
                 + (f"; {counted(len(gone), 'operation')} gone." if gone else ".")
             ),
-            *Shown({drawn[-1].name: drawn[-1]}).figure(drawn[-1].name),
+            picture_line(name, alt),
             *folded(
                 "Its operations, most changed first, and the trace",
                 [_trace_text(now), Table([*columns, *words("where")], rows).markdown()],
@@ -227,4 +228,4 @@ def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
     more = [[now.short_name, change.change_s, explain(change)] for _, now, change in rest]
     table = Table([*words("Benchmark"), *numbers("change", show=signed_time), *words("what grew")], more)
     parts += folded(f"{counted(len(rest), 'more benchmark')}, less changed", [table.markdown()] if rest else [])
-    return "\n".join(parts), drawn
+    return "\n".join(parts), flames

@@ -28,11 +28,7 @@ class Shown:
 
     def figure(self, name: str) -> list[str]:
         """Return the lines that show a figure, if it was drawn."""
-        if name not in self.figures:
-            return []
-        # In the words of a picture no bracket may end it.
-        alt = re.sub(r"[\[\]]", r"\\\g<0>", inert(self.figures[name].alt))
-        return [f"![{escape(alt)}]({name}.png)\n"]
+        return [picture_line(name, self.figures[name].alt)] if name in self.figures else []
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,12 @@ class Section:
     def lacks(self, runs: Sequence[Run]) -> bool:
         """Say whether the first run has nothing of what it is about."""
         return self.needs is not None and not self.needs(runs[0])
+
+
+def picture_line(name: str, alt: str) -> str:
+    """Return the line of Markdown that shows a picture: what of its words is from a file stays text, and ends no bracket."""
+    words = re.sub(r"[\[\]]", r"\\\g<0>", inert(alt))
+    return f"![{escape(words)}]({name}.png)\n"
 
 
 def no_row_of(suite: str, which: str = "") -> str:

@@ -13,7 +13,7 @@ from rnncore.compare.history import Commit, History, Machine
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure
-from rnncore.report.html import page_html
+from rnncore.report.html import figure_html, page_html
 from rnncore.report.section import Shown
 from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.report.trend_figures import commit_name, trend_figures
@@ -106,10 +106,10 @@ def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, te
     for figure, trend in zip(figures, named, strict=True):
         parts += [f"### {paragraph(inert(names[trend.series.benchmark]))}", *shown.figure(figure.name)]
     markdown = "\n".join(parts)
-    svgs = {figure.name: write_figure(figure, folder) for figure in figures}
+    pictures = {figure.name: figure_html(figure, write_figure(figure, folder)) for figure in figures}
     write_text(folder / "report.md", markdown)
     page = folder / "index.html"
-    write_text(page, page_html(markdown, figures, svgs))
+    write_text(page, page_html(markdown, pictures))
     return page
 
 

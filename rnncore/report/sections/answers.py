@@ -6,7 +6,7 @@ import altair
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first, rankable, ranked
-from rnncore.report.figure import PALETTE, QUIET, TIP, Chart, Figure, log_axis, names_axis, rows_height, tip_text
+from rnncore.report.figure import OWN_COLOUR, PALETTE, QUIET, TIP, Chart, Figure, log_x, named_rows, rows_height, tip_text
 from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, way
 from rnncore.report.section import ANSWERS
 from rnncore.report.sections.cost import FORECASTS, costs
@@ -129,7 +129,6 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
     names = [way(alone) for alone, _ in ways]
     low, high = min(map(min, per_s)) / scale, max(map(max, per_s)) / scale
     room = max(high / low, 10) ** 0.25
-    x_scale = altair.Scale(type="log", domain=[low / room, high * room], nice=False)
     values = []
     for index, (name, (alone, together), both) in enumerate(zip(names, ways, per_s, strict=True)):
         kinds = [(_ALONE, alone, both[0])] + ([(_TOGETHER, together, both[1])] if together is not alone else [])
@@ -144,19 +143,15 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
                     "colour": PALETTE[0] if index == 0 else QUIET,
                 }
             )
-    axis = log_axis(low / room, high * room)
-    x = altair.X(
-        "per forecast:Q", scale=x_scale, axis=axis, title=f"Time per forecast, {unit} (logarithmic; less is better)"
-    )
-    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
-    colour = altair.Color("colour:N", scale=None, legend=None)
-    lines = base.mark_line(strokeWidth=2).encode(x=x, detail="row:N", color=colour)
+    x = log_x(low / room, high * room, f"Time per forecast, {unit} (logarithmic; less is better)")("per forecast")
+    base = named_rows(values)
+    lines = base.mark_line(strokeWidth=2).encode(x=x, detail="row:N", color=OWN_COLOUR)
     shape = altair.Shape(
         "kind:N",
         scale=altair.Scale(domain=[_ALONE, _TOGETHER], range=["circle", "diamond"]),
         legend=altair.Legend(title=None, orient="top"),
     )
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(x=x, color=colour, shape=shape, description=TIP)
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(x=x, color=OWN_COLOUR, shape=shape, description=TIP)
     right = base.transform_filter(f"datum.kind == '{_ALONE}'").mark_text(align="left", dx=9)
     left = base.transform_filter(f"datum.kind == '{_TOGETHER}'").mark_text(align="right", dx=-9)
     labels = [mark.encode(x=x, text="label:N") for mark in (right, left)]

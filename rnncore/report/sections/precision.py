@@ -7,15 +7,15 @@ import altair
 
 from rnncore.compare.choices import rankable
 from rnncore.report.figure import (
-    PALETTE,
+    OWN_COLOUR,
     QUIET,
     SHOWN_ROWS,
     TIP,
     WIDTH,
     Chart,
     Figure,
-    log_axis,
-    names_axis,
+    log_x,
+    named_rows,
     rows_height,
     tip_text,
 )
@@ -74,30 +74,22 @@ def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
             "high": one.ratio if one.high is None else one.high,
             "label": one.text.split(" (")[0],
             "tip": tip_text(way(record), batch=record.batch_size, time=one.text),
-            "colour": PALETTE[0] if one.ratio < 1 else PALETTE[4],
+            "colour": one.colour,
         }
         for record, one in found
     ]
     low, high = min(1.0, *(one["low"] for one in values)), max(1.0, *(one["high"] for one in values))
     room = max(high / low, 4) ** 0.35
-    scale = altair.Scale(type="log", domain=[low / room**0.2, high * room], nice=False)
     title = "Time as a multiple of fp32's in the same runtime (logarithmic; less is better)"
-    axis = log_axis(low / room**0.2, high * room)
-    names = [one["row"] for one in values]
-    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
-    colour = altair.Color("colour:N", scale=None, legend=None)
-
-    def at(field: str) -> altair.X:
-        return altair.X(f"{field}:Q", scale=scale, axis=axis, title=title)
-
+    at, base = log_x(low / room**0.2, high * room, title), named_rows(values)
     equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x=at("ratio"))
     layers = [
         equal,
-        base.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x=at("ratio"), color=colour, description=TIP),
+        base.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=OWN_COLOUR),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=at("ratio"), color=OWN_COLOUR, description=TIP),
         base.mark_text(align="left", dx=8).encode(x=at("high"), text="label:N"),
     ]
-    return altair.layer(*layers).properties(width=WIDTH - 120, height=rows_height(len(names)))
+    return altair.layer(*layers).properties(width=WIDTH - 120, height=rows_height(len(values)))
 
 
 def compared(run: Run) -> list[tuple[Record, Record]]:

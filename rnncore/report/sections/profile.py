@@ -16,7 +16,7 @@ from rnncore.report.figure import (
     WIDTH,
     Chart,
     Figure,
-    names_axis,
+    named_rows,
     rows_height,
     tip_text,
     values_axis,
@@ -55,13 +55,12 @@ def profile_chart(records: list[Record]) -> Chart:
         for kind, pct in shares_of(record).items()
     ]
     bars: Chart = (
-        altair.Chart(altair.InlineData(values))
+        named_rows(values)
         .mark_bar()
         .encode(
             x=altair.X(
                 "pct:Q", scale=altair.Scale(domain=[0, 100]), title="Percent of a call", axis=values_axis(len(drawn))
             ),
-            y=altair.Y("row:N", sort=None, title=None, axis=names_axis()),
             order="place:Q",
             color=altair.Color("kind:N", scale=kind_colours(kinds), title="Kind of work"),
             description=TIP,
