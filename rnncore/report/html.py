@@ -5,8 +5,10 @@ script, style and pictures are in the file, and its policy forbids the rest.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from html import escape
 from importlib import resources
 from itertools import chain, count, pairwise, takewhile
@@ -20,16 +22,13 @@ from markdown_it.token import Token
 from rnncore.report.figure import Drawing, Figure
 from rnncore.report.fold import FOLDED, FOLDED_END
 from rnncore.report.section import ANSWERS
-from rnncore.report.table import LEFT, RIGHT, cells_of
+from rnncore.report.table import LEFT, RIGHT, cells_of, is_plain
 
 # Ids that the page has itself, in its template, its style and its script.
 _TAKEN = ("report", "filter", "copy", "said", "tip")
 
 # A paragraph that is one of our pictures.
 _PICTURE = re.compile(r"!\[.*\]\(([a-z0-9-]+)\.png\)")
-
-# What Markdown within a line begins with: a cell without it is text as it is.
-_INLINE = re.compile(r"[\\`*&]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def page_html(text: str, pictures: Mapping[str, str], downloads: Sequence[str] = ("report.md",)) -> str:
@@ -44,6 +43,8 @@ def page_html(text: str, pictures: Mapping[str, str], downloads: Sequence[str] =
     headings = list(_with_ids(tokens))
     title = headings[0][2] if headings else "Report"
     body = _parser().renderer.render(_with_pictures(tokens, pictures), _parser().options, {})
+    # No other script runs in it, whatever a text would get past all that is escaped.
+    script = _asset("page.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2")).render(
         title=title,
@@ -51,7 +52,8 @@ def page_html(text: str, pictures: Mapping[str, str], downloads: Sequence[str] =
         body=_Safe(body),
         downloads=downloads,
         style=_Safe(_asset("page.css")),
-        script=_Safe(_asset("page.js")),
+        script=_Safe(script),
+        script_digest=_Safe(f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"),
     )
 
 
@@ -106,7 +108,7 @@ def _row_html(cells: Sequence[str], tag: str, attributes: Sequence[str]) -> str:
 
 
 def _cell_html(cell: str) -> str:
-    return str(_parser().renderInline(cell)) if _INLINE.search(cell) else escapeHtml(cell)
+    return escapeHtml(cell) if is_plain(cell) else str(_parser().renderInline(cell))
 
 
 def _with_ids(tokens: list[Token]) -> Sequence[tuple[str, str, str]]:

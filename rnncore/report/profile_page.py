@@ -13,7 +13,7 @@ from rnncore.report.html import page_html
 from rnncore.report.profile import named_records, op_table, paired_records
 from rnncore.report.section import picture_line
 from rnncore.report.sections.answers import what_text
-from rnncore.report.sections.profile import drawn_first, kind_colours, kinds_of, shares_of, shares_table
+from rnncore.report.sections.profile import drawn_first, kind_colours, kinds_of, shares_table
 from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.report.words import significant, time_text
 from rnncore.runfile.record import Record, Run
@@ -75,7 +75,7 @@ def _of_one(run: Run, text: str) -> tuple[str, dict[str, str]]:
 
 
 def _colours(records: Sequence[Record]) -> Mapping[str, str]:
-    scale = kind_colours(kinds_of([record for record in records if (record.profile or {}).get("shares_pct")])).to_dict()
+    scale = kind_colours(kinds_of(records)).to_dict()
     return dict(zip(scale["domain"], scale["range"], strict=True))
 
 
@@ -103,9 +103,9 @@ def _kinds_text(record: Record) -> str:
     """Say what takes the time of a row, how near each is to its limit, and where most could be won."""
     limits, seconds = limits_s(record), _seconds_by_kind(record)
     said = []
-    for kind, share in sorted(shares_of(record).items(), key=lambda item: -item[1])[:3]:
-        limit = f", at {100 * limits[kind] / seconds[kind]:.0f} % of its limit" if kind in limits else ""
-        said.append(f"{inert(kind)} {share:.0f} %{limit}")
+    for kind, spent in sorted(seconds.items(), key=lambda item: -item[1])[:3]:
+        limit = f", at {100 * limits[kind] / spent:.0f} % of its limit" if kind in limits else ""
+        said.append(f"{inert(kind)} {100 * spent / sum(seconds.values()):.0f} %{limit}")
     # What is no product may all be won; of a product whose limit is not known, nobody knows.
     to_win = {
         kind: spent - limits.get(kind, 0.0) for kind, spent in seconds.items() if kind in limits or kind not in PRODUCTS

@@ -112,8 +112,8 @@ class Table:
                 min_width=_WRAPPED_WIDTH if column.wraps else None,
             )
         for row in self.texts:
-            # As Text: brackets of a test's name are no markup.
-            drawn.add_row(*map(Text, row))
+            # As Text: brackets of a test's name are no markup; and what moves a cursor is in none.
+            drawn.add_row(*(Text(_CONTROL.sub(" ", cell)) for cell in row))
         return drawn
 
 
@@ -144,6 +144,11 @@ def escape(text: str) -> str:
 def inert(text: str) -> Markdown:
     """Return Markdown that shows a text as it is; `escape` does the rest where it is put on the page. Markdown stays it."""
     return text if isinstance(text, Markdown) else Markdown(_MARKDOWN.sub(r"\\\g<0>", text))
+
+
+def is_plain(markdown: str) -> bool:
+    """Say whether Markdown is the text that it shows, without markup and escapes."""
+    return "&" not in markdown and not _MARKDOWN.search(markdown)
 
 
 def strong(text: str) -> Markdown:
