@@ -27,6 +27,10 @@ from rnncore.report.table import LEFT, RIGHT, cells_of, is_plain
 # Ids that the page has itself, in its template, its style and its script.
 _TAKEN = ("report", "filter", "copy", "said", "tip")
 
+# What the elements of a table are.
+_ROLES = {"table": "table", "thead": "rowgroup", "tbody": "rowgroup", "tr": "row", "th": "columnheader", "td": "cell"}
+_ELEMENT = re.compile(rf"<({'|'.join(_ROLES)})\b")
+
 # A paragraph that is one of our pictures.
 _PICTURE = re.compile(r"!\[.*\]\(([a-z0-9-]+)\.png\)")
 
@@ -91,15 +95,15 @@ def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 def _table_html(lines: Sequence[str], section: str) -> str:
     """Return the HTML of a table in a frame that scrolls, under the heading of a section."""
     head, rule, *rows = map(cells_of, lines)
+    # A page shows the answers as cards: by its style they would be no table to readers of screens.
+    is_answers = head[0] == ANSWERS
     styles = [' style="text-align:right"' if one == RIGHT else "" for one in rule]
     of_heads = [f'{style} scope="col"' for style in styles]
-    kind = ' class="answers"' if head[0] == ANSWERS else ""
+    kind = ' class="answers"' if is_answers else ""
     body = ["<tbody>\n", *(_row_html(row, "td", styles) for row in rows), "</tbody>\n"] if rows else []
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}"><table{kind}>\n'
-        f"<thead>\n{_row_html(head, 'th', of_heads)}</thead>\n"
-        f"{''.join(body)}</table>\n</div>\n"
-    )
+    table = f"<table{kind}>\n<thead>\n{_row_html(head, 'th', of_heads)}</thead>\n{''.join(body)}</table>\n</div>\n"
+    framed = f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(f"Table: {section}")}">'
+    return framed + (_ELEMENT.sub(lambda found: f'{found[0]} role="{_ROLES[found[1]]}"', table) if is_answers else table)
 
 
 def _row_html(cells: Sequence[str], tag: str, attributes: Sequence[str]) -> str:

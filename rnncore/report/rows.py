@@ -133,7 +133,12 @@ def of_what(records: list[Record]) -> str:
 
 
 def names_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return what the benchmarks of records are called in a table, by full name."""
+    return short_names(record.fullname for record in records)
+
+
+def short_names(fullnames: Iterable[str]) -> dict[str, str]:
     """Return what benchmarks are called in a table, by full name: without their file, unless another has the same name."""
-    fullnames = list(dict.fromkeys(record.fullname for record in records))
-    counts = Counter(map(short_name, fullnames))
-    return {name: short_name(name) if counts[short_name(name)] == 1 else name for name in fullnames}
+    names = list(dict.fromkeys(fullnames))
+    counts = Counter(map(short_name, names))
+    return {name: short_name(name) if counts[short_name(name)] == 1 else name for name in names}

@@ -115,10 +115,18 @@ def test_every_table_and_number_of_the_markdown_is_in_the_page(written: Path) ->
     text = render([run], figures([run]))
     page = (written / "index.html").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| --")]
-    assert page.split("<script")[0].count("<tr>") == len(rows)
+    assert len(re.findall(r"<tr\b", page)) == len(rows)
     for number in ("1.82", "5.55x faster", "1,230", "0.987"):
         assert number in text
         assert number in page
+
+
+def test_the_answers_are_a_table_to_readers_of_screens_though_they_look_like_cards(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    assert [one["role"] for one in page.of("table") if one.get("class") == "answers"] == ["table"]
+    roles = [one["role"] for _, one in page.elements if one.get("role") in ("columnheader", "row", "cell", "rowgroup")]
+    assert (roles.count("columnheader"), roles.count("rowgroup")) == (4, 2)
+    assert roles.count("cell") == 4 * (roles.count("row") - 1) > 0
 
 
 def test_nothing_in_the_page_is_fetched(written: Path) -> None:

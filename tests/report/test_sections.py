@@ -488,6 +488,14 @@ def test_time_to_a_target_is_that_of_the_first_point_at_or_below_it(tmp_path: Pa
     assert (row["at the end, sMAPE %"], row["after s"]) == ("0.950", "6.25")
 
 
+def test_what_else_a_point_of_a_curve_holds_is_left_alone(tmp_path: Path) -> None:
+    row = accuracy("gru", "torch", 0.5, 0.95)
+    for point in row["extra_info"]["training"]["curve"]:
+        point["name"] = "mine"
+    drawn = {figure.name: figure for figure in figures([read_run(make_run(tmp_path, run_content([row])))])}
+    assert "mine" not in json.dumps(drawn["learning"].spec)
+
+
 @pytest.mark.parametrize("phase", ["infer", "train", "accuracy", "data"])
 def test_a_run_of_one_phase_alone_is_reported(phase: str, tmp_path: Path) -> None:
     entries = [entry for entry in run_content()["benchmarks"] if entry["extra_info"]["phase"] == phase]

@@ -10,6 +10,7 @@ from rnncore.files import write_text
 from rnncore.report.figure import Figure, draw
 from rnncore.report.fold import FOLDED
 from rnncore.report.html import figure_html, page_html
+from rnncore.report.rows import short_names
 from rnncore.report.section import Shown
 from rnncore.report.sections.ratios import CaseRatio, most_changed, ratio_chart
 from rnncore.report.verdict.markdown import verdict_markdown
@@ -45,8 +46,9 @@ def write_verdict_page(comparison: Comparison, folder: Path, downloads: Sequence
 
 def _figures(judgements: Sequence[Judgement]) -> list[Figure]:
     """Draw the ratios of time that were measured, of many those that changed most."""
+    called = short_names(one.fullname for one in judgements)
     found = [
-        CaseRatio(one.short_name, "head", one.ratio, one.low, one.high)
+        CaseRatio(called[one.fullname], "head", one.ratio, one.low, one.high)
         for one in judgements
         if one.measure == TIME and is_ratio(one.ratio)
     ]
