@@ -275,22 +275,23 @@ def draw(figure: Figure) -> Drawing:
 
 def write_chart(chart: Chart | altair.VConcatChart, path: Path) -> None:
     """Draw a chart to an SVG file, or else to a PNG file, by the suffix of its name, whole or not at all."""
-    svg = _on_white(_svg(_styled(chart)))
-    if path.suffix == ".svg":
-        write_text(path, svg)
-        return
-    with whole_file(path) as temporary:
-        temporary.write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
+    _write_picture(_on_white(_svg(_styled(chart))), path)
 
 
 def write_figure(figure: Figure, folder: Path) -> Drawing:
     """Draw a figure to an SVG and a PNG file, whole or not at all, and for a page."""
     drawing = draw(figure)
-    on_white = _on_white(drawing.wide)
-    write_text(folder / f"{figure.name}.svg", on_white)
-    with whole_file(folder / f"{figure.name}.png") as temporary:
-        temporary.write_bytes(vl_convert.svg_to_png(on_white, scale=SCALE))
+    for suffix in ("svg", "png"):
+        _write_picture(_on_white(drawing.wide), folder / f"{figure.name}.{suffix}")
     return drawing
+
+
+def _write_picture(svg: str, path: Path) -> None:
+    if path.suffix == ".svg":
+        write_text(path, svg)
+        return
+    with whole_file(path) as temporary:
+        temporary.write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
 
 
 def _shortened(head: int, tail: int) -> str:

@@ -48,11 +48,8 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
         RunFileError: If there is no such benchmark.
     """
     trends = _named(history, trends, text)
-    names, machines, steps = (
-        short_names(trend.series.benchmark for trend in trends),
-        _machine_names(trends),
-        steps_of(trends),
-    )
+    names = short_names(trend.series.benchmark for trend in trends)
+    machines, steps = _machine_names(trends), steps_of(trends)
     histories = f"{len(trends):,} {'histories' if len(trends) != 1 else 'history'}"
     found = counted(len(steps), "step") if steps else "no steps"
     lines = [

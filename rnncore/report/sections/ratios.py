@@ -46,6 +46,12 @@ FEWEST_ROUNDS = 10
 # Benchmarks that the figure shows, at most, and rows that are shown unfolded; the table has all.
 MOST_DRAWN, MOST_ROWS = 60, 12
 
+# Of tables of ratios.
+NOTE = (
+    "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each side is one "
+    "process: differences of a few percent between runs of one machine may be noise between processes."
+)
+
 _WAITS = {
     "latency": "each step waits for the one before",
     "compute": "it is held back by arithmetic",
@@ -242,10 +248,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     rows = rows if is_explained else [row[:-1] for row in rows]
     more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
     return [
-        paragraph(
-            "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
-            "side is one process: differences of a few percent between runs of one machine may be noise between processes."
-        ),
+        paragraph(NOTE),
         *shown.figure("ratios"),
         Table(columns, rows[:MOST_ROWS]).markdown(),
         *folded(f"All {len(rows):,} benchmarks", more),

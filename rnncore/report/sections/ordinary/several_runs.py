@@ -11,7 +11,7 @@ from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
 from rnncore.report.sections.ordinary.origin import fact_title
-from rnncore.report.sections.ratios import MOST_ROWS, CaseRatio, case_ratio, figures
+from rnncore.report.sections.ratios import MOST_ROWS, NOTE, CaseRatio, case_ratio, figures
 from rnncore.report.sections.several import against_first, named_runs, of_noise
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Column, Markdown, Table, inert, numbers, paragraph, strong, words
@@ -59,10 +59,7 @@ def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
     kept = _most_changed_first(every, ratios)[: groups.MOST_ROWS]
     if not kept:
         return []
-    said = (
-        "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
-        "side is one process: differences of a few percent between runs of one machine may be noise between processes."
-    )
+    said = NOTE
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
     parts = [paragraph(said), *shown.figure("ratios"), _table(every, kept[:MOST_ROWS], by_name, ratios).markdown()]
