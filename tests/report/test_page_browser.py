@@ -362,16 +362,20 @@ def _second_kind(browser: Any) -> tuple[int, list[Any]]:
 
 def _require_zoomed(browser: Any, before: list[Any], to: list[Any]) -> None:
     """Require that a box fills the width, with what it is part of, and what it is made of as wide a part of it as before."""
-    boxes = browser.execute_script(BOXES)
     words, left, right, level = to
-    within = [box for box in before if left - 1e-3 <= box[1] and box[2] <= right + 1e-3 and box[3] > level]
-    assert [box[0] for box in boxes] == [before[0][0], words, *(box[0] for box in within if box[2] - box[1] > 1e-3)]
-    for box in boxes[:2]:
+    (whole, pressed, *shown), slack = browser.execute_script(BOXES), 0.01
+    assert [whole[0], pressed[0]] == [before[0][0], words]
+    for box in (whole, pressed):
         assert box[1:3] == pytest.approx([0, 100], abs=0.2)
-    places = {box[0]: box[1:3] for box in boxes}
-    for name, start, end, _ in within:
-        if end - start > 1e-3:
-            assert places[name] == pytest.approx([100 * (one - left) / (right - left) for one in (start, end)], abs=0.2)
+    within = [box for box in before if left - slack <= box[1] and box[2] <= right + slack and box[3] > level]
+    places = {(box[0], box[3]): box[1:3] for box in shown}
+    assert places
+    assert places.keys() <= {(box[0], box[3]) for box in within}
+    for name, start, end, depth in within:
+        if end - start > slack:
+            assert places[name, depth] == pytest.approx(
+                [100 * (one - left) / (right - left) for one in (start, end)], abs=0.2
+            )
 
 
 def test_a_box_that_is_pressed_fills_the_width_and_pressed_again_the_whole_call_does(browser: Any, published: Path) -> None:
