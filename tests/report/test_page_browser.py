@@ -373,9 +373,8 @@ def _require_zoomed(browser: Any, before: list[Any], to: list[Any]) -> None:
     assert places.keys() <= {(box[0], box[3]) for box in within}
     for name, start, end, depth in within:
         if end - start > slack:
-            assert places[name, depth] == pytest.approx(
-                [100 * (one - left) / (right - left) for one in (start, end)], abs=0.2
-            )
+            expected = [100 * (one - left) / (right - left) for one in (start, end)]
+            assert places[name, depth] == pytest.approx(expected, abs=0.2)
 
 
 def test_a_box_that_is_pressed_fills_the_width_and_pressed_again_the_whole_call_does(browser: Any, published: Path) -> None:
