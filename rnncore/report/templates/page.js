@@ -86,7 +86,8 @@
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.hidden = true;
-  document.body.append(tip);
+  tip.setAttribute("role", "tooltip");
+  document.querySelector("main").append(tip);
   const tell = (mark, x, y) => {
     const words = mark.dataset?.tip;
     tip.hidden = !words || !mark.closest("figure");
@@ -139,6 +140,7 @@
     flame.setAttribute("role", "group");
     frames.forEach((frame, index) => {
       frame.setAttribute("role", "button");
+      frame.setAttribute("aria-describedby", tip.id);
       frame.tabIndex = index ? -1 : 0;
     });
     zoom(0);
