@@ -29,6 +29,7 @@ from rnncore.cli.screen import (
     print_json,
     print_table,
     print_tables,
+    print_verdict_last,
     process_progress,
     repository_root,
     say,
@@ -302,7 +303,7 @@ def selftest(
     if as_json:
         print_json(facts)
     else:
-        print_tables(selftest_tables(facts))
+        print_verdict_last(selftest_tables(facts))
     err.print(f"Rates: {out}")
 
 

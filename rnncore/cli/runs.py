@@ -9,7 +9,7 @@ from rich.progress import TimeRemainingColumn
 
 from rnncore.amounts import counted
 from rnncore.cli.options import EXIT_ERROR, STORE, JsonOption, RunArgument, StoreOption, require_output
-from rnncore.cli.screen import err, print_json, print_tables, progress_bar, say
+from rnncore.cli.screen import err, print_json, print_tables, print_verdict_last, progress_bar, say
 from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import write_text
 from rnncore.forecast.cells import Cell
@@ -135,7 +135,7 @@ def trend(
     if as_json:
         print_json(trend_json(history, trends, text))
         return
-    print_tables(trend_tables(history, trends, text))
+    print_verdict_last(trend_tables(history, trends, text))
 
 
 def convert(

@@ -87,6 +87,12 @@ def print_tables(tables: "Iterable[tuple[str, Table | None]]") -> None:
         say()
 
 
+def print_verdict_last(tables: "Iterable[tuple[str, Table | None]]") -> None:
+    """Print lines and tables as `print_tables` does, what a page begins with at the end: on a screen the eye is there."""
+    verdict, *details = tables
+    print_tables([*details, verdict])
+
+
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """Return a bar for standard error, with a description before it and these columns after it; none but on a terminal."""
     first = TextColumn("{task.description}"), BarColumn()

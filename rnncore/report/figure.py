@@ -4,8 +4,9 @@ import copy
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ PALETTE = ["#0072B2", "#B07A00", "#009E73", "#B45A8E", "#D55E00", "#7A6FD0", "#8
 # Of what is there to be compared with, and not looked at first: ceilings, baselines, roofs, and series beyond the palette.
 QUIET, OTHERS = "#595959", "#a6a6a6"
 
-# What is drawn on; pages have their own.
-PAPER = "#ffffff"
+# What became faster, and what became slower.
+FASTER, SLOWER = PALETTE[0], PALETTE[4]
 
 SCALE = 2.0
 
@@ -112,8 +113,9 @@ _CONFIG: dict[str, Any] = {
 
 Chart = altair.Chart | altair.LayerChart | altair.FacetChart
 
-# What a mark tells at the pointer: a field of its values.
+# What a mark tells at the pointer, and its colour: fields of its values.
 TIP = altair.Description("tip:N")
+OWN_COLOUR = altair.Color("colour:N", scale=None, legend=None)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Figure:
     chart: Chart
     narrow_chart: Chart | None = None
 
-    @property
+    @cached_property
     def spec(self) -> dict[str, Any]:
         """The specification as JSON values, in the style of all figures."""
         return _styled(self.chart)
@@ -144,7 +146,8 @@ class Figure:
 
 
 def _styled(chart: Chart | altair.VConcatChart) -> dict[str, Any]:
-    spec = drawable(chart.to_dict())
+    # Altair's own check of it takes half of the time; what is wrong in it does not draw.
+    spec = drawable(chart.to_dict(validate=False))
     return {**spec, "config": {**spec.get("config", {}), **_CONFIG}}
 
 
@@ -170,6 +173,26 @@ def tip_text(name: str, **known: float | int | str | None) -> str:
 def names_axis() -> altair.Axis:
     """Return the axis of rows by name; of a long one the middle is left out, as its ends tell benchmarks apart."""
     return altair.Axis(labelLimit=_LABEL_WIDTH, labelExpr=_shortened(_HEAD, _TAIL), labelOverlap=False)
+
+
+def named_rows(values: Sequence[Mapping[str, Any]]) -> altair.Chart:
+    """Return the chart of values with a line for each name, their `row`, in the order in which they come."""
+    names = list(dict.fromkeys(one["row"] for one in values))
+    return altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
+
+
+def log_x(low: float, high: float, title: str, axis: altair.Axis | None = None) -> Callable[[str], altair.X]:
+    """Return what places fields of values on one logarithmic axis.
+
+    Args:
+        low: Its lowest value.
+        high: Its highest.
+        title: What is on it.
+        axis: None for that of `log_axis`.
+    """
+    scale = altair.Scale(type="log", domain=[low, high], nice=False)
+    shown = log_axis(low, high) if axis is None else axis
+    return lambda field: altair.X(f"{field}:Q", scale=scale, axis=shown, title=title)
 
 
 def rows_height(rows: int) -> int:
@@ -252,22 +275,23 @@ def draw(figure: Figure) -> Drawing:
 
 def write_chart(chart: Chart | altair.VConcatChart, path: Path) -> None:
     """Draw a chart to an SVG file, or else to a PNG file, by the suffix of its name, whole or not at all."""
-    svg = _on_white(_svg(_styled(chart)))
-    if path.suffix == ".svg":
-        write_text(path, svg)
-        return
-    with whole_file(path) as temporary:
-        temporary.write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
+    _write_picture(_on_white(_svg(_styled(chart))), path)
 
 
 def write_figure(figure: Figure, folder: Path) -> Drawing:
     """Draw a figure to an SVG and a PNG file, whole or not at all, and for a page."""
     drawing = draw(figure)
-    on_white = _on_white(drawing.wide)
-    write_text(folder / f"{figure.name}.svg", on_white)
-    with whole_file(folder / f"{figure.name}.png") as temporary:
-        temporary.write_bytes(vl_convert.svg_to_png(on_white, scale=SCALE))
+    for suffix in ("svg", "png"):
+        _write_picture(_on_white(drawing.wide), folder / f"{figure.name}.{suffix}")
     return drawing
+
+
+def _write_picture(svg: str, path: Path) -> None:
+    if path.suffix == ".svg":
+        write_text(path, svg)
+        return
+    with whole_file(path) as temporary:
+        temporary.write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
 
 
 def _shortened(head: int, tail: int) -> str:

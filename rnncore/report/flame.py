@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import groupby
 from typing import Any
 
-import altair
-
-from rnncore.amounts import time_unit
 from rnncore.compare.profile import ProfileDifference, signed_time
-from rnncore.report.figure import OTHERS, PALETTE, PAPER, TIP, Chart, Figure, tip_text
+from rnncore.report.figure import FASTER, OTHERS, SLOWER, tip_text
+from rnncore.report.html import with_caption
 from rnncore.report.words import significant, time_text
 
-# Pixels of a flame graph on a desktop and on a phone, of one of its levels, and of a letter.
-WIDE, NARROW, LEVEL, LETTER = 1000, 330, 26, 6.8
+# Height of a level, as page.css has that of a box.
+LEVEL_REM = 1.6
 
-# Fewer letters than this say nothing.
-_FEWEST_LETTERS = 4
+# Of the colours of boxes, so that letters on them are read in the dark too: 40 %.
+_OPACITY = "66"
 
 # A change of less than this share of the call is drawn as none.
 SAME_SHARE = 0.005
@@ -116,16 +115,34 @@ def _frame(name: str, kind: str, level: int, start_s: float, ops: Sequence[_Op])
     return Frame(name, kind, level, start_s, seconds, seconds - sum(before) if before else None, note)
 
 
-def flame_figure(name: str, alt: str, frames: Sequence[Frame], colour_of: Callable[[Frame], str]) -> Figure:
-    """Return boxes as a figure, with one of its own for narrow screens.
+def flame_html(name: str, alt: str, frames: Sequence[Frame], colour_of: Callable[[Frame], str]) -> str:
+    """Return boxes as the HTML of a figure; where the page has its script, one that is pressed fills the width.
 
     Args:
-        name: Stem of its files.
+        name: Of the figure.
         alt: What it shows, in a sentence.
         frames: The call first.
-        colour_of: Returns the colour of a box.
+        colour_of: Returns the colour of a box, `#rrggbb`.
     """
-    return Figure(name, alt, _chart(frames, colour_of, WIDE), _chart(frames, colour_of, NARROW))
+    whole_s, levels = frames[0].seconds, 1 + max(frame.level for frame in frames)
+    boxes = "".join(_box_html(frame, whole_s, colour_of(frame)) for frame in frames)
+    opened = f'<div class="flame" role="img" aria-label="{escape(alt)}" style="height:{LEVEL_REM * levels:g}rem">'
+    return with_caption(name, alt, f"{opened}{boxes}</div>\n")
+
+
+def _box_html(frame: Frame, whole_s: float, colour: str) -> str:
+    tip = tip_text(
+        frame.name,
+        kind=frame.kind or None,
+        time=time_text(frame.seconds),
+        share=f"{100 * frame.seconds / whole_s:.1f} %",
+        change=None if frame.change_s is None else signed_time(frame.change_s),
+        ran=frame.note,
+    )
+    left_pct, width_pct = 100 * frame.start_s / whole_s, 100 * frame.seconds / whole_s
+    place = f"left:{left_pct:.4f}%;width:{width_pct:.4f}%;top:{LEVEL_REM * frame.level:g}rem"
+    said = f"{frame.name}, {time_text(frame.seconds)}"
+    return f'<span data-tip="{escape(tip)}" style="{place};background:{colour}{_OPACITY}">{escape(said)}</span>'
 
 
 def change_colour(frames: Sequence[Frame]) -> Callable[[Frame], str]:
@@ -134,53 +151,6 @@ def change_colour(frames: Sequence[Frame]) -> Callable[[Frame], str]:
 
     def colour(frame: Frame) -> str:
         change_s = frame.change_s or 0.0
-        return OTHERS if abs(change_s) < smallest_s else PALETTE[4] if change_s > 0 else PALETTE[0]
+        return OTHERS if abs(change_s) < smallest_s else SLOWER if change_s > 0 else FASTER
 
     return colour
-
-
-def _chart(frames: Sequence[Frame], colour_of: Callable[[Frame], str], width: int) -> Chart:
-    whole_s = frames[0].seconds
-    scale, unit = time_unit([whole_s])
-    values = [
-        {
-            "level": frame.level,
-            "start": frame.start_s / scale,
-            "end": (frame.start_s + frame.seconds) / scale,
-            "label": _label(frame, whole_s, width),
-            "colour": colour_of(frame),
-            "tip": tip_text(
-                frame.name,
-                kind=frame.kind or None,
-                time=time_text(frame.seconds),
-                share=f"{100 * frame.seconds / whole_s:.1f} %",
-                change=None if frame.change_s is None else signed_time(frame.change_s),
-                ran=frame.note,
-            ),
-        }
-        for frame in frames
-    ]
-    levels = 1 + max(frame.level for frame in frames)
-    x = altair.X(
-        "start:Q",
-        title=f"Time in one profiled call, {unit}",
-        scale=altair.Scale(domain=[0, whole_s / scale], nice=False),
-        axis=altair.Axis(grid=False, tickCount=4, format=",~g"),
-    )
-    y = altair.Y("level:O", axis=None, scale=altair.Scale(paddingInner=0.08, paddingOuter=0))
-    base = altair.Chart(altair.InlineData(values)).encode(y=y)
-    boxes = base.mark_rect(fillOpacity=0.4, stroke=PAPER, strokeWidth=1).encode(
-        x=x, x2="end:Q", color=altair.Color("colour:N", scale=None, legend=None), description=TIP
-    )
-    labels = base.transform_filter("datum.label != ''").mark_text(align="left", dx=4).encode(x=x, text="label:N")
-    return altair.layer(boxes, labels).properties(width=width, height=LEVEL * levels)
-
-
-def _label(frame: Frame, whole_s: float, width: int) -> str:
-    """Return as much of a name as its box has room for."""
-    letters = int((width * frame.seconds / whole_s - 8) / LETTER)
-    said = f"{frame.name}, {time_text(frame.seconds)}"
-    for text in (said, frame.name):
-        if len(text) <= letters:
-            return text
-    return f"{frame.name[: letters - 1]}…" if letters >= _FEWEST_LETTERS else ""

@@ -8,12 +8,12 @@ from rnncore.errors import ConfigError, RunFileError
 from rnncore.files import whole_file, write_text
 from rnncore.report.figure import Figure, write_figure
 from rnncore.report.fold import without_folded
-from rnncore.report.html import page_html
+from rnncore.report.html import figure_html, page_html
 from rnncore.report.results import result_rows, write_results
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections import OF_ONE_ORDINARY, OF_ONE_RUN, OF_SEVERAL, OF_SEVERAL_ORDINARY
 from rnncore.report.sections.method import raw_name
-from rnncore.report.table import escape
+from rnncore.report.table import inert, paragraph
 from rnncore.runfile.checks import one_line
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -53,14 +53,14 @@ def write_report(
     text = render(runs, drawn, title, prices)
     # All are read before one is written: a run file may be the copy beside an earlier report.
     raw = {raw_name(index, len(paths)): path.read_bytes() for index, path in enumerate(paths)}
-    drawings = {figure.name: write_figure(figure, folder) for figure in drawn}
+    pictures = {figure.name: figure_html(figure, write_figure(figure, folder)) for figure in drawn}
     write_text(folder / REPORT_NAME, without_folded(text))
     write_results(result_rows(runs), folder)
     for name, content in raw.items():
         with whole_file(folder / name) as temporary:
             temporary.write_bytes(content)
     page = folder / PAGE_NAME
-    write_text(page, page_html(text, drawn, drawings, (REPORT_NAME, "results.csv", "results.parquet", *raw)))
+    write_text(page, page_html(text, pictures, (REPORT_NAME, "results.csv", "results.parquet", *raw)))
     return page
 
 
@@ -94,7 +94,7 @@ def render(
         raise ConfigError("--price ranks choices of rnncore's suites, and no run has a row of them. Leave it out.")
     heading = title or titles[len(runs) > 1]
     lines = [line for section in sections for line in section.lines(runs, shown)]
-    return "\n".join([f"# {escape(heading)}\n", *lines])
+    return "\n".join([f"# {paragraph(inert(heading))}", *lines])
 
 
 def _sections(runs: Sequence[Run]) -> tuple[Section, ...]:

@@ -27,6 +27,8 @@ _SHOWN_SHAPES = 3
 def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator[tuple[str, Table]]:
     """Yield for each profiled benchmark where its time goes; or with another run, which operations changed.
 
+    What changed most is the last of them: on a screen the eye is there.
+
     Args:
         run: The run, or the one before.
         other: The run now; then only benchmarks that both profiled are shown.
@@ -47,8 +49,8 @@ def profile_tables(run: Run, other: Run | None, text: str, top: int) -> Iterator
             yield f"{heading}\n{_with_unit(profile['wall_s'])} a call: {shown}{note}{trace}", op_table(profile, top)
         return
     columns = [*words("Operation"), *numbers("base", "now", unit="ms", show=_ms), *numbers("change", show=signed_time)]
-    for before, now in paired_records(run, other, text):
-        change = difference(before, now)
+    changes = [(before, now, difference(before, now)) for before, now in paired_records(run, other, text)]
+    for before, now, change in sorted(changes, key=lambda one: abs(one[2].change_s)):
         was = f", before {_kernel(before)}" if _kernel(before) != _kernel(now) else ""
         lines = (
             f"{now.short_name}: {_kernel(now)}{was}\n"

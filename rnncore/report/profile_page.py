@@ -1,20 +1,19 @@
 """The page of profiles: for each row a flame graph, and its kinds of work against their limits; or what changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.profile import difference, explain, profile_of, signed_time
 from rnncore.files import write_text
-from rnncore.report.figure import QUIET, Figure, draw
-from rnncore.report.flame import change_colour, flame_figure, frames_of, frames_of_change
+from rnncore.report.figure import QUIET
+from rnncore.report.flame import change_colour, flame_html, frames_of, frames_of_change
 from rnncore.report.fold import folded
 from rnncore.report.html import page_html
 from rnncore.report.profile import named_records, op_table, paired_records
-from rnncore.report.section import Shown
+from rnncore.report.section import picture_line
 from rnncore.report.sections.answers import what_text
-from rnncore.report.sections.profile import drawn_first, kind_colours, kinds_of, shares_of, shares_table
+from rnncore.report.sections.profile import drawn_first, kind_colours, kinds_of, shares_table
 from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.report.words import significant, time_text
 from rnncore.runfile.record import Record, Run
@@ -48,48 +47,47 @@ def write_profile_page(run: Run, other: Run | None, text: str, folder: Path) -> 
     Raises:
         RunFileError: If there is no such benchmark.
     """
-    if other is None:
-        content, drawn = _of_one(run, text)
-    else:
-        content, drawn = _of_two(run, other, text)
+    content, flames = _of_one(run, text) if other is None else _of_two(run, other, text)
     page = folder / PAGE_NAME
-    write_text(page, page_html(content, drawn, {figure.name: draw(figure) for figure in drawn}, ()))
+    write_text(page, page_html(content, flames, ()))
     return page
 
 
-def _of_one(run: Run, text: str) -> tuple[str, list[Figure]]:
+def _of_one(run: Run, text: str) -> tuple[str, dict[str, str]]:
+    """Return the Markdown of the page of one run, and the HTML of its flame graphs by name."""
     records = drawn_first(named_records(run, text))
     shown, rest = records[:MOST_DRAWN], records[MOST_DRAWN:]
     colours = _colours(records)
-    parts, drawn = ["# Where does the time go?\n", paragraph(what_text(run))], []
+    parts, flames = ["# Where does the time go?\n", paragraph(inert(what_text(run)))], {}
     for index, record in enumerate(shown, 1):
         frames = frames_of(profile_of(record))
         if not frames[0].seconds:
             continue
         alt = "One profiled call: its kinds of work, their operations, and these by the shapes of their inputs"
-        drawn.append(flame_figure(f"flame-{index}", alt, frames, lambda frame: colours.get(frame.kind, QUIET)))
-        parts += _parts_of(record, drawn[-1])
+        name = f"flame-{index}"
+        flames[name] = flame_html(name, alt, frames, lambda frame: colours.get(frame.kind, QUIET))
+        parts += _parts_of(record, picture_line(name, alt))
     parts += folded(
         f"{counted(len(rest), 'more row')}: give -k TEXT to see the flame graphs of those whose names hold it",
         [shares_table(rest).markdown()] if rest else [],
     )
-    return "\n".join(parts), drawn
+    return "\n".join(parts), flames
 
 
 def _colours(records: Sequence[Record]) -> Mapping[str, str]:
-    scale = kind_colours(kinds_of([record for record in records if (record.profile or {}).get("shares_pct")])).to_dict()
+    scale = kind_colours(kinds_of(records)).to_dict()
     return dict(zip(scale["domain"], scale["range"], strict=True))
 
 
-def _parts_of(record: Record, figure: Figure) -> list[str]:
+def _parts_of(record: Record, flame: str) -> list[str]:
     """Return the section of one row: a sentence, its flame graph, its kinds of work; operations and counters folded."""
     profile = profile_of(record)
     return [
-        f"## {inert(record.short_name)}\n",
+        f"## {paragraph(inert(record.short_name))}",
         paragraph(_kinds_text(record)),
-        *Shown({figure.name: figure}).figure(figure.name),
+        flame,
         kinds_table(record).markdown(),
-        *folded("Its operations, and the trace", [_trace_text(record), _inert(op_table(profile, MOST_OPS)).markdown()]),
+        *folded("Its operations, and the trace", [_trace_text(record), op_table(profile, MOST_OPS).markdown()]),
         *folded("What the CPU counted", [counters_table(record).markdown()]),
     ]
 
@@ -105,9 +103,9 @@ def _kinds_text(record: Record) -> str:
     """Say what takes the time of a row, how near each is to its limit, and where most could be won."""
     limits, seconds = limits_s(record), _seconds_by_kind(record)
     said = []
-    for kind, share in sorted(shares_of(record).items(), key=lambda item: -item[1])[:3]:
-        limit = f", at {100 * limits[kind] / seconds[kind]:.0f} % of its limit" if kind in limits else ""
-        said.append(f"{inert(kind)} {share:.0f} %{limit}")
+    for kind, spent in sorted(seconds.items(), key=lambda item: -item[1])[:3]:
+        limit = f", at {100 * limits[kind] / spent:.0f} % of its limit" if kind in limits else ""
+        said.append(f"{inert(kind)} {100 * spent / sum(seconds.values()):.0f} %{limit}")
     # What is no product may all be won; of a product whose limit is not known, nobody knows.
     to_win = {
         kind: spent - limits.get(kind, 0.0) for kind, spent in seconds.items() if kind in limits or kind not in PRODUCTS
@@ -127,7 +125,7 @@ def kinds_table(record: Record) -> Table:
     scale, unit = time_unit([whole_s])
     rows = [
         [
-            inert(kind),
+            kind,
             spent / scale,
             100 * spent / whole_s,
             limits[kind] / scale if kind in limits else None,
@@ -191,46 +189,43 @@ def counters_table(record: Record) -> Table:
     return Table([*words("Counter"), *numbers("per window", show=significant), *words("why not")], rows)
 
 
-def _of_two(run: Run, other: Run, text: str) -> tuple[str, list[Figure]]:
+def _of_two(run: Run, other: Run, text: str) -> tuple[str, dict[str, str]]:
+    """Return the same of what changed from one run to another."""
     changes = [(before, now, difference(before, now)) for before, now in paired_records(run, other, text)]
     changes.sort(key=lambda one: -abs(one[2].change_s))
     parts = [
         "# What takes longer than before?\n",
-        paragraph(f"Before: {what_text(run)} Now: {what_text(other)}"),
+        paragraph(inert(f"Before: {what_text(run)} Now: {what_text(other)}")),
         paragraph(
             "A flame graph has the operations of the later run, as wide as their time: red ones grew, blue ones shrank, "
             "grey ones are as they were. Each is one profiled call: what is small may be noise."
         ),
     ]
-    drawn: list[Figure] = []
+    flames: dict[str, str] = {}
     for index, (_, now, change) in enumerate(changes[:MOST_DRAWN], 1):
         frames = frames_of_change(profile_of(now), change)
         if not frames[0].seconds:
             continue
         alt = "One profiled call now: red grew, blue shrank since the run before"
-        drawn.append(flame_figure(f"flame-{index}", alt, frames, change_colour(frames)))
+        name = f"flame-{index}"
+        flames[name] = flame_html(name, alt, frames, change_colour(frames))
         gone = [op for op in change.ops if op.head_s == 0]
         rows = [[op.op, op.base_s, op.head_s, op.change_s, op.where] for op in change.ops[:MOST_OPS]]
         columns = [*words("Operation"), *numbers("before", "now", show=time_text), *numbers("change", show=signed_time)]
         parts += [
-            f"## {inert(now.short_name)}\n",
+            f"## {paragraph(inert(now.short_name))}",
             paragraph(
                 f"{time_text(change.base_s)}, now {time_text(change.head_s)} a call: **{inert(explain(change))}**"
                 + (f"; {counted(len(gone), 'operation')} gone." if gone else ".")
             ),
-            *Shown({drawn[-1].name: drawn[-1]}).figure(drawn[-1].name),
+            picture_line(name, alt),
             *folded(
                 "Its operations, most changed first, and the trace",
-                [_trace_text(now), _inert(Table([*columns, *words("where")], rows)).markdown()],
+                [_trace_text(now), Table([*columns, *words("where")], rows).markdown()],
             ),
         ]
     rest = changes[MOST_DRAWN:]
     more = [[now.short_name, change.change_s, explain(change)] for _, now, change in rest]
     table = Table([*words("Benchmark"), *numbers("change", show=signed_time), *words("what grew")], more)
-    parts += folded(f"{counted(len(rest), 'more benchmark')}, less changed", [_inert(table).markdown()] if rest else [])
-    return "\n".join(parts), drawn
-
-
-def _inert(table: Table) -> Table:
-    """Return a table whose cells are no Markdown."""
-    return Table([replace(column, show=str) for column in table.columns], [list(map(inert, row)) for row in table.texts])
+    parts += folded(f"{counted(len(rest), 'more benchmark')}, less changed", [table.markdown()] if rest else [])
+    return "\n".join(parts), flames

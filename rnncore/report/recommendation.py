@@ -30,18 +30,18 @@ _EXPORT = "from rnncore.runtimes.export import export_module"
 
 
 def recommendation_text(found: Recommendation) -> str:
-    """Return a recommendation as text for a terminal."""
-    lines = [f"Best: {_in_words(found.best)}"]
-    if found.runner_up and found.lead:
-        lines += [f"Next: {_in_words(found.runner_up)}", f"Sure: {_how_sure(found)}"]
-    else:
-        lines += ["Sure: nothing else keeps the bounds"]
+    """Return a recommendation as text for a terminal: the code that uses it, and last what it is."""
+    lines = [_code(found.best).rstrip(), ""]
     if found.left_out:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(found.left_out.items()))
         lines.append(f"Left out: {reasons}")
     if found.best.smape is not None:
         lines.append("sMAPE is that of the same model as the accuracy suite trained it, run in the same way.")
-    return "\n".join([*lines, "", _code(found.best).rstrip()])
+    if found.runner_up and found.lead:
+        lines += [f"Next: {_in_words(found.runner_up)}", f"Sure: {_how_sure(found)}"]
+    else:
+        lines += ["Sure: nothing else keeps the bounds"]
+    return "\n".join([*lines, f"Best: {_in_words(found.best)}"])
 
 
 def recommendation_facts(found: Recommendation) -> dict[str, Any]:

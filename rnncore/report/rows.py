@@ -6,10 +6,12 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rnncore.compare.figures import figure_of
-from rnncore.report.table import escape
 from rnncore.report.words import how, significant
 from rnncore.runfile.recipes import ARTICLE, SIZES
 from rnncore.runfile.record import Record, Run, short_name
+
+# What is alike of two rows that do the same work in the same way.
+_WORK = ("phase", "cell", "recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
 
 # Percentiles of single calls that tables and results have beside the median.
 PERCENTILES = (90, 95, 99)
@@ -91,21 +93,21 @@ def base_of(records: Iterable[Record]) -> Record | None:
     return min(bases, key=lambda record: (record.device != "cpu", record.is_device_only), default=None)
 
 
-def same_but_cell(record: Record, records: list[Record]) -> Record | None:
-    """Return the GRU record beside a record of another cell."""
-    if record.cell == "gru":
-        return None
-    axes = ("recipe", "runtime", "mode", "device", "precision", "batch_size", *SIZES, "threads", "clock")
-    return next((other for other in records if other.cell == "gru" and other.axes(axes) == record.axes(axes)), None)
+def beside(records: Sequence[Record], axis: str, usual: str) -> dict[str, Record]:
+    """Return what records are held against in one axis, by full name: the record that has *usual* there and is else alike.
 
-
-def same_but_precision(record: Record, records: Iterable[Record]) -> Record | None:
-    """Return the fp32 record beside a record of another precision."""
-    if record.precision in (None, "fp32"):
-        return None
-    axes = ("phase", "cell", "recipe", "runtime", "mode", "device", "batch_size", *SIZES, "threads", "clock")
-    of_fp32 = (other for other in records if other.precision == "fp32" and other.axes(axes) == record.axes(axes))
-    return next(of_fp32, None)
+    Args:
+        records: Of one run; those that have *usual* there, or nothing, are held against none.
+        axis: Such as `cell`.
+        usual: Such as `gru`.
+    """
+    axes = tuple(name for name in _WORK if name != axis)
+    found: dict[tuple[object, ...], Record] = {}
+    for record in records:
+        if getattr(record, axis) == usual:
+            found.setdefault(record.axes(axes), record)
+    others = [record for record in records if getattr(record, axis) not in (None, usual)]
+    return {record.fullname: found[work] for record in others if (work := record.axes(axes)) in found}
 
 
 def time_cells(record: Record, scale: float) -> list[str]:
@@ -156,11 +158,16 @@ def of_what(records: list[Record]) -> str:
     if len(sizes) != 1 or None in next(iter(sizes)):
         return ""
     hidden_size, num_layers, lookback = map(str, next(iter(sizes)))
-    return escape(f" of models with {num_layers} layers of {hidden_size}, {lookback} hours")
+    return f" of models with {num_layers} layers of {hidden_size}, {lookback} hours"
 
 
 def names_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return what the benchmarks of records are called in a table, by full name."""
+    return short_names(record.fullname for record in records)
+
+
+def short_names(fullnames: Iterable[str]) -> dict[str, str]:
     """Return what benchmarks are called in a table, by full name: without their file, unless another has the same name."""
-    fullnames = list(dict.fromkeys(record.fullname for record in records))
-    counts = Counter(map(short_name, fullnames))
-    return {name: short_name(name) if counts[short_name(name)] == 1 else name for name in fullnames}
+    names = list(dict.fromkeys(fullnames))
+    counts = Counter(map(short_name, names))
+    return {name: short_name(name) if counts[short_name(name)] == 1 else name for name in names}

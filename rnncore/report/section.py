@@ -1,9 +1,11 @@
 """A section of a page: what it needs, its text with its tables, and its figures. A page is a list of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rnncore.report.figure import Figure
+from rnncore.report.table import escape, inert
 from rnncore.runfile.record import Run
 
 # Heading of the first column of a table whose rows a page shows as large figures.
@@ -26,7 +28,7 @@ class Shown:
 
     def figure(self, name: str) -> list[str]:
         """Return the lines that show a figure, if it was drawn."""
-        return [f"![{self.figures[name].alt}]({name}.png)\n"] if name in self.figures else []
+        return [picture_line(name, self.figures[name].alt)] if name in self.figures else []
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class Section:
     def lacks(self, runs: Sequence[Run]) -> bool:
         """Say whether the first run has nothing of what it is about."""
         return self.needs is not None and not self.needs(runs[0])
+
+
+def picture_line(name: str, alt: str) -> str:
+    """Return the line of Markdown that shows a picture: what of its words is from a file stays text, and ends no bracket."""
+    words = re.sub(r"[\[\]]", r"\\\g<0>", inert(alt))
+    return f"![{escape(words)}]({name}.png)\n"
 
 
 def no_row_of(suite: str, which: str = "") -> str:

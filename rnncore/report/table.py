@@ -11,6 +11,12 @@ from rich.text import Text
 # The longest verdict: a column of wrapping words is at least as wide on a screen.
 _WRAPPED_WIDTH = len("incomparable")
 
+# Of the line under the headings of Markdown: which side a column is aligned to.
+LEFT, RIGHT = "---", "--:"
+
+# A bar between cells, and not one of a text.
+_BAR = re.compile(r"(?<!\\)\|")
+
 # What ends a line somewhere, or moves a cursor.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -18,7 +24,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MARKDOWN = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
 
+class Markdown(str):
+    """Text that is Markdown, as `inert` and `strong` make it; in a cell any other text stays text."""
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -43,7 +55,7 @@ class Column:
     @property
     def heading(self) -> str:
         """The title with the unit."""
-        return f"{self.title} {self.unit}" if self.unit else self.title
+        return type(self.title)(f"{self.title} {self.unit}") if self.unit else self.title
 
 
 def words(*titles: str) -> list[Column]:
@@ -82,9 +94,10 @@ class Table:
         ]
 
     def markdown(self) -> str:
-        """Return the table as Markdown, in which text that came from a file stays text."""
-        rule = ["---" if column.left or column.wraps else "--:" for column in self.columns]
-        lines = [list(map(escape, self.head)), rule, *[list(map(escape, row)) for row in self.texts]]
+        """Return the table as Markdown, in which all text but `Markdown` stays text."""
+        rule = [LEFT if column.left or column.wraps else RIGHT for column in self.columns]
+        head, *rows = ([escape(inert(cell)) for cell in row] for row in (self.head, *self.texts))
+        lines = [head, rule, *rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
     def screen(self) -> rich.table.Table:
@@ -99,13 +112,18 @@ class Table:
                 min_width=_WRAPPED_WIDTH if column.wraps else None,
             )
         for row in self.texts:
-            # As Text: brackets of a test's name are no markup.
-            drawn.add_row(*map(Text, row))
+            # As Text: brackets of a test's name are no markup; and what moves a cursor is in none.
+            drawn.add_row(*(Text(_CONTROL.sub(" ", cell)) for cell in row))
         return drawn
 
 
+def cells_of(line: str) -> list[str]:
+    """Return the cells of a line of a table that `Table.markdown` wrote, as the Markdown that they are."""
+    return [cell.strip(" ").replace("\\|", "|") for cell in _BAR.split(line)[1:-1]]
+
+
 def paragraph(text: str) -> str:
-    """Return a paragraph in which text that came from a file stays text."""
+    """Return a paragraph of Markdown without HTML; what of it is from a file, `inert` makes text."""
     return escape(text) + "\n"
 
 
@@ -123,6 +141,21 @@ def escape(text: str) -> str:
     return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", text)
 
 
-def inert(text: str) -> str:
-    """Return text that is no Markdown; `escape` does the rest where it is put on the page."""
-    return _MARKDOWN.sub(r"\\\g<0>", text)
+def inert(text: str) -> Markdown:
+    """Return Markdown that shows a text as it is; `escape` does the rest where it is put on the page. Markdown stays it."""
+    return text if isinstance(text, Markdown) else Markdown(_MARKDOWN.sub(r"\\\g<0>", text))
+
+
+def is_plain(markdown: str) -> bool:
+    """Say whether Markdown is the text that it shows, without markup and escapes."""
+    return "&" not in markdown and not _MARKDOWN.search(markdown)
+
+
+def strong(text: str) -> Markdown:
+    """Return a text as bold Markdown."""
+    return Markdown(f"**{inert(text)}**")
+
+
+def code(text: str) -> Markdown:
+    """Return a text as code in Markdown; one that would end it, as text."""
+    return inert(text) if "`" in text else Markdown(f"`{text}`")

@@ -13,10 +13,13 @@ from rnncore.compare.history import Commit, History, Machine
 from rnncore.errors import RunFileError
 from rnncore.files import write_text
 from rnncore.report.figure import write_figure
-from rnncore.report.html import page_html
-from rnncore.report.table import Table, escape, numbers, paragraph, words
+from rnncore.report.html import figure_html, page_html
+from rnncore.report.rows import short_names
+from rnncore.report.section import Shown
+from rnncore.report.table import Table, inert, numbers, paragraph, words
 from rnncore.report.trend_figures import commit_name, trend_figures
 from rnncore.report.words import time_text, times
+from rnncore.runfile.record import short_name
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -45,7 +48,8 @@ def trend_tables(history: History, trends: Sequence[Trend], text: str = "") -> I
         RunFileError: If there is no such benchmark.
     """
     trends = _named(history, trends, text)
-    names, machines, steps = _short_names(trends), _machine_names(trends), steps_of(trends)
+    names = short_names(trend.series.benchmark for trend in trends)
+    machines, steps = _machine_names(trends), steps_of(trends)
     histories = f"{len(trends):,} {'histories' if len(trends) != 1 else 'history'}"
     found = counted(len(steps), "step") if steps else "no steps"
     lines = [
@@ -97,17 +101,18 @@ def write_trend_page(history: History, trends: Sequence[Trend], folder: Path, te
     parts = ["# History of the benchmarks\n"]
     headings = ["Steps", *["Benchmarks" for _ in _machine_names(named)], "Left out"]
     for heading, (lines, table) in zip(headings, trend_tables(history, trends, text), strict=False):
-        parts += [f"## {heading}\n", *[paragraph(line) for line in lines.splitlines()]]
+        parts += [f"## {heading}\n", *[paragraph(inert(line)) for line in lines.splitlines()]]
         parts += [table.markdown()] if table else []
     parts.append("## Charts\n")
-    names = _short_names(named)
+    shown = Shown({figure.name: figure for figure in figures})
+    names = short_names(trend.series.benchmark for trend in named)
     for figure, trend in zip(figures, named, strict=True):
-        parts += [f"### {escape(names[trend.series.benchmark])}\n", f"![{figure.name}]({figure.name}.png)\n"]
+        parts += [f"### {paragraph(inert(names[trend.series.benchmark]))}", *shown.figure(figure.name)]
     markdown = "\n".join(parts)
-    svgs = {figure.name: write_figure(figure, folder) for figure in figures}
+    pictures = {figure.name: figure_html(figure, write_figure(figure, folder)) for figure in figures}
     write_text(folder / "report.md", markdown)
     page = folder / "index.html"
-    write_text(page, page_html(markdown, figures, svgs))
+    write_text(page, page_html(markdown, pictures))
     return page
 
 
@@ -142,19 +147,12 @@ def _named(history: History, trends: Sequence[Trend], text: str) -> list[Trend]:
     if found:
         return found
     if trends:
-        names = ", ".join(dict.fromkeys(trend.series.benchmark.split("::")[-1] for trend in trends))
+        names = ", ".join(dict.fromkeys(short_name(trend.series.benchmark) for trend in trends))
         raise RunFileError(f"no benchmark has {text!r} in its name. There are: {names}.")
     why = "".join(f" {line}" for line in _left_out(history))
     raise RunFileError(
         f"{history.store}: no file holds a valid benchmark.{why} Make a run with 'pytest --benchmark-autosave'."
     )
-
-
-def _short_names(trends: Sequence[Trend]) -> dict[str, str]:
-    """Return the test id of each benchmark, or the whole name where two files have the same test."""
-    fullnames = dict.fromkeys(trend.series.benchmark for trend in trends)
-    count = Counter(fullname.split("::")[-1] for fullname in fullnames)
-    return {name: short if count[short := name.split("::")[-1]] == 1 else name for name in fullnames}
 
 
 def _machine_names(trends: Sequence[Trend]) -> dict[Machine, str]:
@@ -226,7 +224,7 @@ def _left_out(history: History) -> list[str]:
     lines = []
     if history.invalid:
         rows = sum(history.invalid.values())
-        names = _some([f"{name.split('::')[-1]} ({count:,})" for name, count in history.invalid.items()])
+        names = _some([f"{short_name(name)} ({count:,})" for name, count in history.invalid.items()])
         lines.append(f"{counted(rows, 'invalid row')} left out: {names}.")
     if history.repeated:
         files = _some([f"{path} ({count:,})" for path, count in history.repeated])

@@ -89,8 +89,9 @@ def median_interval_s(record: Record) -> tuple[float, float]:
     """Return the 95 % interval of the median of a record's rounds, in seconds; it holds the median (`half_interval`)."""
     ordered, count = sorted(record.rounds_s), len(record.rounds_s)
     if not ordered:
+        # The median of rounds lies between the quickest and the slowest, how far apart the quartiles may be.
         half_s = half_interval(record) * record.median_s
-        return record.median_s - half_s, record.median_s + half_s
+        return max(record.quickest_s, record.median_s - half_s), min(record.slowest_s, record.median_s + half_s)
     first = max(0, int(count / 2 - NORMAL_95 * math.sqrt(count) / 2))
     return ordered[first], ordered[count - 1 - first]
 
@@ -137,6 +138,16 @@ def ratio_within(ratio: float, low: float | None, high: float | None, more: str 
     # As the ratio is said: of what is faster, the end that is slower is the small one.
     ends = ends[::-1] if side < 0 else ends
     return f"{said} ({' to '.join(ends) if len(ends) == len(sides) else f'up to {ends[0]}'})"
+
+
+def compared_with(said: str, other: str) -> str:
+    """Return a ratio in words with what it is to: `1.33x slower than X`, `equal (to within 0.5 %) to X`.
+
+    Args:
+        said: As `times` and `ratio_within` return it.
+        other: What the ratio is to.
+    """
+    return f"{said} {'to' if said.split(' ')[0] == 'equal' else 'than'} {other}"
 
 
 def is_ratio(value: float | None) -> TypeGuard[float]:

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
@@ -247,7 +248,8 @@ class Record:
         """How many rounds were timed."""
         return len(self.rounds_s) if self.summary is None else self.summary.rounds
 
-    @property
+    # Kept, as is the model's name: a report asks for them dozens of times.
+    @cached_property
     def median_s(self) -> float:
         """Median seconds of a round."""
         return statistics.median(self.rounds_s) if self.summary is None else self.summary.median_s
@@ -298,7 +300,7 @@ class Record:
             return self.process_bytes
         return None if self.process_device_bytes is None else self.process_bytes + self.process_device_bytes
 
-    @property
+    @cached_property
     def model_name(self) -> str:
         """What its model is called in tables and charts: `GRU`, `GRU fast`, `LSTM h32`."""
         return model_name(self.facts)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from rnncore.runfile.journal import Journal
 from rnncore.runfile.read import read_run
 from tests.command import Command
 from tests.report_text import GOLDEN
-from tests.run_files import content_of, make_run, plain_benchmark, plain_content
+from tests.run_files import content_of, inference, make_run, plain_benchmark, plain_content, run_content
 from tests.runfile.test_journal import header
 
 INPUTS = sorted((GOLDEN / "ordinary").glob("*.json"))
@@ -65,6 +66,39 @@ def test_the_history_of_other_projects_files_is_shown(tmp_path: Path, rnncore: C
     assert code == 0
     (series,) = json.loads(out)["benchmarks"]
     assert series["benchmark"] == SORTED
+
+
+def test_the_verdict_is_the_last_thing_on_the_screen(tmp_path: Path, rnncore: Command) -> None:
+    rows = [inference("gru", "torch", 1, 10e-3), inference("gru", "onnxruntime", 1, 1e-3)]
+    run = make_run(tmp_path / "runs", run_content(rows), "0001.json")
+    code, out, _ = rnncore("trend", tmp_path / "runs")
+    assert code == 0
+    shown = [part for part in out.split("\n\n") if part.strip()]
+    assert shown[0].startswith("Made CPU")
+    assert shown[-1].startswith("1 run file, 2 histories: no steps")
+    code, out, _ = rnncore("recommend", run)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("Best: GRU in ONNX Runtime")
+    assert "\nNext: GRU in PyTorch" in out
+
+
+def test_what_changed_most_is_the_last_of_two_profiles(tmp_path: Path, rnncore: Command) -> None:
+    def profiled(by: float) -> list[dict[str, Any]]:
+        rows = []
+        # In this order: most, not at all, least.
+        for cell, batch_size, factor in (("gru", 1, by**2), ("gru", 32, 1.0), ("lstm", 1, by)):
+            ops = [{"op": "mm", "where": "cpu", "self_s": 1e-3 * factor}]
+            profile = {"wall_s": 1e-3 * factor, "shares_pct": {"other": 100.0}, "ops": ops}
+            rows.append(inference(cell, "torch", batch_size, 1e-3, profile=profile))
+        return rows
+
+    before, now = (make_run(tmp_path, run_content(profiled(by)), f"{by}.json") for by in (1.0, 2.0))
+    code, out, _ = rnncore("profile", before, now)
+    assert code == 0
+    found = [line.split(":")[0] for line in out.splitlines() if line.startswith("test_forecast")]
+    assert found == [
+        f"test_forecast[{name}]" for name in ("gru-torch-cpu-fp32-b32", "lstm-torch-cpu-fp32-b1", "gru-torch-cpu-fp32-b1")
+    ]
 
 
 def test_a_killed_session_of_another_suite_is_recovered_and_shown(

@@ -30,7 +30,7 @@ from rnncore.report.trend import trend_json, trend_tables, write_trend_page
 from rnncore.runfile.machine import differences, ordinary_fingerprint
 from rnncore.runfile.read import read_run
 from tests.report_text import as_text
-from tests.run_files import GPU, inference, run_content
+from tests.run_files import GPU, inference, make_run, run_content
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 NAME = "bench/bench_infer.py::test_forecast[gru-torch-cpu-fp32-b32]"
@@ -834,6 +834,14 @@ def test_steps_come_first_and_then_each_machine_s_benchmarks(tmp_path: Path) -> 
             ["test_forecast[gru-torch-cpu-fp32-b32]", "30", "10.0 ms", "12.5 ms", "12.5 ms", "equal", "▁" * 10 + "█" * 14],
         ],
     )
+
+
+def test_colons_in_a_parameter_are_a_part_of_the_name(tmp_path: Path) -> None:
+    row = inference("gru", "torch", 1, 0.01)
+    row["fullname"] = "bench/a.py::test_x[std::vector]"
+    make_run(tmp_path, run_content([row]), "0001.json")
+    _, (_, rows) = _tables(read_history(tmp_path))
+    assert rows[1][0] == "test_x[std::vector]"
 
 
 @pytest.mark.parametrize(("stepping", "said"), [(4, True), (3, True), (2, False)])

@@ -1,5 +1,7 @@
 """Tests of flame graphs: boxes lie in the box that they are part of, and are as long as the operations in them."""
 
+import re
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.compare.profile import difference
-from rnncore.report.flame import LETTER, NARROW, WIDE, Frame, change_colour, flame_figure, frames_of, frames_of_change
+from rnncore.report.flame import LEVEL_REM, Frame, change_colour, flame_html, frames_of, frames_of_change
 from rnncore.runfile.record import Record
 
 OPS = st.lists(
@@ -71,10 +73,43 @@ def test_what_grew_is_red_and_what_shrank_blue_and_the_rest_grey() -> None:
     assert colour(Frame("x", "", 1, 0.0, 1.0, -1.0)) == "#0072B2"
 
 
-@given(st.text(st.characters(categories=["L", "N"], max_codepoint=0x2FF), min_size=1, max_size=300), st.floats(1e-3, 1.0))
-def test_a_name_is_no_longer_than_its_box(name: str, share: float) -> None:
-    frames = [Frame("one call", "", 0, 0.0, 1.0), Frame(name, "pointwise", 1, 0.0, share)]
-    figure = flame_figure("flame", "", frames, lambda frame: "#000000")
-    for spec, width in ((figure.spec, WIDE), (figure.narrow_spec, NARROW)):
-        (label,) = (one["label"] for data in spec["datasets"].values() for one in data if one["level"] == 1)
-        assert LETTER * len(label) <= width * share
+class _Boxes(HTMLParser):
+    """The boxes of a flame graph: their attributes, with their words as `words`."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.boxes: list[dict[str, str]] = []
+        self.tags: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "span":
+            self.boxes.append({name: value or "" for name, value in attrs} | {"words": ""})
+
+    def handle_data(self, data: str) -> None:
+        if self.boxes and self.tags[-1] == "span":
+            self.boxes[-1]["words"] += data
+
+
+@given(OPS)
+def test_a_box_of_the_page_is_as_wide_and_as_deep_as_its_frame(ops: list[dict[str, Any]]) -> None:
+    frames = frames_of({"ops": ops})
+    boxes = _Boxes(flame_html("flame-1", "made", frames, lambda frame: "#0072B2")).boxes
+    assert len(boxes) == len(frames)
+    for box, frame in zip(boxes, frames, strict=True):
+        left, width, top = map(float, re.findall(r"(?:left|width|top):([\d.]+)", box["style"]))
+        assert left == pytest.approx(100 * frame.start_s / frames[0].seconds, abs=1e-4)
+        assert width == pytest.approx(100 * frame.seconds / frames[0].seconds, abs=1e-4)
+        assert top == pytest.approx(LEVEL_REM * frame.level)
+        assert box["words"].startswith(f"{frame.name}, ")
+        assert f"share: {100 * frame.seconds / frames[0].seconds:.1f} %" in box["data-tip"]
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '" onclick="alert(1)', "a' b", "</span><img src=x>", "&lt;"])
+def test_the_name_of_an_operation_is_no_html(name: str) -> None:
+    frames = frames_of({"ops": [_op(name, 1.0, name, name), _op(name, 2.0, name, f"{name}2")]})
+    parsed = _Boxes(flame_html("flame-1", name, frames, lambda frame: "#0072B2"))
+    assert set(parsed.tags) == {"figure", "div", "span", "figcaption"}
+    assert {frozenset(box) for box in parsed.boxes} == {frozenset(("data-tip", "style", "words"))}
+    assert parsed.boxes[1]["words"].startswith(f"{name}, ")

@@ -4,24 +4,34 @@ import csv
 import hashlib
 import json
 import re
+from base64 import b64encode
+from collections.abc import Collection
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import pytest
+import vl_convert
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from rnncore.errors import ConfigError
+from rnncore.report import figure as figure_module
 from rnncore.report.figure import OTHERS
+from rnncore.report.fold import without_folded
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
+from rnncore.report.profile_page import write_profile_page
+from rnncore.report.section import picture_line
 from rnncore.report.sections.accuracy import pareto_front
 from rnncore.report.sections.ratios import case_ratios
 from rnncore.report.sections.ratios import figures as ratio_figures
 from rnncore.report.table import Table, numbers, words
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
-from tests.report_text import PUBLISHED
+from tests.report_text import PUBLISHED, broken_rows
 from tests.run_files import GPU, SECTIONS, accuracy, every_phase, inference, make_run, run_content
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> ![x](https://example.org/x.png) [y](javascript:x) ../../x"
@@ -105,10 +115,18 @@ def test_every_table_and_number_of_the_markdown_is_in_the_page(written: Path) ->
     text = render([run], figures([run]))
     page = (written / "index.html").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| --")]
-    assert page.split("<script")[0].count("<tr>") == len(rows)
+    assert len(re.findall(r"<tr\b", page)) == len(rows)
     for number in ("1.82", "5.55x faster", "1,230", "0.987"):
         assert number in text
         assert number in page
+
+
+def test_the_answers_are_a_table_to_readers_of_screens_though_they_look_like_cards(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    assert [one["role"] for one in page.of("table") if one.get("class") == "answers"] == ["table"]
+    roles = [one["role"] for _, one in page.elements if one.get("role") in ("columnheader", "row", "cell", "rowgroup")]
+    assert (roles.count("columnheader"), roles.count("rowgroup")) == (4, 2)
+    assert roles.count("cell") == 4 * (roles.count("row") - 1) > 0
 
 
 def test_nothing_in_the_page_is_fetched(written: Path) -> None:
@@ -122,6 +140,10 @@ def test_nothing_in_the_page_is_fetched(written: Path) -> None:
     assert all(str(one["href"]).startswith("#") or one["href"] in local for one in page.of("a"))
     (policy,) = [one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none';")
+    # Of scripts its own alone runs, known by its bytes.
+    text = (written / "index.html").read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.split("<script>")[1].split("</script>")[0].encode()).digest()
+    assert f"script-src 'sha256-{b64encode(digest).decode()}';" in str(policy)
 
 
 def test_every_figure_has_words_and_a_picture_for_wide_and_for_narrow_screens(written: Path) -> None:
@@ -145,6 +167,110 @@ def test_a_page_is_small_and_carries_no_library(written: Path, tmp_path: Path) -
         page = write_report([PUBLISHED / name / "run.json"], tmp_path / name)
         assert len(page.read_bytes()) < 1_000_000
         assert "vega" not in page.read_text(encoding="utf-8").lower()
+
+
+def test_a_figure_is_drawn_once_for_each_width_and_its_file_is_made_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [
+        _calls_of(monkeypatch, where, name)
+        for where, name in ((figure_module, "_styled"), (vl_convert, "vegalite_to_svg"), (vl_convert, "svg_to_png"))
+    ]
+    page = write_report([make_run(tmp_path, _with_profile_and_intensity(run_content()))], tmp_path / "out")
+    count = page.read_text(encoding="utf-8").count("<figure ")
+    assert count > 5
+    assert list(map(len, made)) == [count, 2 * count, count]
+
+
+def _calls_of(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> list[tuple[Any, ...]]:
+    """Return a list to which each call of a function adds its arguments."""
+    found: list[tuple[Any, ...]] = []
+    real = getattr(where, name)
+
+    def called(*given: Any, **more: Any) -> Any:
+        found.append(given)
+        return real(*given, **more)
+
+    monkeypatch.setattr(where, name, called)
+    return found
+
+
+def test_a_page_of_a_thousand_rows_is_small_and_its_plain_cells_are_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = []
+    for number in range(1000):
+        cell, batch_size = ("gru", "lstm")[number % 2], 2 ** (number // 2 % 10)
+        row = inference(cell, "torch", batch_size, 1e-3 * (1 + number % 7), threads=2 + number // 20)
+        rows.append({**row, "fullname": row["fullname"].replace("]", f"-{number}]")})
+    parsed = _calls_of(monkeypatch, MarkdownIt, "renderInline")
+    page = write_report([make_run(tmp_path, run_content(rows))], tmp_path / "out")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<tr>") > 3000
+    assert len(text.encode()) < 3_000_000
+    # Of tens of thousands.
+    assert len(parsed) < 100
+
+
+def _with_bf16(content: dict[str, Any]) -> dict[str, Any]:
+    row = inference("gru", "torch", 1, 5e-3, precision="bf16")
+    content["benchmarks"].append({**row, "fullname": row["fullname"].replace("fp32", "bf16")})
+    return _with_profile_and_intensity(content)
+
+
+def test_every_figure_is_what_the_schema_of_vega_lite_allows(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path, _with_bf16(run_content())))
+    found = [*figures([run]), *figures([read_run(path) for path in _two_machines(tmp_path)])]
+    assert len(found) > 8
+    for figure in found:
+        # It is drawn without the check, which takes as long as the drawing.
+        figure.chart.to_dict(validate=True)
+
+
+# One of each kind of Markdown and HTML, and what a page or GitHub would make of it.
+MARKUP = "*em* **st** `co` _un_ ~~de~~ [li](x) ![im](y.png) <b>ht</b> | &amp; \\"
+MADE = (
+    *("<em>em</em>", "<em>un</em>", "<strong>st</strong>", "<code>co</code>", "<s>de</s>", "<b>ht</b>", 'href="x"'),
+    *('src="y.png"', "<td>&amp; "),
+)
+
+# What is shown and by which no row is chosen.
+SHOWN = ("runtime_title", "kernel", "steady_why", "cpu", "name", "reason", "trace", "op", "where", "shapes", "category")
+
+
+def _with_markup(value: Any, keys: Collection[str] | None, key: str = "") -> Any:
+    """Return JSON values with markup in texts: in those of some keys, or in all but what rows are sorted by."""
+    if isinstance(value, dict):
+        return {name: _with_markup(inner, keys, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_markup(inner, keys, key) for inner in value]
+    chosen = key not in ("phase", "validity", "datetime") if keys is None else key in keys
+    return f"{value} {MARKUP}" if isinstance(value, str) and (chosen or key == "fullname") else value
+
+
+@pytest.mark.parametrize("keys", [None, SHOWN], ids=["every text", "what is shown"])
+def test_no_text_of_a_run_file_becomes_markdown_or_html(keys: Collection[str] | None, tmp_path: Path) -> None:
+    content = _with_bf16(run_content())
+    for row in content["benchmarks"]:
+        row["extra_info"]["runtime_title"] = row["extra_info"]["runtime"]
+    content["benchmarks"][0]["extra_info"]["profile"]["ops"] = [
+        {"op": "mm", "where": "cpu", "self_s": 1e-3, "category": "pointwise", "shapes": "[1]"}
+    ]
+    content["benchmarks"][8]["extra_info"]["validity"] = f"wrong {MARKUP}"
+    run = read_run(make_run(tmp_path / "in", _with_markup(content, keys)))
+    pages = [
+        write_profile_page(run, other, "", tmp_path / name).read_text(encoding="utf-8")
+        for name, other in (("profile", None), ("profiles", run))
+    ]
+    for runs in ([run], [run, run]):
+        text = render(runs, figures(runs))
+        assert broken_rows(text) == []
+        # As a page shows it, and as GitHub does, which takes HTML.
+        github = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+        pages += [page_html(text, {}), github.render(without_folded(text))]
+    for page in pages:
+        assert [one for one in MADE if one in page] == []
+        assert "*em*" in page
 
 
 def test_text_of_a_run_file_stays_text(tmp_path: Path) -> None:
@@ -262,8 +388,65 @@ def test_prices_rank_machines_by_the_cost_of_forecasts(tmp_path: Path) -> None:
         render(runs, prices={"C": 1.0})
 
 
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=4))
+@example([["a|b", "\\|"], ["**a**", "`b"], ["_a_", "&amp;"], ["<b>", "[a](b)"], ["\\", "| |"], ["a_b", "![a](answers.png)"]])
+def test_a_cell_of_the_page_shows_its_text_whatever_it_is(rows: list[list[str]]) -> None:
+    table = Table([*words("a*b*", "c|d")], rows)
+    parsed = _Cells(page_html(f"# One\n\n{table.markdown()}", {}))
+    shown = [re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", cell) for row in rows for cell in row]
+    assert [cell.strip(" ") for cell in parsed.cells] == ["a*b*", "c|d", *(cell.strip(" ") for cell in shown)]
+    assert parsed.within == set()
+
+
+class _Cells(HTMLParser):
+    """The texts of the cells of a page, and which elements are in them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.within: set[str] = set()
+        self._is_in = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._is_in:
+            self.within.add(tag)
+        if tag in ("td", "th"):
+            self._is_in = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._is_in = False
+
+    def handle_data(self, data: str) -> None:
+        if self._is_in:
+            self.cells[-1] += data
+
+
+@pytest.mark.parametrize("heading", ["Tip", "Report", "Copy", "Filter", "said"])
+def test_a_heading_takes_no_id_of_the_page_itself(heading: str) -> None:
+    page = Page(page_html(f"# One\n\n## {heading}\n\n## {heading}\n", {}))
+    assert [one["id"] for one in page.of("h2")] == [f"{heading.lower()}-2", f"{heading.lower()}-3"]
+
+
+def test_any_number_of_headings_have_anchors() -> None:
+    page = Page(page_html("# One\n\n" + "## 名\n\n" * 1200, {}))
+    assert len({one["id"] for one in page.of("h2")}) == 1200
+
+
+def test_the_words_of_a_picture_end_no_bracket_and_are_no_markdown(written: Path) -> None:
+    alt = "Of test[a], *b* and ](javascript:x) <b>"
+    text = "\n".join(["# One\n", picture_line("made", alt)])
+    assert "PICTURE" in page_html(text, {"made": "<p>PICTURE</p>"})
+    (image,) = [
+        child for token in MarkdownIt("commonmark").parse(text) for child in token.children or () if child.type == "image"
+    ]
+    assert (image.content.replace("\\", ""), image.attrs["src"]) == (alt.replace("<", "&lt;"), "made.png")
+
+
 def test_a_page_of_markdown_alone_has_no_figures() -> None:
-    page = Page(page_html("# One\n\n## Two\n\ntext\n", [], {}))
+    page = Page(page_html("# One\n\n## Two\n\ntext\n", {}))
     assert page.headings == ["One", "Two"]
     assert not page.of("figure")
 
@@ -365,6 +548,6 @@ def test_the_processes_of_a_gate_are_no_runs_side_by_side(tmp_path: Path) -> Non
 def test_a_small_page_is_the_golden_text() -> None:
     text = "# A <title>\n\n## One\n\nWords, `code`, **strong** & &lt;b>html</b>.\n\n## One\n\n"
     text += Table([*words("a"), *numbers("b")], [["x", "1"]]).markdown()
-    page = page_html(text, [], {}, ("report.md", "a b&c.json"))
+    page = page_html(text, {}, ("report.md", "a b&c.json"))
     body = page[page.index("<body>") : page.index("<script>")]
     assert body == (Path(__file__).parents[1] / "golden" / "page-body.html").read_text(encoding="utf-8")

@@ -273,9 +273,9 @@ def test_axe_finds_nothing_in_the_page_of_another_project_s_runs(browser: Any, o
 # Of every picture that is shown, pairs of texts whose boxes overlap by more than a pixel.
 TOUCHING = """
 const found = [];
-for (const figure of document.querySelectorAll("figure .chart")) {
+for (const figure of document.querySelectorAll("figure .chart, figure .flame")) {
   if (!figure.checkVisibility()) continue;
-  const texts = [...figure.querySelectorAll("svg text")].filter((one) => one.textContent.trim());
+  const texts = [...figure.querySelectorAll("svg text, span")].filter((one) => one.textContent.trim() && !one.hidden);
   const boxes = texts.map((one) => [one.textContent, one.getBoundingClientRect()]);
   for (const [index, [words, box]] of boxes.entries()) {
     for (const [others, other] of boxes.slice(index + 1)) {
@@ -311,7 +311,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_label_of_a_figure_touches_another(browser: Any, published: Path, which: str, width: int) -> None:
     _open(browser, published / which / "index.html", (width, 844))
     browser.execute_script(UNFOLD)
-    assert browser.execute_script("return document.querySelectorAll('figure svg text').length") > 5
+    assert browser.execute_script("return document.querySelectorAll('figure svg text, .flame span').length") > 5
     assert browser.execute_script(TOUCHING) == []
 
 
@@ -338,6 +338,117 @@ def test_the_first_screen_of_a_desktop_has_the_answers_their_chart_and_whether_t
     )
     assert len(bottoms) == 6
     assert max(bottoms) <= 800
+
+
+# Of the first flame graph: what its shown boxes say, where they are in percent of its width, and their level.
+BOXES = """
+const flame = document.querySelector(".flame");
+const whole = flame.getBoundingClientRect();
+const percent = (px) => (100 * (px - whole.left)) / whole.width;
+return [...flame.children].filter((one) => !one.hidden).map((one) => {
+  const box = one.getBoundingClientRect();
+  return [one.textContent, percent(box.left), percent(box.right), Math.round((box.top - whole.top) / (1.6 * 16))];
+});
+"""
+PRESSED = "return [...document.querySelectorAll('.flame [aria-pressed=true]')].map((one) => one.textContent)"
+FOCUSED = "return document.activeElement.textContent"
+
+
+def _second_kind(browser: Any) -> tuple[int, list[Any]]:
+    """Return number and place of the second kind of work of the first flame graph."""
+    boxes = browser.execute_script(BOXES)
+    return [(number, box) for number, box in enumerate(boxes) if box[3] == 1][1]
+
+
+def _require_zoomed(browser: Any, before: list[Any], to: list[Any]) -> None:
+    """Require that a box fills the width, with what it is part of, and what it is made of as wide a part of it as before."""
+    words, left, right, level = to
+    (whole, pressed, *shown), slack = browser.execute_script(BOXES), 0.01
+    assert [whole[0], pressed[0]] == [before[0][0], words]
+    for box in (whole, pressed):
+        assert box[1:3] == pytest.approx([0, 100], abs=0.2)
+    within = [box for box in before if left - slack <= box[1] and box[2] <= right + slack and box[3] > level]
+    places = {(box[0], box[3]): box[1:3] for box in shown}
+    assert places
+    assert places.keys() <= {(box[0], box[3]) for box in within}
+    for name, start, end, depth in within:
+        if end - start > slack:
+            expected = [100 * (one - left) / (right - left) for one in (start, end)]
+            assert places[name, depth] == pytest.approx(expected, abs=0.2)
+
+
+def test_a_box_that_is_pressed_fills_the_width_and_pressed_again_the_whole_call_does(browser: Any, published: Path) -> None:
+    _open(browser, published / "profile" / "index.html", DESKTOP)
+    before = browser.execute_script(BOXES)
+    number, kind = _second_kind(browser)
+    box = browser.find_elements("css selector", ".flame span")[number]
+    box.click()
+    _require_zoomed(browser, before, kind)
+    assert browser.execute_script(PRESSED) == [kind[0]]
+    box.click()
+    assert browser.execute_script(BOXES) == before
+    assert browser.execute_script(PRESSED) == []
+
+
+def test_the_keyboard_goes_from_box_to_box_and_zooms_and_escape_goes_back(browser: Any, published: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    _open(browser, published / "profile" / "index.html", DESKTOP)
+    stops = "return [...document.querySelectorAll('.flame')].map((one) => one.querySelectorAll('[tabindex=\"0\"]').length)"
+    assert set(browser.execute_script(stops)) == {1}
+    before = browser.execute_script(BOXES)
+    number, kind = _second_kind(browser)
+    whole = browser.find_element("css selector", ".flame span")
+    browser.execute_script("arguments[0].focus()", whole)
+
+    def send(*keys: str) -> None:
+        for key in keys:
+            browser.switch_to.active_element.send_keys(key)
+
+    send(Keys.ARROW_DOWN)
+    assert browser.execute_script(FOCUSED) == before[1][0]
+    send(Keys.ARROW_RIGHT)
+    assert browser.execute_script(FOCUSED) == kind[0]
+    assert "share:" in browser.find_element("id", "tip").text
+    send(Keys.ENTER)
+    _require_zoomed(browser, before, kind)
+    send(Keys.ARROW_DOWN)
+    assert browser.execute_script(FOCUSED) == before[number + 1][0]
+    send(Keys.ARROW_UP, Keys.ESCAPE)
+    assert browser.execute_script(BOXES) == before
+    send(Keys.ARROW_LEFT)
+    assert browser.execute_script(FOCUSED) == before[1][0]
+    assert set(browser.execute_script(stops)) == {1}
+
+
+def test_the_whole_call_is_printed_and_what_was_zoomed_is_zoomed_again(browser: Any, published: Path) -> None:
+    _open(browser, published / "profile" / "index.html", DESKTOP)
+    before = browser.execute_script(BOXES)
+    number, kind = _second_kind(browser)
+    browser.find_elements("css selector", ".flame span")[number].click()
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script(BOXES) == before
+    browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    _require_zoomed(browser, before, kind)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_in_a_flame_graph_that_is_zoomed(browser: Any, published: Path, dark: bool) -> None:
+    _open(browser, published / "profile" / "index.html", PHONE, dark)
+    number, _ = _second_kind(browser)
+    browser.execute_script("arguments[0].click()", browser.find_elements("css selector", ".flame span")[number])
+    assert browser.execute_script(PRESSED)
+    assert _violations(browser) == []
+
+
+def test_letters_of_a_box_end_where_it_ends(browser: Any, published: Path) -> None:
+    _open(browser, published / "profile" / "index.html", PHONE)
+    longer = browser.execute_script(
+        "return [...document.querySelectorAll('.flame span')].filter((one) => one.scrollWidth > one.clientWidth)"
+        ".map((one) => getComputedStyle(one).overflowX)"
+    )
+    assert len(longer) > 5
+    assert set(longer) == {"hidden"}
 
 
 def test_what_a_mark_stands_for_is_told_at_the_pointer(opened: Any) -> None:

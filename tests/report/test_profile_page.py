@@ -1,5 +1,6 @@
 """Tests of the page of profiles: what takes the time against its limit, counters with their reasons, and what changed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,28 @@ def test_of_two_runs_the_page_names_what_grew_the_most_changed_first(tmp_path: P
     assert text.index("lstm-torch-cpu-fp32-b32]</h2>") < text.index("gru-torch-cpu-fp32-b32]</h2>")
     assert "recurrent GEMM +6.0 ms" in text
     assert text.count("<figure") == 2
+
+
+def test_a_profile_without_shares_has_its_operations_all_the_same(tmp_path: Path) -> None:
+    rows = []
+    for index in range(MOST_DRAWN + 1):
+        row = _profiled()
+        del row["extra_info"]["profile"]["shares_pct"]
+        rows.append({**row, "fullname": f"{row['fullname']}-{index}"})
+    text = write_profile_page(_run(tmp_path, *rows), None, "", tmp_path / "out").read_text(encoding="utf-8")
+    assert text.count("<figure") == MOST_DRAWN
+    assert "recurrent GEMM, 6.00 ms</span>" in text
+    assert "Of one call: recurrent GEMM 60 %" in text
+
+
+def test_a_page_of_profiles_needs_no_drawing_and_is_read_without_its_script(tmp_path: Path) -> None:
+    text = write_profile_page(_run(tmp_path, _profiled()), None, "", tmp_path / "out").read_text(encoding="utf-8")
+    assert "<svg" not in text
+    body = text[text.index("<main") : text.index("<script>")]
+    # What the script alone makes of boxes.
+    assert not re.search(r"tabindex=\"-1|role=\"button|aria-pressed", body)
+    assert body.count('class="flame" role="img" aria-label="One profiled call') == 1
+    assert "recurrent GEMM, 6.00 ms</span>" in body
 
 
 def test_without_a_profile_nothing_is_written(tmp_path: Path) -> None:

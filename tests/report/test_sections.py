@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from rnncore.errors import RunFileError
+from rnncore.report.figure import QUIET, SLOWER
 from rnncore.report.fold import without_folded
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
-from rnncore.report.sections.answers import compared_ways
+from rnncore.report.rows import beside
+from rnncore.report.sections.answers import answers_table, compared_ways
 from rnncore.report.table import Table, words
 from rnncore.report.words import bytes_text, half_interval, significant, times
 from rnncore.runfile.read import read_run
@@ -335,6 +338,75 @@ def _in_bf16(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "fullname": row["fullname"].replace("fp32", "bf16")}
 
 
+def test_where_no_lower_precision_gains_the_page_says_so_and_what_is_not_sure_is_grey(tmp_path: Path) -> None:
+    rounds_s = [1e-3 * (1 + index % 7 / 100) for index in range(21)]
+    row, slower, close = inference("gru", "torch", 1, 1e-3), *(_in_bf16(inference("gru", "torch", 1, 1e-3)) for _ in "ab")
+    for one, by in ((row, 1), (slower, 2), (close, 1.001)):
+        one["stats"]["data"] = [by * seconds for seconds in rounds_s]
+    text = _rendered(tmp_path, row, slower)
+    assert "No lower precision gains anything; the best of them: **GRU in PyTorch, CPU, bf16** is 2.00x slower" in text
+    colours = []
+    for one in (slower, close):
+        run = read_run(make_run(tmp_path, run_content([row, one])))
+        (drawn,) = [figure for figure in figures([run]) if figure.name == "precisions"]
+        colours += [value["colour"] for values in drawn.spec["datasets"].values() for value in values if "colour" in value]
+    assert colours == [SLOWER, QUIET]
+
+
+def test_the_next_is_never_one_that_another_is_before(tmp_path: Path) -> None:
+    medians_s = {"onnxruntime": 1e-3, "torch": 1.2e-3, "third": 3e-3}
+    rows = []
+    for title, median_s in medians_s.items():
+        row = inference("gru", "torch" if title == "third" else title, 1, median_s, runtime_title=title)
+        rows.append({**row, "fullname": f"{row['fullname']}{title}"})
+    rows[2]["extra_info"]["runtime"] = "third"
+    answers = answers_table(read_run(make_run(tmp_path, run_content(rows))), {}).texts[0]
+    assert answers[3].startswith("1.20x faster")
+    assert "third" not in answers[3]
+    del rows[1]
+    (lowest, *_) = answers_table(read_run(make_run(tmp_path, run_content(rows))), {}).texts
+    assert lowest[3] == "the next, GRU in third, CPU, fp32, is 3.00x slower"
+
+
+def test_equal_times_are_equal_to_one_another_in_words(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", 1, 1e-3), inference("gru", "onnxruntime", 1, 0.999e-3)]
+    text = _rendered(tmp_path, *rows, training("gru", 2.0), training("lstm", 1.999))
+    assert "equal to GRU in PyTorch, CPU, fp32" in text
+    assert "equal than" not in text
+    assert not re.search(r"equal \([^)]*\) than", text)
+
+
+def test_a_row_of_wide_quartiles_alone_has_an_interval_of_times_that_are_possible(tmp_path: Path) -> None:
+    row = inference("gru", "torch", 1, 1e-3)
+    row["stats"] = {"min": 4e-4, "q1": 5e-4, "median": 1e-3, "q3": 2e-3, "max": 3e-3, "rounds": 3}
+    run = read_run(make_run(tmp_path, run_content([row])))
+    (latency,) = [figure for figure in figures([run]) if figure.name == "latency"]
+    (value,) = [one for values in latency.spec["datasets"].values() for one in values]
+    # In milliseconds: the quickest round, and the median with half of the interval.
+    assert (value["low"], value["high"]) == pytest.approx((0.4, 2.577), rel=1e-3)
+
+
+def test_profiled_rows_of_one_way_have_bars_of_their_own(tmp_path: Path) -> None:
+    profile = {"wall_s": 0.01, "shares_pct": {"pointwise": 100.0}, "ops": []}
+    rows = [inference("gru", "torch", 1, 1e-3, profile=profile, threads=threads) for threads in (1, 2)]
+    for threads, row in enumerate(rows, 1):
+        row["fullname"] = row["fullname"].replace("]", f"-threads{threads}]")
+    run = read_run(make_run(tmp_path, run_content(rows)))
+    (drawn,) = [figure for figure in figures([run]) if figure.name == "profiles"]
+    bars = [one["row"] for values in drawn.spec["datasets"].values() for one in values]
+    assert bars == [f"test_forecast[gru-torch-cpu-fp32-b1-threads{threads}]" for threads in (1, 2)]
+
+
+def test_what_a_row_is_held_against_is_alike_in_all_but_one_axis(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", 1, 1e-3), inference("lstm", "torch", 1, 1e-3), inference("lstm", "torch", 32, 1e-3)]
+    rows.append(_in_bf16(inference("lstm", "torch", 1, 1e-3)))
+    gru, lstm, larger, lower = read_run(make_run(tmp_path, run_content(rows))).records
+    records = [gru, lstm, larger, lower]
+    assert beside(records, "cell", "gru") == {lstm.fullname: gru}
+    assert beside(records, "precision", "fp32") == {lower.fullname: lstm}
+    assert beside([lower], "precision", "fp32") == {}
+
+
 @pytest.mark.parametrize("half_width", [0.3, 0.09, 0.004, 0.0004, 0.0])
 def test_a_time_has_three_significant_digits_however_sure_it_is(half_width: float, tmp_path: Path) -> None:
     entry = inference("gru", "torch", 1, 0.012346)
@@ -415,6 +487,14 @@ def test_time_to_a_target_is_that_of_the_first_point_at_or_below_it(tmp_path: Pa
     assert (row["s to 1 %"], row["s to 0.9 %"]) == ("6.25", "–")
     assert row["s to AR(90)'s 1.017 %"] == "6.25"
     assert (row["at the end, sMAPE %"], row["after s"]) == ("0.950", "6.25")
+
+
+def test_what_else_a_point_of_a_curve_holds_is_left_alone(tmp_path: Path) -> None:
+    row = accuracy("gru", "torch", 0.5, 0.95)
+    for point in row["extra_info"]["training"]["curve"]:
+        point["name"] = "mine"
+    drawn = {figure.name: figure for figure in figures([read_run(make_run(tmp_path, run_content([row])))])}
+    assert "mine" not in json.dumps(drawn["learning"].spec)
 
 
 @pytest.mark.parametrize("phase", ["infer", "train", "accuracy", "data"])
@@ -941,6 +1021,10 @@ def test_record_page_and_figure_are_written_and_the_page_can_be_made_again_from_
     assert 400 < height < 1500
 
 
-@pytest.mark.parametrize(("text", "cell"), [("a|b", r"a\|b"), (r"a\|b", r"a\\\|b"), (r"a\\|b", r"a\\\|b"), ("a\\b", r"a\b")])
+@pytest.mark.parametrize(
+    ("text", "cell"), [("a|b", r"a\|b"), (r"a\|b", r"a\\\|b"), (r"a\\|b", r"a\\\\\|b"), ("a\\b", r"a\\b")]
+)
 def test_a_bar_after_a_backslash_does_not_end_its_cell(text: str, cell: str) -> None:
-    assert Table(words("x"), [[text]]).markdown().splitlines()[2] == f"| {cell} |"
+    table = Table(words("x"), [[text]]).markdown()
+    assert table.splitlines()[2] == f"| {cell} |"
+    assert f"<td>{text}</td>" in MarkdownIt("commonmark").enable("table").render(table)

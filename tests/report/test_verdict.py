@@ -437,6 +437,14 @@ def test_the_page_of_a_verdict_begins_with_the_answer_and_draws_what_changed_aro
     assert "<img" not in evil
 
 
+def test_tests_of_one_name_in_two_files_are_two_rows_of_the_figure(tmp_path: Path) -> None:
+    judged = [_judged(f"bench/{file}.py::test_x", "slower", 1.0, by, by, by, by) for file, by in (("a", 1.2), ("b", 1.5))]
+    page = write_verdict_page(replace(COMPARISON, judgements=tuple(judged)), tmp_path).read_text(encoding="utf-8")
+    picture = page[page.index("<svg") : page.index("</svg>")]
+    assert "bench/a.py::test_x<" in picture
+    assert "bench/b.py::test_x<" in picture
+
+
 # --------------------------------------------------------------------------------------------------------------- JUnit
 
 

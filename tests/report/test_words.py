@@ -17,10 +17,10 @@ from rnncore.report.sections.throughput import inference_table
 from rnncore.report.sections.training import data_table, training_table
 from rnncore.report.table import Table
 from rnncore.report.verdict.words import ratio_text
-from rnncore.report.words import ratio_within, significant, times
+from rnncore.report.words import compared_with, median_interval_s, ratio_within, significant, times
 from rnncore.runfile.earlier import completed
 from rnncore.runfile.read import read_run
-from rnncore.runfile.record import Record
+from rnncore.runfile.record import Record, Summary
 from tests.run_files import accuracy, data_path, inference, make_run, run_content, training
 
 SECONDS = st.floats(1e-7, 2e3)
@@ -185,3 +185,17 @@ def test_of_a_row_below_a_microsecond_the_table_of_results_has_nanoseconds(tmp_p
     assert [cell.split(" ")[-1] for cell in short[5:8]] == ["ns"] * 3
     assert float(short[5].split(" ")[0]) == pytest.approx(780, rel=0.01)
     assert "ns" not in "".join(long[5:8])
+
+
+def test_what_a_ratio_is_to_follows_it_as_english_has_it() -> None:
+    assert compared_with(times(1.5), "X") == "1.50x slower than X"
+    assert compared_with(times(1.0), "X") == "equal to X"
+    assert compared_with(ratio_within(1.0, 0.9, 1.1), "X") == "equal (1.11x faster to 1.10x slower) to X"
+    assert compared_with(ratio_within(2.0, 1.9, 2.1), "X") == "2.00x slower (1.90 to 2.10) than X"
+
+
+@given(st.lists(SECONDS, min_size=5, max_size=5), st.integers(1, 100))
+def test_the_interval_of_a_median_lies_within_the_rounds_and_holds_it(seconds: list[float], rounds: int) -> None:
+    summary = Summary(*sorted(seconds), rounds=rounds)
+    low_s, high_s = median_interval_s(Record("a", "a", (), {}, summary))
+    assert summary.quickest_s <= low_s <= summary.median_s <= high_s <= summary.slowest_s

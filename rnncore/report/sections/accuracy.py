@@ -10,7 +10,7 @@ from rnncore.report.figure import HEIGHT, QUIET, TIP, WIDTH, Chart, Figure, base
 from rnncore.report.fold import folded
 from rnncore.report.rows import time_cells, valid, way
 from rnncore.report.section import Section, Shown, no_row_of
-from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.table import Table, code, inert, numbers, paragraph, strong, words
 from rnncore.report.words import BASELINE_NAMES, how, letter, significant
 from rnncore.runfile.record import Record, Run
 
@@ -119,7 +119,7 @@ def effect_of_runtimes(accuracy: Sequence[Record]) -> str:
     worst, change = max(known, key=lambda one: abs(one[1]))
     if abs(change) < SAME_SMAPE:
         return "No runtime changes the sMAPE of a model in its third decimal."
-    return f"A runtime changes the sMAPE by {change:+.3f} at most: {way(worst)}."
+    return f"A runtime changes the sMAPE by {change:+.3f} at most: {inert(way(worst))}."
 
 
 def standings_table(records: Sequence[Record]) -> Table:
@@ -128,7 +128,7 @@ def standings_table(records: Sequence[Record]) -> Table:
     for record in sorted(records, key=lambda record: record.smape):
         best.setdefault(record.model_name, record)
     rows: list[tuple[str, float, str | None]] = [
-        (f"**{name}**", record.smape, f"{record.training['seconds']:.1f} s") for name, record in best.items()
+        (strong(name), record.smape, f"{record.training['seconds']:.1f} s") for name, record in best.items()
     ]
     rows += [(BASELINE_NAMES.get(name, name), float(smape), None) for name, smape in records[0].baselines_smape.items()]
     columns = [*words("Model, or simple rule"), *numbers("sMAPE", unit="%", show="{:.3f}".format), *numbers("trained in")]
@@ -139,14 +139,14 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what is most accurate, the figure, models among simple rules, and what was trained; each row folded."""
     records = scored(runs[0])
     trainings = {
-        f"The `{record.recipe}` model after {record.training['steps']:,} steps, seed {record.training.get('seed')}"
+        f"The {code(str(record.recipe))} model after {record.training['steps']:,} steps, seed {record.training.get('seed')}"
         for record in records
     }
     best = ranked(runs[0], "accuracy")[0]
-    said = f"Most accurate: **{best.model_name}**, sMAPE {best.smape:.3f} %"
+    said = f"Most accurate: {strong(best.model_name)}, sMAPE {best.smape:.3f} %"
     if best.baselines_smape:
         name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
-        said += f"; the best baseline, {BASELINE_NAMES.get(name, name)}, has {float(smape):.3f} %"
+        said += f"; the best baseline, {inert(BASELINE_NAMES.get(name, name))}, has {float(smape):.3f} %"
     of_what = (
         f"{'; '.join(sorted(trainings))}: every test hour of every zone. The article's own code prints a quarter of "
         "the sMAPE."

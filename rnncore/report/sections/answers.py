@@ -6,13 +6,13 @@ import altair
 
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first, rankable, ranked
-from rnncore.report.figure import PALETTE, QUIET, TIP, Chart, Figure, log_axis, names_axis, rows_height, tip_text
+from rnncore.report.figure import OWN_COLOUR, PALETTE, QUIET, TIP, Chart, Figure, log_x, named_rows, rows_height, tip_text
 from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, way
 from rnncore.report.section import ANSWERS
 from rnncore.report.sections.cost import FORECASTS, costs
 from rnncore.report.sections.ratios import case_ratio
 from rnncore.report.table import Table, words
-from rnncore.report.words import BASELINE_NAMES, machine_name, ratio_within, significant, time_text, times
+from rnncore.report.words import BASELINE_NAMES, compared_with, machine_name, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Of the first screen: the chart is to stand on it whole.
@@ -65,9 +65,9 @@ def _compared(best: Record, found: Sequence[Record]) -> str:
     alike = [one for one in found if (one.recipe, one.batch_size) == (best.recipe, best.batch_size)]
     base, said = base_of(alike), []
     if base and base is not best:
-        said.append(f"{case_ratio('', base, best).text} than {way(base)}")
-    others = [one for one in fastest_first(alike) if one is not best and one is not base]
-    if others:
+        said.append(compared_with(case_ratio("", base, best).text, way(base)))
+    others = [one for one in fastest_first(alike) if one is not best]
+    if others and others[0] is not base:
         said.append(f"the next, {way(others[0])}, is {times(others[0].median_s / best.median_s)}")
     return "; ".join(said) or "nothing else was measured"
 
@@ -94,8 +94,9 @@ def _accuracy(run: Run) -> list[list[str]]:
     best, said = found[0], []
     if best.baselines_smape:
         name, smape = min(best.baselines_smape.items(), key=lambda item: float(item[1]))
-        ratio = ratio_within(best.smape / float(smape), None, None, "higher", "lower") if smape else "higher"
-        said.append(f"{ratio} than the best simple rule, {BASELINE_NAMES.get(name, name)} with {float(smape):.3f} %")
+        ratio = times(best.smape / float(smape), "higher", "lower") if best.smape and smape else "not to be compared"
+        rule = f"the best simple rule, {BASELINE_NAMES.get(name, name)} with {float(smape):.3f} %"
+        said.append(compared_with(ratio, rule))
     seed = best.training.get("seed") if best.training else None
     said.append("one training" + (f", seed {seed}" if seed is not None else ""))
     return [["Most accurate", f"{best.smape:.3f} %", way(best), f"sMAPE, {'; '.join(said)}"]]
@@ -128,7 +129,6 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
     names = [way(alone) for alone, _ in ways]
     low, high = min(map(min, per_s)) / scale, max(map(max, per_s)) / scale
     room = max(high / low, 10) ** 0.25
-    x_scale = altair.Scale(type="log", domain=[low / room, high * room], nice=False)
     values = []
     for index, (name, (alone, together), both) in enumerate(zip(names, ways, per_s, strict=True)):
         kinds = [(_ALONE, alone, both[0])] + ([(_TOGETHER, together, both[1])] if together is not alone else [])
@@ -143,19 +143,15 @@ def answers_chart(ways: Sequence[tuple[Record, Record]]) -> Chart:
                     "colour": PALETTE[0] if index == 0 else QUIET,
                 }
             )
-    axis = log_axis(low / room, high * room)
-    x = altair.X(
-        "per forecast:Q", scale=x_scale, axis=axis, title=f"Time per forecast, {unit} (logarithmic; less is better)"
-    )
-    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
-    colour = altair.Color("colour:N", scale=None, legend=None)
-    lines = base.mark_line(strokeWidth=2).encode(x=x, detail="row:N", color=colour)
+    x = log_x(low / room, high * room, f"Time per forecast, {unit} (logarithmic; less is better)")("per forecast")
+    base = named_rows(values)
+    lines = base.mark_line(strokeWidth=2).encode(x=x, detail="row:N", color=OWN_COLOUR)
     shape = altair.Shape(
         "kind:N",
         scale=altair.Scale(domain=[_ALONE, _TOGETHER], range=["circle", "diamond"]),
         legend=altair.Legend(title=None, orient="top"),
     )
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(x=x, color=colour, shape=shape, description=TIP)
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(x=x, color=OWN_COLOUR, shape=shape, description=TIP)
     right = base.transform_filter(f"datum.kind == '{_ALONE}'").mark_text(align="left", dx=9)
     left = base.transform_filter(f"datum.kind == '{_TOGETHER}'").mark_text(align="right", dx=-9)
     labels = [mark.encode(x=x, text="label:N") for mark in (right, left)]

@@ -8,6 +8,7 @@ import altair
 from rnncore.amounts import time_unit
 from rnncore.compare.choices import rankable
 from rnncore.report.figure import (
+    OWN_COLOUR,
     PALETTE,
     QUIET,
     SHOWN_ROWS,
@@ -15,8 +16,8 @@ from rnncore.report.figure import (
     WIDTH,
     Chart,
     Figure,
-    log_axis,
-    names_axis,
+    log_x,
+    named_rows,
     rows_height,
     tip_text,
 )
@@ -54,8 +55,8 @@ def latency_chart(records: Sequence[Record]) -> Chart:
             {
                 "row": way(record),
                 "median": record.median_s / scale,
-                "low": min(low_s, record.median_s) / scale,
-                "high": max(high_s, record.median_s) / scale,
+                "low": low_s / scale,
+                "high": high_s / scale,
                 "p99": float(tail["s"]) / scale if tail else None,
                 "end": max(high_s, float(tail["s"]) if tail else 0.0) / scale,
                 "label": time_text(record.median_s),
@@ -71,25 +72,17 @@ def latency_chart(records: Sequence[Record]) -> Chart:
     low, high = min(one["low"] for one in values), max(one["end"] for one in values)
     room = max(high / low, 10) ** 0.2
     # At the right is room for the last label.
-    x_scale = altair.Scale(type="log", domain=[low / room**0.3, high * room], nice=False)
-    title = f"Time of a call, {unit} (logarithmic; less is better)"
-    axis = log_axis(low / room**0.3, high * room)
-    names = [one["row"] for one in values]
-    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
-    colour = altair.Color("colour:N", scale=None, legend=None)
-
-    def at(field: str) -> altair.X:
-        return altair.X(f"{field}:Q", scale=x_scale, axis=axis, title=title)
-
+    at = log_x(low / room**0.3, high * room, f"Time of a call, {unit} (logarithmic; less is better)")
+    base = named_rows(values)
     tails = base.transform_filter("isValid(datum.p99)")
     layers = [
         tails.mark_rule(strokeDash=[2, 2], color=QUIET).encode(x=at("median"), x2="p99:Q"),
         tails.mark_tick(thickness=2, color=QUIET).encode(x=at("p99")),
-        base.mark_rule(strokeWidth=5, opacity=0.5).encode(x=at("low"), x2="high:Q", color=colour),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=at("median"), color=colour, description=TIP),
+        base.mark_rule(strokeWidth=5, opacity=0.5).encode(x=at("low"), x2="high:Q", color=OWN_COLOUR),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=at("median"), color=OWN_COLOUR, description=TIP),
         base.mark_text(align="left", dx=8).encode(x=at("end"), text="label:N"),
     ]
-    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names)))
+    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(values)))
 
 
 def latency_table(records: Sequence[Record]) -> Table:

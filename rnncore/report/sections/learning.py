@@ -49,11 +49,11 @@ def loss_chart(records: Sequence[Record]) -> Chart:
 
 
 def _curve_layers(records: Sequence[Record], y: altair.Y) -> list[altair.Chart]:
-    values = [
-        {**point, "Training": record.model_name, "tip": tip_text(record.model_name, **point)}
-        for record in records
-        for point in curve_of(record)
-    ]
+    values = []
+    for record in records:
+        for point in curve_of(record):
+            known = {name: point[name] for name in ("step", "seconds", "loss", "score")}
+            values.append({**known, "Training": record.model_name, "tip": tip_text(record.model_name, **known)})
     base = altair.Chart(altair.InlineData(values)).encode(
         x=altair.X("seconds:Q", title="Training seconds"),
         y=y,

@@ -7,7 +7,7 @@ from typing import Any
 from rnncore.amounts import counted
 from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
 from rnncore.report.words import bytes_text, lettered_names, significant
 from rnncore.runfile.record import Run
 
@@ -99,19 +99,15 @@ def unmeasured_ceilings(run: Run) -> dict[str, int]:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the facts of a machine, folded; of several side by side, those that differ bold and in the open."""
     facts = [machine_facts(run) for run in runs]
-    rows = []
-    for name in facts[0]:
-        values = [fact[name] for fact in facts]
-        differ = len(set(values)) > 1
-        rows.append([name, *[f"**{value}**" if differ else value for value in values]])
+    rows = [[name, *[fact[name] for fact in facts]] for name in facts[0]]
     if len(runs) == 1:
         return [
             _brief(runs[0]),
             *folded("The machine, its software and the data", [Table(words("Fact", "this run"), rows).markdown()]),
         ]
     columns = words("Fact", *lettered_names(runs))
-    differing = [row for row in rows if str(row[1]).startswith("**")]
-    alike = [row for row in rows if row not in differing]
+    differing = [[name, *map(strong, values)] for name, *values in rows if len(set(values)) > 1]
+    alike = [row for row in rows if len(set(row[1:])) == 1]
     return [
         Table(columns, differing or rows).markdown(),
         *folded("What is alike", [Table(columns, alike).markdown()] if differing and alike else []),
@@ -122,7 +118,7 @@ def _brief(run: Run) -> str:
     """Say in a line what a run was measured on, and from which commit."""
     facts = machine_facts(run)
     said = [facts["CPU"], f"GPU: {facts['GPU']}", facts["System"], f"data: {facts['Data']}", f"commit: {facts['Commit']}"]
-    return paragraph(f"{'; '.join(said)}.")
+    return paragraph(inert(f"{'; '.join(said)}."))
 
 
 SECTION = Section("## Machine and data", text)

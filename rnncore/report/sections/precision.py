@@ -7,24 +7,24 @@ import altair
 
 from rnncore.compare.choices import rankable
 from rnncore.report.figure import (
-    PALETTE,
+    OWN_COLOUR,
     QUIET,
     SHOWN_ROWS,
     TIP,
     WIDTH,
     Chart,
     Figure,
-    log_axis,
-    names_axis,
+    log_x,
+    named_rows,
     rows_height,
     tip_text,
 )
 from rnncore.report.fold import folded
-from rnncore.report.rows import by_recipe, of_usual_size, same_but_precision, valid, way
+from rnncore.report.rows import beside, by_recipe, of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratio
-from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import how, times
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
+from rnncore.report.words import compared_with, how, times
 from rnncore.runfile.record import Record, Run
 
 # Rows that are shown unfolded.
@@ -33,7 +33,12 @@ MOST_ROWS = 6
 
 def pairs_of(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Return each row of a lower precision with the fp32 row of the same work in the same runtime."""
-    return [(record, base) for record in records if (base := same_but_precision(record, records)) is not None]
+    bases = beside(records, "precision", "fp32")
+    return [(record, bases[record.fullname]) for record in records if record.fullname in bases]
+
+
+def _gain(pair: tuple[Record, Record]) -> float:
+    return pair[0].median_s / pair[1].median_s
 
 
 def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
@@ -46,7 +51,7 @@ def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
     rows = []
     for name in dict.fromkeys(way(record) for record, _ in pairs):
         of_way = {record.batch_size: (record, base) for record, base in pairs if way(record) == name}
-        ratios = [times(one[0].median_s / one[1].median_s) if (one := of_way.get(size)) else None for size in sizes]
+        ratios = [times(_gain(one)) if (one := of_way.get(size)) else None for size in sizes]
         errors = [record.parity_max_abs for record, _ in of_way.values() if record.parity_max_abs is not None]
         rows.append([name, *ratios, max(errors, default=None)])
     columns = [
@@ -59,8 +64,8 @@ def precision_table(pairs: Sequence[tuple[Record, Record]]) -> Table:
 
 def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
     """Draw the time of rows as a share of that in fp32, with its interval, the largest gain first."""
-    found: list[tuple[Record, CaseRatio]] = [(record, case_ratio("", base, record)) for record, base in pairs]
-    found = sorted(found, key=lambda one: one[1].ratio)[:SHOWN_ROWS]
+    shown = sorted(pairs, key=_gain)[:SHOWN_ROWS]
+    found: list[tuple[Record, CaseRatio]] = [(record, case_ratio("", base, record)) for record, base in shown]
     values: list[dict[str, Any]] = [
         {
             "row": f"{way(record)}, batch {record.batch_size:,}",
@@ -69,30 +74,22 @@ def precision_chart(pairs: Sequence[tuple[Record, Record]]) -> Chart:
             "high": one.ratio if one.high is None else one.high,
             "label": one.text.split(" (")[0],
             "tip": tip_text(way(record), batch=record.batch_size, time=one.text),
-            "colour": PALETTE[0] if one.ratio < 1 else PALETTE[4],
+            "colour": one.colour,
         }
         for record, one in found
     ]
     low, high = min(1.0, *(one["low"] for one in values)), max(1.0, *(one["high"] for one in values))
     room = max(high / low, 4) ** 0.35
-    scale = altair.Scale(type="log", domain=[low / room**0.2, high * room], nice=False)
     title = "Time as a multiple of fp32's in the same runtime (logarithmic; less is better)"
-    axis = log_axis(low / room**0.2, high * room)
-    names = [one["row"] for one in values]
-    base = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
-    colour = altair.Color("colour:N", scale=None, legend=None)
-
-    def at(field: str) -> altair.X:
-        return altair.X(f"{field}:Q", scale=scale, axis=axis, title=title)
-
+    at, base = log_x(low / room**0.2, high * room, title), named_rows(values)
     equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(strokeDash=[2, 3], color=QUIET).encode(x=at("ratio"))
     layers = [
         equal,
-        base.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x=at("ratio"), color=colour, description=TIP),
+        base.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=OWN_COLOUR),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=at("ratio"), color=OWN_COLOUR, description=TIP),
         base.mark_text(align="left", dx=8).encode(x=at("high"), text="label:N"),
     ]
-    return altair.layer(*layers).properties(width=WIDTH - 120, height=rows_height(len(names)))
+    return altair.layer(*layers).properties(width=WIDTH - 120, height=rows_height(len(values)))
 
 
 def compared(run: Run) -> list[tuple[Record, Record]]:
@@ -104,9 +101,11 @@ def compared(run: Run) -> list[tuple[Record, Record]]:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what the lower precisions gain at most and cost, the figure and the table, long ones folded."""
     pairs = compared(runs[0])
-    record, base = min(pairs, key=lambda pair: pair[0].median_s / pair[1].median_s)
-    said = f"The most that a precision gains: **{way(record)}** is {case_ratio('', base, record).text} than {how(base)}"
-    said += f" at batch {record.batch_size:,}. {_cost_text(pairs, valid(runs[0].phase('accuracy')))}"
+    record, base = min(pairs, key=_gain)
+    ratio = case_ratio("", base, record)
+    said = "The most that a precision gains" if ratio.ratio < 1 else "No lower precision gains anything; the best of them"
+    said += f": {strong(way(record))} is {compared_with(ratio.text, inert(how(base)))} at batch {record.batch_size:,}. "
+    said += _cost_text(pairs, valid(runs[0].phase("accuracy")))
     table = precision_table(pairs)
     brief = Table(table.columns, table.rows[:MOST_ROWS])
     more = [table.markdown()] if len(table.rows) > MOST_ROWS else []
@@ -126,7 +125,7 @@ def _cost_text(pairs: Sequence[tuple[Record, Record]], scored: Sequence[Record])
     changes = {way(record): record.smape - (record.smape_torch_fp32 or 0.0) for record in lower}
     if changes:
         worst = max(changes, key=lambda name: changes[name])
-        said.append(f"the sMAPE of a trained model changes by {changes[worst]:+.3f} ({worst})")
+        said.append(f"the sMAPE of a trained model changes by {changes[worst]:+.3f} ({inert(worst)})")
     return f"What it costs at most: {', '.join(said)}." if said else ""
 
 

@@ -1,6 +1,7 @@
 """Where the time goes."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import altair
@@ -15,7 +16,7 @@ from rnncore.report.figure import (
     WIDTH,
     Chart,
     Figure,
-    names_axis,
+    named_rows,
     rows_height,
     tip_text,
     values_axis,
@@ -23,7 +24,7 @@ from rnncore.report.figure import (
 from rnncore.report.fold import folded
 from rnncore.report.rows import valid, way
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, inert, numbers, paragraph, words
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
 from rnncore.runfile.record import Record, Run
 
 # Kinds that are no work of the model, and their greys.
@@ -40,10 +41,11 @@ def profile_chart(records: list[Record]) -> Chart:
         records: Records with a profile.
     """
     drawn = drawn_first(records)[:SHOWN_ROWS]
-    kinds = kinds_of(drawn)
+    kinds, names = kinds_of(drawn), Counter(map(called, drawn))
     values = [
         {
-            "row": called(record),
+            # Two of one name would be one bar.
+            "row": called(record) if names[called(record)] == 1 else record.short_name,
             "kind": kind,
             "pct": pct,
             "place": kinds.index(kind),
@@ -53,13 +55,12 @@ def profile_chart(records: list[Record]) -> Chart:
         for kind, pct in shares_of(record).items()
     ]
     bars: Chart = (
-        altair.Chart(altair.InlineData(values))
+        named_rows(values)
         .mark_bar()
         .encode(
             x=altair.X(
                 "pct:Q", scale=altair.Scale(domain=[0, 100]), title="Percent of a call", axis=values_axis(len(drawn))
             ),
-            y=altair.Y("row:N", sort=None, title=None, axis=names_axis()),
             order="place:Q",
             color=altair.Color("kind:N", scale=kind_colours(kinds), title="Kind of work"),
             description=TIP,
@@ -71,12 +72,13 @@ def profile_chart(records: list[Record]) -> Chart:
 
 def shares_of(record: Record) -> dict[str, float]:
     """Return the percent of a profiled call by kind of work, without what is nothing."""
-    return {kind: float(pct) for kind, pct in (record.profile or {})["shares_pct"].items() if float(pct) >= SMALLEST_PCT}
+    shares = (record.profile or {}).get("shares_pct", {})
+    return {kind: float(pct) for kind, pct in shares.items() if float(pct) >= SMALLEST_PCT}
 
 
 def kinds_of(records: Sequence[Record]) -> list[str]:
     """Return the kinds of work that take time in some record, in the order of the profiles."""
-    listed = dict.fromkeys(kind for record in records for kind in (record.profile or {})["shares_pct"])
+    listed = dict.fromkeys(kind for record in records for kind in (record.profile or {}).get("shares_pct", ()))
     found = {kind for record in records for kind in shares_of(record)}
     return [kind for kind in listed if kind in found]
 
@@ -118,7 +120,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     shares = sorted(shares_of(first).items(), key=lambda share: -share[1])
     listed = ", ".join(f"{inert(kind)} {pct:.0f} %" for kind, pct in shares)
     return [
-        paragraph(f"Of one profiled call of **{inert(first.short_name)}**: {listed}."),
+        paragraph(f"Of one profiled call of {strong(first.short_name)}: {listed}."),
         *shown.figure("profiles"),
         *folded("Shares of one profiled call, row by row", [shares_table(records).markdown()]),
     ]

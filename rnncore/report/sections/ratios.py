@@ -11,14 +11,17 @@ import altair
 from rnncore.amounts import time_unit
 from rnncore.compare.ranks import USED_ROUNDS, compare_sides, evenly_spread
 from rnncore.report.figure import (
-    PALETTE,
+    FASTER,
+    OWN_COLOUR,
     QUIET,
+    SLOWER,
     TIP,
     WIDTH,
     Chart,
     Figure,
     log_ticks,
-    names_axis,
+    log_x,
+    named_rows,
     rows_height,
     tip_text,
     values_axis,
@@ -42,6 +45,12 @@ FEWEST_ROUNDS = 10
 
 # Benchmarks that the figure shows, at most, and rows that are shown unfolded; the table has all.
 MOST_DRAWN, MOST_ROWS = 60, 12
+
+# Of tables of ratios.
+NOTE = (
+    "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each side is one "
+    "process: differences of a few percent between runs of one machine may be noise between processes."
+)
 
 _WAITS = {
     "latency": "each step waits for the one before",
@@ -73,6 +82,13 @@ class CaseRatio:
     def is_sure(self) -> bool:
         """Whether the interval leaves no doubt of its direction, as it is written too: one from 1.00 may begin at 1."""
         return self.low is not None and self.high is not None and not round(self.low, 2) <= 1 <= round(self.high, 2)
+
+    @property
+    def colour(self) -> str:
+        """The colour of what is surely slower, surely faster, and neither."""
+        if not self.is_sure:
+            return QUIET
+        return SLOWER if self.ratio > 1 else FASTER
 
     @property
     def text(self) -> str:
@@ -179,29 +195,23 @@ def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
             "low": one.ratio if one.low is None else one.low,
             "high": one.ratio if one.high is None else one.high,
             "tip": tip_text(one.benchmark, run=one.run, time=one.text),
-            "colour": _colour(one),
+            "colour": one.colour,
         }
         for one in ratios
     ]
     # As far to the left of 1 as to the right: what is faster and what is slower weigh the same to the eye.
     reach = max(1.02, *(max(one["high"], 1 / one["low"]) for one in values)) ** 1.05
-    scale = altair.Scale(type="log", domain=[1 / reach, reach], nice=False)
     title = f"Time as a multiple of {base}: faster to the left of 1, slower to the right (logarithmic)"
     axis = values_axis(len(names) * len(runs), format=",~g", values=log_ticks(1 / reach, reach))
-    rows = altair.Chart(altair.InlineData(values)).encode(y=altair.Y("row:N", sort=names, title=None, axis=names_axis()))
+    at, rows = log_x(1 / reach, reach, title, axis), named_rows(values)
     if len(runs) > 1:
         rows = rows.encode(yOffset=altair.YOffset("Run:N", sort=runs))
-    color = altair.Color("colour:N", scale=None, legend=None)
-
-    def at(field: str) -> altair.X:
-        return altair.X(f"{field}:Q", scale=scale, axis=axis, title=title)
-
     equal = altair.Chart(altair.InlineData([{"ratio": 1.0}])).mark_rule(color=QUIET).encode(x=at("ratio"))
     layers = [
         equal,
-        rows.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=color),
+        rows.mark_rule(strokeWidth=2).encode(x=at("low"), x2="high:Q", color=OWN_COLOUR),
         rows.mark_point(filled=True, size=60, opacity=1).encode(
-            x=at("ratio"), color=color, shape=_shape(runs), description=TIP
+            x=at("ratio"), color=OWN_COLOUR, shape=_shape(runs), description=TIP
         ),
     ]
     return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names) * max(1, len(runs) // 2)))
@@ -211,13 +221,6 @@ def _shape(runs: Sequence[str]) -> altair.Shape:
     """Return the shapes of runs, with a legend where there are several to tell apart."""
     legend = altair.Legend(title="Run", orient="top") if len(runs) > 1 else None
     return altair.Shape("Run:N", sort=list(runs), legend=legend)
-
-
-def _colour(ratio: CaseRatio) -> str:
-    """Return the colour of what is surely slower, surely faster, and neither."""
-    if not ratio.is_sure:
-        return QUIET
-    return PALETTE[4] if ratio.ratio > 1 else PALETTE[0]
 
 
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
@@ -245,10 +248,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     rows = rows if is_explained else [row[:-1] for row in rows]
     more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
     return [
-        paragraph(
-            "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
-            "side is one process: differences of a few percent between runs of one machine may be noise between processes."
-        ),
+        paragraph(NOTE),
         *shown.figure("ratios"),
         Table(columns, rows[:MOST_ROWS]).markdown(),
         *folded(f"All {len(rows):,} benchmarks", more),

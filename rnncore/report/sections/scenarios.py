@@ -8,8 +8,8 @@ from rnncore.compare.choices import fastest_first
 from rnncore.report.fold import folded
 from rnncore.report.rows import of_usual_size, valid, way
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import how, significant, time_text, times
+from rnncore.report.table import Table, inert, numbers, paragraph, words
+from rnncore.report.words import compared_with, how, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Of the most windows per second that any batch size gives.
@@ -23,16 +23,15 @@ def scenarios_table(infer: Sequence[Record], serve: Sequence[Record]) -> Table:
         infer: Valid rows of the inference suite.
         serve: Valid rows of the serving suite.
     """
-    rows, infer = [], of_usual_size(infer)
-    for of_way in sorted({_way(record) for record in (*infer, *serve)}):
-        served = {record.batch_size > 1: record for record in serve if _way(record) == of_way}
-        rows.append(
-            [
-                *of_way,
-                *_call_texts([record for record in infer if _way(record) == of_way]),
-                *[_served(served.get(together)) for together in (False, True)],
-            ]
-        )
+    ways: dict[tuple[str, str], tuple[list[Record], dict[bool, Record]]] = {}
+    for record in of_usual_size(infer):
+        ways.setdefault(_way(record), ([], {}))[0].append(record)
+    for record in serve:
+        ways.setdefault(_way(record), ([], {}))[1][record.batch_size > 1] = record
+    rows = [
+        [*of_way, *_call_texts(calls), *[_served(served.get(together)) for together in (False, True)]]
+        for of_way, (calls, served) in sorted(ways.items(), key=lambda one: one[0])
+    ]
     columns = numbers("SingleStream p90", "Offline windows/s", "knee", "Server windows/s", "in batches up to 32")
     return Table([*words("Cell", "Runtime"), *columns], rows)
 
@@ -115,10 +114,10 @@ def text_of_streaming(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the most that carrying the state saves, and the table of streaming, folded."""
     records = streamed(runs[0])
     most = max(records, key=lambda record: float(record.window_call_s) / record.median_s)
-    saving = times(most.median_s / float(most.window_call_s))
+    saving = compared_with(times(most.median_s / float(most.window_call_s)), "the whole window again")
     said = (
-        f"One new hour with the state carried takes **{time_text(most.median_s)}** by {way(most)}, {saving} than the "
-        f"whole window again ({most.batch_size:,} series at once), the most of {counted(len(records), 'row')}."
+        f"One new hour with the state carried takes **{time_text(most.median_s)}** by {inert(way(most))}, {saving} "
+        f"({most.batch_size:,} series at once), the most of {counted(len(records), 'row')}."
     )
     note = paragraph(
         "Against the whole window again in the same runtime. The state of a stream has seen more than a window's hours, so "

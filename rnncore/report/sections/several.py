@@ -11,7 +11,7 @@ from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
-from rnncore.report.table import inert, paragraph
+from rnncore.report.table import inert, paragraph, strong
 from rnncore.report.verdict.markdown import judgement_table
 from rnncore.report.words import letter, lettered_names, significant, time_text, times
 from rnncore.runfile.machine import same_machine
@@ -69,10 +69,10 @@ def _fastest_of_several(runs: Sequence[Run], recipe: str | None, batch_size: int
     bests = [(fastest_first(rows)[0], name) for name, rows in compared.items()]
     bests.sort(key=lambda best: (best[0].median_s, best[1]))
     (best, where), *others = bests
-    sentence = f"{what}, **{way(best)} on {where}** is fastest: {time_text(best.median_s)} per call"
+    sentence = f"{what}, {strong(f'{way(best)} on {where}')} is fastest: {time_text(best.median_s)} per call"
     for other, there in others[:1]:
         ratio = times(other.median_s / best.median_s)
-        sentence += f"; the best on {there}, {way(other)}, is {ratio}"
+        sentence += f"; the best on {there}, {inert(way(other))}, is {ratio}"
     left_out = {one.fullname for one in every} - {one.fullname for rows in shared.values() for one in rows}
     if left_out:
         sentence += f"; {counted(len(left_out), 'row')} that only some runs have left out"
@@ -147,7 +147,7 @@ def text_of_changes(runs: Sequence[Run], shown: Shown) -> list[str]:
     comparison = judge(Side("A", (runs[0],)), Side("B", (runs[1],)), Thresholds())
     if comparison.differences:
         return []
-    notes = map(paragraph, comparison.notes)
+    notes = [paragraph(inert(note)) for note in comparison.notes]
     return folded("The verdict on each benchmark", [*notes, judgement_table(comparison.judgements).markdown()])
 
 

@@ -11,13 +11,13 @@ from rnncore.report.figure import HEIGHT, OTHERS, PALETTE, QUIET, TIP, Chart, Fi
 from rnncore.report.fold import folded
 from rnncore.report.rows import (
     base_of,
+    beside,
     best_product_per_s,
     by_batch_size,
     by_recipe,
     of_smallest_batch,
     of_usual_size,
     of_what,
-    same_but_cell,
     time_cells,
     valid,
 )
@@ -150,9 +150,9 @@ def inference_table(records: list[Record]) -> Table:
     base = base_of(records)
     compared = [record for record in records if base and record is not base and record.is_device_only == base.is_device_only]
     scale, unit = time_unit(record.median_s for record in records)
-    rows = []
+    rows, grus = [], beside(records, "cell", "gru")
     for record in sorted(records, key=lambda record: (record.is_device_only, record.median_s)):
-        gru = same_but_cell(record, records)
+        gru = grus.get(record.fullname)
         rows.append(
             [
                 how(record),

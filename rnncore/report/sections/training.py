@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from rnncore.amounts import counted, time_unit
 from rnncore.compare.choices import fastest_first
 from rnncore.report.fold import folded
-from rnncore.report.rows import base_of, of_what, same_but_cell, time_cells, valid, way
+from rnncore.report.rows import base_of, beside, of_what, time_cells, valid, way
 from rnncore.report.section import Section, Shown, no_row_of
-from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import gflop_text, how, significant, times
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
+from rnncore.report.words import compared_with, gflop_text, how, significant, times
 from rnncore.runfile.record import Record, Run
 
 # Rows that are shown unfolded.
@@ -21,9 +21,9 @@ _WORK = ("recipe", "batch_size", "hidden_size", "num_layers", "lookback", "devic
 def training_table(records: list[Record]) -> Table:
     """Compare the cells' optimiser steps."""
     scale, unit = time_unit(record.median_s for record in records)
-    rows = []
+    rows, grus = [], beside(records, "cell", "gru")
     for record in records:
-        gru = same_but_cell(record, records)
+        gru = grus.get(record.fullname)
         rows.append(
             [
                 how(record),
@@ -65,10 +65,10 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what trains fastest, the figure of what is learned, and the quickest steps; of many steps all folded."""
     records = trained(runs[0])
     best, *_ = fastest = fastest_first(records)
-    said = f"**{way(best)}** trains fastest: {significant(best.windows_per_s)} windows/s at batch {best.batch_size:,}"
+    said = f"{strong(way(best))} trains fastest: {significant(best.windows_per_s)} windows/s at batch {best.batch_size:,}"
     base = base_of(one for one in records if one.axes(_WORK) == best.axes(_WORK))
     if base and base is not best:
-        said += f", {times(best.median_s / base.median_s)} than {way(base)}"
+        said += f", {compared_with(times(best.median_s / base.median_s), inert(way(base)))}"
     note = f"One optimiser step{of_what(records)}.\n"
     table = training_table(records).markdown()
     more = [table] if len(records) > MOST_ROWS else []

@@ -6,7 +6,7 @@ from typing import Any
 from rnncore.amounts import counted, time_unit
 from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
-from rnncore.report.table import Table, numbers, paragraph, words
+from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
 from rnncore.report.words import bytes_text, significant
 from rnncore.runfile.record import Record, Run
 
@@ -26,7 +26,7 @@ def path_table(records: list[Record]) -> Table:
     rows = [
         [
             record.short_name,
-            "valid" if record.is_valid else "**invalid**",
+            "valid" if record.is_valid else strong("invalid"),
             record.kernel or None,
             _BOUNDS.get(str(record.bound)),
             record.gemm_ceiling_pct,
@@ -90,15 +90,16 @@ def session_sentences(run: Run) -> str:
     """Say whether the machine stayed the same over the session, and what the session cost beside the timed rounds."""
     sentences = []
     if run.session.get("steady") is False:
+        why = inert(str(run.session.get("steady_why")))
         sentences.append(
-            f"**The session is not steady**: of a small fixed piece of work, {run.session.get('steady_why')}; ratios of "
-            "early and late rows contain this change too."
+            f"**The session is not steady**: of a small fixed piece of work, {why}; ratios of early and late rows contain "
+            "this change too."
         )
     elif run.session.get("steady"):
         sentences.append("A small fixed piece of work took equally long in both halves of the session.")
     overhead = run.session.get("overhead")
     if overhead:
-        parts = [f"{seconds:.0f} s {name}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
+        parts = [f"{seconds:.0f} s {inert(name)}" for name, seconds in overhead["parts_s"].items() if seconds >= 1]
         spent = [f"{overhead['timed_s']:.0f} s were timed rounds"]
         if any(record.has_case for record in run.records):
             spent.append(f"{overhead.get('trainings_s', 0):.0f} s timed trainings")
@@ -119,7 +120,7 @@ def trust_sentence(run: Run) -> str:
         return f"Can it be trusted? **Not known**: {'; '.join(said)}."
     unsteady = sum(record.steady is False for record in watched)
     if run.session.get("steady") is False:
-        said.append(f"the machine did not keep its speed ({run.session.get('steady_why')})")
+        said.append(f"the machine did not keep its speed ({inert(str(run.session.get('steady_why')))})")
     said += [f"{unsteady} of {counted(len(watched), 'row')} not steady"] if unsteady else []
     rounds = sum(record.rounds for record in watched)
     # Of a file that was thinned, rounds are fewer than were disturbed.

@@ -11,8 +11,8 @@ from rnncore.report.rows import base_of, valid, way
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.answers import answers_table, figures, what_text
 from rnncore.report.sections.trust import trust_sentence
-from rnncore.report.table import Table, escape, paragraph, words
-from rnncore.report.words import bytes_text, significant, time_text, times
+from rnncore.report.table import Table, escape, inert, paragraph, strong, words
+from rnncore.report.words import bytes_text, compared_with, significant, time_text, times
 from rnncore.runfile.record import Record, Run
 
 # Answers this close to float64 are those of any other runtime, as far as a forecast goes.
@@ -22,11 +22,11 @@ SAME_ANSWERS = 1e-4
 def left_out(run: Run) -> str:
     """Say how much was not measured or is not ranked, with the most frequent reason of each."""
     wrong = [record for record in run.records if not record.is_valid]
-    said = [f"{len(wrong)} wrong and not ranked ({_brief(wrong[0].validity)})"] if wrong else []
-    said += [f"{len(run.failed)} without a result ({_brief(run.failed[0][1])})"] if run.failed else []
+    said = [f"{len(wrong)} wrong and not ranked ({inert(_brief(wrong[0].validity))})"] if wrong else []
+    said += [f"{len(run.failed)} without a result ({inert(_brief(run.failed[0][1]))})"] if run.failed else []
     if run.skipped:
         reasons = Counter(_brief(reason) for _, reason in run.skipped)
-        said.append(f"{len(run.skipped)} skipped ({', '.join(reason for reason, _ in reasons.most_common(2))})")
+        said.append(f"{len(run.skipped)} skipped ({', '.join(inert(reason) for reason, _ in reasons.most_common(2))})")
     measured = len(run.records) - len(wrong)
     if not said:
         return f"All {measured} benchmarks that were asked for were measured."
@@ -72,24 +72,22 @@ def rate_text(record: Record) -> str:
 
 def recipe_words(recipe: str | None, among: Collection[str | None]) -> str:
     """Say which models a sentence is about, where there are several recipes: they are fast for what they are."""
-    return f" by models of the recipe {recipe or 'unknown'}" if len(among) > 1 else ""
+    return f" by models of the recipe {inert(recipe or 'unknown')}" if len(among) > 1 else ""
 
 
 def fastest(records: list[Record], of_recipe: str) -> str:
     """Say which is the fastest of one recipe and batch size, by how much, and whether its answers are right."""
     best, *others = fastest_first(records)
     sentence = (
-        f"For {batch_words(int(best.batch_size))}{of_recipe}, **{way(best)}** is fastest: "
+        f"For {batch_words(int(best.batch_size))}{of_recipe}, {strong(way(best))} is fastest: "
         f"{time_text(best.median_s)} per call, {rate_text(best)}"
     )
     base = base_of(records)
     if base and base is not best:
-        ratio = times(best.median_s / base.median_s)
-        than = "as fast as" if ratio == "equal" else f"{ratio} than"
-        sentence += f", {than} {way(base)}"
+        sentence += f", {compared_with(times(best.median_s / base.median_s), inert(way(base)))}"
     if others and others[0] is not base:
         ratio = times(others[0].median_s / best.median_s)
-        sentence += f"; the next, {way(others[0])}, is {ratio}"
+        sentence += f"; the next, {inert(way(others[0]))}, is {ratio}"
     error = best.parity_max_abs
     if isinstance(error, float):
         same = error <= SAME_ANSWERS
@@ -117,7 +115,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
         said.append(f"{counted(others, 'benchmark')} of other suites: see below.")
     table = Table(words("Goal", "Best choice", "its figure", "the next best"), goals)
     return [
-        paragraph(what_text(run)),
+        paragraph(inert(what_text(run))),
         *([answers.markdown()] if answers.rows else []),
         *shown.figure("answers"),
         paragraph(trust_sentence(run)),

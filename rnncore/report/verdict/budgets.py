@@ -1,6 +1,6 @@
 """Verdicts on budgets in words, as a table and as JSON: one wording for screen, Markdown, JUnit and GitHub."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rnncore.compare.verdict import BudgetCheck, BudgetJudgement
@@ -38,22 +38,20 @@ def left_out(rows: int) -> list[str]:
 
 def screen_table(judgements: Iterable[BudgetJudgement]) -> Table:
     """Return verdicts on budgets as a table, as many as a screen shows."""
-    return budget_table(gravest_first(judgements)[:MOST_ROWS], one_line)
+    return budget_table(gravest_first(judgements)[:MOST_ROWS])
 
 
-def budget_table(judgements: Iterable[BudgetJudgement], shown: Callable[[str], str]) -> Table:
-    """Return verdicts on budgets as a table, the gravest first.
-
-    Args:
-        judgements: The verdicts.
-        shown: Makes text that comes from a file harmless where the table is put.
-    """
+def budget_table(judgements: Iterable[BudgetJudgement]) -> Table:
+    """Return verdicts on budgets as a table, the gravest first."""
     ordered = gravest_first(judgements)
     machines = {one.machine for one in ordered if one.machine}
     rows = []
     for one in ordered:
-        row = [shown(subject_of(one)), one.verdict, shown(limit_text(one)), *_value_and_interval(one), one.basis or None]
-        rows.append([*row, *([shown(one.machine)] if len(machines) > 1 else []), shown(one.reason)])
+        machine = [one_line(one.machine)] if len(machines) > 1 else []
+        limit, found = one_line(limit_text(one)), _value_and_interval(one)
+        rows.append(
+            [one_line(subject_of(one)), one.verdict, limit, *found, one.basis or None, *machine, one_line(one.reason)]
+        )
     columns = [*words("Benchmark"), Column("verdict", wraps=True), Column("budget", wraps=True)]
     columns += numbers("value", "interval", "of")
     columns += [Column("machine", wraps=True)] if len(machines) > 1 else []

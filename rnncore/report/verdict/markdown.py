@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rnncore.compare.measures import TIME
 from rnncore.compare.verdict import VERDICTS, BudgetCheck, BudgetJudgement, Comparison, Judgement
 from rnncore.report.fold import folded
-from rnncore.report.table import Table, escape, inert, numbers, paragraph, words
+from rnncore.report.table import Table, escape, inert, numbers, paragraph, strong, words
 from rnncore.report.verdict.budgets import budget_table
 from rnncore.report.verdict.text import difference_table, group_table
 from rnncore.report.verdict.words import (
@@ -58,7 +58,7 @@ def verdict_markdown(comparison: Comparison) -> str:
         parts.append(judgement_table(shown).markdown())
     if comparison.differences:
         parts.append(paragraph("Facts that differ, so that the ratios tell machines apart and not code:"))
-        parts.append(_inert_markdown(difference_table(comparison)))
+        parts.append(difference_table(comparison).markdown())
     if comparison.budgets:
         parts += ["### Budgets\n", *_budgets(comparison.budgets)]
     if others and not is_brief:
@@ -68,7 +68,7 @@ def verdict_markdown(comparison: Comparison) -> str:
         counts = Counter(measure_title(one.measure) for one in same)
         listed = ", ".join(f"{measure} of {count:,}" for measure, count in counts.items())
         parts += folded(f"The same: {listed}", [judgement_table(same).markdown()])
-    about = [_inert_markdown(group_table(comparison))] if comparison.groups else []
+    about = [group_table(comparison).markdown()] if comparison.groups else []
     return "\n".join([*parts, *folded("What the words and figures mean", [*about, *_meaning(comparison)])])
 
 
@@ -114,7 +114,7 @@ def _budgets(check: BudgetCheck) -> list[str]:
     )
 
     def table(judgements: Sequence[BudgetJudgement]) -> list[str]:
-        return [budget_table(judgements, _inert).markdown()] if judgements else []
+        return [budget_table(judgements).markdown()] if judgements else []
 
     counts = Counter(one.verdict for one in kept)
     listed = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
@@ -125,10 +125,10 @@ def judgement_table(judgements: Iterable[Judgement]) -> Table:
     """Return judgements for Markdown, the gravest first."""
     rows = [
         [
-            _inert(file_and_test(judgement.fullname)[1]),
-            _inert(measure_title(judgement.measure)),
-            verdict_word(judgement) if judgement.verdict == "same" else f"**{verdict_word(judgement)}**",
-            _inert(reason_of(judgement)),
+            one_line(file_and_test(judgement.fullname)[1]),
+            measure_title(judgement.measure),
+            verdict_word(judgement) if judgement.verdict == "same" else strong(verdict_word(judgement)),
+            one_line(reason_of(judgement)),
             ratio_text(judgement),
             *base_and_head(judgement),
             processes_of(judgement),
@@ -151,10 +151,6 @@ def _change(judgement: Judgement) -> float:
 def _fails(judgement: Judgement) -> bool:
     """Say whether a judgement is one that people must act on."""
     return VERDICTS[judgement.verdict].annotation == "error" or judgement.verdict == "incomparable"
-
-
-def _inert_markdown(table: Table) -> str:
-    return Table(table.columns, [list(map(_inert, row)) for row in table.texts]).markdown()
 
 
 def _inert(text: str) -> str:

@@ -9,7 +9,8 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.files import write_text
 from rnncore.report.figure import Figure, draw
 from rnncore.report.fold import FOLDED
-from rnncore.report.html import page_html
+from rnncore.report.html import figure_html, page_html
+from rnncore.report.rows import short_names
 from rnncore.report.section import Shown
 from rnncore.report.sections.ratios import CaseRatio, most_changed, ratio_chart
 from rnncore.report.verdict.markdown import verdict_markdown
@@ -38,14 +39,16 @@ def write_verdict_page(comparison: Comparison, folder: Path, downloads: Sequence
     first_fold = FOLDED.search(text)
     at = first_fold.start() if first_fold else len(text)
     page = folder / PAGE_NAME
-    write_text(page, page_html(f"{text[:at]}{shown}\n{text[at:]}", drawn, {one.name: draw(one) for one in drawn}, downloads))
+    pictures = {figure.name: figure_html(figure, draw(figure)) for figure in drawn}
+    write_text(page, page_html(f"{text[:at]}{shown}\n{text[at:]}", pictures, downloads))
     return page
 
 
 def _figures(judgements: Sequence[Judgement]) -> list[Figure]:
     """Draw the ratios of time that were measured, of many those that changed most."""
+    called = short_names(one.fullname for one in judgements)
     found = [
-        CaseRatio(one.short_name, "head", one.ratio, one.low, one.high)
+        CaseRatio(called[one.fullname], "head", one.ratio, one.low, one.high)
         for one in judgements
         if one.measure == TIME and is_ratio(one.ratio)
     ]

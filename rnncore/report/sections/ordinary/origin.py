@@ -9,7 +9,7 @@ from rnncore.report.sections.method import raw_name
 from rnncore.report.sections.not_measured import lines_of
 from rnncore.report.sections.trust import disturbance_table, observed, session_sentences, trust_sentence
 from rnncore.report.sections.verdict import bullets
-from rnncore.report.table import Table, inert, paragraph, words
+from rnncore.report.table import Table, inert, paragraph, strong, words
 from rnncore.report.words import bytes_text, letter, lettered_names
 from rnncore.runfile.record import Run, short_name
 
@@ -51,7 +51,7 @@ def text_of_machines(runs: Sequence[Run], shown: Shown) -> list[str]:
         values = [_fact_text(fact, run.fingerprint.get(fact)) for run in runs]
         known = {value for value in values if value is not None}
         if known:
-            rows.append([title, *[f"**{value}**" if value and len(known) > 1 else value for value in values]])
+            rows.append([title, *[strong(value) if value and len(known) > 1 else value for value in values]])
     if not rows:
         return []
     names = map(inert, lettered_names(runs)) if len(runs) > 1 else ["this run"]
@@ -65,12 +65,12 @@ def _fact_text(fact: str, value: Any) -> str | None:
     if fact == "memory_bytes":
         return bytes_text(int(value))
     if fact == "isa":
-        return ", ".join(inert(name) for name, there in value.items() if there) or None
+        return ", ".join(name for name, there in value.items() if there) or None
     if fact == "packages":
-        return ", ".join(inert(f"{name} {version}") for name, version in value.items() if version) or None
+        return ", ".join(f"{name} {version}" for name, version in value.items() if version) or None
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return inert(str(value["name"]) if isinstance(value, dict) and "name" in value else str(value))
+    return str(value["name"]) if isinstance(value, dict) and "name" in value else str(value)
 
 
 def text_of_unknown(runs: Sequence[Run], shown: Shown) -> list[str]:

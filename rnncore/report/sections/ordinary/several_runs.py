@@ -11,10 +11,10 @@ from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
 from rnncore.report.sections.ordinary.origin import fact_title
-from rnncore.report.sections.ratios import MOST_ROWS, CaseRatio, case_ratio, figures
+from rnncore.report.sections.ratios import MOST_ROWS, NOTE, CaseRatio, case_ratio, figures
 from rnncore.report.sections.several import against_first, named_runs, of_noise
 from rnncore.report.sections.verdict import bullets
-from rnncore.report.table import Column, Table, inert, numbers, paragraph, words
+from rnncore.report.table import Column, Markdown, Table, inert, numbers, paragraph, strong, words
 from rnncore.report.words import letter, shared_unit, significant, times
 from rnncore.runfile.machine import differences
 from rnncore.runfile.record import Record, Run
@@ -59,11 +59,7 @@ def text_of_times(runs: Sequence[Run], shown: Shown) -> list[str]:
     kept = _most_changed_first(every, ratios)[: groups.MOST_ROWS]
     if not kept:
         return []
-    said = (
-        "Medians of the rounds, most changed first, and 99 % intervals of their ratios within these processes. Each "
-        "side is one process: differences of a few percent between runs of one machine may be noise between processes. What "
-        "an interval leaves no doubt of is bold, and coloured in the figure."
-    )
+    said = f"{NOTE} What an interval leaves no doubt of is bold, and coloured in the figure."
     if len(kept) < len(every):
         said += f" Shown are the {len(kept)} of {len(every):,} benchmarks that differ most; results.csv has all."
     parts = [paragraph(said), *shown.figure("ratios"), _table(every, kept[:MOST_ROWS], by_name, ratios).markdown()]
@@ -112,7 +108,7 @@ def _table(
 def _ratio_text(ratio: CaseRatio) -> str:
     """Return a ratio in words with its interval, bold where that leaves no doubt of its direction."""
     said, found, interval = ratio.text.partition(" (")
-    return f"**{said}**{found}{interval}" if ratio.is_sure and said != "equal" else ratio.text
+    return Markdown(f"{strong(said)}{found}{interval}") if ratio.is_sure and said != "equal" else ratio.text
 
 
 def text_of_numbers(runs: Sequence[Run], shown: Shown) -> list[str]:
