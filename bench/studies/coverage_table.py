@@ -1,10 +1,12 @@
 """How many hours bounds hold: a preset trained on several kinds of data, its bounds made of one part of the tested hours.
 
-    python bench/studies/coverage_table.py [--data PATH ...] [--horizons 1 24] [--seeds 1] [--cut 0.1] [--plain] [--not-made]
+    python bench/studies/coverage_table.py [--data PATH ...] [--horizons 1 24] [--seeds 1] [--cut 0.1] [--plain] [--still]
+        [--not-made]
 
 Of each zone the first half of the tested hours makes the bounds, and the hours of the second half are counted: what a model
 file's bounds do in the months after it was made. With --cut the last part of each series is left out first, so that
-choices are made without the hours that are reported. --plain takes all weeks for equally restless.
+choices are made without the hours that are reported. --plain takes all weeks for equally restless; by --still bounds do not
+follow what is missed after they were made.
 Beside the data sets that are given: a net load of both signs and a load that is 0 at night, made from a seed; none with
 --not-made.
 """
@@ -70,8 +72,11 @@ def held_shares(dataset, preset_name: str, cell: str, horizon: int, seed: int) -
         for way, made, counted in (("", slice(0, half), slice(half, None)), ("back ", slice(half, None), slice(0, half))):
             misses = misses_of(windows, zone, start[made], forecast_mw[made])
             load_mw = windows.target_load_mw(start[counted])
+            # They follow all hours before: those that they were made of where these are earlier, none where they are later.
+            until = slice(0, counted.stop)
+            bounds = bounds_of(misses, windows, zone, start[until], forecast_mw[until])
             for level in LEVELS:
-                low_mw, high_mw = bounds_of(misses, windows, zone, start[counted], forecast_mw[counted], level)
+                low_mw, high_mw = (end_mw[counted] for end_mw in bounds.between_mw(level))
                 assert ((low_mw <= forecast_mw[counted]) & (forecast_mw[counted] <= high_mw)).all()
                 held = (load_mw >= low_mw) & (load_mw <= high_mw)
                 row[f"{way}{level:g}"] = 100 * float(held.mean())
@@ -117,10 +122,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cut", type=float, default=0.0)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--still", action="store_true")
     parser.add_argument("--not-made", action="store_true")
     options = parser.parse_args()
     if options.plain:
         bounds.MOST_RESTLESS = 1.0
+    if options.still:
+        bounds.WIDENING = bounds.WIDENING_OF_HOUR = 0.0
     datasets = [read_hourly(given) for given in options.data]
     if not options.not_made:
         datasets += made_datasets(seed=1)

@@ -348,6 +348,10 @@ def main() -> int:
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.folder.resolve()
+    names = [stage.name for stage in stages(folder, options.small)]
+    unknown = sorted({*(options.only or ())} - {*names})
+    if unknown:
+        parser.error(f"--only {', '.join(unknown)}: no such stage; give one of {', '.join(names)}.")
     folder.mkdir(parents=True, exist_ok=True)
     if options.probe:
         return min(1, probe(folder, options.small))

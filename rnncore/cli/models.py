@@ -365,11 +365,11 @@ def _shares(option: str, text: str) -> tuple[float, ...]:
 def _say_where_misses_are_too_few(forecasts: "list[NextHours]", rows: list[dict[str, Any]]) -> None:
     for one in forecasts:
         ends = [value for row in rows if row["zone"] == one.zone for value in row.values()]
-        if one.misses and None in ends:
-            fewest = int(one.misses.count.min())
+        if one.bounds and None in ends:
+            fewest = int(one.bounds.misses.count.min())
             err.print(
                 f"{one.zone}: no bounds where a dash is: {fewest:,} held-out hours of one hour of the day are too few for "
-                "them. Give a lower level.",
+                "them. Give a lower level, or a quantile nearer to 0.5.",
                 soft_wrap=True,
             )
 

@@ -9,18 +9,27 @@ Misses of restless weeks are larger. So each is taken as of ordinary weeks, divi
 were, and bounds are multiplied by how restless the two weeks before the forecast are: by how much the regressions that scale
 a zone missed the load there, at the same lead.
 
+What the model itself missed since then is followed (adaptive conformal inference): after each hour that bounds did not hold
+they become wider, after each that they held a ninth as much narrower, all a little, and those of that hour of the day more.
+So in the long run they hold nine in ten whatever the load does, as long as that takes no more than four times their width,
+and no less than a quarter.
+
 Source:
     Vovk, V., Gammerman, A. & Shafer, G. (2005). Algorithmic learning in a random world. Springer, section 4.1: ranks.
     Papadopoulos, H. et al. (2002). Inductive confidence machines for regression. ECML, 345-356: held-out windows.
     Lei, J. et al. (2018). Distribution-free predictive inference for regression. JASA 113(523), 1094-1111, section 5.2:
     misses divided by how large they are to be expected.
     Romano, Y., Patterson, E. & Candes, E. (2019). Conformalized quantile regression. NeurIPS 32: a rank for each side.
+    Gibbs, I. & Candes, E. (2021). Adaptive conformal inference under distribution shift. NeurIPS 34: a step after each hour.
+    Angelopoulos, A., Candes, E. & Tibshirani, R. (2023). Conformal PID control for time series prediction. NeurIPS 36,
+    section 2: the step is one of the width; ours is of its logarithm, so that it has no unit.
 """
 
 import base64
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -48,7 +57,15 @@ RESTLESS_HOURS, FEWEST_RESTLESS_HOURS = 2 * WEEK_H, WEEK_H
 # How much more, or less, restless than usual they are taken to be at most.
 MOST_RESTLESS = 2.0
 
-# What keeps a product such as 20 * (1 - 0.9) from being just below a whole number.
+# What bounds follow by after each hour, as a logarithm: nine tenths of it wider after one that they did not hold, a tenth
+# narrower after one that they held. The first of all hours alike, the second of those of the same hour of the day. Chosen on
+# validation parts (reports/LOG.md).
+WIDENING, WIDENING_OF_HOUR = 0.02, 0.1
+
+# How much wider, or narrower, each of the two makes them at most.
+MOST_WIDENED = 4.0
+
+# What keeps a product such as 20 * (1 - 0.9) from being just below a whole number, and a miss on a bound from lying outside.
 _ROUNDING = 1e-9
 
 
@@ -211,39 +228,135 @@ def misses_of(windows: Windows, zone: ZoneWindows, start: RowArray, forecast_mw:
     return Misses.of(windows.target_load_mw(start) - forecast_mw, hour, unrest)
 
 
-def bounds_of(
-    misses: Misses, windows: Windows, zone: ZoneWindows, start: RowArray, forecast_mw: FloatArray, level: float = LEVEL
-) -> tuple[FloatArray, FloatArray]:
-    """Return the bounds of forecasts of some windows of a zone.
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds and quantiles of the load around some forecasts.
+
+    Attributes:
+        misses: What the model missed of other hours.
+        forecast_mw: The forecasts. Shape (..., L).
+        hour: The hour of the day that each is of. Shape (..., L).
+        times: How many times as wide as in ordinary weeks. Shape (..., L).
+    """
+
+    misses: Misses
+    forecast_mw: FloatArray
+    hour: FloatArray
+    times: FloatArray
+
+    def between_mw(self, level: float = LEVEL) -> tuple[FloatArray, FloatArray]:
+        """Return the lower and the upper bounds that hold a share of the hours; the forecast never lies outside.
+
+        NaN where the misses are too few for the level. Shapes (..., L).
+
+        Raises:
+            ConfigError: If the level is not between 0 and 1.
+        """
+        low, high = map(self._beside_mw, self.misses.between_mw(level))
+        return low, high
+
+    def quantile_mw(self, share: float) -> FloatArray:
+        """Return what the load is at most in a share of the hours; as of `between_mw`. Shape (..., L)."""
+        return self._beside_mw(self.misses.quantile_mw(share))
+
+    def _beside_mw(self, by_hour_mw: FloatArray) -> FloatArray:
+        """Return what lies beside each forecast by what holds for its lead at its hour of the day, shape (L, 24)."""
+        lead = np.arange(by_hour_mw.shape[0])
+        found: FloatArray = self.forecast_mw + self.times * by_hour_mw[lead, self.hour.astype(np.int64)]
+        return found
+
+
+def bounds_after(
+    misses: Misses,
+    row: RowArray,
+    forecast_mw: FloatArray,
+    actual_mw: FloatArray,
+    hour: FloatArray,
+    unrest: FloatArray,
+) -> Bounds:
+    """Return the bounds of some forecasts of a zone, each after what was missed by those before it.
 
     Args:
-        misses: What the model missed of other windows.
+        misses: What the model missed of other hours.
+        row: The first row that each forecast is of, ascending; a forecast knows the loads of the rows before. Shape (B,).
+        forecast_mw: Forecasts. Shape (B, L).
+        actual_mw: Loads; NaN where one is not known, or tells nothing. Shape (B, L).
+        hour: Hours of the day. Shape (B, L).
+        unrest: How restless the load was before each, as of `unrest_mw`. Shape (B, L).
+    """
+    calm = Bounds(misses, forecast_mw, hour, restlessness(unrest, misses.usual_mw))
+    return replace(calm, times=calm.times * _widened(_needed(calm, actual_mw), row, hour))
+
+
+def bounds_of(misses: Misses, windows: Windows, zone: ZoneWindows, start: RowArray, forecast_mw: FloatArray) -> Bounds:
+    """Return the bounds of forecasts of some windows of a zone, each after what was missed in those before it.
+
+    Args:
+        misses: What the model missed of held-out windows.
         windows: All windows.
         zone: The zone.
-        start: First rows of its windows. Shape (B,).
+        start: First rows of its windows, in order of time. Shape (B,).
         forecast_mw: Their forecasts. Shape (B, L).
-        level: Part of the hours that they hold.
-
-    Returns:
-        The lower and the upper ones; NaN where the misses are too few. Shapes (B, L).
     """
-    low, high = (_at_windows(ends, misses, windows, zone, start) for ends in misses.between_mw(level))
-    return forecast_mw + low, forecast_mw + high
-
-
-def quantile_of(
-    misses: Misses, windows: Windows, zone: ZoneWindows, start: RowArray, forecast_mw: FloatArray, share: float
-) -> FloatArray:
-    """Return a quantile of the load in some windows of a zone; as `bounds_of`. Shape (B, L)."""
-    return forecast_mw + _at_windows(misses.quantile_mw(share), misses, windows, zone, start)
-
-
-def _at_windows(by_hour_mw: FloatArray, misses: Misses, windows: Windows, zone: ZoneWindows, start: RowArray) -> FloatArray:
-    """Return what holds for each lead at its hour of the day after weeks as restless as these were. Shape (B, L)."""
     hour, unrest = _hours_and_unrest(windows, zone, start)
-    at_hours = by_hour_mw[np.arange(windows.config.horizon), hour.astype(np.int64)]
-    found: FloatArray = restlessness(unrest, misses.usual_mw) * at_hours
-    return found
+    return bounds_after(misses, windows.target_rows(start), forecast_mw, windows.target_load_mw(start), hour, unrest)
+
+
+def _needed(bounds: Bounds, actual_mw: FloatArray) -> FloatArray:
+    """Return how many times as wide bounds of nine in ten would have to be to end at each load.
+
+    NaN where that tells nothing: where a load or a bound is not known, and where an hour without width is forecast exactly.
+    Shape (B, L).
+    """
+    low_mw, high_mw = bounds.between_mw()
+    missed_mw = actual_mw - bounds.forecast_mw
+    width_mw = np.where(missed_mw < 0, bounds.forecast_mw - low_mw, high_mw - bounds.forecast_mw)
+    needed: FloatArray = np.full(missed_mw.shape, np.nan)
+    np.divide(np.abs(missed_mw), width_mw, out=needed, where=width_mw > 0)
+    needed[(width_mw == 0) & (missed_mw != 0) & np.isfinite(missed_mw)] = np.inf
+    return needed
+
+
+def _widened(needed: FloatArray, row: RowArray, hour: FloatArray) -> FloatArray:
+    """Return how many times as wide bounds are after what was needed before, lead by lead. Shape (B, L).
+
+    Args:
+        needed: As of `_needed`. Shape (B, L).
+        row: The first row of each, ascending. Shape (B,).
+        hour: Hours of the day. Shape (B, L).
+    """
+    with np.errstate(divide="ignore"):
+        needed_log = np.log(needed)
+    widened_log = np.empty(needed.shape)
+    for lead in range(needed.shape[1]):
+        # Those whose hour at this lead lies before the row.
+        known = np.searchsorted(row, row - lead)
+        followed = _followed(needed_log[:, lead].tolist(), known.tolist(), hour[:, lead].astype(np.int64).tolist())
+        widened_log[:, lead] = followed
+    widened: FloatArray = np.exp(widened_log)
+    return widened
+
+
+def _followed(needed_log: list[float], known: list[int], hour: list[int]) -> list[float]:
+    """Return the logarithm of how wide bounds are at each hour of a lead; numbers of Python, ten times as fast one by one.
+
+    Args:
+        needed_log: How wide they would have to be; NaN where that tells nothing.
+        known: How many of the hours before are known as each is forecast.
+        hour: Hours of the day.
+    """
+    most, widened_log = math.log(MOST_WIDENED), []
+    # After none, one, two and more hours; of an hour of the day, after those that are named beside.
+    of_all, of_hour, after = [0.0], [[0.0] for _ in range(DAY_H)], [[0] for _ in range(DAY_H)]
+    for count, (needed, before, clock) in enumerate(zip(needed_log, known, hour, strict=True), start=1):
+        now = of_all[before] + of_hour[clock][bisect_right(after[clock], before) - 1]
+        widened_log.append(now)
+        # Bounds are misses themselves: one that lies on its bound is held, however it was rounded.
+        step = 0.0 if math.isnan(needed) else LEVEL if needed > now + _ROUNDING else LEVEL - 1
+        of_all.append(min(max(of_all[-1] + WIDENING * step, -most), most))
+        of_hour[clock].append(min(max(of_hour[clock][-1] + WIDENING_OF_HOUR * step, -most), most))
+        after[clock].append(count)
+    return widened_log
 
 
 def _hours_and_unrest(windows: Windows, zone: ZoneWindows, start: RowArray) -> tuple[FloatArray, FloatArray]:

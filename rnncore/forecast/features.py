@@ -242,9 +242,14 @@ _OF_EARLIER_FILES: dict[str, Any] = {"unit_mw": 1.0, "lowest": -np.inf, "highest
 _LOAD, _REST = "the load", "what simple rules leave of the load, which is what is learnt,"
 
 
-def _require_varied(series: Series, scale_mw: float, what: str) -> float:
-    if scale_mw > 0:
-        return scale_mw
+def _require_varied(series: Series, scale: float, what: str) -> float:
+    """Return a scale, in the unit of the zone.
+
+    Raises:
+        DataError: If it is 0.
+    """
+    if scale > 0:
+        return scale
     way_out = "train with the preset 'article', which learns the load itself" if what == _REST else "one that varies"
     raise DataError(
         f"{series.name}: {what} does not vary in the training part, so that nothing can be scaled by it. Give a longer "

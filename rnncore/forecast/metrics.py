@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnncore.forecast.bounds import bounds_of, hour_of_day, misses_of, quantile_of
+from rnncore.forecast.bounds import bounds_of, hour_of_day, misses_of
 from rnncore.forecast.linear import DAY_H
 from rnncore.forecast.scoring import smape_article_pct, smape_pct
 from rnncore.forecast.series import FloatArray
@@ -83,7 +83,8 @@ class Metrics:
 def missed_by_zone(forecasts_mw: Mapping[str, FloatArray], windows: Windows) -> list[Missed]:
     """Put forecasts of the test hours beside what came.
 
-    Bounds and quantiles are made of the first half of each zone's test hours, and looked at in the second.
+    Bounds and quantiles are made of the first half of each zone's test hours, and looked at in the second; there each hour's
+    follow what was missed before it.
 
     Args:
         forecasts_mw: Forecasts by zone, as `forecast_test_hours` gives them.
@@ -142,13 +143,12 @@ def _missed(windows: Windows, zone: ZoneWindows, forecast_mw: FloatArray) -> Mis
     pinball_mw, held = np.full(actual_mw.shape, np.nan), np.full(actual_mw.shape, np.nan)
     if half:
         misses = misses_of(windows, zone, start[:half], forecast_mw[:half])
-        later = windows, zone, start[half:], forecast_mw[half:]
-        low_mw, high_mw = bounds_of(misses, *later)
-        inside = (actual_mw[half:] >= low_mw) & (actual_mw[half:] <= high_mw)
-        held[half:] = np.where(np.isnan(low_mw), np.nan, inside)
-        above_mw = [actual_mw[half:] - quantile_of(misses, *later, share) for share in QUANTILES]
+        bounds = bounds_of(misses, windows, zone, start, forecast_mw)
+        low_mw, high_mw = bounds.between_mw()
+        inside = np.where(np.isnan(low_mw), np.nan, (actual_mw >= low_mw) & (actual_mw <= high_mw))
+        above_mw = [actual_mw - bounds.quantile_mw(share) for share in QUANTILES]
         losses_mw = [np.maximum(share * one, (share - 1) * one) for share, one in zip(QUANTILES, above_mw, strict=True)]
-        pinball_mw[half:] = np.mean(losses_mw, axis=0)
+        held[half:], pinball_mw[half:] = inside[half:], np.mean(losses_mw, axis=0)[half:]
     before_mw = windows.load_mw[zone.rows.start : rows[0]]
     naive_mae_mw = float(np.abs(before_mw[DAY_H:] - before_mw[:-DAY_H]).mean()) if len(before_mw) > DAY_H else math.nan
     hour = hour_of_day(windows.time[rows[:, None] + np.arange(windows.config.horizon)])

@@ -8,26 +8,39 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from rnncore.errors import DataError, ModelFileError
 from rnncore.files import write_text
 from rnncore.forecast.bounds import (
     LEVEL,
+    Bounds,
     Misses,
+    bounds_after,
     hour_of_day,
     misses_facts,
     misses_from_facts,
     misses_of,
-    restlessness,
     simple_forecasts_mw,
     unrest_mw,
 )
-from rnncore.forecast.features import SCALINGS, FeatureKind, LinearScaling, Scaling, scaling_facts, scaling_from_facts
+from rnncore.forecast.features import (
+    SCALINGS,
+    Described,
+    FeatureKind,
+    LinearScaling,
+    Scaling,
+    scaling_facts,
+    scaling_from_facts,
+)
+from rnncore.forecast.linear import FIRST_ROW, WEEK_H, leads_of
 from rnncore.forecast.magnitude import SIZE_PCT
 from rnncore.forecast.reading import Resample
 from rnncore.forecast.scoring import Predict, in_chunks
 from rnncore.forecast.series import HOUR, FloatArray, Series, TimeArray
-from rnncore.forecast.windows import WindowConfig, Windows, zone_features
+from rnncore.forecast.windows import RowArray, WindowConfig, Windows, zone_features
+
+BoolArray = npt.NDArray[np.bool_]
 
 # Hours of the longest gap that is filled before a forecast.
 MOST_FILLED_HOURS = 6
@@ -37,6 +50,9 @@ OTHER_UNIT = 50.0
 
 # Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
 BOUND_HOURS = 8760
+
+# Hours before a forecast that are forecast too, as if each were the next: bounds follow what the model missed there.
+FOLLOWED_HOURS = 4 * WEEK_H
 
 _NOT_TRAINED_ON = "the model was not trained on this zone: its scales are those of the file"
 _NONE_TESTED = "no hours of this zone were tested when the model was trained"
@@ -51,6 +67,7 @@ class KnownZone:
         scaling: How its loads become inputs, and outputs MW.
         misses: What its model missed of test hours; None if it is not known.
         no_misses_why: The reason where it is not.
+        held_out_from: The first hour that was tested: from there on nothing was trained on. None if it is not known.
         columns: Columns of loads that its file was read by, as in `ReadOptions`.
         resample: How hours were made of shorter steps, as there.
     """
@@ -58,6 +75,7 @@ class KnownZone:
     scaling: Scaling
     misses: Misses | None
     no_misses_why: str | None = None
+    held_out_from: np.datetime64 | None = None
     columns: tuple[str, ...] = ()
     resample: Resample | None = None
 
@@ -70,9 +88,8 @@ class NextHours:
         zone: Its zone.
         time: The hours. Shape (L,).
         load_mw: Their loads. Shape (L,).
-        misses: What the model missed of test hours of the zone, for bounds; None if it is not known.
+        bounds: Bounds and quantiles by what the model missed of test hours of the zone; None if it is not known.
         no_misses_why: The reason where it is not.
-        restlessness: How much more restless the two weeks before are than ordinary ones. Shape (L,).
         is_known: Whether the model was trained on the zone; its scales are otherwise those of the series itself.
         filled: Hours that the forecast needed and the series lacked. Shape (M,).
         filled_mw: What they were filled with. Shape (M,).
@@ -81,32 +98,11 @@ class NextHours:
     zone: str
     time: TimeArray
     load_mw: FloatArray
-    misses: Misses | None
+    bounds: Bounds | None
     no_misses_why: str | None
-    restlessness: FloatArray
     is_known: bool
     filled: TimeArray
     filled_mw: FloatArray
-
-    def bounds_mw(self, level: float = LEVEL) -> tuple[FloatArray, FloatArray] | None:
-        """Return the lower and the upper bounds that hold a share of the hours; None where the model knows none.
-
-        NaN where its misses are too few for the level. The forecast never lies outside. Shapes (L,).
-        """
-        if self.misses is None:
-            return None
-        low, high = (self._at_hours(ends) for ends in self.misses.between_mw(level))
-        return self.load_mw + low, self.load_mw + high
-
-    def quantile_mw(self, share: float) -> FloatArray | None:
-        """Return what the load is at most in a share of the hours; as of `bounds_mw`. Shape (L,)."""
-        return None if self.misses is None else self.load_mw + self._at_hours(self.misses.quantile_mw(share))
-
-    def _at_hours(self, by_hour_mw: FloatArray) -> FloatArray:
-        """Return what holds for each lead at its hour of the day, after weeks as restless as the last. Shape (L,)."""
-        leads = np.arange(len(self.time))
-        at_hours: FloatArray = self.restlessness * by_hour_mw[leads, hour_of_day(self.time).astype(np.int64)]
-        return at_hours
 
 
 def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
@@ -122,7 +118,9 @@ def known_zones(predict: Predict, windows: Windows) -> dict[str, KnownZone]:
         if len(start):
             output = np.concatenate([predict(windows.inputs(chunk)) for chunk in in_chunks(start)])
             forecast_mw = windows.to_mw(zone, start, output)
-            known[zone.name] = KnownZone(zone.scaling, misses_of(windows, zone, start, forecast_mw))
+            first = windows.target_rows(windows.test_start[zone.test])[0]
+            misses = misses_of(windows, zone, start, forecast_mw)
+            known[zone.name] = KnownZone(zone.scaling, misses, held_out_from=windows.time[first])
         else:
             known[zone.name] = KnownZone(zone.scaling, None, _NONE_TESTED)
     return known
@@ -135,6 +133,7 @@ def zone_facts(zones: Mapping[str, KnownZone]) -> dict[str, Any]:
             "scaling": scaling_facts(zone.scaling),
             "misses": misses_facts(zone.misses) if zone.misses else None,
             "no_misses_why": zone.no_misses_why,
+            "held_out_from": None if zone.held_out_from is None else str(zone.held_out_from),
             "columns": list(zone.columns),
             "resample": zone.resample,
         }
@@ -163,13 +162,14 @@ def _known_zone(kind: FeatureKind, facts: Mapping[str, Any]) -> KnownZone:
     scaling = scaling_from_facts(kind, facts["scaling"])
     if "low" in facts and "high" in facts:
         return KnownZone(scaling, None, _SHARES)
-    misses, resample = facts["misses"], facts.get("resample")
+    misses, resample, first = facts["misses"], facts.get("resample"), facts.get("held_out_from")
     if resample not in (None, *get_args(Resample)):
         raise ValueError(f"resample is {resample!r}")
     return KnownZone(
         scaling,
         misses_from_facts(misses) if misses else None,
         facts["no_misses_why"],
+        np.datetime64(first, "s") if first else None,
         tuple(map(str, facts.get("columns", ()))),
         resample,
     )
@@ -181,7 +181,7 @@ def next_hours(
     """Forecast the hours after the last of each of some series.
 
     Gaps of up to `MOST_FILLED_HOURS` among the hours that are needed are filled first, hour by hour: by the regressions, or
-    where the model has none as `Series.filled` does.
+    where the model has none, or their lags reach before the series, as `Series.filled` does.
 
     Args:
         predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
@@ -218,19 +218,61 @@ def next_hours(
         require_finite_forecast(one.name, load_mw)
         time = one.time[-1] + HOUR * np.arange(1, config.horizon + 1)
         new = ~np.isin(one.time, times)
-        misses, why = (known.misses, known.no_misses_why) if known else (None, _NOT_TRAINED_ON)
-        simple_mw = simple_forecasts_mw(scaling, one.load_mw, own.offset_mw[:-1])
-        restless = restlessness(unrest_mw(one.load_mw, simple_mw)[-1], misses.usual_mw) if misses else np.ones(len(load_mw))
+        bounds, why = None, known.no_misses_why if known else _NOT_TRAINED_ON
+        if known and known.misses:
+            row = _followed_rows(one, known, config)
+            windows = (features[chunk[:, None] + np.arange(-config.lookback, 0)] for chunk in in_chunks(row))
+            before = np.concatenate([np.empty((0, config.horizon)), *map(predict, windows)])
+            forecast_mw = np.vstack([own.offset_mw[row] + scaling.scale_mw * before, load_mw])
+            bounds = _bounds(known.misses, one, own, scaling, new, row, forecast_mw)
         filled = one.time[new], one.load_mw[new]
-        found.append(NextHours(one.name, time, load_mw, misses, why, restless, known is not None, *filled))
+        found.append(NextHours(one.name, time, load_mw, bounds, why, known is not None, *filled))
     return found
+
+
+def _followed_rows(series: Series, known: KnownZone, config: WindowConfig) -> RowArray:
+    """Return the rows that are forecast again, so that bounds follow them: the last ones that were not trained on."""
+    rows = len(series.time)
+    first = SCALINGS[config.features].first_row + config.lookback
+    held_out = rows if known.held_out_from is None else int(np.searchsorted(series.time, known.held_out_from))
+    return np.arange(max(first, held_out, rows - FOLLOWED_HOURS), rows)
+
+
+def _bounds(
+    misses: Misses,
+    series: Series,
+    own: Described,
+    scaling: Scaling,
+    is_filled: BoolArray,
+    row: RowArray,
+    forecast_mw: FloatArray,
+) -> Bounds:
+    """Return the bounds of the hours after a series, which follow some of its rows.
+
+    Args:
+        misses: What the model missed of test hours.
+        series: The series, of rows N.
+        own: How the model sees it.
+        scaling: By which scales.
+        is_filled: Which rows were filled: what was missed there tells nothing. Shape (N,).
+        row: The rows that are followed. Shape (B,).
+        forecast_mw: Forecasts of these, and of the hours after the last row. Shape (B + 1, L).
+    """
+    leads, rows = forecast_mw.shape[1], len(series.time)
+    row = np.append(row, rows)
+    actual_mw = leads_of(np.where(is_filled, np.nan, series.load_mw), leads)[np.minimum(row, rows - 1)]
+    actual_mw[row[:, None] + np.arange(leads) >= rows] = np.nan
+    unrest = unrest_mw(series.load_mw, simple_forecasts_mw(scaling, series.load_mw, own.offset_mw[:-1]))[row]
+    time = np.append(series.time, series.time[-1] + HOUR * np.arange(1, leads + 1))
+    bounds = bounds_after(misses, row, forecast_mw, actual_mw, hour_of_day(time[row[:, None] + np.arange(leads)]), unrest)
+    return replace(bounds, forecast_mw=bounds.forecast_mw[-1], hour=bounds.hour[-1], times=bounds.times[-1])
 
 
 def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
     """Return the series with its short gaps filled, as far as its last *needed* hours go.
 
     Raises:
-        DataError: If a gap is too long.
+        DataError: If a gap is too long, or an hour is there more than once.
     """
     while True:
         rows = len(series.time)
@@ -239,14 +281,23 @@ def _whole(series: Series, scaling: Scaling, needed: int) -> Series:
             return series
         before = rows - needed + int(gaps[0])
         missing = int((series.time[before + 1] - series.time[before]) / HOUR) - 1
+        stamp = str(series.time[before]).replace("T", " ")
+        if missing < 0:
+            raise DataError(f"{series.name}: has {stamp} more than once. Merge its rows: Series.cleaned() takes their mean.")
         if missing > MOST_FILLED_HOURS:
             raise DataError(
-                f"{series.name}: {missing} hours are missing after {str(series.time[before]).replace('T', ' ')}, but a "
-                f"forecast needs the last {needed} hours one after another, gaps of up to {MOST_FILLED_HOURS} hours apart. "
+                f"{series.name}: {missing} hours are missing after {stamp}, but a forecast needs the last {needed} hours "
+                f"one after another, gaps of up to {MOST_FILLED_HOURS} hours apart. "
                 "Fill the gap, for example with the hours of the day before."
             )
-        if not isinstance(scaling, LinearScaling):
-            series = series.filled(MOST_FILLED_HOURS)
+        if not isinstance(scaling, LinearScaling) or before + 1 < FIRST_ROW:
+            until = replace(series, time=series.time[: before + 2], load_mw=series.load_mw[: before + 2])
+            until = until.filled(MOST_FILLED_HOURS)
+            series = replace(
+                series,
+                time=np.append(until.time, series.time[before + 2 :]),
+                load_mw=np.append(until.load_mw, series.load_mw[before + 2 :]),
+            )
             continue
         time = series.time[before] + HOUR
         past = slice(max(before + 1 - needed, 0), before + 1)
@@ -267,10 +318,12 @@ def require_size_of_training(series: Series, scaling: Scaling) -> None:
         scaling: How the model sees the zone.
 
     Raises:
-        DataError: If loads are `OTHER_UNIT` times as large or small, or more.
+        DataError: If usual loads and the largest are `OTHER_UNIT` times as large or small, or more.
     """
-    size_mw = float(np.percentile(np.abs(series.load_mw), SIZE_PCT))
-    if not size_mw or 1 / OTHER_UNIT < size_mw / scaling.size_mw < OTHER_UNIT:
+    size_mw, largest_mw = map(float, np.percentile(np.abs(series.load_mw), (SIZE_PCT, 100.0)))
+    # One wrong value is the size of the article's scales, which are ranges.
+    alike = (1 / OTHER_UNIT < one_mw / scaling.size_mw < OTHER_UNIT for one_mw in (size_mw, largest_mw))
+    if not size_mw or any(alike):
         return
     raise DataError(
         f"{series.name}: loads are about {size_mw:,.3g} MW, but the model was trained on about {scaling.size_mw:,.3g} MW: "
@@ -314,10 +367,10 @@ def hourly_rows(
     for one in forecasts:
         ends: dict[str, FloatArray | None] = {}
         for level in levels:
-            low, high = one.bounds_mw(level) or (None, None)
+            low, high = one.bounds.between_mw(level) if one.bounds else (None, None)
             of_level = f"_{100 * level:g}" if len(levels) > 1 else ""
             ends |= {f"low{of_level}_mw": low, f"high{of_level}_mw": high}
-        ends |= {f"q{share:g}_mw": one.quantile_mw(share) for share in quantiles}
+        ends |= {f"q{share:g}_mw": one.bounds.quantile_mw(share) if one.bounds else None for share in quantiles}
         for lead, (time, load_mw) in enumerate(zip(one.time, one.load_mw.tolist(), strict=True)):
             at_lead = {name: None if end is None or np.isnan(end[lead]) else float(end[lead]) for name, end in ends.items()}
             rows.append({"zone": one.zone, "time": str(time).replace("T", " "), "load_mw": load_mw, **at_lead})

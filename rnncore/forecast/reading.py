@@ -300,7 +300,7 @@ def _require_alike(
 def _beyond_belief(
     zone: _Zone, order: "np.ndarray[tuple[int], np.dtype[np.int64]]", time: TimeArray, load_mw: FloatArray
 ) -> tuple[str, ...]:
-    """Return a sentence where loads are too far from all others to be true: they are kept, and move what is fitted."""
+    """Return a sentence where loads are too far from all others to be true: they are kept, and what learns them is said."""
     lowest, highest = believed_between(load_mw)
     rows = np.flatnonzero((load_mw < lowest) | (load_mw > highest))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""Model files, `.safetensors` and `.onnx` alike: written with what is known of their zones, read, opened and scored."""
+"""Model files, `.safetensors` and `.onnx` alike: written with what is known of their zones, read, opened, run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.next_hours import KnownZone, known_zones, require_finite_forecast, zone_facts, zones_from_facts
 from rnncore.forecast.reading import ReadOptions
-from rnncore.forecast.scoring import Scores, forecast_test_hours, score_forecasts
+from rnncore.forecast.scoring import forecast_test_hours
 from rnncore.forecast.series import Dataset, FloatArray
 from rnncore.forecast.trainer import Trainer
 from rnncore.forecast.windows import WindowConfig, Windows
@@ -121,8 +121,3 @@ def forecast_by_model_file(
     for zone, forecast_mw in forecasts.items():
         require_finite_forecast(zone, forecast_mw)
     return forecasts
-
-
-def score_model_file(path: Path, runtime_name: str | None, device_name: str, windows: Windows) -> Scores:
-    """Score a model file on the test hours of some windows; as `forecast_by_model_file`."""
-    return score_forecasts(str(path), forecast_by_model_file(path, runtime_name, device_name, windows), windows)

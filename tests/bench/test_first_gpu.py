@@ -78,6 +78,16 @@ def test_stages_that_ended_well_are_not_run_again_unless_they_are_asked_for(
     assert "exit code 1" in (tmp_path / "out/page.md").read_text(encoding="utf-8")
 
 
+def test_a_stage_that_there_is_not_is_refused_with_those_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["first_gpu.py", str(tmp_path / "out"), "--only", "suite"])
+    with pytest.raises(SystemExit):
+        first_gpu.main()
+    assert "--only suite: no such stage; give one of tests, probe, suites, reproduction." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_probe_goes_on_after_what_it_had_measured_and_tries_again_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Tests of bounds: ranks against loops over all misses, coverage of unseen misses, signs, zeros, restless weeks."""
+"""Tests of bounds: ranks against loops, coverage of unseen misses, signs, zeros, restless weeks, what is followed."""
 
 import itertools
 import json
@@ -11,13 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError
+from rnncore.forecast import bounds
 from rnncore.forecast.bounds import (
     FEWEST_MISSES,
     FEWEST_RESTLESS_HOURS,
     MOST_KEPT,
     MOST_RESTLESS,
+    MOST_WIDENED,
     RESTLESS_HOURS,
+    WIDENING,
+    WIDENING_OF_HOUR,
+    Bounds,
     Misses,
+    bounds_after,
     hour_of_day,
     misses_facts,
     misses_from_facts,
@@ -213,6 +219,104 @@ def test_misses_of_restless_weeks_count_as_those_of_ordinary_ones() -> None:
     assert calm.usual_mw == 10
     np.testing.assert_allclose(restless.between_mw(0.9), alike.between_mw(0.9), rtol=1e-12)
     assert (calm.between_mw(0.9)[1] < restless.between_mw(0.9)[1]).any()
+
+
+# What is followed: the misses since the bounds were made.
+
+
+def _after(misses: Misses, missed_mw: np.ndarray, row: np.ndarray | None = None, scale_mw: float = 1.0) -> Bounds:
+    """Return bounds around forecasts of 7, of ordinary weeks, that miss so much; row 0 is of midnight. Shape (B, L)."""
+    row = np.arange(len(missed_mw)) if row is None else row
+    forecast_mw = np.full(missed_mw.shape, 7.0) * scale_mw
+    hour = (row[:, None] + np.arange(missed_mw.shape[1])) % DAY_H
+    unknown = np.full(missed_mw.shape, np.nan)
+    return bounds_after(misses, row, forecast_mw, forecast_mw + missed_mw, hour.astype(float), unknown)
+
+
+def _held(found: Bounds, missed_mw: np.ndarray) -> np.ndarray:
+    low_mw, high_mw = found.between_mw()
+    return (found.forecast_mw + missed_mw >= low_mw) & (found.forecast_mw + missed_mw <= high_mw)
+
+
+def test_bounds_follow_each_hour_that_is_known_and_no_other() -> None:
+    # Worked out window by window and lead by lead from all that lie before; rows are missing here and there.
+    generator = np.random.default_rng(6)
+    row = np.flatnonzero(generator.random(250) > 0.2)
+    misses, missed = _many(1, 24 * 70, 3), 2 * generator.normal(size=(len(row), 3))
+    missed[generator.random(missed.shape) < 0.1] = np.nan
+    lows, highs = misses.between_mw(0.9)
+    limit, expected = math.log(MOST_WIDENED), np.ones(missed.shape)
+    for lead in range(3):
+        for at in range(len(row)):
+            of_all, of_hour = 0.0, 0.0
+            for before in range(at):
+                clock, wide = (row[before] + lead) % 24, expected[before, lead]
+                if row[before] + lead >= row[at] or np.isnan(missed[before, lead]):
+                    continue
+                is_held = wide * lows[lead, clock] <= missed[before, lead] <= wide * highs[lead, clock]
+                step = -0.1 if is_held else 0.9
+                of_all = float(np.clip(of_all + WIDENING * step, -limit, limit))
+                if clock == (row[at] + lead) % 24:
+                    of_hour = float(np.clip(of_hour + WIDENING_OF_HOUR * step, -limit, limit))
+            expected[at, lead] = math.exp(of_all + of_hour)
+    assert expected.min() < 1 < expected.max()
+    np.testing.assert_allclose(_after(misses, missed, row).times, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 2.0])
+def test_what_became_larger_or_smaller_after_the_bounds_were_made_is_held_as_often_as_before(
+    size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misses, missed = _many(1, 24 * 365), size * np.random.default_rng(8).normal(size=(24 * 150, 1))
+    assert 0.88 < _held(_after(misses, missed), missed).mean() < 0.92
+    # Without following them the test would see it.
+    for step in ("WIDENING", "WIDENING_OF_HOUR"):
+        monkeypatch.setattr(bounds, step, 0.0)
+    held = _held(_after(misses, missed), missed).mean()
+    assert size == 1 or not 0.85 < held < 0.95
+
+
+def test_bounds_know_nothing_of_their_own_hours_and_what_follows() -> None:
+    misses, missed = _many(1, 24 * 70, 3), 2 * np.random.default_rng(9).normal(size=(200, 3))
+    later = missed.copy()
+    for lead in range(3):
+        # What comes at row 150 and later.
+        later[150 - lead :, lead] = 1e9
+    one, other = (_after(misses, amounts).times for amounts in (missed, later))
+    np.testing.assert_array_equal(other[:151], one[:151])
+    assert (other[160:] > one[160:]).all()
+
+
+def test_what_is_followed_has_no_unit() -> None:
+    missed = 2 * np.random.default_rng(9).normal(size=(500, 2))
+    one, other = (_after(_many(1, 2000, 2, size), size * missed, scale_mw=size) for size in (1.0, 1e-6))
+    np.testing.assert_array_equal(other.times, one.times)
+
+
+def test_bounds_grow_and_shrink_within_limits() -> None:
+    misses = _many(1, 24 * 70)
+    for missed_mw, limit in ((1e9, MOST_WIDENED**2), (0.0, MOST_WIDENED**-2)):
+        times = _after(misses, np.full((24 * 150, 1), missed_mw)).times
+        assert times[-1, 0] == pytest.approx(limit)
+        assert times[0, 0] == 1
+
+
+def test_an_hour_of_the_day_that_became_harder_is_held_and_the_others_stay() -> None:
+    misses, missed = _many(1, 24 * 365), np.random.default_rng(8).normal(size=(24 * 200, 1))
+    missed[12::24] *= 2
+    held = _held(_after(misses, missed), missed)[:, 0].reshape(-1, 24)
+    assert 0.86 < held[:, 12].mean() < 0.92
+    assert 0.88 < np.delete(held, 12, axis=1).mean() < 0.92
+    still = _held(Bounds(misses, np.zeros_like(missed), np.full(missed.shape, 12.0), np.ones_like(missed)), missed)
+    assert still[12::24].mean() < 0.7
+
+
+def test_hours_that_are_always_forecast_exactly_tell_nothing_until_they_are_not() -> None:
+    exact = Misses.of(np.zeros((24 * 70, 1)), np.tile(np.arange(24.0), 70)[:, None], np.full((24 * 70, 1), np.nan))
+    missed = np.zeros((60, 1))
+    assert (_after(exact, missed).times == 1).all()
+    missed[30] = 1e-3
+    assert _after(exact, missed).times[-1, 0] > 1
 
 
 def test_misses_survive_being_written_as_json_and_say_their_unit() -> None:

@@ -107,6 +107,19 @@ def test_bounds_and_quantiles_are_of_the_first_half_and_looked_at_in_the_second(
     assert found[0].coverage_pct == pytest.approx(100 * np.nanmean(missed[0].held))
 
 
+def test_an_hour_is_held_by_bounds_that_know_nothing_of_it_and_what_follows(
+    missed: list[Missed], forecasts_mw: dict[str, np.ndarray], windows: Windows
+) -> None:
+    half = len(missed[0].held) // 2
+    for after in (half, half + 30):
+        changed = {zone: forecast_mw.copy() for zone, forecast_mw in forecasts_mw.items()}
+        changed["A"][after + 1 :] += 1e6
+        (found, _) = missed_by_zone(changed, windows)
+        np.testing.assert_array_equal(found.held[: after + 1], missed[0].held[: after + 1])
+        np.testing.assert_array_equal(found.pinball_mw[: after + 1], missed[0].pinball_mw[: after + 1])
+        assert (found.pinball_mw[after + 1] > missed[0].pinball_mw[after + 1]).all()
+
+
 def test_the_pinball_loss_of_a_known_normal_miss_is_near_its_least(windows: Windows) -> None:
     # Of exact quantiles the loss is the normal density there: 0.103, 0.318 and 0.399 of a deviation at 0.05, 0.25, 0.5.
     forecasts = {}

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from rnncore.errors import DataError, ModelFileError
-from rnncore.forecast.bounds import bounds_of, quantile_of
+from rnncore.forecast import bounds
+from rnncore.forecast import next_hours as next_hours_module
+from rnncore.forecast.bounds import Bounds, Misses, bounds_after, bounds_of
 from rnncore.forecast.next_hours import (
     BOUND_HOURS,
+    FOLLOWED_HOURS,
     MOST_FILLED_HOURS,
     filled_rows,
     hourly_rows,
@@ -71,7 +74,12 @@ def test_the_hours_after_a_cut_series_are_forecast_as_its_tested_window_is(
         assert found.is_known
 
 
-def test_bounds_hold_at_least_nine_in_ten_of_the_hours_that_they_are_made_of(windows: Windows) -> None:
+def test_bounds_hold_at_least_nine_in_ten_of_the_hours_that_they_are_made_of(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As they were made: where they do not follow what was missed before.
+    for step in ("WIDENING", "WIDENING_OF_HOUR"):
+        monkeypatch.setattr(bounds, step, 0.0)
     known = known_zones(_sum_of_inputs, windows)["A"]
     zone = windows.zones[0]
     start = windows.test_start[zone.test]
@@ -79,7 +87,7 @@ def test_bounds_hold_at_least_nine_in_ten_of_the_hours_that_they_are_made_of(win
     forecast_mw = windows.to_mw(zone, start, _sum_of_inputs(windows.inputs(start)))
     load_mw = windows.target_load_mw(start)
     assert known.misses is not None
-    low_mw, high_mw = bounds_of(known.misses, windows, zone, start, forecast_mw)
+    low_mw, high_mw = bounds_of(known.misses, windows, zone, start, forecast_mw).between_mw()
     inside = (load_mw >= low_mw) & (load_mw <= high_mw)
     # Of the hours that they are made of ranks leave in more than nine in ten; of unseen ones, as the tests of `bounds` show.
     assert ((inside.mean(axis=0) >= 0.9) & (inside.mean(axis=0) < 0.98)).all()
@@ -87,20 +95,54 @@ def test_bounds_hold_at_least_nine_in_ten_of_the_hours_that_they_are_made_of(win
 
 def test_bounds_of_the_next_hours_are_those_of_the_window_that_ends_there(windows: Windows, dataset: Dataset) -> None:
     known, zone = known_zones(_sum_of_inputs, windows), windows.zones[0]
-    start = windows.test_start[zone.test][40:41]
-    row = int(windows.target_rows(start)[0])
+    # Those before it in the tested part are followed.
+    start = windows.test_start[zone.test][:41]
+    row = int(windows.target_rows(start)[-1])
     misses = known["A"].misses
     assert misses is not None
     forecast_mw = windows.to_mw(zone, start, _sum_of_inputs(windows.inputs(start)))
+    expected = bounds_of(misses, windows, zone, start, forecast_mw)
     cut = [_until(other, windows.time[row]) for other in dataset.series]
-    found = next_hours(_sum_of_inputs, cut, CONFIG, known)[0]
+    found = next_hours(_sum_of_inputs, cut, CONFIG, known)[0].bounds
+    assert found is not None
     for level in (0.5, 0.9):
-        bounds_mw = found.bounds_mw(level)
-        assert bounds_mw is not None
-        for one, expected in zip(bounds_mw, bounds_of(misses, windows, zone, start, forecast_mw, level), strict=True):
-            np.testing.assert_allclose(one, expected[0], rtol=1e-9)
-    quantile_mw = quantile_of(misses, windows, zone, start, forecast_mw, 0.2)[0]
-    np.testing.assert_allclose(found.quantile_mw(0.2), quantile_mw, rtol=1e-9)
+        for one, of_windows in zip(found.between_mw(level), expected.between_mw(level), strict=True):
+            np.testing.assert_allclose(one, of_windows[-1], rtol=1e-9)
+    np.testing.assert_allclose(found.quantile_mw(0.2), expected.quantile_mw(0.2)[-1], rtol=1e-9)
+
+
+def test_bounds_follow_no_hour_that_was_trained_on_and_of_a_file_of_before_none(windows: Windows, dataset: Dataset) -> None:
+    known = known_zones(_sum_of_inputs, windows)
+    assert known["A"].held_out_from == windows.time[windows.target_rows(windows.test_start[windows.zones[0].test])[0]]
+    followed: list[int] = []
+
+    def predict(inputs: Float32Array) -> Float32Array:
+        followed.append(len(inputs))
+        return _sum_of_inputs(inputs)
+
+    (found,) = next_hours(predict, dataset.series[:1], CONFIG, known)
+    # The hour itself, and the tested ones.
+    assert sum(followed) == 1 + windows.zones[0].test.stop - windows.zones[0].test.start + CONFIG.horizon - 1
+    followed.clear()
+    earlier = {"A": replace(known["A"], held_out_from=None)}
+    (still,) = next_hours(predict, dataset.series[:1], CONFIG, earlier)
+    assert sum(followed) == 1
+    assert found.bounds is not None
+    assert still.bounds is not None
+    assert (found.bounds.times != still.bounds.times).any()
+    np.testing.assert_array_equal(found.load_mw, still.load_mw)
+
+
+def test_no_more_hours_are_followed_than_weeks_ask_for(windows: Windows, make_series: Callable[..., Series]) -> None:
+    known, series = known_zones(_sum_of_inputs, windows), make_series("A", hours=1500 + FOLLOWED_HOURS, seed=1)
+    followed: list[int] = []
+
+    def predict(inputs: Float32Array) -> Float32Array:
+        followed.append(len(inputs))
+        return _sum_of_inputs(inputs)
+
+    next_hours(predict, [series], CONFIG, known)
+    assert sum(followed) == 1 + FOLLOWED_HOURS
 
 
 def test_zones_survive_being_written_as_json(windows: Windows, dataset: Dataset) -> None:
@@ -108,7 +150,10 @@ def test_zones_survive_being_written_as_json(windows: Windows, dataset: Dataset)
     again = zones_from_facts("made", "linear", json.loads(json.dumps(zone_facts(known))))
     one, other = (next_hours(_sum_of_inputs, dataset.series[1:], CONFIG, zones)[0] for zones in (known, again))
     np.testing.assert_array_equal(one.load_mw, other.load_mw)
-    np.testing.assert_array_equal(one.bounds_mw(0.8), other.bounds_mw(0.8))
+    assert one.bounds is not None
+    assert other.bounds is not None
+    np.testing.assert_array_equal(one.bounds.between_mw(0.8), other.bounds.between_mw(0.8))
+    assert (one.bounds.times != 1).any()
 
 
 def test_how_a_zone_was_read_survives_too_and_files_without_it_are_read(windows: Windows) -> None:
@@ -119,9 +164,9 @@ def test_how_a_zone_was_read_survives_too_and_files_without_it_are_read(windows:
     assert (again.columns, again.resample) == (("north", "south"), "1h-sum")
     with pytest.raises(ModelFileError, match="Train the model again"):
         zones_from_facts("made", "linear", {"A": facts["A"] | {"resample": "2h"}})
-    del facts["A"]["columns"], facts["A"]["resample"]
+    del facts["A"]["columns"], facts["A"]["resample"], facts["A"]["held_out_from"]
     earlier = zones_from_facts("made", "linear", facts)["A"]
-    assert (earlier.columns, earlier.resample) == ((), None)
+    assert (earlier.columns, earlier.resample, earlier.held_out_from) == ((), None, None)
 
 
 @pytest.mark.parametrize("facts", [{"A": {}}, {"A": {"scaling": {"level_mw": 1}, "low": None, "high": None}}, {"A": 3}])
@@ -137,7 +182,7 @@ def test_a_zone_without_tested_hours_has_no_bounds(make_series: Callable[..., Se
     assert known["LONG"].misses is not None
     assert known["ENDS"].misses is None
     (found,) = next_hours(_sum_of_inputs, dataset.series[1:], config, known)
-    assert (found.bounds_mw(), found.quantile_mw(0.5)) == (None, None)
+    assert found.bounds is None
     assert found.no_misses_why == "no hours of this zone were tested when the model was trained"
 
 
@@ -147,7 +192,7 @@ def test_a_zone_that_the_model_does_not_know_is_scaled_by_itself_and_has_no_boun
     series = make_series("NEW", hours=900, seed=5)
     (found,) = next_hours(_sum_of_inputs, [series], CONFIG, known_zones(_sum_of_inputs, windows))
     assert not found.is_known
-    assert found.bounds_mw() is None
+    assert found.bounds is None
     assert found.no_misses_why is not None
     assert np.all(np.abs(found.load_mw - series.load_mw.mean()) < 500)
 
@@ -156,6 +201,15 @@ def test_too_short_a_series_is_told(windows: Windows, make_series: Callable[...,
     series = make_series("A", hours=360)
     with pytest.raises(DataError, match=r"A: has 360 hours, but a forecast needs the last 361\. Give a longer series\."):
         next_hours(_sum_of_inputs, [series], CONFIG, known_zones(_sum_of_inputs, windows))
+
+
+def test_an_hour_that_is_there_twice_is_told_and_does_not_fill_for_ever(windows: Windows, dataset: Dataset) -> None:
+    series, known = dataset.series[0], known_zones(_sum_of_inputs, windows)
+    twice = replace(
+        series, time=np.insert(series.time, 1400, series.time[1400]), load_mw=np.insert(series.load_mw, 1400, 1.0)
+    )
+    with pytest.raises(DataError, match=r"A: has 2017-.* more than once\. Merge its rows: Series\.cleaned\(\) takes"):
+        next_hours(_sum_of_inputs, [twice], CONFIG, known)
 
 
 def _without(series: Series, rows: slice) -> Series:
@@ -199,6 +253,37 @@ def test_a_missing_hour_is_what_the_regressions_forecast_of_the_hours_before_it(
     np.testing.assert_allclose(found.filled_mw, [expected], rtol=1e-9)
 
 
+def test_an_hour_that_the_lags_of_the_regressions_do_not_reach_is_filled_from_the_hours_around_it(
+    windows: Windows, dataset: Dataset
+) -> None:
+    known, series = known_zones(_sum_of_inputs, windows), dataset.series[0]
+    short = replace(series, time=series.time[-370:], load_mw=series.load_mw[-370:])
+    (found,) = next_hours(_sum_of_inputs, [_without(short, slice(60, 62))], CONFIG, known)
+    np.testing.assert_array_equal(found.filled, short.time[60:62])
+    np.testing.assert_allclose(found.filled_mw, _without(short, slice(60, 62)).filled(2).load_mw[60:62], rtol=1e-12)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
+def test_bounds_follow_no_hour_that_was_filled(
+    config: WindowConfig, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = dataset.series[0]
+    known = known_zones(_sum_of_inputs, make_windows(dataset, config))
+    seen: list[np.ndarray] = []
+
+    def noted(misses: Misses, row: np.ndarray, forecast_mw: np.ndarray, actual_mw: np.ndarray, *more: np.ndarray) -> Bounds:
+        seen.append(actual_mw)
+        return bounds_after(misses, row, forecast_mw, actual_mw, *more)
+
+    monkeypatch.setattr(next_hours_module, "bounds_after", noted)
+    next_hours(_sum_of_inputs, [_without(series, slice(1485, 1487))], config, known)
+    (actual_mw,) = seen
+    # By lead from the last row back: the hours after the series, and the two that were filled.
+    for lead in range(3):
+        unknown = np.flatnonzero(np.isnan(actual_mw[:, lead])) + lead - len(actual_mw) + 1
+        assert unknown.tolist() == [-15, -14, *range(lead + 1)]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_forecast_that_is_no_number_is_refused(value: float, windows: Windows, dataset: Dataset) -> None:
     def predict(inputs: np.ndarray) -> np.ndarray:
@@ -220,7 +305,7 @@ def test_bounds_hold_the_forecast_and_the_load_whatever_its_sign(level_mw: float
     start = windows.test_start[zone.test]
     forecast_mw = windows.to_mw(zone, start, _sum_of_inputs(windows.inputs(start)))
     assert known.misses is not None
-    low_mw, high_mw = bounds_of(known.misses, windows, zone, start, forecast_mw)
+    low_mw, high_mw = bounds_of(known.misses, windows, zone, start, forecast_mw).between_mw()
     assert (low_mw <= forecast_mw).all()
     assert (forecast_mw <= high_mw).all()
     load_mw = windows.target_load_mw(start)
@@ -232,7 +317,7 @@ def test_a_model_file_with_shares_of_the_forecast_has_no_bounds_and_says_why(win
     earlier = {name: {"scaling": zone["scaling"], "low": [-0.1] * 3, "high": [0.1] * 3} for name, zone in facts.items()}
     (found,) = next_hours(_sum_of_inputs, dataset.series[:1], CONFIG, zones_from_facts("earlier", "linear", earlier))
     assert found.is_known
-    assert found.bounds_mw() is None
+    assert found.bounds is None
     assert found.no_misses_why is not None
     assert "train the model again for bounds" in found.no_misses_why
 
@@ -275,6 +360,19 @@ def test_loads_in_another_unit_than_those_of_the_training_are_refused(
         next_hours(_sum_of_inputs, [replace(one, load_mw=one.load_mw * factor)], CONFIG, known)
     for usual in (0.2, 1.0, 5.0):
         next_hours(_sum_of_inputs, [replace(one, load_mw=one.load_mw * usual)], CONFIG, known)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
+def test_a_wrong_value_in_the_file_of_the_training_does_not_make_it_one_of_another_unit(
+    config: WindowConfig, dataset: Dataset
+) -> None:
+    load_mw = dataset.series[0].load_mw.copy()
+    load_mw[700] = 1e9
+    wrong = Dataset("wrong", (replace(dataset.series[0], load_mw=load_mw), dataset.series[1]))
+    known = known_zones(_sum_of_inputs, make_windows(wrong, config))
+    assert len(next_hours(_sum_of_inputs, wrong.series, config, known)) == 2
+    with pytest.raises(DataError, match=r"^A: loads are about .*another unit"):
+        next_hours(_sum_of_inputs, [replace(wrong.series[0], load_mw=load_mw * 1e3)], config, known)
 
 
 def test_several_levels_and_quantiles_have_columns_of_their_own(windows: Windows, dataset: Dataset) -> None:
