@@ -7,7 +7,7 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
-from rnncore.runfile.case import Case
+from rnncore.runfile.case import AUTOCAST, Case
 from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
 DEVICES = ("cpu", "cuda")
@@ -36,12 +36,15 @@ TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
-    ("torch", "cpu"): ("fp32",),
+    ("torch", "cpu"): ("fp32", "amp_bf16"),
     ("rnncore", "cpu"): ("fp32",),
     ("article", "cpu"): ("fp32",),
-    ("torch", "cuda"): ("fp32", "tf32"),
+    ("torch", "cuda"): ("fp32", "tf32", "amp_bf16", "amp_fp16"),
     ("article", "cuda"): ("fp32",),
 }
+
+# The scales at which layers are trained in a mixed precision: on a CPU, where ours take bf16, that is a side issue.
+MIXED_SCALES = {"cpu": ("full",), "cuda": ("default", "full")}
 
 PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
 
@@ -136,6 +139,7 @@ def training_cases(scale: str) -> list[Case]:
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
+        if not precision.startswith(AUTOCAST) or scale in MIXED_SCALES[device]
         for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]

@@ -10,6 +10,9 @@ Axis = str | int | None
 Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
 Clock = Literal["device", "host"]
 
+# What the precisions of mixed training begin with: the rest is that of their products.
+AUTOCAST = "amp_"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -28,7 +31,8 @@ class Case:
         device: `cpu` or `cuda`.
         runtime: Who runs the model, or the data path.
         mode: How: `compile`, `flush`, `graph`; None for the runtime's usual way.
-        precision: What it computes in.
+        precision: What it computes in; `amp_bf16` and `amp_fp16` are trainings whose layers and products are in that type,
+            and whose weights are in fp32.
         threads: CPU threads; None for all that the process may use.
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
         clock: What a GPU's times include: `device`, nothing but the work, or `host`, also the copies of input and output,
@@ -61,6 +65,11 @@ class Case:
     def axes(self) -> dict[str, Axis]:
         """Return the axes by name, as pytest parameters and `extra_info` carry them."""
         return asdict(self)
+
+    @property
+    def products(self) -> str | None:
+        """Return what factors of products are rounded to: under autocast another precision than weights are kept in."""
+        return self.precision and self.precision.removeprefix(AUTOCAST)
 
     @property
     def label(self) -> str:

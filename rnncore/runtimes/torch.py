@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import captured, cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.device import captured, cudnn_precision, require_bf16, resolve_device, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -105,9 +105,8 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
         self._cell = source.config.cell if isinstance(source, Forecaster) else None
         self._device = resolve_device(device)
-        # Without them oneDNN gives way to loops that convert back and forth.
-        if self._device.type == "cpu" and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
+        if precision == "bf16":
+            require_bf16(self._device)
         self._threads_before = torch.get_num_threads()
         self._dtype = _DTYPES[precision]
         if self._device.type == "cpu" and self._dtype == torch.float32:
