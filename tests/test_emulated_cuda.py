@@ -77,9 +77,7 @@ def test_tests_that_need_a_gpu_pass_on_it() -> None:
 def test_rows_of_the_full_scale_are_checked_as_usual_ones() -> None:
     rows = (
         "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
-        "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-fp32-b64]",
         "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-amp_fp16-b64]",
-        "bench/bench_training.py::test_train_step[lstm-torch-cuda-amp_bf16-b64]",
     )
     assert _passed(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable") == len(rows)
 
