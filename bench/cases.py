@@ -58,6 +58,9 @@ USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 # on the AMD CPU of 2026-11-27 (reports/LOG.md).
 LEFT_TO_FULL = ("cpu", Way("torch", None, "bf16"))
 
+# Modes of a default run; all others are measured at the full scale alone.
+DEFAULT_MODES = {("torch", "graph")}
+
 # Compiling takes minutes for each shape.
 COMPILED_BATCH_SIZES = (1, 1024)
 
@@ -94,11 +97,11 @@ def planned_s(cases: Sequence[Case]) -> float:
 
 
 def _ways_on(device: str, scale: str) -> list[Way]:
-    """Return the ways of a scale; unusual ones at the full scale alone, but for CUDA graphs, which a default run has too."""
+    """Return the ways of a scale; unusual ones at the full scale alone, but for torch's CUDA graphs."""
     found = ways_on(device)
     if scale == "full":
         return found
-    found = [way for way in found if way.mode in (None, "graph")]
+    found = [way for way in found if way.mode is None or (way.runtime, way.mode) in DEFAULT_MODES]
     if scale == "default":
         return found
     found = [way for way in found if way.mode is None]

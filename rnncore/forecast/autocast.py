@@ -1,4 +1,4 @@
-"""Training in a mixed precision: layers and products in bf16 or fp16; weights, their gradients, optimiser and loss in fp32."""
+"""Training in a mixed precision: layers and products in bf16 or fp16; weights, gradients, optimiser and loss in fp32."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -22,8 +22,9 @@ SMAPE_TOLERANCE_PCT = {"fp32": 1e-4, "tf32": 1e-2}
 
 # Largest error of a parameter's gradient, against the largest value of that gradient. The article's models show up to 8e-6
 # in fp32 (64 windows of PJM), gates in a wrong order 0.98 and more. With factors of products rounded on a CPU they show up
-# to 2.4e-2 in tf32, 2.3e-2 in fp16, 4.2e-2 in bf16 (bench/studies/rounded_products.py, synthetic zones). Under autocast they show up
-# to 3.1e-2 in fp16 and 4.5e-2 in bf16 (on a CPU and on the emulated device, random windows); no GPU was tried.
+# to 2.4e-2 in tf32, 2.3e-2 in fp16, 4.2e-2 in bf16 (bench/studies/rounded_products.py, synthetic zones). Under
+# autocast they show up to 3.1e-2 in fp16 and 4.5e-2 in bf16 (on a CPU and on the emulated device, random windows). No GPU
+# was tried.
 GRADIENT_TOLERANCE = {"fp32": 1e-4, "tf32": 1e-1, "fp16": 1e-1, "bf16": 1e-1}
 
 

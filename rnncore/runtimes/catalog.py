@@ -36,6 +36,12 @@ def _torch_compile(source: Source, device: str, precision: str, threads: int) ->
     return CompiledTorchRuntime(source, device, precision, threads)
 
 
+def _torch_without_cudnn(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import WithoutCudnnTorchRuntime
+
+    return WithoutCudnnTorchRuntime(source, device, precision, threads)
+
+
 def _torch_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.torch import GraphTorchRuntime
 
@@ -66,6 +72,18 @@ def _onnxruntime(source: Source, device: str, precision: str, threads: int) -> R
     return OnnxRuntime(source, device, precision, threads)
 
 
+def _onnxruntime_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.onnx import GraphOnnxRuntime
+
+    return GraphOnnxRuntime(source, device, precision, threads)
+
+
+def _onnxruntime_tensorrt(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.onnx import TensorRtOnnxRuntime
+
+    return TensorRtOnnxRuntime(source, device, precision, threads)
+
+
 def _openvino(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.openvino import OpenVinoRuntime
 
@@ -81,7 +99,9 @@ OWN_RUNTIMES = {
         packages=("torch",),
         stream=_torch_stream,
         modes={
-            "compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
+            "compile": RuntimeKind(
+                _torch_compile, {"cpu": ("fp32",), "cuda": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)
+            ),
             "flush": RuntimeKind(
                 _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
             ),
@@ -92,13 +112,37 @@ OWN_RUNTIMES = {
                 "PyTorch as a CUDA graph",
                 packages=("torch",),
             ),
+            "without_cudnn": RuntimeKind(
+                _torch_without_cudnn, {"cuda": ("fp32",)}, "forecaster", "PyTorch without cuDNN", packages=("torch",)
+            ),
         },
     ),
     "rnncore": RuntimeKind(
         _rnncore, {"cpu": ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
     ),
     "onnxruntime": RuntimeKind(
-        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
+        _onnxruntime,
+        {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")},
+        "onnx",
+        "ONNX Runtime",
+        packages=("onnxruntime",),
+        modes={
+            "graph": RuntimeKind(
+                _onnxruntime_graph,
+                {"cuda": ("fp32", "tf32")},
+                "onnx",
+                "ONNX Runtime as a CUDA graph",
+                packages=("onnxruntime",),
+            ),
+            # TensorRT takes TF32 by itself where it is not asked for less.
+            "tensorrt": RuntimeKind(
+                _onnxruntime_tensorrt,
+                {"cuda": ("tf32", "fp16")},
+                "onnx",
+                "ONNX Runtime with TensorRT",
+                packages=("onnxruntime",),
+            ),
+        },
     ),
     "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }

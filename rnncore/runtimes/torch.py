@@ -15,9 +15,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._triton import has_triton
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import captured, cudnn_precision, require_bf16, resolve_device, synchronize
+from rnncore.forecast.device import (
+    captured,
+    cudnn_precision,
+    require_bf16,
+    resolve_device,
+    synchronize,
+    without_cudnn,
+)
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -188,12 +196,32 @@ class FlushingTorchRuntime(TorchRuntime):
         super().close()
 
 
+class WithoutCudnnTorchRuntime(TorchRuntime):
+    """The same without cuDNN: torch goes hour by hour itself, which shows what cuDNN's layers save."""
+
+    def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
+        super().__init__(source, device, precision, threads)
+        self._settings.enter_context(without_cudnn())
+
+
 class CompiledTorchRuntime(TorchRuntime):
     """The same compiled by `torch.compile`, as one graph: the layers unrolled over all hours, which takes minutes.
 
     torch leaves recurrent layers out of what it compiles unless it is asked otherwise; a model of them then runs as before
     under a name that says more.
+
+    Raises:
+        Unavailable: If a GPU is asked for and Triton, which compiles for it, is missing.
     """
+
+    def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
+        super().__init__(source, device, precision, threads)
+        if self._device.type != "cpu" and not has_triton():
+            super().close()
+            raise Unavailable(
+                "torch.compile needs Triton for a GPU, and there is none that works. Builds of torch for CUDA bring it "
+                "along; else: pip install triton."
+            )
 
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows, and compile for their shape."""

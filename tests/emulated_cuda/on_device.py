@@ -1,16 +1,21 @@
 """What runs on an emulated CUDA device: tests that tests/test_emulated_cuda.py runs in a session of their own."""
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnncore.errors import Unavailable
 from rnncore.forecast.autocast import Autocast
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import captured, resolve_device
@@ -181,10 +186,11 @@ def test_layers_on_the_device_give_the_values_and_gradients_of_the_cpus(cell: st
 @for_both_cells
 def test_where_cudnn_is_off_torch_goes_hour_by_hour_and_the_values_are_the_same(cell: str) -> None:
     model, inputs = _model(cell), _inputs()
-    with torch.backends.cudnn.flags(enabled=False), open_runtime("torch", model, "cuda", "fp32", 1) as runtime:
+    with open_runtime("torch", model, "cuda", "fp32", 1, mode="without_cudnn") as runtime:
         with counted() as found:
             outputs = runtime.predict(inputs)
         assert runtime.evidence().kernel == "ATen fused cell"
+    assert torch.backends.cudnn.enabled
     assert "recurrent_layers" not in found
     assert parity(outputs, float64_forecast(model, inputs), "fp32").verdict == "valid"
 
@@ -269,6 +275,102 @@ def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str
     assert set(found.placement.values()) == {"CUDAExecutionProvider"}
 
 
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Callable[[Forecaster], Path]:
+    """Return what exports a model of windows of 20 hours."""
+
+    def exported(model: Forecaster) -> Path:
+        export_onnx(model, tmp_path / "model.onnx", WindowConfig(lookback=20))
+        return tmp_path / "model.onnx"
+
+    return exported
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_graph_of_onnxruntime_answers_for_windows_that_were_bound_after_its_capture(
+    cell: str, precision: str, onnx_file: Callable[[Forecaster], Path]
+) -> None:
+    model, others = _model(cell), np.random.default_rng(4).random((3, 20, 5), dtype=np.float32)
+    first = _inputs()
+    with open_runtime("onnxruntime", onnx_file(model), "cuda", precision, 1, mode="graph") as runtime:
+        for inputs in (first, others, _inputs(windows=5), first):
+            assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
+        assert runtime.evidence().kernel == f"cuDNN {cell.upper()} in ONNX Runtime in a CUDA graph"
+    np.testing.assert_array_equal(first, _inputs())
+
+
+def test_a_model_that_onnxruntime_cannot_capture_is_skipped_with_the_reason(
+    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: object, binding: object, options: object = None) -> None:
+        raise onnxruntime.capi.onnxruntime_pybind11_state.Fail("CUDA failure 900: operation not permitted when capturing")
+
+    wording = r"cannot capture .*model\.onnx as a CUDA graph \(.*not permitted.*\)\. Run it in the usual mode"
+    path = onnx_file(_model("gru"))
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", refuse)
+    with (
+        open_runtime("onnxruntime", path, "cuda", "fp32", 1, mode="graph") as runtime,
+        pytest.raises(Unavailable, match=wording),
+    ):
+        runtime.bind(_inputs())
+
+
+@pytest.mark.parametrize(("precision", "is_fp16"), [("tf32", "0"), ("fp16", "1")])
+def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
+    precision: str, is_fp16: str, onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs, asked = _model("lstm"), _inputs(), []
+    path, made = onnx_file(model), onnxruntime.InferenceSession
+
+    def session(*arguments: Any, **named: Any) -> object:
+        asked.append(named["providers"])
+        return made(*arguments, **named)
+
+    known = ["TensorrtExecutionProvider", *onnxruntime.get_available_providers()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with open_runtime("onnxruntime", path, "cuda", precision, 1, mode="tensorrt") as runtime:
+        assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
+        assert set(runtime.evidence().placement.values()) == {"TensorrtExecutionProvider"}
+    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16}] * 2
+    assert {name for one in asked for name, _ in one[1:]} == {"CUDAExecutionProvider"}
+
+
+def test_a_build_without_tensorrt_and_one_that_cannot_start_it_say_what_to_install(
+    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = onnx_file(_model("gru"))
+    known = onnxruntime.get_available_providers()
+    for available, wording in (
+        (known, "has no TensorRT: install onnxruntime-gpu in place of onnxruntime"),
+        (
+            ["TensorrtExecutionProvider", *known],
+            r"could not start TensorrtExecutionProvider\. Check that TensorRT \(pip install tensorrt\), CUDA and cuDNN are",
+        ),
+    ):
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda available=available: available)
+        # As a session does that gives way to the next provider.
+        monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda session: known)
+        with (
+            pytest.raises(Unavailable, match=wording),
+            open_runtime("onnxruntime", path, "cuda", "tf32", 1, mode="tensorrt"),
+        ):
+            pass
+
+
+def test_compiling_for_a_gpu_without_triton_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncore.runtimes.torch.has_triton", lambda: False)
+    with (
+        pytest.raises(Unavailable, match="needs Triton for a GPU"),
+        open_runtime("torch", _model("gru"), "cuda", "fp32", 1, mode="compile"),
+    ):
+        pass
+    # It gave back what it had set.
+    with open_runtime("torch", _model("gru"), "cuda", "fp32", 1) as runtime:
+        assert runtime.predict(_inputs()).shape == (3, 1)
+
+
 # ---------------------------------------------------------------------------------------------------------------- training
 
 
@@ -308,7 +410,12 @@ def test_a_training_step_waits_for_nothing_and_copies_nothing(
 @for_both_cells
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"clip_norm": 0.01, "schedule": "one_cycle"}, {"precision": "amp_bf16"}, {"precision": "amp_fp16", "clip_norm": 0.01}],
+    [
+        {},
+        {"clip_norm": 0.01, "schedule": "one_cycle"},
+        {"precision": "amp_bf16"},
+        {"precision": "amp_fp16", "clip_norm": 0.01},
+    ],
 )
 def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
     cell: str, changes: dict[str, object], windows: Windows
@@ -452,7 +559,7 @@ def test_gradients_of_the_article_s_model_in_a_mixed_precision_are_within_what_i
     assert step_parity(model, _exact(cell), step, precision).verdict == "valid"
 
 
-# ------------------------------------------------------------------------------------------------- a training from end to end
+# ------------------------------------------------------------------------------------------------ a training from end to end
 
 
 @pytest.mark.parametrize(
@@ -477,7 +584,7 @@ def test_within_an_epoch_nothing_is_copied_and_nobody_waits_and_at_its_end_once(
     assert result.steps == 3 * steps == len(at) - 2
     assert steps > 3
     waits = "synchronizations", "host_reads", "copies_in", "copies_out"
-    spent = [{name: after[name] - before[name] for name in waits} for before, after in zip(at, at[1:], strict=False)]
+    spent = [{name: after[name] - before[name] for name in waits} for before, after in pairwise(at)]
     nothing = dict.fromkeys(waits, 0)
     for number, of_step in enumerate(spent[:-1]):
         if number % steps:

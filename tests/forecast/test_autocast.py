@@ -69,12 +69,14 @@ def test_torch_s_layers_learn_in_bf16_what_they_learn_in_fp32(cell: Cell, window
 def test_ours_are_not_taken_for_a_precision_that_they_do_not_have(windows: Windows, with_bf16: None) -> None:
     assert _trainer("gru", windows).implementation == "aten"
     for implementation in ("fused", "fused_bf16"):
-        with pytest.raises(ConfigError, match=f"precision is 'amp_bf16', which the implementation '{implementation}' does not"):
+        with pytest.raises(
+            ConfigError, match=f"precision is 'amp_bf16', which the implementation '{implementation}' does not"
+        ):
             replace(CONFIG, implementation=implementation)
 
 
 def test_fp16_is_for_a_gpu_alone(windows: Windows) -> None:
-    with pytest.raises(Unavailable, match="no training in amp_fp16 on a CPU: .* Train in amp_bf16, or on a GPU"):
+    with pytest.raises(Unavailable, match=r"no training in amp_fp16 on a CPU: .* Train in amp_bf16, or on a GPU"):
         _trainer("gru", windows, replace(CONFIG, precision="amp_fp16"))
 
 
