@@ -7,7 +7,8 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
-from rnncore.runfile.case import AUTOCAST, Case
+from rnncore.runfile.case import AUTOCAST, Case, Clock
+from rnncore.runfile.recipes import other_sizes
 from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
 DEVICES = ("cpu", "cuda")
@@ -174,10 +175,22 @@ def peer_inference_cases(scale: str) -> list[Case]:
 def inference_cases(scale: str) -> list[Case]:
     """One forward pass: of the article's model on every runtime, and of the models that a user would deploy.
 
-    On a GPU each is timed twice, without and with the copies of input and output.
+    On a GPU each is timed twice, without and with the copies of input and output; at the full scale torch's also with those
+    from and to page-locked memory.
     """
     cases = _on_device_cases(scale)
-    return _with_copies(cases)
+    return _with_copies(cases) + (_with_locked_copies(cases) if scale == "full" else [])
+
+
+def _with_locked_copies(cases: list[Case]) -> list[Case]:
+    """Return the article's model in torch, at the usual batch sizes, with copies from and to page-locked memory."""
+    sizes = INFERENCE_BATCH_SIZES["default"]
+    return [
+        replace(case, clock="pinned")
+        for case in cases
+        if case.clock == "device" and case.recipe == "article" and case.batch_size in sizes and not other_sizes(case.axes)
+        if case.runtime == "torch" and (case.mode is None or (case.runtime, case.mode) in DEFAULT_MODES)
+    ]
 
 
 def _with_copies(cases: list[Case]) -> list[Case]:
@@ -288,10 +301,20 @@ def serving_cases(scale: str) -> list[Case]:
     if scale in ("gate", "default"):
         return []
     rows = [
-        Case("serve", cell, **_axes_of("article", cell), batch_size=max_batch, runtime=runtime)
+        Case(
+            "serve",
+            cell,
+            **_axes_of("article", cell),
+            batch_size=max_batch,
+            device=device,
+            runtime=runtime,
+            clock=_whole_clock(device),
+        )
+        for device in DEVICES
         for cell in CELLS
         for max_batch in SERVED_TOGETHER
         for runtime in USUAL_RUNTIMES
+        if device in OWN_RUNTIMES[runtime].precisions
     ]
     together = [row for row in rows if row.runtime == "rnncore" and row.batch_size > 1]
     return rows if scale == "full" else together[:1]
@@ -300,12 +323,26 @@ def serving_cases(scale: str) -> list[Case]:
 def stream_cases(scale: str) -> list[Case]:
     """One new hour for each of B series, the state carried: our model, for accuracy too, and the article's for speed."""
     return [
-        Case("stream", cell, **_axes_of(recipe, cell), batch_size=batch_size, runtime=runtime)
+        Case(
+            "stream",
+            cell,
+            **_axes_of(recipe, cell),
+            batch_size=batch_size,
+            device=device,
+            runtime=runtime,
+            clock=_whole_clock(device),
+        )
+        for device in DEVICES
         for cell in CELLS
         for recipe in STREAMED[scale]
         for batch_size in STREAMED_BATCH_SIZES[scale]
-        for runtime in streams()
+        for runtime in streams(device)
     ]
+
+
+def _whole_clock(device: str) -> Clock | None:
+    """Return the clock of what is asked for and answered on the host: on a GPU the copies are a part of it."""
+    return "host" if device == "cuda" else None
 
 
 def preparing_cases(scale: str) -> list[Case]:

@@ -8,7 +8,7 @@ from rnncore.runfile.recipes import recipe_mark, size_marks
 
 Axis = str | int | None
 Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
-Clock = Literal["device", "host"]
+Clock = Literal["device", "host", "pinned"]
 
 # What the precisions of mixed training begin with: the rest is that of their products.
 AUTOCAST = "amp_"
@@ -35,8 +35,9 @@ class Case:
             and whose weights are in fp32.
         threads: CPU threads; None for all that the process may use.
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
-        clock: What a GPU's times include: `device`, nothing but the work, or `host`, also the copies of input and output,
-            which a user pays; None where there are none to speak of.
+        clock: What a GPU's times include: `device`, nothing but the work; `host`, also the copies of input and output, from
+            and to memory as programs have it, which a user pays; `pinned`, the same from and to page-locked memory. None
+            where there are none to speak of.
 
     Raises:
         ConfigError: If an axis is none of that.
@@ -82,7 +83,7 @@ class Case:
         parts += [f"b{self.batch_size}"] if self.batch_size else []
         parts += [*recipe_mark(self.axes), *size_marks(self.axes)]
         parts += [f"{self.threads}threads"] if self.threads else []
-        parts += ["host"] if self.clock == "host" else []
+        parts += [self.clock] if self.clock in ("host", "pinned") else []
         return "-".join(part for part in parts if part)
 
 

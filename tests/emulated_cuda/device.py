@@ -30,6 +30,8 @@ COUNTS = (
     "host_reads",
     "copies_in",
     "copies_out",
+    # Of those copies the ones from or to page-locked memory.
+    "page_locked",
     "recurrent_layers",
     "repacked",
     "held_bytes",

@@ -29,7 +29,7 @@ from rnncore.measure.energy import joules_per_1000
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.measure.gpu import Gpu, GpuState
 from rnncore.measure.memory import peak_device_memory
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import open_runtime, open_stream
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.parity import float64_forecast, parity
 from tests.emulated_cuda.device import NAME, counted, counts
@@ -244,6 +244,35 @@ def test_a_graph_answers_for_windows_that_were_bound_after_its_capture(cell: str
         np.testing.assert_array_equal(runtime.output(), outputs[::-1])
 
 
+@for_both_cells
+@pytest.mark.parametrize("mode", [None, "graph"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_page_locked_windows_are_copied_from_where_they_lie_and_outputs_into_such_memory(
+    cell: str, mode: str | None, precision: str
+) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_runtime("torch", model, "cuda", precision, 1, mode=mode) as runtime:
+        runtime.predict(inputs)
+        locked = runtime.pinned(inputs)
+        runtime.predict(locked)
+        with counted() as found:
+            outputs = runtime.predict(locked)
+    assert found == {
+        **{"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1},
+        "page_locked": 2,
+    }
+    np.testing.assert_array_equal(locked, inputs)
+    assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+
+
+def test_a_runtime_without_page_locked_memory_says_so(onnx_file: Callable[[Forecaster], Path]) -> None:
+    with (
+        open_runtime("onnxruntime", onnx_file(_model("gru")), "cuda", "fp32", 1) as runtime,
+        pytest.raises(Unavailable, match="no page-locked memory for its copies"),
+    ):
+        runtime.pinned(_inputs())
+
+
 @pytest.mark.parametrize("waits", [lambda values: values.sum().item(), lambda values: values.cpu(), torch.cuda.synchronize])
 def test_what_a_gpu_could_not_capture_is_refused(waits) -> None:
     values = torch.ones(3, device="cuda")
@@ -369,6 +398,20 @@ def test_compiling_for_a_gpu_without_triton_is_skipped_with_the_reason(monkeypat
     # It gave back what it had set.
     with open_runtime("torch", _model("gru"), "cuda", "fp32", 1) as runtime:
         assert runtime.predict(_inputs()).shape == (3, 1)
+
+
+@for_both_cells
+def test_a_stream_keeps_its_state_on_the_device_and_copies_an_hour_there_and_a_forecast_back(cell: str) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_stream("torch", model, 3, 1, device="cuda") as stream:
+        for hour in range(20):
+            with counted() as found:
+                outputs = stream.step(np.ascontiguousarray(inputs[:, hour])).copy()
+            assert found == {"recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
+            assert parity(outputs, float64_forecast(model, inputs[:, : hour + 1]), "fp32").verdict == "valid"
+        assert stream.evidence(np.ascontiguousarray(inputs[:, 0])).kernel == "cuDNN standard"
+        assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}
 
 
 # ---------------------------------------------------------------------------------------------------------------- training
