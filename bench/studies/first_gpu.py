@@ -178,6 +178,9 @@ def parts(small: bool) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
                 for mode in (None, "graph"):
                     name = f"{mode or 'forward'} {cell} {precision} b{batch}"
                     yield name, lambda of=(cell, precision, batch, mode): _forward(*of, small=small)
+    for is_locked in (False, True):
+        name = f"forward gru fp32 b{batches[0]} with copies{' of page-locked memory' if is_locked else ''}"
+        yield name, lambda is_locked=is_locked: _with_copies("gru", "fp32", batches[0], is_locked, small)
     yield "without cuDNN gru fp32 b1", lambda: _forward("gru", "fp32", 1, "without_cudnn", small)
     for cell in ("gru", "lstm"):
         for precision in ("fp32", "tf32", "amp_bf16", "amp_fp16"):
@@ -241,6 +244,16 @@ def _forward(cell: str, precision: str, batch: int, mode: str | None, small: boo
         milliseconds = _median_ms(runtime.run, small)
     found = parity(outputs[:64], float64_forecast(model, inputs[:64]), precision)
     return {"value": milliseconds, "kernel": kernel, "off": found.max_abs, "verdict": found.verdict}
+
+
+def _with_copies(cell: str, precision: str, batch: int, is_locked: bool, small: bool) -> dict[str, Any]:
+    from rnncore.runtimes.catalog import open_runtime
+
+    inputs = _inputs(batch, small)
+    with open_runtime("torch", _model(cell, small), "cuda", precision, 1) as runtime:
+        if is_locked:
+            inputs = runtime.pinned(inputs)
+        return {"value": _median_ms(lambda: runtime.predict(inputs), small)}
 
 
 def _step(cell: str, precision: str, batch: int, mode: str | None, small: bool) -> dict[str, Any]:
