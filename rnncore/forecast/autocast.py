@@ -64,8 +64,11 @@ class Autocast:
             return _run(self._rnn, inputs.to(self._dtype), list(weights))
 
     def _pack(self, weights: list[Tensor]) -> None:
-        """Let rounded weights lie in one piece of memory."""
+        """Let rounded weights lie in one piece of memory, where it is cuDNN that runs the layers."""
         rnn = self._rnn
+        # Asked of the fp32 ones: of the types that torch lists for cuDNN, bf16 is missing.
+        if not torch.backends.cudnn.is_acceptable(next(rnn.parameters())):
+            return
         mode = torch.backends.cudnn.rnn.get_cudnn_mode(rnn.mode)  # type: ignore[no-untyped-call]
         sizes = rnn.hidden_size, rnn.proj_size, rnn.num_layers, rnn.batch_first, rnn.bidirectional
         torch._cudnn_rnn_flatten_weight(weights, len(rnn.all_weights[0]), rnn.input_size, mode, *sizes)
