@@ -62,8 +62,13 @@ LEFT_TO_FULL = ("cpu", Way("torch", None, "bf16"))
 # Modes of a default run; all others are measured at the full scale alone.
 DEFAULT_MODES = {("torch", "graph")}
 
-# Compiling takes minutes for each shape.
-COMPILED_BATCH_SIZES = (1, 1024)
+# Batch sizes of ways that take minutes for each shape, or that say enough at a few; all others have all.
+FEW_BATCH_SIZES = {
+    ("torch", "compile"): (1, 1024),
+    ("torch", "without_cudnn"): INFERENCE_BATCH_SIZES["default"],
+    ("onnxruntime", "graph"): INFERENCE_BATCH_SIZES["default"],
+    ("onnxruntime", "tensorrt"): INFERENCE_BATCH_SIZES["default"],
+}
 
 # What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
 # batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX (reports/LOG.md), less what
@@ -220,7 +225,7 @@ def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes
         for batch_size in batch_sizes
         for cell in CELLS
         for way in _ways_of_ours(device, runtimes_scale)
-        if way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES
+        if batch_size in FEW_BATCH_SIZES.get((way.runtime, way.mode), (batch_size,))
     ]
 
 
@@ -263,7 +268,7 @@ def own_model_cases(scale: str) -> list[Case]:
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]
         for way in _ways_on(device, scale)
-        if way.runtime != "rnncore" and (way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES)
+        if way.runtime != "rnncore" and batch_size in FEW_BATCH_SIZES.get((way.runtime, way.mode), (batch_size,))
     ]
     return _with_copies(cases)
 

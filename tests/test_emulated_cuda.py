@@ -80,7 +80,7 @@ def test_rows_of_the_full_scale_are_checked_as_usual_ones() -> None:
         "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
         "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1-pinned]",
         "bench/bench_inference.py::test_forecast[lstm-torch-without_cudnn-cuda-fp32-b1]",
-        "bench/bench_inference.py::test_forecast[lstm-onnxruntime-graph-cuda-tf32-b2-host]",
+        "bench/bench_inference.py::test_forecast[lstm-onnxruntime-graph-cuda-tf32-b1-host]",
         "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-amp_fp16-b64]",
         "bench/bench_streaming.py::test_next_hour[lstm-torch-cuda-fp32-b1-host]",
         "bench/bench_serving.py::test_serve[gru-torch-cuda-fp32-b1-host]",

@@ -67,7 +67,7 @@ class Autocast:
         """Let rounded weights lie in one piece of memory, where it is cuDNN that runs the layers."""
         rnn = self._rnn
         # Asked of the fp32 ones: of the types that torch lists for cuDNN, bf16 is missing.
-        if not torch.backends.cudnn.is_acceptable(next(rnn.parameters())):
+        if not torch.backends.cudnn.is_acceptable(next(rnn.parameters())):  # type: ignore[no-untyped-call]
             return
         mode = torch.backends.cudnn.rnn.get_cudnn_mode(rnn.mode)  # type: ignore[no-untyped-call]
         sizes = rnn.hidden_size, rnn.proj_size, rnn.num_layers, rnn.batch_first, rnn.bidirectional
