@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bench.cases import INFERENCE_BATCH_SIZES, inference_cases
-from bench.trained import open_case, recipe_of
+from bench.trained import COPYING, open_case, recipe_of, timed_call
 from rnncore.measure.answers import forecast_facts
 from rnncore.measure.memory import unknown
 from rnncore.measure.work import forward_work
@@ -20,11 +20,11 @@ def test_forecast(rnn_case, rnn_benchmark, rnn_threads, rnn_dataset, windows_of,
         source = source_for(rnn_case.runtime, model, windows.config)
     began_s = time.perf_counter()
     with open_case(rnn_case, source, rnn_threads) as runtime:
-        runtime.bind(answers.inputs)
+        call = timed_call(runtime, answers.inputs, rnn_case.clock)
         rnn_benchmark(
-            (lambda: runtime.predict(answers.inputs)) if rnn_case.clock == "host" else runtime.run,
+            call,
             windows=rnn_case.batch_size,
-            group=f"inference{' host to host' if rnn_case.clock == 'host' else ''}, batch {rnn_case.batch_size}",
+            group=f"inference{COPYING.get(rnn_case.clock, '')}, batch {rnn_case.batch_size}",
             work=forward_work(model.config, rnn_case.lookback, rnn_case.batch_size),
             evidence=runtime.evidence,
             opening_s=time.perf_counter() - began_s,

@@ -65,7 +65,7 @@ def interleaved_training(request, rnn_threads, rnn_dataset, tmp_path_factory):
             training_worker.save_dataset(rnn_dataset, folder)
             sizes = str(case.threads or rnn_threads), str(case.batch_size)
             asked = {
-                _way(other): (other.cell, other.runtime, other.device, other.precision, *sizes)
+                _way(other): (other.cell, other.runtime, other.device, other.precision, *sizes, *filter(None, [other.mode]))
                 for other in _alike(request, case)
             }
             path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.cases import own_model_cases
-from bench.trained import open_case
+from bench.trained import COPYING, open_case, timed_call
 from rnncore.errors import ExportError, Unavailable
 from rnncore.forecast.presets import preset
 from rnncore.measure.answers import forecast_verdict
@@ -59,11 +59,11 @@ def test_own_forecast(request, rnn_case, rnn_benchmark, rnn_threads, windows_of,
         source = own_source(rnn_case.runtime)
     began_s = time.perf_counter()
     with open_case(rnn_case, source, rnn_threads) as runtime:
-        runtime.bind(inputs)
+        call = timed_call(runtime, inputs, rnn_case.clock)
         rnn_benchmark(
-            (lambda: runtime.predict(inputs)) if rnn_case.clock == "host" else runtime.run,
+            call,
             windows=rnn_case.batch_size,
-            group=f"own model{' host to host' if rnn_case.clock == 'host' else ''}, batch {rnn_case.batch_size}",
+            group=f"own model{COPYING.get(rnn_case.clock, '')}, batch {rnn_case.batch_size}",
             evidence=runtime.evidence,
             opening_s=time.perf_counter() - began_s,
         )

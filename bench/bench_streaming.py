@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.cases import stream_cases
-from bench.trained import recipe_of
+from bench.trained import recipe_of, timed_call
 from rnncore.forecast.scoring import score_forecasts
 from rnncore.measure.work import forward_work
 from rnncore.runtimes.catalog import open_runtime, open_stream
@@ -28,12 +28,12 @@ def smape_of_streams(trained, rnn_dataset, windows_of, rnn_threads):
     made = {}
 
     def smapes(case, rnn_benchmark):
-        key = case.cell, case.recipe, case.runtime
+        key = case.cell, case.recipe, case.runtime, case.device
         if key not in made:
             model, _, by_windows = trained(case, rnn_benchmark)
             windows = windows_of(recipe_of(case, rnn_dataset).windows)
             zones = sum(zone.test.stop > zone.test.start for zone in windows.zones)
-            with open_stream(case.runtime, model, zones, rnn_threads) as stream:
+            with open_stream(case.runtime, model, zones, rnn_threads, case.device) as stream:
                 scores = score_forecasts("carried", stream_test_hours(stream, windows), windows)
             made[key] = by_windows.mean.smape, scores.mean.smape
         return made[key]
@@ -54,10 +54,10 @@ def test_next_hour(
     # The inference suite has measured most of these, and better than a few calls can.
     window_call_s = rnn_benchmark.known_median_s(replace(rnn_case, phase="infer"))
     if window_call_s is None:
-        with open_runtime(rnn_case.runtime, model, "cpu", "fp32", threads) as runtime:
-            runtime.bind(answers.inputs)
-            window_call_s = _median_s(runtime.run, WINDOW_CALLS if rnn_benchmark.enabled else 1)
-    with open_stream(rnn_case.runtime, model, rnn_case.batch_size, threads) as stream:
+        with open_runtime(rnn_case.runtime, model, rnn_case.device, "fp32", threads) as runtime:
+            call = timed_call(runtime, answers.inputs, rnn_case.clock)
+            window_call_s = _median_s(call, WINDOW_CALLS if rnn_benchmark.enabled else 1)
+    with open_stream(rnn_case.runtime, model, rnn_case.batch_size, threads, rnn_case.device) as stream:
         # From zeros through a window, hour by hour: the answer must be the window's.
         for hour in range(rnn_case.lookback):
             output = stream.step(np.ascontiguousarray(answers.inputs[:, hour]))

@@ -16,6 +16,7 @@ from rnncore.forecast.presets import preset
 from rnncore.forecast.trainer import Trainer
 from rnncore.measure.answers import exact_gradients, gradient_parity, step_parity
 from rnncore.measure.work import training_work
+from rnncore.runfile.case import AUTOCAST
 from rnncore.runtimes.torch import torch_evidence
 
 # Windows, at most, of the step whose gradients are held against float64.
@@ -90,7 +91,9 @@ def _article_step(case, article, windows, batch_size, device, checked):
 def _our_step(case, article, windows, batch_size, device, checked):
     """Our training, by torch's layers or ours: its step, and what is wrong with a step's gradients."""
     implementation = case.mode or IMPLEMENTATIONS[case.runtime]
-    config = replace(article.train, batch_size=batch_size, implementation=implementation)
+    is_mixed = case.precision.startswith(AUTOCAST)
+    precision = case.precision if is_mixed else "fp32"
+    config = replace(article.train, batch_size=batch_size, implementation=implementation, precision=precision)
     # A model of its own: training changes it, and moves it to the device.
     trainer = Trainer(new_forecaster(article.forecaster, article.train.seed), windows, config, device)
     order = trainer.epoch_order(0)
@@ -104,8 +107,9 @@ def _our_step(case, article, windows, batch_size, device, checked):
     def check():
         config_without = replace(config, batch_size=len(checked.start), clip_norm=None)
         known, rows = Trainer(checked.model(), windows, config_without, device), checked.start.to(device)
-        if case.mode == "graph":
-            # The first steps are as they are. The one that is checked must be a replay, from the same weights.
+        if case.mode == "graph" or is_mixed:
+            # Of a graph the first steps are as they are, and in fp16 they find out how much the loss can be scaled. The one
+            # that is checked comes after them, from the same weights.
             with cudnn_precision(case.precision):
                 for number in range(CALLS_BEFORE_CAPTURE + 1):
                     known.train_step(rows, number)

@@ -7,7 +7,8 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
-from rnncore.runfile.case import Case
+from rnncore.runfile.case import AUTOCAST, Case, Clock
+from rnncore.runfile.recipes import other_sizes
 from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
 DEVICES = ("cpu", "cuda")
@@ -36,12 +37,15 @@ TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
-    ("torch", "cpu"): ("fp32",),
+    ("torch", "cpu"): ("fp32", "amp_bf16"),
     ("rnncore", "cpu"): ("fp32",),
     ("article", "cpu"): ("fp32",),
-    ("torch", "cuda"): ("fp32", "tf32"),
+    ("torch", "cuda"): ("fp32", "tf32", "amp_bf16", "amp_fp16"),
     ("article", "cuda"): ("fp32",),
 }
+
+# The scales at which layers are trained in a mixed precision: on a CPU, where ours take bf16, that is a side issue.
+MIXED_SCALES = {"cpu": ("full",), "cuda": ("default", "full")}
 
 PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
 
@@ -55,8 +59,16 @@ USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 # on the AMD CPU of 2026-11-27 (reports/LOG.md).
 LEFT_TO_FULL = ("cpu", Way("torch", None, "bf16"))
 
-# Compiling takes minutes for each shape.
-COMPILED_BATCH_SIZES = (1, 1024)
+# Modes of a default run; all others are measured at the full scale alone.
+DEFAULT_MODES = {("torch", "graph")}
+
+# Batch sizes of ways that take minutes for each shape, or that say enough at a few; all others have all.
+FEW_BATCH_SIZES = {
+    ("torch", "compile"): (1, 1024),
+    ("torch", "without_cudnn"): INFERENCE_BATCH_SIZES["default"],
+    ("onnxruntime", "graph"): INFERENCE_BATCH_SIZES["default"],
+    ("onnxruntime", "tensorrt"): INFERENCE_BATCH_SIZES["default"],
+}
 
 # What a default run on two CPU cores takes, in seconds: each row with all that is done for it alone, by phase, recipe and
 # batch size; and once what rows share. Means of the run of 2026-11-26 on an Intel Xeon with AMX (reports/LOG.md), less what
@@ -91,11 +103,11 @@ def planned_s(cases: Sequence[Case]) -> float:
 
 
 def _ways_on(device: str, scale: str) -> list[Way]:
-    """Return the ways of a scale; unusual ones at the full scale alone, but for CUDA graphs, which a default run has too."""
+    """Return the ways of a scale; unusual ones at the full scale alone, but for torch's CUDA graphs."""
     found = ways_on(device)
     if scale == "full":
         return found
-    found = [way for way in found if way.mode in (None, "graph")]
+    found = [way for way in found if way.mode is None or (way.runtime, way.mode) in DEFAULT_MODES]
     if scale == "default":
         return found
     found = [way for way in found if way.mode is None]
@@ -136,6 +148,7 @@ def training_cases(scale: str) -> list[Case]:
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
+        if not precision.startswith(AUTOCAST) or scale in MIXED_SCALES[device]
         for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]
@@ -167,10 +180,22 @@ def peer_inference_cases(scale: str) -> list[Case]:
 def inference_cases(scale: str) -> list[Case]:
     """One forward pass: of the article's model on every runtime, and of the models that a user would deploy.
 
-    On a GPU each is timed twice, without and with the copies of input and output.
+    On a GPU each is timed twice, without and with the copies of input and output; at the full scale torch's also with those
+    from and to page-locked memory.
     """
     cases = _on_device_cases(scale)
-    return _with_copies(cases)
+    return _with_copies(cases) + (_with_locked_copies(cases) if scale == "full" else [])
+
+
+def _with_locked_copies(cases: list[Case]) -> list[Case]:
+    """Return the article's model in torch, at the usual batch sizes, with copies from and to page-locked memory."""
+    sizes = INFERENCE_BATCH_SIZES["default"]
+    return [
+        replace(case, clock="pinned")
+        for case in cases
+        if case.clock == "device" and case.recipe == "article" and case.batch_size in sizes and not other_sizes(case.axes)
+        if case.runtime == "torch" and (case.mode is None or (case.runtime, case.mode) in DEFAULT_MODES)
+    ]
 
 
 def _with_copies(cases: list[Case]) -> list[Case]:
@@ -200,7 +225,7 @@ def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes
         for batch_size in batch_sizes
         for cell in CELLS
         for way in _ways_of_ours(device, runtimes_scale)
-        if way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES
+        if batch_size in FEW_BATCH_SIZES.get((way.runtime, way.mode), (batch_size,))
     ]
 
 
@@ -243,7 +268,7 @@ def own_model_cases(scale: str) -> list[Case]:
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]
         for way in _ways_on(device, scale)
-        if way.runtime != "rnncore" and (way.mode != "compile" or batch_size in COMPILED_BATCH_SIZES)
+        if way.runtime != "rnncore" and batch_size in FEW_BATCH_SIZES.get((way.runtime, way.mode), (batch_size,))
     ]
     return _with_copies(cases)
 
@@ -281,10 +306,20 @@ def serving_cases(scale: str) -> list[Case]:
     if scale in ("gate", "default"):
         return []
     rows = [
-        Case("serve", cell, **_axes_of("article", cell), batch_size=max_batch, runtime=runtime)
+        Case(
+            "serve",
+            cell,
+            **_axes_of("article", cell),
+            batch_size=max_batch,
+            device=device,
+            runtime=runtime,
+            clock=_whole_clock(device),
+        )
+        for device in DEVICES
         for cell in CELLS
         for max_batch in SERVED_TOGETHER
         for runtime in USUAL_RUNTIMES
+        if device in OWN_RUNTIMES[runtime].precisions
     ]
     together = [row for row in rows if row.runtime == "rnncore" and row.batch_size > 1]
     return rows if scale == "full" else together[:1]
@@ -293,12 +328,26 @@ def serving_cases(scale: str) -> list[Case]:
 def stream_cases(scale: str) -> list[Case]:
     """One new hour for each of B series, the state carried: our model, for accuracy too, and the article's for speed."""
     return [
-        Case("stream", cell, **_axes_of(recipe, cell), batch_size=batch_size, runtime=runtime)
+        Case(
+            "stream",
+            cell,
+            **_axes_of(recipe, cell),
+            batch_size=batch_size,
+            device=device,
+            runtime=runtime,
+            clock=_whole_clock(device),
+        )
+        for device in DEVICES
         for cell in CELLS
         for recipe in STREAMED[scale]
         for batch_size in STREAMED_BATCH_SIZES[scale]
-        for runtime in streams()
+        for runtime in streams(device)
     ]
+
+
+def _whole_clock(device: str) -> Clock | None:
+    """Return the clock of what is asked for and answered on the host: on a GPU the copies are a part of it."""
+    return "host" if device == "cuda" else None
 
 
 def preparing_cases(scale: str) -> list[Case]:

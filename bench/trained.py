@@ -34,6 +34,10 @@ CURVES = {
 ARTICLE_CURVE = (0.25, 0.5, 0.75, 1.0)
 
 
+# Clocks that include the copies of input and output, and how groups of rows say so.
+COPYING = {"host": " host to host", "pinned": " host to host, page-locked"}
+
+
 @pytest.fixture(scope="session")
 def trained(request, rnn_threads, rnn_dataset, windows_of):
     """Trained forecasters by recipe and cell, each trained once: what it took, and its sMAPE in torch."""
@@ -100,6 +104,14 @@ def _quickest_runtime(device, model):
 def open_case(case, source, threads):
     """Open a case's runtime in its mode, on its device, in its precision, with its threads or else these."""
     return open_runtime(case.runtime, source, case.device, case.precision, case.threads or threads, mode=case.mode)
+
+
+def timed_call(runtime, inputs, clock):
+    """Return what a case's clock includes, with the windows bound: the work alone, or also the copies there and back."""
+    if clock == "pinned":
+        inputs = runtime.pinned(inputs)
+    runtime.bind(inputs)
+    return (lambda: runtime.predict(inputs)) if clock in COPYING else runtime.run
 
 
 def scores_of(runtime_name, model, device, precision, threads, windows):

@@ -48,13 +48,21 @@ def load_dataset(folder):
 
 def main():
     """Train what the arguments name, and do what the lines of standard input say, until they end."""
-    folder, cell, runtime, device, precision, threads, batch_size = sys.argv[1:]
+    folder, cell, runtime, device, precision, threads, batch_size, *mode = sys.argv[1:]
     with answering() as answers:
         began_s = time.perf_counter()
         torch.set_num_threads(int(threads))
         article = preset("article", cell)
         windows = make_windows(load_dataset(Path(folder)), article.windows)
-        case = Case("train", cell, batch_size=int(batch_size), device=device, runtime=runtime, precision=precision)
+        case = Case(
+            "train",
+            cell,
+            batch_size=int(batch_size),
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            mode=next(iter(mode), None),
+        )
         checked = checked_step_of(cell, case.batch_size, windows)
         losses, found = [], []
         try:

@@ -1,5 +1,6 @@
 """Tests on an emulated CUDA device, in sessions of their own: torch asks once in a process which devices there are."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -74,12 +75,29 @@ def test_tests_that_need_a_gpu_pass_on_it() -> None:
     assert _passed("tests/runtimes/test_base.py", "tests/forecast/test_fit.py", "-k", needing) == 6
 
 
-def test_rows_of_graphs_are_checked_as_those_without() -> None:
+def test_rows_of_the_full_scale_are_checked_as_usual_ones() -> None:
     rows = (
         "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
-        "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-fp32-b64]",
+        "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1-pinned]",
+        "bench/bench_inference.py::test_forecast[lstm-torch-without_cudnn-cuda-fp32-b1]",
+        "bench/bench_inference.py::test_forecast[lstm-onnxruntime-graph-cuda-tf32-b1-host]",
+        "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-amp_fp16-b64]",
+        "bench/bench_streaming.py::test_next_hour[lstm-torch-cuda-fp32-b1-host]",
+        "bench/bench_serving.py::test_serve[gru-torch-cuda-fp32-b1-host]",
+        "bench/bench_serving.py::test_serve[gru-onnxruntime-cuda-fp32-b1-host]",
     )
-    assert _passed(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable") == 2
+    assert _passed(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable") == len(rows)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is not None, reason="Triton is installed, which has no such device")
+def test_rows_of_what_is_not_installed_are_skipped_with_the_reason() -> None:
+    ways = ("torch-compile-cuda-fp32", "onnxruntime-tensorrt-cuda-fp16")
+    rows = (f"bench/bench_inference.py::test_forecast[gru-{way}-b1]" for way in ways)
+    done = _session(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "2 skipped in" in done.stdout
+    assert "torch.compile needs Triton for a GPU" in done.stdout
+    assert "has no TensorRT: install onnxruntime-gpu" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rnncore.runfile.case import AUTOCAST
 from rnncore.runfile.record import is_emulated
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,6 +40,12 @@ EXPECTED = {
     "without cuDNN gru fp32 b1": (2.0, 4.0),
     "step gru fp32 b1024": (8.0, 13.0),
     "step gru tf32 b1024": (3.0, 5.0),
+    "step gru amp_fp16 b1024": (2.5, 4.0),
+    "step gru amp_bf16 b1024": (2.5, 4.0),
+    "step as a graph gru fp32 b1024": (8.0, 12.0),
+    "step as a graph gru tf32 b1024": (2.0, 3.5),
+    "step as a graph gru amp_fp16 b1024": (1.5, 3.0),
+    "step as a graph gru amp_bf16 b1024": (1.5, 3.0),
     "product fp32": (45.0, 55.0),
     "product tf32": (350.0, 450.0),
     "product bf16": (700.0, 850.0),
@@ -171,10 +178,15 @@ def parts(small: bool) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
                 for mode in (None, "graph"):
                     name = f"{mode or 'forward'} {cell} {precision} b{batch}"
                     yield name, lambda of=(cell, precision, batch, mode): _forward(*of, small=small)
-    yield "without cuDNN gru fp32 b1", lambda: _without_cudnn(1, small)
+    for is_locked in (False, True):
+        name = f"forward gru fp32 b{batches[0]} with copies{' of page-locked memory' if is_locked else ''}"
+        yield name, lambda is_locked=is_locked: _with_copies("gru", "fp32", batches[0], is_locked, small)
+    yield "without cuDNN gru fp32 b1", lambda: _forward("gru", "fp32", 1, "without_cudnn", small)
     for cell in ("gru", "lstm"):
-        for precision in ("fp32", "tf32"):
-            yield f"step {cell} {precision} b{batches[0]}", lambda of=(cell, precision, batches[0]): _step(*of, small=small)
+        for precision in ("fp32", "tf32", "amp_bf16", "amp_fp16"):
+            for mode in (None, "graph"):
+                name = f"{'step as a graph' if mode else 'step'} {cell} {precision} b{batches[0]}"
+                yield name, lambda of=(cell, precision, batches[0], mode): _step(*of, small=small)
     for precision in precisions:
         yield f"product {precision}", lambda precision=precision: _product(precision, small)
     yield "copy", lambda: _copy(small)
@@ -234,15 +246,18 @@ def _forward(cell: str, precision: str, batch: int, mode: str | None, small: boo
     return {"value": milliseconds, "kernel": kernel, "off": found.max_abs, "verdict": found.verdict}
 
 
-def _without_cudnn(batch: int, small: bool) -> dict[str, Any]:
-    import torch
+def _with_copies(cell: str, precision: str, batch: int, is_locked: bool, small: bool) -> dict[str, Any]:
+    from rnncore.runtimes.catalog import open_runtime
 
-    with torch.backends.cudnn.flags(enabled=False):
-        return _forward("gru", "fp32", batch, None, small)
+    inputs = _inputs(batch, small)
+    with open_runtime("torch", _model(cell, small), "cuda", precision, 1) as runtime:
+        if is_locked:
+            inputs = runtime.pinned(inputs)
+        return {"value": _median_ms(lambda: runtime.predict(inputs), small)}
 
 
-def _step(cell: str, precision: str, batch: int, small: bool) -> dict[str, Any]:
-    from rnncore.forecast.device import cudnn_precision, resolve_device, synchronize
+def _step(cell: str, precision: str, batch: int, mode: str | None, small: bool) -> dict[str, Any]:
+    from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, cudnn_precision, resolve_device, synchronize
     from rnncore.forecast.sources import open_dataset
     from rnncore.forecast.trainer import TrainConfig, Trainer
     from rnncore.forecast.windows import WindowConfig, make_windows
@@ -250,7 +265,10 @@ def _step(cell: str, precision: str, batch: int, small: bool) -> dict[str, Any]:
 
     device = resolve_device("cuda")
     windows = make_windows(open_dataset("synthetic"), WindowConfig(lookback=12 if small else 90))
-    trainer = Trainer(_model(cell, small), windows, TrainConfig(batch_size=batch), device)
+    mixed = precision if precision.startswith(AUTOCAST) else "fp32"
+    config = TrainConfig(batch_size=batch, implementation=mode or "aten", precision=mixed)
+    trainer = Trainer(_model(cell, small), windows, config, device)
+    few = Trainer(_model(cell, small), windows, replace(config, batch_size=min(64, batch)), device)
     rows = trainer.epoch_order(0)[:batch]
 
     def step() -> None:
@@ -258,7 +276,11 @@ def _step(cell: str, precision: str, batch: int, small: bool) -> dict[str, Any]:
         synchronize(device)
 
     with cudnn_precision(precision):
-        checked = gradient_parity(trainer, rows[:64], precision)
+        # As the suite of trainings does: a replay, and in fp16 once the scale of the loss is found.
+        for number in range(CALLS_BEFORE_CAPTURE + 1 if mode or mixed != "fp32" else 0):
+            few.train_step(rows[:64], number)
+        few.model.load_state_dict(_model(cell, small).state_dict())
+        checked = gradient_parity(few, rows[:64], precision)
         return {"value": _median_ms(step, small), "off": checked.max_abs, "verdict": checked.verdict}
 
 

@@ -60,8 +60,8 @@ def ranked(run: Run, name: str) -> list[Record]:
 
 
 def rankable(records: Iterable[Record]) -> list[Record]:
-    """Return what may be ranked: right rows, on a GPU those with the copies, as on one clock with the CPU's."""
-    return [record for record in records if record.is_valid and not record.is_device_only]
+    """Return what may be ranked: right rows, on a GPU those with any program's copies, as on one clock with the CPU's."""
+    return [record for record in records if record.is_valid and record.clock in (None, "host")]
 
 
 def fastest_first(records: Iterable[Record]) -> list[Record]:

@@ -1,6 +1,5 @@
 """Checkpoints: where a training stopped, written whole, and read back to the bit on a CPU."""
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,10 +46,12 @@ class Position:
 
 def require_finite(trainer: Trainer, position: Position) -> None:
     """Refuse to go on with a loss or weights that are NaN or infinite: they stay so."""
-    weights_are = all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
-    if weights_are and math.isfinite(float(position.loss_sum)):
+    found = [torch.isfinite(value).all() for value in (position.loss_sum, *trainer.model.parameters())]
+    # A GPU is waited for once.
+    loss_is, *weights_are = torch.stack(found).tolist()
+    if loss_is and all(weights_are):
         return
-    what = "its loss is" if weights_are else "its weights are"
+    what = "its loss is" if all(weights_are) else "its weights are"
     clipped = f"clip_norm {trainer.config.clip_norm:g}" if trainer.config.clip_norm is not None else "no clip_norm"
     raise ConfigError(
         f"the training diverged: after step {position.step:,} {what} not finite, with learning_rate "
@@ -90,6 +91,7 @@ def write_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
         "epoch_steps": position.epoch_steps,
         "epoch_seconds": position.epoch_seconds,
         "epochs": [asdict(epoch) for epoch in position.epochs],
+        "scaler": trainer.scaler.state_dict(),
     }
     write_safetensors(path, tensors, facts)
 
@@ -138,6 +140,8 @@ def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Traine
             state.setdefault(int(index), {})[key] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if trainer.scaler.is_enabled():
+        trainer.scaler.load_state_dict(facts["scaler"])
     trainer.schedule_steps = facts["schedule_steps"]
     torch.set_rng_state(tensors["rng.cpu"])
     if trainer.device.type == "cuda" and "rng.cuda" in tensors:

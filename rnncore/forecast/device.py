@@ -107,6 +107,32 @@ def cudnn_precision(precision: str) -> Iterator[None]:
             switch.fp32_precision = value
 
 
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Let torch run recurrent layers hour by hour itself inside the block, also on a GPU that cuDNN has layers for."""
+    import torch
+
+    backends: Any = torch.backends
+    before = backends.cudnn.enabled
+    backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        backends.cudnn.enabled = before
+
+
+def require_bf16(device: "torch.device") -> None:
+    """Refuse bf16 where the device has no instructions for it: on a CPU torch's layers give way to loops that convert.
+
+    Raises:
+        Unavailable: If it has none.
+    """
+    import torch
+
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
+
+
 def _fp32_switches() -> dict[str, Any]:
     """Return what torch rounds products of fp32 by, by name."""
     import torch

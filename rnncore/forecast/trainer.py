@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, Unavailable
+from rnncore.forecast.autocast import TRAIN_PRECISIONS, Autocast, TrainPrecision
 from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, captured, on_side_stream
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
@@ -49,6 +50,8 @@ class TrainConfig:
         implementation: `aten` is torch's own layers; `graph` the same with each step as a CUDA graph, which launches all its
             kernels together; `fused` ours for a CPU; `auto` ours where they can be compiled; `fused_bf16` ours with the
             factors of products rounded to bf16, and weights, states and sums in fp32.
+        precision: `fp32`; `amp_bf16` and, on a GPU, `amp_fp16`: torch's layers and products in that type, and weights, their
+            gradients, the optimiser and the loss in fp32.
     """
 
     batch_size: int = 1024
@@ -62,10 +65,18 @@ class TrainConfig:
     max_steps: int | None = None
     max_seconds: float | None = None
     implementation: Implementation = "auto"
+    precision: TrainPrecision = "fp32"
 
     def __post_init__(self) -> None:
         if self.implementation not in IMPLEMENTATIONS:
             raise ConfigError(f"implementation is {self.implementation!r}; allowed: {', '.join(IMPLEMENTATIONS)}.")
+        if self.precision not in TRAIN_PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(TRAIN_PRECISIONS)}.")
+        if self.precision != "fp32" and self.implementation in ("fused", "fused_bf16"):
+            raise ConfigError(
+                f"precision is {self.precision!r}, which the implementation {self.implementation!r} does not have. Give the "
+                "implementation auto, aten or graph, or the precision fp32."
+            )
         for name in ("batch_size", "targets_per_window", "epochs", "learning_rate", "clip_norm", "max_steps", "max_seconds"):
             value = getattr(self, name)
             # Written so that NaN is refused too.
@@ -123,10 +134,12 @@ class Trainer:
     Attributes:
         implementation: What is taken, never `auto`.
         trained_by: What runs the recurrent layers, for a reader; where ours were looked for in vain, why.
+        scaler: Of the loss, where the precision needs one; it leaves it as it is where not.
 
     Raises:
         ConfigError: If there are fewer training windows than a batch holds.
-        Unavailable: If the fused implementation is asked for and there is none.
+        Unavailable: If the fused implementation is asked for and there is none, or the device does not train in the
+            precision.
     """
 
     def __init__(self, model: Forecaster, windows: Windows, config: TrainConfig, device: torch.device) -> None:
@@ -143,7 +156,9 @@ class Trainer:
         self.config = config
         self.device = device
         self.resident = ResidentWindows(windows, device, config.targets_per_window)
-        self.implementation, self._fused, self.trained_by = _layers_of(self.model, config.implementation, device)
+        self.implementation, self._fused, self.trained_by = _layers_of(self.model, config, device)
+        self._autocast = Autocast(self.model.rnn, config.precision, device)
+        self.scaler = self._autocast.scaler
         self.windows_per_step = config.batch_size * config.targets_per_window
         self.steps_per_epoch = count // config.batch_size
         self.total_steps = config.epochs * self.steps_per_epoch
@@ -191,17 +206,21 @@ class Trainer:
 
     def _take_step(self, start: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self._forecasts(self.resident.inputs(start)), self.resident.targets(start))
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self._autocast.rounding():
+            forecasts = self._forecasts(self.resident.inputs(start))
+        loss = self.loss(forecasts.float(), self.resident.targets(start))
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return loss.detach()
 
     def _forecasts(self, inputs: Tensor) -> Tensor:
         """Forecast the targets of windows. Shape (B, K L)."""
         last = self.config.targets_per_window
-        states = self.model.rnn(inputs)[0][:, -last:] if self._fused is None else self._fused.states(inputs, last)
+        states = self._autocast.states(inputs)[:, -last:] if self._fused is None else self._fused.states(inputs, last)
         return self.model.read_out(states).flatten(1)
 
 
@@ -263,18 +282,20 @@ def training_windows(windows: Windows, targets_per_window: int) -> int:
 
 
 def _layers_of(
-    model: Forecaster, implementation: Implementation, device: torch.device
+    model: Forecaster, config: TrainConfig, device: torch.device
 ) -> tuple[Implementation, FusedLayers | None, str]:
     """Return the implementation that is taken, our layers where it is ours, and its name for a reader.
 
     Raises:
         Unavailable: If ours is asked for and there is none.
     """
+    implementation = config.implementation
     if implementation == "graph":
         if device.type != "cuda":
             raise Unavailable(f"no CUDA graph on {device.type}. Train with the implementation 'auto'.")
         return "graph", None, "torch as a CUDA graph"
-    if implementation == "aten" or (implementation == "auto" and device.type != "cpu"):
+    is_torchs = device.type != "cpu" or config.precision != "fp32"
+    if implementation == "aten" or (implementation == "auto" and is_torchs):
         return "aten", None, "torch"
     if device.type != "cpu":
         raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")

@@ -172,7 +172,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Cas
         # Before the benchmark opens a runtime: its idle threads would take time from these.
         with session.part("ceilings"):
             session.take_pulse(threads)
-            asked = rnn_case.device, rnn_case.precision, threads, Shape.of(rnn_case), read_bytes(rnn_case)
+            asked = rnn_case.device, rnn_case.products, threads, Shape.of(rnn_case), read_bytes(rnn_case)
             session.ceilings.measure(*asked)
             ceilings = partial(session.ceilings.of, *asked)
     traces = harness.storage_folder(request.config) / "traces"

@@ -90,7 +90,8 @@ def base_of(records: Iterable[Record]) -> Record | None:
         for record in records
         if (record.runtime, record.mode, record.cell, record.precision) == ("torch", None, "gru", "fp32")
     ]
-    return min(bases, key=lambda record: (record.device != "cpu", record.is_device_only), default=None)
+    usual = (None, "host", "device")
+    return min(bases, key=lambda one: (one.device != "cpu", one.clock not in usual, one.is_device_only), default=None)
 
 
 def beside(records: Sequence[Record], axis: str, usual: str) -> dict[str, Record]:

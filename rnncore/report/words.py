@@ -29,6 +29,9 @@ BASELINE_NAMES = {
     "gradient_boosting": "Gradient boosting, a model per zone",
 }
 
+# What the times of a GPU include.
+_CLOCKS = {"device": "without copies", "host": "with copies", "pinned": "with copies of page-locked memory"}
+
 # What makers put into the names of their CPUs and GPUs, and nobody says.
 _NOT_SAID = re.compile(r"\((?:R|TM|C)\)|(?:\bCPU )?@ [\d.]+ ?GHz|\bProcessor\b|\b\d+-Core\b", re.IGNORECASE)
 
@@ -180,7 +183,7 @@ def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
     parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
     parts += [str(record.precision)] if record.precision else []
-    parts += ["with copies"] if record.clock == "host" else ["without copies"] if record.is_device_only else []
+    parts += [_CLOCKS[record.clock]] if record.clock in _CLOCKS else []
     return ", ".join(parts)
 
 

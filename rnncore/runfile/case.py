@@ -8,7 +8,10 @@ from rnncore.runfile.recipes import recipe_mark, size_marks
 
 Axis = str | int | None
 Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
-Clock = Literal["device", "host"]
+Clock = Literal["device", "host", "pinned"]
+
+# What the precisions of mixed training begin with: the rest is that of their products.
+AUTOCAST = "amp_"
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Case:
         device: `cpu` or `cuda`.
         runtime: Who runs the model, or the data path.
         mode: How: `compile`, `flush`, `graph`; None for the runtime's usual way.
-        precision: What it computes in.
+        precision: What it computes in; `amp_bf16` and `amp_fp16` are trainings whose layers and products are in that type,
+            and whose weights are in fp32.
         threads: CPU threads; None for all that the process may use.
         recipe: Which model it is: a preset, or `own`. Speed and accuracy belong together where this agrees too.
-        clock: What a GPU's times include: `device`, nothing but the work, or `host`, also the copies of input and output,
-            which a user pays; None where there are none to speak of.
+        clock: What a GPU's times include: `device`, nothing but the work; `host`, also the copies of input and output, from
+            and to memory as programs have it, which a user pays; `pinned`, the same from and to page-locked memory. None
+            where there are none to speak of.
 
     Raises:
         ConfigError: If an axis is none of that.
@@ -63,6 +68,11 @@ class Case:
         return asdict(self)
 
     @property
+    def products(self) -> str | None:
+        """Return what factors of products are rounded to: under autocast another precision than weights are kept in."""
+        return self.precision and self.precision.removeprefix(AUTOCAST)
+
+    @property
     def label(self) -> str:
         """Return a name that is short, and the same on every machine.
 
@@ -73,7 +83,7 @@ class Case:
         parts += [f"b{self.batch_size}"] if self.batch_size else []
         parts += [*recipe_mark(self.axes), *size_marks(self.axes)]
         parts += [f"{self.threads}threads"] if self.threads else []
-        parts += ["host"] if self.clock == "host" else []
+        parts += [self.clock] if self.clock in ("host", "pinned") else []
         return "-".join(part for part in parts if part)
 
 

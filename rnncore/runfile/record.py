@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
 
+from rnncore.runfile.case import AUTOCAST
 from rnncore.runfile.checks import (
     COUNT,
     NAME,
@@ -319,6 +320,11 @@ class Record:
     def is_valid(self) -> bool:
         """Whether the result is right."""
         return is_right(self.facts)
+
+    @property
+    def products(self) -> str | None:
+        """What the factors of its products are rounded to, which a ceiling of products is of."""
+        return self.precision and self.precision.removeprefix(AUTOCAST)
 
     @property
     def is_device_only(self) -> bool:

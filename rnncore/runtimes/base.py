@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from rnncore.errors import ConfigError, ModelFileError
+from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.files import whole_file
 from rnncore.forecast.series import Float32Array
 
@@ -121,6 +121,20 @@ class Runtime(ABC):
     def close(self) -> None:
         """Free threads and memory."""
 
+    def pinned(self, inputs: Float32Array) -> Float32Array:
+        """Return windows in page-locked memory, from which a GPU copies by itself; outputs too lie in such from now on.
+
+        Args:
+            inputs: Shape (B, T, F), float32, on the host.
+
+        Returns:
+            The same windows. An output of the runtime is overwritten by the next from now on.
+
+        Raises:
+            Unavailable: If the runtime copies to no device, or has no such memory.
+        """
+        raise Unavailable(f"{type(self).__name__} has no page-locked memory for its copies. Time them by the clock 'host'.")
+
     def predict(self, inputs: Float32Array) -> Float32Array:
         """Bind, run and fetch: from (B, T, F) to (B, L)."""
         self.bind(inputs)
@@ -165,7 +179,8 @@ class RuntimeKind:
         packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
         tolerances: Of precisions that rnncore does not know, the largest error against float64 that rounding explains, per
             largest output.
-        stream: Opens a forecaster on the CPU that carries its state, for a number of series; None where it cannot.
+        stream: Opens a forecaster that carries its state, for a number of series, on a device; None where it cannot.
+        streams_on: The devices on which it can.
         modes: Other ways in which it runs, by the value of the `mode` axis.
     """
 
@@ -175,7 +190,8 @@ class RuntimeKind:
     title: str = ""
     packages: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)
-    stream: "Callable[[Forecaster, int], Stream] | None" = None
+    stream: "Callable[[Forecaster, int, str], Stream] | None" = None
+    streams_on: tuple[str, ...] = ("cpu",)
     modes: "Mapping[str, RuntimeKind]" = field(default_factory=dict)
 
 

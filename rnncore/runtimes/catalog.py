@@ -36,6 +36,12 @@ def _torch_compile(source: Source, device: str, precision: str, threads: int) ->
     return CompiledTorchRuntime(source, device, precision, threads)
 
 
+def _torch_without_cudnn(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.torch import WithoutCudnnTorchRuntime
+
+    return WithoutCudnnTorchRuntime(source, device, precision, threads)
+
+
 def _torch_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
     from rnncore.runtimes.torch import GraphTorchRuntime
 
@@ -48,13 +54,13 @@ def _rnncore(source: Source, device: str, precision: str, threads: int) -> Runti
     return NativeRuntime(source, device, precision, threads)
 
 
-def _torch_stream(model: "Forecaster", series: int) -> Stream:
+def _torch_stream(model: "Forecaster", series: int, device: str) -> Stream:
     from rnncore.runtimes.torch import TorchStream
 
-    return TorchStream(model, series)
+    return TorchStream(model, device)
 
 
-def _rnncore_stream(model: "Forecaster", series: int) -> Stream:
+def _rnncore_stream(model: "Forecaster", series: int, device: str) -> Stream:
     from rnncore.runtimes.native import NativeStream
 
     return NativeStream(model, series)
@@ -64,6 +70,18 @@ def _onnxruntime(source: Source, device: str, precision: str, threads: int) -> R
     from rnncore.runtimes.onnx import OnnxRuntime
 
     return OnnxRuntime(source, device, precision, threads)
+
+
+def _onnxruntime_graph(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.onnx import GraphOnnxRuntime
+
+    return GraphOnnxRuntime(source, device, precision, threads)
+
+
+def _onnxruntime_tensorrt(source: Source, device: str, precision: str, threads: int) -> Runtime:
+    from rnncore.runtimes.onnx import TensorRtOnnxRuntime
+
+    return TensorRtOnnxRuntime(source, device, precision, threads)
 
 
 def _openvino(source: Source, device: str, precision: str, threads: int) -> Runtime:
@@ -80,8 +98,11 @@ OWN_RUNTIMES = {
         "PyTorch",
         packages=("torch",),
         stream=_torch_stream,
+        streams_on=("cpu", "cuda"),
         modes={
-            "compile": RuntimeKind(_torch_compile, {"cpu": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)),
+            "compile": RuntimeKind(
+                _torch_compile, {"cpu": ("fp32",), "cuda": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)
+            ),
             "flush": RuntimeKind(
                 _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
             ),
@@ -92,13 +113,37 @@ OWN_RUNTIMES = {
                 "PyTorch as a CUDA graph",
                 packages=("torch",),
             ),
+            "without_cudnn": RuntimeKind(
+                _torch_without_cudnn, {"cuda": ("fp32",)}, "forecaster", "PyTorch without cuDNN", packages=("torch",)
+            ),
         },
     ),
     "rnncore": RuntimeKind(
         _rnncore, {"cpu": ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
     ),
     "onnxruntime": RuntimeKind(
-        _onnxruntime, {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")}, "onnx", "ONNX Runtime", packages=("onnxruntime",)
+        _onnxruntime,
+        {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")},
+        "onnx",
+        "ONNX Runtime",
+        packages=("onnxruntime",),
+        modes={
+            "graph": RuntimeKind(
+                _onnxruntime_graph,
+                {"cuda": ("fp32", "tf32")},
+                "onnx",
+                "ONNX Runtime as a CUDA graph",
+                packages=("onnxruntime",),
+            ),
+            # TensorRT takes TF32 by itself where it is not asked for less.
+            "tensorrt": RuntimeKind(
+                _onnxruntime_tensorrt,
+                {"cuda": ("tf32", "fp16")},
+                "onnx",
+                "ONNX Runtime with TensorRT",
+                packages=("onnxruntime",),
+            ),
+        },
     ),
     "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }
@@ -242,29 +287,30 @@ def open_runtime(
         runtime.close()
 
 
-def streams() -> tuple[str, ...]:
-    """Return the runtimes that can carry a forecaster's state."""
-    return tuple(name for name, kind in runtime_kinds().items() if kind.stream)
+def streams(device: str = "cpu") -> tuple[str, ...]:
+    """Return the runtimes that can carry a forecaster's state on a device."""
+    return tuple(name for name, kind in runtime_kinds().items() if kind.stream and device in kind.streams_on)
 
 
 @contextmanager
-def open_stream(name: str, model: "Forecaster", series: int, threads: int) -> Iterator[Stream]:
-    """Open a stream that begins from zeros.
+def open_stream(name: str, model: "Forecaster", series: int, threads: int, device: str = "cpu") -> Iterator[Stream]:
+    """Open a stream in fp32 that begins from zeros.
 
     Args:
         name: One of `streams`.
         model: The forecaster, on the CPU.
         series: Series that go on together, B.
         threads: CPU threads.
+        device: Where it is to run.
 
     Raises:
-        ConfigError: If the name is another.
+        ConfigError: If the name is another, or is none on the device.
         Unavailable: If the runtime cannot run here.
     """
-    from rnncore.forecast.device import cpu_threads
+    from rnncore.forecast.device import cpu_threads, cudnn_precision
 
     kind = runtime_kinds().get(name)
-    if kind is None or kind.stream is None:
-        raise ConfigError(f"stream is {name!r}; allowed: {', '.join(streams())}.")
-    with cpu_threads(threads):
-        yield kind.stream(model, series)
+    if kind is None or kind.stream is None or device not in kind.streams_on:
+        raise ConfigError(f"stream is {name!r}; allowed on {device}: {', '.join(streams(device)) or 'none'}.")
+    with cpu_threads(threads), cudnn_precision("fp32"):
+        yield kind.stream(model, series, device)

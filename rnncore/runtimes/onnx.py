@@ -1,9 +1,12 @@
-"""ONNX Runtime on CPU and CUDA, with input and output bound so that no copy is timed."""
+"""ONNX Runtime on CPU and CUDA, with input and output bound so that no copy is timed; as a CUDA graph; by TensorRT."""
 
+import contextlib
+import importlib
 import json
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,11 @@ from rnncore.runtimes.base import (
 )
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TENSORRT = "TensorrtExecutionProvider"
+_GRAPH_OPTION = "enable_cuda_graph"
+
+# What runs the nodes of a graph, the first that can, each with its options.
+Providers = list[tuple[str, dict[str, str]]]
 _ERRORS_ONLY = 3
 
 # What ONNX Runtime is distributed as, and how the second comes to be alone.
@@ -95,18 +103,20 @@ class OnnxRuntime(Runtime):
         ModelFileError: If the file is not an ONNX model.
     """
 
+    # What its first provider is called, and what must be installed for it.
+    _title, _needs = "CUDA", "CUDA and cuDNN"
+
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
         self._device = device
         self._threads = threads
-        self._provider = _PROVIDERS[device]
-        options = {"use_tf32": str(int(precision == "tf32"))} if device == "cuda" else {}
-        self._placed = [(self._provider, options)]
+        self._placed = self._providers(precision)
+        self._provider = self._placed[0][0]
         if device == "cuda":
             _require_one_build()
         if self._provider not in onnxruntime.get_available_providers():
             raise Unavailable(
-                f"ONNX Runtime {onnxruntime.__version__} has no CUDA: install onnxruntime-gpu in place of onnxruntime. "
-                f"{_TO_CUDA}."
+                f"ONNX Runtime {onnxruntime.__version__} has no {self._title}: install onnxruntime-gpu in place of "
+                f"onnxruntime. {_TO_CUDA}."
             )
         if device == "cuda":
             onnxruntime.preload_dlls()  # takes CUDA and cuDNN from torch's packages
@@ -119,8 +129,8 @@ class OnnxRuntime(Runtime):
         self._session = self._first_session()
         if self._session.get_providers()[0] != self._provider:
             raise Unavailable(
-                f"ONNX Runtime {onnxruntime.__version__} could not start {self._provider}. "
-                "Check that its CUDA and cuDNN versions are installed and that there is a GPU."
+                f"ONNX Runtime {onnxruntime.__version__} could not start {self._provider}. Check that {self._needs} are "
+                "installed in its versions and that there is a GPU."
             )
         self._input_name = self._session.get_inputs()[0].name
         output = self._session.get_outputs()[0]
@@ -159,7 +169,7 @@ class OnnxRuntime(Runtime):
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._new_session(options)
+            session = self._new_session(options, self._profiled())
             calls = 1
             if trace is not None:
                 self._run_s(session)  # the first run also fills the arena
@@ -184,6 +194,15 @@ class OnnxRuntime(Runtime):
         del self._binding, self._session
         self._inputs = self._output = None
 
+    def _providers(self, precision: str) -> Providers:
+        """Return what runs the nodes in a precision."""
+        options = {"use_tf32": str(int(precision == "tf32"))} if self._device == "cuda" else {}
+        return [(_PROVIDERS[self._device], options)]
+
+    def _profiled(self) -> Providers:
+        """Return what runs the nodes of a session that is profiled."""
+        return self._placed
+
     def _options(self) -> onnxruntime.SessionOptions:
         options = cpu_options(self._threads)
         options.log_severity_level = _ERRORS_ONLY
@@ -192,7 +211,7 @@ class OnnxRuntime(Runtime):
     def _first_session(self) -> onnxruntime.InferenceSession:
         """Open the model; say of a failure whether it is the file's or the device's."""
         try:
-            return self._new_session(self._options())
+            return self._new_session(self._options(), self._placed)
         except _DEVICE_ERRORS as error:
             if self._device != "cpu" and self._opens_on_cpu():
                 raise Unavailable(
@@ -210,8 +229,66 @@ class OnnxRuntime(Runtime):
             return False
         return True
 
-    def _new_session(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(self._model, options, providers=self._placed)
+    def _new_session(self, options: onnxruntime.SessionOptions, providers: Providers) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(self._model, options, providers=providers)
+
+
+class GraphOnnxRuntime(OnnxRuntime):
+    """The same as a CUDA graph, which launches all kernels together.
+
+    The first run of a session captures it; the graph reads and writes where that run did. For windows of another shape a
+    session is made anew.
+
+    Raises:
+        Unavailable: If the model cannot be captured.
+    """
+
+    def bind(self, inputs: Float32Array) -> None:
+        """Copy the windows to where the graph reads them; where their shape is another, capture it first."""
+        if self._inputs is not None and self._inputs.shape() == list(inputs.shape):
+            self._inputs.update_inplace(np.ascontiguousarray(inputs, dtype=np.float32))
+            return
+        if self._inputs is not None:
+            self._session = self._new_session(self._options(), self._placed)
+            self._binding = self._session.io_binding()
+        super().bind(inputs)
+        try:
+            self.run()
+        except _DEVICE_ERRORS as error:
+            raise Unavailable(
+                f"ONNX Runtime {onnxruntime.__version__} cannot capture {self._path} as a CUDA graph ({error}). Run it in "
+                "the usual mode."
+            ) from error
+
+    def evidence(self, trace: Path | None = None) -> Evidence:
+        """Return what ran as a session shows it that captures nothing: of a graph's kernels no node is known."""
+        found = super().evidence(trace)
+        return replace(found, kernel=f"{found.kernel} in a CUDA graph")
+
+    def _providers(self, precision: str) -> Providers:
+        return [(name, {**options, _GRAPH_OPTION: "1"}) for name, options in super()._providers(precision)]
+
+    def _profiled(self) -> Providers:
+        return [(name, {**options, _GRAPH_OPTION: "0"}) for name, options in self._placed]
+
+
+class TensorRtOnnxRuntime(OnnxRuntime):
+    """The same by TensorRT, which builds an engine of the model for each shape; what it does not know runs on CUDA.
+
+    Args:
+        source: An ONNX file.
+        device: `cuda`.
+        precision: `tf32`, which TensorRT takes by itself, or `fp16`.
+        threads: CPU threads.
+    """
+
+    _title, _needs = "TensorRT", "TensorRT (pip install tensorrt), CUDA and cuDNN"
+
+    def _providers(self, precision: str) -> Providers:
+        # Its package loads its libraries, which ONNX Runtime does not look for.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("tensorrt")
+        return [(_TENSORRT, {"trt_fp16_enable": str(int(precision == "fp16"))}), *super()._providers(precision)]
 
 
 def _require_one_build() -> None:
@@ -261,6 +338,8 @@ def _kernel(nodes: list[dict[str, Any]]) -> str:
         for event in nodes
         if event["args"]["op_name"] in _RECURRENT_NODES
     }
+    if not ran and any(event["args"]["provider"] == _TENSORRT for event in nodes):
+        return "TensorRT engine"
     if not ran and any(event["args"]["op_name"] in _UNROLLED_NODES for event in nodes):
         return "MLAS int8 products, unrolled"
     return " and ".join(sorted(ran)) or "no recurrent node"

@@ -15,9 +15,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._triton import has_triton
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import captured, cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.device import (
+    captured,
+    cudnn_precision,
+    require_bf16,
+    resolve_device,
+    synchronize,
+    without_cudnn,
+)
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -105,9 +113,8 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
         self._cell = source.config.cell if isinstance(source, Forecaster) else None
         self._device = resolve_device(device)
-        # Without them oneDNN gives way to loops that convert back and forth.
-        if self._device.type == "cpu" and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            raise Unavailable("this CPU has no instructions for bf16 (AVX-512 BF16 or AMX).")
+        if precision == "bf16":
+            require_bf16(self._device)
         self._threads_before = torch.get_num_threads()
         self._dtype = _DTYPES[precision]
         if self._device.type == "cpu" and self._dtype == torch.float32:
@@ -118,6 +125,8 @@ class TorchRuntime(Runtime):
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self._model
         self._inputs = torch.empty(0)
         self._output = torch.empty(0)
+        # Where outputs are fetched to, in page-locked memory; None where that was not asked for.
+        self._fetched: torch.Tensor | None = None
         # For as long as it is open: no call spends time on it.
         self._settings = ExitStack()
         self._settings.enter_context(cudnn_precision(precision))
@@ -125,7 +134,22 @@ class TorchRuntime(Runtime):
 
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows to the device."""
-        self._inputs = torch.from_numpy(inputs).to(self._device, self._dtype)
+        self._inputs = self._sent(inputs)
+
+    def _sent(self, inputs: Float32Array) -> torch.Tensor:
+        values = torch.from_numpy(inputs)
+        if self._fetched is None:
+            return values.to(self._device, self._dtype)
+        # Rounded on the device: what the CPU rounds lies in other memory.
+        return values.to(self._device, non_blocking=True).to(self._dtype)
+
+    def pinned(self, inputs: Float32Array) -> Float32Array:
+        """Return windows in page-locked memory."""
+        if self._device.type == "cpu":
+            return super().pinned(inputs)
+        self._fetched = torch.empty(0, pin_memory=True)
+        locked: Float32Array = torch.from_numpy(inputs).pin_memory().numpy()
+        return locked
 
     def run(self) -> None:
         """Forecast and wait for the device."""
@@ -135,7 +159,12 @@ class TorchRuntime(Runtime):
 
     def output(self) -> Float32Array:
         """Return the last forecasts on the host."""
-        return self._output.float().cpu().numpy()
+        if self._fetched is None:
+            return self._output.float().cpu().numpy()
+        if self._fetched.shape != self._output.shape:
+            self._fetched = torch.empty(self._output.shape, pin_memory=True)
+        self._fetched.copy_(self._output.float())
+        return self._fetched.numpy()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Return what ran by the operations that torch's profiler sees."""
@@ -189,12 +218,32 @@ class FlushingTorchRuntime(TorchRuntime):
         super().close()
 
 
+class WithoutCudnnTorchRuntime(TorchRuntime):
+    """The same without cuDNN: torch goes hour by hour itself, which shows what cuDNN's layers save."""
+
+    def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
+        super().__init__(source, device, precision, threads)
+        self._settings.enter_context(without_cudnn())
+
+
 class CompiledTorchRuntime(TorchRuntime):
     """The same compiled by `torch.compile`, as one graph: the layers unrolled over all hours, which takes minutes.
 
     torch leaves recurrent layers out of what it compiles unless it is asked otherwise; a model of them then runs as before
     under a name that says more.
+
+    Raises:
+        Unavailable: If a GPU is asked for and Triton, which compiles for it, is missing.
     """
+
+    def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
+        super().__init__(source, device, precision, threads)
+        if self._device.type != "cpu" and not has_triton():
+            super().close()
+            raise Unavailable(
+                "torch.compile needs Triton for a GPU, and there is none that works. Builds of torch for CUDA bring it "
+                "along; else: pip install triton."
+            )
 
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows, and compile for their shape."""
@@ -225,7 +274,7 @@ class GraphTorchRuntime(TorchRuntime):
     def bind(self, inputs: Float32Array) -> None:
         """Copy the windows, and where their shape is another, capture the forward pass."""
         if self._inputs.shape == inputs.shape:
-            self._inputs.copy_(torch.from_numpy(inputs))
+            self._inputs.copy_(torch.from_numpy(inputs) if self._fetched is None else self._sent(inputs))
             return
         super().bind(inputs)
         with torch.inference_mode():
@@ -250,22 +299,29 @@ class GraphTorchRuntime(TorchRuntime):
 
 
 class TorchStream(Stream):
-    """A stream by torch's layers, on the CPU."""
+    """A stream by torch's layers.
 
-    def __init__(self, model: Forecaster, series: int) -> None:
-        self._model = model.eval()
+    Args:
+        model: The forecaster; its weights are shared on the CPU and copied to a GPU, where the state stays.
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, model: Forecaster, device: str) -> None:
+        self._device = resolve_device(device)
+        self._model = model.eval() if self._device.type == "cpu" else copy.deepcopy(model).to(self._device).eval()
         self._state: torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None = None
 
     def step(self, hour: Float32Array) -> Float32Array:
         """Take the next hour and forecast."""
         with torch.inference_mode():
-            states, self._state = self._model.rnn(torch.from_numpy(hour)[:, None], self._state)
-            forecasts: Float32Array = self._model.read_out(states[:, -1]).numpy()
+            values = torch.from_numpy(hour)[:, None].to(self._device)
+            states, self._state = self._model.rnn(values, self._state)
+            forecasts: Float32Array = self._model.read_out(states[:, -1]).cpu().numpy()
         return forecasts
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Return what a step runs by the operations that torch's profiler sees."""
-        return torch_evidence(lambda: self.step(hour), self._model.config.cell, torch.device("cpu"), trace)
+        return torch_evidence(lambda: self.step(hour), self._model.config.cell, self._device, trace)
 
 
 def torch_evidence(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.device import default_threads, resolve_device
-from rnncore.forecast.fit import TRAINING_PRECISION, TrainResult
+from rnncore.forecast.fit import TrainResult
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.next_hours import KnownZone, known_zones, require_finite_forecast, zone_facts, zones_from_facts
@@ -50,7 +50,7 @@ def save_trained(
     """
     record = {
         "preset": preset,
-        "precision": TRAINING_PRECISION,
+        "precision": trainer.config.precision,
         "data": dataset.name,
         "digest": dataset.digest,
         "config": asdict(trainer.config),

@@ -170,9 +170,12 @@ def test_on_a_gpu_the_copies_count(tmp_path: Path) -> None:
     rows = [
         _inference("gru", "torch", "fp32", 1, _rounds(1e-3), device="cuda", clock="device"),
         _inference("gru", "torch", "fp32", 1, _rounds(3e-3), device="cuda", clock="host"),
+        # A user's arrays lie in no such memory.
+        _inference("gru", "torch", "fp32", 1, _rounds(1.5e-3), device="cuda", clock="pinned"),
         _inference("gru", "onnxruntime", "fp32", 1, _rounds(2e-3)),
     ]
-    rows[1]["fullname"] += "-host"
+    for row in rows[:3]:
+        row["fullname"] += f"-{row['extra_info']['clock']}"
     found = recommend(read_run(make_run(tmp_path, run_content(rows))), Limits())
     assert found.best.record.facts["device"] == "cpu"
     assert found.runner_up is not None

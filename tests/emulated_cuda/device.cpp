@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/native/RNN.h>
@@ -16,6 +17,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,10 +31,49 @@ using at::TensorList;
 const c10::Device DEVICE(c10::DeviceType::CUDA, 0);
 
 // In the order of COUNTS in device.py.
-enum Count { SYNCHRONIZATIONS, HOST_READS, COPIES_IN, COPIES_OUT, RECURRENT_LAYERS, REPACKED, HELD_BYTES, PEAK_BYTES, KINDS };
+enum Count {
+  SYNCHRONIZATIONS, HOST_READS, COPIES_IN, COPIES_OUT, PAGE_LOCKED, RECURRENT_LAYERS, REPACKED, HELD_BYTES, PEAK_BYTES, KINDS
+};
 std::array<std::atomic<int64_t>, KINDS> counts{};
 
 void synchronize() { ++counts[SYNCHRONIZATIONS]; }
+
+// ---------------------------------------------------------------------------------------------------- page-locked memory
+
+// Where it begins and ends; kept for good, as some may be freed at the end of the process.
+auto& locked = *new std::map<uintptr_t, uintptr_t>;
+auto& locked_guard = *new std::mutex;
+
+bool is_locked(const void* data) {
+  const std::lock_guard<std::mutex> guard(locked_guard);
+  const auto at = reinterpret_cast<uintptr_t>(data);
+  const auto after = locked.upper_bound(at);
+  return after != locked.begin() && at < std::prev(after)->second;
+}
+
+void unlock(void* memory) {
+  const std::unique_ptr<c10::DataPtr> held(static_cast<c10::DataPtr*>(memory));
+  const std::lock_guard<std::mutex> guard(locked_guard);
+  locked.erase(reinterpret_cast<uintptr_t>(held->get()));
+}
+
+struct LockedMemory final : at::HostAllocator {
+  at::DataPtr allocate(size_t bytes) override {
+    auto memory = std::make_unique<c10::DataPtr>(c10::GetCPUAllocator()->allocate(bytes));
+    void* data = memory->get();
+    const std::lock_guard<std::mutex> guard(locked_guard);
+    locked[reinterpret_cast<uintptr_t>(data)] = reinterpret_cast<uintptr_t>(data) + bytes;
+    return {data, memory.release(), &unlock, c10::Device(at::kCPU)};
+  }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  bool record_event(void*, void*, c10::Stream) override { return true; }
+  void empty_cache() override {}
+  at::HostStats get_stats() override { return {}; }
+  void reset_accumulated_stats() override {}
+  void reset_peak_stats() override {}
+};
+
+LockedMemory locked_memory;
 
 // ------------------------------------------------------------------------------------------------- what torch asks a device
 
@@ -76,7 +118,8 @@ struct Hooks final : at::CUDAHooksInterface {
   void setCurrentDevice(c10::DeviceIndex) const override {}
   c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
   c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
-  c10::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
+  bool isPinnedPtr(const void* data) const override { return is_locked(data); }
+  c10::Allocator* getPinnedMemoryAllocator() const override { return &locked_memory; }
   c10::Allocator* getCUDADeviceAllocator() const override { return c10::GetCPUAllocator(); }
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }
   at::Generator getNewGenerator(c10::DeviceIndex) const override { return at::make_generator<at::CPUGeneratorImpl>(); }
@@ -195,7 +238,9 @@ class Call {
   void count() const {
     if (name_ == "aten::copy_") {
       // One of the two is the host's, or none: then it stays on the device.
-      if (!on_host_.empty()) ++counts[is_into_device() ? COPIES_IN : COPIES_OUT];
+      if (on_host_.empty()) return;
+      ++counts[is_into_device() ? COPIES_IN : COPIES_OUT];
+      counts[PAGE_LOCKED] += is_locked(on_host_.front().const_data_ptr());
       return;
     }
     counts[COPIES_IN] += host_operands();
@@ -463,6 +508,7 @@ extern "C" {
 
 // Give every operator that has a kernel for the CPU one for the device; returns how many there are.
 int64_t emulated_start() {
+  at::setHostAllocator(at::kCUDA, &emulated::locked_memory);
   // Kept for good: at the end of the process torch may be gone before it.
   static auto* kept = new std::vector<c10::RegistrationHandleRAII>();
   auto& dispatcher = c10::Dispatcher::singleton();

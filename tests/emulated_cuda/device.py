@@ -16,6 +16,7 @@ from tests.emulated_cuda.build import load_device
 
 _LIBRARY = load_device()
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402 (which devices there are, torch asks once)
 import torch.backends.cudnn.rnn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -29,6 +30,8 @@ COUNTS = (
     "host_reads",
     "copies_in",
     "copies_out",
+    # Of those copies the ones from or to page-locked memory.
+    "page_locked",
     "recurrent_layers",
     "repacked",
     "held_bytes",
@@ -234,22 +237,36 @@ def start_onnxruntime() -> None:
 
     class Session(onnxruntime.InferenceSession):
         def __init__(self, model: object, options: object = None, providers: Sequence[Any] = (), **others: object) -> None:
-            self._is_on_device = any(provider[0] == device for provider in providers)
+            first, *_ = providers
+            self._provider, self._options = first if isinstance(first, tuple) else (first, {})
+            self._captured: Any = None
             super().__init__(model, options, providers=[host], **others)
 
         def get_providers(self) -> list[str]:
-            return [device, host] if self._is_on_device else super().get_providers()
+            return [self._provider, host] if self._provider != host else super().get_providers()
+
+        def run_with_iobinding(self, binding: Any, run_options: object = None) -> None:
+            if self._options.get("enable_cuda_graph") == "1":
+                # A graph reads and writes where its capture did, whatever is bound now.
+                self._captured = binding = self._captured or binding
+            super().run_with_iobinding(binding, run_options)
+
+        def run_with_ort_values(self, *arguments: Any, **named: Any) -> Any:
+            if self._options.get("enable_cuda_graph") == "1":
+                raise RuntimeError("a CUDA graph is run by what is bound")
+            return super().run_with_ort_values(*arguments, **named)
 
         def end_profiling(self) -> str:
             path = str(super().end_profiling())
-            if self._is_on_device:
-                Path(path).write_text(Path(path).read_text(encoding="utf-8").replace(host, device), encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
+            Path(path).write_text(text.replace(host, self._provider), encoding="utf-8")
             return path
 
     class Value(onnxruntime.OrtValue):
         @staticmethod
         def ortvalue_from_numpy(values: object, device: str = "cpu", number: int = 0) -> object:
-            return of_host.ortvalue_from_numpy(values, "cpu", 0)
+            # A device has memory of its own.
+            return of_host.ortvalue_from_numpy(np.array(values), "cpu", 0)
 
         @staticmethod
         def ortvalue_from_shape_and_type(shape: object, kind: object, device: str = "cpu", number: int = 0) -> object:

@@ -1,15 +1,22 @@
 """What runs on an emulated CUDA device: tests that tests/test_emulated_cuda.py runs in a session of their own."""
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnncore.errors import Unavailable
+from rnncore.forecast.autocast import Autocast
 from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import captured, resolve_device
 from rnncore.forecast.fit import fit
@@ -17,15 +24,16 @@ from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.trainer import TrainConfig, Trainer
 from rnncore.forecast.windows import WindowConfig, Windows
-from rnncore.measure.answers import gradient_parity
+from rnncore.measure.answers import gradient_parity, step_parity
 from rnncore.measure.energy import joules_per_1000
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.measure.gpu import Gpu, GpuState
 from rnncore.measure.memory import peak_device_memory
-from rnncore.runtimes.catalog import open_runtime
+from rnncore.runtimes.catalog import open_runtime, open_stream
 from rnncore.runtimes.export import export_onnx
 from rnncore.runtimes.parity import float64_forecast, parity
-from tests.emulated_cuda.device import NAME, counted
+from tests.emulated_cuda.device import NAME, counted, counts
+from tests.reference import numeric_gradient
 
 GPU = torch.device("cuda", 0)
 for_both_cells = pytest.mark.parametrize("cell", CELLS)
@@ -178,10 +186,11 @@ def test_layers_on_the_device_give_the_values_and_gradients_of_the_cpus(cell: st
 @for_both_cells
 def test_where_cudnn_is_off_torch_goes_hour_by_hour_and_the_values_are_the_same(cell: str) -> None:
     model, inputs = _model(cell), _inputs()
-    with torch.backends.cudnn.flags(enabled=False), open_runtime("torch", model, "cuda", "fp32", 1) as runtime:
+    with open_runtime("torch", model, "cuda", "fp32", 1, mode="without_cudnn") as runtime:
         with counted() as found:
             outputs = runtime.predict(inputs)
         assert runtime.evidence().kernel == "ATen fused cell"
+    assert torch.backends.cudnn.enabled
     assert "recurrent_layers" not in found
     assert parity(outputs, float64_forecast(model, inputs), "fp32").verdict == "valid"
 
@@ -235,6 +244,35 @@ def test_a_graph_answers_for_windows_that_were_bound_after_its_capture(cell: str
         np.testing.assert_array_equal(runtime.output(), outputs[::-1])
 
 
+@for_both_cells
+@pytest.mark.parametrize("mode", [None, "graph"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_page_locked_windows_are_copied_from_where_they_lie_and_outputs_into_such_memory(
+    cell: str, mode: str | None, precision: str
+) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_runtime("torch", model, "cuda", precision, 1, mode=mode) as runtime:
+        runtime.predict(inputs)
+        locked = runtime.pinned(inputs)
+        runtime.predict(locked)
+        with counted() as found:
+            outputs = runtime.predict(locked)
+    assert found == {
+        **{"synchronizations": 1, "recurrent_layers": 1, "copies_in": 1, "copies_out": 1},
+        "page_locked": 2,
+    }
+    np.testing.assert_array_equal(locked, inputs)
+    assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
+
+
+def test_a_runtime_without_page_locked_memory_says_so(onnx_file: Callable[[Forecaster], Path]) -> None:
+    with (
+        open_runtime("onnxruntime", onnx_file(_model("gru")), "cuda", "fp32", 1) as runtime,
+        pytest.raises(Unavailable, match="no page-locked memory for its copies"),
+    ):
+        runtime.pinned(_inputs())
+
+
 @pytest.mark.parametrize("waits", [lambda values: values.sum().item(), lambda values: values.cpu(), torch.cuda.synchronize])
 def test_what_a_gpu_could_not_capture_is_refused(waits) -> None:
     values = torch.ones(3, device="cuda")
@@ -266,6 +304,116 @@ def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str
     assert set(found.placement.values()) == {"CUDAExecutionProvider"}
 
 
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Callable[[Forecaster], Path]:
+    """Return what exports a model of windows of 20 hours."""
+
+    def exported(model: Forecaster) -> Path:
+        export_onnx(model, tmp_path / "model.onnx", WindowConfig(lookback=20))
+        return tmp_path / "model.onnx"
+
+    return exported
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_graph_of_onnxruntime_answers_for_windows_that_were_bound_after_its_capture(
+    cell: str, precision: str, onnx_file: Callable[[Forecaster], Path]
+) -> None:
+    model, others = _model(cell), np.random.default_rng(4).random((3, 20, 5), dtype=np.float32)
+    first = _inputs()
+    with open_runtime("onnxruntime", onnx_file(model), "cuda", precision, 1, mode="graph") as runtime:
+        for inputs in (first, others, _inputs(windows=5), first):
+            assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
+        assert runtime.evidence().kernel == f"cuDNN {cell.upper()} in ONNX Runtime in a CUDA graph"
+    np.testing.assert_array_equal(first, _inputs())
+
+
+def test_a_model_that_onnxruntime_cannot_capture_is_skipped_with_the_reason(
+    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: object, binding: object, options: object = None) -> None:
+        raise onnxruntime.capi.onnxruntime_pybind11_state.Fail("CUDA failure 900: operation not permitted when capturing")
+
+    wording = r"cannot capture .*model\.onnx as a CUDA graph \(.*not permitted.*\)\. Run it in the usual mode"
+    path = onnx_file(_model("gru"))
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", refuse)
+    with (
+        open_runtime("onnxruntime", path, "cuda", "fp32", 1, mode="graph") as runtime,
+        pytest.raises(Unavailable, match=wording),
+    ):
+        runtime.bind(_inputs())
+
+
+@pytest.mark.parametrize(("precision", "is_fp16"), [("tf32", "0"), ("fp16", "1")])
+def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
+    precision: str, is_fp16: str, onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs, asked = _model("lstm"), _inputs(), []
+    path, made = onnx_file(model), onnxruntime.InferenceSession
+
+    def session(*arguments: Any, **named: Any) -> object:
+        asked.append(named["providers"])
+        return made(*arguments, **named)
+
+    known = ["TensorrtExecutionProvider", *onnxruntime.get_available_providers()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with open_runtime("onnxruntime", path, "cuda", precision, 1, mode="tensorrt") as runtime:
+        assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
+        assert set(runtime.evidence().placement.values()) == {"TensorrtExecutionProvider"}
+    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16}] * 2
+    assert {name for one in asked for name, _ in one[1:]} == {"CUDAExecutionProvider"}
+
+
+def test_a_build_without_tensorrt_and_one_that_cannot_start_it_say_what_to_install(
+    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = onnx_file(_model("gru"))
+    known = onnxruntime.get_available_providers()
+    for available, wording in (
+        (known, "has no TensorRT: install onnxruntime-gpu in place of onnxruntime"),
+        (
+            ["TensorrtExecutionProvider", *known],
+            r"could not start TensorrtExecutionProvider\. Check that TensorRT \(pip install tensorrt\), CUDA and cuDNN are",
+        ),
+    ):
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda available=available: available)
+        # As a session does that gives way to the next provider.
+        monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda session: known)
+        with (
+            pytest.raises(Unavailable, match=wording),
+            open_runtime("onnxruntime", path, "cuda", "tf32", 1, mode="tensorrt"),
+        ):
+            pass
+
+
+def test_compiling_for_a_gpu_without_triton_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncore.runtimes.torch.has_triton", lambda: False)
+    with (
+        pytest.raises(Unavailable, match="needs Triton for a GPU"),
+        open_runtime("torch", _model("gru"), "cuda", "fp32", 1, mode="compile"),
+    ):
+        pass
+    # It gave back what it had set.
+    with open_runtime("torch", _model("gru"), "cuda", "fp32", 1) as runtime:
+        assert runtime.predict(_inputs()).shape == (3, 1)
+
+
+@for_both_cells
+def test_a_stream_keeps_its_state_on_the_device_and_copies_an_hour_there_and_a_forecast_back(cell: str) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_stream("torch", model, 3, 1, device="cuda") as stream:
+        for hour in range(20):
+            with counted() as found:
+                outputs = stream.step(np.ascontiguousarray(inputs[:, hour])).copy()
+            assert found == {"recurrent_layers": 1, "copies_in": 1, "copies_out": 1}
+            assert parity(outputs, float64_forecast(model, inputs[:, : hour + 1]), "fp32").verdict == "valid"
+        assert stream.evidence(np.ascontiguousarray(inputs[:, 0])).kernel == "cuDNN standard"
+        assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
 # ---------------------------------------------------------------------------------------------------------------- training
 
 
@@ -278,7 +426,14 @@ def _trainer(cell: str, windows: Windows, dropout: float | None = None, **change
 
 @for_both_cells
 @pytest.mark.parametrize(
-    "changes", [{}, {"clip_norm": 1.0, "schedule": "one_cycle"}, {"loss": "smooth_l1", "targets_per_window": 3}]
+    "changes",
+    [
+        {},
+        {"clip_norm": 1.0, "schedule": "one_cycle"},
+        {"loss": "smooth_l1", "targets_per_window": 3},
+        {"precision": "amp_bf16"},
+        {"precision": "amp_fp16", "clip_norm": 1.0, "targets_per_window": 3},
+    ],
 )
 def test_a_training_step_waits_for_nothing_and_copies_nothing(
     cell: str, changes: dict[str, object], windows: Windows
@@ -292,11 +447,19 @@ def test_a_training_step_waits_for_nothing_and_copies_nothing(
             trainer.train_step(order[16 * step : 16 * (step + 1)], step)
     assert found == {"recurrent_layers": 3}
     held = [*trainer.model.parameters(), *(value for state in trainer.optimizer.state.values() for value in state.values())]
-    assert {value.device for value in held} == {GPU}
+    assert {(value.device, value.dtype) for value in held} == {(GPU, torch.float32)}
 
 
 @for_both_cells
-@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.01, "schedule": "one_cycle"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"clip_norm": 0.01, "schedule": "one_cycle"},
+        {"precision": "amp_bf16"},
+        {"precision": "amp_fp16", "clip_norm": 0.01},
+    ],
+)
 def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
     cell: str, changes: dict[str, object], windows: Windows
 ) -> None:
@@ -333,3 +496,144 @@ def test_gradients_on_the_device_are_those_of_float64(cell: str, windows: Window
     config = ForecasterConfig(cell=cell, hidden_size=8, input_size=windows.num_features, dropout=0.0)
     trainer = Trainer(new_forecaster(config, 1), windows, TrainConfig(batch_size=16), GPU)
     assert gradient_parity(trainer, trainer.epoch_order(0)[:16], "fp32").verdict == "valid"
+
+
+# ---------------------------------------------------------------------------------------------------- in a mixed precision
+
+
+class _LayersSeen(TorchDispatchMode):
+    """Note in which type cuDNN's layers are called, there and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: dict[str, set[torch.dtype]] = {}
+
+    def __torch_dispatch__(self, call, types, args=(), kwargs=None):
+        name = call.overloadpacket.__name__
+        if name.startswith("_cudnn_rnn") and "flatten" not in name:
+            self.dtypes.setdefault(name, set()).update({args[0].dtype, *(weight.dtype for weight in args[1])})
+        return call(*args, **(kwargs or {}))
+
+
+@for_both_cells
+@pytest.mark.parametrize(("precision", "dtype"), [("amp_bf16", torch.bfloat16), ("amp_fp16", torch.float16)])
+def test_layers_are_trained_in_the_type_that_the_precision_names(
+    cell: str, precision: str, dtype: torch.dtype, windows: Windows
+) -> None:
+    """torch's autocast would run cuDNN's in fp16 in both."""
+    trainer = _trainer(cell, windows, precision=precision)
+    with _LayersSeen() as seen:
+        trainer.train_step(trainer.epoch_order(0)[:16], 0)
+    assert seen.dtypes == {"_cudnn_rnn": {dtype}, "_cudnn_rnn_backward": {dtype}}
+    assert {weight.grad.dtype for weight in trainer.model.parameters()} == {torch.float32}
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
+def test_gradients_in_a_mixed_precision_are_near_the_derivatives_of_a_naive_float64_loop(
+    cell: str, precision: str, windows: Windows
+) -> None:
+    config = ForecasterConfig(cell=cell, hidden_size=6, input_size=windows.num_features, dropout=0.0)
+    model = new_forecaster(config, 3)
+    weights = {name: weight.double().numpy() for name, weight in model.state_dict().items()}
+    trainer = Trainer(model, windows, TrainConfig(batch_size=4, precision=precision), GPU)
+    start = trainer.epoch_order(0)[:4]
+    inputs, targets = trainer.resident.inputs(start).cpu().numpy(), trainer.resident.targets(start).cpu().numpy()
+    began = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    for step in range(2):
+        # The first may be one that finds the scale of fp16 too large.
+        trainer.model.load_state_dict(began)
+        trainer.train_step(start, step)
+    for name, weight in trainer.model.named_parameters():
+        found = weight.grad.cpu().double().numpy()
+        index = np.unravel_index(np.abs(found).argmax(), found.shape)
+        exact = numeric_gradient(weights, config, inputs, targets, name, index)
+        assert found[index] == pytest.approx(exact, rel=5e-2), name
+        # Rounded it is: in fp32 it would be as good as equal.
+        assert found[index] != pytest.approx(exact, rel=1e-7), name
+
+
+def test_a_step_whose_gradients_are_too_large_for_fp16_is_left_out_and_the_next_is_scaled_less(windows: Windows) -> None:
+    trainer = _trainer("gru", windows, precision="amp_fp16")
+    order = trainer.epoch_order(0)
+    trainer.train_step(order[:16], 0)
+    trainer.scaler.update(1e30)
+    before = [weight.detach().cpu() for weight in trainer.model.parameters()]
+    with counted() as found:
+        loss = trainer.train_step(order[16:32], 1)
+    assert found == {"recurrent_layers": 1}
+    assert torch.isfinite(loss.cpu())
+    for weight, was in zip(trainer.model.parameters(), before, strict=True):
+        torch.testing.assert_close(weight.detach().cpu(), was, rtol=0, atol=0)
+    assert trainer.scaler.get_scale() == pytest.approx(0.5e30)
+
+
+def test_a_training_in_fp16_goes_on_from_a_checkpoint_with_the_scale_that_it_had(windows: Windows, tmp_path: Path) -> None:
+    def made(steps: int) -> Trainer:
+        trainer = _trainer("lstm", windows, precision="amp_fp16", dropout=0.0, max_steps=steps)
+        trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 256.0, "growth_interval": 4})
+        return trainer
+
+    whole = made(9)
+    fit(whole)
+    fit(made(6), tmp_path / "kept.safetensors")
+    resumed = made(9)
+    fit(resumed, tmp_path / "kept.safetensors", resume=True)
+    # Twice grown, the second time after the checkpoint.
+    assert whole.scaler.get_scale() == resumed.scaler.get_scale() == 4 * 256.0
+    for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@for_both_cells
+@pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
+def test_gradients_of_the_article_s_model_in_a_mixed_precision_are_within_what_is_allowed(cell: str, precision: str) -> None:
+    from tests.bench.test_rounded_products import _batch, _exact
+
+    model = new_forecaster(replace(preset("article", cell).forecaster, dropout=0.0), 0)
+    autocast = Autocast(model.to(GPU).train().rnn, precision, GPU)
+
+    def step() -> None:
+        inputs, targets = (part.to(GPU) for part in _batch())
+        with autocast.rounding():
+            forecasts = model.read_out(autocast.states(inputs)[:, -1])
+        nn.functional.mse_loss(forecasts.float(), targets).backward()
+
+    assert step_parity(model, _exact(cell), step, precision).verdict == "valid"
+
+
+# ------------------------------------------------------------------------------------------------ a training from end to end
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"schedule": "one_cycle", "clip_norm": 1.0, "targets_per_window": 3},
+        {"implementation": "graph"},
+        {"precision": "amp_bf16"},
+        {"precision": "amp_fp16", "implementation": "graph"},
+    ],
+    ids=lambda changes: " ".join(map(str, changes.values())) or "plain",
+)
+def test_within_an_epoch_nothing_is_copied_and_nobody_waits_and_at_its_end_once(
+    changes: dict[str, object], windows: Windows
+) -> None:
+    trainer = _trainer("gru", windows, epochs=3, **changes)
+    at: list[dict[str, int]] = [counts()]
+    result = fit(trainer, on_step=lambda progress: at.append(counts()))
+    at.append(counts())
+    steps = trainer.steps_per_epoch
+    assert result.steps == 3 * steps == len(at) - 2
+    assert steps > 3
+    waits = "synchronizations", "host_reads", "copies_in", "copies_out"
+    spent = [{name: after[name] - before[name] for name in waits} for before, after in pairwise(at)]
+    nothing = dict.fromkeys(waits, 0)
+    for number, of_step in enumerate(spent[:-1]):
+        if number % steps:
+            assert of_step == nothing, number
+        else:
+            # The order of the epoch goes to the device, and the losses of the one before come back.
+            assert of_step["copies_in"] == 1, number
+            assert of_step["synchronizations"] == int(number > 0), number
+            assert of_step["host_reads"] + of_step["copies_out"] == 2 * int(number > 0), number

@@ -127,6 +127,11 @@ def test_of_unknown_precision(rnn_case, rnn_benchmark):
     rnn_benchmark(some_work, windows=1, group="told", work=Work(flops=1000, bytes=1000, recurrent_flops=500))
 
 
+@pytest.mark.rnn_cases(choose=one("train", precision="amp_bf16"))
+def test_mixed(rnn_case, rnn_benchmark):
+    rnn_benchmark(some_work, windows=1, group="told", work=Work(flops=1000, bytes=1000, recurrent_flops=500))
+
+
 @pytest.mark.rnn_cases(choose=one())
 def test_unavailable(rnn_case, rnn_benchmark):
     raise Unavailable("no made runtime: pip install made")
@@ -431,6 +436,14 @@ def test_a_row_in_a_precision_without_a_ceiling_says_so(saved) -> None:
         assert extra[f"{key}_why"] == "no ceiling is known for fp64 on cpu"
 
 
+def test_a_row_of_mixed_training_is_held_against_the_ceiling_of_its_products(saved) -> None:
+    extra = _row(saved["run"], "test_mixed")
+    best = max(_ceiling(saved, kind, precision="bf16") or 0 for kind in ("peak", "gemm"))
+    assert best > 0
+    assert extra["precision"] == "amp_bf16"
+    assert extra["gemm_ceiling_pct"] == pytest.approx(extra["gflop_per_s"] * 1e9 / best * 100)
+
+
 def test_a_run_holds_windows_rates_and_memory_beside_each_time(saved) -> None:
     for entry in _ours(saved, "test_mine"):
         extra = entry["extra_info"]
@@ -559,7 +572,7 @@ def test_what_is_unavailable_is_skipped_with_its_text_and_listed_with_it(saved) 
     }
     assert "no made device: install its driver" in saved["output"]
     assert "no made runtime: pip install made" in saved["output"]
-    assert "13 passed, 5 skipped" in saved["output"]
+    assert "14 passed, 5 skipped" in saved["output"]
 
 
 def test_a_users_own_benchmark_is_left_as_it_is(saved) -> None:

@@ -462,6 +462,17 @@ def test_roofs_are_those_of_the_precisions_that_were_measured(tmp_path: Path) ->
     assert max(roof["gflop_per_s"] for roof in roofs) <= 178
 
 
+def test_the_roof_of_mixed_training_is_that_of_its_products(tmp_path: Path) -> None:
+    content = _with_profile_and_intensity(run_content([inference("gru", "torch", 1, 0.01)]))
+    content["benchmarks"][0]["extra_info"]["precision"] = "amp_bf16"
+    bf16 = {"device": "cpu", "precision": "bf16", "threads": 2, "per_s": 1e12, "by": "made"}
+    ceilings = content["machine_info"]["ceilings"]
+    content["machine_info"]["ceilings"] = {**ceilings, "gemm": [*ceilings["gemm"], bf16]}
+    drawn = {one.name: one for one in figures([read_run(make_run(tmp_path, content))])}["roofline"]
+    roofs = drawn.spec["datasets"][drawn.spec["layer"][0]["data"]["name"]]
+    assert {roof["roof"] for roof in roofs} == {"cpu, bf16"}
+
+
 def test_the_roof_is_the_peak_where_that_is_more_than_a_library_reaches(tmp_path: Path) -> None:
     content = _with_profile_and_intensity(run_content([inference("gru", "torch", 1, 0.01)]))
     peak = {"device": "cpu", "precision": "fp32", "threads": 2, "per_s": 538e9, "by": "made"}

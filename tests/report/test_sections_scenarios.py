@@ -76,3 +76,13 @@ def test_a_stream_tells_its_saving_and_what_carrying_the_state_does(smape: float
     assert _row(streaming_table([record]), "GRU", "1 x 64, 24 hours", "1", "rnncore") == [
         *("4.00 µs", "18.0 µs", "4.5x", shown, "0.666 %"),
     ]
+
+
+def test_a_stream_on_a_gpu_is_told_from_that_on_the_cpu_and_says_that_its_copies_count(tmp_path: Path) -> None:
+    facts = {"cell": "gru", "hidden_size": 64, "num_layers": 1, "lookback": 24, "batch_size": 1, "window_call_s": 9e-4}
+    on_gpu = benchmark("stream", "test_next_hour[y]", [3e-4] * 5, 1, **facts, device="cuda", clock="host")
+    on_cpu = benchmark("stream", "test_next_hour[x]", [1e-4] * 5, 1, **facts)
+    table = streaming_table(_records(tmp_path, on_gpu, on_cpu))
+    shown = ("GRU", "1 x 64, 24 hours", "1")
+    assert _row(table, *shown, "PyTorch")[0] == "100 µs"
+    assert _row(table, *shown, "PyTorch, CUDA, fp32, with copies")[0] == "300 µs"

@@ -4,7 +4,7 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from rnncore.forecast.presets import PRESETS, preset
 from rnncore.measure.options import SCALES
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.recipes import OWN_SIZES
+from rnncore.runfile.record import Record
 from rnncore.runtimes.catalog import ways_on
 
 SUITES = {
@@ -73,6 +74,19 @@ def test_each_axis_but_the_phase_shows_in_the_label(axis: str) -> None:
     assert Case(**{**usual.axes, axis: other}).label != usual.label
 
 
+def test_copies_from_page_locked_memory_have_a_label_of_their_own() -> None:
+    case = Case("infer", "gru", **ARTICLE, batch_size=1, device="cuda", clock="pinned")
+    assert case.label == "gru-torch-cuda-fp32-b1-pinned"
+
+
+@pytest.mark.parametrize(
+    ("precision", "products"), [("amp_bf16", "bf16"), ("amp_fp16", "fp16"), ("tf32", "tf32"), ("int8", "int8"), (None, None)]
+)
+def test_a_mixed_precision_is_held_against_ceilings_of_its_products(precision: str | None, products: str | None) -> None:
+    assert Case("train", precision=precision).products == products
+    assert Record("", "", (), {"precision": precision}).products == products
+
+
 @pytest.mark.parametrize("recipe", PRESETS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_sizes_that_a_label_leaves_out_are_those_of_the_preset(recipe: str, cell: Literal["gru", "lstm"]) -> None:
@@ -100,7 +114,7 @@ def test_a_case_cannot_be_changed() -> None:
             r"phase 'warm'; give one of train, infer, data, accuracy, interleaved, interleaved training, stream, serve\.",
         ),
         ({"phase": None}, "phase None; give one of"),
-        ({"clock": "wall"}, r"clock 'wall'; give one of device, host, None\."),
+        ({"clock": "wall"}, r"clock 'wall'; give one of device, host, pinned, None\."),
         ({"mode": []}, r"mode \[\]; give a text, or None\."),
         ({"cell": ""}, "cell ''; give a text, or None"),
         ({"device": None}, r"device None; give a text\."),
@@ -259,7 +273,32 @@ def test_a_row_that_nobody_has_measured_has_no_planned_seconds() -> None:
 def test_quick_runs_serve_one_row_alone() -> None:
     (row,) = cases.serving_cases("quick")
     assert (row.runtime, row.batch_size) == ("rnncore", 32)
-    assert len(cases.serving_cases("full")) == 12
+    assert Counter(case.device for case in cases.serving_cases("full")) == {"cpu": 12, "cuda": 8}
+
+
+def test_what_is_asked_for_and_answered_on_the_host_is_timed_with_the_copies_of_a_gpu() -> None:
+    rows = [*cases.stream_cases("full"), *cases.serving_cases("full")]
+    assert {(case.device, case.clock) for case in rows} == {("cpu", None), ("cuda", "host")}
+    assert {case.runtime for case in cases.stream_cases("full") if case.device == "cuda"} == {"torch"}
+
+
+def test_copies_of_page_locked_memory_are_rows_of_torch_at_the_full_scale_beside_the_same_with_others() -> None:
+    for scale in SCALES:
+        measured = cases.inference_cases(scale)
+        locked = [case for case in measured if case.clock == "pinned"]
+        assert bool(locked) == (scale == "full")
+        assert {(case.runtime, case.mode) for case in locked} <= {("torch", None), ("torch", "graph")}
+        assert {replace(case, clock="host") for case in locked} <= set(measured)
+
+
+def test_mixed_precisions_are_trained_on_a_gpu_from_the_default_scale_on_and_on_a_cpu_at_the_full_one() -> None:
+    found = {
+        scale: {(case.device, case.precision, case.mode) for case in cases.training_cases(scale) if "amp" in case.precision}
+        for scale in SCALES
+    }
+    on_gpu = {("cuda", precision, mode) for precision in ("amp_bf16", "amp_fp16") for mode in (None, "graph")}
+    on_cpu = {("cpu", "amp_bf16", None)}
+    assert found == {"gate": set(), "quick": set(), "default": on_gpu, "full": on_gpu | on_cpu}
 
 
 def test_a_model_that_is_not_ours_is_timed_in_torch_s_bf16_too() -> None:

@@ -392,7 +392,8 @@ def test_a_trace_is_a_chrome_trace_of_the_run(runtime_name, sources, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("runtime_name", "allowed"), [("torch", "allowed: compile, flush, graph"), ("onnxruntime", "it has its usual one alone")]
+    ("runtime_name", "allowed"),
+    [("torch", "allowed: compile, flush, graph, without_cudnn"), ("rnncore", "it has its usual one alone")],
 )
 def test_an_unknown_mode_is_refused_and_the_known_ones_are_named(runtime_name, allowed, models) -> None:
     with (

@@ -69,7 +69,10 @@ def test_a_mode_is_a_way_of_its_own_with_its_own_title_and_precisions(monkeypatc
     assert [way for way in ways_on("cpu") if way.runtime == "torch"] == [
         *(("torch", None, "fp32"), ("torch", None, "bf16"), ("torch", "compile", "fp32"), ("torch", "flush", "fp32"))
     ]
-    assert {way.mode for way in ways_on("cuda")} == {None, "graph"}
+    assert {(way.runtime, way.mode) for way in ways_on("cuda") if way.mode} == {
+        *(("torch", "compile"), ("torch", "graph"), ("torch", "without_cudnn"), ("onnxruntime", "graph")),
+        ("onnxruntime", "tensorrt"),
+    }
     without_title = RuntimeKind(Constant, {"cpu": ("fp32",)}, "forecaster")
     monkeypatch.setitem(catalog.OWN_RUNTIMES, "torch", replace(OWN_RUNTIMES["torch"], modes={"turbo": without_title}))
     runtime_kinds.cache_clear()

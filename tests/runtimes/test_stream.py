@@ -84,17 +84,28 @@ def test_a_stream_tells_what_a_step_runs(name: str, kernel: str, tmp_path: Path)
 def test_an_unknown_stream_is_refused() -> None:
     model = new_forecaster(ForecasterConfig(), seed=0)
     with (
-        pytest.raises(ConfigError, match="stream is 'onnxruntime'; allowed: torch, rnncore"),
+        pytest.raises(ConfigError, match=r"stream is 'onnxruntime'; allowed on cpu: torch, rnncore\."),
         open_stream("onnxruntime", model, 1, threads=1),
     ):
+        pass
+
+
+def test_a_stream_that_a_device_does_not_have_is_refused() -> None:
+    model = new_forecaster(ForecasterConfig(), seed=0)
+    with (
+        pytest.raises(ConfigError, match=r"stream is 'rnncore'; allowed on cuda: torch\."),
+        open_stream("rnncore", model, 1, threads=1, device="cuda"),
+    ):
+        pass
+    with pytest.raises(ConfigError, match="allowed on abacus: none"), open_stream("torch", model, 1, 1, device="abacus"):
         pass
 
 
 def test_a_runtime_of_another_package_that_can_carry_a_state_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     model = new_forecaster(ForecasterConfig(hidden_size=4), seed=0)
     own = catalog.OWN_RUNTIMES
-    made = own["torch"].stream(model, 1)
-    mine = replace(own["onnxruntime"], stream=lambda model, series: made)
+    made = own["torch"].stream(model, 1, "cpu")
+    mine = replace(own["onnxruntime"], stream=lambda model, series, device: made)
     monkeypatch.setattr(catalog, "runtime_kinds", lambda: {**own, "mine": mine})
     assert streams() == ("torch", "rnncore", "mine")
     with open_stream("mine", model, 1, threads=1) as stream:

@@ -27,7 +27,7 @@ def interleaved_table(interleaved: Sequence[Record], one_after_another: Sequence
     for conditions, group in groupby(in_order, key=_conditions):
         records = list(group)
         base = next((one for one in records if _is_torch(one)), None)
-        alone = [one for one in one_after_another if _conditions(one) == conditions and one.clock != "host"]
+        alone = [one for one in one_after_another if _conditions(one) == conditions and one.clock in (None, "device")]
         base_alone = next((one for one in alone if _is_torch(one)), None)
         for record in sorted(records, key=lambda one: one.median_s):
             own = next((one for one in alone if how(one) == how(record)), None)

@@ -168,7 +168,7 @@ def _explained(first: Run, run: Run, now: Record) -> str | None:
 def _why(first: Run, run: Run, now: Record) -> str | None:
     """Say how much faster the machine's products and memory are, and what holds the case back there."""
     known = []
-    for what, kind, precision in (("its products are", "gemm", now.precision), ("its memory is", "copy", None)):
+    for what, kind, precision in (("its products are", "gemm", now.products), ("its memory is", "copy", None)):
         before, after = (best_per_s(one, kind, now.device, precision) for one in (first, run))
         if before and after:
             known.append(f"{what} {times(before / after)}")

@@ -47,7 +47,7 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     ]
     intensities = [record.flops_per_byte for record in records if record.flops_per_byte]
     left, right = min(intensities) / MARGIN, max(intensities) * MARGIN
-    roofs = _roofs(run, {(record.device, record.precision) for record in records}, left, right)
+    roofs = _roofs(run, {(record.device, record.products) for record in records}, left, right)
     rates = [float(one["gflop_per_s"]) for one in [*values, *roofs] if one["gflop_per_s"]]
     low, high = min(rates) / MARGIN, max(rates) * MARGIN
     x_scale = altair.Scale(type="log", domain=[left, right], nice=False)

@@ -68,7 +68,7 @@ def streaming_table(records: Sequence[Record]) -> Table:
             record.model_name,
             f"{record.num_layers} x {record.hidden_size}, {record.lookback} hours",
             record.batch_size,
-            record.runtime_title,
+            record.runtime_title if record.device == "cpu" else how(record),
             time_text(record.median_s),
             time_text(float(record.window_call_s)),
             f"{float(record.window_call_s) / record.median_s:.1f}x",
@@ -76,7 +76,8 @@ def streaming_table(records: Sequence[Record]) -> Table:
             record.smape_by_windows,
         ]
         for record in sorted(
-            records, key=lambda record: (record.model_name, record.batch_size, record.runtime, record.mode or "")
+            records,
+            key=lambda record: (record.model_name, record.batch_size, record.device, record.runtime, record.mode or ""),
         )
     ]
     columns = [
