@@ -120,11 +120,12 @@ def windows(small_dataset: Dataset) -> Windows:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Return a project with four benchmarks of ours, to be run inside this process with short ceilings."""
     from rnncore.measure import rates
-    from tests.measure.test_plugin import PROJECT, SHORT_CEILINGS
+    from tests.measure.test_plugin import PROJECT, SHORT_CEILINGS, SHORT_CONFIRMING_S
 
     pytester.makepyfile(test_mine=PROJECT)
     for name, value in SHORT_CEILINGS.items():
         monkeypatch.setattr(rates, name, value)
+    monkeypatch.setattr("rnncore.measure.ceilings.CONFIRMING_S", SHORT_CONFIRMING_S)
     monkeypatch.setattr("rnncore.measure.row.WARM_UP_S", 0.02)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
     return pytester

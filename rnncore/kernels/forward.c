@@ -35,6 +35,7 @@
 #include <string.h>
 
 #include "activations.h"
+#include "amx.h"
 #include "sizes.h"
 #include "team.h"
 #include "tile.h"
@@ -208,6 +209,14 @@ typedef struct {
     laps_t *laps;
 } step_t;
 
+/* End the lap of the products, if it is timed, once a tile's sums are there: its gates' arithmetic comes after. */
+INLINE void end_products(const int is_timed, const int rows, const int gates, sums_t sums, laps_t *laps) {
+    if (!is_timed) return;
+    settle(rows, gates, sums);
+    lap(laps, STATE_PRODUCTS);
+    settle(rows, gates, sums);
+}
+
 /* An hour of a group of units. from_inputs (rows, G, LANES); a (rows, inner) are all states before, as products take them, in
  * fp32 or, of pairs, in bf16; `before` those of the group in fp32; cell at the group, null of a GRU. */
 INLINE void step_tile(const int rows, const int gates, const int pairs, const int is_timed, const step_t *s,
@@ -222,11 +231,7 @@ INLINE void step_tile(const int rows, const int gates, const int pairs, const in
             /* The new gate of a GRU: what comes from the states has a sum of its own, which reset scales. */
             sums[r][g] = gates == 3 && g == 2 ? load(bias + 3 * LANES) : load(from_inputs + (r * gates + g) * LANES);
     tile_product(rows, gates, pairs, sums, a, s->a_step, 1, s->inner, bias + s->w_at);
-    if (is_timed) {
-        settle(rows, gates, sums);
-        lap(s->laps, STATE_PRODUCTS);
-        settle(rows, gates, sums);
-    }
+    end_products(is_timed, rows, gates, sums, s->laps);
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         vec next;
@@ -453,14 +458,7 @@ void forward(const call_t *call) { run_call(fp32_thread, call); }
 /* ------------------------------------------------------------------------------------------------------------------ bf16 */
 
 #if defined(__AVX512BF16__)
-/* bf16 values of a row of inputs or states are filled up to whole blocks of 32, and rows to whole tiles of 16: AMX reads
- * both. All of these vectors have 16 lanes. */
-#define TILE 16
-#define PAIRED 32
-
 int has_pairs(void) { return 1; }
-
-static int64_t blocks_of(int values) { return div_up(values, PAIRED); }
 
 /* As plan_of. A thread's inputs are in bf16, padded to whole blocks. A team has of each layer: at 0 the states (windows,
  * units) in fp32, at cells_at the cells, and at states_at the states of a chunk in bf16. AMX reads and writes whole tiles,
@@ -558,49 +556,6 @@ int has_pairs(void) { return 0; }
 /* ------------------------------------------------------------------------------------------------------------- bf16, AMX */
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
-#include <sys/syscall.h>
-#include <unistd.h>
-
-/* An AMX tile is a register of 16 rows of 64 bytes. _tile_dpbf16ps(c, a, b) adds to c, 16 x 16 in fp32, the product of a and
- * b: a has 16 rows of 32 bf16 values; b has those 32 as 16 pairs, and of each pair 16 columns of two values, so that value k
- * of column n is b[k / 2][2 n + k % 2]. Windows are the rows of a, and the LANES units of a group the columns of b.
- *
- * Compilers do not know that a tile load reads memory: what was written must be there by then. */
-#define WRITTEN __asm__ volatile("" ::: "memory")
-
-/* Return whether this process may use tiles; asks the system for them. */
-int has_tiles(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
-
-/* Shape the tiles of sums and of windows, 0 to 3 and 6, to so many rows, those of weights to all; what they held is gone. */
-static __attribute__((noinline)) void shape_tiles(int rows) {
-    struct { uint8_t palette, start_row, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
-    for (int tile = 0; tile < 8; tile++) {
-        shape.row_bytes[tile] = 64;
-        shape.rows[tile] = tile == 5 || tile == 7 ? TILE : rows;
-    }
-    /* GCC believes that of this, too, the first eight bytes alone are read. */
-    __asm__ volatile("" : : "r"(&shape) : "memory");
-    _tile_loadconfig(&shape);
-}
-
-/* Add to tiles 0 and up, one per gate, the product a w: a (TILE, blocks, PAIRED), w (blocks, G, TILE, PAIRED). Weights go to
- * tiles 7 and 5 alternately, so that one loads while the other is used. */
-INLINE void tile_products(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w) {
-    for (int k = 0; k < blocks; k++, w += gates * TILE * PAIRED) {
-        _tile_loadd(6, a + k * PAIRED, a_step * 2);
-        _tile_loadd(7, w, 64);
-        _tile_dpbf16ps(0, 6, 7);
-        _tile_loadd(5, w + TILE * PAIRED, 64);
-        _tile_dpbf16ps(1, 6, 5);
-        _tile_loadd(7, w + 2 * TILE * PAIRED, 64);
-        _tile_dpbf16ps(2, 6, 7);
-        if (gates == 4) {
-            _tile_loadd(5, w + 3 * TILE * PAIRED, 64);
-            _tile_dpbf16ps(3, 6, 5);
-        }
-    }
-}
-
 /* out (TILE, G, LANES) = bias + a w. */
 INLINE void tile_inputs(const int gates, const uint16_t *a, int64_t a_step, int blocks, const uint16_t *w, const float *bias,
                         float *out) {
@@ -713,8 +668,6 @@ static void tile_thread(const void *call, laps_t *laps) {
 
 /* As pairs_forward. */
 void tile_forward(const call_t *call) { run_call(tile_thread, call); }
-#else
-int has_tiles(void) { return 0; }
 #endif
 
 /* ------------------------------------------------------------------------------------------------------------------ int8 */

@@ -31,6 +31,7 @@ from rnncore.kernels.loading import (
     windows_to_check,
 )
 from rnncore.kernels.memory import aligned_floats
+from rnncore.kernels.packing import LARGEST_BYTE, grouped, in_bytes, paired
 
 # Largest difference of the self-check's forecasts. Right ones are off by 1.5e-8, 1.4e-4 and 6.4e-4; a GRU's are 0.03 apart.
 _CHECKED_TO = {"fp32": 1e-5, "bf16": 1e-3, "int8": 1.5e-3}
@@ -38,14 +39,14 @@ _CHECKED_TO = {"fp32": 1e-5, "bf16": 1e-3, "int8": 1.5e-3}
 # How bf16 is computed, and the rows of a block of packed weights: a pair of values a lane, or a tile.
 _PAIRS, _TILES = ("AVX512-BF16", 2), ("AMX", 32)
 
-# How int8 is computed, by lanes, in elements of four bytes; a byte of the largest size is 1, or the largest weight.
-_BYTES, _QUAD, _LARGEST_BYTE = {16: "AVX512-VNNI", 8: "AVX-VNNI", 4: "NEON dot products"}, 4, 127
+# How int8 is computed, by lanes.
+_BYTES = {16: "AVX512-VNNI", 8: "AVX-VNNI", 4: "NEON dot products"}
 
 # Of more, sums of products of bytes could leave 32 bits: a byte of a state, with what it has added, may be 255.
-_MOST_UNITS_IN_INT8 = 2**31 // (255 * _LARGEST_BYTE)
+_MOST_UNITS_IN_INT8 = 2**31 // (255 * LARGEST_BYTE)
 
 # What is nearer to no byte than to the largest.
-_LARGEST_STATE_IN_INT8 = (_LARGEST_BYTE + 0.5) / _LARGEST_BYTE
+_LARGEST_STATE_IN_INT8 = (LARGEST_BYTE + 0.5) / LARGEST_BYTE
 
 
 class ForwardCall(ctypes.Structure):
@@ -275,40 +276,8 @@ def _packed_layer(rnn: Rnn, layer: int, kernel: ForwardKernel, precision: str) -
 def _packed(weight: Floats, kernel: ForwardKernel, precision: str) -> Floats:
     """Return weights, (groups of units, rows, gates, lanes), as products in a precision take them: (groups, ...)."""
     if precision == "bf16" and kernel.bf16:
-        return _paired(weight, kernel.bf16[1])
-    return _in_bytes(weight, kernel.zero_byte) if precision == "int8" else weight
-
-
-def _paired(weight: Floats, block_rows: int) -> Floats:
-    """Return weights in bf16, two to a float: by group, block of rows, gate, pair of rows, unit and row of the pair."""
-    groups, rows, gates, lanes = weight.shape
-    whole = np.zeros((groups, -(-rows // block_rows) * block_rows, gates, lanes), dtype=np.float32)
-    whole[:, :rows] = weight
-    by_two = whole.reshape(groups, -1, block_rows // 2, 2, gates, lanes).transpose(0, 1, 4, 2, 5, 3)
-    rounded = torch.from_numpy(np.ascontiguousarray(by_two)).bfloat16().view(torch.int16).numpy()
-    return rounded.reshape(groups, -1).view(np.float32)
-
-
-def _in_bytes(weight: Floats, zero_byte: int) -> Floats:
-    """Return weights in int8, four to a float, after their scales and first sums, as `int8.h` has them: (groups, values).
-
-    Args:
-        weight: Shape (groups of units, rows, gates, lanes). A unit has a scale for each gate, by which its largest is 127.
-        zero_byte: What a byte of a state has added.
-    """
-    groups, rows, gates, lanes = weight.shape
-    scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True) / _LARGEST_BYTE, np.finfo(np.float32).tiny)
-    # What is not finite has no bytes: it makes the scale, and so the forecasts, no number.
-    is_finite = np.isfinite(scale)
-    rounded = np.rint(np.where(is_finite, weight, 0) / np.where(is_finite, scale, 1)).astype(np.int8)
-    whole = np.zeros((groups, -(-rows // _QUAD) * _QUAD, gates, lanes), dtype=np.int8)
-    whole[:, :rows] = rounded
-    quads = np.ascontiguousarray(whole.reshape(groups, -1, _QUAD, gates, lanes).transpose(0, 1, 3, 4, 2))
-    # Bytes of states are as many parts of 1.
-    of_sums = np.where(is_finite, scale / _LARGEST_BYTE, np.float32(np.nan))
-    first_sums = -zero_byte * rounded.sum(axis=1, dtype=np.int32)
-    parts = (part.reshape(groups, -1).view(np.int32) for part in (of_sums, first_sums, quads))
-    return np.concatenate(list(parts), axis=1).view(np.float32)
+        return paired(weight, kernel.bf16[1])
+    return in_bytes(weight, kernel.zero_byte) if precision == "int8" else weight
 
 
 def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
@@ -317,18 +286,14 @@ def _grouped_layer(rnn: Rnn, layer: int, lanes: int) -> list[Floats]:
         getattr(rnn, f"{name}_l{layer}").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
     gates, hidden = gates_of(rnn), rnn.hidden_size
-    groups = -(-hidden // lanes)
-
-    def grouped(rows: Floats, count: int) -> Floats:
-        whole = np.zeros((rows.shape[1], count, groups * lanes), dtype=np.float32)
-        whole[:, :, :hidden] = rows.reshape(count, hidden, -1).transpose(2, 0, 1)
-        return whole.reshape(-1, count, groups, lanes).transpose(2, 0, 1, 3)
-
     both = bias_input + bias_state
     if gates == 3:
         # The reset gate comes between the two biases of the new gate.
         both = np.concatenate([both[: 2 * hidden], bias_input[2 * hidden :], bias_state[2 * hidden :]])
-    return [grouped(both[:, None], 4), grouped(by_input, gates), grouped(by_state, gates)]
+    return [
+        grouped(np.ascontiguousarray(columns.T), count, hidden, lanes)
+        for columns, count in ((both[:, None], 4), (by_input, gates), (by_state, gates))
+    ]
 
 
 def forward_kernel() -> ForwardKernel:

@@ -102,11 +102,7 @@ INLINE void quad_step_tile(const int rows, const int gates, const int is_timed, 
     const float *scales = bias + s->w_at;
     sums_t sums;
     quad_sums(rows, gates, sums, a, s->a_step, s->inner, scales);
-    if (is_timed) {
-        settle(rows, gates, sums);
-        lap(s->laps, STATE_PRODUCTS);
-        settle(rows, gates, sums);
-    }
+    end_products(is_timed, rows, gates, sums, s->laps);
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         const float *inputs = from_inputs + r * gates * LANES;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "amx.h"
 #include "sizes.h"
 #include "team.h"
 #include "tile.h"
@@ -99,14 +100,6 @@ DEFINE_ROUNDS(dot_int8, int32x4_t, DOT_INT8)
 #endif
 
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__)
-#include <sys/syscall.h>
-#include <unistd.h>
-
-/* Return whether this process may use tiles of AMX; asks the system for them. */
-static int may_use_tiles(void) {
-    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
-}
-
 /* Shape the eight tiles as 16 rows of 64 bytes, all full of factors. */
 static void fill_tiles(void) {
     struct { uint8_t palette, start_row, unused[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
@@ -202,8 +195,8 @@ static const way_t WAYS[] = {
     {"int8", "NEON dot products", SUMS * 4 * 8, dot_int8, always},
 #endif
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__)
-    {"bf16", "AMX tiles", TILE_SUMS * 16 * 16 * 32 * 2, tiles_bf16, may_use_tiles},
-    {"int8", "AMX tiles", TILE_SUMS * 16 * 16 * 64 * 2, tiles_int8, may_use_tiles},
+    {"bf16", "AMX tiles", TILE_SUMS * 16 * 16 * 32 * 2, tiles_bf16, has_tiles},
+    {"int8", "AMX tiles", TILE_SUMS * 16 * 16 * 64 * 2, tiles_int8, has_tiles},
 #endif
 };
 
@@ -279,18 +272,25 @@ static void read_thread(const void *given, laps_t *laps) {
 
 void read_memory(const read_memory_t *call) { run_threads(read_thread, call, call->threads, 0); }
 
-/* --------------------------------------------------------------------------- products of the tile, one after another */
+/* -------------------------------------------------------------------- recurrent products alone, one after another */
 
-/* What chain takes: Chain of rnncore/kernels/peak.py. Shapes as in forward.c: `units` is H with the padding of its groups of
- * LANES units. */
+/* As precisions are named in rnncore/kernels/peak.py: those of FLOATS, PAIRS and QUADS, and pairs by AMX. */
+enum { CHAIN_FP32, CHAIN_BF16, CHAIN_INT8, CHAIN_AMX, CHAIN_WAYS };
+
+/* What chain takes: Chain of rnncore/kernels/peak.py. A step has the products of the states that a layer of forward.c has in
+ * an hour, by the same tiles, and makes of those of the first gate the states of the next, as its products take them; those of
+ * the other gates go nowhere. There are no gates, and nothing comes from inputs.
+ *
+ * Shapes and packed weights are as in forward.c; `units` is H with the padding of its groups of LANES units, in bf16 of whole
+ * blocks of 32 values. */
 typedef struct {
     int32_t threads, B, H, G, steps; /* B and H of at most 2^28 */
-    const float *weights; /* (groups, H, G, LANES), zeros for padding */
-    /* (2, B, units): the first are what the chain begins with, zeros in their padding. A step's states are the products of
-     * those before with the weights of the first gate; those of the other gates go nowhere. The last are in the first half
+    int32_t way;                     /* one that chain_may_be_used */
+    const float *weights;            /* a layer's packed weights of the states: by groups, zeros for padding */
+    /* (2, B, units): the first are what the chain begins with, those of padding what is zero. The last are in the first half
      * where the steps are even. */
     float *states;
-    barrier_t *barriers;  /* (threads), zeros, on lines of 64 bytes */
+    barrier_t *barriers;             /* (threads), zeros, on lines of 64 bytes */
 } chain_t;
 
 int64_t chain_bytes(void) { return sizeof(chain_t); }
@@ -299,25 +299,137 @@ int64_t barrier_bytes(void) { return sizeof(barrier_t); }
 
 int32_t peak_lanes(void) { return LANES; }
 
-INLINE void chain_tile(const int rows, const int gates, const float *before, int64_t units, int H, const float *w,
-                       float *after) {
+/* Return what is added to the bytes of states. */
+int32_t chain_zero_byte(void) {
+#if HAS_QUADS
+    return ZERO_BYTE;
+#else
+    return 0;
+#endif
+}
+
+/* Return whether a way is there, and this process may use it. */
+int32_t chain_may_be_used(int32_t way) {
+#if defined(__AVX512BF16__)
+    if (way == CHAIN_BF16) return 1;
+#endif
+    return way == CHAIN_FP32 || (way == CHAIN_INT8 && HAS_QUADS) || (way == CHAIN_AMX && has_tiles());
+}
+
+/* What is the same for all tiles of a step, in floats: two values of bf16 are one, or four bytes. */
+typedef struct {
+    int64_t of_row;   /* from one row of states to the next */
+    int64_t of_group; /* from the weights of a group of units to those of the next */
+    int inner;        /* rows of the weights; of AMX blocks of them */
+    int of_lanes;     /* the states of a group in a row */
+} sizes_t;
+
+static sizes_t sizes_of(const chain_t *call) {
+    const int64_t units = round_up(call->H, LANES), of_row_of_weights = (int64_t)call->G * LANES;
+    sizes_t s = {.of_row = units, .inner = call->H, .of_lanes = LANES};
+#if defined(__AVX512BF16__)
+    if (call->way == CHAIN_BF16 || call->way == CHAIN_AMX) {
+        s = (sizes_t){.of_row = blocks_of(call->H) * PAIRED / 2, .inner = (int)div_up(call->H, 2), .of_lanes = LANES / 2};
+        if (call->way == CHAIN_AMX) {
+            s.inner = (int)blocks_of(call->H);
+            s.of_group = s.inner * of_row_of_weights * TILE;
+            return s;
+        }
+    }
+#endif
+    if (call->way == CHAIN_INT8)
+        s = (sizes_t){.of_row = units / 4, .inner = (int)div_up(call->H, 4), .of_lanes = LANES / 4};
+    /* Before bytes are their scales and first sums. */
+    s.of_group = (s.inner + (call->way == CHAIN_INT8 ? 2 : 0)) * of_row_of_weights;
+    return s;
+}
+
+/* Write to `after` what the products of a (rows, inner) and the weights w give to the first gate of a group. */
+INLINE void chain_tile(const int rows, const int gates, const int kind, const float *a, int64_t of_row, int inner,
+                       const float *w, float *after) {
     sums_t sums;
     #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
         #pragma GCC unroll 4
-        for (int g = 0; g < gates; g++) sums[r][g] = (vec){0};
-    tile_product(rows, gates, 0, sums, before, units, 1, H, w);
+        for (int g = 0; g < gates; g++) sums[r][g] = kind == QUADS ? load(w + (gates + g) * LANES) : (vec){0};
+    tile_product(rows, gates, kind, sums, a, of_row, 1, inner, kind == QUADS ? w + 2 * gates * LANES : w);
     settle(rows, gates, sums);
     #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) store(after + r * units, sums[r][0]);
+    for (int r = 0; r < rows; r++) {
+        float *to = after + r * of_row;
+        if (kind == FLOATS) store(to, sums[r][0]);
+#if defined(__AVX512BF16__)
+        if (kind == PAIRS) store_rounded((uint16_t *)to, sums[r][0]);
+#endif
+#if HAS_QUADS
+        if (kind == QUADS) store_bytes((uint8_t *)to, floats_of(sums[r][0]) * load(w));
+#endif
+    }
 }
 
-static void chain_of_3(int rows, const float *before, int64_t units, int H, const float *w, float *after) {
-    FOR_ROWS(rows, ROWS_OF_3, chain_tile, 3, before, units, H, w, after)
+typedef void (*chain_rows_t)(int rows, const float *a, int64_t of_row, int inner, const float *w, float *after);
+
+#define CHAIN_ROWS(name, gates, max_rows, kind)                                                                      \
+    static void name(int rows, const float *a, int64_t of_row, int inner, const float *w, float *after) {            \
+        FOR_ROWS(rows, max_rows, chain_tile, gates, kind, a, of_row, inner, w, after)                                \
+    }
+
+CHAIN_ROWS(floats_of_3, 3, ROWS_OF_3, FLOATS)
+CHAIN_ROWS(floats_of_4, 4, ROWS_OF_4, FLOATS)
+#if defined(__AVX512BF16__)
+CHAIN_ROWS(pairs_of_3, 3, ROWS_OF_3, PAIRS)
+CHAIN_ROWS(pairs_of_4, 4, ROWS_OF_4, PAIRS)
+#endif
+#if HAS_QUADS
+CHAIN_ROWS(quads_of_3, 3, ROWS_OF_3, QUADS)
+CHAIN_ROWS(quads_of_4, 4, ROWS_OF_4, QUADS)
+#endif
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+INLINE void chain_amx_tile(const int rows, const int gates, const float *a, int64_t of_row, int blocks, const float *w,
+                           float *after) {
+    static const float zeros[TILE];
+    float sums[TILE * TILE] __attribute__((aligned(64)));
+    WRITTEN;
+    _tile_loadd(0, zeros, 0);
+    _tile_loadd(1, zeros, 0);
+    _tile_loadd(2, zeros, 0);
+    if (gates == 4) _tile_loadd(3, zeros, 0);
+    tile_products(gates, (const uint16_t *)a, 2 * of_row, blocks, (const uint16_t *)w);
+    _tile_stored(0, sums, 64);
+    WRITTEN;
+    for (int r = 0; r < rows; r++) store_rounded((uint16_t *)(after + r * of_row), load(sums + r * TILE));
 }
 
-static void chain_of_4(int rows, const float *before, int64_t units, int H, const float *w, float *after) {
-    FOR_ROWS(rows, ROWS_OF_4, chain_tile, 4, before, units, H, w, after)
+static void amx_of_3(int rows, const float *a, int64_t of_row, int inner, const float *w, float *after) {
+    chain_amx_tile(rows, 3, a, of_row, inner, w, after);
+}
+
+static void amx_of_4(int rows, const float *a, int64_t of_row, int inner, const float *w, float *after) {
+    chain_amx_tile(rows, 4, a, of_row, inner, w, after);
+}
+#endif
+
+/* By way, and gates less three. */
+static const chain_rows_t CHAINS[CHAIN_WAYS][2] = {
+    [CHAIN_FP32] = {floats_of_3, floats_of_4},
+#if defined(__AVX512BF16__)
+    [CHAIN_BF16] = {pairs_of_3, pairs_of_4},
+#endif
+#if HAS_QUADS
+    [CHAIN_INT8] = {quads_of_3, quads_of_4},
+#endif
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+    [CHAIN_AMX] = {amx_of_3, amx_of_4},
+#endif
+};
+
+/* The most rows of a tile. */
+static int chain_rows(const chain_t *call) {
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+    if (call->way == CHAIN_AMX) return TILE;
+#endif
+    return call->G == 3 ? ROWS_OF_3 : ROWS_OF_4;
 }
 
 /* As forward.c shares work: windows among teams, a block of them at a time; units among the threads of a team. */
@@ -326,29 +438,42 @@ static void chain_of_4(int rows, const float *before, int64_t units, int H, cons
 
 static void chain_thread(const void *given, laps_t *laps) {
     const chain_t *call = given;
+    const sizes_t sizes = sizes_of(call);
+    const chain_rows_t of_rows = CHAINS[call->way][call->G - 3];
     const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const int groups = (int)div_up(call->H, LANES), max_rows = call->G == 3 ? ROWS_OF_3 : ROWS_OF_4;
+    const int groups = (int)div_up(call->H, LANES), max_rows = chain_rows(call);
     const int teams = int_min(threads, int_max(call->B / TEAM_WINDOWS, 1)), size = int_min(threads / teams, groups);
     const int team = thread / size, rank = thread % size;
-    const int64_t units = (int64_t)groups * LANES, half = call->B * units, of_group = (int64_t)call->H * call->G * LANES;
+    const int64_t half = call->B * sizes.of_row;
     if (team >= teams) return;
     const int last_window = share_start(call->B, team + 1, teams);
     const int first_group = share_start(groups, rank, size), last_group = share_start(groups, rank + 1, size);
     for (int first = share_start(call->B, team, teams), windows; first < last_window; first += windows) {
         windows = tile_rows(last_window - first, BLOCK_WINDOWS);
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+        if (call->way == CHAIN_AMX) shape_tiles(int_min(windows, TILE));
+#endif
         for (int step = 0; step < call->steps; step++) {
-            const float *before = call->states + (step % 2) * half + first * units;
-            float *after = call->states + ((step + 1) % 2) * half + first * units;
+            const float *before = call->states + (step % 2) * half + first * sizes.of_row;
+            float *after = call->states + ((step + 1) % 2) * half + first * sizes.of_row;
             for (int group = first_group; group < last_group; group++)
                 for (int b = 0, n; b < windows; b += n) {
                     n = tile_rows(windows - b, max_rows);
-                    (call->G == 3 ? chain_of_3 : chain_of_4)(n, before + b * units, units, call->H,
-                                                             call->weights + group * of_group,
-                                                             after + b * units + (int64_t)group * LANES);
+                    int64_t row = b;
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+                    /* Tiles keep their shape: the last one takes rows of that before once more. */
+                    if (call->way == CHAIN_AMX) n = int_min(windows, TILE), row = int_min(b, windows - n);
+#endif
+                    of_rows(n, before + row * sizes.of_row, sizes.of_row, sizes.inner,
+                            call->weights + group * sizes.of_group,
+                            after + row * sizes.of_row + (int64_t)group * sizes.of_lanes);
                 }
             team_barrier(call->barriers + team, size, laps);
         }
     }
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+    if (call->way == CHAIN_AMX) _tile_release();
+#endif
 }
 
 void chain(const chain_t *call) { run_threads(chain_thread, call, call->threads, 0); }

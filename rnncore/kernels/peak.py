@@ -6,16 +6,20 @@ H hidden, G gates (GRU 3, LSTM 4); B windows.
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels.arguments import MOST, Floats, require_floats
 from rnncore.kernels.library import compiled_library
 from rnncore.kernels.loading import open_library, require_layout, threads_here
 from rnncore.kernels.memory import aligned_floats
+from rnncore.kernels.packing import LARGEST_BYTE, grouped, in_bytes, paired, rounded
 
 # Gates that the kernel has a tile for.
 _GATES = (3, 4)
@@ -46,9 +50,27 @@ class Chain(ctypes.Structure):
     """What the kernel takes: `chain_t` of `peak.c`."""
 
     _fields_ = (
-        *[(name, ctypes.c_int32) for name in ("threads", "B", "H", "G", "steps")],
+        *[(name, ctypes.c_int32) for name in ("threads", "B", "H", "G", "steps", "way")],
         *[(name, ctypes.c_void_p) for name in ("weights", "states", "barriers")],
     )
+
+
+class ChainWay(IntEnum):
+    """A way to compute chains of recurrent products, as `peak.c` numbers them."""
+
+    FP32 = 0
+    BF16 = 1
+    INT8 = 2
+    AMX = 3
+
+    @property
+    def precision(self) -> str:
+        """Of what is multiplied."""
+        return "bf16" if self is ChainWay.AMX else self.name.lower()
+
+
+# The values that a row of states is filled up to, beside whole vectors; and the rows of a block of packed weights in bf16.
+_BLOCK, _BLOCK_ROWS = 32, {ChainWay.BF16: 2, ChainWay.AMX: 32}
 
 
 @dataclass(frozen=True)
@@ -94,6 +116,7 @@ class PeakKernel:
         library.way_operations.restype = library.barrier_bytes.restype = ctypes.c_int64
         self._library = library
         self._lanes: int = library.peak_lanes()
+        self._chain_ways = tuple(way for way in ChainWay if library.chain_may_be_used(way))
         self.ways = tuple(self._usable_ways())
 
     def _usable_ways(self) -> Iterator[Way]:
@@ -132,28 +155,44 @@ class PeakKernel:
         _require("passes", passes, 1, _MOST_ROUNDS)
         self._library.read_memory(ReadMemory(threads_here(threads), prefetches, passes, memory.size, memory.ctypes.data))
 
-    def chain(self, weights: Floats, start: Floats, threads: int, steps: int) -> "TileChain":
-        """Return a chain of the register tile's products, ready to run; arguments as of `TileChain`."""
-        return TileChain(self._library, self._lanes, weights, start, threads, steps)
+    def chain_ways(self, precision: str) -> tuple[ChainWay, ...]:
+        """Return the ways of this CPU to compute chains in a precision; where it has none of its own, that of fp32."""
+        own = tuple(way for way in self._chain_ways if way.precision == precision)
+        return own or (ChainWay.FP32,)
+
+    def chain(self, weights: Floats, start: Floats, threads: int, steps: int, way: ChainWay = ChainWay.FP32) -> "TileChain":
+        """Return a chain of the recurrent products of our kernels, ready to run; arguments as of `TileChain`.
+
+        Raises:
+            ConfigError: If this CPU has no such way, or as `TileChain`.
+        """
+        if way not in self._chain_ways:
+            allowed = ", ".join(known.name for known in self._chain_ways)
+            raise ConfigError(f"this CPU has no chain by {ChainWay(way).name}; allowed: {allowed}.")
+        return TileChain(self._library, self._lanes, weights, start, threads, steps, way)
 
 
 class TileChain:
-    """Products one after another, each of which needs the one before, by the register tile of our kernels.
+    """Recurrent products one after another, each of which needs the one before, by the tiles of our forward kernel.
 
     Args:
         library: The loaded kernel.
         lanes: Floats of a vector.
         weights: Of all gates side by side. Shape (H, G * H).
-        start: States that the first product takes; each product's first H columns are those of the next. Shape (B, H).
+        start: States that the first product takes, in int8 from -1 to 1; each product's first H columns are those of the
+            next, rounded as products take them. Shape (B, H).
         threads: CPU threads.
         steps: Products.
+        way: By what.
 
     Raises:
         ConfigError: If shapes do not fit, the gates are neither 3 nor 4, or there is no window, unit, thread or step, or
-            more than the kernel counts.
+            more than the kernel counts; or in int8 a state has no byte.
     """
 
-    def __init__(self, library: ctypes.CDLL, lanes: int, weights: Floats, start: Floats, threads: int, steps: int) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, lanes: int, weights: Floats, start: Floats, threads: int, steps: int, way: ChainWay
+    ) -> None:
         windows, hidden = start.shape
         for name, given in (("windows", windows), ("units", hidden), ("threads", threads), ("steps", steps)):
             _require(name, given, 1)
@@ -162,17 +201,10 @@ class TileChain:
             raise ConfigError(f"there are {gates} gates; allowed: {' or '.join(map(str, _GATES))}.")
         require_floats("the weights", weights, (hidden, gates * hidden))
         require_floats("the states", start, (windows, hidden))
-        self._chain, self._hidden, self._threads, self._steps = library.chain, hidden, threads, steps
-        groups = -(-hidden // lanes)
-        padded = np.zeros((hidden, gates, groups * lanes), dtype=np.float32)
-        padded[:, :, :hidden] = weights.reshape(hidden, gates, hidden)
-        by_group = padded.reshape(hidden, gates, groups, lanes).transpose(2, 0, 1, 3)
-        self._weights = aligned_floats(padded.size)
-        self._weights[:] = by_group.ravel()
-        self._states = aligned_floats(2 * windows * groups * lanes)
-        self._states[:] = 0
-        self._halves = self._states.reshape(2, windows, groups * lanes)
-        self._halves[0, :, :hidden] = start
+        self._chain, self._hidden, self._threads, self._steps, self._way = library.chain, hidden, threads, steps, way
+        self._zero_byte: int = library.chain_zero_byte()
+        self._weights = self._packed(grouped(weights, gates, hidden, lanes))
+        self._halves = self._states(start, -(-hidden // lanes) * lanes)
         barriers = aligned_floats(threads * library.barrier_bytes() // 4)
         barriers.view(np.int32)[:] = 0
         self._barriers = barriers
@@ -182,10 +214,39 @@ class TileChain:
             H=hidden,
             G=gates,
             steps=steps,
+            way=way,
             weights=self._weights.ctypes.data,
-            states=self._states.ctypes.data,
+            states=self._halves.ctypes.data,
             barriers=barriers.ctypes.data,
         )
+
+    def _packed(self, weights: Floats) -> Floats:
+        """Return weights, (groups, H, G, lanes), as the way takes them, on lines of the cache."""
+        if self._way.precision == "bf16":
+            weights = paired(weights, _BLOCK_ROWS[self._way])
+        elif self._way is ChainWay.INT8:
+            weights = in_bytes(weights, self._zero_byte)
+        packed = aligned_floats(weights.size)
+        # Bit for bit: two values of bf16 in a float may be a NaN.
+        packed.view(np.int32)[:] = np.ascontiguousarray(weights).view(np.int32).ravel()
+        return packed
+
+    def _states(self, start: Floats, units: int) -> npt.NDArray[Any]:
+        """Return memory for two times all states as the way takes them, of which the first are those to begin with."""
+        in_bf16 = self._way.precision == "bf16"
+        values = -(-self._hidden // _BLOCK) * _BLOCK if in_bf16 else units
+        whole = np.zeros((2, len(start), values), dtype=np.float32)
+        whole[0, :, : self._hidden] = start
+        encoded: npt.NDArray[Any] = whole
+        if in_bf16:
+            encoded = rounded(whole).view(np.int16)
+        elif self._way is ChainWay.INT8:
+            if np.abs(start).max() > 1:
+                raise ConfigError(f"the states are of up to {np.abs(start).max():g}; in int8 they are from -1 to 1.")
+            encoded = (np.rint(whole * LARGEST_BYTE).astype(np.int16) + self._zero_byte).astype(np.uint8)
+        memory = aligned_floats(encoded.nbytes // 4).view(encoded.dtype).reshape(encoded.shape)
+        memory[:] = encoded
+        return memory
 
     def run(self) -> None:
         """Take all steps; a run after another goes on from where that began, or with even steps from where it ended."""
@@ -194,8 +255,13 @@ class TileChain:
 
     @property
     def last(self) -> Floats:
-        """The last states of a run. Shape (B, H)."""
-        return self._halves[self._steps % 2, :, : self._hidden]
+        """The last states of a run, in float32. Shape (B, H)."""
+        last = self._halves[self._steps % 2, :, : self._hidden]
+        if self._way.precision == "bf16":
+            return (last.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        if self._way is ChainWay.INT8:
+            return (last - np.uint8(self._zero_byte)).view(np.int8).astype(np.float32) / LARGEST_BYTE
+        return last
 
 
 def _require(name: str, given: int, fewest: int, most: int = MOST) -> None:

@@ -7,7 +7,8 @@ and copying memory.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from rnncore.forecast.device import cpu_threads
@@ -15,10 +16,12 @@ from rnncore.measure import rates
 from rnncore.measure.rates import Rate, Shape
 from rnncore.measure.work import Work
 
-# What is left of this, once all ceilings of a session were measured, goes into measuring the known ones again before later
-# rows: a host that was busy at the first look is seen through. Those of the default run take 11 s by themselves
-# (reports/LOG.md, 2026-11-27), so that of many none is seen twice.
-SESSION_S = 7.0
+# Looks at known ceilings take at most this part of the session, and so are spread over all of it: a host that was busy at
+# the first look is seen through.
+AGAIN_SHARE = 0.02
+
+# For so long the ceilings of a row are looked at once more that was quicker than they allow.
+CONFIRMING_S = 1.0
 
 # A dependent product that reaches less than this part of the free one is held up by waiting, or by reading its weights, and
 # not by arithmetic; and by reading if that takes at least this part of its time.
@@ -80,6 +83,21 @@ class Ceilings:
             "bandwidth_ceiling_pct": 100 * work.bytes / self.copy.per_s / seconds,
         }
 
+    def spreads_pct(self, work: Work) -> dict[str, float]:
+        """Return how much higher each share would be by the lowest look at its ceiling, in percent of the share.
+
+        By the names of `shares_pct`, of those that there are; 0 where a ceiling was looked at once.
+        """
+        lowest = replace(
+            self,
+            gemm=self.gemm and self.gemm.at_lowest,
+            recurrent=self.recurrent and self.recurrent.at_lowest,
+            copy=self.copy.at_lowest,
+            read=self.read and self.read.at_lowest,
+        )
+        shares_pct, most_pct = self.shares_pct(work, 1.0), lowest.shares_pct(work, 1.0)
+        return {name: max(0.0, 100 * ((most_pct[name] or 0.0) / share - 1)) for name, share in shares_pct.items() if share}
+
     def _read_s(self, work: Work) -> float | None:
         """Return the seconds in which the weights that a call reads again and again can be read; None where none are."""
         return work.weights_read * self.weight_bytes / self.read.per_s if self.read and work.weights_read else None
@@ -90,6 +108,7 @@ class CeilingBench:
 
     def __init__(self) -> None:
         self.spent_s = 0.0
+        self._began_s, self._again_s = time.perf_counter(), 0.0
         self._gemm: dict[tuple[str, str, int], Rate | None] = {}
         self._peak: dict[tuple[str, str, int], Rate | None] = {}
         self._chain: dict[tuple[str, str, int, Shape], Rate | None] = {}
@@ -99,7 +118,7 @@ class CeilingBench:
     def measure(
         self, device: str, precision: str | None, threads: int, shape: Shape | None, read_bytes: int | None = None
     ) -> None:
-        """Measure the ceilings of a case that are not known yet, and while time is left those that are.
+        """Measure the ceilings of a case that are not known yet; and the others again, as long as that takes little time.
 
         Args:
             device: `cpu` or `cuda`.
@@ -110,36 +129,78 @@ class CeilingBench:
         """
         began_s = time.perf_counter()
         with cpu_threads(threads):
-            if (device, threads) not in self._copy:
-                for dtype in rates.DTYPES if device == "cuda" else rates.WEIGHT_BYTES:
-                    key = device, dtype, threads
-                    self._gemm[key] = rates.gemm_rate(*key)
-                    self._peak[key] = rates.peak_rate(*key)
-                self._copy[device, threads] = rates.copy_rate(device)
-            elif precision and self.spent_s < SESSION_S:
-                self._again(device, precision, threads)
-            if shape and precision:
-                self._better(self._chain, (device, precision, threads, shape), rates.chain_rate)
-            if read_bytes:
-                self._better(self._read, (device, threads, read_bytes), rates.read_rate)
-        self.spent_s += time.perf_counter() - began_s
+            known = self._measure_unknown(device, precision, threads, shape, read_bytes)
+            ended_s = time.perf_counter()
+            self.spent_s += ended_s - began_s
+            if self._again_s < AGAIN_SHARE * (ended_s - self._began_s):
+                self._again_s += self._look(known)
 
-    def _again(self, device: str, precision: str, threads: int) -> None:
-        """Measure the products that a case is held against once more: what was best alone."""
+    def confirm(
+        self,
+        device: str,
+        precision: str | None,
+        threads: int,
+        shape: Shape | None,
+        read_bytes: int | None,
+        is_above: Callable[[], bool],
+    ) -> None:
+        """Look at the ceilings of a case again, for a while, as long as a row of it is above one.
+
+        Args:
+            device: As of `measure`, and so on.
+            precision: The same.
+            threads: The same.
+            shape: The same.
+            read_bytes: The same.
+            is_above: Returns whether the row is above a ceiling, as far as is known by then.
+        """
+        began_s = time.perf_counter()
+        while is_above() and time.perf_counter() - began_s < CONFIRMING_S:
+            with cpu_threads(threads):
+                self._look(self._measure_unknown(device, precision, threads, shape, read_bytes))
+
+    def _look(self, again: list[Callable[[], None]]) -> float:
+        """Look again at what is known; return the seconds that it took."""
+        began_s = time.perf_counter()
+        for look in again:
+            look()
+        seconds = time.perf_counter() - began_s
+        self.spent_s += seconds
+        return seconds
+
+    def _measure_unknown(
+        self, device: str, precision: str | None, threads: int, shape: Shape | None, read_bytes: int | None
+    ) -> list[Callable[[], None]]:
+        """Measure what is not known yet of a case; return what looks at each of the others again."""
+        known: list[Callable[[], None]] = []
+        if (device, threads) not in self._copy:
+            for dtype in rates.DTYPES if device == "cuda" else rates.WEIGHT_BYTES:
+                key = device, dtype, threads
+                self._gemm[key] = rates.gemm_rate(*key)
+                self._peak[key] = rates.peak_rate(*key)
+            self._copy[device, threads] = rates.copy_rate(device)
+        elif precision:
+            known.append(partial(self._products_again, device, precision, threads))
+        asked: list[tuple[dict[Any, Rate | None], tuple[Any, ...], Callable[..., Rate | None]]] = []
+        if shape and precision:
+            asked.append((self._chain, (device, precision, threads, shape), rates.chain_rate))
+        if read_bytes:
+            asked.append((self._read, (device, threads, read_bytes), rates.read_rate))
+        for rates_by_key, key, measure in asked:
+            if key in rates_by_key:
+                known.append(partial(_again, rates_by_key, key, measure))
+            else:
+                rates_by_key[key] = measure(*key)
+        return known
+
+    def _products_again(self, device: str, precision: str, threads: int) -> None:
+        """Look again at the products that a case is held against: at what was best alone."""
         key = device, precision, threads
         gemm, peak = self._gemm.get(key), self._peak.get(key)
-        best = rates.better(peak, gemm)
-        if best is not None and best is peak:
-            self._peak[key] = rates.better(peak, rates.peak_rate(*key, only=peak.by))
+        if peak is not None and rates.better(peak, gemm) is peak:
+            _again(self._peak, key, rates.peak_rate)
         elif gemm is not None:
-            self._gemm[key] = rates.better(gemm, rates.gemm_rate(*key, only=gemm.by))
-
-    def _better(self, known: dict[Any, Rate | None], key: tuple[Any, ...], measure: Callable[..., Rate | None]) -> None:
-        """Measure a rate that is not known yet, and while time is left one that is: what was best alone."""
-        if key not in known:
-            known[key] = measure(*key)
-        elif (before := known[key]) is not None and self.spent_s < SESSION_S:
-            known[key] = rates.better(before, measure(*key, only=before.by))
+            _again(self._gemm, key, rates.gemm_rate)
 
     def of(
         self, device: str, precision: str | None, threads: int, shape: Shape | None, read_bytes: int | None = None
@@ -182,7 +243,14 @@ class CeilingBench:
         }
 
 
+def _again(known: dict[Any, Rate | None], key: tuple[Any, ...], measure: Callable[..., Rate | None]) -> None:
+    """Look again at a known rate: at what was best, and at ours, which a busy host may have made look slower than it is."""
+    if (before := known[key]) is not None:
+        known[key] = rates.seen_again(before, measure(*key, only=(before.by, rates.OURS)))
+
+
 def _rate_facts(rate: Rate | None, why: str = "no library here computes it") -> dict[str, Any]:
     if rate is None:
         return {"per_s": None, "per_s_why": why}
-    return asdict(rate)
+    # Of one look no other is the lowest.
+    return {name: value for name, value in asdict(rate).items() if value is not None}

@@ -1,7 +1,7 @@
 """The fixtures of a benchmark: its case, its threads, its data, and what times it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,9 @@ def rnn_dataset(request: pytest.FixtureRequest) -> "Dataset":
 
 
 @pytest.fixture
-def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Case", rnn_threads: int) -> "RnnBenchmark":
+def rnn_benchmark(
+    request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Case", rnn_threads: int
+) -> "Iterator[RnnBenchmark]":
     """Time calls of a case: see `rnncore.measure.row.RnnBenchmark`."""
     from rnncore.measure.row import RnnBenchmark
 
@@ -177,7 +179,7 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Cas
             ceilings = partial(session.ceilings.of, *asked)
     traces = harness.storage_folder(request.config) / "traces"
     delay_pct = request.config.hook.pytest_rnn_delay_pct(config=request.config, fullname=request.node.nodeid)
-    return RnnBenchmark(
+    row = RnnBenchmark(
         benchmark,
         session,
         rnn_case,
@@ -187,3 +189,8 @@ def rnn_benchmark(request: pytest.FixtureRequest, benchmark: Any, rnn_case: "Cas
         brief=brief,
         delay_pct=delay_pct or 0.0,
     )
+    yield row
+    if ceilings is not None:
+        # The runtime is closed by now.
+        with session.part("ceilings"):
+            session.ceilings.confirm(*asked, row.is_above_a_ceiling)

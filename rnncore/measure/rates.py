@@ -6,9 +6,9 @@ G gates; the other shape letters are those of `rnncore.forecast.windows`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from rnncore.forecast.cells import CELLS
 from rnncore.forecast.device import cudnn_precision, synchronize
 from rnncore.forecast.series import Float32Array
 from rnncore.kernels.memory import aligned_floats
+from rnncore.kernels.packing import LARGEST_BYTE
 from rnncore.kernels.peak import PeakKernel, peak_kernel
 from rnncore.runfile.case import Case
 from rnncore.runtimes.export import OPSET
@@ -48,7 +49,12 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 # Of one weight: a runtime reads no fewer bytes of it.
 WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 LINE_BYTES = 64
+# As ONNX Runtime's products take states in bytes: unsigned, with a zero in the middle.
+ZERO_BYTE = 128
 IR_VERSION = 9
+
+# What computes chains as our forward kernel does.
+OURS = "rnncore"
 
 # Why what our own kernel measures was not measured.
 NO_KERNEL = "the kernel that measures it cannot be compiled here"
@@ -61,10 +67,19 @@ class Rate:
     Attributes:
         per_s: Operations or bytes per second.
         by: What reached it.
+        lowest_per_s: The lowest of several looks at it; None of one alone.
+        looks: How often it was measured.
     """
 
     per_s: float
     by: str
+    lowest_per_s: float | None = None
+    looks: int = 1
+
+    @property
+    def at_lowest(self) -> "Rate":
+        """What the lowest look at it saw."""
+        return replace(self, per_s=self.lowest_per_s or self.per_s)
 
 
 @dataclass(frozen=True)
@@ -94,14 +109,26 @@ def better(one: Rate | None, other: Rate | None) -> Rate | None:
     return max((rate for rate in (one, other) if rate), key=lambda rate: rate.per_s, default=None)
 
 
-def peak_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:
+def seen_again(before: Rate, now: Rate | None) -> Rate:
+    """Return the higher of a rate and of a later look at it, with how low looks were."""
+    if now is None:
+        return before
+    best = max(before, now, key=lambda rate: rate.per_s)
+    return Rate(best.per_s, best.by, min(before.at_lowest.per_s, now.per_s), before.looks + 1)
+
+
+def _is_tried(by: str, only: Collection[str] | None) -> bool:
+    return only is None or by in only
+
+
+def peak_rate(device: str, precision: str, threads: int, only: Collection[str] | None = None) -> Rate | None:
     """Return the best rate of products in registers alone, of the widest vectors or tiles of this CPU.
 
     Args:
         device: `cpu`, or another, on which there are none.
         precision: What to compute in. What has no instructions of its own is computed by those of fp32.
         threads: CPU threads.
-        only: Try nothing but what reached the best rate before: its `Rate.by`.
+        only: Try nothing but these, by their `Rate.by`; None for all.
 
     Returns:
         The rate; None in other precisions than those of `WEIGHT_BYTES`, and where the kernel cannot be compiled.
@@ -111,20 +138,20 @@ def peak_rate(device: str, precision: str, threads: int, only: str | None = None
         return None
     best = None
     for way in kernel.ways:
-        if way.precision in (precision, "fp32") and only in (None, way.name):
+        if way.precision in (precision, "fp32") and _is_tried(way.name, only):
             round_s = _repeat_s(partial(kernel.multiply_adds, way, threads), threads)
             best = better(best, Rate(way.operations / round_s, way.name))
     return best
 
 
-def read_rate(device: str, threads: int, count: int, only: str | None = None) -> Rate | None:
+def read_rate(device: str, threads: int, count: int, only: Collection[str] | None = None) -> Rate | None:
     """Return the best rate of reading the same bytes again and again, each thread its own share.
 
     Args:
         device: `cpu`, or another, on which it is not known.
         threads: CPU threads.
         count: Bytes; they are read from the cache that a share fits in.
-        only: Try nothing but what reached the best rate before: its `Rate.by`.
+        only: Try nothing but these, by their `Rate.by`; None for all.
 
     Returns:
         Bytes per second; None where it is not known, and where the kernel cannot be compiled.
@@ -137,7 +164,7 @@ def read_rate(device: str, threads: int, count: int, only: str | None = None) ->
     memory[:] = 1
     best = None
     for by, prefetches in (("loads", False), ("loads with prefetches", True)):
-        if only in (None, by):
+        if _is_tried(by, only):
             pass_s = _repeat_s(partial(kernel.read_memory, memory, threads, prefetches), 1)
             best = better(best, Rate(memory.nbytes / pass_s, by))
     return best
@@ -185,14 +212,14 @@ def _repeat_s(repeat: Callable[[int], None], fewest: int) -> float:
     return _shortest_s(lambda: repeat(times)) / times
 
 
-def gemm_rate(device: str, precision: str, threads: int, only: str | None = None) -> Rate | None:
+def gemm_rate(device: str, precision: str, threads: int, only: Collection[str] | None = None) -> Rate | None:
     """Return the best rate of a square product over sizes and libraries; None where no library has one.
 
     Args:
         device: `cpu` or `cuda`.
         precision: What to compute in.
         threads: CPU threads.
-        only: Try nothing but what reached the best rate before: its `Rate.by`.
+        only: Try nothing but these, by their `Rate.by`; None for all.
     """
     libraries: dict[str, Callable[[int], float | None]] = {"torch": lambda size: _torch_product_s(device, precision, size)}
     if device == "cpu" and precision in ("fp32", "int8"):
@@ -202,7 +229,7 @@ def gemm_rate(device: str, precision: str, threads: int, only: str | None = None
         per_flop_s = 0.0
         for size in SQUARE_SIZES[device]:
             by = f"{library}, {size} x {size}"
-            if only not in (None, by):
+            if not _is_tried(by, only):
                 continue
             if 2 * size**3 * per_flop_s > LONG_PRODUCT_S or (seconds := product_s(size)) is None:
                 break
@@ -211,29 +238,37 @@ def gemm_rate(device: str, precision: str, threads: int, only: str | None = None
     return best
 
 
-def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: str | None = None) -> Rate | None:
-    """Return the best rate of recurrent products, each of which needs the one before; None in other precisions.
+def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: Collection[str] | None = None) -> Rate | None:
+    """Return the best rate of recurrent products, each of which needs the one before: ours, or a library's.
+
+    Nothing comes from inputs, and there are no gates: of each product the first H columns become states, as the next one
+    takes them.
 
     Args:
         device: `cpu` or `cuda`.
         precision: What to compute in.
         threads: CPU threads.
         shape: Of one product.
-        only: Try nothing but what reached the best rate before: its `Rate.by`.
+        only: Try nothing but these, by their `Rate.by`; None for all.
+
+    Returns:
+        The rate; None on a CPU in other precisions than those of `WEIGHT_BYTES`.
     """
     # A few products would take a GPU less time than to start them and wait for them.
     fewest, most = CHAIN_STEPS
     steps = most if device != "cpu" else int(min(max(CHAIN_FLOPS / shape.flops, fewest), most))
     libraries: dict[str, Callable[[], float | None]] = {}
-    if device == "cpu" and precision == "fp32":
-        libraries["rnncore"] = lambda: _tile_chain_s(shape, steps, threads)
-        libraries["ONNX Runtime"] = lambda: _onnx_chain_s(shape, steps, threads)
-        libraries["torch"] = lambda: _torch_chain_s(shape, steps)
+    if device == "cpu" and precision in WEIGHT_BYTES:
+        libraries[OURS] = lambda: _tile_chain_s(precision, shape, steps, threads)
+        if precision in ("fp32", "int8"):
+            libraries["ONNX Runtime"] = lambda: _onnx_chain_s(precision, shape, steps, threads)
+        if precision in ("fp32", "bf16"):
+            libraries["torch"] = lambda: _torch_chain_s(precision, shape, steps)
     elif device == "cuda" and precision in ("fp32", "tf32", "bf16", "fp16"):
         libraries["torch, CUDA graph"] = lambda: _cuda_chain_s(precision, shape, steps)
     best = None
     for library, chain_s in libraries.items():
-        if only in (None, library) and (seconds := chain_s()) is not None:
+        if _is_tried(library, only) and (seconds := chain_s()) is not None:
             best = better(best, Rate(steps * shape.flops / seconds, library))
     return best
 
@@ -302,30 +337,35 @@ def _torch_product_s(device: str, precision: str, size: int) -> float | None:
             return None
 
 
-def _tile_chain_s(shape: Shape, steps: int, threads: int) -> float | None:
-    """Return the seconds of a chain by the register tile of our kernels; None where they cannot be compiled."""
+def _tile_chain_s(precision: str, shape: Shape, steps: int, threads: int) -> float | None:
+    """Return the seconds of a chain by the best tile of our kernels for a precision; None where they cannot be compiled."""
     kernel = _peak_kernel()
     if kernel is None:
         return None
-    start = _random(shape.batch_size, shape.hidden_size)
-    return _shortest_s(kernel.chain(_chain_weights(shape), start, threads, steps).run)
+    weights, start = _chain_weights(shape), _chain_start(shape)
+    ways = kernel.chain_ways(precision)
+    return min(_shortest_s(kernel.chain(weights, start, threads, steps, way).run) for way in ways)
 
 
-def _onnx_chain_s(shape: Shape, steps: int, threads: int) -> float:
+def _onnx_chain_s(precision: str, shape: Shape, steps: int, threads: int) -> float:
     """Return the seconds of a chain in ONNX Runtime on the CPU."""
-    with _onnx_session(_chain_graph(shape, steps), threads) as run:
+    graph = _int8_chain_graph(shape, steps) if precision == "int8" else _chain_graph(shape, steps)
+    with _onnx_session(graph, threads) as run:
         return _shortest_s(run)
 
 
-def _torch_chain_s(shape: Shape, steps: int) -> float:
-    """Return the seconds of a chain in torch on the CPU."""
+def _torch_chain_s(precision: str, shape: Shape, steps: int) -> float | None:
+    """Return the seconds of a chain in torch on the CPU; None where it has no such product."""
     with torch.inference_mode():
-        return _shortest_s(_torch_chain(shape, steps, "cpu", torch.float32))
+        try:
+            return _shortest_s(_torch_chain(shape, steps, "cpu", DTYPES[precision]))
+        except (RuntimeError, NotImplementedError):
+            return None
 
 
 def _torch_chain(shape: Shape, steps: int, device: str, dtype: torch.dtype) -> Callable[[], None]:
     weights = torch.from_numpy(_chain_weights(shape)).to(device, dtype)
-    states = torch.from_numpy(_random(shape.batch_size, shape.hidden_size)).to(device, dtype)
+    states = torch.from_numpy(_chain_start(shape)).to(device, dtype)
     outputs = [torch.empty(shape.batch_size, shape.gates * shape.hidden_size, device=device, dtype=dtype) for _ in range(2)]
 
     def chain() -> None:
@@ -360,6 +400,12 @@ def _random(rows: int, columns: int) -> Float32Array:
     return np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
 
 
+def _chain_start(shape: Shape) -> Float32Array:
+    """Return the states that a chain begins with: from -1 to 1, as those of int8 must be."""
+    start = _random(shape.batch_size, shape.hidden_size)
+    return start / np.abs(start).max()
+
+
 def _chain_weights(shape: Shape) -> Float32Array:
     """Return weights whose first block is orthogonal, so that a chain neither dies out into subnormal numbers nor grows."""
     turn, _ = np.linalg.qr(_random(shape.hidden_size, shape.hidden_size))
@@ -373,8 +419,36 @@ def _chain_graph(shape: Shape, steps: int) -> onnx.ModelProto:
         nodes.append(helper.make_node("MatMul", [last, "weights"], [f"gates{step}"]))
         nodes.append(helper.make_node("Slice", [f"gates{step}", "first", "after", "axis"], [f"state{step}"]))
         last = f"state{step}"
-    indices = {"first": 0, "after": shape.hidden_size, "axis": 1}
+    indices = {"first": np.array([0]), "after": np.array([shape.hidden_size]), "axis": np.array([1])}
     return _graph(nodes, _chain_weights(shape), (shape.batch_size, shape.hidden_size), last, indices)
+
+
+def _int8_chain_graph(shape: Shape, steps: int) -> onnx.ModelProto:
+    """Return a chain whose states and weights are bytes: of states 127 is 1, and each product is rounded to such again.
+
+    Weights are of seven bits, as ONNX Runtime adds two products in 16 bits, which those of eight could leave.
+    """
+    weights = _chain_weights(shape)
+    scale = np.abs(weights).max(axis=0) / (LARGEST_BYTE // 2)
+    constants = {
+        "state_scale": np.float32(1 / LARGEST_BYTE),
+        "state_zero": np.uint8(ZERO_BYTE),
+        "scales": scale,
+        "zeros": np.zeros(len(scale), dtype=np.int8),
+        "first": np.array([0]),
+        "after": np.array([shape.hidden_size]),
+        "axis": np.array([1]),
+    }
+    of_states = "state_scale", "state_zero"
+    nodes, last = [helper.make_node("QuantizeLinear", ["x", *of_states], ["state"])], "state"
+    for step in range(steps):
+        given = [last, *of_states, "weights", "scales", "zeros", *of_states]
+        nodes.append(helper.make_node("QLinearMatMul", given, [f"gates{step}"]))
+        nodes.append(helper.make_node("Slice", [f"gates{step}", "first", "after", "axis"], [f"state{step}"]))
+        last = f"state{step}"
+    nodes.append(helper.make_node("DequantizeLinear", [last, *of_states], ["y"]))
+    whole = np.rint(weights / scale).astype(np.int8)
+    return _graph(nodes, whole, (shape.batch_size, shape.hidden_size), "y", constants)
 
 
 def _graph(
@@ -382,11 +456,11 @@ def _graph(
     weights: npt.NDArray[Any],
     input_shape: tuple[int, int],
     output: str,
-    indices: dict[str, int] | None = None,
+    others: dict[str, Any] | None = None,
     output_type: int = TensorProto.FLOAT,
 ) -> onnx.ModelProto:
     constants = [numpy_helper.from_array(weights, "weights")]
-    constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (indices or {}).items()]
+    constants += [numpy_helper.from_array(np.asarray(value), name) for name, value in (others or {}).items()]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)]
     outputs = [helper.make_tensor_value_info(output, output_type, [None, None])]
     graph = helper.make_graph(nodes, "ceiling", inputs, outputs, constants)

@@ -13,7 +13,7 @@ from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, u
 from rnncore.measure.session import TIMED, Row, Session
 from rnncore.measure.stopwatch import seconds_per_call, warmed_up
 from rnncore.runfile.case import Case
-from rnncore.runfile.record import EMULATED, Record, is_emulated, is_found_right, is_right
+from rnncore.runfile.record import CEILINGS, EMULATED, Record, is_emulated, is_found_right, is_right
 
 if TYPE_CHECKING:
     from rnncore.measure.ceilings import Ceilings
@@ -76,6 +76,7 @@ class RnnBenchmark:
         self._case = case
         self._threads = threads
         self._ceilings = ceilings
+        self._derive: Callable[[], None] | None = None
         self._trace_folder = trace_folder
         self.brief = brief
         self._delay_pct = delay_pct
@@ -188,7 +189,16 @@ class RnnBenchmark:
             self._record_rates(stats.stats.median, windows, work)
 
         derive()
-        self._session.rows[self._benchmark.fullname] = Row(stats, derive if work else None)
+        self._derive = derive if work else None
+        self._session.rows[self._benchmark.fullname] = Row(stats, self._derive)
+
+    def is_above_a_ceiling(self) -> bool:
+        """Derive the rates of a timed row again, and say whether it is quicker than a ceiling that is known now allows."""
+        if self._derive is None:
+            return False
+        self._derive()
+        facts = self._benchmark.extra_info
+        return any((facts.get(f"{name}_ceiling_pct") or 0.0) > 100 for name in CEILINGS)
 
     def record_memory(self, source: "Source", shape: tuple[int, int, int]) -> None:
         """Record what a fresh process needs that only serves the case's model; nothing where nothing is timed.
@@ -318,6 +328,7 @@ class RnnBenchmark:
             flops_per_byte=(work.flops_per_byte, None),
             bound=(ceilings.bound(work), unmeasured),
             **{key: (share_pct, unmeasured if work.flops else no_flop) for key, share_pct in shares_pct.items()},
+            ceiling_spreads_pct=(ceilings.spreads_pct(work), None),
         )
 
     def _record_series(self, rounds_s: list[float]) -> None:

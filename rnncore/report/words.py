@@ -173,10 +173,28 @@ def bytes_text(count: int | None) -> str:
 
 def gflop_text(record: Record) -> str | None:
     """Return the floating-point operations that a record reaches, with their share of the machine's best."""
-    rate, share_pct = record.gflop_per_s, record.gemm_ceiling_pct
+    rate, share = record.gflop_per_s, share_text(record, "gemm")
     if rate is None:
         return None
-    return significant(float(rate)) + ("" if share_pct is None else f" ({share_pct:.0f} %)")
+    return significant(float(rate)) + ("" if share is None else f" ({share})")
+
+
+def share_text(record: Record, ceiling: str) -> str | None:
+    """Return how much of a ceiling a record reaches; None where that is not known.
+
+    One above 100 % stands with what chance explains of it; one further above than that is marked as no share.
+
+    Args:
+        record: The record.
+        ceiling: One of `CEILINGS`.
+    """
+    share_pct = getattr(record, f"{ceiling}_ceiling_pct")
+    if share_pct is None:
+        return None
+    text = f"{share_pct:.0f} %"
+    if ceiling in record.above_ceilings:
+        return f"**{text}: above its ceiling**"
+    return text if round(share_pct) <= 100 else f"{text}, chance explains {record.ceiling_noise_pct(ceiling):.0f} %"
 
 
 def how(record: Record) -> str:

@@ -110,6 +110,11 @@ _PANEL = object_with(
 )
 
 
+# Ceilings that no right row is above, as `<name>_ceiling_pct` calls them. That of copying memory is none of them: what stays
+# in a cache is quicker.
+CEILINGS = "gemm", "recurrent", "cache"
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a run file says of rounds that it does not hold.
@@ -189,6 +194,7 @@ class Record:
     recurrent_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
     cache_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
     bandwidth_ceiling_pct = Fact[float | None](or_none(NOT_NEGATIVE))
+    ceiling_spreads_pct = Fact[Mapping[str, float]](or_none(object_of(NOT_NEGATIVE)), absent={})
     joules_per_1000 = Fact[float | None](or_none(NOT_NEGATIVE))
 
     # Whether the times can be believed.
@@ -274,6 +280,26 @@ class Record:
             return self.rounds_s[0], self.rounds_s[0]
         low_s, _, high_s = statistics.quantiles(self.rounds_s, n=4, method="inclusive")
         return low_s, high_s
+
+    def ceiling_noise_pct(self, name: str) -> float:
+        """Return how far above 100 % chance may bring a share, in percent.
+
+        That is the spread of the looks at the ceiling, and half the distance between the quartiles of the rounds.
+
+        Args:
+            name: Of the ceiling, one of `CEILINGS`.
+        """
+        low_s, high_s = self.quartiles_s
+        return self.ceiling_spreads_pct.get(f"{name}_ceiling_pct", 0.0) + 50 * (high_s - low_s) / self.median_s
+
+    @property
+    def above_ceilings(self) -> list[str]:
+        """The ceilings that it is further above than chance explains: they are too low, or it did less than was counted."""
+        return [
+            name
+            for name in CEILINGS
+            if round(getattr(self, f"{name}_ceiling_pct") or 0.0) > 100 + self.ceiling_noise_pct(name)
+        ]
 
     @property
     def slots_s(self) -> list[tuple[float, ...]]:

@@ -29,6 +29,7 @@ from rnncore.runfile.checks import (
 from rnncore.runfile.machine import ordinary_fingerprint
 
 _RATE = {"device": TEXT, "per_s": or_none(POSITIVE)}
+_LOOKS = {"lowest_per_s": or_none(POSITIVE), "looks": or_none(SIZE)}
 
 # Of the machine and the session on it. They are in the block `rnncore`; version 0.1 wrote them into `machine_info`.
 MACHINE: dict[str, Check] = {
@@ -45,13 +46,13 @@ MACHINE: dict[str, Check] = {
     "ceilings": or_none(
         object_with(
             {},
-            peak=list_of(object_with({**_RATE, "precision": TEXT})),
-            gemm=list_of(object_with({**_RATE, "precision": TEXT})),
+            peak=list_of(object_with({**_RATE, "precision": TEXT}, **_LOOKS)),
+            gemm=list_of(object_with({**_RATE, "precision": TEXT}, **_LOOKS)),
             recurrent=list_of(
-                object_with({**_RATE, "precision": TEXT, "batch_size": SIZE, "hidden_size": SIZE, "gates": SIZE})
+                object_with({**_RATE, "precision": TEXT, "batch_size": SIZE, "hidden_size": SIZE, "gates": SIZE}, **_LOOKS)
             ),
-            read=list_of(object_with({**_RATE, "bytes": SIZE})),
-            copy=list_of(object_with(_RATE)),
+            read=list_of(object_with({**_RATE, "bytes": SIZE}, **_LOOKS)),
+            copy=list_of(object_with(_RATE, **_LOOKS)),
         )
     ),
 }

@@ -11,7 +11,7 @@
  * `odd:NAME`, it begins one byte too late; `huge`, a size at which whole numbers overflow; `no barrier`, nobody waits;
  * `no order`, threads wait, but what one wrote is not there for the others.
  *
- * Exit code 3: a number is none. 4: an equal call gave other bits.
+ * Exit code 3: a number is none. 4: an equal call gave other bits. 5: a product is another.
  */
 #include <math.h>
 #include <pthread.h>

@@ -19,6 +19,7 @@ from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.kernels import forward, layers
 from rnncore.kernels.forward import ForwardCall, PackedNetwork, forward_kernel
 from rnncore.kernels.layers import FusedLayers, LayerBackward, LayerForward, fused_kernels
+from rnncore.kernels.peak import Chain, MultiplyAdds, ReadMemory
 from rnncore.runtimes.catalog import open_runtime, open_stream
 
 FEATURES, HIDDEN = 5, 8
@@ -345,6 +346,9 @@ STRUCTS = [
     ("forward.c", "call_t", ForwardCall),
     ("train.c", "layer_forward_t", LayerForward),
     ("train.c", "layer_backward_t", LayerBackward),
+    ("peak.c", "multiply_adds_t", MultiplyAdds),
+    ("peak.c", "read_memory_t", ReadMemory),
+    ("peak.c", "chain_t", Chain),
 ]
 
 

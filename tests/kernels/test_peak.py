@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.kernels import peak
 from rnncore.kernels.arguments import Floats
+from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.memory import aligned_floats
-from rnncore.kernels.peak import PeakKernel, peak_kernel
+from rnncore.kernels.peak import ChainWay, PeakKernel, peak_kernel
 
 # Operations of one instruction's products and sums, at most: a tile of AMX takes 16 x 64 bytes times 64 x 16.
 MOST_OPERATIONS = 2 * 16 * 64 * 16
@@ -77,6 +79,79 @@ def test_any_number_of_lines_is_read_by_any_number_of_threads(lines: int, thread
     for prefetches in (False, True):
         kernel.read_memory(memory, threads, prefetches, 3)
     assert (memory == 1).all()
+
+
+def _way_here(name: str) -> ChainWay:
+    """Return a way of chains, or skip what this CPU has no instructions for."""
+    way = ChainWay[name]
+    if way not in peak_kernel().chain_ways(way.precision):
+        pytest.skip(f"this CPU has no chain by {name}")
+    return way
+
+
+def _in_bf16(values: np.ndarray) -> np.ndarray:
+    """Return values rounded to bf16, in float64."""
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).bfloat16().double().numpy()
+
+
+def _right_step(way: ChainWay, weights: Floats, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states after a product in float64, by the factors that a way takes; and how far off they may be rounded."""
+    first = weights[:, : states.shape[1]].astype(np.float64)
+    if way is ChainWay.INT8:
+        scale = np.maximum(np.abs(first).max(axis=0) / 127, 1e-30)
+        right = (states @ (np.rint(first / scale) * scale)).clip(-128 / 127, 1)
+        return right, np.full_like(right, 0.501 / 127)
+    if way is ChainWay.FP32:
+        right = states @ first
+        return right, np.full_like(right, 1e-5 * max(1, np.abs(right).max()))
+    right = states @ _in_bf16(first)
+    return right, np.abs(right) / 2**8 + 1e-6
+
+
+@pytest.mark.parametrize("name", [way.name for way in ChainWay])
+@given(
+    windows=st.one_of(st.integers(1, 40), st.sampled_from([253, 300])),
+    hidden=st.integers(1, 70),
+    gates=st.sampled_from([3, 4]),
+    threads=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_step_of_a_chain_is_the_product_of_the_states_before_as_its_way_rounds_them(
+    name: str, windows: int, hidden: int, gates: int, threads: int, seed: int
+) -> None:
+    way, random = _way_here(name), np.random.default_rng(seed)
+    start = random.uniform(-1, 1, (windows, hidden)).astype(np.float32)
+    weights = random.standard_normal((hidden, gates * hidden), dtype=np.float32) / np.float32(hidden**0.5)
+    states = np.rint(start * 127) / 127 if way is ChainWay.INT8 else start
+    states = _in_bf16(start) if way.precision == "bf16" else states
+    for steps in range(1, 4):
+        chain = peak_kernel().chain(weights, start, threads, steps, way)
+        chain.run()
+        right, allowed = _right_step(way, weights, states.astype(np.float64))
+        assert (np.abs(chain.last - right) <= allowed).all()
+        states = chain.last.astype(np.float64)
+
+
+def test_a_precision_without_instructions_of_its_own_has_the_chain_of_fp32(kernel: PeakKernel) -> None:
+    assert kernel.chain_ways("fp32") == kernel.chain_ways("fp64") == (ChainWay.FP32,)
+    for precision in ("bf16", "int8"):
+        ways = kernel.chain_ways(precision)
+        assert ways == (ChainWay.FP32,) or {way.precision for way in ways} == {precision}
+
+
+def test_a_chain_runs_by_what_the_forward_kernel_of_this_cpu_runs(kernel: PeakKernel) -> None:
+    for precision in forward_kernel().forwards:
+        assert {way.precision for way in kernel.chain_ways(precision)} == {precision}
+
+
+def test_a_way_that_this_cpu_has_not_and_states_without_bytes_are_refused(kernel: PeakKernel) -> None:
+    weights = np.zeros((8, 24), np.float32)
+    for way in set(ChainWay) - {way for precision in ("fp32", "bf16", "int8") for way in kernel.chain_ways(precision)}:
+        with pytest.raises(ConfigError, match=f"this CPU has no chain by {way.name}; allowed: FP32"):
+            kernel.chain(weights, np.zeros((2, 8), np.float32), 1, 1, way)
+    with pytest.raises(ConfigError, match=r"the states are of up to 1\.5; in int8 they are from -1 to 1"):
+        kernel.chain(weights, np.full((2, 8), 1.5, np.float32), 1, 1, _way_here("INT8"))
 
 
 def _naive(weights: Floats, start: Floats, steps: int) -> np.ndarray:

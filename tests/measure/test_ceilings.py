@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,7 +135,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def test_each_ceiling_is_measured_once_where_no_time_is_left(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
     bench = CeilingBench()
     first = _measured(bench, "cpu", "fp32", 1, SHAPE)
     assert counted.asked == [
@@ -147,18 +148,116 @@ def test_each_ceiling_is_measured_once_where_no_time_is_left(counted: Counted, m
     assert counted.asked == []
 
 
-def test_known_ceilings_are_measured_again_while_time_is_left_and_the_best_rate_counts(counted: Counted) -> None:
+@pytest.fixture
+def always_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again at every known ceiling, however little time the session has taken."""
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", math.inf)
+
+
+@pytest.mark.usefixtures("always_again")
+def test_known_ceilings_are_measured_again_and_the_best_rate_counts(counted: Counted) -> None:
     bench = CeilingBench()
     _measured(bench, "cpu", "fp32", 1, SHAPE)
     counted.asked.clear()
     counted.rates = [25.0, 29.0]
     again = _measured(bench, "cpu", "fp32", 1, SHAPE)
-    # Only what was best before is tried.
-    assert counted.asked == [("gemm", "cpu", "fp32", 1, "gemm"), ("chain", "cpu", "fp32", 1, SHAPE, "chain")]
-    assert (again.gemm.per_s, again.recurrent.per_s) == (25.0, 30.0)
+    # Only what was best before is tried, and ours.
+    assert counted.asked == [
+        ("gemm", "cpu", "fp32", 1, ("gemm", "rnncore")),
+        ("chain", "cpu", "fp32", 1, SHAPE, ("chain", "rnncore")),
+    ]
+    assert (again.gemm, again.recurrent) == (Rate(25.0, "gemm", 20.0, 2), Rate(30.0, "chain", 29.0, 2))
     assert bench.of("cpu", "fp32", 1, SHAPE) == again
+    assert bench.facts()["recurrent"][0] | vars(SHAPE) == {
+        **{"device": "cpu", "precision": "fp32", "threads": 1, "by": "chain"},
+        **{"per_s": 30.0, "lowest_per_s": 29.0, "looks": 2},
+        **vars(SHAPE),
+    }
 
 
+def test_looks_at_known_ceilings_are_spread_over_the_session(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take two hundredths of its time, early and late: as many in its second half as in its first."""
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(ceilings, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    true_chain_rate = rates.chain_rate
+
+    def chain_rate(*args: Any, **only: Any) -> Rate | None:
+        clock.now_s += 0.25
+        return true_chain_rate(*args, **only)
+
+    monkeypatch.setattr(rates, "chain_rate", chain_rate)
+    bench, looked_s = CeilingBench(), []
+    while clock.now_s < 400:
+        counted.asked.clear()
+        bench.measure("cpu", "fp32", 1, SHAPE)
+        if len(counted.asked) == 2:
+            looked_s.append(clock.now_s)
+        clock.now_s += 4.0
+    assert 0.25 * len(looked_s) == pytest.approx(0.02 * 400, rel=0.1)
+    assert sum(at > 200 for at in looked_s) == pytest.approx(len(looked_s) / 2, abs=1)
+    # The first measurement took none of it.
+    assert bench.facts()["recurrent"][0]["looks"] == len(looked_s) + 1
+
+
+def _confirmed(counted: Counted, monkeypatch: pytest.MonkeyPatch, chain_rates: list[float], median_s: float) -> CeilingBench:
+    """Confirm a row of 30 chained operations, whose first chain was 15 per second, by a clock that looks move."""
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(ceilings, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
+    case = "cpu", "fp32", 1, SHAPE
+    seen = iter([15.0, *chain_rates])
+
+    def chain_rate(*args: Any, **only: Any) -> Rate:
+        clock.now_s += 0.3
+        counted.asked.append(("chain",))
+        return Rate(next(seen), "rnncore")
+
+    monkeypatch.setattr(rates, "chain_rate", chain_rate)
+    bench, work = CeilingBench(), Work(flops=30, bytes=1, recurrent_flops=30)
+    bench.measure(*case)
+    counted.asked.clear()
+    clock.now_s = 100.0
+    bench.confirm(*case, None, lambda: (bench.of(*case).shares_pct(work, median_s)["recurrent_ceiling_pct"] or 0) > 100)
+    return bench
+
+
+def test_a_row_above_its_ceiling_has_it_looked_at_until_it_is_not(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The row ran at 20 operations a second.
+    bench = _confirmed(counted, monkeypatch, [14.0, 21.0, 22.0], median_s=1.5)
+    assert bench.of("cpu", "fp32", 1, SHAPE).recurrent == Rate(21.0, "rnncore", 14.0, 3)
+    assert counted.asked.count(("chain",)) == 2
+
+
+def test_a_row_within_its_ceiling_costs_no_further_look(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    _confirmed(counted, monkeypatch, [], median_s=2.1)
+    assert counted.asked == []
+
+
+def test_a_row_that_no_look_explains_ends_the_looks_after_a_while(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _confirmed(counted, monkeypatch, [15.0] * 99, median_s=1.0)
+    assert 2 <= counted.asked.count(("chain",)) <= 4
+    work = Work(flops=30, bytes=1, recurrent_flops=30)
+    found = bench.of("cpu", "fp32", 1, SHAPE)
+    assert found.shares_pct(work, 1.0)["recurrent_ceiling_pct"] == pytest.approx(200)
+    assert found.spreads_pct(work)["recurrent_ceiling_pct"] == 0
+
+
+def test_spreads_are_by_how_much_shares_would_be_higher_by_the_lowest_looks() -> None:
+    work = Work(flops=1000, bytes=300, recurrent_flops=600, weights_read=50)
+    found = Ceilings(Rate(1000.0, "made", 800.0, 2), Rate(300.0, "made", 200.0, 5), COPY, Rate(100.0, "made"))
+    # 0.4 s and 2 s at best; 0.5 s and 3 s by the lowest looks.
+    assert found.spreads_pct(work) == pytest.approx(
+        {
+            "gemm_ceiling_pct": 25.0,
+            "recurrent_ceiling_pct": 100 * (3.5 / 2.4 - 1),
+            "cache_ceiling_pct": 0.0,
+            "bandwidth_ceiling_pct": 0.0,
+        }
+    )
+    assert Ceilings(None, None, COPY).spreads_pct(Work(flops=0, bytes=100)) == {"bandwidth_ceiling_pct": 0.0}
+
+
+@pytest.mark.usefixtures("always_again")
 def test_the_peak_is_the_ceiling_where_no_library_reaches_more_and_alone_is_measured_again(
     counted: Counted,
 ) -> None:
@@ -167,8 +266,8 @@ def test_the_peak_is_the_ceiling_where_no_library_reaches_more_and_alone_is_meas
     assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(21.0, "peak")
     counted.asked.clear()
     counted.rates = [22.0]
-    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(22.0, "peak")
-    assert counted.asked == [("peak", "cpu", "fp32", 1, "peak")]
+    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(22.0, "peak", 21.0, 2)
+    assert counted.asked == [("peak", "cpu", "fp32", 1, ("peak", "rnncore"))]
     facts = bench.facts()
     assert [entry["per_s"] for kind in ("peak", "gemm") for entry in facts[kind] if entry["precision"] == "fp32"] == [
         22.0,
@@ -179,7 +278,7 @@ def test_the_peak_is_the_ceiling_where_no_library_reaches_more_and_alone_is_meas
 def test_weights_that_are_read_again_have_a_ceiling_by_their_bytes(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
     bench = CeilingBench()
     assert _measured(bench, "cpu", "bf16", 2, None, 4096) == Ceilings(
         Rate(20.0, "gemm"), None, Rate(10.0, "copy"), Rate(40.0, "read"), 2
@@ -198,7 +297,7 @@ def test_a_case_that_was_not_measured_has_no_ceilings(counted: Counted) -> None:
 
 
 def test_only_what_is_not_known_yet_is_measured_for_another_case(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "SESSION_S", 0.0)
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
     bench = CeilingBench()
     _measured(bench, "cpu", "fp32", 1, SHAPE)
     counted.asked.clear()
@@ -222,7 +321,8 @@ def test_other_threads_and_another_device_have_ceilings_of_their_own(counted: Co
     assert [asked[2] for asked in counted.asked if asked[0] == "gemm"] == ["fp32", "tf32", "bf16", "fp16", "int8"]
 
 
-def test_a_case_gets_the_ceilings_that_apply_to_it(counted: Counted) -> None:
+def test_a_case_gets_the_ceilings_that_apply_to_it(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
     bench = CeilingBench()
     copy, gemm, chain = Rate(10.0, "copy"), Rate(20.0, "gemm"), Rate(30.0, "chain")
     assert _measured(bench, "cpu", "fp32", 1, SHAPE) == Ceilings(gemm, chain, copy)
@@ -298,10 +398,10 @@ def test_the_facts_of_a_real_session_are_json_with_positive_rates() -> None:
 def test_a_precision_that_no_library_computes_is_null_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     mm = torch.mm
 
-    def refuse_bf16(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def refuse_bf16(left: torch.Tensor, right: torch.Tensor, **out: torch.Tensor) -> torch.Tensor:
         if left.dtype == torch.bfloat16:
             raise RuntimeError("not implemented for 'BFloat16'")
-        return mm(left, right)
+        return mm(left, right, **out)
 
     monkeypatch.setattr(torch, "mm", refuse_bf16)
     monkeypatch.setattr(rates, "_peak_kernel", lambda: None)

@@ -17,7 +17,7 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 from rnncore.forecast.device import why_no_cuda
-from rnncore.measure import rates
+from rnncore.measure import ceilings, rates
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runfile.case import AXES, Case
 from rnncore.runfile.journal import newest_journal, recover
@@ -279,10 +279,11 @@ SHORT_CEILINGS = {
     "SQUARE_SIZES": {"cpu": (64,), "cuda": (64,)},
     "COPIED_BYTES": {"cpu": 1 << 20, "cuda": 1 << 20},
 }
+SHORT_CONFIRMING_S = 0.01
 CONFTEST = f"""
 import pytest_benchmark.plugin
 import scipy.stats
-from rnncore.measure import rates, timeout
+from rnncore.measure import ceilings, rates, timeout
 from rnncore.measure import row as benchmark
 
 benchmark.WARM_UP_S = 0.02
@@ -290,6 +291,7 @@ timeout.GRACE_S = 0.3
 pytest_benchmark.plugin.get_cpu_info = dict
 for name, value in {SHORT_CEILINGS!r}.items():
     setattr(rates, name, value)
+ceilings.CONFIRMING_S = {SHORT_CONFIRMING_S}
 """
 
 # One thread: beside other work on the machine, two that wait for each other are up to a hundred times slower.
@@ -680,6 +682,33 @@ def test_a_case_that_is_timed_out_while_ceilings_are_measured_leaves_the_later_o
     assert [outcome for _, outcome, _ in run.failed] == ["timed out"]
     assert len(run.records) == 3
     assert [record.facts.get("bound_why") for record in run.records] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("later_per_s", "looks", "is_above"), [(1e18, 2, False), (None, 9, True)], ids=["a low look", "a low ceiling"]
+)
+def test_a_row_that_is_quicker_than_its_ceiling_has_that_looked_at_again_and_tells_what_is_left(
+    later_per_s: float | None, looks: int, is_above: bool, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first chain of a million operations a second is what no CPU is as slow as."""
+    project.makepyfile(test_rows=ROWS)
+    seen: list[float] = []
+
+    def chain_rate(*case: Any, only: Any = None) -> Any:
+        seen.append(1e6 if not seen or later_per_s is None else later_per_s)
+        return rates.Rate(seen[-1], "rnncore")
+
+    monkeypatch.setattr(rates, "chain_rate", chain_rate)
+    monkeypatch.setattr(rates, "gemm_rate", lambda *_, **__: rates.Rate(1e15, "made"))
+    monkeypatch.setattr(rates, "peak_rate", lambda *_, **__: None)
+    monkeypatch.setattr(ceilings, "AGAIN_SHARE", 0.0)
+    monkeypatch.setattr(ceilings, "CONFIRMING_S", 60.0 if later_per_s else 0.05)
+    project.runpytest_inprocess(*QUICK, "--benchmark-autosave", "-k", "test_told and gru and b1").assert_outcomes(passed=1)
+    (record,) = read_run(_run_file(project.path)).records
+    assert len(seen) == looks if later_per_s else len(seen) > 1
+    assert (record.recurrent_ceiling_pct > 100) == is_above
+    assert record.ceiling_spreads_pct["recurrent_ceiling_pct"] == pytest.approx(0, abs=1e-6) if is_above else True
+    assert record.above_ceilings == (["recurrent"] if is_above else [])
 
 
 # --------------------------------------------------------------------------------------------------- broken-off runs

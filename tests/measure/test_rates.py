@@ -134,7 +134,7 @@ def test_a_session_of_onnx_runtime_leaves_no_thread_behind() -> None:
 def test_only_what_reached_the_best_rate_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = _best(monkeypatch, {10: 0.002, 20: 0.002, 100: 0.2}, {10: 0.004, 20: 0.001, 100: 0.25})
     rate = Rate(pytest.approx(2 * 20**3 / 0.001), "ONNX Runtime, 20 x 20")
-    assert rates.gemm_rate("cpu", "fp32", 1, only="ONNX Runtime, 20 x 20") == rate
+    assert rates.gemm_rate("cpu", "fp32", 1, only=("ONNX Runtime, 20 x 20",)) == rate
     assert sizes == []
 
 
@@ -238,9 +238,11 @@ def test_a_call_longer_than_the_measurement_is_still_timed(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("quickest", "only"), [("rnncore", None), ("ONNX Runtime", None), ("torch", None), ("torch", "torch")]
+    ("quickest", "only"), [("rnncore", None), ("ONNX Runtime", None), ("torch", None), ("torch", ["rnncore", "torch"])]
 )
-def test_the_best_chain_counts_whoever_computes_it(quickest: str, only: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_chain_counts_whoever_computes_it(
+    quickest: str, only: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names, asked = {"_tile_chain_s": "rnncore", "_onnx_chain_s": "ONNX Runtime", "_torch_chain_s": "torch"}, []
 
     def chain_s(library: str) -> float:
@@ -250,7 +252,7 @@ def test_the_best_chain_counts_whoever_computes_it(quickest: str, only: str | No
     for function, library in names.items():
         monkeypatch.setattr(rates, function, lambda *_, library=library: chain_s(library))
     assert rates.chain_rate("cpu", "fp32", 1, SHAPE, only) == Rate(90 * SHAPE.flops / 0.25, quickest)
-    assert asked == ([only] if only else list(names.values()))
+    assert asked == (only or list(names.values()))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
@@ -263,13 +265,77 @@ def test_a_chain_on_a_gpu_is_long_enough_that_starting_it_is_nothing(
     assert rates.chain_rate("cuda", precision, 1, shape) == Rate(90 * shape.flops / 0.5, "torch, CUDA graph")
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_a_chain_that_nobody_computes_has_no_rate(precision: str) -> None:
+@pytest.mark.parametrize("precision", ["tf32", "fp64"])
+def test_a_chain_in_a_precision_that_no_runtime_has_on_a_cpu_has_no_rate(precision: str) -> None:
     assert rates.chain_rate("cpu", precision, 1, SHAPE) is None
 
 
+@pytest.mark.parametrize(
+    ("precision", "libraries"),
+    [("fp32", ["rnncore", "ONNX Runtime", "torch"]), ("bf16", ["rnncore", "torch"]), ("int8", ["rnncore", "ONNX Runtime"])],
+)
+def test_the_chain_of_each_precision_is_ours_beside_those_of_libraries(
+    precision: str, libraries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def plant(function: str, library: str) -> None:
+        monkeypatch.setattr(rates, function, lambda given, *_: asked.append((library, given)) or 0.5)
+
+    for function, library in (("_tile_chain_s", "rnncore"), ("_onnx_chain_s", "ONNX Runtime"), ("_torch_chain_s", "torch")):
+        plant(function, library)
+    assert rates.chain_rate("cpu", precision, 1, SHAPE) == Rate(90 * SHAPE.flops / 0.5, "rnncore")
+    assert asked == [(library, precision) for library in libraries]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_our_chain_is_timed_in_the_precision_by_each_of_its_ways(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[object, ...]] = []
+    times_s = iter([0.5, 0.25])
+    kernel = SimpleNamespace(
+        chain_ways=lambda precision: (f"{precision} by pairs", f"{precision} by tiles"),
+        chain=lambda weights, start, *given: (
+            made.append((*weights.shape, *start.shape, *given)) or SimpleNamespace(run=None)
+        ),
+    )
+    monkeypatch.setattr(rates, "_peak_kernel", lambda: kernel)
+    monkeypatch.setattr(rates, "_shortest_s", lambda run: next(times_s))
+    assert rates._tile_chain_s(precision, SHAPE, 7, 2) == 0.25
+    assert made == [(16, 48, 5, 16, 2, 7, f"{precision} by {way}") for way in ("pairs", "tiles")]
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_chain_of_bytes_gives_the_states_of_a_naive_product_of_every_step(steps: int) -> None:
+    graph = rates._int8_chain_graph(SHAPE, steps)
+    weights, start = rates._chain_weights(SHAPE)[:, : SHAPE.hidden_size].astype(np.float64), rates._chain_start(SHAPE)
+    scale = np.abs(weights).max(axis=0) / 63
+    state = np.rint(start.astype(np.float64) * 127)
+    for _ in range(steps):
+        before = state
+        state = np.rint(state @ np.rint(weights / scale) * scale).clip(-128, 127)
+    (last,) = _session(graph).run(None, {"x": start})
+    # What lies between two whole numbers may become either, at each step.
+    np.testing.assert_allclose(127 * last, state, atol=1.01 * steps)
+    assert np.abs(state - before).max() > 20
+
+
+def test_states_of_a_chain_begin_between_minus_one_and_one() -> None:
+    assert np.abs(rates._chain_start(SHAPE)).max() == 1
+
+
+def test_a_later_look_keeps_the_higher_rate_and_the_lowest_of_all() -> None:
+    first = Rate(20.0, "torch")
+    assert rates.seen_again(first, None) == first == first.at_lowest
+    second = rates.seen_again(first, Rate(30.0, "rnncore"))
+    assert second == Rate(30.0, "rnncore", 20.0, 2)
+    third = rates.seen_again(second, Rate(25.0, "rnncore"))
+    assert third == Rate(30.0, "rnncore", 20.0, 3)
+    assert rates.seen_again(third, Rate(15.0, "rnncore")) == Rate(30.0, "rnncore", 15.0, 4)
+    assert third.at_lowest.per_s == 20.0
+
+
 def test_the_chain_of_torch_takes_every_step_from_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, weights = rates._random(SHAPE.batch_size, SHAPE.hidden_size), rates._chain_weights(SHAPE)
+    start, weights = rates._chain_start(SHAPE), rates._chain_weights(SHAPE)
     seen: list[np.ndarray] = []
 
     def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
@@ -306,7 +372,7 @@ WAYS = (Way(0, "fp32", "wide", 64), Way(1, "fp32", "narrow", 32), Way(2, "bf16",
     ("precision", "only", "rate", "timed"),
     [
         ("fp32", None, Rate(64.0, "wide"), ["wide", "narrow"]),
-        ("fp32", "narrow", Rate(32.0, "narrow"), ["narrow"]),
+        ("fp32", ("narrow",), Rate(32.0, "narrow"), ["narrow"]),
         # What has no quicker instructions of its own is computed by those of fp32.
         ("bf16", None, Rate(64.0, "wide"), ["wide", "narrow", "pairs"]),
         ("int8", None, Rate(256.0, "fours"), ["wide", "narrow", "fours"]),
@@ -315,7 +381,7 @@ WAYS = (Way(0, "fp32", "wide", 64), Way(1, "fp32", "narrow", 32), Way(2, "bf16",
     ],
 )
 def test_the_peak_of_a_precision_is_that_of_its_instructions_or_of_those_of_fp32(
-    precision: str, only: str | None, rate: Rate | None, timed: list[str], monkeypatch: pytest.MonkeyPatch
+    precision: str, only: tuple[str] | None, rate: Rate | None, timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = _planted_ways(monkeypatch, *WAYS)
     assert rates.peak_rate("cpu", precision, 2, only) == rate
@@ -337,7 +403,7 @@ def test_reading_is_timed_with_and_without_prefetches_and_the_better_counts(monk
     # 1000 bytes lie on 16 lines.
     assert rates.read_rate("cpu", 3, 1000) == Rate(16 * 64 / 0.5, "loads with prefetches")
     assert [(memory.nbytes, memory.min()) for memory in memories] == [(16 * 64, 1)] * 2
-    assert rates.read_rate("cpu", 3, 1000, only="loads") == Rate(16 * 64 / 1.0, "loads")
+    assert rates.read_rate("cpu", 3, 1000, only=("loads",)) == Rate(16 * 64 / 1.0, "loads")
     assert rates.read_rate("cuda", 3, 1000) is None
 
 
@@ -348,7 +414,7 @@ def test_without_the_kernel_there_is_no_peak_and_no_reading(monkeypatch: pytest.
     monkeypatch.setattr(rates, "peak_kernel", refuse)
     assert rates.peak_rate("cpu", "fp32", 1) is None
     assert rates.read_rate("cpu", 1, 4096) is None
-    assert rates._tile_chain_s(SHAPE, 4, 1) is None
+    assert rates._tile_chain_s("fp32", SHAPE, 4, 1) is None
 
 
 def test_a_repeated_call_is_as_long_as_was_asked_for_and_its_time_is_of_one_repeat(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from rnncore.measure import row as row_module
+from rnncore.measure.ceilings import Ceilings
 from rnncore.measure.memory import Served, ServingMemory
+from rnncore.measure.rates import Rate
 from rnncore.measure.row import RnnBenchmark
 from rnncore.measure.session import Row, Session
+from rnncore.measure.work import Work
 from rnncore.runfile.case import Case
 from rnncore.runtimes.base import Evidence, Source
 
@@ -20,6 +23,7 @@ class Fixture:
 
     def __init__(self) -> None:
         self.enabled = True
+        self.fullname = "b.py::test"
         self.extra_info: dict[str, Any] = {}
 
 
@@ -46,6 +50,30 @@ def test_the_median_of_another_row_is_that_of_the_very_case_and_right(
     session.rows["b.py::test"] = Row(SimpleNamespace(extra_info=extra, stats=SimpleNamespace(median=0.5)))
     row = RnnBenchmark(Fixture(), session, replace(INFER, phase="stream"), threads, None, None)
     assert row.known_median_s(case) == median_s
+
+
+@pytest.mark.parametrize(
+    ("rates", "is_above"),
+    [
+        # The row makes 100 operations, all recurrent, in a second, and reads 10 weights of 4 bytes.
+        ((1000.0, 99.0, 1000.0), True),
+        ((1000.0, 101.0, 39.0), True),
+        ((99.0, 101.0, 1000.0), True),
+        ((101.0, 101.0, 41.0), False),
+    ],
+)
+def test_a_row_is_above_a_ceiling_by_what_is_known_when_it_is_asked(rates: tuple[float, ...], is_above: bool) -> None:
+    known = [Ceilings(Rate(1e9, "made"), Rate(1e9, "made"), Rate(1.0, "copy"), Rate(1e9, "made"))]
+    row = RnnBenchmark(Fixture(), Session(), INFER, 2, lambda: known[-1], None)
+    assert not row.is_above_a_ceiling()
+    work = Work(flops=100, bytes=50, recurrent_flops=100, weights_read=10)
+    row._keep(SimpleNamespace(stats=SimpleNamespace(median=1.0)), 4, work)
+    # Copying is none of them: what stays in a cache is quicker.
+    assert row._benchmark.extra_info["bandwidth_ceiling_pct"] == 5000
+    assert not row.is_above_a_ceiling()
+    gemm, chain, read = (Rate(rate, "made") for rate in rates)
+    known.append(Ceilings(gemm, chain, Rate(1.0, "copy"), read))
+    assert row.is_above_a_ceiling() == is_above
 
 
 class Answering(ServingMemory):

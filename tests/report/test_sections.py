@@ -623,6 +623,51 @@ def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unkn
     assert [rows[1][name] for name in columns] == ["–"] * 9
 
 
+@pytest.mark.parametrize(
+    ("share_pct", "spread_pct", "shown"),
+    [
+        (100.4, 0.0, "100 %"),
+        (104.0, 6.0, "104 %, chance explains 11 %"),
+        (111.0, 6.0, "111 %, chance explains 11 %"),
+        (112.0, 6.0, "**112 %: above its ceiling**"),
+        (106.0, None, "**106 %: above its ceiling**"),
+        (140.0, 6.0, "**140 %: above its ceiling**"),
+        (140.0, None, "**140 %: above its ceiling**"),
+    ],
+)
+@pytest.mark.parametrize(("ceiling", "column"), [("gemm", "of product"), ("recurrent", "of chain"), ("cache", "of cache")])
+def test_a_share_above_100_pct_is_never_shown_as_if_it_were_one(
+    ceiling: str, column: str, share_pct: float, spread_pct: float | None, shown: str, tmp_path: Path
+) -> None:
+    spreads = {} if spread_pct is None else {"ceiling_spreads_pct": {f"{ceiling}_ceiling_pct": spread_pct}}
+    # The middle half of its rounds is within 5 % of the median.
+    entry = inference("gru", "torch", 1, 0.1, **{f"{ceiling}_ceiling_pct": share_pct}, **spreads)
+    text = _rendered(tmp_path, entry, inference("lstm", "torch", 1, 0.1))
+    assert _row(text, TRUST, "test_forecast[gru-")[column] == shown
+    assert ("1 row above a ceiling of the machine" in text) == ("above" in shown)
+
+
+def test_the_middle_half_of_the_rounds_is_noise_of_a_share_as_the_looks_at_the_ceiling_are(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.1, recurrent_ceiling_pct=106.0)
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert record.ceiling_noise_pct("recurrent") == pytest.approx(5.0)
+    assert record.above_ceilings == ["recurrent"]
+    entry["extra_info"]["ceiling_spreads_pct"] = {"recurrent_ceiling_pct": 2.0}
+    (record,) = read_run(make_run(tmp_path, run_content([entry]))).records
+    assert record.above_ceilings == []
+
+
+def test_the_looks_at_a_ceiling_stand_beside_it(tmp_path: Path) -> None:
+    content = run_content([inference("gru", "torch", 1, 0.1)])
+    chain, *others = content["machine_info"]["ceilings"]["recurrent"]
+    content["machine_info"]["ceilings"] = {
+        **content["machine_info"]["ceilings"],
+        "recurrent": [{**chain, "looks": 5, "lowest_per_s": 101.2e9}, *others],
+    }
+    rows = _section(render([read_run(make_run(tmp_path, content))]), LIMIT).splitlines()
+    assert any(row.endswith("| ONNX Runtime | 129 GFLOP/s (5 looks, from 101) |") for row in rows)
+
+
 def test_the_lowest_memory_is_that_of_a_process_with_the_models_share_beside_it(tmp_path: Path) -> None:
     mib = 1 << 20
     large = inference("gru", "torch", 1, 0.1, peak_rss_bytes=236 * mib, model_rss_bytes=12 * mib)

@@ -86,8 +86,14 @@ def _table(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         what, unit = _NAMED[kind](entry)
         threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
         on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
-        rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}"])
+        rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}{_looks_text(entry)}"])
     return Table([*words("Ceiling", "on", "reached by"), *numbers("best rate")], rows)
+
+
+def _looks_text(entry: Mapping[str, Any]) -> str:
+    """Return how often a ceiling was looked at, and the lowest that was seen; nothing of one look."""
+    lowest = entry.get("lowest_per_s")
+    return "" if lowest is None else f" ({entry.get('looks')} looks, from {significant(lowest / 1e9)})"
 
 
 def unmeasured_ceilings(run: Run) -> dict[str, int]:

@@ -12,7 +12,7 @@ from rnncore.report.rows import best_per_s, best_product_per_s, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.machine import all_ceilings_table, peaks_table
 from rnncore.report.table import paragraph, strong
-from rnncore.report.words import significant
+from rnncore.report.words import share_text, significant
 from rnncore.runfile.record import Record, Run
 
 # Free space around the points, as a factor.
@@ -128,7 +128,7 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 def _nearest_text(record: Record) -> str:
     return (
         f"Nearest to the limit of the products comes {strong(record.short_name)}: "
-        f"{significant(record.gflop_per_s or 0)} GFLOP/s, {record.gemm_ceiling_pct:.0f} % of the best rate that this "
+        f"{significant(record.gflop_per_s or 0)} GFLOP/s, {share_text(record, 'gemm')} of the best rate that this "
         "session measured with as many threads."
     )
 

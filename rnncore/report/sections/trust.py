@@ -7,8 +7,8 @@ from rnncore.amounts import counted, time_unit
 from rnncore.report.fold import folded
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, inert, numbers, paragraph, strong, words
-from rnncore.report.words import bytes_text, significant
-from rnncore.runfile.record import Record, Run
+from rnncore.report.words import bytes_text, share_text, significant
+from rnncore.runfile.record import CEILINGS, Record, Run
 
 # Of the rounds: where more were disturbed, a page asks for care.
 MOST_DISTURBED_PCT = 10.0
@@ -29,9 +29,7 @@ def path_table(records: list[Record]) -> Table:
             "valid" if record.is_valid else strong("invalid"),
             record.kernel or None,
             _BOUNDS.get(str(record.bound)),
-            record.gemm_ceiling_pct,
-            record.recurrent_ceiling_pct,
-            record.cache_ceiling_pct,
+            *[share_text(record, ceiling) for ceiling in CEILINGS],
             record.bandwidth_ceiling_pct,
             record.us_per_step,
             record.parity_max_abs,
@@ -43,7 +41,8 @@ def path_table(records: list[Record]) -> Table:
     ]
     columns = [
         *words("Benchmark", "result", "Kernel", "held back by"),
-        *numbers("of product", "of chain", "of cache", "of copy", show="{:.0f} %".format),
+        *numbers("of product", "of chain", "of cache"),
+        *numbers("of copy", show="{:.0f} %".format),
         *numbers("µs per step", show=significant),
         *numbers("error to float64", show="{:.1e}".format),
         *numbers("peak memory", "model's share"),
@@ -118,6 +117,8 @@ def trust_sentence(run: Run) -> str:
     if not watched:
         said.append("the file does not say what disturbed the rounds")
         return f"Can it be trusted? **Not known**: {'; '.join(said)}."
+    above = sum(record.is_valid and bool(record.above_ceilings) for record in run.records)
+    said += [f"{counted(above, 'row')} above a ceiling of the machine"] if above else []
     unsteady = sum(record.steady is False for record in watched)
     if run.session.get("steady") is False:
         said.append(f"the machine did not keep its speed ({inert(str(run.session.get('steady_why')))})")
@@ -147,7 +148,9 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
         paragraph(
             "The kernel is what a profile of an extra call saw. Shares are of the best products, in registers alone or of "
             "a library; of the recurrent products chained one after another with the others at that rate; of reading again "
-            "the weights that each hour needs, from the cache that holds them; and of copying memory."
+            "the weights that each hour needs, from the cache that holds them; and of copying memory, which is slower than "
+            "a cache. A share of the others above 100 % stands with what chance explains of it, by how far the looks at the "
+            "ceiling and the rounds lie apart; further above, the ceiling is too low or the work is not what was counted."
         ),
         path_table(with_case).markdown(),
     ]
