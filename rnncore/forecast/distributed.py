@@ -178,8 +178,11 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
         yield
         return
     backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
-    torch.distributed.init_process_group(backend, timeout=TIMEOUT)
     try:
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))
+        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
+        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)
+        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
         yield
     except RuntimeError as error:
         if not _is_of_another(error):
@@ -190,7 +193,8 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
             "command with --resume, or torchrun with --max-restarts, which does so by itself."
         ) from error
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _is_of_another(error: RuntimeError) -> bool:
