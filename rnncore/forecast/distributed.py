@@ -179,9 +179,9 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
         return
     backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
         # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
-        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)
+        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
         torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
         yield
     except RuntimeError as error:
