@@ -89,9 +89,11 @@ def train(
 ) -> None:
     """Train a forecaster and write it to a .safetensors file.
 
-    A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on.
+    A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on. Several processes train one model:
+    torchrun --nproc-per-node N -m rnncore train ...
     """
     from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.distributed import device_of_rank, joined, ranks_of_environment
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
     from rnncore.forecast.reading import ReadOptions
@@ -119,8 +121,14 @@ def train(
     )
     if clip_norm is not None:
         config = replace(config, clip_norm=clip_norm or None)
-    trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
-    result = _fit(trainer, checkpoint, resume, cell.upper())
+    ranks, chosen = ranks_of_environment(), device_of_rank(resolve_device(device))
+    # What torchrun starts anew goes on where it was.
+    resume = resume or (ranks.restarts > 0 and checkpoint.exists())
+    with joined(ranks, chosen):
+        trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, chosen, ranks)
+        result = _fit(trainer, checkpoint, resume, cell.upper())
+    if not ranks.is_first:
+        return
     with err.status("Looking at test hours, for bounds"):
         record = save_trained(path, trainer, result, windows, preset, dataset, options)
     if as_json:
@@ -139,6 +147,8 @@ def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "Trai
     from rnncore.forecast.device import default_threads
     from rnncore.forecast.fit import fit
 
+    if not trainer.ranks.is_first:
+        err.quiet = True
     if checkpoint.exists() and not resume:
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
     err.print(f"Recurrent layers by {trainer.trained_by}", soft_wrap=True, markup=False)

@@ -14,7 +14,7 @@ from rnncore.errors import ConfigError
 from rnncore.forecast.checkpoint import Epoch, Position, read_checkpoint, require_finite, write_checkpoint
 from rnncore.forecast.device import cudnn_precision, synchronize
 from rnncore.forecast.model import Forecaster
-from rnncore.forecast.trainer import TrainConfig, Trainer
+from rnncore.forecast.trainer import MAX_SEED, TrainConfig, Trainer
 
 EndedBy = Literal["epochs", "max_steps", "max_seconds", "stopped"]
 
@@ -129,12 +129,16 @@ def fit(
         OutputError: If *checkpoint* cannot be written.
     """
     trainer.model.train()
-    torch.manual_seed(trainer.config.seed)
+    torch.manual_seed(_seed(trainer))
     position = Position(loss_sum=torch.zeros((), device=trainer.device))
     if resume:
         if checkpoint is None:
             raise ConfigError("resume needs the checkpoint file to go on from. Give its path.")
-        position = read_checkpoint(checkpoint, trainer)
+        with trainer.ranks.shared(checkpoint) as held:
+            position = read_checkpoint(held, trainer)
+        if not trainer.ranks.is_first:
+            # What rank 0 had drawn is in the checkpoint.
+            torch.manual_seed(_seed(trainer) + position.step)
         if trainer.config.schedule != "constant" and trainer.total_steps > trainer.schedule_steps:
             logger.warning(
                 "the schedule was planned for %d steps and stays at its last, lowest rate beyond them; "
@@ -147,9 +151,9 @@ def fit(
     with cudnn_precision(TRAINING_PRECISION):
         while ended_by is None and len(position.epochs) < trainer.config.epochs:
             ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
-    require_finite(trainer, position)
     if checkpoint is not None:
-        write_checkpoint(checkpoint, trainer, position)
+        _keep(checkpoint, trainer, position)
+    require_finite(trainer, position)
     trainer.model.eval()
     epochs = tuple(position.epochs) + ((_epoch_so_far(position),) if position.epoch_steps else ())
     seconds = position.seconds
@@ -162,6 +166,11 @@ def fit(
         ended_by=ended_by or "epochs",
         trained_by=trainer.trained_by,
     )
+
+
+def _seed(trainer: Trainer) -> int:
+    """Return the seed of what this process draws: dropout is another one in each part of a batch."""
+    return trainer.config.seed + trainer.ranks.rank * MAX_SEED
 
 
 class _Clock:
@@ -253,19 +262,25 @@ def _train_epoch(
         on_step(clock.progress())
         if position.epoch_steps % LOG_EVERY_STEPS == 0:
             _log_step(trainer, position, clock.progress())
-        ended_by = "stopped" if should_stop() else _spent(trainer.config, position)
+        # Each process has a clock of its own, and one may be told to stop.
+        is_stopped, is_late, is_due = trainer.ranks.any(
+            should_stop(),
+            _spent(trainer.config, position) == "max_seconds",
+            time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S,
+        )
+        ended_by = "stopped" if is_stopped else "max_seconds" if is_late else _spent(trainer.config, position)
         if ended_by is not None and position.epoch_steps < trainer.steps_per_epoch:
             clock.lap_when_done()
+            position.loss_sum = trainer.ranks.mean(position.loss_sum)
             return ended_by
-        is_due = time.perf_counter() - clock.checkpoint_s > CHECKPOINT_EVERY_S
         # The epoch's last step has a checkpoint of its own below, when the epoch is counted.
         if checkpoint is not None and is_due and position.epoch_steps < trainer.steps_per_epoch:
             clock.lap_when_done()
-            require_finite(trainer, position)
-            write_checkpoint(checkpoint, trainer, position)
+            _keep(checkpoint, trainer, position)
             clock.checkpoint_s = time.perf_counter()
         clock.skip()
     clock.lap_when_done()
+    position.loss_sum = trainer.ranks.mean(position.loss_sum)
     require_finite(trainer, position)
     epoch = _epoch_so_far(position)
     logger.info("epoch %d/%d: mean loss %.6f, %.1f s", epoch.number, trainer.config.epochs, epoch.loss, epoch.seconds)
@@ -273,9 +288,17 @@ def _train_epoch(
     position.epoch_steps, position.epoch_seconds = 0, 0.0
     position.loss_sum.zero_()
     if checkpoint is not None:
-        write_checkpoint(checkpoint, trainer, position)
+        _keep(checkpoint, trainer, position)
         clock.checkpoint_s = time.perf_counter()
     return ended_by
+
+
+def _keep(checkpoint: Path, trainer: Trainer, position: Position) -> None:
+    """Write a checkpoint in the process that writes; all of them come here at the same step."""
+    position.loss_sum = trainer.ranks.mean(position.loss_sum)
+    require_finite(trainer, position)
+    if trainer.ranks.is_first:
+        write_checkpoint(checkpoint, trainer, position)
 
 
 def _spent(config: TrainConfig, position: Position) -> EndedBy | None:

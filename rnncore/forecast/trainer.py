@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.autocast import TRAIN_PRECISIONS, Autocast, TrainPrecision
 from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, captured, on_side_stream
+from rnncore.forecast.distributed import ALONE, Ranks
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
 from rnncore.kernels.layers import FusedLayers, fused_kernels
@@ -130,6 +131,7 @@ class Trainer:
         windows: The windows to train on.
         config: How to train.
         device: Where to train.
+        ranks: The processes that train together, each with an equal part of every batch; joined already.
 
     Attributes:
         implementation: What is taken, never `auto`.
@@ -137,12 +139,16 @@ class Trainer:
         scaler: Of the loss, where the precision needs one; it leaves it as it is where not.
 
     Raises:
-        ConfigError: If there are fewer training windows than a batch holds.
+        ConfigError: If there are fewer training windows than a batch holds, or the processes cannot share it evenly, or are
+            several and the step is a CUDA graph.
         Unavailable: If the fused implementation is asked for and there is none, or the device does not train in the
             precision.
     """
 
-    def __init__(self, model: Forecaster, windows: Windows, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: Forecaster, windows: Windows, config: TrainConfig, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        ranks.require_equal_parts(config.batch_size)
         self._places = _Places(windows.train_start, config.targets_per_window)
         count = self._places.fewest
         if count < config.batch_size:
@@ -155,6 +161,7 @@ class Trainer:
         self.model = model.to(device).train()
         self.config = config
         self.device = device
+        self.ranks = ranks
         self.resident = ResidentWindows(windows, device, config.targets_per_window)
         self.implementation, self._fused, self.trained_by = _layers_of(self.model, config, device)
         self._autocast = Autocast(self.model.rnn, config.precision, device)
@@ -169,10 +176,17 @@ class Trainer:
         facts = asdict(windows.config)
         self.windows_identity = {"digest": windows.dataset_digest, **facts, "zones": list(windows.config.zones)}
         is_graph = self.implementation == "graph"
+        if is_graph and ranks.count > 1:
+            raise ConfigError(
+                "a step as a CUDA graph is one of a single process. Train with the implementation 'auto', or in one process."
+            )
         # A graph reads the rate where it was captured, and so it is a tensor there.
         rate = torch.tensor(config.learning_rate, device=device) if is_graph else config.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True, capturable=is_graph)
         self.loss = _LOSSES[config.loss]
+        self._forecasts = ranks.averaging(
+            _Forecasts(self.model, self._autocast, self._fused, config.targets_per_window), device
+        )
         self._take: Callable[[Tensor], Tensor] = _GraphStep(self._take_step) if is_graph else self._take_step
 
     def epoch_order(self, epoch: int) -> Tensor:
@@ -194,7 +208,7 @@ class Trainer:
             step: Steps done before; the schedule depends on it.
 
         Returns:
-            The batch's mean loss, on the device. Shape ().
+            The mean loss of the batch, or of this process's part of it, on the device. Shape ().
         """
         rate = learning_rate_at(self.config, step, self.schedule_steps)
         for group in self.optimizer.param_groups:
@@ -202,7 +216,7 @@ class Trainer:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        return self._take(start)
+        return self._take(self.ranks.part(start))
 
     def _take_step(self, start: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -217,11 +231,26 @@ class Trainer:
         self.scaler.update()
         return loss.detach()
 
-    def _forecasts(self, inputs: Tensor) -> Tensor:
-        """Forecast the targets of windows. Shape (B, K L)."""
-        last = self.config.targets_per_window
+
+class _Forecasts(nn.Module):
+    """The targets that a forecaster is trained for, of its windows.
+
+    Args:
+        model: The forecaster.
+        autocast: Runs its layers where ours do not.
+        fused: Our layers, with its weights; None where torch's run.
+        targets: Consecutive hours of a window, K.
+    """
+
+    def __init__(self, model: Forecaster, autocast: Autocast, fused: FusedLayers | None, targets: int) -> None:
+        super().__init__()
+        self._model, self._autocast, self._fused, self._targets = model, autocast, fused, targets
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """From shape (B, T + K - 1, F) to (B, K L)."""
+        last = self._targets
         states = self._autocast.states(inputs)[:, -last:] if self._fused is None else self._fused.states(inputs, last)
-        return self.model.read_out(states).flatten(1)
+        return self._model.read_out(states).flatten(1)
 
 
 class _GraphStep:

@@ -1,0 +1,203 @@
+"""One training by several processes, started by torchrun: each takes a part of every batch, and all take one step.
+
+What a batch holds, and so the model that is trained, does not depend on how many processes there are; only rounding does.
+Rank 0 writes and reports. What a single process decides by its own clock or signal, such as when to stop, all of them decide
+together, or some would wait for the others for ever.
+
+Source:
+    Li, S. et al. (2020). PyTorch Distributed: experiences on accelerating data parallel training. Proceedings of the VLDB
+    Endowment 13(12), 3005-3018: gradients are averaged bucket by bucket while the backward pass goes on.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from rnncore.errors import ConfigError, ModelFileError, ProcessError
+
+# What torchrun tells each process, and how often it has started the job anew.
+_RANK, _WORLD_SIZE, _LOCAL_RANK, _RESTARTS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"
+
+# Small tensors go over the CPUs' network, so that reading them does not wait for a GPU; gradients over that of the GPUs.
+_BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+
+# How long a process waits for another: one that writes a checkpoint or compiles takes its time.
+TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training.
+
+    Attributes:
+        rank: Number of this one, from 0.
+        count: How many there are, N.
+        restarts: How often torchrun has started them anew.
+    """
+
+    rank: int = 0
+    count: int = 1
+    restarts: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def part(self, start: Tensor) -> Tensor:
+        """Return what this process takes of a batch: one of N equal parts, side by side. From shape (B,) to (B / N,)."""
+        size = len(start) // self.count
+        return start[self.rank * size : (self.rank + 1) * size]
+
+    def require_equal_parts(self, batch_size: int) -> None:
+        """Refuse a batch that has no N equal parts: the mean of their means would not be that of the batch.
+
+        Raises:
+            ConfigError: If it has none.
+        """
+        if batch_size % self.count:
+            nearest = max(self.count, batch_size - batch_size % self.count)
+            raise ConfigError(
+                f"batch_size is {batch_size}, which {self.count} processes cannot share evenly. Give a multiple of "
+                f"{self.count}, such as --batch-size {nearest}, or start another number of processes."
+            )
+
+    def averaging(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """Return a module whose backward pass leaves in each process the gradients' mean over all, and rank 0's weights now.
+
+        Args:
+            module: Called for each step by all of them.
+            device: That its weights lie on.
+        """
+        if self.count == 1:
+            return module
+        devices = None if device.type == "cpu" else [device.index or 0]
+        return nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+    def any(self, *are_so: bool) -> tuple[bool, ...]:
+        """Return which of some facts are so in any process: all of them ask at the same time."""
+        if self.count == 1:
+            return are_so
+        seen = torch.tensor(are_so, dtype=torch.uint8)
+        torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
+        return tuple(map(bool, seen.tolist()))
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes, which ask at the same time."""
+        if self.count == 1:
+            return value
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total / self.count
+
+    @contextmanager
+    def shared(self, path: Path) -> Iterator[Path]:
+        """Give every process a file that rank 0 has: itself there, a copy elsewhere, as other machines may not see it.
+
+        Args:
+            path: On rank 0.
+
+        Raises:
+            ModelFileError: If rank 0 cannot read it.
+        """
+        if self.count == 1:
+            yield path
+            return
+        content = self._content(path)
+        if self.is_first:
+            yield path
+            return
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            copy.write_bytes(content)
+            yield copy
+
+    def _content(self, path: Path) -> bytes:
+        """Return the bytes of a file of rank 0."""
+        size, held = torch.tensor(-1), torch.empty(0, dtype=torch.uint8)
+        if self.is_first and path.is_file():
+            held = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            size.fill_(len(held))
+        torch.distributed.broadcast(size, 0)
+        if int(size) < 0:
+            raise ModelFileError(f"{path}: no checkpoint to go on from. Leave out --resume to start anew.")
+        held = held if self.is_first else torch.empty(int(size), dtype=torch.uint8)
+        torch.distributed.broadcast(held, 0)
+        return held.numpy().tobytes()
+
+
+ALONE = Ranks()
+
+
+def ranks_of_environment() -> Ranks:
+    """Return the processes that torchrun says there are; this one alone where it does not.
+
+    Raises:
+        ConfigError: If the environment's numbers make no sense.
+    """
+    if _WORLD_SIZE not in os.environ:
+        return ALONE
+    try:
+        rank, count, restarts = (int(os.environ.get(name, "0")) for name in (_RANK, _WORLD_SIZE, _RESTARTS))
+    except ValueError:
+        rank, count, restarts = -1, 0, 0
+    if not 0 <= rank < count:
+        raise ConfigError(
+            f"{_RANK} is {os.environ.get(_RANK)!r} and {_WORLD_SIZE} {os.environ.get(_WORLD_SIZE)!r}; torchrun sets them, "
+            f"the one below the other. Start by torchrun, or take {_WORLD_SIZE} out of the environment."
+        )
+    return Ranks(rank, count, restarts)
+
+
+def device_of_rank(device: torch.device) -> torch.device:
+    """Return the device of this process: of several GPUs the one that torchrun means for it."""
+    if device.type == "cpu" or device.index is not None or _LOCAL_RANK not in os.environ:
+        return device
+    return torch.device(device.type, int(os.environ[_LOCAL_RANK]))
+
+
+@contextmanager
+def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
+    """Let the processes of a training find one another, and part when it ends.
+
+    Args:
+        ranks: Of `ranks_of_environment`.
+        device: What this process trains on.
+
+    Raises:
+        ProcessError: If another one ends before the training does.
+    """
+    if ranks.count == 1:
+        yield
+        return
+    backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
+    try:
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
+        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
+        yield
+    except RuntimeError as error:
+        if not _is_of_another(error):
+            raise
+        raise ProcessError(
+            f"rank {ranks.rank} of {ranks.count}: another process of this training ended, or was not heard of for "
+            f"{TIMEOUT.seconds // 60} minutes. The last checkpoint is whole: see what that process said, and run the same "
+            "command with --resume, or torchrun with --max-restarts, which does so by itself."
+        ) from error
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _is_of_another(error: RuntimeError) -> bool:
+    """Say whether an error tells of another process: gloo's have no class of their own."""
+    said = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(word in said for word in ("gloo", "connection", "nccl"))
