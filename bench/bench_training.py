@@ -26,6 +26,7 @@ CHECKED_WINDOWS = 64
 REFERENCE_BATCHES = 16
 
 IMPLEMENTATIONS = {"torch": "aten", "rnncore": "fused"}
+IMPLEMENTATIONS_IN_BF16 = {"rnncore": "fused_bf16"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _article_step(case, article, windows, batch_size, device, checked):
 
 def _our_step(case, article, windows, batch_size, device, checked):
     """Our training, by torch's layers or ours: its step, and what is wrong with a step's gradients."""
-    implementation = case.mode or IMPLEMENTATIONS[case.runtime]
+    by_runtime = IMPLEMENTATIONS_IN_BF16 if case.precision == "bf16" else IMPLEMENTATIONS
+    implementation = case.mode or by_runtime[case.runtime]
     is_mixed = case.precision.startswith(AUTOCAST)
     precision = case.precision if is_mixed else "fp32"
     config = replace(article.train, batch_size=batch_size, implementation=implementation, precision=precision)
