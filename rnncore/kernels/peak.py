@@ -260,7 +260,7 @@ class TileChain:
         if self._way.precision == "bf16":
             return (last.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         if self._way is ChainWay.INT8:
-            return (last - np.uint8(self._zero_byte)).view(np.int8).astype(np.float32) / LARGEST_BYTE
+            return (last - np.uint8(self._zero_byte)).view(np.int8).astype(np.float32) / np.float32(LARGEST_BYTE)
         return last
 
 

@@ -403,7 +403,8 @@ def _random(rows: int, columns: int) -> Float32Array:
 def _chain_start(shape: Shape) -> Float32Array:
     """Return the states that a chain begins with: from -1 to 1, as those of int8 must be."""
     start = _random(shape.batch_size, shape.hidden_size)
-    return start / np.abs(start).max()
+    start /= np.abs(start).max()
+    return start
 
 
 def _chain_weights(shape: Shape) -> Float32Array:
