@@ -63,8 +63,8 @@ class Started(subprocess.Popen[bytes]):
 
     def end(self) -> None:
         """End it and what it started; also where it has ended itself."""
-        # The number of a group that has members is nobody else's. One that has none has left it to another where a process has
-        # it though ours was waited for.
+        # The number of a group that has members is nobody else's. A group without any has left it to another where a
+        # process has it though ours was waited for.
         if self.returncode is None or not (_PROC / str(self.pid)).exists():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
