@@ -13,6 +13,7 @@ Source:
 import json
 import math
 import os
+import secrets
 import select
 import signal
 import statistics
@@ -57,6 +58,7 @@ from rnncore.runfile.slots import (
     PAIR,
     READY,
     SLOT_S,
+    TOKEN,
 )
 
 # Of base and head, the benchmarks at which a process ended or hung, with why.
@@ -76,6 +78,9 @@ AGAIN_S = TIMEOUT_S
 
 # How often the wait for an answer looks whether the process is still there.
 LOOK_EVERY_S = 1.0
+
+# What a benchmark does that another's line comes from.
+_SCRIBBLED = "wrote into the pipe by which its process and the gate talk"
 
 # Of Python: which hashes text has, and so how its tables collide.
 _HASH_SEED = "PYTHONHASHSEED"
@@ -190,6 +195,8 @@ class LiveProcess:
         self._command = pytest_command(tree, suites, run_file, extra)
         asked, self._asks = os.pipe()
         self._answers, answers = os.pipe()
+        # What each line of the process begins with; one of an older revision does not know it.
+        self._token, self._is_signed = secrets.token_hex(8).encode(), False
         self._unread = b""
         # In a file: a pipe that nobody reads would fill up and stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
@@ -200,7 +207,7 @@ class LiveProcess:
 
     def begin(self, imports: Sequence[str]) -> None:
         """Say what to import."""
-        self._say({IMPORTS: list(imports)})
+        self._say({IMPORTS: list(imports), TOKEN: self._token.decode()})
 
     def collected(self) -> list[str]:
         """Wait for the benchmarks that the process collected.
@@ -209,6 +216,9 @@ class LiveProcess:
             ProcessError: If it ended before, or knows no slots.
         """
         answer = self._answer()
+        while answer is not None and COLLECTED not in answer:
+            # Suites are imported here, and may write anything.
+            answer = self._answer()
         if answer is None:
             run = self.ended()
             raise ProcessError(
@@ -311,38 +321,67 @@ class LiveProcess:
 
     def _answer(self) -> dict[str, Any] | None:
         """Wait for a line that is to be answered; None once the process will write no more."""
-        while True:
-            began_s = time.monotonic()
-            line = self._line(began_s)
-            if line is None:
-                return None
+        began_s = time.monotonic()
+        while (line := self._line(began_s)) is not None:
+            said = self._said(line)
+            if said is None:
+                continue
             self._patience.took(self._at, time.monotonic() - began_s)
-            said = dict(json.loads(line))
             if BEGINS not in said:
                 return said
             self._at, self._says_begins = str(said[BEGINS]), True
+            began_s = time.monotonic()
+        return None
 
     def _line(self, began_s: float) -> bytes | None:
         """Wait for a line; None once the process will write no more."""
         say_after_s = SAY_AFTER_S
         while b"\n" not in self._unread:
-            if not select.select([self._answers], [], [], LOOK_EVERY_S)[0]:
-                if self._process.poll() is not None and not select.select([self._answers], [], [], 0)[0]:
-                    # A process that it forked holds the pipe.
+            self._require_own_words()
+            if select.select([self._answers], [], [], LOOK_EVERY_S)[0]:
+                read = os.read(self._answers, 1 << 16)
+                if not read:
                     return None
-                lasts_s = time.monotonic() - began_s
-                if lasts_s > self._patience.limit_s(self._at):
-                    raise self._broke_off(self._patience.too_long(self._at))
-                if lasts_s > say_after_s:
-                    self._patience.lasts(f"{self._tree.side} {self._tree.name}", self._at, lasts_s)
-                    say_after_s += SAY_EVERY_S
-                continue
-            read = os.read(self._answers, 1 << 16)
-            if not read:
+                self._unread += read
+            elif self._process.poll() is not None and not select.select([self._answers], [], [], 0)[0]:
+                # A process that it forked holds the pipe.
                 return None
-            self._unread += read
+            lasts_s = time.monotonic() - began_s
+            if lasts_s > self._patience.limit_s(self._at):
+                raise self._broke_off(self._patience.too_long(self._at))
+            if lasts_s > say_after_s:
+                self._patience.lasts(f"{self._tree.side} {self._tree.name}", self._at, lasts_s)
+                say_after_s += SAY_EVERY_S
+        self._require_own_words()
         line, _, self._unread = self._unread.partition(b"\n")
         return line
+
+    def _require_own_words(self) -> None:
+        """Make sure that what is unread begins as a line of the process does, once it is at a benchmark.
+
+        Raises:
+            FatalBenchmarkError: If the benchmark wrote it.
+        """
+        if self._at and self._is_signed and not self._unread.startswith(self._token[: len(self._unread)]):
+            raise self._broke_off(_SCRIBBLED)
+
+    def _said(self, line: bytes) -> dict[str, Any] | None:
+        """Return what the process says in a line; None where that is not its own, and it is at no benchmark.
+
+        Raises:
+            FatalBenchmarkError: If the benchmark that it is at did.
+        """
+        _, token, text = line.rpartition(self._token)
+        self._is_signed |= bool(token)
+        try:
+            said = json.loads(text) if token or not self._is_signed else None
+        except (ValueError, RecursionError):
+            said = None
+        if isinstance(said, dict):
+            return said
+        if self._at:
+            raise self._broke_off(_SCRIBBLED)
+        return None
 
     def _broke_off(self, reason: str) -> ProcessError:
         """Return the error of a process that said, or says, no more."""

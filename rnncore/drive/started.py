@@ -63,9 +63,11 @@ class Started(subprocess.Popen[bytes]):
 
     def end(self) -> None:
         """End it and what it started; also where it has ended itself."""
-        # The number of a group that has members is nobody else's.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        # The number of a group that has members is nobody else's. A group without any has left it to another where a
+        # process has it though ours was waited for.
+        if self.returncode is None or not (_PROC / str(self.pid)).exists():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         self.wait()
         _end_all(self._left)
 

@@ -28,6 +28,7 @@ from rnncore.runfile.slots import (
     PAIR,
     READY,
     SLOT_S,
+    TOKEN,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ MIN_ROUND_S = 1e-4
 
 # What a call takes at least: Python's own part of it.
 SHORTEST_CALL_S = 2e-8
+
+# How many descriptors there are at most, and among how many of the last the pipes lie.
+_MOST_DESCRIPTORS, _HIGHEST = 1024, 16
 
 # The quickest of two rounds is far steadier than one, unless a call is so long that it is even within itself.
 FEWEST_ROUNDS = 2
@@ -58,6 +62,8 @@ class Slots:
 
     def __init__(self, asked: TextIO, answers: TextIO) -> None:
         self._asked, self._answers = asked, answers
+        # What each answer begins with, once that is known, and who may give one: no copy of this process (a fork).
+        self._token, self._process = "", os.getpid()
         # A benchmark may leave another folder behind, or one that is gone.
         self._tree = Path.cwd()
         self.pair: int | None = None
@@ -73,9 +79,7 @@ class Slots:
         named = os.environ.pop(ENVIRONMENT, None)
         if named is None:
             return None
-        asked, answers = map(int, named.split(","))
-        for pipe in (asked, answers):
-            os.set_inheritable(pipe, False)
+        asked, answers = map(_out_of_the_way, map(int, named.split(",")))
         return cls(os.fdopen(asked, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8"))
 
     def order(self, collected: Sequence[str]) -> list[str]:
@@ -84,7 +88,9 @@ class Slots:
         Before that it imports what it is asked to: later it would be this process's turn alone.
         """
         self._before = frozenset(sys.modules)
-        _import_ahead(self._heard()[IMPORTS])
+        heard = self._heard()
+        self._token = heard.get(TOKEN, "")
+        _import_ahead(heard[IMPORTS])
         self._say({COLLECTED: list(collected)})
         heard = self._heard()
         self.pair, self.measures_memory = heard[PAIR], heard[MEMORY]
@@ -124,7 +130,10 @@ class Slots:
         self._asked.close()
 
     def _say(self, facts: dict[str, Any]) -> None:
-        self._answers.write(json.dumps(facts) + "\n")
+        if os.getpid() != self._process:
+            # A copy that goes on with the session as if it were the original would answer in its place.
+            os._exit(1)
+        self._answers.write(f"{self._token}{json.dumps(facts)}\n")
         self._answers.flush()
 
     def _told_after(self, facts: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +147,19 @@ class Slots:
         if not line:
             raise ProcessError("the process that drives this one has ended.")
         return dict(json.loads(line))
+
+
+def _out_of_the_way(pipe: int) -> int:
+    """Return a descriptor in place of another, where code that tries the usual ones does not come; nobody inherits it."""
+    import fcntl
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Of higher ones select() knows nothing.
+    most = _MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, _MOST_DESCRIPTORS)
+    moved = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, max(0, most - _HIGHEST))
+    os.close(pipe)
+    return moved
 
 
 def modules_outside(tree: Path) -> dict[str, str]:

@@ -5,6 +5,9 @@ of JSON and waits for one, those that measure (`rnncore.measure.slots`) answer. 
 benchmarks it collected, and hears in which order to run them; so far both run at once. From then on one of the two runs at a
 time, until its next answer. The last is what it imported meanwhile, which its successors do at once. Where that is wanted,
 each also says which benchmark begins, and waits for no answer to that: one that then says no more ended, or hangs, there.
+
+Whoever runs in those that measure may write into what it finds open. So the one that drives names a token, and each line of
+theirs begins with it from then on; what does not is none of theirs.
 """
 
 # Names the two pipes: the descriptor to read from, a comma, the descriptor to write to.
@@ -18,6 +21,6 @@ PARENT = "RNNCORE_PARENT"
 COLLECTED, READY, ENDED, IMPORTED, OUTSIDE = "collected", "ready", "ended", "imported", "outside"
 # The benchmark that begins, and why a session was broken off. The one that drives asks for both, by the first of these keys.
 BEGINS, BROKE_OFF = "begins", "broke_off"
-# Of the one that drives: modules to import, the benchmarks in order, the number of the pair, whether to measure memory, the
-# seconds of a slot. A line without seconds lets a benchmark end.
-IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "imports", "order", "pair", "memory", "slot_s"
+# Of the one that drives: the token, modules to import, the benchmarks in order, the number of the pair, whether to measure
+# memory, the seconds of a slot. A line without seconds lets a benchmark end.
+TOKEN, IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "token", "imports", "order", "pair", "memory", "slot_s"

@@ -48,8 +48,10 @@ from rnncore.runfile.record import Record, Run
 SUITE = """
     import os
     import signal
+    import stat
     import sys
     import time
+    from contextlib import suppress
     from pathlib import Path
 
     import pytest
@@ -58,6 +60,13 @@ SUITE = """
     LOG = Path.cwd().parent / "log"
     with open(LOG.with_name("pids"), "a") as pids:
         pids.write(f"{{os.getpid()}}\\n")
+
+
+    def scribble(text):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(int(name)).st_mode):
+                    os.write(int(name), text.encode())
 
 
     def notes(size):
@@ -105,6 +114,8 @@ OF_OURS = """
         rnn_benchmark.record(validity="valid")
 """
 PLAN = Plan(slots=4, slot_s=0.005)
+
+SCRIBBLED = "wrote into the pipe by which its process and the gate talk"
 
 
 @dataclass
@@ -318,8 +329,11 @@ def test_a_benchmark_that_fails_in_a_slot_takes_no_slot_of_the_next(project: Pro
         ("in_slot(3) and os._exit(0)", "ended all of its process, with exit code 0"),
         ("os._exit(7)", "ended all of its process, with exit code 7"),
         ('pytest.exit("no more")', "broke off all of its process (Exit: no more)"),
+        ("""scribble('{"ready": "of no suite"}' + chr(10))""", SCRIBBLED),
+        ("in_slot(3) and scribble('no JSON')", SCRIBBLED),
+        ("any(scribble('x' * 4096) for _ in iter(int, 1))", SCRIBBLED),
     ],
-    ids=["killed", "without a word", "before its slots", "pytest.exit"],
+    ids=["killed", "without a word", "before its slots", "pytest.exit", "another's line", "no line", "no end"],
 )
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_a_benchmark_that_ends_its_process_fails_and_the_others_are_measured(
@@ -339,6 +353,25 @@ def test_a_benchmark_that_ends_its_process_fails_and_the_others_are_measured(
     later = project.run(Plan(6, 0.02, fatal=pair.fatal), number=1)
     assert (later.base.failed, later.head.failed) == (pair.base.failed, pair.head.failed)
     assert len(project.pids()) == processes + 2
+
+
+@pytest.mark.parametrize("text", ['{"collected": ["a"]}\n', '{"ready": 3}\n', "{}\n[]\n", "no line"])
+def test_what_a_suite_writes_into_the_pipe_as_it_is_imported_is_no_matter(project: Project, text: str) -> None:
+    for side in ("base", "head"):
+        suite = project.folder / side / "bench" / "test_made.py"
+        suite.write_text(f"{suite.read_text('utf-8')}\n\nscribble({text!r})\n", encoding="utf-8")
+    pair = project.run()
+    assert [{*_sizes(run)} for run in (pair.base, pair.head)] == [{1, 2}, {1, 2}]
+    assert pair.fatal == ({}, {})
+
+
+def test_a_copy_of_a_process_that_goes_on_with_its_session_answers_nothing(project: Project) -> None:
+    for side in ("base", "head"):
+        project.write(side, before="if size == 1 and os.fork() == 0: raise RuntimeError('in the copy')")
+    pair = project.run()
+    assert [{*_sizes(run)} for run in (pair.base, pair.head)] == [{1, 2}, {1, 2}]
+    assert (pair.base.failed, pair.head.failed, pair.fatal) == ((), (), ({}, {}))
+    _assert_ended(project.pids())
 
 
 def test_a_benchmark_that_ends_the_processes_of_both_sides_is_not_judged(project: Project) -> None:

@@ -113,6 +113,19 @@ def test_what_a_process_started_ends_with_it(what: str, hangs: bool, word: str, 
         assert bystander.poll() is None
 
 
+def test_whoever_got_the_number_of_a_process_that_has_ended_is_left_alone(tmp_path: Path) -> None:
+    with (
+        (tmp_path / "output").open("wb") as output,
+        _ended(subprocess.Popen([f"{shutil.which('sleep')}", "600"], start_new_session=True)) as bystander,
+    ):
+        process = Started([sys.executable, "-c", ""], tmp_path, os.environ, output)
+        process.wait()
+        process.pid = bystander.pid
+        process.end()
+        with pytest.raises(subprocess.TimeoutExpired):
+            bystander.wait(0.5)
+
+
 @contextmanager
 def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     with process:

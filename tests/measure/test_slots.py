@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import select
 import signal
 import sys
@@ -38,6 +39,7 @@ from rnncore.runfile.slots import (
     PAIR,
     READY,
     SLOT_S,
+    TOKEN,
 )
 
 pytest_plugins = ["pytester"]
@@ -76,7 +78,10 @@ class Driver:
         self._asks.flush()
 
     def heard(self) -> dict[str, Any]:
-        return dict(json.loads(self._answers.readline()))
+        return dict(json.loads(self.heard_line()))
+
+    def heard_line(self) -> str:
+        return self._answers.readline()
 
     def has_answer(self) -> bool:
         return bool(select.select([self._answers], [], [], 0.0)[0])
@@ -113,12 +118,44 @@ def test_a_process_that_nobody_drives_has_no_slots(monkeypatch: pytest.MonkeyPat
     assert Slots.of_environment() is None
 
 
-@pytest.mark.usefixtures("slots")
-def test_processes_that_a_driven_one_starts_are_not_driven(driver: Driver) -> None:
+def _pipes(slots: Slots) -> list[int]:
+    return [slots._asked.fileno(), slots._answers.fileno()]
+
+
+def test_processes_that_a_driven_one_starts_are_not_driven(slots: Slots) -> None:
     assert ENVIRONMENT not in os.environ
     # Nor do they hold the pipe open, whose end says that the process has ended.
-    assert not os.get_inheritable(driver.asked)
-    assert not os.get_inheritable(driver.answers)
+    assert [os.get_inheritable(pipe) for pipe in _pipes(slots)] == [False, False]
+
+
+def test_the_pipes_lie_where_a_loop_over_the_usual_descriptors_does_not_come(driver: Driver, slots: Slots) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert all(pipe >= min(limit, 1024) - 16 for pipe in _pipes(slots))
+    for pipe in (driver.asked, driver.answers):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(pipe)
+
+
+def test_answers_begin_with_the_token_that_the_driver_names(driver: Driver, slots: Slots) -> None:
+    driver.say(**{IMPORTS: [], TOKEN: "t0ken"})
+    driver.say(**{ORDER: ["a"], PAIR: 7, MEMORY: False})
+    slots.order(["a"])
+    driver.say()
+    assert list(slots.of("a")) == []
+    assert [driver.heard_line() for _ in range(2)] == [f't0ken{{"{COLLECTED}": ["a"]}}\n', f't0ken{{"{READY}": "a"}}\n']
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
+def test_a_copy_of_the_process_answers_nothing_and_ends(driver: Driver, slots: Slots) -> None:
+    copy = os.fork()
+    if copy == 0:
+        try:
+            slots.begins("a")
+            slots.broke_off("b")
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 1
+    assert not driver.has_answer()
 
 
 def test_a_process_says_what_it_collected_and_takes_the_order(driver: Driver, slots: Slots) -> None:
