@@ -1,8 +1,8 @@
 """An emulated CUDA device for torch's CPU build: torch and ONNX Runtime are told of it, and what it counts is read.
 
 It shows where tensors lie, what is copied, when the host waits, and that the answers above the kernels are right; of graphs,
-that the host neither waits, reads nor writes in what is captured. It shows nothing of CUDA's kernels and their times, of what
-else a graph may not capture, or of where ONNX Runtime puts a node: **no figure of it is a measurement.**
+that the host neither waits, reads nor writes in what is captured. It shows nothing of CUDA's kernels and their times, of
+what else a graph may not capture, or of where ONNX Runtime puts a node: **no figure of it is a measurement.**
 """
 
 import json
