@@ -51,7 +51,8 @@ OTHER_UNIT = 50.0
 # Test hours of a zone, its last, that the bounds are made from: a year, so that each season is there once.
 BOUND_HOURS = 8760
 
-# Hours before a forecast that are forecast too, as if each were the next: bounds follow what the model missed there.
+# Hours before a forecast that are forecast too, as if each were the next: bounds follow what the model missed there. More
+# change little (reports/LOG.md).
 FOLLOWED_HOURS = 4 * WEEK_H
 
 _NOT_TRAINED_ON = "the model was not trained on this zone: its scales are those of the file"
