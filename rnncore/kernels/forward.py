@@ -143,6 +143,7 @@ class PackedNetwork:
         self._layer_addresses = (ctypes.c_void_p * self.layers)(*[layer.ctypes.data for layer in self._layers])
         self._head, self._head_bias = (np.array(weight.detach().numpy()) for weight in (head.weight, head.bias))
         self._call: ForwardCall | None = None
+        self._reference: object = None
         # Whoever holds it may take it again: a turn of several steps is made of others.
         self.turn = threading.RLock()
 
@@ -190,6 +191,7 @@ class PackedNetwork:
         # At once, and held as long as the call has their addresses.
         with self.turn:
             self._call, self.inputs, self.output, self._state, self._workspace = call, inputs, output, state, workspace
+            self._reference = ctypes.byref(call)
 
     def run(self) -> None:
         """Forecast the bound windows into `output`; the kernel returns when it is ready.
@@ -198,13 +200,19 @@ class PackedNetwork:
             ConfigError: If none are bound, or in int8 they begin with states that have no bytes.
         """
         with self.turn:
-            # The kernel would follow a null.
-            if self._call is None:
-                raise ConfigError("no windows are bound; bind some before a run.")
-            if self._precision == "int8" and self._state is not None:
-                _require_states_of_bytes(self._state[:, 0])
-            self._call.threads = threads_here(self._threads)
-            self._forward(self._call)
+            self.run_in_turn()
+
+    def run_in_turn(self) -> None:
+        """As `run`, for whoever holds `turn`: an hour of a stream takes as long as taking it a few times."""
+        call = self._call
+        # The kernel would follow a null.
+        if call is None:
+            raise ConfigError("no windows are bound; bind some before a run.")
+        if self._precision == "int8" and self._state is not None:
+            _require_states_of_bytes(self._state[:, 0])
+        if self._threads > 1:
+            call.threads = threads_here(self._threads)
+        self._forward(self._reference)
 
     def last_output(self) -> Floats:
         """Return a copy of the last run's forecasts. Shape (B, L)."""

@@ -403,8 +403,8 @@ def _random(rows: int, columns: int) -> Float32Array:
 def _chain_start(shape: Shape) -> Float32Array:
     """Return the states that a chain begins with: from -1 to 1, as those of int8 must be."""
     start = _random(shape.batch_size, shape.hidden_size)
-    start /= np.abs(start).max()
-    return start
+    scaled: Float32Array = start / np.abs(start).max()
+    return scaled
 
 
 def _chain_weights(shape: Shape) -> Float32Array:
@@ -431,7 +431,7 @@ def _int8_chain_graph(shape: Shape, steps: int) -> onnx.ModelProto:
     """
     weights = _chain_weights(shape)
     scale = np.abs(weights).max(axis=0) / (LARGEST_BYTE // 2)
-    constants = {
+    constants: dict[str, Any] = {
         "state_scale": np.float32(1 / LARGEST_BYTE),
         "state_zero": np.uint8(ZERO_BYTE),
         "scales": scale,

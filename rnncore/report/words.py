@@ -182,7 +182,7 @@ def gflop_text(record: Record) -> str | None:
 def share_text(record: Record, ceiling: str) -> str | None:
     """Return how much of a ceiling a record reaches; None where that is not known.
 
-    One above 100 % stands with what chance explains of it; one further above than that is marked as no share.
+    One above 100 % has beside it what chance explains of it; one further above than that is marked as no share.
 
     Args:
         record: The record.
@@ -193,7 +193,7 @@ def share_text(record: Record, ceiling: str) -> str | None:
         return None
     text = f"{share_pct:.0f} %"
     if ceiling in record.above_ceilings:
-        return f"**{text}: above its ceiling**"
+        return f"{text}: above its ceiling"
     return text if round(share_pct) <= 100 else f"{text}, chance explains {record.ceiling_noise_pct(ceiling):.0f} %"
 
 

@@ -24,6 +24,10 @@ from rnncore.runtimes.phases import phase_ops
 # When a call began and how long it took, in seconds of the clock, and the laps of its threads.
 _TimedCall = tuple[float, float, FloatArray]
 
+# Of an hour for each thread. Fewer take less time than to wake another thread and to wait for it: a step of the preset
+# `fast` with one series took 7.5 us on two threads, and takes a third of that on one (reports/LOG.md, 2026-11-28).
+_FEWEST_PRODUCTS = 1 << 16
+
 # Instructions of precisions that not every CPU has.
 _INSTRUCTIONS = {"bf16": "AVX512-BF16", "int8": "AVX512-VNNI, AVX-VNNI or NEON dot products"}
 
@@ -77,16 +81,20 @@ class NativeRuntime(Runtime):
 
 
 class NativeStream(Stream):
-    """A stream by our kernel."""
+    """A stream by our kernel; on no more threads than an hour has work for."""
 
     def __init__(self, model: Forecaster, series: int) -> None:
-        self._packed = packed_forecaster(model, torch.get_num_threads())
+        products = series * sum(weight.numel() for weight in model.rnn.parameters())
+        threads = min(torch.get_num_threads(), max(1, products // _FEWEST_PRODUCTS))
+        self._packed = packed_forecaster(model, threads)
         config = model.config
         states = CELLS[config.cell].states
         self._state = np.zeros((config.num_layers, states, series, config.hidden_size), dtype=np.float32)
-        self._hour = np.zeros((series, 1, config.input_size), dtype=np.float32)
-        self._shape = (series, config.input_size)
-        self._packed.bind(self._hour, self._state)
+        hours = np.zeros((series, 1, config.input_size), dtype=np.float32)
+        self._packed.bind(hours, self._state)
+        # What is asked of every hour is at hand: it would take longer to get than to use.
+        self._hour, self._shape, self._dtype = hours[:, 0], (series, config.input_size), hours.dtype
+        self._forecasts = self._packed.output
 
     def step(self, hour: Float32Array) -> Float32Array:
         """Take the next hour and forecast.
@@ -95,12 +103,13 @@ class NativeStream(Stream):
             ConfigError: If it is not of shape (B, F), or not float32.
         """
         # What is right is seen in a fraction of a microsecond, as an hour of a small model takes two.
-        if type(hour) is not np.ndarray or hour.dtype != self._hour.dtype or hour.shape != self._shape:
+        if type(hour) is not np.ndarray or hour.dtype is not self._dtype or hour.shape != self._shape:
             require_floats("the hour", np.ascontiguousarray(hour), self._shape)
-        with self._packed.turn:
-            self._hour[:, 0] = hour
-            self._packed.run()
-            return self._packed.output.copy()
+        packed = self._packed
+        with packed.turn:
+            self._hour[...] = hour
+            packed.run_in_turn()
+            return self._forecasts.copy()
 
     def evidence(self, hour: Float32Array, trace: Path | None = None) -> Evidence:
         """Tell the kernel's phases, as it times them itself."""

@@ -56,10 +56,10 @@ static _Thread_local const member_t *self;
 static pthread_barrier_t together;
 static unsigned given_threads; /* the most that this system gives */
 
-int omp_get_thread_num(void) { return self->number; }
-int omp_get_num_threads(void) { return self->count; }
+int omp_get_thread_num(void) { return self ? self->number : 0; }
+int omp_get_num_threads(void) { return self ? self->count : 1; }
 void GOMP_barrier(void) {
-    if (!is_planted("no barrier", "")) pthread_barrier_wait(&together);
+    if (self && !is_planted("no barrier", "")) pthread_barrier_wait(&together);
 }
 
 static void *take_part(void *given) {
@@ -78,6 +78,7 @@ void GOMP_parallel(void (*region)(void *given), void *given, unsigned threads, u
     for (unsigned i = 1; i < threads; i++)
         if (pthread_create(&others[i], 0, take_part, &members[i])) abort();
     take_part(&members[0]);
+    self = 0;
     for (unsigned i = 1; i < threads; i++) pthread_join(others[i], 0);
     pthread_barrier_destroy(&together);
 }

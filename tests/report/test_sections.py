@@ -629,10 +629,10 @@ def test_shares_steps_errors_and_energy_stand_beside_each_other_and_what_is_unkn
         (100.4, 0.0, "100 %"),
         (104.0, 6.0, "104 %, chance explains 11 %"),
         (111.0, 6.0, "111 %, chance explains 11 %"),
-        (112.0, 6.0, "**112 %: above its ceiling**"),
-        (106.0, None, "**106 %: above its ceiling**"),
-        (140.0, 6.0, "**140 %: above its ceiling**"),
-        (140.0, None, "**140 %: above its ceiling**"),
+        (112.0, 6.0, "112 %: above its ceiling"),
+        (106.0, None, "106 %: above its ceiling"),
+        (140.0, 6.0, "140 %: above its ceiling"),
+        (140.0, None, "140 %: above its ceiling"),
     ],
 )
 @pytest.mark.parametrize(("ceiling", "column"), [("gemm", "of product"), ("recurrent", "of chain"), ("cache", "of cache")])

@@ -907,3 +907,26 @@ def test_no_thread_runs_while_another_times_its_calls() -> None:
     other.join(60)
     assert not other.is_alive()
     assert laps[0, PHASES.index("head"), 1] == 1
+
+
+@pytest.mark.parametrize(("series", "hidden", "threads"), [(1, 64, 1), (2, 64, 1), (8, 64, 3), (32, 64, 4), (1, 256, 4)])
+def test_a_stream_takes_no_more_threads_than_an_hour_has_work_for(
+    series: int, hidden: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 units and 33 inputs an hour of a series has 25,344 weights: two have less than two threads are worth."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(native, "usable_threads", lambda: 4)
+    model = new_forecaster(ForecasterConfig("lstm", 33, hidden, 1), seed=0)
+    assert native.NativeStream(model, series)._packed._threads == threads
+
+
+def test_a_stream_takes_hours_of_any_type_that_is_float32() -> None:
+    """Types that are equal need not be the same object: one with metadata is another."""
+    model = new_forecaster(ForecasterConfig("gru", 4, 20, 1), seed=0)
+    hour = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    named = hour.astype(np.dtype("float32", metadata={"unit": "MW"}))
+    one, other = native.NativeStream(model, 2), native.NativeStream(model, 2)
+    for _ in range(2):
+        np.testing.assert_array_equal(one.step(hour), other.step(named))
+    with pytest.raises(ConfigError, match="the hour: >f4"):
+        one.step(hour.astype(">f4"))
