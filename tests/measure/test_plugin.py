@@ -343,7 +343,7 @@ def _ours(saved: dict[str, Any], name: str = "") -> list[dict[str, Any]]:
 
 
 def test_an_autosaved_run_holds_every_raw_round_of_ours(saved) -> None:
-    assert len(_ours(saved)) == 12
+    assert len(_ours(saved)) == 13
     for entry in _ours(saved):
         rounds_s = entry["stats"]["data"]
         assert len(rounds_s) == entry["stats"]["rounds"] >= 3
@@ -550,8 +550,8 @@ def test_the_session_says_on_the_screen_what_it_cost(saved) -> None:
 
 def test_the_session_times_a_small_piece_of_work_before_every_benchmark_to_tell_whether_it_was_steady(saved) -> None:
     session = saved["content"]["rnncore"]
-    # Each of the twelve, and the one that was skipped after its fixtures were made.
-    assert len(session["pulses_s"]) == 13
+    # Each of the thirteen, and the one that was skipped after its fixtures were made.
+    assert len(session["pulses_s"]) == 14
     assert min(session["pulses_s"]) > 0
     assert isinstance(session["steady"], bool)
     assert session["steady"] != ("steady_why" in session)
