@@ -124,7 +124,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # Tests that are no benchmarks do not run here.
         config.hook.pytest_deselected(items=[*session.items])
         session.items.clear()
-    if not ours and not wants_facts(config) and not session_in(config).left_out:
+    has_resumed = config.getoption("rnn_resume") and session_in(config).left_out
+    if not ours and not wants_facts(config) and not has_resumed:
         return
     if harness.session_of(config) is None:
         for item in filter(has_case, ours):

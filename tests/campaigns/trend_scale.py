@@ -180,7 +180,8 @@ def call_trend(store: Path) -> Call:
         raise subprocess.CalledProcessError(process.returncode, command)
     # In KiB, but on macOS in bytes.
     peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Call(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, text.partition("\n")[0])
+    (said,) = [line for line in text.splitlines() if " run files, " in line]
+    return Call(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, said)
 
 
 def forget(store: Path) -> None:
