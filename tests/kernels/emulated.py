@@ -79,7 +79,9 @@ class EmulatedFunction:
         self.restype: Any = ctypes.c_int
         self.argtypes: Any = None
 
-    def __call__(self, call: ctypes.Structure | None = None) -> int | None:
+    def __call__(self, call: Any = None) -> int | None:
+        # What a reference is made of once refers to.
+        call = getattr(call, "_obj", call)
         known = sorted(set(_memory(inspect.currentframe())))
         regions: list[Region] = []
         pointers: list[tuple[int, int, int, int]] = []
