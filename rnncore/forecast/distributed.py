@@ -9,10 +9,11 @@ Source:
     Endowment 13(12), 3005-3018: gradients are averaged bucket by bucket while the backward pass goes on.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +46,7 @@ class Ranks:
     rank: int = 0
     count: int = 1
     restarts: int = 0
+    _averaging: list["_Averaging"] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -72,14 +74,24 @@ class Ranks:
     def averaging(self, module: nn.Module, device: torch.device) -> nn.Module:
         """Return a module whose backward pass leaves in each process the gradients' mean over all, and rank 0's weights now.
 
+        It can be called until the processes part.
+
         Args:
             module: Called for each step by all of them.
             device: That its weights lie on.
         """
         if self.count == 1:
             return module
-        devices = None if device.type == "cpu" else [device.index or 0]
-        return nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+        averaging = _Averaging(module, device)
+        self._averaging.append(averaging)
+        return averaging
+
+    def part_ways(self) -> None:
+        """Let go of what the other processes are reached by."""
+        while self._averaging:
+            self._averaging.pop().end()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     def any(self, *are_so: bool) -> tuple[bool, ...]:
         """Return which of some facts are so in any process: all of them ask at the same time."""
@@ -133,6 +145,22 @@ class Ranks:
         return held.numpy().tobytes()
 
 
+class _Averaging(nn.Module):
+    """A module by DistributedDataParallel, which keeps the connections open for as long as it lives: here until `end`."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        devices = None if device.type == "cpu" else [device.index or 0]
+        self._parallel = nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        result: Tensor = self._parallel(*given)
+        return result
+
+    def end(self) -> None:
+        del self._parallel
+
+
 ALONE = Ranks()
 
 
@@ -177,6 +205,9 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     if ranks.count == 1:
         yield
         return
+    # Modules of torch that are imported while processes are joined keep that group as the default of an argument, and so
+    # threads that run into the interpreter's end and abort it. DistributedDataParallel imports them all by this one.
+    importlib.import_module("torch._dynamo")
     backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
     try:
         store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
@@ -193,8 +224,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
             "command with --resume, or torchrun with --max-restarts, which does so by itself."
         ) from error
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        ranks.part_ways()
 
 
 def _is_of_another(error: RuntimeError) -> bool:

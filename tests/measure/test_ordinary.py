@@ -197,19 +197,51 @@ def _delaying_the_head(delay_pct: float) -> dict[str, str]:
     return {"conftest.py": hook}
 
 
-def test_a_planted_delay_is_in_the_ratio_and_said(tmp_path: Path) -> None:
-    pair = _pair(tmp_path, "def test_sum(benchmark):\n    benchmark(sum, range(100_000))\n", **_delaying_the_head(50.0))
+def test_a_planted_delay_is_in_each_round_and_said(tmp_path: Path) -> None:
+    suite = """
+        from time import perf_counter
+
+        def test_sum(benchmark):
+            own_s = []
+
+            def call():
+                start_s = perf_counter()
+                sum(range(100_000))
+                own_s.append(perf_counter() - start_s)
+
+            benchmark(call)
+            rounds = len(benchmark.stats.stats.data)
+            benchmark.extra_info["own_s"] = min(own_s)
+            benchmark.extra_info["own_of_rounds_s"] = min(own_s[-rounds:])
+    """
+    pair = _pair(tmp_path, suite, **_delaying_the_head(50.0))
     (base,), (head,) = pair.base.records, pair.head.records
     assert (base.injected_delay_pct, head.injected_delay_pct) == (None, 50.0)
-    assert head.quickest_s > 1.2 * base.quickest_s
+    # Against what the calls themselves took, whatever else ran on the machine in that time.
+    assert head.quickest_s > 1.45 * head.numbers["own_s"]
+    assert base.quickest_s < 1.2 * base.numbers["own_of_rounds_s"]
 
 
 def test_a_planted_delay_is_as_small_as_asked_however_short_the_calls(tmp_path: Path) -> None:
-    pair = _pair(tmp_path, "def test_int(benchmark):\n    benchmark(int)\n", **_delaying_the_head(30.0))
+    suite = """
+        from rnncore.measure import delay
+
+        def test_count(benchmark, monkeypatch):
+            now_s, reads, calls = delay.now_s, [], []
+
+            def read():
+                reads.append(None)
+                return now_s()
+
+            monkeypatch.setattr(delay, "now_s", read)
+            benchmark(calls.append, None)
+            benchmark.extra_info["reads_per_call"] = len(reads) / len(calls)
+    """
+    pair = _pair(tmp_path, suite, **_delaying_the_head(30.0))
     (base,), (head,) = pair.base.records, pair.head.records
-    assert head.injected_delay_pct == 30.0
-    # One of a call would take several times as long as the call.
-    assert 1.1 < head.quickest_s / base.quickest_s < 2
+    # Reading the clock takes as long as the call: a delay of each call would read it twice.
+    assert (base.numbers["reads_per_call"], head.injected_delay_pct) == (0, 30.0)
+    assert 0 < head.numbers["reads_per_call"] < 1
 
 
 def test_each_round_is_torn_down(tmp_path: Path) -> None:
