@@ -48,6 +48,7 @@ from rnncore.runfile.slots import (
     BEGINS,
     BROKE_OFF,
     COLLECTED,
+    CPU,
     ENDED,
     ENVIRONMENT,
     IMPORTED,
@@ -173,6 +174,7 @@ class LiveProcess:
 
     Attributes:
         ready: The benchmark that it is ready to time; empty once all have ended.
+        cpu: The CPU that it is on, where that benchmark keeps no other one busy; None where it does.
         imported: Modules that the benchmarks imported, once all have ended.
         outside: The files of the modules that were loaded from outside of the tree, by top-level name; then, too.
     """
@@ -187,6 +189,7 @@ class LiveProcess:
         patience: Patience,
     ) -> None:
         self._tree, self._run_file, self._patience, self.ready = tree, run_file, patience, ""
+        self.cpu: int | None = None
         # The benchmark that it is at, and the last that it was asked to time; a process of an older revision does not say
         # which begins.
         self._at, self._timed, self._says_begins = "", "", False
@@ -238,14 +241,18 @@ class LiveProcess:
             self._at = ""
         self._take(self._run_until_answer(told))
 
-    def slot(self, seconds: float) -> None:
+    def slot(self, seconds: float, cpu: int | None) -> None:
         """Let the process time its benchmark for a slot; where that fails it is ready for the next, or has ended.
+
+        Args:
+            seconds: Of the slot.
+            cpu: That it is to be on; None for any.
 
         Raises:
             FatalBenchmarkError: If it ends, or hangs, in it.
         """
         self._at = self._timed = self.ready
-        answer = self._run_until_answer({SLOT_S: seconds})
+        answer = self._run_until_answer({SLOT_S: seconds, CPU: cpu})
         if ENDED not in answer:
             self._take(answer)
 
@@ -282,6 +289,7 @@ class LiveProcess:
     def _take(self, answer: Mapping[str, Any]) -> None:
         """Take what the process is ready for, or that it is for nothing more."""
         self.ready = str(answer.get(READY, ""))
+        self.cpu = answer.get(CPU)
         self.imported = tuple(answer.get(IMPORTED, ()))
         self.outside = answer.get(OUTSIDE, {})
 
@@ -491,12 +499,13 @@ def _run_pair(
         while ready := [one for one in live if one.ready]:
             name = min((one.ready for one in ready), key=ranks.__getitem__)
             sides = [one for one in first if one.ready == name]
+            cpus = _common_cpus(sides)
             slots_began_s = time.monotonic()
             for slot in range(plan.slots):
                 for one in sides[:: -1 if slot % 2 else 1]:
                     # A benchmark may fail in one of its slots.
                     if one.ready == name:
-                        one.slot(plan.slot_s)
+                        one.slot(plan.slot_s, cpus[slot % len(cpus)])
             slots_s_of[name] = time.monotonic() - slots_began_s
             for one in sides:
                 if one.ready == name:
@@ -514,6 +523,16 @@ def _run_pair(
         imported = live[0].imported, live[1].imported
         wall_s, slots_s = time.monotonic() - began_s, sum(slots_s_of.values())
         return Pair(base, head, wall_s, slots_s, plan.slots, imported, slots_s_of, beside_s_of, plan.fatal)
+
+
+def _common_cpus(sides: Sequence[LiveProcess]) -> list[int | None]:
+    """Return the CPUs that both sides of a pair are to be on, one in each slot in turn; None for any.
+
+    Left to the system each side stays on a CPU of its own, and a neighbour that is busy on the other thread of a core makes
+    its side slower in all slots. Where a side keeps several CPUs busy, or does not say which it is on, none is told.
+    """
+    cpus = [one.cpu for one in sides]
+    return [None] if len(cpus) < 2 or None in cpus else [*cpus]
 
 
 def _failed_too(run: Run, fatal: Mapping[str, str]) -> Run:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from rnncore.measure import harness
+from rnncore.measure.company import Company
 from rnncore.measure.delay import delayed
 from rnncore.measure.session import Row, Session
 from rnncore.measure.slots import Slots, calls_of_a_round, rounds_of_a_slot
@@ -84,10 +85,12 @@ def _timed(benchmark: Any, session: Session, slots: Slots, call: Call, delay_pct
     """Time a call in slots; return what its first call returned."""
     with untraced(), _collecting(not harness.disables_gc(benchmark)):
         call.before()
-        run, results = call.run, list[Any]()
-        first_call_s = seconds_per_call(lambda: results.append(run()))
+        run, results, company = call.run, list[Any](), Company()
+        with company.watched():
+            first_call_s = seconds_per_call(lambda: results.append(run()))
         call.after()
-        call_s = warmed_up(run, first_call_s, WARM_UP_S, call.before, call.after)
+        with company.watched():
+            call_s = warmed_up(run, first_call_s, WARM_UP_S, call.before, call.after)
         facts: dict[str, Any] = {}
         # What is prepared holds for one call.
         calls = 1 if call.is_prepared else calls_of_a_round(call_s, 0.0)
@@ -101,7 +104,7 @@ def _timed(benchmark: Any, session: Session, slots: Slots, call: Call, delay_pct
             run_round, facts["injected_delay_pct"] = delayed(run_round, delay_pct, round_s)
         of_slots = [
             rounds_of_a_slot(run_round, slot_s, 1, round_s, before=call.before, after=call.after)
-            for slot_s in slots.of(benchmark.fullname)
+            for slot_s in slots.of(benchmark.fullname, company)
         ]
     rounds_s = [seconds / calls for of_slot in of_slots for seconds in of_slot]
     stats = harness.take_rounds(benchmark, rounds_s, calls)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncore.measure import harness
+from rnncore.measure.company import Company
 from rnncore.measure.delay import delayed
 from rnncore.measure.facts import Fact, put_facts, with_reasons
 from rnncore.measure.memory import WHY_NOT_SERVED, Served, peak_device_memory, unknown
@@ -116,11 +117,12 @@ class RnnBenchmark:
             self._benchmark(run)
             return
         self._record_unsaid()
-        with self.part("first calls and warm-up"):
+        company = Company()
+        with self.part("first calls and warm-up"), company.watched():
             first_call_s = seconds_per_call(run)
         self.record(first_call_s=opening_s + first_call_s)
         profiled_s = self._record_path(evidence)
-        with self.part("first calls and warm-up"):
+        with self.part("first calls and warm-up"), company.watched():
             # On a GPU both make libraries and profiler ready for seconds, and neither is a call like those that follow.
             called_s = min(first_call_s, profiled_s) if self._case.device == "cpu" else 0.0
             call_s = warmed_up(run, called_s, BRIEF_WARM_UP_S if self.brief else WARM_UP_S)
@@ -132,7 +134,7 @@ class RnnBenchmark:
         if self._session.slots is None:
             self._time(timed, call_s)
         else:
-            self._time_in_slots(self._session.slots, timed, call_s, min_round_s)
+            self._time_in_slots(self._session.slots, company, timed, call_s, min_round_s)
         stats = self._benchmark.stats
         if not self.brief:
             from rnncore.measure.energy import joules_per_1000
@@ -288,14 +290,16 @@ class RnnBenchmark:
         self._session.count(TIMED, seen.timed_s, out_of="between rounds")
         self.record(**peaks, **seen.facts)
 
-    def _time_in_slots(self, slots: "Slots", run: Callable[[], object], call_s: float, min_round_s: float) -> None:
-        """Time rounds in the slots that the driving process asks for; arguments as of `_time`."""
+    def _time_in_slots(
+        self, slots: "Slots", company: Company, run: Callable[[], object], call_s: float, min_round_s: float
+    ) -> None:
+        """Time rounds in the slots that the driving process asks for; further arguments as of `_time`."""
         from rnncore.measure.counters import CallCounters
         from rnncore.measure.slots import calls_of_a_round, rounds_of_a_slot
 
         calls, of_slots = calls_of_a_round(call_s, min_round_s), []
         with closing(CallCounters(self._why_not_counted())) as counters:
-            for slot_s in slots.of(self._benchmark.fullname):
+            for slot_s in slots.of(self._benchmark.fullname, company):
                 of_slots.append(rounds_of_a_slot(run, slot_s, calls, call_s, counters))
         rounds_s = [seconds for of_slot in of_slots for seconds in of_slot]
         harness.mark_used(self._benchmark)

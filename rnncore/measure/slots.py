@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rnncore.errors import ProcessError
+from rnncore.measure.company import Company
 from rnncore.measure.stopwatch import nothing, now_s
 from rnncore.measure.timeout import not_counted
 from rnncore.runfile.slots import (
     BEGINS,
     BROKE_OFF,
     COLLECTED,
+    CPU,
     ENDED,
     ENVIRONMENT,
     IMPORTED,
@@ -48,6 +50,10 @@ FEWEST_ROUNDS = 2
 LONG_CALL_S = 0.1
 
 
+# What Linux tells of the calling thread: after the name in parentheses, the CPU that it was on last.
+_OWN_STAT, _CPU_FIELD = Path("/proc/thread-self/stat"), 36
+
+
 class Slots:
     """The pipes to the process that drives this one; made in the folder of the tree that it measures.
 
@@ -69,6 +75,8 @@ class Slots:
         self.pair: int | None = None
         self.measures_memory = True
         self._says_begins = False
+        # CPUs that this thread may be on by itself; None while no slot has told it which.
+        self._usable: set[int] | None = None
         # Modules that were there as benchmarks were collected; None where none were.
         self._before: frozenset[str] | None = None
 
@@ -98,15 +106,22 @@ class Slots:
         self._says_begins = bool(heard.get(BEGINS))
         return list(heard[ORDER])
 
-    def of(self, fullname: str) -> Iterator[float]:
-        """Say that a benchmark is ready; yield the seconds of each slot that is asked for."""
-        told = self._told_after({READY: fullname})
+    def of(self, fullname: str, company: Company) -> Iterator[float]:
+        """Say that a benchmark is ready; yield the seconds of each slot that is asked for.
+
+        In a slot its thread is on the CPU that the other side's is on in the same slot, where *company* is none: of two CPUs
+        one may be slower for a while, by what a neighbour runs on the other thread of its core.
+        """
+        told = self._told_after({READY: fullname, CPU: _own_cpu() if company.is_none else None})
         while (slot_s := told.get(SLOT_S)) is not None:
+            self._move(told.get(CPU))
             yield float(slot_s)
             told = self._told_after({ENDED: fullname})
 
     def begins(self, fullname: str) -> None:
         """Say that a benchmark begins, to one that wants to hear of it."""
+        # The one before may have failed within a slot.
+        self._move_freely()
         if self._says_begins:
             self._say({BEGINS: fullname})
 
@@ -136,8 +151,26 @@ class Slots:
         self._answers.write(f"{self._token}{json.dumps(facts)}\n")
         self._answers.flush()
 
+    def _move(self, cpu: int | None) -> None:
+        """Let this thread, and no other that is there, be on one CPU until the end of the slot; on any for None."""
+        if cpu is None:
+            return
+        # What is not allowed, or not possible on this system, changes nothing.
+        with suppress(OSError):
+            usable = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {cpu})
+            self._usable = usable
+
+    def _move_freely(self) -> None:
+        """Let this thread be where it could be before the slot."""
+        if self._usable is not None:
+            with suppress(OSError):
+                os.sched_setaffinity(0, self._usable)
+            self._usable = None
+
     def _told_after(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Say something and wait for what is to be done next: meanwhile this process is stopped, and the other one runs."""
+        self._move_freely()
         with not_counted():
             self._say(facts)
             return self._heard()
@@ -147,6 +180,14 @@ class Slots:
         if not line:
             raise ProcessError("the process that drives this one has ended.")
         return dict(json.loads(line))
+
+
+def _own_cpu() -> int | None:
+    """Return the number of the CPU that this thread was on last; None where the system does not tell."""
+    try:
+        return int(_OWN_STAT.read_text(encoding="utf-8").rpartition(")")[2].split()[_CPU_FIELD])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _out_of_the_way(pipe: int) -> int:

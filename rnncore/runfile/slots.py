@@ -24,3 +24,5 @@ BEGINS, BROKE_OFF = "begins", "broke_off"
 # Of the one that drives: the token, modules to import, the benchmarks in order, the number of the pair, whether to measure
 # memory, the seconds of a slot. A line without seconds lets a benchmark end.
 TOKEN, IMPORTS, ORDER, PAIR, MEMORY, SLOT_S = "token", "imports", "order", "pair", "memory", "slot_s"
+# Of both: with a benchmark that is ready and keeps one thread busy, the CPU that it was on; with a slot, the one to be on.
+CPU = "cpu"

@@ -545,8 +545,8 @@ def test_an_interrupt_ends_both_processes_also_the_one_that_is_stopped(
     slot = LiveProcess.slot
     states: list[str] = []
 
-    def interrupted(self: LiveProcess, seconds: float) -> None:
-        slot(self, seconds)
+    def interrupted(self: LiveProcess, seconds: float, cpu: int | None) -> None:
+        slot(self, seconds, cpu)
         states.extend(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] for pid in project.pids())
         raise KeyboardInterrupt
 
@@ -562,11 +562,11 @@ def test_a_process_that_died_between_two_slots_is_not_waited_for(project: Projec
     slot = LiveProcess.slot
     killed: list[int] = []
 
-    def killing(self: LiveProcess, seconds: float) -> None:
+    def killing(self: LiveProcess, seconds: float, cpu: int | None) -> None:
         if not killed:
             killed.append(project.pids()[0])
             os.kill(killed[0], signal.SIGKILL)
-        slot(self, seconds)
+        slot(self, seconds, cpu)
 
     monkeypatch.setattr(LiveProcess, "slot", killing)
     pair = project.run()

@@ -1,5 +1,7 @@
 """Tests of benchmarks of other suites in the slots of a gate: what is called, how often, and what a run file says of it."""
 
+import json
+import os
 import textwrap
 from pathlib import Path
 from random import Random
@@ -184,6 +186,46 @@ def test_a_result_that_is_wrong_makes_the_benchmark_invalid(tmp_path: Path) -> N
         (record,) = run.records
         assert record.validity.startswith("failed after it was timed: AssertionError")
         assert record.numbers == {"validity": 3}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind threads to CPUs")
+def test_both_sides_are_on_the_same_cpu_in_a_slot_unless_other_threads_work_too(tmp_path: Path) -> None:
+    suite = """
+        import json
+        import os
+        from pathlib import Path
+        from threading import Thread
+
+        # Of each benchmark the CPUs that its calls could be on, as often as they changed.
+        changes = {}
+
+        def note(name):
+            cpus, seen = sorted(os.sched_getaffinity(0)), changes.setdefault(name, [])
+            if seen[-1:] != [cpus]:
+                seen.append(cpus)
+            Path("cpus.json").write_text(json.dumps(changes), encoding="utf-8")
+
+        def test_alone(benchmark):
+            benchmark(lambda: note("alone"))
+
+        def test_several(benchmark):
+            def call():
+                note("several")
+                other = Thread(target=sum, args=(range(200_000),))
+                other.start()
+                other.join()
+
+            benchmark(call)
+    """
+    _pair(tmp_path, suite)
+    base, head = (json.loads((tmp_path / side / "cpus.json").read_text(encoding="utf-8")) for side in ("base", "head"))
+    usable = sorted(os.sched_getaffinity(0))
+    assert base["several"] == head["several"] == [usable]
+    assert base["alone"] == head["alone"]
+    # Before its slots each is where it wants to be.
+    first, *later = base["alone"]
+    assert first == usable
+    assert {len(cpus) for cpus in later} == ({1} if len(usable) > 1 else set())
 
 
 def _delaying_the_head(delay_pct: float) -> dict[str, str]:

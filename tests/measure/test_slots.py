@@ -23,12 +23,14 @@ import torch  # noqa: F401
 
 from rnncore.errors import ProcessError
 from rnncore.measure import slots as slots_module
+from rnncore.measure.company import Company
 from rnncore.measure.counters import CallCounters
 from rnncore.measure.slots import LONG_CALL_S, MIN_ROUND_S, SHORTEST_CALL_S, Slots, calls_of_a_round, rounds_of_a_slot
 from rnncore.measure.timeout import case_timeout
 from rnncore.runfile.read import read_run
 from rnncore.runfile.slots import (
     COLLECTED,
+    CPU,
     ENDED,
     ENVIRONMENT,
     IMPORTED,
@@ -141,8 +143,10 @@ def test_answers_begin_with_the_token_that_the_driver_names(driver: Driver, slot
     driver.say(**{ORDER: ["a"], PAIR: 7, MEMORY: False})
     slots.order(["a"])
     driver.say()
-    assert list(slots.of("a")) == []
-    assert [driver.heard_line() for _ in range(2)] == [f't0ken{{"{COLLECTED}": ["a"]}}\n', f't0ken{{"{READY}": "a"}}\n']
+    assert list(slots.of("a", Company())) == []
+    collected, ready = driver.heard_line(), driver.heard_line()
+    assert collected == f't0ken{{"{COLLECTED}": ["a"]}}\n'
+    assert ready.startswith(f't0ken{{"{READY}": "a"')
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
@@ -232,8 +236,49 @@ def test_a_process_says_what_its_benchmarks_imported_from_outside_of_the_tree(
 def test_a_benchmark_has_the_slots_that_are_asked_for(driver: Driver, slots: Slots) -> None:
     for facts in ({SLOT_S: 0.25}, {SLOT_S: 0.5}, {}):
         driver.say(**facts)
-    assert list(slots.of("a")) == [0.25, 0.5]
-    assert [driver.heard() for _ in range(3)] == [{READY: "a"}, {ENDED: "a"}, {ENDED: "a"}]
+    assert list(slots.of("a", Company())) == [0.25, 0.5]
+    assert driver.heard()[READY] == "a"
+    assert [driver.heard() for _ in range(2)] == [{ENDED: "a"}, {ENDED: "a"}]
+
+
+# Which CPUs a process may be on is asked and told where the system lets it.
+on_cpus = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind threads to CPUs")
+
+
+@on_cpus
+def test_in_a_slot_its_thread_is_on_the_cpu_that_it_is_told(driver: Driver, slots: Slots) -> None:
+    usable = os.sched_getaffinity(0)
+    for facts in (*({SLOT_S: 0.25, CPU: cpu} for cpu in usable), {SLOT_S: 0.25, CPU: None}, {}):
+        driver.say(**facts)
+    assert [os.sched_getaffinity(0) for _ in slots.of("a", Company())] == [*({cpu} for cpu in usable), usable]
+    assert os.sched_getaffinity(0) == usable
+    assert driver.heard()[CPU] in usable
+
+
+@on_cpus
+def test_a_benchmark_that_failed_in_its_slot_leaves_the_next_where_it_wants_to_be(driver: Driver, slots: Slots) -> None:
+    usable = os.sched_getaffinity(0)
+    driver.say(**{SLOT_S: 0.25, CPU: min(usable)})
+    failed = slots.of("a", Company())
+    next(failed)
+    slots.begins("b")
+    assert os.sched_getaffinity(0) == usable
+    failed.close()
+
+
+@on_cpus
+def test_a_cpu_that_it_may_not_be_on_changes_nothing(driver: Driver, slots: Slots) -> None:
+    usable = os.sched_getaffinity(0)
+    for facts in ({SLOT_S: 0.25, CPU: 100_000}, {}):
+        driver.say(**facts)
+    assert [os.sched_getaffinity(0) for _ in slots.of("a", Company())] == [usable]
+
+
+def test_where_other_threads_work_too_no_cpu_is_named(driver: Driver, slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.say()
+    monkeypatch.setattr(Company, "is_none", False)
+    assert list(slots.of("a", Company())) == []
+    assert driver.heard() == {READY: "a", CPU: None}
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no SIGALRM")
@@ -246,15 +291,15 @@ def test_the_time_in_which_the_other_side_runs_is_not_in_the_limit_of_a_benchmar
     thread = threading.Thread(target=drive)
     thread.start()
     with case_timeout(0.3, lambda: None):
-        assert list(slots.of("a")) == [0.25, 0.5]
+        assert list(slots.of("a", Company())) == [0.25, 0.5]
     thread.join()
 
 
 def test_a_slot_is_said_to_have_ended_only_once_it_has(driver: Driver, slots: Slots) -> None:
-    of_one = slots.of("a")
+    of_one = slots.of("a", Company())
     driver.say(**{SLOT_S: 0.25})
     next(of_one)
-    assert driver.heard() == {READY: "a"}
+    assert driver.heard()[READY] == "a"
     assert not driver.has_answer()
     driver.say()
     assert list(of_one) == []
@@ -264,13 +309,13 @@ def test_a_slot_is_said_to_have_ended_only_once_it_has(driver: Driver, slots: Sl
 def test_a_driver_that_has_ended_is_an_error(driver: Driver, slots: Slots) -> None:
     driver.says_no_more()
     with pytest.raises(ProcessError, match="the process that drives this one has ended"):
-        list(slots.of("a"))
+        list(slots.of("a", Company()))
 
 
 def test_pipes_can_be_closed_once_the_driver_has_ended(driver: Driver, slots: Slots) -> None:
     driver.hears_no_more()
     with pytest.raises(BrokenPipeError):
-        list(slots.of("a"))
+        list(slots.of("a", Company()))
     slots.close()
 
 
