@@ -138,7 +138,8 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 def _driver(what: str, word: str, before: str = "", inside: str = "") -> AbstractContextManager[subprocess.Popen[bytes]]:
     command = _leaving({**LEAVES, **CLEARED, "nothing": ""}[what], word)
     code = textwrap.dedent(DRIVER).format(before=before, inside=inside, command=command)
-    return _ended(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE))
+    # Its own command line has the word too: what leads a session is not taken for what was left behind.
+    return _ended(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True))
 
 
 @pytest.mark.parametrize("what", ["a daemon", *CLEARED])
