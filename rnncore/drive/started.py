@@ -32,6 +32,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 # For how long processes are killed that go on to start others, and how often.
 _KILLING_S, _EVERY_S = 5.0, 0.01
 
+# Looks in a row that find none. A process that forks after all were listed, and ends before it is looked at, leaves in one
+# look nothing to be found.
+_EMPTY_LOOKS = 2
+
 # How often, while one process is waited for, others are that have ended.
 _REAP_EVERY_S = 0.5
 
@@ -171,8 +175,10 @@ def _processes(file: str, holds: Callable[[bytes], bool]) -> list[int]:
 
 def _end_all(left: Callable[[], Sequence[int]]) -> None:
     """Kill processes until none is left: what they start meanwhile is found the next time."""
-    until_s = time.monotonic() + _KILLING_S
-    while (found := left()) and time.monotonic() < until_s:
+    until_s, empty = time.monotonic() + _KILLING_S, 0
+    while empty < _EMPTY_LOOKS and time.monotonic() < until_s:
+        found = left()
+        empty = 0 if found else empty + 1
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -180,4 +186,5 @@ def _end_all(left: Callable[[], Sequence[int]]) -> None:
             # Those that became ours; others are waited for by whoever has them.
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-        time.sleep(_EVERY_S)
+        if found:
+            time.sleep(_EVERY_S)

@@ -115,6 +115,19 @@ def test_what_a_process_started_ends_with_it(what: str, hangs: bool, word: str, 
         assert bystander.poll() is None
 
 
+def test_one_look_that_found_nothing_is_not_believed(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What forks after all were listed, and ends before it is looked at, leaves a child that no list has."""
+    looks = iter([lambda process: [], *[Started._left] * 1000])
+    with (tmp_path / "output").open("wb") as output:
+        process = Started(_leaving(LEAVES["a session of its own"], word), tmp_path, os.environ, output)
+        assert _becomes_true(lambda: _sleeping(word))
+        assert _becomes_true(lambda: process.poll() is not None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Started, "_left", lambda process: next(looks)(process))
+            process.end()
+        assert _of(word) == []
+
+
 def test_whoever_got_the_number_of_a_process_that_has_ended_is_left_alone(tmp_path: Path) -> None:
     with (
         (tmp_path / "output").open("wb") as output,
