@@ -295,7 +295,7 @@ class _Files:
         self._files.invalidate_cache()
         found = self._files.find(self._root, detail=True)
         if self._root in found:
-            raise StoreError(f"{self._root}: is a file. Give the folder that 'rnncore push' copies to.")
+            raise StoreError(f"{without_password(self._root)}: is a file. Give the folder that 'rnncore push' copies to.")
         if not found:
             # It finds nothing, too, where nobody answers; listing says why.
             self._look()
@@ -310,7 +310,9 @@ class _Files:
             return
         bucket = self._root.split("/", 1)[0]
         if not self._files.async_impl or not bucket or bucket.endswith(":"):
-            raise StoreError(f"{self._root}: no such folder. Check the address, or let 'rnncore push' make it.")
+            raise StoreError(
+                f"{without_password(self._root)}: no such folder. Check the address, or let 'rnncore push' make it."
+            )
         # An object store has no folders: what holds nothing is not there. Of its buckets it knows.
         try:
             self._files.ls(bucket)

@@ -250,6 +250,27 @@ def test_a_store_that_is_not_there_is_no_empty_one(url: str, tmp_path: Path) -> 
     assert (pulled.new, pulled.known) == ((), 0)
 
 
+@pytest.mark.parametrize("is_file", [False, True], ids=["nothing", "a file"])
+def test_an_address_that_is_kept_whole_is_told_without_its_password(
+    is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a web server is, whose folders begin with it."""
+    root = "https://me:secret@host/runs"
+
+    class Web(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        async_impl = True
+
+        def ls(self, path: str, *_: object, **__: object) -> list[object]:
+            raise FileNotFoundError(path)
+
+        def find(self, *_: object, **__: object) -> dict[str, object]:
+            return {root: {}} if is_file else {}
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Web(), root))
+    with pytest.raises(StoreError, match=r"^https://host/runs: (is a file|no such folder)\. "):
+        pull(root, tmp_path / "here")
+
+
 @pytest.mark.parametrize("bucket", ["here", "nowhere"])
 def test_where_nothing_lies_below_an_address_in_an_object_store_its_bucket_decides(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
