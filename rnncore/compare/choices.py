@@ -61,7 +61,7 @@ def ranked(run: Run, name: str) -> list[Record]:
 
 def rankable(records: Iterable[Record]) -> list[Record]:
     """Return what may be ranked: right rows, on a GPU those with any program's copies, as on one clock with the CPU's."""
-    return [record for record in records if record.is_valid and record.clock in (None, "host")]
+    return [record for record in records if record.is_valid and record.has_usual_clock]
 
 
 def fastest_first(records: Iterable[Record]) -> list[Record]:

@@ -29,7 +29,7 @@ class Thresholds:
         rules: Patterns, as a shell's, with the bounds they set, in percent; where several match, the last one counts.
         source: Where they are set, for messages.
         floors: Smallest change of a benchmark's time that the machine's noise lets count, such as 0.03; it lifts the
-            defaults.
+            default of `change` alone.
         notes: What a reader must know of them.
         numbers: The same of numbers that benchmarks of other suites record, by name. Others of these are not judged.
         is_of_all: Whether all benchmarks of the project are measured; else a pattern may be of none that is.
@@ -61,7 +61,7 @@ class Thresholds:
                 f"{self.source}: for {fullname} {change} is {100 * asked:g} and {same} {100 * allowed:g}. "
                 f"Set {same} to {100 * asked:g} or more: what counts as a change cannot count as no change."
             )
-        # What the noise hides is called no change, and not the same for that either.
+        # A change that the noise hides is not called; what is the same is not widened by it.
         smallest = 0.0 if is_chosen or measure != TIME else self.floors.get(fullname, 0.0)
         return Bounds(max(asked, smallest), allowed, is_chosen)
 

@@ -26,7 +26,7 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.read import read_run
-from rnncore.runfile.record import Run
+from rnncore.runfile.record import Record, Run
 
 # A gate of more minutes is nobody's advice, and one of more hours nobody's wish.
 LONGEST_MIN, LONGEST_H = 240, 168
@@ -394,14 +394,13 @@ def _grown(names: set[str], trees: tuple[Tree, Tree], suites: Suites, folder: Pa
     Raises:
         ProcessError: If a process leaves no run file.
     """
-    profiled = replace(suites, paths=tuple(sorted(names)))
-    base, head = (
-        {
-            record.fullname: record
-            for record in run_process(tree, profiled, folder / f"{tree.side}-profiled.json", ["--rnn-profile"]).run.records
-        }
-        for tree in trees
-    )
+
+    def profiled(tree: Tree) -> dict[str, Record]:
+        some = replace(suites, paths=tuple(_path_of(name, tree, suites) for name in sorted(names)))
+        run = run_process(tree, some, folder / f"{tree.side}-profiled.json", ["--rnn-profile"]).run
+        return {record.fullname: record for record in run.records}
+
+    base, head = map(profiled, trees)
     changes = {
         name: difference(base[name], head[name])
         for name in names & base.keys() & head.keys()
@@ -409,3 +408,18 @@ def _grown(names: set[str], trees: tuple[Tree, Tree], suites: Suites, folder: Pa
     }
     # One profile of each side is noisy: where it is no slower, it names nothing that grew.
     return {name: (explain(change), None) if change.change_s > 0 else (None, _SHRANK) for name, change in changes.items()}
+
+
+def _path_of(fullname: str, tree: Tree, suites: Suites) -> str:
+    """Return a benchmark as a path relative to the folder that a tree's processes run in.
+
+    Its name begins at pytest's root, which is where the settings lie: in that folder, above it, or beside the suites.
+    """
+    file, separator, test = fullname.partition("::")
+    places = [tree.path / suite.partition("::")[0] for suite in suites.paths]
+    below = (one for place in places for one in (place, *place.parents) if one.is_relative_to(tree.path))
+    above = (one for one in tree.path.parents if one.is_relative_to(tree.top or tree.path))
+    for root in (tree.path, *above, *below):
+        if (root / file).is_file() and (root / file).is_relative_to(tree.path):
+            return f"{(root / file).relative_to(tree.path).as_posix()}{separator}{test}"
+    return fullname

@@ -340,7 +340,10 @@ def tree_environment(tree: Tree) -> dict[str, str]:
 
 
 def interpreter_environment(tree: Tree) -> dict[str, str]:
-    """Return the environment in which the scripts of a revision's interpreter are found first."""
+    """Return the environment in which the scripts of a revision's interpreter are found first.
+
+    Folders of the user's repository that PYTHONPATH names are those of the revision in it.
+    """
     scripts = Path(tree.python).parent
     own = {"VIRTUAL_ENV": str(scripts.parent)} if tree.is_isolated else {}
     if paths := _paths_of_user(tree):

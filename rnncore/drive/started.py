@@ -4,6 +4,8 @@ It leads a session and a group, which end with it. What it starts may leave both
 by a mark in its environment, which it inherits, and which Linux shows (proc(5)). One that clears its environment too becomes
 a child of ours once its own parent is gone, as Linux is asked for while a gate lasts (`adopting`). Other systems have
 neither: there what leaves the group outlives the gate.
+
+What became ours and has ended is waited for at once: it keeps its number until then, and a system has so many.
 """
 
 import ctypes
@@ -15,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import IO
+from weakref import WeakSet
 
 # Holds a mark of each process of a gate that this one comes from: a gate may run in another's benchmark.
 MARKS = "RNNCORE_MARKS"
@@ -27,6 +31,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 # For how long processes are killed that go on to start others, and how often.
 _KILLING_S, _EVERY_S = 5.0, 0.01
+
+# Looks in a row that find none. A process that forks after all were listed, and ends before it is looked at, leaves in one
+# look nothing to be found.
+_EMPTY_LOOKS = 2
+
+# How often, while one process is waited for, others are that have ended.
+_REAP_EVERY_S = 0.5
 
 
 class Started(subprocess.Popen[bytes]):
@@ -60,6 +71,32 @@ class Started(subprocess.Popen[bytes]):
             pass_fds=pass_fds,
             start_new_session=True,
         )
+        _STARTED.add(self)
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs; wait for what became ours and has ended."""
+        code = super().poll()
+        _reap()
+        return code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended, and wait meanwhile for what became ours and has ended.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            subprocess.TimeoutExpired: If it takes longer.
+        """
+        if timeout is None:
+            return super().wait()
+        until_s = time.monotonic() + timeout
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return super().wait(max(0.0, min(_REAP_EVERY_S, until_s - time.monotonic())))
+            _reap()
+            if time.monotonic() >= until_s:
+                raise subprocess.TimeoutExpired(self.args, timeout)
 
     def end(self) -> None:
         """End it and what it started; also where it has ended itself."""
@@ -70,10 +107,18 @@ class Started(subprocess.Popen[bytes]):
                 os.killpg(self.pid, signal.SIGKILL)
         self.wait()
         _end_all(self._left)
+        _reap()
 
     def _left(self) -> list[int]:
         """Return the processes that have its mark."""
         return _processes("environ", lambda text: self._mark.encode() in text)
+
+
+# Those whose exit code may still be asked for.
+_STARTED = WeakSet[Started]()
+
+# Set while orphans become ours.
+_ADOPTS = Event()
 
 
 @contextmanager
@@ -89,11 +134,25 @@ def adopting() -> Iterator[None]:
         yield
         return
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _ADOPTS.set()
     try:
         yield
     finally:
         _end_all(_children)
+        _ADOPTS.clear()
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _reap() -> None:
+    """Wait for what became ours and has ended; not for what we started ourselves, whose exit code somebody asks for."""
+    # None has ended, or there is none.
+    with suppress(ChildProcessError):
+        while _ADOPTS.is_set() and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
+            # The next call takes what comes behind one of ours, which is waited for by then.
+            of_ours = {one.pid for one in _STARTED if one.returncode is None}
+            if ended.si_pid in of_ours or os.getsid(ended.si_pid) == os.getsid(0):
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _children() -> list[int]:
@@ -116,8 +175,10 @@ def _processes(file: str, holds: Callable[[bytes], bool]) -> list[int]:
 
 def _end_all(left: Callable[[], Sequence[int]]) -> None:
     """Kill processes until none is left: what they start meanwhile is found the next time."""
-    until_s = time.monotonic() + _KILLING_S
-    while (found := left()) and time.monotonic() < until_s:
+    until_s, empty = time.monotonic() + _KILLING_S, 0
+    while empty < _EMPTY_LOOKS and time.monotonic() < until_s:
+        found = left()
+        empty = 0 if found else empty + 1
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -125,4 +186,5 @@ def _end_all(left: Callable[[], Sequence[int]]) -> None:
             # Those that became ours; others are waited for by whoever has them.
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-        time.sleep(_EVERY_S)
+        if found:
+            time.sleep(_EVERY_S)

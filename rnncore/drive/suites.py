@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -86,7 +87,7 @@ def find_suites(folder: Path, asked: Sequence[str] = ()) -> tuple[str, ...]:
                 "['.'] for the whole folder."
             )
         return tuple(_relative(folder, one, "tool.rnncore.suites") for one in set_by_project)
-    usual = [name for name in USUAL_FOLDERS if any(_holds_benchmark(path) for path in sorted((folder / name).rglob("*.py")))]
+    usual = [name for name in USUAL_FOLDERS if any(map(_holds_benchmark, _modules(folder / name)))]
     if usual:
         return (f"{usual[0]}/",)
     found = tuple(path.relative_to(folder).as_posix() for path in _sources(folder) if _holds_benchmark(path))
@@ -105,7 +106,7 @@ def use_rnncore(folder: Path, suites: Suites) -> bool:
         suites: The suites.
     """
     places = [folder / path.partition("::")[0] for path in suites.paths]
-    found = {file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])}
+    found = {file for place in places for file in (_modules(place) if place.is_dir() else [place])}
     # What a test asks for may be a fixture of the project's own around one of ours.
     found |= {above / "conftest.py" for place in places for above in place.parents if above.is_relative_to(folder)}
     return any(_asks_for_ours(file) for file in sorted(found) if file.is_file())
@@ -117,7 +118,10 @@ def _asks_for_ours(path: Path) -> bool:
     if _THEIR_PREFIX not in source:
         return False
     try:
-        nodes = ast.walk(ast.parse(source))
+        with warnings.catch_warnings():
+            # Of their text pytest will tell; an error by -W error would be ours.
+            warnings.simplefilter("ignore")
+            nodes = ast.walk(ast.parse(source, str(path)))
     except (SyntaxError, ValueError):
         # pytest will say so.
         return False
@@ -143,6 +147,18 @@ def _relative(folder: Path, one: str, where: str) -> str:
 
 def _holds_benchmark(path: Path) -> bool:
     return _ASKS_FOR_IT.search(path.read_bytes()) is not None
+
+
+def _modules(folder: Path) -> Iterator[Path]:
+    """Yield the modules below a folder, but for those that pytest does not collect: hidden ones, and of environments."""
+    for found, folders, names in os.walk(folder):
+        place = Path(found)
+        folders[:] = sorted(name for name in folders if not _is_left_out(place / name))
+        yield from (place / name for name in sorted(names) if name.endswith(".py"))
+
+
+def _is_left_out(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.name == "site-packages" or (folder / "pyvenv.cfg").is_file()
 
 
 def _sources(folder: Path) -> Iterator[Path]:

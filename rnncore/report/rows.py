@@ -90,8 +90,12 @@ def base_of(records: Iterable[Record]) -> Record | None:
         for record in records
         if (record.runtime, record.mode, record.cell, record.precision) == ("torch", None, "gru", "fp32")
     ]
-    usual = (None, "host", "device")
-    return min(bases, key=lambda one: (one.device != "cpu", one.clock not in usual, one.is_device_only), default=None)
+    return min(bases, key=lambda one: (one.device != "cpu", not one.has_usual_clock, one.clock != "device"), default=None)
+
+
+def is_beside(record: Record, base: Record) -> bool:
+    """Say whether the times of a row may be held against those of another: what they include of copies is alike."""
+    return record.clock == base.clock or (record.has_usual_clock and base.has_usual_clock)
 
 
 def beside(records: Sequence[Record], axis: str, usual: str) -> dict[str, Record]:

@@ -70,7 +70,7 @@ class Case:
     @property
     def products(self) -> str | None:
         """Return what factors of products are rounded to: under autocast another precision than weights are kept in."""
-        return self.precision and self.precision.removeprefix(AUTOCAST)
+        return products_of(self.precision)
 
     @property
     def label(self) -> str:
@@ -85,6 +85,11 @@ class Case:
         parts += [f"{self.threads}threads"] if self.threads else []
         parts += [self.clock] if self.clock in ("host", "pinned") else []
         return "-".join(part for part in parts if part)
+
+
+def products_of(precision: str | None) -> str | None:
+    """Return what factors of products are rounded to in a precision; None where there is none."""
+    return precision and precision.removeprefix(AUTOCAST)
 
 
 AXES = tuple(field.name for field in fields(Case))

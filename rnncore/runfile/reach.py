@@ -9,7 +9,7 @@ that are opened, in order, and so knows whose they are.
 PLUGIN = "rnncore.measure.reach"
 ENVIRONMENT = "RNNCORE_REACH"
 
-# In place of what git keeps in a repository: the folder of it is the copy that processes run in, which may be one in it.
+# Content of the file `.git` at the top of the copy; by it a process that runs in a folder of the copy finds the top.
 NO_GIT = "none of git's\n"
 
 # Files of the folder. Of the watcher: the benchmarks to run, a list of names. Of the process: all that it collected, by name

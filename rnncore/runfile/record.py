@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
 
-from rnncore.runfile.case import AUTOCAST
+from rnncore.runfile.case import products_of
 from rnncore.runfile.checks import (
     COUNT,
     NAME,
@@ -350,12 +350,15 @@ class Record:
     @property
     def products(self) -> str | None:
         """What the factors of its products are rounded to, which a ceiling of products is of."""
-        return self.precision and self.precision.removeprefix(AUTOCAST)
+        return products_of(self.precision)
 
     @property
-    def is_device_only(self) -> bool:
-        """Whether its times leave out the copies to and from a GPU, which a user pays for: it is shown and not ranked."""
-        return self.clock == "device"
+    def has_usual_clock(self) -> bool:
+        """Whether its times have what any program pays for: on a GPU the copies, from and to memory as programs have it.
+
+        Others are shown and not ranked.
+        """
+        return self.clock in (None, "host")
 
     def why(self, fact: str) -> str | None:
         """Return the reason for which a fact is None; None where there is none."""

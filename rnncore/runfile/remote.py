@@ -293,29 +293,45 @@ class _Files:
         """
         # A file system may remember what it listed before others wrote.
         self._files.invalidate_cache()
-        found = self._files.find(self._root, detail=True)
+        try:
+            found = self._files.find(self._root, detail=True)
+        except PermissionError:
+            # Where S3 lists nothing, an object of this very name is asked for, which may be refused; listing says why.
+            if self._is_there():
+                raise
+            return {}
         if self._root in found:
-            raise StoreError(f"{self._root}: is a file. Give the folder that 'rnncore push' copies to.")
+            raise StoreError(f"{without_password(self._root)}: is a file. Give the folder that 'rnncore push' copies to.")
         if not found:
             # It finds nothing, too, where nobody answers; listing says why.
-            self._look()
+            self._is_there()
         return {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
 
-    def _look(self) -> None:
-        """See whether the folder is there, as far as that can be known."""
+    def _is_there(self) -> bool:
+        """Say whether the folder is there, which in an object store is one that holds something.
+
+        Raises:
+            StoreError: If it is not, and must be, as far as that can be known.
+        """
         with suppress(FileNotFoundError):
             self._files.ls(self._root)
-            return
+            return True
         if not self._to_read:
-            return
+            return False
         bucket = self._root.split("/", 1)[0]
         if not self._files.async_impl or not bucket or bucket.endswith(":"):
-            raise StoreError(f"{self._root}: no such folder. Check the address, or let 'rnncore push' make it.")
+            raise StoreError(
+                f"{without_password(self._root)}: no such folder. Check the address, or let 'rnncore push' make it."
+            )
         # An object store has no folders: what holds nothing is not there. Of its buckets it knows.
         try:
             self._files.ls(bucket)
         except FileNotFoundError as error:
             raise StoreError(f"{bucket}: no such bucket. Check the address, or make it.") from error
+        except PermissionError:
+            # Of one that is not there this would not be said: what is granted may be a part of it.
+            pass
+        return False
 
     def contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the content of files, with their names."""

@@ -118,6 +118,20 @@ def test_of_several_calls_a_round_of_a_gate_the_advice_is_a_run_of_its_own_where
     assert ("'rnncore check run.json'" in why) is has_way
 
 
+def test_a_row_of_ours_whose_rounds_have_several_calls_gets_no_advice_that_leads_to_the_same_again(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 5e-5, slot_rounds=[20, 20])
+    entry["stats"] |= {"data": [5e-5] * 40, "iterations": 200}
+    why = _estimate("p99_us", _ours(tmp_path, entry)).why_open
+    assert why == "a round is the mean of 200 calls, and hides the slow ones; limit median_us instead"
+
+
+def test_a_row_of_ours_is_not_told_to_be_written_by_a_fixture_that_it_does_not_use(tmp_path: Path) -> None:
+    entry = inference("gru", "torch", 1, 0.001)
+    entry["stats"]["data"] = ROUNDS_S[:40]
+    why = _estimate("p99_ms", _ours(tmp_path, entry)).why_open
+    assert why == "40 rounds are too few for p99, 662 needed: run pytest with '--benchmark-min-rounds 662'"
+
+
 def test_fewer_rounds_than_a_row_needs_do_not_bound_a_percentile_from_above(tmp_path: Path) -> None:
     """From 459 on the largest would, as a rank; MLPerf wants the second largest, as every row does."""
     estimate = _estimate("p99_s", _plain(tmp_path, ROUNDS_S[:600]))

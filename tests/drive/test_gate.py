@@ -1,9 +1,11 @@
 """Tests of the gate's loop on planted pairs: order, looks, budget, and what it says."""
 
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -497,6 +499,30 @@ def test_operations_that_grew_are_named_for_what_became_slower(
     why = None if grown else "the one profile of each side shows no growth"
     assert [(one.grown, one.grown_why) for one in found.judgements if one.verdict == "slower"] == [(grown, why)]
     assert replace(found, judgements=comparison.judgements) == comparison
+
+
+@pytest.mark.parametrize("root", ["", "part", "part/bench"], ids=["above", "there", "beside the suites"])
+def test_what_is_profiled_is_found_wherever_names_begin(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names begin where the settings of pytest lie, and its processes run in a folder of the revision."""
+    trees = tuple(Tree(tmp_path / side / "part", side, tmp_path / side) for side in ("base", "head"))
+    for tree in trees:
+        (tree.path / "bench").mkdir(parents=True)
+        (tree.path / "bench" / "bench_a.py").write_text("def test_a(): pass\ndef test_b(): pass\n", encoding="utf-8")
+        (tmp_path / tree.name / root / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "--quiet"]
+    collect = partial(subprocess.run, cwd=trees[1].path, capture_output=True, encoding="utf-8", check=True)
+    name = collect([*command, "bench/"]).stdout.splitlines()[0]
+    asked: list[tuple[str, ...]] = []
+
+    def noted(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
+        asked.append(suites.paths)
+        return Process(read_run(make_run(tmp_path, run_content([]), run_file.name)), 7.0)
+
+    monkeypatch.setattr(gate, "run_process", noted)
+    gate._grown({name}, trees, Suites(), tmp_path)
+    assert len(asked) == 2
+    for paths in asked:
+        assert collect([*command, *paths]).stdout.splitlines()[:2] == [name, ""]
 
 
 def test_benchmarks_of_other_suites_are_not_run_once_more_for_a_profile(

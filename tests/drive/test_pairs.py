@@ -43,6 +43,7 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ProcessError
 from rnncore.runfile.record import Record, Run
+from tests.processes import state_of
 
 # Each call is noted in a file that both sides share, so that a test can see who ran when.
 SUITE = """
@@ -175,11 +176,11 @@ def _assert_ended(pids: Sequence[int], by_us: bool = True) -> None:
     assert pids
     for pid in pids:
         for _ in range(100):
-            if not Path(f"/proc/{pid}").exists() or (not by_us and _state(pid) == "Z"):
+            if (state := state_of(pid)) is None or (not by_us and state == "Z"):
                 break
             time.sleep(0.05)
         else:
-            pytest.fail(f"process {pid} is still there: {Path(f'/proc/{pid}/stat').read_text()}")
+            pytest.fail(f"process {pid} is still there: {state_of(pid)}")
 
 
 @pytest.mark.parametrize("benchmark_", [OF_ANY, OF_OURS], ids=["any suite", "ours"])
@@ -473,7 +474,6 @@ def test_what_a_benchmark_started_is_stopped_while_the_other_side_is_timed(proje
     ticks = [float(line) for line in (project.folder / "head" / "ticks").read_text("utf-8").split()]
     pauses = sum(later - earlier > 0.25 for earlier, later in pairwise(ticks[:-1]))
     # Of A B B A A B B A A B B A.
-    # Of A B B A A B B A A B B A.
     assert pauses >= 3
 
 
@@ -612,29 +612,27 @@ def gate(project: Project, request: pytest.FixtureRequest) -> Iterator[subproces
     finally:
         signal.signal(signal.SIGHUP, before)
     with started as process:
-        deadline_s = time.monotonic() + 100
-        while time.monotonic() < deadline_s and not (pids.exists() and _states(project, len(wanted)) == wanted):
-            time.sleep(0.1)
-        assert _states(project, len(wanted)) == wanted
-        yield process
-        process.kill()
-    for pid in _pids(detached):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        try:
+            deadline_s = time.monotonic() + 100
+            while time.monotonic() < deadline_s and not (pids.exists() and _states(project, len(wanted)) == wanted):
+                time.sleep(0.1)
+            assert _states(project, len(wanted)) == wanted
+            yield process
+        finally:
+            process.kill()
+            for pid in _pids(detached) if detached.exists() else []:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _pids(file: Path) -> list[int]:
     return list(map(int, file.read_text("utf-8").split()))
 
 
-def _states(project: Project, count: int) -> set[str]:
+def _states(project: Project, count: int) -> set[str | None]:
     """Return what processes do: sleep in a call, or are stopped; nothing until there are as many."""
     pids = project.pids()
-    return set(map(_state, pids)) if len(pids) == count else set()
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return set(map(state_of, pids)) if len(pids) == count else set()
 
 
 def _worktrees(project: Project) -> list[str]:

@@ -32,6 +32,8 @@ CLEARED = {
         "os.fork() or (os.setsid(), os.fork() and os._exit(0), os.execve(SLEEP[0], SLEEP, {}))"
     ),
 }
+# These end by themselves, once whoever started them has.
+ENDING = {"thirty that end": "[os.fork() or (os.setsid(), os.execv(SLEEP[0], [SLEEP[0], SLEEP[2]])) for _ in range(30)]"}
 # A gate in small: it is told when to end.
 DRIVER = """
     import os, subprocess, sys
@@ -113,6 +115,19 @@ def test_what_a_process_started_ends_with_it(what: str, hangs: bool, word: str, 
         assert bystander.poll() is None
 
 
+def test_one_look_that_found_nothing_is_not_believed(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What forks after all were listed, and ends before it is looked at, leaves a child that no list has."""
+    looks = iter([lambda process: [], *[Started._left] * 1000])
+    with (tmp_path / "output").open("wb") as output:
+        process = Started(_leaving(LEAVES["a session of its own"], word), tmp_path, os.environ, output)
+        assert _becomes_true(lambda: _sleeping(word))
+        assert _becomes_true(lambda: process.poll() is not None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Started, "_left", lambda process: next(looks)(process))
+            process.end()
+        assert _of(word) == []
+
+
 def test_whoever_got_the_number_of_a_process_that_has_ended_is_left_alone(tmp_path: Path) -> None:
     with (
         (tmp_path / "output").open("wb") as output,
@@ -136,9 +151,10 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 def _driver(what: str, word: str, before: str = "", inside: str = "") -> AbstractContextManager[subprocess.Popen[bytes]]:
-    command = _leaving({**LEAVES, **CLEARED, "nothing": ""}[what], word)
+    command = _leaving({**LEAVES, **CLEARED, **ENDING, "nothing": ""}[what], word)
     code = textwrap.dedent(DRIVER).format(before=before, inside=inside, command=command)
-    return _ended(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE))
+    # Its own command line has the word too: what leads a session is not taken for what was left behind.
+    return _ended(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True))
 
 
 @pytest.mark.parametrize("what", ["a daemon", *CLEARED])
@@ -161,3 +177,64 @@ def test_where_another_s_process_might_be_adopted_none_is(word: str) -> None:
         assert _becomes_true(lambda: _sleeping(word))
         driver.communicate(b"\n\n")
         assert len(_sleeping(word)) == 1
+
+
+def test_what_became_ours_and_ended_by_itself_is_waited_for(word: str) -> None:
+    """As tens of thousands would be that a benchmark starts and leaves, each of which keeps its number until then."""
+    with _driver("thirty that end", word) as driver:
+        # With the process that left them.
+        assert _becomes_true(lambda: len(_zombies_of(driver.pid)) == 31)
+        _go_on(driver)
+        assert _becomes_true(lambda: not _zombies_of(driver.pid))
+
+
+def _go_on(driver: subprocess.Popen[bytes]) -> None:
+    assert driver.stdin
+    driver.stdin.write(b"\n")
+    driver.stdin.flush()
+
+
+@pytest.mark.parametrize("waits", ["list(iter(other.poll, 0))", "other.wait(600)"], ids=["polled", "waited for"])
+def test_what_became_ours_is_waited_for_while_a_process_runs(waits: str, word: str) -> None:
+    other = f"other = Started([sys.executable, '-c', 'import time; time.sleep(600)', '{word}'], Path.cwd(), {{}}, output)"
+    with _driver("thirty that end", word, inside=f"input(); process.wait(); {other}; {waits}") as driver:
+        # With the process that left them.
+        assert _becomes_true(lambda: len(_zombies_of(driver.pid)) == 31)
+        _go_on(driver)
+        assert _becomes_true(lambda: not _zombies_of(driver.pid))
+
+
+def test_no_exit_code_is_taken_from_who_asks_for_it() -> None:
+    """Another process is ended while one of a gate, and one of git, have ended and are yet to be asked."""
+    code = """
+        import os, subprocess, sys, time
+        from pathlib import Path
+        from rnncore.drive.started import Started, adopting
+
+        def ends(started, *arguments):
+            process = started([sys.executable, "-c", "raise SystemExit(7)"], *arguments)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            return process
+
+        with adopting(), open(os.devnull, "wb") as output:
+            ours = ends(Started, Path.cwd(), os.environ, output)
+            of_git = ends(subprocess.Popen)
+            other = Started([sys.executable, "-c", ""], Path.cwd(), os.environ, output)
+            other.wait(60)
+            other.end()
+            print(other.returncode, ours.poll(), of_git.poll())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == "0 7 7\n"
+
+
+def _zombies_of(parent: int) -> list[int]:
+    """Return the children of a process that have ended and were not waited for."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, of, *_ = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+            if (state, of) == ("Z", str(parent)):
+                found.append(int(path.parent.name))
+    return found

@@ -120,3 +120,26 @@ def test_a_fixture_of_the_project_around_one_of_ours_makes_its_suites_ours(tmp_p
 def test_the_suites_of_this_repository_are_ours() -> None:
     folder = Path(__file__).parents[2]
     assert all(use_rnncore(folder, Suites((f"bench/{path.name}",))) for path in (folder / "bench").glob("bench_*.py"))
+
+
+@pytest.mark.parametrize("place", [".tox/a", "env", "lib/site-packages/rnncore"])
+def test_what_pytest_does_not_collect_tells_nothing_of_a_project(place: str, tmp_path: Path) -> None:
+    """An environment in it has fixtures of ours, and may have their tests."""
+    for suite in (tmp_path, tmp_path / "bench"):
+        (suite / place).mkdir(parents=True)
+        (suite / place / "test_a.py").write_text("def test_b(rnn_benchmark, benchmark): pass\n", encoding="utf-8")
+    for environment in (tmp_path / "env", tmp_path / "bench" / "env"):
+        if environment.exists():
+            (environment / "pyvenv.cfg").touch()
+    _project(tmp_path, tests__test_c=BENCHMARK)
+    assert not use_rnncore(tmp_path, Suites((".",)))
+    assert find_suites(tmp_path) != ("bench/",)
+    # One that is named is meant.
+    assert use_rnncore(tmp_path, Suites((place,)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_the_text_of_a_suite_nothing_is_said(tmp_path: Path) -> None:
+    text = "PATTERN = '\\d'\ndef test_a(rnn_benchmark):\n    assert 1 is 1\n"
+    _project(tmp_path, bench__test_a=text)
+    assert use_rnncore(tmp_path, Suites(("bench/",)))

@@ -24,6 +24,8 @@ from rnncore.report.page import figures, render, write_report
 from rnncore.report.reproduction import render_reproduction, write_reproduction
 from rnncore.report.rows import beside
 from rnncore.report.sections.answers import answers_table, compared_ways
+from rnncore.report.sections.latency import _quickest_first
+from rnncore.report.sections.throughput import inference_table
 from rnncore.report.table import Table, words
 from rnncore.report.words import bytes_text, half_interval, significant, times
 from rnncore.runfile.read import read_run
@@ -1077,3 +1079,16 @@ def test_a_bar_after_a_backslash_does_not_end_its_cell(text: str, cell: str) -> 
     table = Table(words("x"), [[text]]).markdown()
     assert table.splitlines()[2] == f"| {cell} |"
     assert f"<td>{text}</td>" in MarkdownIt("commonmark").enable("table").render(table)
+
+
+def test_times_with_copies_that_no_program_has_are_not_the_quickest_and_are_held_against_nothing(tmp_path: Path) -> None:
+    """Copies from page-locked memory are quicker than a user's, as no copies at all are."""
+    times_s = {"host": 0.003, "pinned": 0.002, "device": 0.001}
+    entries = [inference("gru", "torch", 1, one_s, device="cuda", clock=clock) for clock, one_s in times_s.items()]
+    for entry, clock in zip(entries, times_s, strict=True):
+        entry["fullname"] += f"-{clock}"
+    records = list(read_run(make_run(tmp_path, run_content(entries))).records)
+    assert [one.clock for one in _quickest_first(records)] == ["host", "device", "pinned"]
+    rows = inference_table(records).rows
+    assert len(rows) == 3
+    assert [row[-2] for row in rows] == [None, None, None]

@@ -250,6 +250,27 @@ def test_a_store_that_is_not_there_is_no_empty_one(url: str, tmp_path: Path) -> 
     assert (pulled.new, pulled.known) == ((), 0)
 
 
+@pytest.mark.parametrize("is_file", [False, True], ids=["nothing", "a file"])
+def test_an_address_that_is_kept_whole_is_told_without_its_password(
+    is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a web server is, whose folders begin with it."""
+    root = "https://me:secret@host/runs"
+
+    class Web(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        async_impl = True
+
+        def ls(self, path: str, *_: object, **__: object) -> list[object]:
+            raise FileNotFoundError(path)
+
+        def find(self, *_: object, **__: object) -> dict[str, object]:
+            return {root: {}} if is_file else {}
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Web(), root))
+    with pytest.raises(StoreError, match=r"^https://host/runs: (is a file|no such folder)\. "):
+        pull(root, tmp_path / "here")
+
+
 @pytest.mark.parametrize("bucket", ["here", "nowhere"])
 def test_where_nothing_lies_below_an_address_in_an_object_store_its_bucket_decides(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -271,6 +292,38 @@ def test_where_nothing_lies_below_an_address_in_an_object_store_its_bucket_decid
     else:
         with pytest.raises(StoreError, match=r"^nowhere: no such bucket\. "):
             pull("made://nowhere/runs", tmp_path / "there")
+
+
+@pytest.mark.parametrize("asks_for_object", [False, True], ids=["lists", "asks for an object too"])
+@pytest.mark.parametrize("granted", ["runs/of-one", ""], ids=["a part", "nothing"])
+def test_where_only_a_part_of_a_bucket_is_granted_that_part_is_a_store(
+    granted: str, asks_for_object: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Objects(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        async_impl = True
+
+        def ls(self, path: str, *_: object, **__: object) -> list[object]:
+            if path != granted:
+                raise PermissionError(13, "Access Denied")
+            raise FileNotFoundError(path)
+
+        def find(self, path: str, *_: object, **__: object) -> dict[str, object]:
+            if path != granted or asks_for_object:
+                raise PermissionError(13, "Access Denied")
+            return {}
+
+        def pipe(self, contents: dict[str, bytes], *_: object, **__: object) -> None:
+            assert list(contents)
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Objects(), "runs/of-one"))
+    store = _store(tmp_path / "here", 0.01)
+    if granted:
+        assert pull("made://runs/of-one", tmp_path / "there").new == ()
+        assert len(push(store, "made://runs/of-one").new) == 1
+        return
+    for travel in (lambda: pull("made://runs/of-one", tmp_path / "there"), lambda: push(store, "made://runs/of-one")):
+        with pytest.raises(StoreError, match=r"cannot be reached .*Access Denied"):
+            travel()
 
 
 def test_a_push_makes_the_store_that_is_not_there(url: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rnncore.report.figure import (
     tip_text,
 )
 from rnncore.report.fold import folded
-from rnncore.report.rows import base_of, by_recipe, of_each_runtime, of_smallest_batch, of_usual_size, way
+from rnncore.report.rows import base_of, by_recipe, is_beside, of_each_runtime, of_smallest_batch, of_usual_size, way
 from rnncore.report.section import Section, Shown, no_row_of
 from rnncore.report.sections.scenarios import parts as parts_of_scenarios
 from rnncore.report.sections.throughput import inferred
@@ -35,8 +35,8 @@ PERCENTILES = ["p50", "p90", "p95", "p99"]
 
 
 def _quickest_first(records: Sequence[Record]) -> list[Record]:
-    """Order rows by their times; those on a GPU without the copies come last, as nobody has their results so soon."""
-    return sorted(records, key=lambda record: (record.is_device_only, record.median_s))
+    """Order rows by their times; those on a GPU with other copies than any program has come last, or with none."""
+    return sorted(records, key=lambda record: (not record.has_usual_clock, record.median_s))
 
 
 def latency_chart(records: Sequence[Record]) -> Chart:
@@ -98,7 +98,7 @@ def latency_table(records: Sequence[Record]) -> Table:
     for record in shown:
         known = record.percentiles or {}
         tails = [float(known[name]["s"]) / scale if known.get(name) else None for name in ("p90", "p99")]
-        is_compared = base and record is not base and record.is_device_only == base.is_device_only
+        is_compared = base and record is not base and is_beside(record, base)
         ratio = times(record.median_s / base.median_s) if base and is_compared else None
         rows.append([way(record), record.kernel or None, record.median_s / scale, *tails, record.windows_per_s, ratio])
     columns = [

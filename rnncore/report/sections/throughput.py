@@ -15,6 +15,7 @@ from rnncore.report.rows import (
     best_product_per_s,
     by_batch_size,
     by_recipe,
+    is_beside,
     of_smallest_batch,
     of_usual_size,
     of_what,
@@ -148,10 +149,10 @@ def window_ceilings(records: Sequence[Record], run: Run) -> list[dict[str, Any]]
 def inference_table(records: list[Record]) -> Table:
     """Compare cells and runtimes at one batch size: times, rates, and ratios to PyTorch's GRU on the CPU."""
     base = base_of(records)
-    compared = [record for record in records if base and record is not base and record.is_device_only == base.is_device_only]
+    compared = [record for record in records if base and record is not base and is_beside(record, base)]
     scale, unit = time_unit(record.median_s for record in records)
     rows, grus = [], beside(records, "cell", "gru")
-    for record in sorted(records, key=lambda record: (record.is_device_only, record.median_s)):
+    for record in sorted(records, key=lambda record: (not record.has_usual_clock, record.median_s)):
         gru = grus.get(record.fullname)
         rows.append(
             [
