@@ -294,7 +294,7 @@ class Record:
     @property
     def whole_process_bytes(self) -> int | None:
         """The same with what the process holds of a GPU's memory, which is None where that is unknown."""
-        if self.device == "cpu" or self.process_bytes is None:
+        if self.is_on_cpu or self.process_bytes is None:
             return self.process_bytes
         return None if self.process_device_bytes is None else self.process_bytes + self.process_device_bytes
 
@@ -317,6 +317,11 @@ class Record:
     def is_valid(self) -> bool:
         """Whether the result is right."""
         return is_right(self.facts)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether it ran on the CPU, and not on a device beside it."""
+        return self.device == "cpu"
 
     @property
     def is_device_only(self) -> bool:
