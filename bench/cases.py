@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import default_threads
+from rnncore.forecast.device import CPU, Device, accelerator_type, default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import Case
 from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
-DEVICES = ("cpu", "cuda")
+# The CPU, and what torch has beside it here; where it has nothing, CUDA, whose rows are skipped with the reason.
+GPU = Device(accelerator_type())
+DEVICES = (CPU, GPU.name)
 
 INFERENCE_BATCH_SIZES = {
     "gate": (1, 32),
@@ -36,12 +38,15 @@ TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
-    ("torch", "cpu"): ("fp32",),
-    ("rnncore", "cpu"): ("fp32",),
-    ("article", "cpu"): ("fp32",),
-    ("torch", "cuda"): ("fp32", "tf32"),
-    ("article", "cuda"): ("fp32",),
+    ("torch", CPU): ("fp32",),
+    ("rnncore", CPU): ("fp32",),
+    ("article", CPU): ("fp32",),
+    ("torch", GPU.name): tuple(one for one in ("fp32", "tf32") if one in GPU.precisions),
+    ("article", GPU.name): ("fp32",),
 }
+
+# What is trained as a graph too.
+GRAPHS = [("torch", GPU.name)] if GPU.kind.graphs else []
 
 PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
 
@@ -53,7 +58,7 @@ USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 
 # Of our own models left to the full scale, for the time of our int8: our bf16 was quicker at every batch, by 1.3 to 16 times
 # on the AMD CPU of 2026-11-27 (reports/LOG.md).
-LEFT_TO_FULL = ("cpu", Way("torch", None, "bf16"))
+LEFT_TO_FULL = (CPU, Way("torch", None, "bf16"))
 
 # Compiling takes minutes for each shape.
 COMPILED_BATCH_SIZES = (1, 1024)
@@ -91,7 +96,7 @@ def planned_s(cases: Sequence[Case]) -> float:
 
 
 def _ways_on(device: str, scale: str) -> list[Way]:
-    """Return the ways of a scale; unusual ones at the full scale alone, but for CUDA graphs, which a default run has too."""
+    """Return the ways of a scale; unusual ones at the full scale alone, but for graphs, which a default run has too."""
     found = ways_on(device)
     if scale == "full":
         return found
@@ -99,7 +104,7 @@ def _ways_on(device: str, scale: str) -> list[Way]:
     if scale == "default":
         return found
     found = [way for way in found if way.mode is None]
-    usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
+    usual = {name: next(iter(OWN_RUNTIMES[name].precisions_on(device)), None) for name in USUAL_RUNTIMES}
     return [way for way in found if usual.get(way.runtime) == way.precision or way.runtime not in OWN_RUNTIMES]
 
 
@@ -136,7 +141,7 @@ def training_cases(scale: str) -> list[Case]:
         # The article's loop is what others are held against, and no code of ours that could become slower.
         if runtime != "article" or scale != "gate"
         for precision in precisions
-        for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
+        for mode in ((None, "graph") if (runtime, device) in GRAPHS and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]
 
@@ -193,7 +198,7 @@ def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes
             batch_size=batch_size,
             device=device,
             **way._asdict(),
-            clock="device" if device == "cuda" else None,
+            clock="device" if device != CPU else None,
         )
         for recipe in recipes
         for device in DEVICES
@@ -209,7 +214,7 @@ def _swept(cases: list[Case]) -> list[Case]:
     base = [case for case in cases if case.batch_size == SWEPT_BATCH_SIZE and case.mode is None]
     swept = [replace(case, **{axis: value}) for axis, values in SWEPT.items() for value in values for case in base]
     threads = [2**power for power in range(default_threads().bit_length())]
-    return swept + [replace(case, threads=count) for count in threads for case in base if case.device == "cpu"]
+    return swept + [replace(case, threads=count) for count in threads for case in base if case.device == CPU]
 
 
 def interleaved_cases(scale: str) -> list[Case]:
@@ -238,7 +243,7 @@ def own_model_cases(scale: str) -> list[Case]:
             device=device,
             **way._asdict(),
             recipe="own",
-            clock="device" if device == "cuda" else None,
+            clock="device" if device != CPU else None,
         )
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]

@@ -104,6 +104,7 @@ def train(
     require_writable(checkpoint)
     if clip_norm is not None and not 0 <= clip_norm < math.inf:
         raise ConfigError(f"--clip-norm is {clip_norm:g}; give a finite number above 0, or 0 to clip nothing.")
+    where = resolve_device(device)
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
     dataset = opened_dataset(data, options, clean, fill)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
@@ -119,7 +120,7 @@ def train(
     )
     if clip_norm is not None:
         config = replace(config, clip_norm=clip_norm or None)
-    trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, resolve_device(device))
+    trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, where)
     result = _fit(trainer, checkpoint, resume, cell.upper())
     with err.status("Looking at test hours, for bounds"):
         record = save_trained(path, trainer, result, windows, preset, dataset, options)

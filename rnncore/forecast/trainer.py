@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, captured, on_side_stream
+from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, CPU, Device
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
 from rnncore.kernels.layers import FusedLayers, fused_kernels
@@ -158,7 +158,8 @@ class Trainer:
         rate = torch.tensor(config.learning_rate, device=device) if is_graph else config.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True, capturable=is_graph)
         self.loss = _LOSSES[config.loss]
-        self._take: Callable[[Tensor], Tensor] = _GraphStep(self._take_step) if is_graph else self._take_step
+        take = self._take_step
+        self._take: Callable[[Tensor], Tensor] = _GraphStep(take, Device.of(device)) if is_graph else take
 
     def epoch_order(self, epoch: int) -> Tensor:
         """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,).
@@ -210,12 +211,14 @@ class _GraphStep:
 
     Args:
         take: Takes the step of a batch of these rows, and returns its loss.
+        device: Where it is taken.
     """
 
-    def __init__(self, take: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, take: Callable[[Tensor], Tensor], device: Device) -> None:
         self._take = take
+        self._device = device
         self._taken = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Any = None
         self._start = self._loss = torch.empty(0)
 
     def __call__(self, start: Tensor) -> Tensor:
@@ -223,9 +226,9 @@ class _GraphStep:
         if self._graph is None:
             if self._taken < CALLS_BEFORE_CAPTURE:
                 self._taken += 1
-                return on_side_stream(lambda: self._take(start))
+                return self._device.on_side_stream(lambda: self._take(start))
             self._start = start.clone()
-            self._graph, self._loss = captured(lambda: self._take(self._start), calls_before=0)
+            self._graph, self._loss = self._device.captured(lambda: self._take(self._start), calls_before=0)
         self._start.copy_(start)
         self._graph.replay()
         return self._loss.clone()
@@ -271,12 +274,11 @@ def _layers_of(
         Unavailable: If ours is asked for and there is none.
     """
     if implementation == "graph":
-        if device.type != "cuda":
-            raise Unavailable(f"no CUDA graph on {device.type}. Train with the implementation 'auto'.")
+        Device.of(device).require_graphs()
         return "graph", None, "torch as a CUDA graph"
-    if implementation == "aten" or (implementation == "auto" and device.type != "cpu"):
+    if implementation == "aten" or (implementation == "auto" and device.type != CPU):
         return "aten", None, "torch"
-    if device.type != "cpu":
+    if device.type != CPU:
         raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")
     precision = "bf16" if implementation == "fused_bf16" else "fp32"
     try:

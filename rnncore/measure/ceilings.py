@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rnncore.forecast.device import cpu_threads
+from rnncore.forecast.device import Device, cpu_threads
 from rnncore.measure import rates
 from rnncore.measure.rates import Rate, Shape
 from rnncore.measure.work import Work
@@ -102,7 +102,7 @@ class CeilingBench:
         """Measure the ceilings of a case that are not known yet, and while time is left those that are.
 
         Args:
-            device: `cpu` or `cuda`.
+            device: A device's name.
             precision: What the products are computed in; None where there are none.
             threads: CPU threads.
             shape: Of the recurrent step; None where nothing is recurrent.
@@ -111,7 +111,7 @@ class CeilingBench:
         began_s = time.perf_counter()
         with cpu_threads(threads):
             if (device, threads) not in self._copy:
-                for dtype in rates.DTYPES if device == "cuda" else rates.WEIGHT_BYTES:
+                for dtype in (*Device.named(device).precisions, "int8"):
                     key = device, dtype, threads
                     self._gemm[key] = rates.gemm_rate(*key)
                     self._peak[key] = rates.peak_rate(*key)

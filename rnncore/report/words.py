@@ -167,7 +167,7 @@ def gflop_text(record: Record) -> str | None:
 
 def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
-    parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
+    parts = [str(record.runtime_title), str(record.device).upper()]
     parts += [str(record.precision)] if record.precision else []
     parts += ["with copies"] if record.clock == "host" else ["without copies"] if record.is_device_only else []
     return ", ".join(parts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.files import whole_file
+from rnncore.forecast.device import Device
 from rnncore.forecast.series import Float32Array
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ class Stream(ABC):
         """
 
 
+# In the place of a device's type: every other one that torch computes on.
+ANY_OTHER = "any other"
+
+
 @dataclass(frozen=True)
 class RuntimeKind:
     """A runtime that can be opened by a name.
@@ -159,7 +164,8 @@ class RuntimeKind:
     Attributes:
         open: Opens a source on a device, in a precision, with a number of CPU threads; raises `Unavailable` with what is
             missing and what to install.
-        precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
+        precisions: What it computes in, by type of device, or `ANY_OTHER`: values of the `precision` axis, the usual one
+            first.
         reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
         title: What reports call it; its name where there is none.
         packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
@@ -177,6 +183,15 @@ class RuntimeKind:
     tolerances: Mapping[str, float] = field(default_factory=dict)
     stream: "Callable[[Forecaster, int], Stream] | None" = None
     modes: "Mapping[str, RuntimeKind]" = field(default_factory=dict)
+
+    def precisions_on(self, device: str) -> tuple[str, ...]:
+        """Return what it computes in on a device, the usual one first; nothing where it does not run there.
+
+        Args:
+            device: A device's name, with or without its number.
+        """
+        kind = Device.named(device).type
+        return self.precisions.get(kind, self.precisions.get(ANY_OTHER, ()))
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:
