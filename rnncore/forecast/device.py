@@ -320,7 +320,7 @@ class Device:
         layers = torch.backends.cudnn.version() if self.type == CUDA else None  # type: ignore[no-untyped-call]
         if self.is_rocm:
             return {"rocm": torch.version.hip, "miopen": layers}
-        of_type = {
+        of_type: dict[str, dict[str, Any]] = {
             CUDA: {"cuda": torch.version.cuda, "cudnn": layers},
             "mps": {"macos": platform.mac_ver()[0]},
             "xpu": {"oneapi": getattr(torch.version, "xpu", None)},
