@@ -54,7 +54,7 @@ class Gpu(ABC):
         Raises:
             Unavailable: If there is no such GPU or library, or none is known.
         """
-        is_loaded = "torch" in sys.modules
+        is_loaded = sys.modules.get("torch") is not None
         device = Device.named(name or (accelerator_type() if is_loaded else CUDA))
         if is_loaded and device.is_rocm:
             from rnncore.measure.amd import AmdGpu

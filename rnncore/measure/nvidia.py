@@ -50,7 +50,7 @@ class NvidiaGpu(Gpu):
         except pynvml.NVMLError as error:
             raise Unavailable(f"the NVIDIA driver does not answer ({error}). Make nvidia-smi work first.") from error
         try:
-            if "torch" not in sys.modules or not device.count():
+            if sys.modules.get("torch") is None or not device.count():
                 return cls(pynvml.nvmlDeviceGetHandleByIndex(device.index))
             return cls(_by_uuid(str(device.properties().uuid)))
         except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
