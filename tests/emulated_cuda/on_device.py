@@ -356,9 +356,15 @@ def test_a_model_that_onnxruntime_cannot_capture_is_skipped_with_the_reason(
         runtime.bind(_inputs())
 
 
+@pytest.mark.parametrize(("device", "number"), [("cuda", {}), ("cuda:1", {"device_id": "1"})])
 @pytest.mark.parametrize(("precision", "is_fp16"), [("tf32", "0"), ("fp16", "1")])
 def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
-    precision: str, is_fp16: str, onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    is_fp16: str,
+    device: str,
+    number: dict[str, str],
+    onnx_file: Callable[[Forecaster], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, inputs, asked = _model("lstm"), _inputs(), []
     path, made = onnx_file(model), onnxruntime.InferenceSession
@@ -370,11 +376,12 @@ def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
     known = ["TensorrtExecutionProvider", *onnxruntime.get_available_providers()]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with open_runtime("onnxruntime", path, "cuda", precision, 1, mode="tensorrt") as runtime:
+    with open_runtime("onnxruntime", path, device, precision, 1, mode="tensorrt") as runtime:
         assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
         assert set(runtime.evidence().placement.values()) == {"TensorrtExecutionProvider"}
-    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16}] * 2
+    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16, **number}] * 2
     assert {name for one in asked for name, _ in one[1:]} == {"CUDAExecutionProvider"}
+    assert all(number.items() <= options.items() for one in asked for _, options in one)
 
 
 def test_a_build_without_tensorrt_and_one_that_cannot_start_it_say_what_to_install(
@@ -501,13 +508,17 @@ def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
 
 
 @for_both_cells
-@pytest.mark.parametrize("implementation", ["aten", "graph"])
-def test_trainings_on_two_gpus_are_independent_and_alike(cell: str, implementation: str, windows: Windows) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"implementation": "aten"}, {"implementation": "graph"}, {"implementation": "graph", "precision": "amp_fp16"}],
+    ids=lambda changes: " ".join(changes.values()),
+)
+def test_trainings_on_two_gpus_are_independent_and_alike(cell: str, changes: dict[str, Any], windows: Windows) -> None:
     trainers = [
         Trainer(
             new_forecaster(ForecasterConfig(cell=cell, hidden_size=8, input_size=windows.num_features, dropout=0.0), 0),
             windows,
-            TrainConfig(batch_size=16, implementation=implementation),
+            TrainConfig(batch_size=16, **changes),
             resolve_device(name),
         )
         for name in ("cuda", "cuda:1")
