@@ -92,7 +92,6 @@ def train(
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on. Several processes train one model:
     torchrun --nproc-per-node N -m rnncore train ...
     """
-    from rnncore.forecast.device import resolve_device
     from rnncore.forecast.distributed import device_of_rank, joined, ranks_of_environment
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
@@ -106,6 +105,7 @@ def train(
     require_writable(checkpoint)
     if clip_norm is not None and not 0 <= clip_norm < math.inf:
         raise ConfigError(f"--clip-norm is {clip_norm:g}; give a finite number above 0, or 0 to clip nothing.")
+    ranks, where = ranks_of_environment(), device_of_rank(device)
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
     dataset = opened_dataset(data, options, clean, fill)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
@@ -121,11 +121,10 @@ def train(
     )
     if clip_norm is not None:
         config = replace(config, clip_norm=clip_norm or None)
-    ranks, chosen = ranks_of_environment(), device_of_rank(resolve_device(device))
     # What torchrun starts anew goes on where it was.
     resume = resume or (ranks.restarts > 0 and checkpoint.exists())
-    with joined(ranks, chosen):
-        trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, chosen, ranks)
+    with joined(ranks, where):
+        trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, where, ranks)
         result = _fit(trainer, checkpoint, resume, cell.upper())
     if not ranks.is_first:
         return

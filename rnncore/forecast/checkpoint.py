@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnncore.errors import ConfigError, ModelFileError
+from rnncore.forecast.device import Device
 from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
 from rnncore.forecast.trainer import Trainer
 
@@ -82,8 +83,9 @@ def write_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
     tensors |= {"loss_sum": position.loss_sum, "rng.cpu": torch.get_rng_state()}
-    if trainer.device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    device = Device.of(trainer.device)
+    if (state := device.rng_state()) is not None:
+        tensors[f"rng.{device.type}"] = state
     facts = {
         CHECKPOINT_KEY: _identity(trainer),
         "step": position.step,
@@ -144,8 +146,9 @@ def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Traine
         trainer.scaler.load_state_dict(facts["scaler"])
     trainer.schedule_steps = facts["schedule_steps"]
     torch.set_rng_state(tensors["rng.cpu"])
-    if trainer.device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], trainer.device)
+    device = Device.of(trainer.device)
+    if not device.is_cpu and f"rng.{device.type}" in tensors:
+        device.set_rng_state(tensors[f"rng.{device.type}"])
     return Position(
         step=facts["step"],
         epochs=[Epoch(**epoch) for epoch in facts["epochs"]],

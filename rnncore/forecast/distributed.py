@@ -22,12 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, ModelFileError, ProcessError
+from rnncore.forecast.device import Device, resolve_device
 
 # What torchrun tells each process, and how often it has started the job anew.
 _RANK, _WORLD_SIZE, _LOCAL_RANK, _RESTARTS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"
-
-# Small tensors go over the CPUs' network, so that reading them does not wait for a GPU; gradients over that of the GPUs.
-_BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 # How long a process waits for another: one that writes a checkpoint or compiles takes its time.
 TIMEOUT = timedelta(minutes=10)
@@ -150,7 +148,8 @@ class _Averaging(nn.Module):
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         super().__init__()
-        devices = None if device.type == "cpu" else [device.index or 0]
+        on = Device.of(device)
+        devices = None if on.is_cpu else [on.index]
         self._parallel = nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
     def forward(self, *given: Tensor) -> Tensor:
@@ -184,11 +183,20 @@ def ranks_of_environment() -> Ranks:
     return Ranks(rank, count, restarts)
 
 
-def device_of_rank(device: torch.device) -> torch.device:
-    """Return the device of this process: of several GPUs the one that torchrun means for it."""
-    if device.type == "cpu" or device.index is not None or _LOCAL_RANK not in os.environ:
+def device_of_rank(name: str) -> torch.device:
+    """Turn a name into the device of this process: of several GPUs the one that torchrun means for it.
+
+    Args:
+        name: As `resolve_device` takes it; one with a number is that GPU in every process.
+
+    Raises:
+        Unavailable: As `resolve_device`.
+        ConfigError: The same.
+    """
+    device = resolve_device(name)
+    if Device.of(device).is_cpu or ":" in name or _LOCAL_RANK not in os.environ:
         return device
-    return torch.device(device.type, int(os.environ[_LOCAL_RANK]))
+    return resolve_device(Device(device.type, int(os.environ[_LOCAL_RANK])).name)
 
 
 @contextmanager
@@ -201,6 +209,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
 
     Raises:
         ProcessError: If another one ends before the training does.
+        Unavailable: If torch knows nothing that connects devices of the type.
     """
     if ranks.count == 1:
         yield
@@ -208,7 +217,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     # Modules of torch that are imported while processes are joined keep that group as the default of an argument, and so
     # threads that run into the interpreter's end and abort it. DistributedDataParallel imports them all by this one.
     importlib.import_module("torch._dynamo")
-    backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
+    backend = Device.of(device).backend()
     try:
         store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
         # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.

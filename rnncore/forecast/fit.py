@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.checkpoint import Epoch, Position, read_checkpoint, require_finite, write_checkpoint
-from rnncore.forecast.device import cudnn_precision, synchronize
+from rnncore.forecast.device import CPU, cudnn_precision, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.trainer import MAX_SEED, TrainConfig, Trainer
 
@@ -315,7 +315,7 @@ def _epoch_so_far(position: Position) -> Epoch:
 
 
 def _log_step(trainer: Trainer, position: Position, progress: Progress) -> None:
-    loss = "" if trainer.device.type == "cuda" else f"mean loss {float(position.loss_sum) / position.epoch_steps:.6f}, "
+    loss = "" if trainer.device.type != CPU else f"mean loss {float(position.loss_sum) / position.epoch_steps:.6f}, "
     logger.info(
         "epoch %d/%d, step %d/%d: %s%.0f windows/s, %.0f s left",
         progress.epoch,

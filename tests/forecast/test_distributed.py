@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rnncore.errors import ConfigError
+from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast import distributed
 from rnncore.forecast.distributed import ALONE, Ranks, device_of_rank, ranks_of_environment
 
@@ -206,7 +206,16 @@ def test_numbers_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_of_several_gpus_a_process_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed.os, "environ", {"LOCAL_RANK": "2"})
-    assert device_of_rank(torch.device("cuda")) == torch.device("cuda", 2)
-    assert device_of_rank(torch.device("cuda", 1)) == torch.device("cuda", 1)
-    assert device_of_rank(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert device_of_rank("cuda") == torch.device("cuda", 0)
+    for rank in range(3):
+        monkeypatch.setattr(distributed.os, "environ", {"LOCAL_RANK": str(rank)})
+        assert device_of_rank("cuda") == device_of_rank("auto") == torch.device("cuda", rank)
+        assert device_of_rank("cuda:1") == torch.device("cuda", 1)
+        assert device_of_rank("cuda:0") == torch.device("cuda", 0)
+        assert device_of_rank("cpu") == torch.device("cpu")
+    monkeypatch.setattr(distributed.os, "environ", {"LOCAL_RANK": "3"})
+    with pytest.raises(Unavailable, match=r"no CUDA device 3: torch sees 3\."):
+        device_of_rank("cuda")

@@ -20,7 +20,7 @@ from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
 from rnncore.forecast import fit as fit_module
 from rnncore.forecast import trainer as trainer_module
 from rnncore.forecast.checkpoint import Position
-from rnncore.forecast.device import cudnn_precision, why_no_cuda
+from rnncore.forecast.device import CUDA, Device, cudnn_precision
 from rnncore.forecast.fit import Progress, TrainResult, Watch, fit
 from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, load_forecaster, new_forecaster, save_forecaster
 from rnncore.forecast.modelfile import METADATA_KEY, read_safetensors
@@ -379,7 +379,7 @@ def test_a_resume_beyond_the_schedule_is_told(windows: Windows, tmp_path: Path, 
     assert "the schedule was planned for 2 steps" in caplog.text
 
 
-@pytest.mark.skipif(why_no_cuda() is not None, reason="no CUDA device on this machine")
+@pytest.mark.skipif(Device(CUDA).why_missing() is not None, reason="no CUDA device on this machine")
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_training_on_cuda_follows_that_on_the_cpu_and_resumes(cell: str, windows: Windows, tmp_path: Path) -> None:
     forecaster = ForecasterConfig(cell=cell, input_size=windows.num_features, hidden_size=8, dropout=0.0)
