@@ -294,7 +294,7 @@ class GraphTorchRuntime(TorchRuntime):
 
     def close(self) -> None:
         """Free the graph's memory too."""
-        self._graph = None  # type: ignore[assignment]
+        self._graph = None
         super().close()
 
 
