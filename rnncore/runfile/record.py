@@ -358,6 +358,11 @@ class Record:
         return self.device == "cpu"
 
     @property
+    def is_beside_cpu(self) -> bool:
+        """Whether it ran on a device beside the CPU; of benchmarks of other suites nothing says so."""
+        return self.device is not None and not self.is_on_cpu
+
+    @property
     def is_device_only(self) -> bool:
         """Whether its times leave out the copies to and from a GPU, which a user pays for: it is shown and not ranked."""
         return self.clock == "device"
