@@ -10,7 +10,7 @@ from torch import Tensor
 from rnncore.errors import ConfigError, ModelFileError
 from rnncore.forecast.device import Device
 from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
-from rnncore.forecast.trainer import Trainer
+from rnncore.forecast.trainer import TrainConfig, Trainer
 
 # Where it is no setting that differs.
 _WAYS_TO_RESUME = {
@@ -110,9 +110,12 @@ def read_checkpoint(path: Path, trainer: Trainer) -> Position:
     facts, tensors = read_safetensors(path)
     if CHECKPOINT_KEY not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
+    written = facts[CHECKPOINT_KEY]
+    # Of a setting that there was not yet, what was done is its default.
+    written = {**written, "train": {**asdict(TrainConfig()), **written.get("train", {})}}
     for part, values in _identity(trainer).items():
         for name, value in values.items():
-            before = facts[CHECKPOINT_KEY].get(part, {}).get(name)
+            before = written.get(part, {}).get(name)
             if before != value:
                 way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
                 raise ModelFileError(

@@ -153,7 +153,8 @@ def fit(
             ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
     if checkpoint is not None:
         _keep(checkpoint, trainer, position)
-    require_finite(trainer, position)
+    else:
+        require_finite(trainer, position)
     trainer.model.eval()
     epochs = tuple(position.epochs) + ((_epoch_so_far(position),) if position.epoch_steps else ())
     seconds = position.seconds

@@ -23,7 +23,7 @@ from rnncore.forecast.checkpoint import Position
 from rnncore.forecast.device import CUDA, Device, cudnn_precision
 from rnncore.forecast.fit import Progress, TrainResult, Watch, fit
 from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, load_forecaster, new_forecaster, save_forecaster
-from rnncore.forecast.modelfile import METADATA_KEY, read_safetensors
+from rnncore.forecast.modelfile import CHECKPOINT_KEY, METADATA_KEY, read_safetensors
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.trainer import Implementation, TrainConfig, Trainer, learning_rate_at
@@ -623,6 +623,16 @@ def test_a_checkpoint_that_lacks_something_is_refused(
         fit(_trainer(windows), checkpoint, resume=True)
     assert why in str(caught.value)
     assert str(caught.value).endswith("Leave out --resume to start anew.")
+
+
+def test_a_checkpoint_of_before_there_was_a_setting_is_one_of_its_default(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows), checkpoint, should_stop=_stop_after(1))
+    _spoil(checkpoint, lambda facts: (facts[CHECKPOINT_KEY]["train"].pop("precision"), facts.pop("scaler")), len)
+    assert fit(_trainer(windows), checkpoint, resume=True, should_stop=_stop_after(1)).steps == 2
+    _spoil(checkpoint, lambda facts: facts[CHECKPOINT_KEY]["train"].pop("loss"), len)
+    with pytest.raises(ModelFileError, match="was written with loss 'mse', but 'smooth_l1' is asked for"):
+        fit(_trainer(windows, replace(CONFIG, loss="smooth_l1")), checkpoint, resume=True)
 
 
 def test_a_checkpoint_is_not_taken_for_a_model(windows: Windows, tmp_path: Path) -> None:
