@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from rnncore.errors import ConfigError, ModelFileError, ProcessError
+from rnncore.errors import ConfigError, ModelFileError, ProcessError, RnncoreError
 from rnncore.forecast.device import Device, resolve_device
 
 # What torchrun tells each process, and how often it has started the job anew.
@@ -98,6 +98,10 @@ class Ranks:
         seen = torch.tensor(are_so, dtype=torch.uint8)
         torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
         return tuple(map(bool, seen.tolist()))
+
+    def first_says(self, is_so: bool) -> bool:
+        """Return what rank 0 says of something, whatever the others see: all of them ask at the same time."""
+        return self.any(self.is_first and is_so)[0]
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over all processes, which ask at the same time."""
@@ -208,7 +212,8 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
         device: What this process trains on.
 
     Raises:
-        ProcessError: If another one ends before the training does.
+        ConfigError: If nothing says where they meet.
+        ProcessError: If they do not find one another, or another one ends before the training does.
         Unavailable: If torch knows nothing that connects devices of the type.
     """
     if ranks.count == 1:
@@ -219,24 +224,51 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     importlib.import_module("torch._dynamo")
     backend = Device.of(device).backend()
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
-        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
-        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
-        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
+        _find_one_another(ranks, backend)
         yield
     except RuntimeError as error:
         if not _is_of_another(error):
             raise
         raise ProcessError(
             f"rank {ranks.rank} of {ranks.count}: another process of this training ended, or was not heard of for "
-            f"{TIMEOUT.seconds // 60} minutes. The last checkpoint is whole: see what that process said, and run the same "
-            "command with --resume, or torchrun with --max-restarts, which does so by itself."
+            f"{TIMEOUT.seconds // 60} minutes ({_first_line(error)}). The last checkpoint is whole: see what that process "
+            "said, and run the same command with --resume, or torchrun with --max-restarts, which does so by itself."
         ) from error
     finally:
         ranks.part_ways()
 
 
+def _find_one_another(ranks: Ranks, backend: str) -> None:
+    """Let the processes meet where torchrun says.
+
+    Raises:
+        ConfigError: If nothing says where.
+        ProcessError: If they do not find one another.
+    """
+    try:
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
+        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
+    except ValueError as error:
+        raise ConfigError(
+            f"{_WORLD_SIZE} is {ranks.count}, but the environment does not say where the processes meet "
+            f"({_first_line(error)}). Start by torchrun, which does, or take {_WORLD_SIZE} out of the environment."
+        ) from error
+    except RuntimeError as error:
+        raise ProcessError(
+            f"rank {ranks.rank} of {ranks.count}: the processes of this training did not find one another "
+            f"({_first_line(error)}). See what the others said, and start all of them by torchrun."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _is_of_another(error: RuntimeError) -> bool:
     """Say whether an error tells of another process: gloo's have no class of their own."""
+    if isinstance(error, RnncoreError):
+        return False
     said = str(error).lower()
     return isinstance(error, torch.distributed.DistError) or any(word in said for word in ("gloo", "connection", "nccl"))
