@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import default_threads
+from rnncore.forecast.device import CPU, Device, accelerator_type, default_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import AUTOCAST, Case, Clock
 from rnncore.runfile.recipes import other_sizes
 from rnncore.runtimes.catalog import OWN_RUNTIMES, Way, streams, ways_on
 
-DEVICES = ("cpu", "cuda")
+# The CPU, and what torch has beside it here; where it has nothing, CUDA, whose rows are skipped with the reason.
+GPU = Device(accelerator_type())
+DEVICES = (CPU, GPU.name)
 
 INFERENCE_BATCH_SIZES = {
     "gate": (1, 32),
@@ -37,15 +39,20 @@ TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
-    ("torch", "cpu"): ("fp32", "amp_bf16"),
-    ("rnncore", "cpu"): ("fp32", "bf16"),
-    ("article", "cpu"): ("fp32",),
-    ("torch", "cuda"): ("fp32", "tf32", "amp_bf16", "amp_fp16"),
-    ("article", "cuda"): ("fp32",),
+    ("torch", CPU): ("fp32", "amp_bf16"),
+    ("rnncore", CPU): ("fp32", "bf16"),
+    ("article", CPU): ("fp32",),
+    ("torch", GPU.name): tuple(
+        one for one in ("fp32", "tf32", "amp_bf16", "amp_fp16") if one.removeprefix(AUTOCAST) in GPU.precisions
+    ),
+    ("article", GPU.name): ("fp32",),
 }
 
 # The scales at which layers are trained in a mixed precision: on a CPU, where ours take bf16, that is a side issue.
-MIXED_SCALES = {"cpu": ("full",), "cuda": ("default", "full")}
+MIXED_SCALES = {CPU: ("full",), GPU.name: ("default", "full")}
+
+# What is trained as a graph too.
+GRAPHS = [("torch", GPU.name)] if GPU.kind.graphs else []
 
 PEERS, PEER_BATCH_SIZE = ("neuralforecast", "darts"), 1024
 
@@ -57,7 +64,7 @@ USUAL_RUNTIMES = ("torch", "rnncore", "onnxruntime")
 
 # Of our own models left to the full scale, for the time of our int8: our bf16 was quicker at every batch, by 1.3 to 16 times
 # on the AMD CPU of 2026-11-27 (reports/LOG.md).
-LEFT_TO_FULL = ("cpu", Way("torch", None, "bf16"))
+LEFT_TO_FULL = (CPU, Way("torch", None, "bf16"))
 
 # Modes of a default run; all others are measured at the full scale alone.
 DEFAULT_MODES = {("torch", "graph")}
@@ -103,7 +110,7 @@ def planned_s(cases: Sequence[Case]) -> float:
 
 
 def _ways_on(device: str, scale: str) -> list[Way]:
-    """Return the ways of a scale; unusual ones at the full scale alone, but for torch's CUDA graphs."""
+    """Return the ways of a scale; unusual ones at the full scale alone, but for graphs, which a default run has too."""
     found = ways_on(device)
     if scale == "full":
         return found
@@ -111,7 +118,7 @@ def _ways_on(device: str, scale: str) -> list[Way]:
     if scale == "default":
         return found
     found = [way for way in found if way.mode is None]
-    usual = {name: OWN_RUNTIMES[name].precisions.get(device, (None,))[0] for name in USUAL_RUNTIMES}
+    usual = {name: next(iter(OWN_RUNTIMES[name].precisions_on(device)), None) for name in USUAL_RUNTIMES}
     return [way for way in found if usual.get(way.runtime) == way.precision or way.runtime not in OWN_RUNTIMES]
 
 
@@ -154,7 +161,7 @@ def _training_steps(scale: str, batch_sizes: Sequence[int]) -> list[Case]:
         for precision in precisions
         if not precision.startswith(AUTOCAST) or scale in MIXED_SCALES[device]
         if precision != "bf16" or scale == "full"
-        for mode in ((None, "graph") if (runtime, device) == ("torch", "cuda") and scale in ("default", "full") else (None,))
+        for mode in ((None, "graph") if (runtime, device) in GRAPHS and scale in ("default", "full") else (None,))
         for cell in CELLS
     ]
 
@@ -223,7 +230,7 @@ def _forward_passes(recipes: Sequence[str], batch_sizes: Sequence[int], runtimes
             batch_size=batch_size,
             device=device,
             **way._asdict(),
-            clock="device" if device == "cuda" else None,
+            clock="device" if device != CPU else None,
         )
         for recipe in recipes
         for device in DEVICES
@@ -239,7 +246,7 @@ def _swept(cases: list[Case]) -> list[Case]:
     base = [case for case in cases if case.batch_size == SWEPT_BATCH_SIZE and case.mode is None]
     swept = [replace(case, **{axis: value}) for axis, values in SWEPT.items() for value in values for case in base]
     threads = [2**power for power in range(default_threads().bit_length())]
-    return swept + [replace(case, threads=count) for count in threads for case in base if case.device == "cpu"]
+    return swept + [replace(case, threads=count) for count in threads for case in base if case.device == CPU]
 
 
 def interleaved_cases(scale: str) -> list[Case]:
@@ -269,7 +276,7 @@ def own_model_cases(scale: str) -> list[Case]:
             device=device,
             **way._asdict(),
             recipe="own",
-            clock="device" if device == "cuda" else None,
+            clock="device" if device != CPU else None,
         )
         for device in DEVICES
         for batch_size in INFERENCE_BATCH_SIZES[scale]
@@ -325,7 +332,7 @@ def serving_cases(scale: str) -> list[Case]:
         for cell in CELLS
         for max_batch in SERVED_TOGETHER
         for runtime in USUAL_RUNTIMES
-        if device in OWN_RUNTIMES[runtime].precisions
+        if OWN_RUNTIMES[runtime].precisions_on(device)
     ]
     together = [row for row in rows if row.runtime == "rnncore" and row.batch_size > 1]
     return rows if scale == "full" else together[:1]
@@ -353,7 +360,7 @@ def stream_cases(scale: str) -> list[Case]:
 
 def _whole_clock(device: str) -> Clock | None:
     """Return the clock of what is asked for and answered on the host: on a GPU the copies are a part of it."""
-    return "host" if device == "cuda" else None
+    return "host" if device != CPU else None
 
 
 def preparing_cases(scale: str) -> list[Case]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnncore.errors import Unavailable
-from rnncore.forecast.device import resolve_device
+from rnncore.forecast.device import Device, resolve_device
 from rnncore.forecast.fit import Watch, fit
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
@@ -46,7 +46,8 @@ def trained(request, rnn_threads, rnn_dataset, windows_of):
     def train(case, rnn_benchmark):
         is_article = case.recipe == "article"
         device = resolve_device(case.device if is_article else "cpu")
-        key = case.recipe, case.cell, device.type
+        # Each GPU has trainings of its own.
+        key = case.recipe, case.cell, Device.of(device).name
         if key not in made:
             recipe = recipe_of(case, rnn_dataset)
             scale = _scale(request)
@@ -62,7 +63,7 @@ def trained(request, rnn_threads, rnn_dataset, windows_of):
             def smape_on_the_way(model):
                 with rnn_benchmark.part("curves"):
                     runtime = _quickest_runtime(device, model)
-                    return scores_of(runtime, model, device.type, "fp32", rnn_threads, windows).mean.smape
+                    return scores_of(runtime, model, Device.of(device).name, "fp32", rnn_threads, windows).mean.smape
 
             scored_at = () if only_checked else (round(trainer.total_steps * share) for share in shares)
             watch = Watch(smape_on_the_way, frozenset(scored_at))

@@ -1,4 +1,4 @@
-"""Tests on an emulated CUDA device, in sessions of their own: torch asks once in a process which devices there are."""
+"""Tests on emulated devices, in sessions of their own: torch asks once in a process which devices there are."""
 
 import importlib.util
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.studies.first_gpu import write_few_hours
 from rnncore.errors import Unavailable
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import EMULATED
 from tests.command import Command
-from tests.emulated_cuda.build import environment
+from tests.emulated_cuda.build import CUDA, OTHER, environment
 from tests.kernels.test_vectors import REQUIRE_ENV
 
 REPOSITORY = Path(__file__).parents[1]
@@ -43,23 +44,25 @@ def device() -> dict[str, str]:
         raise
 
 
-def _python(*arguments: object, path: Path | None = None, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    """Run Python, and what it starts, where there is the device; *path* is where further modules lie."""
-    found = environment()
+def _python(
+    *arguments: object, path: Path | None = None, cwd: Path = REPOSITORY, device: str = CUDA
+) -> subprocess.CompletedProcess[str]:
+    """Run Python, and what it starts, where there is a device; *path* is where further modules lie."""
+    found = environment(device)
     modules = os.pathsep.join(filter(None, (found["PYTHONPATH"], str(path or ""))))
     env = {**os.environ, **found, "PYTHONPATH": modules, "PYTHONUTF8": "1"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, encoding="utf-8", check=False, timeout=1800)
 
 
-def _session(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run pytest on the device."""
-    return _python("-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "-q", *arguments, path=path)
+def _session(*arguments: str, path: Path | None = None, device: str = CUDA) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a device."""
+    return _python("-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "-q", *arguments, path=path, device=device)
 
 
-def _passed(*arguments: str) -> int:
+def _passed(*arguments: str, device: str = CUDA) -> int:
     """Return how many tests of a session passed, if all did and none was skipped."""
-    done = _session(*arguments)
+    done = _session(*arguments, device=device)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     found = dict(re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1].split(" in ")[0]))
     assert set(found.values()) <= {"passed", "deselected", "warning", "warnings"}, done.stdout
@@ -98,6 +101,26 @@ def test_rows_of_what_is_not_installed_are_skipped_with_the_reason() -> None:
     assert "2 skipped in" in done.stdout
     assert "torch.compile needs Triton for a GPU" in done.stdout
     assert "has no TensorRT: install onnxruntime-gpu" in done.stdout
+
+
+def test_a_device_that_no_code_here_names_works() -> None:
+    assert _passed("tests/emulated_cuda/on_other_device.py", device=OTHER) >= 15
+
+
+def test_suites_take_a_device_that_no_code_here_names_and_the_second_of_several() -> None:
+    rows = ("bench/", "--rnn-scale", "quick", "--benchmark-disable", "-k", "torch and (b32 or b2048) or gather")
+    assert _passed(*rows, "--rnn-device", OTHER, device=OTHER) >= 6
+    assert _passed(*rows, "--rnn-device", f"{CUDA}:1") >= 6
+
+
+def test_a_reproduction_on_an_emulated_device_is_said_to_be_one(tmp_path: Path) -> None:
+    write_few_hours(tmp_path / "few.csv")
+    asked = ("--data", "few.csv", "--device", f"{CUDA}:1", "--max-steps", 1, "--out", "made")
+    done = _python("-m", "rnncore", "reproduce", *asked, cwd=tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    page = (tmp_path / "made/reproduction.md").read_text(encoding="utf-8")
+    assert "**Emulated: the device was made by tests, and its times are no measurement.**" in page
+    assert f"trained on {CUDA}:1 in fp32" in page
 
 
 @pytest.fixture(scope="module")

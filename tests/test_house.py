@@ -209,6 +209,26 @@ def test_where_a_benchmark_records_is_named_where_run_files_are_known() -> None:
     assert wrong == []
 
 
+# Where a type of device may be named by torch's word for it, beside the home of devices.
+NAMING_DEVICES = {"rnncore/forecast/device.py"}
+
+
+def test_devices_beside_the_cpu_are_named_in_their_home_alone() -> None:
+    from rnncore.forecast.device import CPU, TYPES
+
+    wrong = []
+    for path in [*FILES, *sorted((REPOSITORY / "bench").rglob("*.py"))]:
+        if str(path.relative_to(REPOSITORY)) in NAMING_DEVICES:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "torch":
+                name = node.attr
+            if isinstance(name, str) and name.partition(":")[0] in {*TYPES} - {CPU}:
+                wrong.append(f"{_here(path, node.lineno)}: {ast.unparse(node)}")
+    assert wrong == []
+
+
 def test_a_regular_expression_has_one_home() -> None:
     homes: dict[str, list[str]] = {}
     for path in FILES:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rnncore.forecast.device import CUDA, Device
 from rnncore.runfile.case import AUTOCAST
 from rnncore.runfile.record import is_emulated
 
@@ -94,7 +95,7 @@ def stages(folder: Path, small: bool) -> list[Stage]:
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     tests = ("tests/runtimes/test_base.py", "tests/forecast/test_fit.py", "-k", "on_cuda")
     saved = ("--benchmark-autosave", f"--benchmark-storage={folder / 'runs'}", "--rnn-case-timeout", "60")
-    gpu = ("--rnn-device", "cuda", "--rnn-scale", "quick" if small else "default", *saved)
+    gpu = ("--rnn-device", CUDA, "--rnn-scale", "quick" if small else "default", *saved)
     suites = ("bench/bench_inference.py", "bench/bench_training.py", "bench/bench_data.py")
     few = ("-k", "gru and torch and b1 and not host", "--benchmark-max-time=0.02") if small else ()
     steps = ("--data", str(folder / FEW_HOURS), "--max-steps", "2") if small else ()
@@ -103,7 +104,7 @@ def stages(folder: Path, small: bool) -> list[Stage]:
         Stage("probe", (__file__, str(folder), "--probe", *(("--small",) if small else ())), 0.35),
         Stage("suites", (*pytest, *suites, *gpu, *few), 0.35),
         Stage(
-            "reproduction", ("-m", "rnncore", "reproduce", "--device", "cuda", "--out", str(folder / "article"), *steps), 1.0
+            "reproduction", ("-m", "rnncore", "reproduce", "--device", CUDA, "--out", str(folder / "article"), *steps), 1.0
         ),
     ]
 
@@ -142,8 +143,6 @@ def run(stage: Stage, folder: Path, limit_s: float) -> Ended:
 
 def probe(folder: Path, small: bool) -> int:
     """Measure all parts that an earlier process did not, each on a line of its own; return how many failed."""
-    import torch
-
     from rnncore.errors import RnncoreError
 
     known = {part["name"] for part in _probed(folder) if "error" not in part}
@@ -163,7 +162,7 @@ def probe(folder: Path, small: bool) -> int:
             file.write(json.dumps({"name": name, **found}) + "\n")
             file.flush()
             print(name, found, flush=True)
-            torch.cuda.empty_cache()
+            Device(CUDA).empty_cache()
     return failed
 
 
@@ -238,7 +237,7 @@ def _forward(cell: str, precision: str, batch: int, mode: str | None, small: boo
     from rnncore.runtimes.parity import float64_forecast, parity
 
     model, inputs = _model(cell, small), _inputs(batch, small)
-    with open_runtime("torch", model, "cuda", precision, 1, mode=mode) as runtime:
+    with open_runtime("torch", model, CUDA, precision, 1, mode=mode) as runtime:
         outputs = runtime.predict(inputs)
         kernel = runtime.evidence().kernel
         milliseconds = _median_ms(runtime.run, small)
@@ -250,7 +249,7 @@ def _with_copies(cell: str, precision: str, batch: int, is_locked: bool, small: 
     from rnncore.runtimes.catalog import open_runtime
 
     inputs = _inputs(batch, small)
-    with open_runtime("torch", _model(cell, small), "cuda", precision, 1) as runtime:
+    with open_runtime("torch", _model(cell, small), CUDA, precision, 1) as runtime:
         if is_locked:
             inputs = runtime.pinned(inputs)
         return {"value": _median_ms(lambda: runtime.predict(inputs), small)}
@@ -263,7 +262,7 @@ def _step(cell: str, precision: str, batch: int, mode: str | None, small: bool) 
     from rnncore.forecast.windows import WindowConfig, make_windows
     from rnncore.measure.answers import gradient_parity
 
-    device = resolve_device("cuda")
+    device = resolve_device(CUDA)
     windows = make_windows(open_dataset("synthetic"), WindowConfig(lookback=12 if small else 90))
     mixed = precision if precision.startswith(AUTOCAST) else "fp32"
     config = TrainConfig(batch_size=batch, implementation=mode or "aten", precision=mixed)
@@ -288,8 +287,8 @@ def _product(precision: str, small: bool) -> dict[str, Any]:
     from rnncore.measure import rates
 
     if small:
-        rates.SQUARE_SIZES["cuda"] = (64,)
-    found = rates.gemm_rate("cuda", precision, 1)
+        rates.SQUARE_SIZES["gpu"] = (64,)
+    found = rates.gemm_rate(CUDA, precision, 1)
     return {"value": None if found is None else found.per_s / 1e12}
 
 
@@ -297,8 +296,8 @@ def _copy(small: bool) -> dict[str, Any]:
     from rnncore.measure import rates
 
     if small:
-        rates.COPIED_BYTES["cuda"] = 1 << 20
-    return {"value": rates.copy_rate("cuda").per_s / 1e12}
+        rates.COPIED_BYTES["gpu"] = 1 << 20
+    return {"value": rates.copy_rate(CUDA).per_s / 1e12}
 
 
 def _probed(folder: Path) -> list[dict[str, Any]]:

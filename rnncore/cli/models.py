@@ -92,7 +92,6 @@ def train(
     A checkpoint is kept beside it; after Ctrl-C the same command with --resume goes on. Several processes train one model:
     torchrun --nproc-per-node N -m rnncore train ...
     """
-    from rnncore.forecast.device import resolve_device
     from rnncore.forecast.distributed import device_of_rank, joined, ranks_of_environment
     from rnncore.forecast.model import new_forecaster
     from rnncore.forecast.presets import preset as recipe_of
@@ -106,6 +105,9 @@ def train(
     require_writable(checkpoint)
     if clip_norm is not None and not 0 <= clip_norm < math.inf:
         raise ConfigError(f"--clip-norm is {clip_norm:g}; give a finite number above 0, or 0 to clip nothing.")
+    ranks, where = ranks_of_environment(), device_of_rank(device)
+    # From here on, before anything is said of the data.
+    err.quiet = not ranks.is_first
     options = ReadOptions(tuple(column or ()), date_format, decimal, resample, drop_missing=clean)
     dataset = opened_dataset(data, options, clean, fill)
     recipe = recipe_of(preset, cell, [series.name for series in dataset.series], horizon)
@@ -121,11 +123,10 @@ def train(
     )
     if clip_norm is not None:
         config = replace(config, clip_norm=clip_norm or None)
-    ranks, chosen = ranks_of_environment(), device_of_rank(resolve_device(device))
-    # What torchrun starts anew goes on where it was.
-    resume = resume or (ranks.restarts > 0 and checkpoint.exists())
-    with joined(ranks, chosen):
-        trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, chosen, ranks)
+    with joined(ranks, where):
+        trainer = Trainer(new_forecaster(recipe.forecaster, seed), windows, config, where, ranks)
+        # What torchrun starts anew goes on where it was: of several machines one alone may have the checkpoint.
+        resume = resume or ranks.first_says(ranks.restarts > 0 and checkpoint.exists())
         result = _fit(trainer, checkpoint, resume, cell.upper())
     if not ranks.is_first:
         return
@@ -147,10 +148,10 @@ def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "Trai
     from rnncore.forecast.device import default_threads
     from rnncore.forecast.fit import fit
 
-    if not trainer.ranks.is_first:
-        err.quiet = True
-    if checkpoint.exists() and not resume:
+    if trainer.ranks.is_first and not resume and checkpoint.exists():
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
+        # Or what is started anew before there is another would go on from this one.
+        checkpoint.unlink()
     err.print(f"Recurrent layers by {trainer.trained_by}", soft_wrap=True, markup=False)
     torch.set_num_threads(default_threads())
     with training_progress(name) as on_step, stop_on_ctrl_c() as should_stop:

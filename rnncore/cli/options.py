@@ -54,7 +54,9 @@ SplitOption = Annotated[
     Literal["article", "date"],
     typer.Option("--split", help="Test the last tenth of each zone (article), or all hours after one date (date)."),
 ]
-DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to run.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="Where to run: auto, cpu, cuda, cuda:1, mps, xpu (docs/runtimes.md).")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of initial weights, shuffling and dropout.")]
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", help="Passes over the training windows [default: the preset's]")

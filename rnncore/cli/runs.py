@@ -60,7 +60,9 @@ def recommend(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Windows per call [default: those with most windows per second]")] = None,
     cell: Annotated[Literal[Cell, "own"] | None, typer.Option(help="Recurrent cell, or own [default: any]")] = None,
-    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Where to run [default: either]")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where to run: cpu, cuda and so on [default: any]")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Name the fastest measured way to run a forecaster within bounds, the next, how sure that is, and the code."""

@@ -86,7 +86,7 @@ class Limits:
         max_smape_loss: Largest points of sMAPE above the most accurate choice of the run; None for any, known or not.
         batch_size: Windows per call; None for the size with most windows per second.
         cell: One of the cells; None for any.
-        device: `cpu` or `cuda`; None for either.
+        device: A device's name; None for any.
     """
 
     max_latency_s: float | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncore.errors import Unavailable
-from rnncore.forecast.device import require_bf16
+from rnncore.forecast.device import Device
 
 TrainPrecision = Literal["fp32", "amp_bf16", "amp_fp16"]
 TRAIN_PRECISIONS: tuple[TrainPrecision, ...] = get_args(TrainPrecision)
@@ -33,11 +33,11 @@ class Autocast:
     """
 
     def __init__(self, rnn: nn.RNNBase, precision: TrainPrecision, device: torch.device) -> None:
-        if device.type == "cpu" and precision == "amp_fp16":
+        on = Device.of(device)
+        if on.is_cpu and precision == "amp_fp16":
             raise Unavailable("no training in amp_fp16 on a CPU: it gains nothing there. Train in amp_bf16, or on a GPU.")
-        if precision == "amp_bf16":
-            require_bf16(device)
-        self._rnn, self._device, self._dtype = rnn, device, _DTYPES.get(precision)
+        on.require(precision.removeprefix("amp_"))
+        self._rnn, self._device, self._dtype = rnn, on, _DTYPES.get(precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "amp_fp16")
 
     def rounding(self) -> AbstractContextManager[object]:
@@ -56,7 +56,7 @@ class Autocast:
         Returns:
             States of the top layer. Shape (B, T, H).
         """
-        if self._dtype is None or self._device.type == "cpu":
+        if self._dtype is None or self._device.is_cpu:
             states: Tensor = self._rnn(inputs)[0]
             return states
         with torch.autocast(self._device.type, enabled=False):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from rnncore.errors import ConfigError, ModelFileError
+from rnncore.forecast.device import Device
 from rnncore.forecast.modelfile import CHECKPOINT_KEY, read_safetensors, write_safetensors
-from rnncore.forecast.trainer import Trainer
+from rnncore.forecast.trainer import TrainConfig, Trainer
 
 # Where it is no setting that differs.
 _WAYS_TO_RESUME = {
@@ -82,8 +83,9 @@ def write_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
     tensors |= {"loss_sum": position.loss_sum, "rng.cpu": torch.get_rng_state()}
-    if trainer.device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    device = Device.of(trainer.device)
+    if (state := device.rng_state()) is not None:
+        tensors[f"rng.{device.type}"] = state
     facts = {
         CHECKPOINT_KEY: _identity(trainer),
         "step": position.step,
@@ -108,9 +110,12 @@ def read_checkpoint(path: Path, trainer: Trainer) -> Position:
     facts, tensors = read_safetensors(path)
     if CHECKPOINT_KEY not in facts:
         raise ModelFileError(f"{path}: a finished model, not a checkpoint. Give the .checkpoint.safetensors file.")
+    written = facts[CHECKPOINT_KEY]
+    # Of a setting that there was not yet, what was done is its default.
+    written = {**written, "train": {**asdict(TrainConfig()), **written.get("train", {})}}
     for part, values in _identity(trainer).items():
         for name, value in values.items():
-            before = facts[CHECKPOINT_KEY].get(part, {}).get(name)
+            before = written.get(part, {}).get(name)
             if before != value:
                 way_out = _WAYS_TO_RESUME.get(name, "Resume with the same settings (only the limits may differ)")
                 raise ModelFileError(
@@ -144,8 +149,9 @@ def _restored(facts: dict[str, Any], tensors: dict[str, Tensor], trainer: Traine
         trainer.scaler.load_state_dict(facts["scaler"])
     trainer.schedule_steps = facts["schedule_steps"]
     torch.set_rng_state(tensors["rng.cpu"])
-    if trainer.device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], trainer.device)
+    device = Device.of(trainer.device)
+    if not device.is_cpu and f"rng.{device.type}" in tensors:
+        device.set_rng_state(tensors[f"rng.{device.type}"])
     return Position(
         step=facts["step"],
         epochs=[Epoch(**epoch) for epoch in facts["epochs"]],

@@ -21,13 +21,11 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from rnncore.errors import ConfigError, ModelFileError, ProcessError
+from rnncore.errors import ConfigError, ModelFileError, ProcessError, RnncoreError
+from rnncore.forecast.device import Device, resolve_device
 
 # What torchrun tells each process, and how often it has started the job anew.
 _RANK, _WORLD_SIZE, _LOCAL_RANK, _RESTARTS = "RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"
-
-# Small tensors go over the CPUs' network, so that reading them does not wait for a GPU; gradients over that of the GPUs.
-_BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 # How long a process waits for another: one that writes a checkpoint or compiles takes its time.
 TIMEOUT = timedelta(minutes=10)
@@ -101,6 +99,10 @@ class Ranks:
         torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
         return tuple(map(bool, seen.tolist()))
 
+    def first_says(self, is_so: bool) -> bool:
+        """Return what rank 0 says of something, whatever the others see: all of them ask at the same time."""
+        return self.any(self.is_first and is_so)[0]
+
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over all processes, which ask at the same time."""
         if self.count == 1:
@@ -150,7 +152,8 @@ class _Averaging(nn.Module):
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         super().__init__()
-        devices = None if device.type == "cpu" else [device.index or 0]
+        on = Device.of(device)
+        devices = None if on.is_cpu else [on.index]
         self._parallel = nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
     def forward(self, *given: Tensor) -> Tensor:
@@ -184,11 +187,20 @@ def ranks_of_environment() -> Ranks:
     return Ranks(rank, count, restarts)
 
 
-def device_of_rank(device: torch.device) -> torch.device:
-    """Return the device of this process: of several GPUs the one that torchrun means for it."""
-    if device.type == "cpu" or device.index is not None or _LOCAL_RANK not in os.environ:
+def device_of_rank(name: str) -> torch.device:
+    """Turn a name into the device of this process: of several GPUs the one that torchrun means for it.
+
+    Args:
+        name: As `resolve_device` takes it; one with a number is that GPU in every process.
+
+    Raises:
+        Unavailable: As `resolve_device`.
+        ConfigError: The same.
+    """
+    device = resolve_device(name)
+    if Device.of(device).is_cpu or ":" in name or _LOCAL_RANK not in os.environ:
         return device
-    return torch.device(device.type, int(os.environ[_LOCAL_RANK]))
+    return resolve_device(Device(device.type, int(os.environ[_LOCAL_RANK])).name)
 
 
 @contextmanager
@@ -200,7 +212,9 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
         device: What this process trains on.
 
     Raises:
-        ProcessError: If another one ends before the training does.
+        ConfigError: If nothing says where they meet.
+        ProcessError: If they do not find one another, or another one ends before the training does.
+        Unavailable: If torch knows nothing that connects devices of the type.
     """
     if ranks.count == 1:
         yield
@@ -208,26 +222,53 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     # Modules of torch that are imported while processes are joined keep that group as the default of an argument, and so
     # threads that run into the interpreter's end and abort it. DistributedDataParallel imports them all by this one.
     importlib.import_module("torch._dynamo")
-    backend = _BACKENDS.get(device.type, f"cpu:gloo,{device.type}:{device.type}")
+    backend = Device.of(device).backend()
     try:
-        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
-        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
-        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
-        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
+        _find_one_another(ranks, backend)
         yield
     except RuntimeError as error:
         if not _is_of_another(error):
             raise
         raise ProcessError(
             f"rank {ranks.rank} of {ranks.count}: another process of this training ended, or was not heard of for "
-            f"{TIMEOUT.seconds // 60} minutes. The last checkpoint is whole: see what that process said, and run the same "
-            "command with --resume, or torchrun with --max-restarts, which does so by itself."
+            f"{TIMEOUT.seconds // 60} minutes ({_first_line(error)}). The last checkpoint is whole: see what that process "
+            "said, and run the same command with --resume, or torchrun with --max-restarts, which does so by itself."
         ) from error
     finally:
         ranks.part_ways()
 
 
+def _find_one_another(ranks: Ranks, backend: str) -> None:
+    """Let the processes meet where torchrun says.
+
+    Raises:
+        ConfigError: If nothing says where.
+        ProcessError: If they do not find one another.
+    """
+    try:
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+        # torchrun keeps one store for all its starts: under the same keys lie the addresses of processes that have ended.
+        store = torch.distributed.PrefixStore(f"start {ranks.restarts}", store)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
+    except ValueError as error:
+        raise ConfigError(
+            f"{_WORLD_SIZE} is {ranks.count}, but the environment does not say where the processes meet "
+            f"({_first_line(error)}). Start by torchrun, which does, or take {_WORLD_SIZE} out of the environment."
+        ) from error
+    except RuntimeError as error:
+        raise ProcessError(
+            f"rank {ranks.rank} of {ranks.count}: the processes of this training did not find one another "
+            f"({_first_line(error)}). See what the others said, and start all of them by torchrun."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _is_of_another(error: RuntimeError) -> bool:
     """Say whether an error tells of another process: gloo's have no class of their own."""
+    if isinstance(error, RnncoreError):
+        return False
     said = str(error).lower()
     return isinstance(error, torch.distributed.DistError) or any(word in said for word in ("gloo", "connection", "nccl"))

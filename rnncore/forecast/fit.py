@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnncore.errors import ConfigError
 from rnncore.forecast.checkpoint import Epoch, Position, read_checkpoint, require_finite, write_checkpoint
-from rnncore.forecast.device import cudnn_precision, synchronize
+from rnncore.forecast.device import CPU, cudnn_precision, synchronize
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.trainer import MAX_SEED, TrainConfig, Trainer
 
@@ -153,7 +153,8 @@ def fit(
             ended_by = _train_epoch(trainer, position, clock, curve, checkpoint, on_step, should_stop)
     if checkpoint is not None:
         _keep(checkpoint, trainer, position)
-    require_finite(trainer, position)
+    else:
+        require_finite(trainer, position)
     trainer.model.eval()
     epochs = tuple(position.epochs) + ((_epoch_so_far(position),) if position.epoch_steps else ())
     seconds = position.seconds
@@ -315,7 +316,7 @@ def _epoch_so_far(position: Position) -> Epoch:
 
 
 def _log_step(trainer: Trainer, position: Position, progress: Progress) -> None:
-    loss = "" if trainer.device.type == "cuda" else f"mean loss {float(position.loss_sum) / position.epoch_steps:.6f}, "
+    loss = "" if trainer.device.type != CPU else f"mean loss {float(position.loss_sum) / position.epoch_steps:.6f}, "
     logger.info(
         "epoch %d/%d, step %d/%d: %s%.0f windows/s, %.0f s left",
         progress.epoch,

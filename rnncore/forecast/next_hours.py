@@ -182,7 +182,8 @@ def next_hours(
     """Forecast the hours after the last of each of some series.
 
     Gaps of up to `MOST_FILLED_HOURS` among the hours that are needed are filled first, hour by hour: by the regressions, or
-    where the model has none, or their lags reach before the series, as `Series.filled` does.
+    where the model has none, or their lags reach before the series, as `Series.filled` does. Bounds follow what was missed
+    of earlier hours as far as the hours that those needed are there one after another, too.
 
     Args:
         predict: From (B, T, F) float32 inputs to (B, L) float32 outputs.
@@ -191,8 +192,8 @@ def next_hours(
         zones: What the model knows of its zones.
 
     Raises:
-        DataError: If a series is too short, its last hours are not consecutive, it is of quite another size than what the
-            model was trained on, or a forecast is NaN or infinite.
+        DataError: If a series is too short, the hours that a forecast needs are not consecutive, it is of quite another size
+            than what the model was trained on, or a forecast is NaN or infinite.
     """
     needed = SCALINGS[config.features].first_row + config.lookback
     for one in series:
@@ -232,11 +233,20 @@ def next_hours(
 
 
 def _followed_rows(series: Series, known: KnownZone, config: WindowConfig) -> RowArray:
-    """Return the rows that are forecast again, so that bounds follow them: the last ones that were not trained on."""
+    """Return the rows that are forecast again, so that bounds follow them: the last ones that were not trained on.
+
+    Whatever one of them needs lies after the last gap, as does all that the forecast needs.
+    """
     rows = len(series.time)
-    first = SCALINGS[config.features].first_row + config.lookback
+    first = _last_begin(series) + SCALINGS[config.features].first_row + config.lookback
     held_out = rows if known.held_out_from is None else int(np.searchsorted(series.time, known.held_out_from))
     return np.arange(max(first, held_out, rows - FOLLOWED_HOURS), rows)
+
+
+def _last_begin(series: Series) -> int:
+    """Return the first row of the hours, one after another, that a series ends with."""
+    breaks = np.flatnonzero(np.diff(series.time) != HOUR)
+    return int(breaks[-1]) + 1 if len(breaks) else 0
 
 
 def _bounds(
@@ -263,7 +273,10 @@ def _bounds(
     row = np.append(row, rows)
     actual_mw = leads_of(np.where(is_filled, np.nan, series.load_mw), leads)[np.minimum(row, rows - 1)]
     actual_mw[row[:, None] + np.arange(leads) >= rows] = np.nan
-    unrest = unrest_mw(series.load_mw, simple_forecasts_mw(scaling, series.load_mw, own.offset_mw[:-1]))[row]
+    # Two weeks of lags of two weeks reach further back than the forecast does.
+    begin = _last_begin(series)
+    load_mw, offset_mw = series.load_mw[begin:], own.offset_mw[begin:-1]
+    unrest = unrest_mw(load_mw, simple_forecasts_mw(scaling, load_mw, offset_mw))[row - begin]
     time = np.append(series.time, series.time[-1] + HOUR * np.arange(1, leads + 1))
     bounds = bounds_after(misses, row, forecast_mw, actual_mw, hour_of_day(time[row[:, None] + np.arange(leads)]), unrest)
     return replace(bounds, forecast_mw=bounds.forecast_mw[-1], hour=bounds.hour[-1], times=bounds.times[-1])

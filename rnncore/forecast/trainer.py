@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.autocast import TRAIN_PRECISIONS, Autocast, TrainPrecision
-from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, captured, on_side_stream
+from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, CPU, Device
 from rnncore.forecast.distributed import ALONE, Ranks
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.windows import RowArray, Windows
@@ -187,7 +187,8 @@ class Trainer:
         self._forecasts = ranks.averaging(
             _Forecasts(self.model, self._autocast, self._fused, config.targets_per_window), device
         )
-        self._take: Callable[[Tensor], Tensor] = _GraphStep(self._take_step) if is_graph else self._take_step
+        take = self._take_step
+        self._take: Callable[[Tensor], Tensor] = _GraphStep(take, Device.of(device)) if is_graph else take
 
     def epoch_order(self, epoch: int) -> Tensor:
         """Return the first rows of the training windows in the order of *epoch*, on the device. Shape (windows,).
@@ -258,12 +259,14 @@ class _GraphStep:
 
     Args:
         take: Takes the step of a batch of these rows, and returns its loss.
+        device: Where it is taken.
     """
 
-    def __init__(self, take: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, take: Callable[[Tensor], Tensor], device: Device) -> None:
         self._take = take
+        self._device = device
         self._taken = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Any = None
         self._start = self._loss = torch.empty(0)
 
     def __call__(self, start: Tensor) -> Tensor:
@@ -271,9 +274,9 @@ class _GraphStep:
         if self._graph is None:
             if self._taken < CALLS_BEFORE_CAPTURE:
                 self._taken += 1
-                return on_side_stream(lambda: self._take(start))
+                return self._device.on_side_stream(lambda: self._take(start))
             self._start = start.clone()
-            self._graph, self._loss = captured(lambda: self._take(self._start), calls_before=0)
+            self._graph, self._loss = self._device.captured(lambda: self._take(self._start), calls_before=0)
         self._start.copy_(start)
         self._graph.replay()
         return self._loss.clone()
@@ -320,13 +323,12 @@ def _layers_of(
     """
     implementation = config.implementation
     if implementation == "graph":
-        if device.type != "cuda":
-            raise Unavailable(f"no CUDA graph on {device.type}. Train with the implementation 'auto'.")
+        Device.of(device).require_graphs()
         return "graph", None, "torch as a CUDA graph"
-    is_torchs = device.type != "cpu" or config.precision != "fp32"
+    is_torchs = device.type != CPU or config.precision != "fp32"
     if implementation == "aten" or (implementation == "auto" and is_torchs):
         return "aten", None, "torch"
-    if device.type != "cpu":
+    if device.type != CPU:
         raise Unavailable(f"no fused kernels for {device.type}: they are for a CPU. Train with the implementation 'aten'.")
     precision = "bf16" if implementation == "fused_bf16" else "fp32"
     try:

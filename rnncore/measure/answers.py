@@ -90,8 +90,8 @@ def exact_gradients(
     exact = Forecaster(model.config)
     exact.load_state_dict(model.state_dict())
     exact = exact.double().train()
-    states = exact.rnn(inputs.double().cpu())[0][:, -(targets.shape[1] // model.config.horizon) :]
-    loss(exact.read_out(states).flatten(1), targets.double().cpu()).backward()  # type: ignore[no-untyped-call]
+    states = exact.rnn(inputs.cpu().double())[0][:, -(targets.shape[1] // model.config.horizon) :]
+    loss(exact.read_out(states).flatten(1), targets.cpu().double()).backward()  # type: ignore[no-untyped-call]
     return _gradients(exact)
 
 
@@ -130,7 +130,8 @@ def step_parity(model: Forecaster, exact: list[Tensor], step: Callable[[], objec
         RuntimeError: If a parameter has no gradient after the step.
     """
     step()
-    found = [gradient.double().cpu() for gradient in _gradients(model)]
+    # There first, as not every device has float64.
+    found = [gradient.cpu().double() for gradient in _gradients(model)]
     error = torch.stack([(timed - right).abs().max() for timed, right in zip(found, exact, strict=True)])
     tolerance = GRADIENT_TOLERANCE[precision.removeprefix(AUTOCAST)] * torch.stack([right.abs().max() for right in exact])
     # A gradient that is all zeros has no tolerance, and an error of zero is none. torch takes NaN for the largest.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from rnncore.forecast.device import cpu_threads
+from rnncore.forecast.device import Device, cpu_threads
 from rnncore.measure import rates
 from rnncore.measure.rates import Rate, Shape
 from rnncore.measure.work import Work
@@ -121,7 +121,7 @@ class CeilingBench:
         """Measure the ceilings of a case that are not known yet; and the others again, as long as that takes little time.
 
         Args:
-            device: `cpu` or `cuda`.
+            device: A device's name.
             precision: What the products are computed in; None where there are none.
             threads: CPU threads.
             shape: Of the recurrent step; None where nothing is recurrent.
@@ -174,7 +174,7 @@ class CeilingBench:
         """Measure what is not known yet of a case; return what looks at each of the others again."""
         known: list[Callable[[], None]] = []
         if (device, threads) not in self._copy:
-            for dtype in rates.DTYPES if device == "cuda" else rates.WEIGHT_BYTES:
+            for dtype in (*Device.named(device).precisions, "int8"):
                 key = device, dtype, threads
                 self._gemm[key] = rates.gemm_rate(*key)
                 self._peak[key] = rates.peak_rate(*key)

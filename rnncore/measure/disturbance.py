@@ -248,7 +248,7 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
     """Return what can be read on this machine, and why the rest cannot, by cause.
 
     Args:
-        device: `cpu` or `cuda`; only a CUDA benchmark looks at the GPU.
+        device: A device's name; only a benchmark of a GPU looks at it.
     """
     made: list[tuple[str, Callable[[], Source]]] = [
         (WaitingThreads.cause, lambda: WaitingThreads(TASKS)),
@@ -256,8 +256,8 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
         (Steal.cause, lambda: Steal(STAT)),
         (SlowClock.cause, lambda: SlowClock(CPU_CLOCKS)),
     ]
-    if device == "cuda":
-        made.append((BusyGpu.cause, _open_gpu))
+    if device != "cpu":
+        made.append((BusyGpu.cause, lambda: BusyGpu(_open_gpu(device))))
     sources, missing = [], {}
     for cause, make in made:
         try:
@@ -267,10 +267,10 @@ def open_sources(device: str) -> tuple[list[Source], dict[str, str]]:
     return sources, missing
 
 
-def _open_gpu() -> Source:
+def _open_gpu(device: str) -> "Gpu":
     from rnncore.measure.gpu import Gpu
 
-    return BusyGpu(Gpu.open())
+    return Gpu.open(device)
 
 
 class _Log:
@@ -385,7 +385,7 @@ def watched_rounds(benchmark: Any, device: str) -> Iterator[Watched]:
 
     Args:
         benchmark: The fixture.
-        device: `cpu` or `cuda`; only a CUDA benchmark looks at the GPU.
+        device: A device's name; only a benchmark of a GPU looks at it.
 
     Yields:
         What is known after the block.

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from rnncore.errors import Unavailable
+from rnncore.forecast.device import Device
 from rnncore.measure.gpu import Gpu
 
 # A CPU's counters move every millisecond.
@@ -14,6 +15,8 @@ ENERGY_S = 0.5
 # has none for the second of these times stands still.
 GPU_ENERGY_S = 3.0
 GPU_STEP_S = 1.0
+
+_STOOD_STILL = "the energy counter stood still"
 
 _POWERCAP = Path("/sys/class/powercap")
 
@@ -27,23 +30,21 @@ def joules_per_1000(call: Callable[[], object], windows: int, device: str) -> tu
     Args:
         call: What to run; it must return only when its work is done, on a GPU too. Never run where nothing counts energy.
         windows: Windows that one call works through.
-        device: `cpu` or `cuda`.
+        device: A device's name.
 
     Returns:
         The energy in joules and None, or None and the reason where nothing counts it.
     """
-    if device != "cuda":
+    if Device.named(device).is_cpu:
         return _cpu_joules(call, windows)
     try:
-        with closing(Gpu.open()) as gpu:
+        with closing(Gpu.open(device)) as gpu:
             if gpu.energy_j() is None:
                 return None, "this GPU does not count its energy"
             _, before_j = _until_step(gpu, call, 0.0)
             calls, after_j = _until_step(gpu, call, GPU_ENERGY_S)
     except Unavailable as error:
         return None, str(error)
-    if before_j is None or after_j is None:
-        return None, "the GPU stopped counting its energy"
     return _per_1000(after_j - before_j, calls * windows)
 
 
@@ -72,19 +73,24 @@ def _number(path: Path) -> int:
     return int(path.read_text(encoding="utf-8"))
 
 
-def _until_step(gpu: Gpu, call: Callable[[], object], for_s: float) -> tuple[int, float | None]:
+def _until_step(gpu: Gpu, call: Callable[[], object], for_s: float) -> tuple[int, float]:
     """Run *call* for some seconds, and on until the counter of the GPU moves.
 
     Returns:
-        How often, and what the counter shows then: None where it has stopped counting.
+        How often, and what the counter shows then, in joules.
+
+    Raises:
+        Unavailable: If it has stopped counting, or stands still: what it showed before says nothing of the calls since.
     """
     calls, shown_j, began_s = _repeat(call, for_s), gpu.energy_j(), perf_counter()
     while perf_counter() - began_s < GPU_STEP_S:
         call()
         calls += 1
-        if (now_j := gpu.energy_j()) != shown_j:
+        if (now_j := gpu.energy_j()) is None:
+            raise Unavailable("the GPU stopped counting its energy")
+        if now_j != shown_j:
             return calls, now_j
-    return calls, shown_j
+    raise Unavailable(_STOOD_STILL)
 
 
 def _repeat(call: Callable[[], object], for_s: float) -> int:
@@ -98,4 +104,4 @@ def _repeat(call: Callable[[], object], for_s: float) -> int:
 
 
 def _per_1000(joules: float, windows: int) -> tuple[float | None, str | None]:
-    return (1000 * joules / windows, None) if joules > 0 else (None, "the energy counter stood still")
+    return (1000 * joules / windows, None) if joules > 0 else (None, _STOOD_STILL)

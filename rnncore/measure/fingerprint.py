@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncore.errors import Unavailable
-from rnncore.forecast.device import cpu_quota, waits_passively
+from rnncore.forecast.device import Device, accelerator_type, cpu_quota, waits_passively
 from rnncore.measure import linux
 from rnncore.measure.facts import Fact, json_value, with_reasons
 
@@ -188,25 +188,15 @@ def _numerics() -> dict[str, Any]:
 
 
 def _gpu() -> Fact:
-    import torch
-
-    from rnncore.forecast.device import resolve_device
-
-    try:
-        resolve_device("cuda")
-    except Unavailable as error:
-        return None, str(error)
-    properties = torch.cuda.get_device_properties(0)
+    first = Device(accelerator_type())
+    if why_none := first.why_missing():
+        return None, why_none
+    devices = {one.name: one.identity() for one in (Device(first.type, index) for index in range(max(1, first.count())))}
+    # Of the first what makes runs comparable; of each, which card it is.
+    identity = {name: value for name, value in devices[first.name].items() if name != "uuid"}
     known, why = _asked_of_gpu(lambda gpu: (gpu.driver(), gpu.power_limit_w()))
     driver, power_limit_w = known or (None, None)
-    facts = {
-        "name": properties.name,
-        "memory_bytes": properties.total_memory,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        "count": torch.cuda.device_count(),
-    }
+    facts = {**identity, **first.software(), "count": len(devices), "devices": devices}
     why = why or "the driver does not tell"
     return facts | with_reasons({"driver": (driver, why), "power_limit_w": (power_limit_w, why)}), None
 

@@ -161,8 +161,9 @@ def rnn_benchmark(
     threads = rnn_case.threads or rnn_threads
     ceilings = None
     brief = is_gate(request.config)
-    if benchmark.enabled and not brief and rnn_case.device in ("cpu", "cuda"):
-        from rnncore.forecast.device import resolve_device
+    from rnncore.forecast.device import Device, resolve_device
+
+    if benchmark.enabled and not brief and Device.named(rnn_case.device).is_known:
         from rnncore.measure.rates import Shape, read_bytes
 
         try:

@@ -1,29 +1,16 @@
-"""One NVIDIA GPU as its driver sees it: clocks, heat, power, energy, and who else computes on it."""
+"""One GPU as its driver sees it: clocks, heat, power, energy, and who else computes on it."""
 
 import os
 import sys
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Self
 
 from rnncore.errors import Unavailable
-
-try:
-    import pynvml
-except ModuleNotFoundError as error:
-    # An environment of another project has it only if that project asks for it.
-    raise Unavailable("no nvidia-ml-py, which asks the NVIDIA driver. Install it: pip install nvidia-ml-py") from error
+from rnncore.forecast.device import CUDA, Device, accelerator_type
 
 # Large products run at the limit of power of most boards.
-_POWER_CAP = "power cap"
-
-_THROTTLE_REASONS = {
-    pynvml.nvmlClocksEventReasonSwPowerCap: _POWER_CAP,
-    pynvml.nvmlClocksEventReasonHwSlowdown: "hardware slowdown",
-    pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown (software)",
-    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "thermal slowdown (hardware)",
-    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "power brake",
-}
+POWER_CAP = "power cap"
 
 
 @dataclass(frozen=True)
@@ -51,102 +38,70 @@ class GpuState:
     @property
     def is_throttled(self) -> bool:
         """Whether something else than the limit of power holds the clock down."""
-        return any(reason != _POWER_CAP for reason in self.throttle_reasons)
+        return any(reason != POWER_CAP for reason in self.throttle_reasons)
 
 
-class Gpu:
-    """One NVIDIA GPU, held open until `close`."""
+class Gpu(ABC):
+    """One GPU, held open until `close`. What its driver does not say, support or allow is None."""
 
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    @classmethod
-    def open(cls, index: int = 0) -> Self:
-        """Open a GPU.
+    @staticmethod
+    def open(name: str | None = None) -> "Gpu":
+        """Open a GPU by the library of its maker.
 
         Args:
-            index: torch's number of the GPU where torch is loaded and can use one, since `CUDA_VISIBLE_DEVICES` may
-                renumber GPUs for it; else the driver's.
+            name: A device's name; None for the first of those that torch has, where it is loaded, else of NVIDIA's.
 
         Raises:
-            Unavailable: If there is no driver library or no such GPU.
+            Unavailable: If there is no such GPU or library, or none is known.
         """
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError_LibraryNotFound as error:
-            raise Unavailable(
-                "no NVIDIA driver library (libnvidia-ml.so.1). Install the NVIDIA driver; "
-                "start a container with its utility capability (--gpus all)."
-            ) from error
-        except pynvml.NVMLError as error:
-            raise Unavailable(f"the NVIDIA driver does not answer ({error}). Make nvidia-smi work first.") from error
-        torch = sys.modules.get("torch")
-        try:
-            if torch is None or torch.cuda.device_count() == 0:
-                return cls(pynvml.nvmlDeviceGetHandleByIndex(index))
-            return cls(_by_uuid(str(torch.cuda.get_device_properties(index).uuid)))
-        except (pynvml.NVMLError, AssertionError) as error:  # torch asserts that it has the GPU
-            pynvml.nvmlShutdown()
-            raise Unavailable(f"no NVIDIA GPU {index} ({error}). Run nvidia-smi -L to see which there are.") from error
+        is_loaded = sys.modules.get("torch") is not None
+        device = Device.named(name or (accelerator_type() if is_loaded else CUDA))
+        if is_loaded and device.is_rocm:
+            from rnncore.measure.amd import AmdGpu
 
+            return AmdGpu.of(device)
+        if device.kind.counters == "NVML":
+            from rnncore.measure.nvidia import NvidiaGpu
+
+            return NvidiaGpu.of(device)
+        raise Unavailable(f"no library is known here that tells of the clocks and the energy of {device.title} devices")
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the driver; the GPU answers no more."""
-        pynvml.nvmlShutdown()
 
-    def driver(self) -> str:
+    @abstractmethod
+    def driver(self) -> str | None:
         """Return the version of the driver."""
-        return str(pynvml.nvmlSystemGetDriverVersion())
 
+    @abstractmethod
     def power_limit_w(self) -> float | None:
-        """Return the power limit in force, in watts; None where the driver does not say."""
-        return _thousandth(_answer(pynvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
+        """Return the power limit in force, in watts."""
 
+    @abstractmethod
     def energy_j(self) -> float | None:
-        """Return the energy that the board used since the driver was loaded, in joules; None where it is not counted."""
-        return _thousandth(_answer(pynvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
+        """Return the energy that the board used since the driver was loaded, in joules."""
 
-    def process_bytes(self) -> int | None:
-        """Return the memory that this process holds there, with CUDA's own; None where the driver does not say."""
-        processes = self._processes()
-        own = [process for process in processes if process.pid == os.getpid()] or (processes if len(processes) == 1 else [])
-        return own[0].usedGpuMemory if own else None
-
-    def _processes(self) -> list[Any]:
-        """Return what computes on it."""
-        return _answer(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
-
+    @abstractmethod
     def state(self) -> GpuState:
         """Return what the GPU does now."""
-        reasons = _answer(pynvml.nvmlDeviceGetCurrentClocksEventReasons, self._handle) or 0
-        processes = self._processes()
-        pids = {process.pid for process in processes}
-        is_ours_alone = len(processes) == 1 and os.getpid() not in pids
-        return GpuState(
-            sm_clock_mhz=_answer(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
-            max_sm_clock_mhz=_answer(pynvml.nvmlDeviceGetMaxClockInfo, self._handle, pynvml.NVML_CLOCK_SM),
-            # What is to replace this function is unknown to drivers that are still in use.
-            temperature_c=_answer(pynvml.nvmlDeviceGetTemperature, self._handle, pynvml.NVML_TEMPERATURE_GPU),
-            power_w=_thousandth(_answer(pynvml.nvmlDeviceGetPowerUsage, self._handle)),
-            throttle_reasons=tuple(name for bit, name in _THROTTLE_REASONS.items() if reasons & bit),
-            foreign_pids=() if is_ours_alone else tuple(sorted(pids - {os.getpid()})),
-        )
+
+    @abstractmethod
+    def held_bytes(self) -> dict[int, int | None]:
+        """Return the memory that each process that computes there holds, by its number."""
+
+    def process_bytes(self) -> int | None:
+        """Return the memory that this process holds there, with its libraries' own."""
+        held = self.held_bytes()
+        return held.get(os.getpid(), next(iter(held.values())) if len(held) == 1 else None)
 
 
-def _by_uuid(uuid: str) -> Any:
-    """Return the GPU that has a UUID, or the part of one (MIG): torch tells neither which of the two it is."""
-    try:
-        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except (pynvml.NVMLError_NotFound, pynvml.NVMLError_InvalidArgument):
-        return pynvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
+def foreign_pids(pids: Collection[int]) -> tuple[int, ...]:
+    """Return those of processes that are not this one; see `GpuState`."""
+    is_ours_alone = len(pids) == 1 and os.getpid() not in pids
+    return () if is_ours_alone else tuple(sorted({*pids} - {os.getpid()}))
 
 
-def _answer(question: Callable[..., Any], *args: Any) -> Any:
-    """Return what the driver answers; None where this driver, GPU or container does not support or allow the question."""
-    try:
-        return question(*args)
-    except pynvml.NVMLError:
-        return None
-
-
-def _thousandth(value: int | None) -> float | None:
+def thousandth(value: float | None) -> float | None:
+    """Return a thousandth, of what a driver counts in thousandths."""
     return None if value is None else value / 1000

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rnncore.errors import ProcessError
+from rnncore.forecast.device import Device
 from rnncore.measure import linux, served
 from rnncore.measure.asked import AskedProcess
 from rnncore.measure.facts import with_reasons
@@ -43,7 +44,7 @@ class Served:
 
     Attributes:
         runtime: A name of `runtime_kinds`.
-        device: `cpu` or `cuda`.
+        device: A device's name.
         precision: What it computes in.
         threads: CPU threads.
         shape: Of the windows of the one call: (B, T, F).
@@ -145,7 +146,7 @@ def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | st
     """Yield a dict that says, once the block has ended, how much device memory was held at most.
 
     Args:
-        device: `cpu` or `cuda`.
+        device: A device's name.
         runtime: Who runs the block: one of `runtime_kinds`, or what else runs a case, which is a loop of torch's. Only torch
             counts its own device memory.
 
@@ -153,17 +154,15 @@ def peak_device_memory(device: str, runtime: str) -> Iterator[dict[str, int | st
         `peak_device_bytes`; None with the reason under `peak_device_bytes_why` where there is none or nobody counts it.
     """
     facts: dict[str, int | str | None] = {}
-    kind = runtime_kinds().get(runtime)
-    if device != "cuda" or (kind is not None and "torch" not in kind.packages):
+    kind, on = runtime_kinds().get(runtime), Device.named(device)
+    if on.is_cpu or not on.is_known or (kind is not None and "torch" not in kind.packages):
         yield facts
-        why = "runs on the CPU" if device != "cuda" else f"{runtime} does not count its device memory"
+        why = "runs on the CPU" if on.is_cpu else f"{runtime} does not count its device memory"
         facts |= with_reasons({"peak_device_bytes": (None, why)})
         return
-    import torch
-
-    torch.cuda.reset_peak_memory_stats()
+    on.forget_peak()
     yield facts
-    facts["peak_device_bytes"] = int(torch.cuda.max_memory_allocated())
+    facts |= with_reasons({"peak_device_bytes": (on.peak_bytes(), "torch does not count the memory of such devices")})
 
 
 def unknown(why: str) -> dict[str, int | str | None]:

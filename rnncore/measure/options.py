@@ -9,6 +9,9 @@ import pytest
 
 SCALES = ("gate", "quick", "default", "full")
 
+# What `--rnn-device` means without a name.
+ALL_DEVICES = "all"
+
 # What `--rnn-resume` means without a journal.
 NEWEST = "newest"
 
@@ -28,6 +31,19 @@ def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; give a whole number of at least 1.")
     return int(text)
+
+
+def _device(text: str) -> str:
+    # The default, which no session of another project is to import anything for.
+    if text == ALL_DEVICES:
+        return text
+    from rnncore.errors import ConfigError
+    from rnncore.forecast.device import Device
+
+    try:
+        return Device.known(text).name
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(f"{error} Or give {ALL_DEVICES}.") from error
 
 
 def _above_zero(text: str, what: str) -> float:
@@ -53,9 +69,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "full. Default: %(default)s.",
     },
     "--rnn-device": {
-        "choices": ("all", "cpu", "cuda"),
-        "default": "all",
-        "help": "Devices to measure; all skips CUDA, with the reason, where there is none. Default: %(default)s.",
+        "metavar": "NAME",
+        "type": _device,
+        "default": ALL_DEVICES,
+        "help": "Device to measure: cpu, cuda (AMD's too), cuda:1, mps, xpu, or what else torch has here. all takes the CPU "
+        "and what torch has beside it, and skips CUDA, with the reason, where it has nothing. Default: %(default)s.",
     },
     "--rnn-data": {
         "metavar": "PATH",

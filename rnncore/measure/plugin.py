@@ -6,6 +6,8 @@ options need. What measures is `rnncore.measure.recording`, which joins the sess
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +32,11 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
     threads_of,
     wants_facts,
 )
-from rnncore.measure.options import NEWEST, pytest_addoption  # noqa: F401 (a hook)
+from rnncore.measure.options import ALL_DEVICES, NEWEST, pytest_addoption  # noqa: F401 (a hook)
 from rnncore.runfile.slots import ENVIRONMENT, PARENT
 
 if TYPE_CHECKING:
+    from rnncore.runfile.case import Case
     from rnncore.runfile.journal import Finished
 
 # Many short processes tell more than few long ones: noise between processes is what hides a change.
@@ -206,8 +209,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         every = marker.kwargs["choose"](metafunc.config.getoption("rnn_scale")) if wanted else []
     except RnncoreError as error:
         raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: rnn_cases: {error}") from error
-    cases = [case for case in every if device in ("all", case.device)]
+    try:
+        cases = _on(device, every)
+    except RnncoreError as error:
+        raise pytest.Collector.CollectError(f"--rnn-device {device}: {error}") from error
     metafunc.parametrize(AXES, [tuple(case.axes.values()) for case in cases], ids=[case.label for case in cases])
+
+
+def _on(name: str, cases: Sequence["Case"]) -> list["Case"]:
+    """Return the cases of a device; where there are none of its number, those of its type with it.
+
+    Raises:
+        Unavailable: If there are none of its type because this machine has no such device.
+    """
+    if name in (ALL_DEVICES, "cpu"):
+        return [case for case in cases if name in (ALL_DEVICES, case.device)]
+    from rnncore.forecast.device import Device, accelerator_type, resolve_device
+
+    found = [case for case in cases if case.device == name]
+    asked = Device.named(name)
+    found = found or [replace(case, device=name) for case in cases if case.device == asked.type]
+    if not found and asked.type != accelerator_type():
+        resolve_device(name)
+    return found
 
 
 # First: what makes no other machine is set aside before pytest-benchmark looks for differences.

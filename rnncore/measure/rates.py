@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnncore.errors import Unavailable
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import cudnn_precision, synchronize
+from rnncore.forecast.device import Device, cudnn_precision
 from rnncore.forecast.series import Float32Array
 from rnncore.kernels.memory import aligned_floats
 from rnncore.kernels.packing import LARGEST_BYTE
@@ -37,13 +37,14 @@ CONFIRMING_CALLS, CONFIRMED_RATIO = 3, 1.05
 # A size of which one product would take longer is not tried.
 LONG_PRODUCT_S = 0.3
 
-SQUARE_SIZES = {"cpu": (256, 1024, 2048), "cuda": (1024, 4096, 8192)}
+# On the CPU, and on a device beside it.
+SQUARE_SIZES = {"cpu": (256, 1024, 2048), "gpu": (1024, 4096, 8192)}
 CHAIN_STEPS = (4, 90)
 CHAIN_FLOPS = 5e8
 # Seconds of one call of our own kernel of peaks: threads that start late cost nothing of it.
 PEAK_CALL_S = 0.004
 # Far larger than a last-level cache.
-COPIED_BYTES = {"cpu": 128 << 20, "cuda": 1 << 30}
+COPIED_BYTES = {"cpu": 128 << 20, "gpu": 1 << 30}
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 # Of one weight: a runtime reads no fewer bytes of it.
@@ -216,7 +217,7 @@ def gemm_rate(device: str, precision: str, threads: int, only: Collection[str] |
     """Return the best rate of a square product over sizes and libraries; None where no library has one.
 
     Args:
-        device: `cpu` or `cuda`.
+        device: A device's name.
         precision: What to compute in.
         threads: CPU threads.
         only: Try nothing but these, by their `Rate.by`; None for all.
@@ -227,7 +228,7 @@ def gemm_rate(device: str, precision: str, threads: int, only: Collection[str] |
     best = None
     for library, product_s in libraries.items():
         per_flop_s = 0.0
-        for size in SQUARE_SIZES[device]:
+        for size in SQUARE_SIZES[_class(device)]:
             by = f"{library}, {size} x {size}"
             if not _is_tried(by, only):
                 continue
@@ -245,7 +246,7 @@ def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: Co
     takes them.
 
     Args:
-        device: `cpu` or `cuda`.
+        device: A device's name.
         precision: What to compute in.
         threads: CPU threads.
         shape: Of one product.
@@ -264,8 +265,9 @@ def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: Co
             libraries["ONNX Runtime"] = lambda: _onnx_chain_s(precision, shape, steps, threads)
         if precision in ("fp32", "bf16"):
             libraries["torch"] = lambda: _torch_chain_s(precision, shape, steps)
-    elif device == "cuda" and precision in ("fp32", "tf32", "bf16", "fp16"):
-        libraries["torch, CUDA graph"] = lambda: _cuda_chain_s(precision, shape, steps)
+    elif not (on := Device.named(device)).is_cpu and precision in on.precisions:
+        by = f"torch, {on.title} graph" if on.kind.graphs else "torch"
+        libraries[by] = lambda: _device_chain_s(on, precision, shape, steps)
     best = None
     for library, chain_s in libraries.items():
         if _is_tried(library, only) and (seconds := chain_s()) is not None:
@@ -275,14 +277,20 @@ def chain_rate(device: str, precision: str, threads: int, shape: Shape, only: Co
 
 def copy_rate(device: str) -> Rate:
     """Return the best rate of copying memory, in bytes read and written per second."""
-    source = torch.ones(COPIED_BYTES[device] // 4, device=device)
+    on, count = Device.named(device), COPIED_BYTES[_class(device)]
+    source = torch.ones(count // 4, device=on.in_torch)
     target = torch.empty_like(source)
 
     def copy() -> None:
         target.copy_(source)
-        synchronize(source.device)
+        on.synchronize()
 
-    return Rate(2 * COPIED_BYTES[device] / _shortest_s(copy), f"torch, {COPIED_BYTES[device] >> 20} MiB")
+    return Rate(2 * count / _shortest_s(copy), f"torch, {count >> 20} MiB")
+
+
+def _class(device: str) -> str:
+    """Return what the sizes of a device's work are chosen by."""
+    return "cpu" if device == "cpu" else "gpu"
 
 
 def _shortest_s(call: Callable[[], object]) -> float:
@@ -316,9 +324,11 @@ def _onnx_product_s(precision: str, size: int, threads: int) -> float:
 
 def _torch_product_s(device: str, precision: str, size: int) -> float | None:
     """Return the seconds of a square product in torch; None where it has no such product on the device."""
-    on = torch.device(device)
+    on = Device.named(device)
+    if precision == "tf32" and not on.is_cpu and precision not in on.precisions:
+        return None
     # Drawn where they are multiplied: of the sizes of a GPU that takes the CPU seconds.
-    values = torch.randn(size, size, device=on, generator=torch.Generator(on).manual_seed(0))
+    values = torch.randn(size, size, device=on.in_torch, generator=torch.Generator(on.in_torch).manual_seed(0))
     if precision == "int8":
         left = (values * 100).to(torch.int8)
         product: Callable[[], object] = lambda: torch._int_mm(left, left)  # noqa: E731 (torch's only int8 product)
@@ -328,7 +338,7 @@ def _torch_product_s(device: str, precision: str, size: int) -> float | None:
 
     def call() -> None:
         product()
-        synchronize(on)
+        on.synchronize()
 
     with torch.inference_mode(), cudnn_precision(precision):
         try:
@@ -358,12 +368,12 @@ def _torch_chain_s(precision: str, shape: Shape, steps: int) -> float | None:
     """Return the seconds of a chain in torch on the CPU; None where it has no such product."""
     with torch.inference_mode():
         try:
-            return _shortest_s(_torch_chain(shape, steps, "cpu", DTYPES[precision]))
+            return _shortest_s(_torch_chain(shape, steps, torch.device("cpu"), DTYPES[precision]))
         except (RuntimeError, NotImplementedError):
             return None
 
 
-def _torch_chain(shape: Shape, steps: int, device: str, dtype: torch.dtype) -> Callable[[], None]:
+def _torch_chain(shape: Shape, steps: int, device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
     weights = torch.from_numpy(_chain_weights(shape)).to(device, dtype)
     states = torch.from_numpy(_chain_start(shape)).to(device, dtype)
     outputs = [torch.empty(shape.batch_size, shape.gates * shape.hidden_size, device=device, dtype=dtype) for _ in range(2)]
@@ -377,23 +387,17 @@ def _torch_chain(shape: Shape, steps: int, device: str, dtype: torch.dtype) -> C
     return chain
 
 
-def _cuda_chain_s(precision: str, shape: Shape, steps: int) -> float:
-    """Return the seconds of a chain replayed as a CUDA graph, which leaves out the time to launch each product."""
+def _device_chain_s(device: Device, precision: str, shape: Shape, steps: int) -> float:
+    """Return the seconds of a chain on a GPU, replayed as a graph, where there are any: it leaves out the time to launch."""
     with torch.inference_mode(), cudnn_precision(precision):
-        chain = _torch_chain(shape, steps, "cuda", DTYPES[precision])
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(side):
-            chain()
-        side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            chain()
+        chain = _torch_chain(shape, steps, device.in_torch, DTYPES[precision])
+        launch = device.captured(chain, calls_before=1)[0].replay if device.kind.graphs else chain
 
-        def replay() -> None:
-            graph.replay()
-            torch.cuda.synchronize()
+        def run() -> None:
+            launch()
+            device.synchronize()
 
-        return _shortest_s(replay)
+        return _shortest_s(run)
 
 
 def _random(rows: int, columns: int) -> Float32Array:

@@ -84,9 +84,13 @@ def _take(benchmark: Any, item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Say that all benchmarks have ended to the process that drives this one."""
-    kept, has_ended = session_in(session.config), True
+    kept, has_ended, is_cut_short = session_in(session.config), True, False
     try:
         return (yield)
+    except pytest.Session.Failed:
+        # After as many failures as -x or --maxfail allow: what is left was not tried.
+        is_cut_short = True
+        raise
     except _BREAK_OFF as error:
         has_ended = False
         if kept.slots:
@@ -97,12 +101,14 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             kept.slots.ended()
             if kept.measures:
                 harness.save_without_benchmarks(session.config, {"rnncore": _facts(session.config)})
-        if kept.left_out and has_ended and harness.times(session.config) and not session.config.getoption("collectonly"):
+        is_whole = has_ended and not is_cut_short and not session.config.getoption("collectonly")
+        if kept.left_out and is_whole and harness.times(session.config):
             _keep_earlier(session.config, kept)
 
 
 def _keep_earlier(config: pytest.Config, session: Session) -> None:
     """See to it that what was finished before is saved also where nothing was left to time; the journal stays if not."""
+    session.none_left = not session.has_begun_any
     if harness.save_untimed(config) and session.earlier and not session.measures:
         _begin_measuring(config, session, session.earlier.fingerprint)
 
@@ -289,9 +295,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(in_signs_of(sys.__stdout__, line))
 
     if session.earlier:
-        none_left = "" if session.has_begun_any else ", and none was left"
+        none_left = ", and none was left" if session.none_left else ""
         say(f"Resumed: {len(session.earlier.entries)} benchmarks were finished before{none_left}.")
-        if not session.measures:
+        if session.none_left and not session.measures:
             say(f"No run file was asked for; 'rnncore recover {session.earlier.path}' makes one.")
     if session.rows:
         say(session.overhead_text())

@@ -9,7 +9,7 @@ import torch
 
 from rnncore.forecast.baselines import baseline_scores
 from rnncore.forecast.cells import Cell
-from rnncore.forecast.device import default_threads, resolve_device
+from rnncore.forecast.device import Device, default_threads, resolve_device
 from rnncore.forecast.fit import TRAINING_PRECISION, Progress, fit
 from rnncore.forecast.model import new_forecaster
 from rnncore.forecast.presets import preset
@@ -40,7 +40,7 @@ def reproduce(
 
     Args:
         dataset: The series.
-        device_name: `cpu`, `cuda` or `auto`.
+        device_name: A device's name, or `auto`.
         seed: Of both trainings.
         epochs: Fewer or more than the article's five; None for five.
         max_steps: Stop each training after this many steps; None for all.
@@ -50,6 +50,7 @@ def reproduce(
         The whole comparison as JSON values: `cells` (training, evaluation and scores by cell), `article`, `baselines`,
         `data`, `machine`, `config` and `panels` (actual and forecast load of four zones' last test hours).
     """
+    device = resolve_device(device_name)
     torch.set_num_threads(default_threads())
     recipe = preset("article", "gru")
     windows = make_windows(dataset, recipe.windows)
@@ -59,7 +60,7 @@ def reproduce(
     cells: dict[str, Any] = {}
     forecasts: dict[str, dict[str, FloatArray]] = {}
     for cell in ARTICLE:
-        cells[cell], forecasts[cell] = _train_and_score(cell, windows, device_name, limits, on_step)
+        cells[cell], forecasts[cell] = _train_and_score(cell, windows, device, limits, on_step)
     return {
         "cells": cells,
         "article": ARTICLE,
@@ -69,7 +70,7 @@ def reproduce(
         "config": {
             **limits,
             "batch_size": recipe.train.batch_size,
-            "device": resolve_device(device_name).type,
+            "device": Device.of(device).name,
             "precision": TRAINING_PRECISION,
         },
         "machine": fingerprint(default_threads()),
@@ -80,16 +81,15 @@ def reproduce(
 def _train_and_score(
     cell: Cell,
     windows: Windows,
-    device_name: str,
+    device: torch.device,
     limits: dict[str, Any],
     on_step: Callable[[str, Progress], None],
 ) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     recipe = preset("article", cell)
-    device = resolve_device(device_name)
     model = new_forecaster(recipe.forecaster, limits["seed"])
     trainer = Trainer(model, windows, replace(recipe.train, **limits), device)
     training = fit(trainer, on_step=lambda progress: on_step(cell, progress))
-    with open_runtime("torch", model.cpu(), device.type, TRAINING_PRECISION, default_threads()) as runtime:
+    with open_runtime("torch", model.cpu(), Device.of(device).name, TRAINING_PRECISION, default_threads()) as runtime:
         began_s = time.perf_counter()
         forecasts = forecast_test_hours(runtime.predict, windows)
         evaluation_s = time.perf_counter() - began_s

@@ -103,7 +103,7 @@ def _device_bytes(device: str) -> Fact:
     try:
         from rnncore.measure.gpu import Gpu
 
-        with contextlib.closing(Gpu.open()) as gpu:
+        with contextlib.closing(Gpu.open(device)) as gpu:
             return gpu.process_bytes(), "the driver does not tell what a process holds"
     except Unavailable as error:
         return None, str(error)

@@ -95,6 +95,7 @@ class Session:
         why_no_journal: The system's reason for the latter.
         earlier: What the session that this one goes on with had finished; None where it begins anew.
         left_out: Benchmarks of this session that are not run again, as they were finished then.
+        none_left: Whether it came to its end, and those were all that it had.
         slots: Whose slots rounds are timed in; None where nobody drives this process.
         taken: Benchmarks of other suites whose fixture was asked to let rounds be seen.
     """
@@ -115,6 +116,7 @@ class Session:
         self.why_no_journal: str | None = None
         self.earlier: Finished | None = None
         self.left_out: set[str] = set()
+        self.none_left = False
         self.slots: Slots | None = None
         self.taken: set[str] = set()
         self._began_s = now_s() if began_s is None else began_s

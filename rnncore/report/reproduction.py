@@ -9,6 +9,7 @@ from rnncore.report.figure import write_chart
 from rnncore.report.sections.forecasts import forecast_panel
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import BASELINE_NAMES, significant
+from rnncore.runfile.record import EMULATED, is_emulated
 
 RECORD_NAME, REPORT_NAME, CHART_NAME = "reproduction.json", "reproduction.md", "forecasts.png"
 
@@ -65,6 +66,8 @@ def render_reproduction(record: dict[str, Any]) -> str:
 
 def _what_was_run(record: dict[str, Any]) -> str:
     config, windows = record["config"], record["windows"]
+    is_of_no_device = config["device"] != "cpu" and is_emulated(record["machine"])
+    emulated = f" **{EMULATED[0].upper()}{EMULATED[1:]}.**" if is_of_no_device else ""
     shortest = min((ours["training"] for ours in record["cells"].values()), key=lambda training: int(training["steps"]))
     cut = ""
     if shortest["steps"] < shortest["planned_steps"]:
@@ -72,7 +75,7 @@ def _what_was_run(record: dict[str, Any]) -> str:
         cut = f" **Cut short after {steps}: the sMAPE is not that of the article's training.**"
     return (
         f"{windows['train']:,} training and {windows['test']:,} test windows of 90 hours, batches of "
-        f"{config['batch_size']:,}, {config['epochs']} epochs.{cut}"
+        f"{config['batch_size']:,}, {config['epochs']} epochs.{cut}{emulated}"
     )
 
 

@@ -165,7 +165,7 @@ def _measured(record: Record) -> Iterator[_Value]:
         rates = windows / high_s, windows / low_s
     yield _Value("latency", record.median_s, times_s)
     yield _Value("throughput", windows / record.median_s, rates)
-    memory_bytes = record.peak_device_bytes if record.device == "cuda" else record.process_bytes
+    memory_bytes = record.process_bytes if record.is_on_cpu else record.peak_device_bytes
     if memory_bytes is not None:
         yield _Value("peak-memory", float(memory_bytes))
     if record.smape is not None:

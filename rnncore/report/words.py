@@ -199,7 +199,7 @@ def share_text(record: Record, ceiling: str) -> str | None:
 
 def how(record: Record) -> str:
     """Name the runtime, device and precision of a record."""
-    parts = [str(record.runtime_title), {"cpu": "CPU", "cuda": "CUDA"}.get(record.device, str(record.device))]
+    parts = [str(record.runtime_title), str(record.device).upper()]
     parts += [str(record.precision)] if record.precision else []
     parts += [_CLOCKS[record.clock]] if record.clock in _CLOCKS else []
     return ", ".join(parts)

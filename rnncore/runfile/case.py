@@ -28,7 +28,7 @@ class Case:
         num_layers: Layers, L.
         lookback: Hours in a window, T.
         batch_size: Windows per call, B.
-        device: `cpu` or `cuda`.
+        device: `cpu`, or what torch calls another, with its number where it is not the first: `cuda`, `cuda:1`, `mps`.
         runtime: Who runs the model, or the data path.
         mode: How: `compile`, `flush`, `graph`; None for the runtime's usual way.
         precision: What it computes in; `amp_bf16` and `amp_fp16` are trainings whose layers and products are in that type,

@@ -39,7 +39,7 @@ def completed(extra: Mapping[str, Any]) -> dict[str, Any]:
     if extra.get("phase") in _PHASES:
         made["phase"] = _PHASES[extra["phase"]]
     if made.get("clock") in _CLOCKS:
-        made["clock"] = _CLOCKS[made["clock"]] if made.get("device") == "cuda" else None
+        made["clock"] = _CLOCKS[made["clock"]] if made.get("device", "cpu") != "cpu" else None
     title, reads = _RUNTIMES.get(runtime, (extra.get("runtime"), None))
     made = {"runtime_title": title, "runtime_reads": reads, **made}
     if made["recipe"] in (ARTICLE, "own"):

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from rnncore.runfile.record import Run
 
+# The part of a name that says on what it runs, where that is a GPU. The digest is of names alone, without torch to ask.
+_GPU = re.compile(r"(?:^|[\[\]-])(?:cuda|mps|xpu)(?::\d+)?(?:[\[\]-]|$)")
+
 
 def grid_digest(fullnames: Iterable[str]) -> str:
     """Return 12 hexadecimal digits that are others where any benchmark on a CPU is another.
@@ -13,7 +16,7 @@ def grid_digest(fullnames: Iterable[str]) -> str:
     Args:
         fullnames: Of the benchmarks, in any order, those that a machine cannot run too. Those on a GPU make no difference.
     """
-    on_cpu = sorted({name for name in fullnames if "cuda" not in re.split(r"[\[\]-]", name)})
+    on_cpu = sorted({name for name in fullnames if not _GPU.search(name)})
     return hashlib.sha256("\n".join(on_cpu).encode()).hexdigest()[:12]
 
 

@@ -17,7 +17,12 @@ MACHINE_FACTS = (
     *("cpu", "gpu", "cpus", "memory_bytes", "system", "virtual_machine"),
     *("gpu.memory_bytes", "gpu.compute_capability", "gpu.count"),
 )
-_INSTRUCTIONS = "isa."
+
+# All facts of its instructions, and of each of its GPUs.
+_OF_MACHINE = ("isa.", "gpu.devices.")
+
+# Facts that name the very card: another of the same kind is no other machine.
+_OF_CARD = "uuid"
 
 # How much of a machine's memory, as the system gives it, may be gone after a start.
 SAME_MEMORY = 0.01
@@ -45,7 +50,7 @@ class Difference:
     @property
     def of_machine(self) -> bool:
         """Whether it makes another machine, and not other settings or software on the same."""
-        return self.fact in MACHINE_FACTS or self.fact.startswith(_INSTRUCTIONS)
+        return self.fact in MACHINE_FACTS or self.fact.startswith(_OF_MACHINE)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -74,7 +79,7 @@ def same_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def facts(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts by name, those inside a fact too, without the reasons for what is unknown."""
+    """Return facts by name, those inside a fact too, without the reasons for what is unknown and the numbers of cards."""
     return dict(_flat("", fingerprint))
 
 
@@ -132,7 +137,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{prefix}{name}.", value)
-        elif not name.endswith("_why"):
+        elif not name.endswith("_why") and name != _OF_CARD:
             # A GPU is called by its name, so that one that is there differs from none in one fact.
             yield prefix[:-1] if prefix and name == "name" else f"{prefix}{name}", value
 

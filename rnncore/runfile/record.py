@@ -323,7 +323,7 @@ class Record:
     @property
     def whole_process_bytes(self) -> int | None:
         """The same with what the process holds of a GPU's memory, which is None where that is unknown."""
-        if self.device == "cpu" or self.process_bytes is None:
+        if self.is_on_cpu or self.process_bytes is None:
             return self.process_bytes
         return None if self.process_device_bytes is None else self.process_bytes + self.process_device_bytes
 
@@ -351,6 +351,16 @@ class Record:
     def products(self) -> str | None:
         """What the factors of its products are rounded to, which a ceiling of products is of."""
         return products_of(self.precision)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether it ran on the CPU, and not on a device beside it."""
+        return self.device == "cpu"
+
+    @property
+    def is_beside_cpu(self) -> bool:
+        """Whether it ran on a device beside the CPU; of benchmarks of other suites nothing says so."""
+        return self.device is not None and not self.is_on_cpu
 
     @property
     def has_usual_clock(self) -> bool:

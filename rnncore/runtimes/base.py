@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rnncore.errors import ConfigError, ModelFileError, Unavailable
 from rnncore.files import whole_file
+from rnncore.forecast.device import CPU, Device
 from rnncore.forecast.series import Float32Array
 
 if TYPE_CHECKING:
@@ -166,6 +167,10 @@ class Stream(ABC):
         """
 
 
+# In the place of a device's type: every other one that torch computes on.
+ANY_OTHER = "any other"
+
+
 @dataclass(frozen=True)
 class RuntimeKind:
     """A runtime that can be opened by a name.
@@ -173,14 +178,15 @@ class RuntimeKind:
     Attributes:
         open: Opens a source on a device, in a precision, with a number of CPU threads; raises `Unavailable` with what is
             missing and what to install.
-        precisions: What it computes in, by device: values of the `precision` axis, the usual one first.
+        precisions: What it computes in, by type of device, or `ANY_OTHER`: values of the `precision` axis, the usual one
+            first.
         reads: What it opens: the `forecaster` in memory, or the `onnx` file exported from it.
         title: What reports call it; its name where there is none.
         packages: What it imports when it is opened, by import names: their memory is not counted as the model's.
         tolerances: Of precisions that rnncore does not know, the largest error against float64 that rounding explains, per
             largest output.
         stream: Opens a forecaster that carries its state, for a number of series, on a device; None where it cannot.
-        streams_on: The devices on which it can.
+        streams_on: The types of devices on which it can, or `ANY_OTHER`.
         modes: Other ways in which it runs, by the value of the `mode` axis.
     """
 
@@ -191,8 +197,25 @@ class RuntimeKind:
     packages: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)
     stream: "Callable[[Forecaster, int, str], Stream] | None" = None
-    streams_on: tuple[str, ...] = ("cpu",)
+    streams_on: tuple[str, ...] = (CPU,)
     modes: "Mapping[str, RuntimeKind]" = field(default_factory=dict)
+
+    def precisions_on(self, device: str) -> tuple[str, ...]:
+        """Return what it computes in on a device, the usual one first; nothing where it does not run there.
+
+        Args:
+            device: A device's name, with or without its number.
+        """
+        kind = Device.named(device).type
+        return self.precisions.get(kind, self.precisions.get(ANY_OTHER, ()))
+
+    def has_stream_on(self, device: str) -> bool:
+        """Return whether it can carry a forecaster's state on a device.
+
+        Args:
+            device: A device's name, with or without its number.
+        """
+        return self.stream is not None and not {Device.named(device).type, ANY_OTHER}.isdisjoint(self.streams_on)
 
 
 def require_onnx_file(source: Source, runtime: str) -> Path:

@@ -10,7 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, NamedTuple
 
 from rnncore.errors import ConfigError, RnncoreError
-from rnncore.runtimes.base import Runtime, RuntimeKind, Source, Stream
+from rnncore.forecast.device import CPU, CUDA, OTHER_TYPE, TYPES
+from rnncore.runtimes.base import ANY_OTHER, Runtime, RuntimeKind, Source, Stream
 
 if TYPE_CHECKING:
     from rnncore.forecast.model import Forecaster
@@ -90,47 +91,45 @@ def _openvino(source: Source, device: str, precision: str, threads: int) -> Runt
     return OpenVinoRuntime(source, device, precision, threads)
 
 
+# All that torch knows. On a machine of AMD's, opening refuses what that has not.
+_BY_TORCH = {**{name: kind.precisions for name, kind in TYPES.items()}, ANY_OTHER: OTHER_TYPE.precisions}
+_CAPTURED = {name: kind.precisions for name, kind in TYPES.items() if kind.graphs}
+
 OWN_RUNTIMES = {
     "torch": RuntimeKind(
         _torch,
-        {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")},
+        _BY_TORCH,
         "forecaster",
         "PyTorch",
         packages=("torch",),
         stream=_torch_stream,
-        streams_on=("cpu", "cuda"),
+        streams_on=tuple(_BY_TORCH),
         modes={
             "compile": RuntimeKind(
-                _torch_compile, {"cpu": ("fp32",), "cuda": ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)
+                _torch_compile, {CPU: ("fp32",), CUDA: ("fp32",)}, "forecaster", "torch.compile", packages=("torch",)
             ),
             "flush": RuntimeKind(
-                _torch_flush, {"cpu": ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
+                _torch_flush, {CPU: ("fp32",)}, "forecaster", "PyTorch without subnormals", packages=("torch",)
             ),
-            "graph": RuntimeKind(
-                _torch_graph,
-                {"cuda": ("fp32", "tf32", "bf16", "fp16")},
-                "forecaster",
-                "PyTorch as a CUDA graph",
-                packages=("torch",),
-            ),
+            "graph": RuntimeKind(_torch_graph, _CAPTURED, "forecaster", "PyTorch as a CUDA graph", packages=("torch",)),
             "without_cudnn": RuntimeKind(
-                _torch_without_cudnn, {"cuda": ("fp32",)}, "forecaster", "PyTorch without cuDNN", packages=("torch",)
+                _torch_without_cudnn, {CUDA: ("fp32",)}, "forecaster", "PyTorch without cuDNN", packages=("torch",)
             ),
         },
     ),
     "rnncore": RuntimeKind(
-        _rnncore, {"cpu": ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
+        _rnncore, {CPU: ("fp32", "bf16", "int8")}, "forecaster", packages=("torch",), stream=_rnncore_stream
     ),
     "onnxruntime": RuntimeKind(
         _onnxruntime,
-        {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")},
+        {CPU: ("fp32", "int8"), CUDA: ("fp32", "tf32")},
         "onnx",
         "ONNX Runtime",
         packages=("onnxruntime",),
         modes={
             "graph": RuntimeKind(
                 _onnxruntime_graph,
-                {"cuda": ("fp32", "tf32")},
+                {CUDA: ("fp32", "tf32")},
                 "onnx",
                 "ONNX Runtime as a CUDA graph",
                 packages=("onnxruntime",),
@@ -138,14 +137,14 @@ OWN_RUNTIMES = {
             # TensorRT takes TF32 by itself where it is not asked for less.
             "tensorrt": RuntimeKind(
                 _onnxruntime_tensorrt,
-                {"cuda": ("tf32", "fp16")},
+                {CUDA: ("tf32", "fp16")},
                 "onnx",
                 "ONNX Runtime with TensorRT",
                 packages=("onnxruntime",),
             ),
         },
     ),
-    "openvino": RuntimeKind(_openvino, {"cpu": ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
+    "openvino": RuntimeKind(_openvino, {CPU: ("fp32", "bf16")}, "onnx", "OpenVINO", packages=("openvino",)),
 }
 
 _open: list[str] = []
@@ -197,7 +196,7 @@ def ways_on(device: str) -> list[Way]:
         Way(name, mode, precision)
         for name, usual in runtime_kinds().items()
         for mode, kind in [(None, usual), *usual.modes.items()]
-        for precision in kind.precisions.get(device, ())
+        for precision in kind.precisions_on(device)
     ]
 
 
@@ -254,7 +253,7 @@ def open_runtime(
     Args:
         name: A key of `runtime_kinds`.
         source: What the runtime reads: the forecaster, or an ONNX file.
-        device: `cpu` or `cuda`.
+        device: A device's name, as `rnncore.forecast.device` has it.
         precision: One that the runtime computes in on the device.
         threads: CPU threads for one operation, the same for every runtime that is compared.
         mode: How it runs; None for the usual way.
@@ -265,12 +264,12 @@ def open_runtime(
         RnncoreError: If another runtime is open.
     """
     kind = runtime_kind(name, mode)
-    precisions, how = kind.precisions, f"{name} in mode {mode}" if mode else name
-    if device not in precisions:
-        raise ConfigError(f"runtime {how} does not run on {device!r}; it runs on: {', '.join(precisions)}.")
-    if precision not in precisions[device]:
+    precisions, how = kind.precisions_on(device), f"{name} in mode {mode}" if mode else name
+    if not precisions:
+        raise ConfigError(f"runtime {how} does not run on {device!r}; it runs on: {', '.join(kind.precisions)}.")
+    if precision not in precisions:
         raise ConfigError(
-            f"runtime {how} has no precision {precision!r} on {device!r}; allowed there: {', '.join(precisions[device])}."
+            f"runtime {how} has no precision {precision!r} on {device!r}; allowed there: {', '.join(precisions)}."
         )
     if threads < 1:
         raise ConfigError(f"threads is {threads}; give a whole number of at least 1.")
@@ -287,13 +286,13 @@ def open_runtime(
         runtime.close()
 
 
-def streams(device: str = "cpu") -> tuple[str, ...]:
+def streams(device: str = CPU) -> tuple[str, ...]:
     """Return the runtimes that can carry a forecaster's state on a device."""
-    return tuple(name for name, kind in runtime_kinds().items() if kind.stream and device in kind.streams_on)
+    return tuple(name for name, kind in runtime_kinds().items() if kind.has_stream_on(device))
 
 
 @contextmanager
-def open_stream(name: str, model: "Forecaster", series: int, threads: int, device: str = "cpu") -> Iterator[Stream]:
+def open_stream(name: str, model: "Forecaster", series: int, threads: int, device: str = CPU) -> Iterator[Stream]:
     """Open a stream in fp32 that begins from zeros.
 
     Args:
@@ -310,7 +309,7 @@ def open_stream(name: str, model: "Forecaster", series: int, threads: int, devic
     from rnncore.forecast.device import cpu_threads, cudnn_precision
 
     kind = runtime_kinds().get(name)
-    if kind is None or kind.stream is None or device not in kind.streams_on:
-        raise ConfigError(f"stream is {name!r}; allowed on {device}: {', '.join(streams(device)) or 'none'}.")
+    if kind is None or kind.stream is None or not kind.has_stream_on(device):
+        raise ConfigError(f"stream is {name!r}; allowed on {device}: {', '.join(streams(device))}.")
     with cpu_threads(threads), cudnn_precision("fp32"):
         yield kind.stream(model, series, device)

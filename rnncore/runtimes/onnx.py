@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from rnncore.errors import ModelFileError, Unavailable
-from rnncore.forecast.device import waits_passively
+from rnncore.forecast.device import CPU, CUDA, Device, waits_passively
 from rnncore.forecast.series import Float32Array
 from rnncore.runtimes.base import (
     COPIES,
@@ -35,7 +35,7 @@ from rnncore.runtimes.base import (
     shapes_text,
 )
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"}
 _TENSORRT = "TensorrtExecutionProvider"
 _GRAPH_OPTION = "enable_cuda_graph"
 
@@ -92,7 +92,7 @@ class OnnxRuntime(Runtime):
 
     Args:
         source: An ONNX file.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`, which may have a number.
         precision: `fp32`; on the CPU `int8`, weights beforehand and values as they come; on CUDA `tf32`, which cuDNN may
             use there and in `fp32` may not.
         threads: CPU threads.
@@ -107,18 +107,18 @@ class OnnxRuntime(Runtime):
     _title, _needs = "CUDA", "CUDA and cuDNN"
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
-        self._device = device
+        self._device = Device.named(device)
         self._threads = threads
         self._placed = self._providers(precision)
         self._provider = self._placed[0][0]
-        if device == "cuda":
+        if not self._device.is_cpu:
             _require_one_build()
         if self._provider not in onnxruntime.get_available_providers():
             raise Unavailable(
                 f"ONNX Runtime {onnxruntime.__version__} has no {self._title}: install onnxruntime-gpu in place of "
                 f"onnxruntime. {_TO_CUDA}."
             )
-        if device == "cuda":
+        if not self._device.is_cpu:
             onnxruntime.preload_dlls()  # takes CUDA and cuDNN from torch's packages
         self._path = require_onnx_file(source, "ONNX Runtime")
         self._model: Path | bytes = self._path
@@ -144,11 +144,9 @@ class OnnxRuntime(Runtime):
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
         # On the CPU the value has no memory of its own, but holds on to the array.
-        values = np.ascontiguousarray(inputs, dtype=np.float32)
-        self._inputs = onnxruntime.OrtValue.ortvalue_from_numpy(values, self._device, 0)
-        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            [len(inputs), self._horizon], np.float32, self._device, 0
-        )
+        values, place = np.ascontiguousarray(inputs, dtype=np.float32), (self._device.type, self._device.index)
+        self._inputs = onnxruntime.OrtValue.ortvalue_from_numpy(values, *place)
+        self._output = onnxruntime.OrtValue.ortvalue_from_shape_and_type([len(inputs), self._horizon], np.float32, *place)
         self._binding.bind_ortvalue_input(self._input_name, self._inputs)
         self._binding.bind_ortvalue_output(self._output_name, self._output)
 
@@ -196,8 +194,12 @@ class OnnxRuntime(Runtime):
 
     def _providers(self, precision: str) -> Providers:
         """Return what runs the nodes in a precision."""
-        options = {"use_tf32": str(int(precision == "tf32"))} if self._device == "cuda" else {}
-        return [(_PROVIDERS[self._device], options)]
+        options = {} if self._device.is_cpu else {"use_tf32": str(int(precision == "tf32")), **self._number()}
+        return [(_PROVIDERS[self._device.type], options)]
+
+    def _number(self) -> dict[str, str]:
+        """Return what tells a provider which of several GPUs it is to take; nothing of the first."""
+        return {"device_id": str(self._device.index)} if self._device.index else {}
 
     def _profiled(self) -> Providers:
         """Return what runs the nodes of a session that is profiled."""
@@ -213,9 +215,9 @@ class OnnxRuntime(Runtime):
         try:
             return self._new_session(self._options(), self._placed)
         except _DEVICE_ERRORS as error:
-            if self._device != "cpu" and self._opens_on_cpu():
+            if not self._device.is_cpu and self._opens_on_cpu():
                 raise Unavailable(
-                    f"ONNX Runtime {onnxruntime.__version__} opens {self._path} on the CPU, but not on {self._device} "
+                    f"ONNX Runtime {onnxruntime.__version__} opens {self._path} on the CPU, but not on {self._device.name} "
                     f"({error}). Check the GPU and its driver, CUDA and cuDNN for what this names."
                 ) from error
             if not isinstance(error, _FILE_ERRORS):
@@ -224,7 +226,7 @@ class OnnxRuntime(Runtime):
 
     def _opens_on_cpu(self) -> bool:
         try:
-            onnxruntime.InferenceSession(self._model, self._options(), providers=[_PROVIDERS["cpu"]])
+            onnxruntime.InferenceSession(self._model, self._options(), providers=[_PROVIDERS[CPU]])
         except _DEVICE_ERRORS:
             return False
         return True
@@ -277,7 +279,7 @@ class TensorRtOnnxRuntime(OnnxRuntime):
 
     Args:
         source: An ONNX file.
-        device: `cuda`.
+        device: `cuda`, which may have a number.
         precision: `tf32`, which TensorRT takes by itself, or `fp16`.
         threads: CPU threads.
     """
@@ -288,7 +290,8 @@ class TensorRtOnnxRuntime(OnnxRuntime):
         # Its package loads its libraries, which ONNX Runtime does not look for.
         with contextlib.suppress(ImportError):
             importlib.import_module("tensorrt")
-        return [(_TENSORRT, {"trt_fp16_enable": str(int(precision == "fp16"))}), *super()._providers(precision)]
+        options = {"trt_fp16_enable": str(int(precision == "fp16")), **self._number()}
+        return [(_TENSORRT, options), *super()._providers(precision)]
 
 
 def _require_one_build() -> None:

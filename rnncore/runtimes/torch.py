@@ -1,4 +1,7 @@
-"""PyTorch: oneDNN or ATen on the CPU, cuDNN on CUDA; and on the CPU compiled, or with subnormal numbers as zeros."""
+"""PyTorch, on the CPU also compiled, or with subnormal numbers as zeros.
+
+What runs a layer is oneDNN or ATen on the CPU, cuDNN on CUDA, MIOpen on ROCm, and what torch has on any other device.
+"""
 
 import copy
 import json
@@ -18,14 +21,7 @@ from torch import nn
 from torch.utils._triton import has_triton
 
 from rnncore.errors import ConfigError, Unavailable
-from rnncore.forecast.device import (
-    captured,
-    cudnn_precision,
-    require_bf16,
-    resolve_device,
-    synchronize,
-    without_cudnn,
-)
+from rnncore.forecast.device import CPU, Device, cudnn_precision, resolve_device, without_cudnn
 from rnncore.forecast.model import Forecaster
 from rnncore.forecast.series import Float32Array, FloatArray
 from rnncore.kernels.laps import PHASES
@@ -65,8 +61,9 @@ _GATHERS = {f"aten::{name}" for name in ("index", "index_select", "gather", "tak
 _KINDS = by_name(
     {
         PRODUCT: "addmm addmv baddbmm bmm linear matmul mm mv",
-        # Products and pointwise part in one kernel, or one call of cuDNN.
-        FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward",
+        # Products and pointwise part in one kernel, or one call of a library.
+        FUSED_LAYER: "mkldnn_rnn_layer mkldnn_rnn_layer_backward cudnn_rnn cudnn_rnn_backward miopen_rnn "
+        "miopen_rnn_backward lstm_mps lstm_mps_backward",
         POINTWISE: "abs add addcdiv addcmul bernoulli clamp clamp_min div dropout eq exp hardtanh log mean mse_loss "
         "mse_loss_backward mul native_dropout native_dropout_backward neg pow randint random reciprocal relu rsub sigmoid "
         "sigmoid_backward smooth_l1_loss smooth_l1_loss_backward sqrt sub sum tanh tanh_backward thnn_fused_gru_cell "
@@ -90,6 +87,9 @@ _KINDS_BY_PATTERN = {
     re.compile(r"Mem(cpy|set)\b"): COPIES,
 }
 
+# Whose code runs whole layers, by the operation that calls it.
+_LIBRARIES = {"aten::mkldnn_rnn_layer": "oneDNN", "aten::miopen_rnn": "MIOpen", "aten::_lstm_mps": "MPS"}
+
 _FUSED_CELLS = {"aten::_thnn_fused_gru_cell", "aten::_thnn_fused_lstm_cell"}
 
 
@@ -98,29 +98,30 @@ class TorchRuntime(Runtime):
 
     Args:
         source: The forecaster; its weights are shared on the CPU and copied to a GPU.
-        device: `cpu` or `cuda`.
-        precision: `fp32`; `bf16`, weights and values alike; on CUDA also `fp16`, and `tf32`, where cuDNN may round the
-            factors of products to 10 bits.
+        device: A device's name, as `Device` has it.
+        precision: `fp32`; `bf16`, weights and values alike; beside the CPU also `fp16`, and on CUDA `tf32`, where cuDNN may
+            round the factors of products to 10 bits.
         threads: CPU threads.
 
     Raises:
         ConfigError: If the source is not a forecaster in memory.
-        Unavailable: If bf16 is asked for on a CPU that has no instructions for it.
+        Unavailable: If there is no such device, it does not compute in the precision, or bf16 is asked for on a CPU that
+            has no instructions for it.
     """
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
         if not isinstance(source, nn.Module):
             raise ConfigError(f"torch cannot run {source}; give a forecaster or a .safetensors file.")
         self._cell = source.config.cell if isinstance(source, Forecaster) else None
-        self._device = resolve_device(device)
-        if precision == "bf16":
-            require_bf16(self._device)
+        on = resolve_device(device)
+        self._device = Device.of(on)
+        self._device.require(precision)
         self._threads_before = torch.get_num_threads()
         self._dtype = _DTYPES[precision]
-        if self._device.type == "cpu" and self._dtype == torch.float32:
+        if self._device.is_cpu and self._dtype == torch.float32:
             self._model = source.eval()
         else:
-            self._model = copy.deepcopy(source).to(self._device, self._dtype).eval()
+            self._model = copy.deepcopy(source).to(on, self._dtype).eval()
             pack_weights(self._model)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self._model
         self._inputs = torch.empty(0)
@@ -137,38 +138,38 @@ class TorchRuntime(Runtime):
         self._inputs = self._sent(inputs)
 
     def _sent(self, inputs: Float32Array) -> torch.Tensor:
-        values = torch.from_numpy(inputs)
+        values, on = torch.from_numpy(inputs), self._device.in_torch
         if self._fetched is None:
-            return values.to(self._device, self._dtype)
+            return values.to(on, self._dtype)
         # Rounded on the device: what the CPU rounds lies in other memory.
-        return values.to(self._device, non_blocking=True).to(self._dtype)
+        return values.to(on, non_blocking=True).to(self._dtype)
 
     def pinned(self, inputs: Float32Array) -> Float32Array:
         """Return windows in page-locked memory."""
-        if self._device.type == "cpu":
+        if self._device.is_cpu:
             return super().pinned(inputs)
-        self._fetched = torch.empty(0, pin_memory=True)
-        locked: Float32Array = torch.from_numpy(inputs).pin_memory().numpy()
+        locked: Float32Array = self._device.page_locked(torch.from_numpy(inputs)).numpy()
+        self._fetched = self._device.page_locked(torch.empty(0))
         return locked
 
     def run(self) -> None:
         """Forecast and wait for the device."""
         with torch.inference_mode():
             self._output = self._forward(self._inputs)
-        synchronize(self._device)
+        self._device.synchronize()
 
     def output(self) -> Float32Array:
         """Return the last forecasts on the host."""
         if self._fetched is None:
             return self._output.float().cpu().numpy()
         if self._fetched.shape != self._output.shape:
-            self._fetched = torch.empty(self._output.shape, pin_memory=True)
+            self._fetched = self._device.page_locked(torch.empty(self._output.shape))
         self._fetched.copy_(self._output.float())
         return self._fetched.numpy()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Return what ran by the operations that torch's profiler sees."""
-        return torch_evidence(self.run, self._cell, self._device, trace)
+        return torch_evidence(self.run, self._cell, self._device.in_torch, trace)
 
     def close(self) -> None:
         """Free the model's device memory and give back the settings that were there before."""
@@ -176,8 +177,7 @@ class TorchRuntime(Runtime):
         self._settings.close()
         self._inputs = self._output = torch.empty(0)
         del self._model, self._forward
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._device.empty_cache()
 
 
 def pack_weights(model: nn.Module) -> None:
@@ -238,7 +238,7 @@ class CompiledTorchRuntime(TorchRuntime):
 
     def __init__(self, source: Source, device: str, precision: str, threads: int) -> None:
         super().__init__(source, device, precision, threads)
-        if self._device.type != "cpu" and not has_triton():
+        if not self._device.is_cpu and not has_triton():
             super().close()
             raise Unavailable(
                 "torch.compile needs Triton for a GPU, and there is none that works. Builds of torch for CUDA bring it "
@@ -278,23 +278,23 @@ class GraphTorchRuntime(TorchRuntime):
             return
         super().bind(inputs)
         with torch.inference_mode():
-            self._graph, self._output = captured(lambda: self._model(self._inputs))
+            self._graph, self._output = self._device.captured(lambda: self._model(self._inputs))
 
     def run(self) -> None:
         """Launch the graph and wait for the device."""
         self._graph.replay()
-        synchronize(self._device)
+        self._device.synchronize()
 
     def evidence(self, trace: Path | None = None) -> Evidence:
         """Return what ran as the forward pass shows it that was captured: of a graph's kernels no operation is known."""
         of_graph = self._output
-        found = torch_evidence(super().run, self._cell, self._device, trace)
+        found = torch_evidence(super().run, self._cell, self._device.in_torch, trace)
         self._output = of_graph
         return replace(found, kernel=f"{found.kernel} in a CUDA graph")
 
     def close(self) -> None:
         """Free the graph's memory too."""
-        self._graph = None  # type: ignore[assignment]
+        self._graph = None
         super().close()
 
 
@@ -303,12 +303,12 @@ class TorchStream(Stream):
 
     Args:
         model: The forecaster; its weights are shared on the CPU and copied to a GPU, where the state stays.
-        device: `cpu` or `cuda`.
+        device: A device's name, as `Device` has it.
     """
 
     def __init__(self, model: Forecaster, device: str) -> None:
         self._device = resolve_device(device)
-        self._model = model.eval() if self._device.type == "cpu" else copy.deepcopy(model).to(self._device).eval()
+        self._model = model.eval() if self._device.type == CPU else copy.deepcopy(model).to(self._device).eval()
         self._state: torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None = None
 
     def step(self, hour: Float32Array) -> Float32Array:
@@ -330,8 +330,8 @@ def torch_evidence(
     """Return what a call of torch runs, by torch's profiler, in extra calls.
 
     On the CPU an operation's time is its own time on the host; that of our own layers is given by phase, as their kernels
-    time them. On CUDA it is that of the kernels and copies that it
-    launched: the host's time there is spent while the GPU works.
+    time them. On a device whose kernels the profiler sees it is that of the kernels and copies that it launched: the host's
+    time there is spent while the GPU works. On others it is the host's, which says what is launched and not for how long.
 
     Args:
         call: A forward pass, a training step, or anything else that runs torch.
@@ -339,15 +339,16 @@ def torch_evidence(
         device: Where it runs.
         trace: Where to write a Chrome trace, whole or not at all.
     """
-    calls = 1
+    on, calls = Device.of(device), 1
     if trace is not None:
         began_s = time.perf_counter()
         call()
-        synchronize(device)
+        on.synchronize()
         calls = calls_to_profile(time.perf_counter() - began_s)
     with timed_passes() as passes:
-        events, wall_s = _profiled(call, calls, device, trace)
-    ops = mean_times(_device_times(events) if device.type == "cuda" else _host_times(events, passes), calls)
+        events, wall_s = _profiled(call, calls, on, trace)
+    times = _device_times(events, on.type) if on.kind.profiled_as else _host_times(events, passes)
+    ops = mean_times(times, calls)
     if cell is None:
         gathers = sorted({op.name.removeprefix("aten::") for op in ops if op.name in _GATHERS})
         return Evidence(f"ATen {' and '.join(gathers) or 'without a gather'}", {}, ops, wall_s)
@@ -356,17 +357,14 @@ def torch_evidence(
 
 
 def _profiled(
-    call: Callable[[], object], calls: int, device: torch.device, trace: Path | None
+    call: Callable[[], object], calls: int, device: Device, trace: Path | None
 ) -> tuple[list[dict[str, Any]], float]:
     """Return the events of a Chrome trace of *calls* calls, and the host seconds of one."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
+    with torch.profiler.profile(activities=device.profiler_activities(), record_shapes=True) as profiler:
         began_s = time.perf_counter()
         for _ in range(calls):
             call()
-            synchronize(device)
+            device.synchronize()
         wall_s = (time.perf_counter() - began_s) / calls
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "trace.json"
@@ -385,12 +383,13 @@ def _recurrent_kernel(events: list[dict[str, Any]], cell: str) -> str:
         return f"torch.compile, {cell.upper()} unrolled"
     if "FusedLayer" in names:
         return f"rnncore {cell.upper()}"
-    if "aten::mkldnn_rnn_layer" in names:
-        return f"oneDNN {cell.upper()}"
     if "aten::_cudnn_rnn" in names:
         # cuDNN keeps the weights on the chip in kernels of such names: PersistentGRU, RNN_blockPersist_fp_LSTM.
         is_persistent = any("ersist" in event["name"] for event in events if event.get("cat") == "kernel")
         return "cuDNN persistent" if is_persistent else "cuDNN standard"
+    for operation, library in _LIBRARIES.items():
+        if operation in names:
+            return f"{library} {cell.upper()}"
     return "ATen fused cell" if names & _FUSED_CELLS else "ATen loop"
 
 
@@ -441,13 +440,13 @@ def _own_times(events: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], f
     return [(event, max(0.0, us)) for event, us in zip(in_order, own_us, strict=True)]
 
 
-def _device_times(events: list[dict[str, Any]]) -> Iterator[OpTime]:
-    """Yield the time of every kernel and copy on the GPU under the operation that launched it."""
+def _device_times(events: list[dict[str, Any]], where: str) -> Iterator[OpTime]:
+    """Yield the time of every kernel and copy on a GPU, of type *where*, under the operation that launched it."""
     launchers = {event["args"].get("External id"): event for event in events if event.get("cat") in _HOST_EVENTS}
     for event in events:
         if event.get("cat") in _DEVICE_EVENTS:
             launcher = launchers.get(event["args"].get("External id"), event)
-            yield OpTime(launcher["name"], "cuda", 1, event["dur"] / 1e6, _shapes(launcher), kind_of(launcher["name"]))
+            yield OpTime(launcher["name"], where, 1, event["dur"] / 1e6, _shapes(launcher), kind_of(launcher["name"]))
 
 
 def _shapes(event: dict[str, Any]) -> str:

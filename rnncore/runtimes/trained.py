@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.errors import ConfigError
-from rnncore.forecast.device import default_threads, resolve_device
+from rnncore.forecast.device import Device, default_threads, resolve_device
 from rnncore.forecast.fit import TrainResult
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
@@ -85,7 +85,7 @@ def open_model_file(path: Path, runtime_name: str | None, device_name: str) -> I
     Args:
         path: A .safetensors or .onnx file.
         runtime_name: Row of the catalog; None for torch, or ONNX Runtime for an .onnx file.
-        device_name: `cpu`, `cuda` or `auto`.
+        device_name: A device's name, or `auto`.
 
     Yields:
         The runtime, at the precision that it has first for the device.
@@ -100,8 +100,8 @@ def open_model_file(path: Path, runtime_name: str | None, device_name: str) -> I
     if kind and kind.reads == "onnx" and not is_onnx:
         raise ConfigError(f"{name} runs .onnx files. Make one with 'rnncore export {path}' and give that.")
     source = path if is_onnx else load_forecaster(path)[0]
-    device = resolve_device(device_name).type
-    precision = kind.precisions.get(device, ("fp32",))[0] if kind else "fp32"
+    device = Device.of(resolve_device(device_name)).name
+    precision = next(iter(kind.precisions_on(device) if kind else ()), "fp32")
     with open_runtime(name, source, device, precision, default_threads()) as runtime:
         yield runtime
 

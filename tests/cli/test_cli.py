@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rnncore import __version__, cli
 from rnncore.cli import options, screen
@@ -27,7 +28,9 @@ from rnncore.drive.gate import Progress
 from rnncore.drive.pairs import Pair, Plan
 from rnncore.drive.suites import Suites
 from rnncore.errors import ConfigError
+from rnncore.forecast import distributed
 from rnncore.forecast.cells import CELLS, Cell
+from rnncore.forecast.distributed import Ranks
 from rnncore.forecast.model import load_forecaster, save_forecaster
 from rnncore.forecast.modelfile import read_safetensors
 from rnncore.forecast.presets import Preset, preset
@@ -632,6 +635,27 @@ def test_a_checkpoint_of_other_settings_is_refused(csv: Path, tmp_path: Path, rn
     done = rnncore(*settings, "--resume", "--seed", 1)
     assert (done.code, done.out) == (2, "")
     assert "was written with seed 0, but 1 is asked for" in done.said
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+@pytest.mark.parametrize("local_rank", [0, 1, 2])
+def test_of_several_gpus_each_process_of_torchrun_trains_on_its_own(
+    device: str, local_rank: int, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rnncore: Command
+) -> None:
+    def join(ranks: Ranks, where: torch.device) -> None:
+        raise ConfigError(f"rank {ranks.rank} of {ranks.count} is to train on {where}.")
+
+    for name, value in {"RANK": 3 + local_rank, "WORLD_SIZE": 6, "LOCAL_RANK": local_rank}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(distributed, "joined", join)
+    # Put back after the test.
+    monkeypatch.setattr(screen.err, "quiet", False)
+    done = rnncore("train", "--data", csv, "--device", device, "--batch-size", 6, "--out", tmp_path / "model.safetensors")
+    # What is said of the data and the training is rank 0's to say; errors are each process's own.
+    assert done.err == f"rnncore: rank {3 + local_rank} of 6 is to train on cuda:{local_rank}.\n"
 
 
 def test_a_resume_without_a_checkpoint_is_refused(csv: Path, tmp_path: Path, rnncore: Command) -> None:

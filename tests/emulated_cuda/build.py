@@ -20,6 +20,10 @@ from rnncore.files import cache_folder, whole_file
 # Nothing of them is timed.
 _FLAGS = ("-O0", "-std=c++20", "-fPIC", "-shared", "-w")
 
+# Which device a process has, by torch's name of its type: CUDA's, or one that torch's source does not have.
+KIND_ENV = "EMULATED_DEVICE"
+CUDA, OTHER = "cuda", "emulated"
+
 # What pynvml loads.
 _DRIVER = "libnvidia-ml.so.1"
 
@@ -32,8 +36,13 @@ def torch_folder() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def device_library() -> Path:
-    """Return the library of the device; compiled at the first call, in ten seconds.
+def kind() -> str:
+    """Return the type of the device that this process has."""
+    return os.environ.get(KIND_ENV, CUDA)
+
+
+def device_library(of_type: str) -> Path:
+    """Return the library of a device; compiled at the first call, in ten seconds.
 
     Raises:
         Unavailable: If there is no C++ compiler, this torch has a CUDA of its own, or its headers are other ones.
@@ -42,7 +51,8 @@ def device_library() -> Path:
     headers, libraries = torch_folder() / "include", torch_folder() / "lib"
     if any(libraries.glob("libtorch_cuda*")):
         raise Unavailable(f"torch {version} has a CUDA of its own. Take its CPU build to emulate one")
-    includes = (f"-I{headers}", f"-I{headers / 'torch/csrc/api/include'}")
+    defined = ("-DEMULATED_OTHER",) if of_type == OTHER else ()
+    includes = (f"-I{headers}", f"-I{headers / 'torch/csrc/api/include'}", *defined)
     return _compiled("device.cpp", version, includes, (f"-L{libraries}", "-ltorch_cpu", "-lc10"), "device.so")
 
 
@@ -60,23 +70,24 @@ def load_device() -> ctypes.CDLL:
             "torch was imported before the device was made. Name this plugin first: -p tests.emulated_cuda.plugin"
         )
     ctypes.CDLL(str(torch_folder() / "lib" / "libtorch_cpu.so"), mode=ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(str(device_library()), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(device_library(kind())), mode=ctypes.RTLD_GLOBAL)
     for function in (library.emulated_start, library.emulated_count):
         function.restype = ctypes.c_int64
     library.emulated_count.argtypes = [ctypes.c_int64]
     return library
 
 
-def environment() -> dict[str, str]:
-    """Return the environment in which every Python process has the device, and its driver, from the import of torch on.
+def environment(of_type: str = CUDA) -> dict[str, str]:
+    """Return the environment in which every Python process has a device, and its driver, from the import of torch on.
 
     Raises:
         Unavailable: As `device_library`.
     """
-    device_library()
+    device_library(of_type)
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", "LD_LIBRARY_PATH")}
     here = Path(__file__).parent
     return {
+        KIND_ENV: of_type,
         "PYTHONPATH": _joined(str(here / "everywhere"), str(here.parents[1]), before["PYTHONPATH"]),
         "LD_LIBRARY_PATH": _joined(str(driver_library().parent), before["LD_LIBRARY_PATH"]),
     }
@@ -99,7 +110,7 @@ def _compiled(name: str, version: str, includes: Sequence[str], libraries: Seque
     """Compile a source beside this file, unless that was done before."""
     source, command = Path(__file__).with_name(name), _compiler()
     compiler = _ran([*command, "--version"])
-    identity = "\n".join([source.read_text(encoding="utf-8"), version, *_FLAGS, shlex.join(command), compiler])
+    identity = "\n".join([source.read_text(encoding="utf-8"), version, *_FLAGS, *includes, shlex.join(command), compiler])
     folder = cache_folder() / f"emulated-cuda-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if not (folder / made).is_file():
         with tempfile.TemporaryDirectory() as temporary, whole_file(folder / made) as whole:

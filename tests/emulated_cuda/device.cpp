@@ -1,6 +1,7 @@
-// A CUDA device for torch's CPU build, made for tests. Its tensors are of cuda:0, and their memory is the host's: whatever
-// operator is called on them, the CPU's kernel computes it, on tensors of the CPU that share the memory. Operands on two devices
-// are refused, as on a GPU. What would wait for a GPU, and what would be copied to or from one, is counted.
+// Two CUDA devices for torch's CPU build, made for tests; with EMULATED_OTHER two of a type that torch has no code for and no
+// library of recurrent layers, without float64. The memory of their tensors is the host's: whatever operator is called on them,
+// the CPU's kernel computes it, on tensors of the CPU that share the memory. Operands on two devices are refused, as on a GPU.
+// What would wait for a GPU, and what would be copied to or from one, is counted.
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -8,6 +9,7 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/RNN.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -28,7 +30,25 @@ namespace emulated {
 using at::Tensor;
 using at::TensorList;
 
-const c10::Device DEVICE(c10::DeviceType::CUDA, 0);
+#ifdef EMULATED_OTHER
+constexpr auto TYPE = c10::DeviceType::PrivateUse1;
+constexpr auto KEY = c10::DispatchKey::PrivateUse1;
+#else
+constexpr auto TYPE = c10::DeviceType::CUDA;
+constexpr auto KEY = c10::DispatchKey::CUDA;
+#endif
+constexpr c10::DeviceIndex DEVICES = 2;
+
+// The one that is chosen in this thread.
+thread_local c10::DeviceIndex chosen = 0;
+
+c10::Device chosen_device() { return c10::Device(TYPE, chosen); }
+
+c10::DeviceIndex choose(c10::DeviceIndex index) {
+  const auto before = chosen;
+  if (index >= 0) chosen = index;
+  return before;
+}
 
 // In the order of COUNTS in device.py.
 enum Count {
@@ -78,18 +98,20 @@ LockedMemory locked_memory;
 // ------------------------------------------------------------------------------------------------- what torch asks a device
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
-  c10::DeviceType type() const override { return c10::DeviceType::CUDA; }
-  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
-  c10::Device getDevice() const override { return DEVICE; }
-  c10::Device exchangeDevice(c10::Device) const override { return DEVICE; }
-  void setDevice(c10::Device) const override {}
-  void uncheckedSetDevice(c10::Device) const noexcept override {}
+  c10::DeviceType type() const override { return TYPE; }
+  c10::DeviceIndex deviceCount() const noexcept override { return DEVICES; }
+  c10::Device getDevice() const override { return chosen_device(); }
+  c10::Device exchangeDevice(c10::Device device) const override { return c10::Device(TYPE, choose(device.index())); }
+  void setDevice(c10::Device device) const override { choose(device.index()); }
+  void uncheckedSetDevice(c10::Device device) const noexcept override { choose(device.index()); }
   // One stream for all: what is asked for is done when the call returns.
-  c10::Stream getDefaultStream(c10::Device) const override { return c10::Stream(c10::Stream::DEFAULT, DEVICE); }
-  c10::Stream getStream(c10::Device) const override { return getDefaultStream(DEVICE); }
-  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return getDefaultStream(DEVICE); }
-  c10::Stream getNewStream(c10::Device, int) const override { return getDefaultStream(DEVICE); }
-  c10::Stream exchangeStream(c10::Stream) const override { return getDefaultStream(DEVICE); }
+  c10::Stream getDefaultStream(c10::Device device) const override {
+    return c10::Stream(c10::Stream::DEFAULT, device.has_index() ? device : chosen_device());
+  }
+  c10::Stream getStream(c10::Device device) const override { return getDefaultStream(device); }
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override { return getDefaultStream(device); }
+  c10::Stream getNewStream(c10::Device device, int) const override { return getDefaultStream(device); }
+  c10::Stream exchangeStream(c10::Stream stream) const override { return getDefaultStream(stream.device()); }
   bool queryStream(const c10::Stream&) const override { return true; }
   void synchronizeStream(const c10::Stream&) const override { synchronize(); }
   void synchronizeDevice(const c10::DeviceIndex) const override { synchronize(); }
@@ -99,31 +121,35 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void synchronizeEvent(void*) const override { synchronize(); }
 };
 
+#ifdef EMULATED_OTHER
+struct Hooks final : at::PrivateUse1HooksInterface {
+#else
 struct Hooks final : at::CUDAHooksInterface {
   explicit Hooks(at::CUDAHooksArgs) {}
-  void init() const override {}
-  bool isBuilt() const override { return true; }
-  bool isAvailable() const override { return true; }
   bool hasCUDA() const override { return true; }
   bool hasCuDNN() const override { return true; }
   bool compiledWithCuDNN() const override { return true; }
   bool supportsBFloat16RNNWithCuDNN() const override { return true; }
   long versionCuDNN() const override { return 90000; }
   long versionRuntimeCuDNN() const override { return 90000; }
-  int getNumGPUs() const override { return 1; }
+  int getNumGPUs() const override { return DEVICES; }
+  c10::DeviceIndex current_device() const override { return chosen; }
+  c10::Allocator* getCUDADeviceAllocator() const override { return c10::GetCPUAllocator(); }
+  void deviceSynchronize(c10::DeviceIndex) const override { synchronize(); }
+#endif
+  void init() const override {}
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
-  c10::DeviceIndex deviceCount() const override { return 1; }
-  c10::DeviceIndex current_device() const override { return 0; }
-  c10::DeviceIndex getCurrentDevice() const override { return 0; }
-  void setCurrentDevice(c10::DeviceIndex) const override {}
-  c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
-  c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+  c10::DeviceIndex deviceCount() const override { return DEVICES; }
+  c10::DeviceIndex getCurrentDevice() const override { return chosen; }
+  void setCurrentDevice(c10::DeviceIndex index) const override { choose(index); }
+  c10::DeviceIndex exchangeDevice(c10::DeviceIndex index) const override { return choose(index); }
+  c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex index) const override { return choose(index); }
   bool isPinnedPtr(const void* data) const override { return is_locked(data); }
   c10::Allocator* getPinnedMemoryAllocator() const override { return &locked_memory; }
-  c10::Allocator* getCUDADeviceAllocator() const override { return c10::GetCPUAllocator(); }
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }
   at::Generator getNewGenerator(c10::DeviceIndex) const override { return at::make_generator<at::CPUGeneratorImpl>(); }
-  void deviceSynchronize(c10::DeviceIndex) const override { synchronize(); }
 };
 
 // ------------------------------------------------------------------------------------------------ one memory, two tensors
@@ -140,7 +166,7 @@ void end_share(void* share) {
 
 // A pointer to the memory of a storage, which it keeps alive; what the device is asked for counts as memory of the device.
 c10::DataPtr shared(const c10::Storage& storage, c10::Device device) {
-  const int64_t bytes = device.is_cuda() ? static_cast<int64_t>(storage.nbytes()) : 0;
+  const int64_t bytes = device.type() == TYPE ? static_cast<int64_t>(storage.nbytes()) : 0;
   const int64_t held = counts[HELD_BYTES] += bytes;
   for (int64_t peak = counts[PEAK_BYTES]; peak < held && !counts[PEAK_BYTES].compare_exchange_weak(peak, held);) {}
   return {storage.mutable_data(), new Share{storage, bytes}, &end_share, device};
@@ -149,7 +175,7 @@ c10::DataPtr shared(const c10::Storage& storage, c10::Device device) {
 Tensor twin(const Tensor& of, c10::Device device) {
   c10::Storage storage(
       c10::Storage::use_byte_size_t(), of.storage().nbytes(), shared(of.storage(), device), c10::GetCPUAllocator(), true);
-  const c10::DispatchKeySet keys(device.is_cuda() ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU);
+  const c10::DispatchKeySet keys(device.type() == TYPE ? KEY : c10::DispatchKey::CPU);
   auto made = at::detail::make_tensor<c10::TensorImpl>(std::move(storage), keys, of.dtype());
   made.unsafeGetTensorImpl()->set_sizes_and_strides(of.sizes(), of.strides(), of.storage_offset());
   return made;
@@ -157,7 +183,13 @@ Tensor twin(const Tensor& of, c10::Device device) {
 
 Tensor on_host(const Tensor& of) { return of.defined() ? twin(of, at::kCPU) : of; }
 Tensor on_host(const std::optional<Tensor>& of) { return of.has_value() ? on_host(*of) : Tensor(); }
-Tensor on_device(const Tensor& of) { return of.defined() ? twin(of, DEVICE) : of; }
+Tensor on_device(const Tensor& of, c10::Device device = chosen_device()) {
+  if (!of.defined()) return of;
+#ifdef EMULATED_OTHER
+  TORCH_CHECK_TYPE(of.scalar_type() != at::kDouble, "this device has no float64");
+#endif
+  return twin(of, device);
+}
 
 // A tensor of the same storage with sizes and strides of another: what a view is.
 Tensor view_of(const Tensor& base, const Tensor& like) {
@@ -210,13 +242,14 @@ class Call {
       value = list;
     } else if (value.isDevice()) {
       for_host_ = value.toDevice().is_cpu();
+      if (value.toDevice().type() == TYPE && value.toDevice().has_index()) asked_ = value.toDevice();
       value = c10::Device(at::kCPU);
     }
   }
 
   Tensor taken(const Tensor& tensor) {
     if (!tensor.defined()) return tensor;
-    if (!tensor.is_cuda()) {
+    if (tensor.device().type() != TYPE) {
       on_host_.push_back(tensor);
       return tensor;
     }
@@ -232,8 +265,17 @@ class Call {
   void require_one_device() const {
     TORCH_CHECK(
         pairs_.empty() || host_operands() == 0 || TAKES_TWO_DEVICES.count(name_),
-        "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! (", name_, ")");
+        "Expected all tensors to be on the same device, but found at least two devices, ", device(), " and cpu! (", name_, ")");
+    for (const auto& pair : pairs_) {
+      TORCH_CHECK(
+          pair.device.device() == device() || name_ == "aten::copy_",
+          "Expected all tensors to be on the same device, but found at least two devices, ", device(), " and ",
+          pair.device.device(), "! (", name_, ")");
+    }
   }
+
+  // Of what a call makes: the one that it asks for, or that of its operands.
+  c10::Device device() const { return pairs_.empty() ? chosen_device() : pairs_.front().device.device(); }
 
   void count() const {
     if (name_ == "aten::copy_") {
@@ -259,7 +301,7 @@ class Call {
     const auto& held = pair.host.storage();
     if (held.data() != pair.device.storage().data()) {
       pair.device.storage().set_nbytes(held.nbytes());
-      pair.device.storage().set_data_ptr_noswap(shared(held, DEVICE));
+      pair.device.storage().set_data_ptr_noswap(shared(held, pair.device.device()));
     }
     if (pair.host.sizes() != pair.device.sizes() || pair.host.strides() != pair.device.strides() ||
         pair.host.storage_offset() != pair.device.storage_offset()) {
@@ -285,7 +327,7 @@ class Call {
       if (tensor.storage().unsafeGetStorageImpl() == pair.host.storage().unsafeGetStorageImpl()) return view_of(pair.device, tensor);
     }
     const bool was_given = std::any_of(on_host_.begin(), on_host_.end(), [&](const Tensor& one) { return tensor.is_same(one); });
-    return was_given || for_host_ ? tensor : on_device(tensor);
+    return was_given || for_host_ ? tensor : on_device(tensor, asked_.value_or(device()));
   }
 
   const c10::OperatorHandle& op_;
@@ -294,10 +336,12 @@ class Call {
   std::vector<Pair> pairs_;
   std::vector<Tensor> on_host_;
   bool for_host_ = false;
+  std::optional<c10::Device> asked_;
 };
 
 void by_cpu_kernel(const c10::OperatorHandle& op, torch::jit::Stack* stack) { Call(op, stack).run(); }
 
+#ifndef EMULATED_OTHER
 // ----------------------------------------------------------------------------------- recurrent layers in the place of cuDNN's
 
 enum Mode { RELU, TANH, LSTM, GRU };  // cuDNN's numbers
@@ -346,6 +390,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> cudnn_rnn(
     const Tensor& input, TensorList weight, int64_t weight_stride0, const std::optional<Tensor>& weight_buf, const Tensor& hx,
     const std::optional<Tensor>& cx, int64_t mode, c10::SymInt, c10::SymInt, int64_t num_layers, bool batch_first, double dropout,
     bool train, bool bidirectional, c10::SymIntArrayRef, const std::optional<Tensor>&) {
+  const c10::DeviceGuard there(input.device());
   ++counts[RECURRENT_LAYERS];
   at::native::check_attributes(input, weight, {hx, cx.value_or(Tensor())}, true);
   if (!weight_buf.has_value() || !weight_buf->defined()) {
@@ -373,6 +418,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> cudnn_rnn_backward(
     double dropout, bool train, bool bidirectional, c10::SymIntArrayRef, const std::optional<Tensor>&, const Tensor& reserve,
     std::array<bool, 4>) {
   TORCH_CHECK(train, "cudnn RNN backward can only be called in training mode");
+  const c10::DeviceGuard there(input.device());
   // The CPU's layers know their gradients by autograd, which is left out below it.
   const c10::impl::ForceDispatchKeyGuard above(c10::default_included_set, c10::default_excluded_set);
   const at::AutoGradMode enabled(true);
@@ -409,7 +455,7 @@ Tensor flatten(
     TensorList weights, int64_t, c10::SymInt, int64_t, c10::SymInt, c10::SymInt, int64_t, bool, bool) {
   std::vector<Tensor> pieces;
   for (const Tensor& weight : weights) pieces.push_back(on_host(weight).reshape({-1}));
-  const auto packed = on_device(at::cat(pieces));
+  const auto packed = on_device(at::cat(pieces), weights[0].device());
   int64_t offset = 0;
   for (const Tensor& weight : weights) {
     auto* impl = weight.unsafeGetTensorImpl();
@@ -431,7 +477,7 @@ Tensor packed_weights(TensorList weights) {
     count += weight.numel();
   }
   auto all = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(weights[0].storage()), c10::DispatchKeySet(c10::DispatchKey::CUDA), weights[0].dtype());
+      c10::Storage(weights[0].storage()), c10::DispatchKeySet(KEY), weights[0].dtype());
   all.unsafeGetTensorImpl()->set_sizes_contiguous({count});
   return all;
 }
@@ -458,6 +504,8 @@ void lstm_layers(
       layers_of(LSTM, x, states[0], states[1], weights, biases, count, dropout, train, bidirectional, batch_first);
 }
 
+#endif  // EMULATED_OTHER
+
 // The cells of torch's own loop over hours, which a GPU runs where cuDNN is off and the CPU has none of.
 std::vector<Tensor> gates_of(const Tensor& products, const std::optional<Tensor>& bias, int64_t count) {
   return (bias.has_value() && bias->defined() ? products + *bias : products).chunk(count, 1);
@@ -483,8 +531,27 @@ std::tuple<Tensor, Tensor, Tensor> lstm_cell(
 
 namespace c10::impl {
 using EmulatedGuard = emulated::Guard;
+#ifdef EMULATED_OTHER
+C10_REGISTER_GUARD_IMPL(PrivateUse1, EmulatedGuard)
+#else
 C10_REGISTER_GUARD_IMPL(CUDA, EmulatedGuard)
+#endif
 }  // namespace c10::impl
+
+#ifdef EMULATED_OTHER
+
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
+  library.impl("_thnn_fused_gru_cell", &emulated::gru_cell);
+  library.impl("_thnn_fused_lstm_cell", &emulated::lstm_cell);
+}
+
+// Made of operators that know their gradients.
+TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, library) {
+  library.impl("_thnn_fused_gru_cell", &emulated::gru_cell);
+  library.impl("_thnn_fused_lstm_cell", &emulated::lstm_cell);
+}
+
+#else
 
 namespace at {
 using EmulatedHooks = emulated::Hooks;
@@ -504,22 +571,27 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("_thnn_fused_lstm_cell", &emulated::lstm_cell);
 }
 
+#endif  // EMULATED_OTHER
+
 extern "C" {
 
 // Give every operator that has a kernel for the CPU one for the device; returns how many there are.
 int64_t emulated_start() {
-  at::setHostAllocator(at::kCUDA, &emulated::locked_memory);
+  at::setHostAllocator(emulated::TYPE, &emulated::locked_memory);
   // Kept for good: at the end of the process torch may be gone before it.
   static auto* kept = new std::vector<c10::RegistrationHandleRAII>();
+#ifdef EMULATED_OTHER
+  at::RegisterPrivateUse1HooksInterface(new emulated::Hooks());
+#endif
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const auto& name : dispatcher.getAllOpNames()) {
     const auto op = dispatcher.findOp(name);
-    if (!op.has_value() || name.name.rfind("aten::", 0) != 0 || op->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) continue;
+    if (!op.has_value() || name.name.rfind("aten::", 0) != 0 || op->hasKernelForDispatchKey(emulated::KEY)) continue;
     // The copy decides by itself who computes it.
     if (!op->hasKernelForDispatchKey(c10::DispatchKey::CPU) && name.name != "aten::copy_") continue;
     kept->push_back(dispatcher.registerImpl(
-        name, c10::DispatchKey::CUDA, c10::KernelFunction::makeFromBoxedFunction<&emulated::by_cpu_kernel>(), std::nullopt,
-        nullptr, "emulated CUDA"));
+        name, emulated::KEY, c10::KernelFunction::makeFromBoxedFunction<&emulated::by_cpu_kernel>(), std::nullopt,
+        nullptr, "emulated device"));
   }
   return static_cast<int64_t>(kept->size());
 }

@@ -1,4 +1,4 @@
-"""An emulated CUDA device for torch's CPU build: torch and ONNX Runtime are told of it, and what it counts is read.
+"""Emulated devices for torch's CPU build: torch and ONNX Runtime are told of them, and what they count is read.
 
 It shows where tensors lie, what is copied, when the host waits, and that the answers above the kernels are right; of graphs,
 that the host neither waits, reads nor writes in what is captured. It shows nothing of CUDA's kernels and their times, of
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from tests.emulated_cuda.build import load_device
+from tests.emulated_cuda.build import CUDA, OTHER, kind, load_device
 
 _LIBRARY = load_device()
 
@@ -176,41 +176,55 @@ def _is_inside(event: dict[str, Any], other: dict[str, Any]) -> bool:
     return other["ts"] <= event["ts"] and event["ts"] + event["dur"] <= other["ts"] + other["dur"]
 
 
+def _properties(index: int) -> SimpleNamespace:
+    uuid = f"00000000-0000-0000-0000-{index:012}"
+    return SimpleNamespace(name=NAME, total_memory=1 << 34, major=9, minor=0, uuid=uuid)
+
+
 def _start() -> None:
-    """Let torch's Python know of the device, as a CUDA build of it would."""
+    """Let torch's Python know of the devices, as a build of it for them would."""
+    if kind() == OTHER:
+        torch.utils.rename_privateuse1_backend(OTHER)
+        torch._register_device_module(OTHER, ModuleType(OTHER))
     _LIBRARY.emulated_start()
-    properties = SimpleNamespace(
-        name=NAME, total_memory=1 << 34, major=9, minor=0, uuid="00000000-0000-0000-0000-000000000000"
-    )
+    of_type = getattr(torch, kind())
     answers: dict[str, object] = {
         "is_available": True,
-        "device_count": 1,
+        "device_count": 2,
         "current_device": 0,
         "get_device_name": NAME,
-        "get_device_capability": (9, 0),
-        "get_device_properties": properties,
-        "_exchange_device": 0,
-        "_maybe_exchange_device": 0,
-        **dict.fromkeys(("_lazy_init", "empty_cache", "set_device")),
+        "_is_in_bad_fork": False,
+        **dict.fromkeys(("_lazy_init", "empty_cache", "set_device", "manual_seed_all")),
     }
     for name, answer in answers.items():
-        setattr(torch.cuda, name, lambda *_, answer=answer: answer)
-    torch.cuda.synchronize = lambda device=None: _LIBRARY.emulated_synchronize()
-    torch.cuda.max_memory_allocated = lambda device=None: counts()["peak_bytes"]
-    torch.cuda.memory_allocated = lambda device=None: counts()["held_bytes"]
-    torch.cuda.reset_peak_memory_stats = lambda device=None: _LIBRARY.emulated_forget_peak()
+        setattr(of_type, name, lambda *_, answer=answer: answer)
+    of_type.get_device_properties = _properties
+    of_type.max_memory_allocated = lambda device=None: counts()["peak_bytes"]
+    of_type.memory_allocated = lambda device=None: counts()["held_bytes"]
+    of_type.reset_peak_memory_stats = lambda device=None: _LIBRARY.emulated_forget_peak()
     # Its random numbers are those of the CPU.
-    torch.cuda.get_rng_state = lambda device=None: torch.get_rng_state()
-    torch.cuda.set_rng_state = lambda state, device=None: torch.set_rng_state(state)
+    of_type.get_rng_state = lambda device=None: torch.get_rng_state()
+    of_type.set_rng_state = lambda state, device=None: torch.set_rng_state(state)
+    of_host = torch.Tensor.__deepcopy__
+    # Storages of a device that this build of torch has not are copied by nobody.
+    torch.Tensor.__deepcopy__ = lambda one, memo: one.detach().clone() if one.device.type == kind() else of_host(one, memo)
+    if kind() == CUDA:
+        _start_cuda()
+
+
+def _start_cuda() -> None:
+    """Let it have what torch's CUDA has and other devices need not: streams, graphs, a profiler and cuDNN."""
+    torch.cuda.get_device_capability = lambda device=None: (9, 0)
+    # Two functions: torch's compiler knows what it traces by them.
+    torch.cuda._exchange_device = lambda index: 0
+    torch.cuda._maybe_exchange_device = lambda index: 0
+    torch.cuda.synchronize = lambda device=None: _LIBRARY.emulated_synchronize()
     torch.cuda.Stream = Stream
     torch.cuda.stream = lambda stream: stream
     torch.cuda.current_stream = lambda device=None: Stream()
     torch.cuda.CUDAGraph = Graph
     torch.cuda.graph = capture
     torch.version.cuda = "emulated"
-    of_host = torch.Tensor.__deepcopy__
-    # Storages of a device that this build of torch has not are copied by nobody.
-    torch.Tensor.__deepcopy__ = lambda one, memo: one.detach().clone() if one.is_cuda else of_host(one, memo)
     torch.profiler.profile = HostProfile
     torch._C._has_cudnn = True
     torch._C._cuda_get_cudnn_benchmark_limit = lambda: 10
@@ -227,7 +241,9 @@ _start()
 
 
 def start_onnxruntime() -> None:
-    """Let the session of the CPU stand in for that of CUDA, under its name; nothing where that was done."""
+    """Let the session of the CPU stand in for that of CUDA, under its name; nothing where it does, or is not to."""
+    if kind() != CUDA:
+        return
     import onnxruntime
 
     host, device = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -1,4 +1,4 @@
-// NVIDIA's library of its driver (NVML), at the C interface that pynvml calls: one GPU that uses 300 W and counts its energy in
+// NVIDIA's library of its driver (NVML), at the C interface that pynvml calls: two GPUs that use 300 W and counts its energy in
 // steps of a tenth of a second, on which this process alone computes.
 
 #include <time.h>
@@ -11,8 +11,8 @@ namespace {
 
 enum Answer { SUCCESS = 0, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
 constexpr double POWER_W = 300, STEP_S = 0.1;
-constexpr char UUID[] = "GPU-00000000-0000-0000-0000-000000000000";
-int handle;
+constexpr const char* UUIDS[] = {"GPU-00000000-0000-0000-0000-000000000000", "GPU-00000000-0000-0000-0000-000000000001"};
+int handles[2];
 
 double now_s() {
   timespec now;
@@ -46,14 +46,17 @@ Answer nvmlSystemGetDriverVersion(char* text, unsigned size) {
   return SUCCESS;
 }
 
-Answer nvmlDeviceGetCount_v2(unsigned* count) { return say(count, 1u); }
+Answer nvmlDeviceGetCount_v2(unsigned* count) { return say(count, 2u); }
 
 Answer nvmlDeviceGetHandleByIndex_v2(unsigned index, void** found) {
-  return index ? NOT_FOUND : say(found, static_cast<void*>(&handle));
+  return index > 1 ? NOT_FOUND : say(found, static_cast<void*>(&handles[index]));
 }
 
 Answer nvmlDeviceGetHandleByUUID(const char* uuid, void** found) {
-  return std::strcmp(uuid, UUID) ? NOT_FOUND : say(found, static_cast<void*>(&handle));
+  for (int i = 0; i < 2; ++i) {
+    if (!std::strcmp(uuid, UUIDS[i])) return say(found, static_cast<void*>(&handles[i]));
+  }
+  return NOT_FOUND;
 }
 
 Answer nvmlDeviceGetEnforcedPowerLimit(void*, unsigned* milliwatts) { return say(milliwatts, 700000u); }

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rnncore.errors import Unavailable
 from rnncore.forecast.autocast import Autocast
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import captured, resolve_device
+from rnncore.forecast.device import Device, resolve_device
 from rnncore.forecast.fit import fit
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
@@ -115,9 +115,20 @@ def test_memory_of_the_device_is_what_its_tensors_hold() -> None:
     assert 4 << 20 <= facts["peak_device_bytes"] < 8 << 20
 
 
+def test_what_is_made_of_a_tensor_is_on_its_device_and_two_gpus_are_two() -> None:
+    second = torch.device("cuda", 1)
+    values = torch.ones(3, device=second)
+    made = [2 * values, values.t(), torch.zeros_like(values), values.to("cuda:0")]
+    assert [one.device.index for one in made] == [1, 1, 1, 0]
+    with pytest.raises(RuntimeError, match=r"same device.*cuda:1 and cuda:0"):
+        torch.add(values, made[-1])
+    torch.testing.assert_close(made[-1].cpu(), torch.ones(3))
+
+
 def test_the_device_and_its_driver_say_that_they_are_emulated() -> None:
     facts = fingerprint(1)["gpu"]
     assert (facts["name"], facts["cuda"], facts["driver"], facts["power_limit_w"]) == (NAME, "emulated", "emulated", 700.0)
+    assert [card["uuid"][-1] for card in facts["devices"].values()] == ["0", "1"]
 
 
 # ----------------------------------------------------------------------------------------- its driver, by pynvml's own calls
@@ -277,7 +288,7 @@ def test_a_runtime_without_page_locked_memory_says_so(onnx_file: Callable[[Forec
 def test_what_a_gpu_could_not_capture_is_refused(waits) -> None:
     values = torch.ones(3, device="cuda")
     with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
-        captured(lambda: waits(values))
+        Device.of(GPU).captured(lambda: waits(values))
 
 
 @for_both_cells
@@ -345,9 +356,15 @@ def test_a_model_that_onnxruntime_cannot_capture_is_skipped_with_the_reason(
         runtime.bind(_inputs())
 
 
+@pytest.mark.parametrize(("device", "number"), [("cuda", {}), ("cuda:1", {"device_id": "1"})])
 @pytest.mark.parametrize(("precision", "is_fp16"), [("tf32", "0"), ("fp16", "1")])
 def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
-    precision: str, is_fp16: str, onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    is_fp16: str,
+    device: str,
+    number: dict[str, str],
+    onnx_file: Callable[[Forecaster], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, inputs, asked = _model("lstm"), _inputs(), []
     path, made = onnx_file(model), onnxruntime.InferenceSession
@@ -359,11 +376,12 @@ def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
     known = ["TensorrtExecutionProvider", *onnxruntime.get_available_providers()]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with open_runtime("onnxruntime", path, "cuda", precision, 1, mode="tensorrt") as runtime:
+    with open_runtime("onnxruntime", path, device, precision, 1, mode="tensorrt") as runtime:
         assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
         assert set(runtime.evidence().placement.values()) == {"TensorrtExecutionProvider"}
-    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16}] * 2
+    assert [dict(one)["TensorrtExecutionProvider"] for one in asked] == [{"trt_fp16_enable": is_fp16, **number}] * 2
     assert {name for one in asked for name, _ in one[1:]} == {"CUDAExecutionProvider"}
+    assert all(number.items() <= options.items() for one in asked for _, options in one)
 
 
 def test_a_build_without_tensorrt_and_one_that_cannot_start_it_say_what_to_install(
@@ -412,6 +430,17 @@ def test_a_stream_keeps_its_state_on_the_device_and_copies_an_hour_there_and_a_f
         assert stream.evidence(np.ascontiguousarray(inputs[:, 0])).kernel == "cuDNN standard"
         assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
     assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
+@for_both_cells
+@pytest.mark.parametrize("mode", [None, "graph"])
+def test_a_runtime_on_the_second_gpu_is_there_with_all_it_has(cell: str, mode: str | None) -> None:
+    model, inputs = _model(cell), _inputs()
+    with open_runtime("torch", model, "cuda:1", "fp32", 1, mode=mode) as runtime:
+        outputs = runtime.predict(inputs)
+        held = [*runtime._model.parameters(), runtime._inputs, runtime._output]
+        assert {one.device for one in held} == {torch.device("cuda", 1)}
+    assert parity(outputs, float64_forecast(model, inputs), "fp32").verdict == "valid"
 
 
 # ---------------------------------------------------------------------------------------------------------------- training
@@ -476,6 +505,37 @@ def test_steps_as_a_graph_are_those_without_and_wait_for_nothing(
     assert losses["graph"] == pytest.approx(losses["aten"], rel=1e-5)
     for one, other in zip(weights["graph"], weights["aten"], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@for_both_cells
+@pytest.mark.parametrize(
+    "changes",
+    [{"implementation": "aten"}, {"implementation": "graph"}, {"implementation": "graph", "precision": "amp_fp16"}],
+    ids=lambda changes: " ".join(changes.values()),
+)
+def test_trainings_on_two_gpus_are_independent_and_alike(cell: str, changes: dict[str, Any], windows: Windows) -> None:
+    trainers = [
+        Trainer(
+            new_forecaster(ForecasterConfig(cell=cell, hidden_size=8, input_size=windows.num_features, dropout=0.0), 0),
+            windows,
+            TrainConfig(batch_size=16, **changes),
+            resolve_device(name),
+        )
+        for name in ("cuda", "cuda:1")
+    ]
+    orders = [trainer.epoch_order(0) for trainer in trainers]
+    # Step by step in turn.
+    for step in range(6):
+        losses = [
+            trainer.train_step(order[16 * step : 16 * (step + 1)], step)
+            for trainer, order in zip(trainers, orders, strict=True)
+        ]
+    assert [loss.device.index for loss in losses] == [0, 1]
+    for index, trainer in enumerate(trainers):
+        held = [*trainer.model.parameters(), *(one for state in trainer.optimizer.state.values() for one in state.values())]
+        assert {one.device.index for one in held} == {index}
+    for one, other in zip(*(trainer.model.parameters() for trainer in trainers), strict=True):
+        torch.testing.assert_close(one.cpu(), other.cpu())
 
 
 def test_a_training_as_a_graph_goes_on_from_a_checkpoint(windows: Windows, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def pytest_configure() -> None:
 
     # A chain is calculated again by each replay.
     rates.CHAIN_STEPS = (1, 4)
-    rates.SQUARE_SIZES["cuda"], rates.COPIED_BYTES["cuda"] = (64,), 1 << 20
+    rates.SQUARE_SIZES["gpu"], rates.COPIED_BYTES["gpu"] = (64,), 1 << 20
     energy.GPU_ENERGY_S = 0.1
 
 

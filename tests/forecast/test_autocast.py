@@ -12,7 +12,7 @@ import torch
 from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast.autocast import Autocast
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import require_bf16
+from rnncore.forecast.device import Device
 from rnncore.forecast.fit import fit
 from rnncore.forecast.model import Cell, ForecasterConfig, new_forecaster
 from rnncore.forecast.trainer import TrainConfig, Trainer
@@ -26,7 +26,7 @@ CONFIG = TrainConfig(batch_size=16, precision="amp_bf16")
 @pytest.fixture
 def with_bf16() -> None:
     """Skip where torch's layers have no bf16, with the reason."""
-    require_bf16(CPU)
+    Device.of(CPU).require("bf16")
 
 
 def _trainer(cell: Cell, windows: Windows, config: TrainConfig = CONFIG) -> Trainer:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnncore.errors import Unavailable
+from rnncore.errors import ConfigError, Unavailable
 from rnncore.forecast import device
 from rnncore.forecast.device import (
+    CUDA,
+    TYPES,
+    Device,
     cpu_quota,
     cudnn_precision,
     default_threads,
@@ -21,7 +24,6 @@ from rnncore.forecast.device import (
     passive_waiting,
     resolve_device,
     waits_passively,
-    why_no_cuda,
 )
 from rnncore.forecast.series import Series
 from rnncore.runtimes.onnx import cpu_options
@@ -50,7 +52,7 @@ def _plant_gpu(monkeypatch: pytest.MonkeyPatch, is_there: bool, said: str | None
 def test_a_gpu_has_its_number_so_that_it_is_what_its_tensors_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _plant_gpu(monkeypatch, is_there=True)
     assert resolve_device(name) == torch.device("cuda", 0)
-    assert why_no_cuda() is None
+    assert Device(CUDA).why_missing() is None
 
 
 def test_without_a_gpu_the_cpu_is_taken_or_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +72,95 @@ def test_what_an_old_driver_makes_torch_warn_of_is_the_reason_and_ends_nothing(m
     ) as caught:
         resolve_device("cuda")
     assert "Triggered" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "again"),
+    [
+        ("cpu", Device("cpu"), "cpu"),
+        ("cuda", Device("cuda"), "cuda"),
+        ("cuda:0", Device("cuda"), "cuda"),
+        ("cuda:1", Device("cuda", 1), "cuda:1"),
+        ("xpu:11", Device("xpu", 11), "xpu:11"),
+    ],
+)
+def test_a_device_has_one_name_the_first_of_a_type_without_its_number(name: str, device: Device, again: str) -> None:
+    assert Device.known(name) == device
+    assert device.name == again
+    assert Device.of(device.in_torch) == device
+
+
+@pytest.mark.parametrize("name", ["", "cuda:", "cuda:x", "CUDA", "cuda 1", "cuda:-1", ":1", "tpu", "auto:1", "cpu:1"])
+def test_what_names_no_device_of_torchs_is_refused_and_what_does_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"device is '{name}'; allowed: {', '.join(TYPES)}, with a number .*cuda:1"):
+        resolve_device(name)
+
+
+def test_a_gpu_beyond_those_that_there_are_is_refused_and_the_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _plant_gpu(monkeypatch, is_there=True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(Unavailable, match=r"no CUDA device 2: torch sees 2\. Name one of: cuda, cuda:1\."):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_a_device_that_this_torch_has_not_says_what_it_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getattr(torch, name), "is_available", lambda: False)
+    wording = rf"no {name.upper()} device: torch \S+ is .* and sees no GPU\. .*{TYPES[name].install}, or use the CPU\."
+    with pytest.raises(Unavailable, match=wording):
+        resolve_device(name)
+
+
+def _plant_accelerator(monkeypatch: pytest.MonkeyPatch, type_: str) -> None:
+    """Plant that torch has a device of a type beside the CPU, which works."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(type_))
+    monkeypatch.setattr(getattr(torch, type_), "is_available", lambda: True)
+
+
+@pytest.mark.parametrize(("type_", "taken"), [("cuda", "cuda:0"), ("mps", "cpu"), ("xpu", "cpu")])
+def test_a_device_that_runs_no_whole_layers_is_taken_by_name_alone(
+    type_: str, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _plant_accelerator(monkeypatch, type_)
+    assert resolve_device("auto") == torch.device(taken)
+    assert resolve_device(type_) == torch.device(type_, 0)
+
+
+def test_amds_gpus_have_torchs_name_of_nvidias_and_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(CUDA)
+    assert (device.title, device.precisions) == ("CUDA", ("fp32", "tf32", "bf16", "fp16"))
+    device.require("tf32")
+    monkeypatch.setattr(torch.version, "hip", "7.2.53211")
+    assert (device.name, device.title, device.precisions) == ("cuda", "ROCm", ("fp32", "bf16", "fp16"))
+    assert device.software().keys() == {"rocm", "miopen"}
+    with pytest.raises(Unavailable, match=r"no tf32 on ROCm\. Take one of: fp32, bf16, fp16\."):
+        device.require("tf32")
+    _plant_gpu(monkeypatch, is_there=False)
+    assert "no ROCm device: " in str(device.why_missing())
+
+
+def test_a_type_has_graphs_and_kernels_in_a_profile_by_names_that_torch_has() -> None:
+    for name, kind in TYPES.items():
+        assert kind.graphs is None or callable(getattr(getattr(torch, name), kind.graphs))
+        assert len(Device(name).profiler_activities()) == 1 + (kind.profiled_as is not None)
+
+
+def test_processes_speak_by_the_cpus_network_and_by_that_of_their_gpus() -> None:
+    assert Device("cpu").backend() == "gloo"
+    assert Device(CUDA, 1).backend() == "cpu:gloo,cuda:nccl"
+    # A type that torch has a name for and nothing that connects it.
+    with pytest.raises(Unavailable, match=r"nothing that connects VULKAN devices\. Train in one process"):
+        Device("vulkan").backend()
+
+
+def test_where_torch_locks_no_memory_for_a_device_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(values: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("not for such a device")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refuse)
+    with pytest.raises(Unavailable, match=r"no page-locked memory for XPU: not for such a device\. .*clock 'host'"):
+        Device("xpu").page_locked(torch.ones(3))
 
 
 def _switches() -> dict[str, str]:

@@ -20,10 +20,10 @@ from rnncore.errors import ConfigError, DataError, ModelFileError, Unavailable
 from rnncore.forecast import fit as fit_module
 from rnncore.forecast import trainer as trainer_module
 from rnncore.forecast.checkpoint import Position
-from rnncore.forecast.device import cudnn_precision, why_no_cuda
+from rnncore.forecast.device import CUDA, Device, cudnn_precision
 from rnncore.forecast.fit import Progress, TrainResult, Watch, fit
 from rnncore.forecast.model import Cell, Forecaster, ForecasterConfig, load_forecaster, new_forecaster, save_forecaster
-from rnncore.forecast.modelfile import METADATA_KEY, read_safetensors
+from rnncore.forecast.modelfile import CHECKPOINT_KEY, METADATA_KEY, read_safetensors
 from rnncore.forecast.presets import preset
 from rnncore.forecast.series import Dataset, Series
 from rnncore.forecast.trainer import Implementation, TrainConfig, Trainer, learning_rate_at
@@ -379,7 +379,7 @@ def test_a_resume_beyond_the_schedule_is_told(windows: Windows, tmp_path: Path, 
     assert "the schedule was planned for 2 steps" in caplog.text
 
 
-@pytest.mark.skipif(why_no_cuda() is not None, reason="no CUDA device on this machine")
+@pytest.mark.skipif(Device(CUDA).why_missing() is not None, reason="no CUDA device on this machine")
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_training_on_cuda_follows_that_on_the_cpu_and_resumes(cell: str, windows: Windows, tmp_path: Path) -> None:
     forecaster = ForecasterConfig(cell=cell, input_size=windows.num_features, hidden_size=8, dropout=0.0)
@@ -623,6 +623,16 @@ def test_a_checkpoint_that_lacks_something_is_refused(
         fit(_trainer(windows), checkpoint, resume=True)
     assert why in str(caught.value)
     assert str(caught.value).endswith("Leave out --resume to start anew.")
+
+
+def test_a_checkpoint_of_before_there_was_a_setting_is_one_of_its_default(windows: Windows, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+    fit(_trainer(windows), checkpoint, should_stop=_stop_after(1))
+    _spoil(checkpoint, lambda facts: (facts[CHECKPOINT_KEY]["train"].pop("precision"), facts.pop("scaler")), len)
+    assert fit(_trainer(windows), checkpoint, resume=True, should_stop=_stop_after(1)).steps == 2
+    _spoil(checkpoint, lambda facts: facts[CHECKPOINT_KEY]["train"].pop("loss"), len)
+    with pytest.raises(ModelFileError, match="was written with loss 'mse', but 'smooth_l1' is asked for"):
+        fit(_trainer(windows, replace(CONFIG, loss="smooth_l1")), checkpoint, resume=True)
 
 
 def test_a_checkpoint_is_not_taken_for_a_model(windows: Windows, tmp_path: Path) -> None:

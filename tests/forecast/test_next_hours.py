@@ -229,6 +229,20 @@ def test_a_long_gap_in_the_hours_that_are_needed_is_told_and_one_before_them_is_
 
 
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
+@pytest.mark.parametrize("gap", [slice(880, 890), slice(1050, 1050 + MOST_FILLED_HOURS + 1), slice(1130, 1131)])
+def test_bounds_after_a_gap_that_the_forecast_does_not_reach_are_those_of_the_hours_since_then(
+    config: WindowConfig, gap: slice, dataset: Dataset
+) -> None:
+    known, series = known_zones(_sum_of_inputs, make_windows(dataset, config)), dataset.series[0]
+    since = replace(series, time=series.time[gap.stop :], load_mw=series.load_mw[gap.stop :])
+    found, expected = (next_hours(_sum_of_inputs, [one], config, known)[0].bounds for one in (_without(series, gap), since))
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_allclose(found.times, expected.times, rtol=1e-9)
+    np.testing.assert_allclose(found.between_mw(0.8), expected.between_mw(0.8), rtol=1e-9)
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, features="article")])
 @pytest.mark.parametrize("gap", [slice(1490, 1491), slice(1484, 1484 + MOST_FILLED_HOURS), slice(1498, 1499)])
 def test_a_short_gap_is_filled_and_named_and_hardly_changes_the_forecast(
     config: WindowConfig, gap: slice, dataset: Dataset

@@ -52,8 +52,8 @@ SHORT_CEILINGS = {
     "MEASURED_S": 0.001,
     "CONFIRMED_WITHIN_S": 0.001,
     "PEAK_CALL_S": 1e-5,
-    "SQUARE_SIZES": {"cpu": (64,), "cuda": (64,)},
-    "COPIED_BYTES": {"cpu": 1 << 20, "cuda": 1 << 20},
+    "SQUARE_SIZES": {"cpu": (64,), "gpu": (64,)},
+    "COPIED_BYTES": {"cpu": 1 << 20, "gpu": 1 << 20},
 }
 
 QUICK = ("-p", "no:cacheprovider", "--tb=short", "--rnn-threads=1")

@@ -779,11 +779,11 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(validity, "TASKS", tmp_path / "task")
     monkeypatch.setattr(validity, "STAT", tmp_path / "stat")
     monkeypatch.setattr(validity, "CPU_CLOCKS", tmp_path / "cpu")
-    _plant_driver(monkeypatch, lambda: pytest.fail("a benchmark of the CPU asked for the GPU"))
+    _plant_driver(monkeypatch, lambda device: pytest.fail("a benchmark of the CPU asked for the GPU"))
     return tmp_path
 
 
-def _plant_driver(monkeypatch: pytest.MonkeyPatch, open_gpu: Callable[[], Any]) -> None:
+def _plant_driver(monkeypatch: pytest.MonkeyPatch, open_gpu: Callable[[str], Any]) -> None:
     monkeypatch.setattr(Gpu, "open", staticmethod(open_gpu))
 
 
@@ -802,7 +802,7 @@ def test_everything_that_can_be_read_is_a_source_and_nothing_is_missing(kernel: 
 
 def test_only_a_benchmark_of_the_gpu_looks_at_it(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = PlantedGpu(_state())
-    _plant_driver(monkeypatch, lambda: gpu)
+    _plant_driver(monkeypatch, lambda device: gpu)
     sources, missing = open_sources("cuda")
     assert [source.cause for source in sources] == [*ON_CPU, BusyGpu.cause]
     assert missing == {}
@@ -816,7 +816,7 @@ def test_only_a_benchmark_of_the_gpu_looks_at_it(kernel: Path, monkeypatch: pyte
 def test_what_is_missing_is_named_with_the_reason_and_the_rest_stays_open(
     kernel: Path, monkeypatch: pytest.MonkeyPatch, opened: set[int]
 ) -> None:
-    def fail() -> Gpu:
+    def fail(device: str) -> Gpu:
         raise Unavailable("no NVIDIA driver library. Install the NVIDIA driver.")
 
     _plant_driver(monkeypatch, fail)

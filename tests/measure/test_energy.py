@@ -69,14 +69,20 @@ POWER_W, STEP_S = 300.0, 0.1
 class PlantedGpu:
     """A GPU that uses a constant power and tells of it in steps, until it stops counting."""
 
-    def __init__(self, now_s: Callable[[], float], counts_until_s: float = math.inf, power_w: float = POWER_W) -> None:
-        self.now_s, self.counts_until_s, self.power_w = now_s, counts_until_s, power_w
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        counts_until_s: float = math.inf,
+        power_w: float = POWER_W,
+        moves_until_s: float = math.inf,
+    ) -> None:
+        self.now_s, self.counts_until_s, self.power_w, self.moves_until_s = now_s, counts_until_s, power_w, moves_until_s
         self.closed = False
 
     def energy_j(self) -> float | None:
         if self.now_s() >= self.counts_until_s:
             return None
-        return 1e6 + self.power_w * STEP_S * math.floor(self.now_s() / STEP_S)
+        return 1e6 + self.power_w * STEP_S * math.floor(min(self.now_s(), self.moves_until_s) / STEP_S)
 
     def close(self) -> None:
         self.closed = True
@@ -85,7 +91,7 @@ class PlantedGpu:
 @pytest.fixture
 def plant_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[PlantedGpu], PlantedGpu]:
     def plant_one(gpu: PlantedGpu) -> PlantedGpu:
-        monkeypatch.setattr(Gpu, "open", lambda: gpu)
+        monkeypatch.setattr(Gpu, "open", lambda device: gpu)
         return gpu
 
     return plant_one
@@ -200,8 +206,17 @@ def test_a_gpu_whose_counter_stands_still_has_a_reason_after_seconds(measured, p
     assert call.now_s < 10
 
 
+@pytest.mark.parametrize("until_s", [0.05, 1.0, 2.9])
+def test_a_counter_that_stands_still_on_the_way_gives_no_part_of_the_energy(until_s: float, measured, plant_gpu) -> None:
+    call = Call(takes_s=0.013)
+    gpu = plant_gpu(PlantedGpu(lambda: call.now_s, moves_until_s=until_s))
+    assert measured(call, "cuda") == (None, "the energy counter stood still")
+    assert call.now_s < 10
+    assert gpu.closed
+
+
 def test_without_a_gpu_nothing_is_called(measured, monkeypatch) -> None:
-    def fail() -> None:
+    def fail(device: object) -> None:
         raise Unavailable("no made GPU: install its driver")
 
     monkeypatch.setattr(Gpu, "open", fail)

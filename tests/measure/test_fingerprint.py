@@ -117,10 +117,13 @@ def silent(planted: PlantedMachine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plant_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plant two GPUs that torch can use."""
-    properties = SimpleNamespace(name="Made GPU", total_memory=1 << 30, major=9, minor=0)
+
+    def properties(index: int) -> SimpleNamespace:
+        return SimpleNamespace(name="Made GPU", total_memory=1 << 30, major=9, minor=0, uuid=f"0a-{index}")
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
 
 
 def reasons_missing(facts: dict[str, Any]) -> list[str]:
@@ -329,6 +332,8 @@ def test_a_gpu_is_told_by_torch_and_by_its_driver(planted: PlantedMachine, monke
         "count": 2,
     }
     assert {"cuda", "cudnn"} <= set(facts)
+    card = {"name": "Made GPU", "memory_bytes": 1 << 30, "compute_capability": "9.0"}
+    assert facts["devices"] == {"cuda": {**card, "uuid": "0a-0"}, "cuda:1": {**card, "uuid": "0a-1"}}
     assert (facts["driver"], facts["power_limit_w"]) == ("580.1", 700.0)
     assert gpu.closed
 

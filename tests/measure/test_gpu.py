@@ -91,7 +91,8 @@ def plant_torch(monkeypatch: pytest.MonkeyPatch, uuids: list[str]) -> None:
         return SimpleNamespace(uuid=uuids[index])
 
     cuda = SimpleNamespace(device_count=lambda: len(uuids), get_device_properties=properties)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    accelerator, version = SimpleNamespace(current_accelerator=lambda: None), SimpleNamespace(hip=None)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, accelerator=accelerator, version=version))
 
 
 def processes(*pids: int) -> list[SimpleNamespace]:
@@ -211,7 +212,7 @@ def test_a_missing_driver_is_unavailable_and_says_what_to_do(code: int, text: st
 
 def test_a_gpu_that_is_not_there_is_unavailable_and_lets_go_of_the_driver(driver: PlantedDriver) -> None:
     with pytest.raises(Unavailable, match=r"no NVIDIA GPU 2 \(Invalid Argument\)\. Run nvidia-smi -L"):
-        Gpu.open(2)
+        Gpu.open("cuda:2")
     assert driver.users == 0
 
 
@@ -224,27 +225,124 @@ def test_a_closed_gpu_lets_go_of_the_driver(driver: PlantedDriver) -> None:
 
 @pytest.mark.parametrize(("index", "handle"), [(0, "first"), (1, "second")])
 def test_without_gpus_of_torch_the_driver_counts(index: int, handle: str, driver: PlantedDriver, monkeypatch) -> None:
-    Gpu.open(index).energy_j()
+    Gpu.open(f"cuda:{index}").energy_j()
     monkeypatch.delitem(sys.modules, "torch")
-    Gpu.open(index).energy_j()
+    Gpu.open(f"cuda:{index}").energy_j()
     assert driver.asked == [handle, handle]
 
 
 def test_a_gpu_that_torch_numbers_anew_is_found_by_its_uuid(driver: PlantedDriver, monkeypatch) -> None:
     plant_torch(monkeypatch, ["0a-b1"])
-    Gpu.open(0).energy_j()
+    Gpu.open("cuda").energy_j()
     assert driver.asked == ["the one with GPU-0a-b1"]
 
 
 def test_a_part_of_a_gpu_is_found_under_the_name_that_the_driver_has_for_it(driver: PlantedDriver, monkeypatch) -> None:
     plant_torch(monkeypatch, ["0a-b1"])
     driver.parts = ["0a-b1"]
-    Gpu.open(0).energy_j()
+    Gpu.open("cuda").energy_j()
     assert driver.asked == ["the one with MIG-0a-b1"]
+
+
+def test_a_gpu_without_a_name_is_the_first(driver: PlantedDriver, monkeypatch) -> None:
+    plant_torch(monkeypatch, ["0a-b1", "0a-b2"])
+    Gpu.open().energy_j()
+    Gpu.open("cuda:1").energy_j()
+    assert driver.asked == ["the one with GPU-0a-b1", "the one with GPU-0a-b2"]
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu:1"])
+def test_a_device_whose_driver_nobody_asks_is_unavailable(name: str, driver: PlantedDriver) -> None:
+    with pytest.raises(Unavailable, match=r"no library is known here that tells .* of (MPS|XPU) devices"):
+        Gpu.open(name)
+    assert driver.users == 0
+
+
+class AmdError(Exception):
+    """What AMD SMI raises."""
+
+
+class PlantedAmd:
+    """AMD SMI with two GPUs: answers by function name, some of them errors."""
+
+    AmdSmiException = AmdError
+    AmdSmiInitFlags = SimpleNamespace(INIT_AMD_GPUS=2)
+    AmdSmiClkType = SimpleNamespace(GFX=1)
+    AmdSmiTemperatureType = SimpleNamespace(HOTSPOT=1)
+    AmdSmiTemperatureMetric = SimpleNamespace(CURRENT=0)
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.answers: dict[str, Any] = {
+            "get_processor_handles": ["first", "second"],
+            "get_gpu_driver_info": {"driver_version": "6.14.14"},
+            "get_power_cap_info": {"power_cap": 750_000_000},
+            "get_energy_count": {"energy_accumulator": 2_000_000, "counter_resolution": 15.3, "timestamp": 1},
+            "get_gpu_process_list": [{"pid": OURS, "memory_usage": {"vram_mem": 7 << 20}}, {"pid": STRANGER}],
+            "get_clock_info": {"clk": 1900, "max_clk": 2100},
+            "get_temp_metric": 61,
+            "get_power_info": {"current_socket_power": "N/A", "average_socket_power": 412},
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        def answer(*asked: object) -> Any:
+            told = self.answers[name.removeprefix("amdsmi_")]
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+        return answer
+
+    def amdsmi_init(self, flags: int) -> None:
+        self.users += 1
+
+    def amdsmi_shut_down(self) -> None:
+        self.users -= 1
+
+    def amdsmi_get_gpu_device_bdf(self, handle: str) -> str:
+        return {"first": "0000:03:00.0", "second": "0001:C4:00.0"}[handle]
+
+
+@pytest.fixture
+def amd(monkeypatch: pytest.MonkeyPatch) -> PlantedAmd:
+    """Plant AMD SMI, and a torch that has its second GPU as its first."""
+    planted = PlantedAmd()
+    monkeypatch.setitem(sys.modules, "amdsmi", planted)
+    monkeypatch.delitem(sys.modules, "rnncore.measure.amd", raising=False)
+    plant_torch(monkeypatch, ["0a-b1"])
+    torch = sys.modules["torch"]
+    torch.version.hip = "7.2"
+    places = {0: SimpleNamespace(pci_domain_id=1, pci_bus_id=0xC4, pci_device_id=0)}
+    places[1] = SimpleNamespace(pci_domain_id=0, pci_bus_id=9, pci_device_id=0)
+    torch.cuda.get_device_properties = places.get
+    return planted
+
+
+def test_amds_gpu_is_asked_by_its_makers_library_and_found_at_its_place_of_the_bus(amd: PlantedAmd) -> None:
+    gpu = Gpu.open("cuda")
+    assert (gpu.driver(), gpu.power_limit_w(), gpu.energy_j()) == ("6.14.14", 750.0, pytest.approx(30.6))
+    assert gpu.state() == GpuState(1900, 2100, 61, 412.0, (), (STRANGER,))
+    assert gpu.process_bytes() == 7 << 20
+    gpu.close()
+    assert amd.users == 0
+    with pytest.raises(Unavailable, match=r"no AMD GPU at 0000:09:00\.0, where torch has cuda:1\. Run amd-smi list"):
+        Gpu.open("cuda:1")
+    assert amd.users == 0
+
+
+def test_what_amds_driver_keeps_to_itself_is_none_or_empty(amd: PlantedAmd) -> None:
+    handles = amd.answers["get_processor_handles"]
+    amd.answers = {**dict.fromkeys(amd.answers, AmdError("not supported")), "get_processor_handles": handles}
+    gpu = Gpu.open("cuda")
+    assert gpu.state() == GpuState(None, None, None, None, (), ())
+    assert (gpu.driver(), gpu.power_limit_w(), gpu.energy_j(), gpu.process_bytes()) == (None, None, None, None)
+    # As version 6.2 and earlier named it.
+    amd.answers["get_energy_count"] = {"power": 1_000_000, "counter_resolution": 15.3}
+    assert gpu.energy_j() == pytest.approx(15.3)
 
 
 def test_a_gpu_that_torch_does_not_see_is_unavailable(driver: PlantedDriver, monkeypatch) -> None:
     plant_torch(monkeypatch, ["0a-b1"])
     with pytest.raises(Unavailable, match=r"no NVIDIA GPU 1 \(Invalid device id\)"):
-        Gpu.open(1)
+        Gpu.open("cuda:1")
     assert driver.users == 0

@@ -336,11 +336,11 @@ def planted_cuda(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Plant torch's count of device memory; returns its peak, which a reset sets to what is held now."""
     count = {"held": 1 << 20, "peak": 1 << 33, "resets": 0}
 
-    def reset() -> None:
+    def reset(device: object) -> None:
         count.update(peak=count["held"], resets=count["resets"] + 1)
 
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: count["peak"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: count["peak"])
     return count
 
 

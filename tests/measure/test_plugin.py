@@ -16,7 +16,7 @@ import pytest
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
-from rnncore.forecast.device import why_no_cuda
+from rnncore.forecast.device import CUDA, Device
 from rnncore.measure import ceilings, rates
 from rnncore.measure.fingerprint import fingerprint
 from rnncore.runfile.case import AXES, Case
@@ -276,8 +276,8 @@ SHORT_CEILINGS = {
     "MEASURED_S": 0.001,
     "CONFIRMED_WITHIN_S": 0.001,
     "PEAK_CALL_S": 1e-5,
-    "SQUARE_SIZES": {"cpu": (64,), "cuda": (64,)},
-    "COPIED_BYTES": {"cpu": 1 << 20, "cuda": 1 << 20},
+    "SQUARE_SIZES": {"cpu": (64,), "gpu": (64,)},
+    "COPIED_BYTES": {"cpu": 1 << 20, "gpu": 1 << 20},
 }
 SHORT_CONFIRMING_S = 0.01
 CONFTEST = f"""
@@ -1069,7 +1069,24 @@ def test_a_benchmark_without_a_case_on_the_chosen_device_is_left_out_and_not_ski
     project.runpytest_inprocess(*args).assert_outcomes(passed=1, skipped=4)
 
 
-@pytest.mark.skipif(why_no_cuda() is None, reason="there is a CUDA device")
+@pytest.mark.parametrize("asked", ["cuda:1", "cuda:0"])
+def test_a_gpu_of_another_number_is_an_axis_of_its_own(asked: str, project: pytest.Pytester) -> None:
+    project.makepyfile(test_mine=PROJECT)
+    result = project.runpytest_inprocess("--rnn-device", asked, "--collect-only", "-q")
+    ids = [line for line in result.outlines if "::" in line]
+    assert ids
+    name = asked.removesuffix(":0")
+    assert all(f"-{name}-fp32" in line for line in ids)
+
+
+def test_a_device_that_no_case_is_of_and_that_is_not_there_has_the_reason(project: pytest.Pytester) -> None:
+    project.makepyfile(test_mine=PROJECT)
+    result = project.runpytest_inprocess("--rnn-device", "mps")
+    result.stdout.fnmatch_lines(["*--rnn-device mps: no MPS device: *It needs an Apple GPU*"])
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.skipif(Device(CUDA).why_missing() is None, reason="there is a CUDA device")
 def test_a_case_on_a_device_that_is_missing_is_skipped_with_what_is_missing(project: pytest.Pytester) -> None:
     project.makepyfile(test_mine=PROJECT.replace("test_mine(made_device, ", "test_mine("))
     result = project.runpytest_inprocess(*QUICK, "--rnn-device=cuda", "-rs")
@@ -1077,7 +1094,7 @@ def test_a_case_on_a_device_that_is_missing_is_skipped_with_what_is_missing(proj
     result.stdout.fnmatch_lines(["SKIPPED *: no CUDA device: *"])
 
 
-@pytest.mark.skipif(why_no_cuda() is None, reason="there is a CUDA device")
+@pytest.mark.skipif(Device(CUDA).why_missing() is None, reason="there is a CUDA device")
 def test_a_skip_brings_no_warning_of_a_fixture_that_was_not_used(project: pytest.Pytester) -> None:
     project.makepyfile(test_mine=PROJECT.replace("test_mine(made_device, ", "test_mine("))
     result = project.runpytest_inprocess(*QUICK, "--rnn-device=cuda")
@@ -1138,8 +1155,8 @@ def test_a_time_limit_that_is_none_is_refused_and_what_is_allowed_is_said(limit:
 def test_an_unknown_device_or_scale_is_refused_and_the_known_ones_are_named(option: str, project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    known = "*cpu*cuda*" if "device" in option else "*quick*default*full*"
-    result.stderr.fnmatch_lines([f"*{option.split('=')[0]}*invalid choice*{known}"])
+    known = "*'tpu'*cpu, cuda*" if "device" in option else "*invalid choice*quick*default*full*"
+    result.stderr.fnmatch_lines([f"*{option.split('=')[0]}*{known}"])
 
 
 def test_the_marker_and_the_options_are_explained(project: pytest.Pytester) -> None:

@@ -12,7 +12,7 @@ import torch
 import rnncore.runtimes.torch as torch_runtime
 from rnncore.errors import ConfigError
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import cpu_threads
+from rnncore.forecast.device import Device, cpu_threads
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Dataset
 from rnncore.forecast.trainer import Implementation, ResidentWindows, TrainConfig, Trainer
@@ -434,7 +434,7 @@ def _on_gpu(name: str, number: int, took_us: float, kind: str = "kernel") -> dic
 @pytest.fixture
 def told_trace(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], None]:
     """Let torch's profiler tell a made trace of one call of 1 ms."""
-    monkeypatch.setattr(torch_runtime, "synchronize", lambda device: None)
+    monkeypatch.setattr(Device, "synchronize", lambda device: None)
     monkeypatch.setattr(torch_runtime, "calls_to_profile", lambda call_s: 1)
 
     def tell(events: list[dict[str, Any]]) -> None:
@@ -472,6 +472,28 @@ def test_kernels_count_under_the_operation_that_launched_them(kernel_name, expec
     assert shares_pct[FUSED_LAYER] == pytest.approx(40)
     assert shares_pct[COPIES] == pytest.approx(5)
     assert shares_pct[OVERHEAD] == pytest.approx(55)
+
+
+@pytest.mark.parametrize(
+    ("operation", "device", "expected"),
+    [
+        ("aten::miopen_rnn", CUDA, "MIOpen GRU"),
+        ("aten::_lstm_mps", torch.device("mps"), "MPS GRU"),
+        ("aten::mkldnn_rnn_layer", CPU, "oneDNN GRU"),
+        ("aten::linear", torch.device("mps"), "ATen loop"),
+    ],
+)
+def test_whose_library_runs_the_layers_is_told_by_the_operation_that_calls_it(
+    operation: str, device: torch.device, expected: str, told_trace
+) -> None:
+    told_trace([_host("aten::gru", 1, 0, 900), _host(operation, 2, 10, 800), _on_gpu("made_kernel", 2, 300)])
+    found = torch_evidence(lambda: None, "gru", device)
+    assert found.kernel == expected
+    # Where the profiler sees no kernels, what there is of time is the host's.
+    of_layer = next(op for op in found.ops if op.name == operation)
+    where, took_s = ("cuda", 300e-6) if device == CUDA else ("cpu", 800e-6)
+    assert (of_layer.where, of_layer.self_s) == (where, pytest.approx(took_s))
+    assert operation == "aten::linear" or of_layer.kind == FUSED_LAYER
 
 
 def test_a_fused_cell_is_told_from_a_loop(told_trace) -> None:

@@ -148,7 +148,7 @@ def _best(monkeypatch: pytest.MonkeyPatch, torch_s: dict[int, float | None], onn
 
     monkeypatch.setattr(rates, "_torch_product_s", torch_product_s)
     monkeypatch.setattr(rates, "_onnx_product_s", lambda precision, size, threads: onnx_s[size])
-    monkeypatch.setattr(rates, "SQUARE_SIZES", {"cpu": (10, 20, 100), "cuda": (10, 20, 100)})
+    monkeypatch.setattr(rates, "SQUARE_SIZES", {"cpu": (10, 20, 100), "gpu": (10, 20, 100)})
     return sizes
 
 
@@ -261,7 +261,7 @@ def test_a_chain_on_a_gpu_is_long_enough_that_starting_it_is_nothing(
     precision: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = Shape(batch_size, 256, 3)
-    monkeypatch.setattr(rates, "_cuda_chain_s", lambda precision, shape, steps: 0.5)
+    monkeypatch.setattr(rates, "_device_chain_s", lambda device, precision, shape, steps: 0.5)
     assert rates.chain_rate("cuda", precision, 1, shape) == Rate(90 * shape.flops / 0.5, "torch, CUDA graph")
 
 

@@ -436,6 +436,12 @@ def place():
         pytest.skip("no place here")
 
 
+def test_begin():
+    assert "FAIL" not in os.environ
+    if "STOP" in os.environ:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_mine(benchmark, number):
     benchmark(len, "text")
@@ -502,6 +508,27 @@ def test_where_what_is_left_times_nothing_what_was_finished_before_is_saved_all_
     run = read_run(_run_file(tmp_path))
     assert [record.fullname for record in run.records] == ALL
     assert run.skipped == (("test_it.py::test_unlike", "no place here"),)
+
+
+@pytest.mark.parametrize("limit", ["-x", "--maxfail=1"])
+def test_a_session_that_ends_at_a_failure_before_what_is_left_can_still_be_resumed(
+    limit: str, all_finished, tmp_path: Path
+) -> None:
+    done = all_finished("--benchmark-autosave", limit, FAIL="1")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert len(_journals(tmp_path)) == 1
+    assert "Resumed: 2 benchmarks were finished before.\n" in done.stdout
+    done = all_finished("--benchmark-autosave", limit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [record.fullname for record in read_run(_run_file(tmp_path)).records] == [*ALL, "test_it.py::test_unlike"]
+
+
+@pytest.mark.parametrize("way", ["--collect-only", "--benchmark-skip", "--benchmark-disable", ""])
+def test_a_session_that_did_not_try_what_is_left_does_not_say_that_none_was(way: str, all_finished, tmp_path: Path) -> None:
+    done = all_finished(way, "--benchmark-autosave") if way else all_finished(STOP="1")
+    assert "Resumed: 2 benchmarks were finished before.\n" in done.stdout, done.stdout + done.stderr
+    assert "No run file was asked for" not in done.stdout
+    assert len(_journals(tmp_path)) == 1
 
 
 def test_a_choice_of_nothing_is_not_taken_for_all_finished(all_finished, tmp_path: Path) -> None:

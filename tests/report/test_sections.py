@@ -951,6 +951,15 @@ def test_a_cell_keeps_its_text_on_one_line_in_one_cell() -> None:
     assert table.splitlines()[2] == "| x\\|y | &lt;b>  &amp; |"
 
 
+@pytest.mark.parametrize(
+    ("device", "gpu", "said"), [("cuda", "emulated GPU", 1), ("cuda", "H100", 0), ("cpu", "emulated GPU", 0)]
+)
+def test_a_reproduction_on_an_emulated_device_says_that_it_is_no_measurement(device: str, gpu: str, said: int) -> None:
+    config, machine = {**RECORD["config"], "device": device}, {**RECORD["machine"], "gpu": {**GPU, "name": gpu}}
+    page = render_reproduction({**RECORD, "config": config, "machine": machine})
+    assert page.count("**Emulated: the device was made by tests, and its times are no measurement.**") == said
+
+
 def test_no_text_of_a_reproduction_breaks_a_row_or_reaches_the_page_as_html() -> None:
     record = {**RECORD, "machine": {**RECORD["machine"], "gpu": GPU}}
     faults = {}

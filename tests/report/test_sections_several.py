@@ -119,6 +119,30 @@ def test_costs_are_held_against_each_other_at_batch_sizes_that_both_measured(tmp
     assert [cost.record.facts["batch_size"] for cost in costs(runs[:1], {"A": 1.0})] == [1024]
 
 
+def test_joules_of_a_board_are_not_sorted_among_those_of_packages_and_it_says_whose_they_are(tmp_path: Path) -> None:
+    rows = [
+        inference("gru", "torch", 1, 0.1, device=device, joules_per_1000=joules, precision=precision)
+        for device, precision, joules in (
+            ("cpu", "fp32", 9.0),
+            ("cuda", "fp32", 2.0),
+            ("cpu", "bf16", 5.0),
+            ("xpu", "fp32", 1.0),
+        )
+    ]
+    for row in rows:
+        row["fullname"] += f"[{row['extra_info']['device']}-{row['extra_info']['precision']}]"
+    run = _run(tmp_path / "both.json", *rows)
+    assert [cost.joules for cost in costs([run], {})] == [5000.0, 9000.0, 1000.0, 2000.0]
+    section = render([run]).split("## What do a million forecasts cost?")[1].split("\n## ")[0]
+    assert "are no one scale." in section
+    kinds = [line.split("|")[-2].strip() for line in section.splitlines() if line.startswith("| GRU")]
+    assert kinds == ["CPU packages", "CPU packages", "GPU board", "GPU board"]
+    # Of a CPU alone there is nothing to tell apart.
+    alone = render([_run(tmp_path / "cpu.json", rows[0])]).split("## What do a million forecasts cost?")[1]
+    assert "GPU board" not in alone
+    assert "no one scale" not in alone
+
+
 @pytest.mark.parametrize(
     ("cpu", "name"),
     [

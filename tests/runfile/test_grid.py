@@ -17,7 +17,15 @@ def test_the_digest_is_that_of_the_sorted_names() -> None:
     assert hashlib.sha256(f"{INFER}\n{STEP}\n{PREPARE}".encode()).hexdigest()[:12] == GRID
 
 
-@pytest.mark.parametrize("same", [[PREPARE, INFER, STEP], [INFER, STEP, PREPARE, ON_GPU], [INFER, INFER, STEP, PREPARE]])
+@pytest.mark.parametrize(
+    "same",
+    [
+        [PREPARE, INFER, STEP],
+        [INFER, STEP, PREPARE, ON_GPU],
+        *([INFER, STEP, PREPARE, ON_GPU.replace("cuda", other)] for other in ("cuda:1", "mps", "xpu:3")),
+        [INFER, INFER, STEP, PREPARE],
+    ],
+)
 def test_order_and_what_runs_on_a_gpu_make_no_difference(same: list[str]) -> None:
     assert grid_digest(same) == GRID
 

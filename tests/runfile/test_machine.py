@@ -152,6 +152,18 @@ def test_settings_and_software_differ_but_make_no_other_machine() -> None:
         assert same_machine(FACTS, now)
 
 
+CARDS = {"cuda": {"name": "G", "memory_bytes": 80 * 2**30, "uuid": "a"}, "cuda:1": {"name": "G", "uuid": "b"}}
+
+
+def test_another_card_of_the_same_kind_is_no_other_machine_and_one_of_another_kind_is() -> None:
+    before = _changed(gpu__devices=CARDS)
+    assert differences(before, _changed(gpu__devices={**CARDS, "cuda:1": {"name": "G", "uuid": "c"}})) == ()
+    # A run of before knows nothing of its cards.
+    assert differences(FACTS, before) == ()
+    (found,) = differences(before, _changed(gpu__devices={**CARDS, "cuda:1": {"name": "H", "uuid": "b"}}))
+    assert (found.fact, found.of_machine) == ("gpu.devices.cuda:1", True)
+
+
 def test_what_knows_nothing_of_a_machine_is_of_none() -> None:
     (found,) = differences(FACTS, {})
     assert found.fact == "fingerprint"

@@ -17,7 +17,7 @@ import torch
 
 from rnncore.errors import ConfigError, ModelFileError, RnncoreError, Unavailable
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import why_no_cuda
+from rnncore.forecast.device import CUDA, Device
 from rnncore.forecast.model import Forecaster, ForecasterConfig, new_forecaster
 from rnncore.forecast.series import Float32Array
 from rnncore.forecast.windows import WindowConfig
@@ -33,7 +33,7 @@ TOLERANCE = 1e-5
 # A reassociated sum of 16 float32 products, through 90 steps.
 ROUNDING = 1e-6
 
-GPU = why_no_cuda() is None
+GPU = Device(CUDA).why_missing() is None
 without_gpu = pytest.mark.skipif(GPU, reason="this machine has a GPU")
 needs_gpu = pytest.mark.skipif(not GPU, reason="no CUDA device on this machine")
 needs_openvino = pytest.mark.skipif(
@@ -411,10 +411,20 @@ def test_an_unknown_runtime_is_refused_and_the_known_ones_are_named(models) -> N
         pass
 
 
-@pytest.mark.parametrize(("runtime_name", "device", "devices"), [("openvino", "cuda", "cpu"), ("torch", "tpu", "cpu, cuda")])
+@pytest.mark.parametrize(
+    ("runtime_name", "device", "devices"), [("openvino", "cuda", "cpu"), ("onnxruntime", "xpu", "cpu, cuda")]
+)
 def test_a_device_that_the_runtime_lacks_is_refused_and_the_others_are_named(runtime_name, device, devices, models) -> None:
     wording = f"runtime {runtime_name} does not run on '{device}'; it runs on: {devices}"
     with pytest.raises(ConfigError, match=wording), open_runtime(runtime_name, models["gru"], device, "fp32", 1):
+        pass
+
+
+def test_a_device_that_torch_does_not_know_is_refused_and_the_others_are_named(models) -> None:
+    with (
+        pytest.raises(ConfigError, match="device is 'tpu'; allowed: cpu, cuda"),
+        open_runtime("torch", models["gru"], "tpu", "fp32", 1),
+    ):
         pass
 
 
@@ -422,6 +432,8 @@ def test_a_device_that_the_runtime_lacks_is_refused_and_the_others_are_named(run
     ("runtime_name", "device", "precision", "allowed"),
     [
         ("torch", "cpu", "int8", "fp32, bf16"),
+        ("torch", "mps", "tf32", "fp32, bf16, fp16"),
+        ("torch", "cuda:1", "int8", "fp32, tf32, bf16, fp16"),
         ("torch", "cpu", "tf32", "fp32, bf16"),
         ("torch", "cuda", "int8", "fp32, tf32, bf16, fp16"),
         ("onnxruntime", "cuda", "bf16", "fp32, tf32"),

@@ -33,7 +33,8 @@ class Cost:
         record: Its benchmark.
         price_per_hour: Of the machine; None where none was given.
         price: Of a million forecasts.
-        joules: Of a million forecasts; None where no energy was measured.
+        joules: Of a million forecasts; None where no energy was measured. Of a CPU they are those of its packages, of a GPU
+            those of its board, without the host that drives it.
     """
 
     run: str
@@ -42,6 +43,11 @@ class Cost:
     price_per_hour: float | None
     price: float | None
     joules: float | None
+
+    @property
+    def is_of_board(self) -> bool:
+        """Whether the energy is that of a GPU's board."""
+        return self.joules is not None and not self.record.is_on_cpu
 
 
 def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
@@ -53,7 +59,7 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
 
     Returns:
         One entry per run, cell and runtime with a price or measured energy: those with a price by price, then the others by
-        energy.
+        energy, those of CPU packages before those of GPU boards.
 
     Raises:
         ConfigError: If a price is of no run, or of several.
@@ -87,7 +93,9 @@ def costs(runs: Sequence[Run], prices: Mapping[str, float]) -> list[Cost]:
                     joules=None if joules is None else float(joules) * FORECASTS / 1000,
                 )
             )
-    return sorted(found, key=lambda cost: (_or_last(cost.price), _or_last(cost.joules), cost.run, cost.choice))
+    return sorted(
+        found, key=lambda cost: (_or_last(cost.price), cost.is_of_board, _or_last(cost.joules), cost.run, cost.choice)
+    )
 
 
 def _of_common_sizes(records_of_runs: Sequence[Sequence[Record]]) -> list[list[Record]]:
@@ -110,12 +118,15 @@ def _or_last(value: float | None) -> float:
 def text(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return the table of costs, the cheapest in the open."""
     is_one = len(runs) == 1
+    found = costs(runs, shown.prices)
+    has_boards = any(cost.is_of_board for cost in found)
     columns = [
         *words(*([] if is_one else ["Run"]), "Choice"),
         *numbers("windows/s", show=significant),
         *numbers("price per hour", show="{:.2f}".format),
         *numbers("price per million forecasts", show=significant),
         *numbers("J per million forecasts", show=significant),
+        *words(*(["J of"] if has_boards else [])),
     ]
     rows = [
         [
@@ -125,14 +136,23 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
             cost.price_per_hour,
             cost.price,
             cost.joules,
+            *([_counted_of(cost)] if has_boards else []),
         ]
-        for cost in costs(runs, shown.prices)
+        for cost in found
     ]
     of_which = "" if is_one else ", of those that all runs with it measured"
-    note = f"Cheapest first, each choice at its batch size with most windows per second{of_which}.\n"
+    apart = (
+        " Joules of a CPU's packages and of a GPU's board, which leave its host out, are no one scale." if has_boards else ""
+    )
+    note = f"Cheapest first, each choice at its batch size with most windows per second{of_which}.{apart}\n"
     table = Table(columns, rows[:MOST_ROWS]).markdown()
     more = [Table(columns, rows).markdown()] if len(rows) > MOST_ROWS else []
     return [note, table, *folded(f"All {counted(len(rows), 'choice')}", more)] if rows else []
+
+
+def _counted_of(cost: Cost) -> str | None:
+    """Name what used the energy that was counted."""
+    return None if cost.joules is None else "GPU board" if cost.is_of_board else "CPU packages"
 
 
 SECTION = Section("## What do a million forecasts cost?", text)

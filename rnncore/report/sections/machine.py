@@ -12,14 +12,15 @@ from rnncore.report.words import bytes_text, lettered_names, significant
 from rnncore.runfile.record import Run
 
 _YES_NO = {"True": "yes", "False": "no"}
-_GPU_SOFTWARE = {"cuda": "CUDA", "cudnn": "cuDNN", "driver": "driver"}
+# What drives a GPU; its fact is called the same, in small letters.
+_GPU_SOFTWARE = ("CUDA", "cuDNN", "ROCm", "MIOpen", "oneAPI", "macOS", "driver")
 
 
 def machine_facts(run: Run) -> dict[str, str]:
     """Return what a reader wants to know of the machine, as text."""
     fingerprint = run.fingerprint
     packages, gpu = fingerprint.get("packages", {}), fingerprint.get("gpu") or {}
-    software = [f"{name} {gpu[key]}" for key, name in _GPU_SOFTWARE.items() if gpu.get(key)]
+    software = [f"{name} {gpu[name.lower()]}" for name in _GPU_SOFTWARE if gpu.get(name.lower())]
     # A file that the plugin took no part in does not say whether there is a GPU.
     no_gpu = "none" if run.session else "–"
     return {
@@ -85,7 +86,7 @@ def _table(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     for kind, entry in entries:
         what, unit = _NAMED[kind](entry)
         threads = f", {counted(entry['threads'], 'thread')}" if entry.get("threads") else ""
-        on = f"CPU{threads}" if entry["device"] == "cpu" else "CUDA"
+        on = str(entry["device"]).upper() + (threads if entry["device"] == "cpu" else "")
         rows.append([what, on, entry.get("by"), f"{significant(entry['per_s'] / 1e9)} {unit}{_looks_text(entry)}"])
     return Table([*words("Ceiling", "on", "reached by"), *numbers("best rate")], rows)
 

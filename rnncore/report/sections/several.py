@@ -86,7 +86,7 @@ def _tried(run: Run) -> Callable[[Record], bool]:
     """Return what says whether a run measured a row of another, or why it could not; else it was not asked for it."""
     has_gpu = bool(run.fingerprint.get("gpu"))
     names = {*(one.fullname for one in run.records), *(name for name, _ in run.skipped), *(name for name, *_ in run.failed)}
-    return lambda record: record.fullname in names or (record.device == "cuda" and not has_gpu)
+    return lambda record: record.fullname in names or (record.is_beside_cpu and not has_gpu)
 
 
 def _lacking(first: Run, run: Run, letter: str) -> str:

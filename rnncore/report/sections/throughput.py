@@ -110,7 +110,7 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
 def _series(record: Record, devices: set[str]) -> str:
     """Name runtime and precision of a line, and its device where there are several."""
     name = how(record)
-    return name if len(devices) > 1 else name.replace(", CPU", "", 1).replace(", CUDA", "", 1)
+    return name if len(devices) > 1 else name.replace(f", {str(record.device).upper()}", "", 1)
 
 
 def _end_labels(values: Sequence[dict[str, Any]], coloured: Sequence[str], low: float, high: float) -> list[dict[str, Any]]:
