@@ -11,8 +11,8 @@ a zone missed the load there, at the same lead.
 
 What the model itself missed since then is followed (adaptive conformal inference): after each hour that bounds did not hold
 they become wider, after each that they held a ninth as much narrower, all a little, and those of that hour of the day more.
-So in the long run they hold nine in ten whatever the load does, as long as that takes no more than four times their width,
-and no less than a quarter.
+So in the long run they hold nine in ten whatever the load does, as long as that takes neither of two factors, that of all
+hours and that of an hour of the day, more than four times their width nor less than a quarter: together 16 and a sixteenth.
 
 Source:
     Vovk, V., Gammerman, A. & Shafer, G. (2005). Algorithmic learning in a random world. Springer, section 4.1: ranks.

@@ -241,7 +241,8 @@ class TileChain:
         if in_bf16:
             encoded = rounded(whole).view(np.int16)
         elif self._way is ChainWay.INT8:
-            if np.abs(start).max() > 1:
+            # Written so that NaN is refused too.
+            if not np.abs(start).max() <= 1:
                 raise ConfigError(f"the states are of up to {np.abs(start).max():g}; in int8 they are from -1 to 1.")
             encoded = (np.rint(whole * LARGEST_BYTE).astype(np.int16) + self._zero_byte).astype(np.uint8)
         memory = aligned_floats(encoded.nbytes // 4).view(encoded.dtype).reshape(encoded.shape)

@@ -192,6 +192,6 @@ def rnn_benchmark(
     )
     yield row
     if ceilings is not None:
-        # The runtime is closed by now.
+        # What the benchmark opened itself is closed by now.
         with session.part("ceilings"):
             session.ceilings.confirm(*asked, row.is_above_a_ceiling)

@@ -182,12 +182,12 @@ def read_bytes(case: Case) -> int | None:
         nothing is recurrent, on a GPU, and where the sizes are not known.
     """
     shape = Shape.of(case)
-    if shape is None or case.num_layers is None or case.device != "cpu" or case.precision not in WEIGHT_BYTES:
+    if shape is None or case.num_layers is None or case.device != "cpu" or case.products not in WEIGHT_BYTES:
         return None
     of_states = shape.gates * shape.hidden_size**2
     # The few inputs of the first layer aside.
     weights = (2 * case.num_layers - 1) * of_states if case.phase == "stream" else of_states
-    return weights * WEIGHT_BYTES[case.precision]
+    return weights * WEIGHT_BYTES[case.products]
 
 
 def _peak_kernel() -> PeakKernel | None:

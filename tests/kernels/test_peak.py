@@ -152,6 +152,8 @@ def test_a_way_that_this_cpu_has_not_and_states_without_bytes_are_refused(kernel
             kernel.chain(weights, np.zeros((2, 8), np.float32), 1, 1, way)
     with pytest.raises(ConfigError, match=r"the states are of up to 1\.5; in int8 they are from -1 to 1"):
         kernel.chain(weights, np.full((2, 8), 1.5, np.float32), 1, 1, _way_here("INT8"))
+    with pytest.raises(ConfigError, match=r"the states are of up to nan; in int8 they are from -1 to 1"):
+        kernel.chain(weights, np.full((2, 8), np.nan, np.float32), 1, 1, _way_here("INT8"))
 
 
 def _naive(weights: Floats, start: Floats, steps: int) -> np.ndarray:

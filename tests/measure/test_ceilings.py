@@ -1,8 +1,10 @@
 """Tests of ceilings: what they say of work, what is measured, and how often."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -240,6 +242,17 @@ def test_a_row_that_no_look_explains_ends_the_looks_after_a_while(counted: Count
     found = bench.of("cpu", "fp32", 1, SHAPE)
     assert found.shares_pct(work, 1.0)["recurrent_ceiling_pct"] == pytest.approx(200)
     assert found.spreads_pct(work)["recurrent_ceiling_pct"] == 0
+
+
+def test_a_row_above_its_ceiling_has_it_looked_at_once_even_where_the_time_is_up(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, case = CeilingBench(), ("cpu", "fp32", 1, None)
+    bench.measure(*case)
+    counted.asked.clear()
+    monkeypatch.setattr(ceilings, "time", SimpleNamespace(perf_counter=partial(next, itertools.count(0.0, 100.0))))
+    bench.confirm(*case, None, lambda: True)
+    assert len(counted.asked) == 1
 
 
 def test_spreads_are_by_how_much_shares_would_be_higher_by_the_lowest_looks() -> None:

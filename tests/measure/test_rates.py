@@ -442,7 +442,7 @@ def test_a_repeated_call_is_as_long_as_was_asked_for_and_its_time_is_of_one_repe
         ({"phase": "stream", "num_layers": 1}, 3 * 8**2),
     ],
 )
-@pytest.mark.parametrize(("precision", "weight_bytes"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
+@pytest.mark.parametrize(("precision", "weight_bytes"), [("fp32", 4), ("bf16", 2), ("amp_bf16", 2), ("int8", 1)])
 def test_the_weights_that_go_round_are_those_of_a_layer_or_in_a_stream_of_all(
     changed: dict[str, Any], weights: int, precision: str, weight_bytes: int
 ) -> None:
