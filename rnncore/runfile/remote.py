@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import fsspec
 import fsspec.core
@@ -291,21 +291,28 @@ class _Files:
         Raises:
             StoreError: If the folder must be there and is not, or is a file.
         """
-        # A file system may remember what it listed before others wrote.
-        self._files.invalidate_cache()
         try:
-            found = self._files.find(self._root, detail=True)
+            found = self._found()
         except PermissionError:
             # Where S3 lists nothing, an object of this very name is asked for, which may be refused; listing says why.
             if self._is_there():
                 raise
             return {}
+        if found.get(self._root, {}).get("type") == "directory":
+            # It held nothing as it was listed, and something as it was then asked for by its name: others write.
+            found = self._found()
         if self._root in found:
             raise StoreError(f"{without_password(self._root)}: is a file. Give the folder that 'rnncore push' copies to.")
         if not found:
             # It finds nothing, too, where nobody answers; listing says why.
             self._is_there()
         return {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
+
+    def _found(self) -> dict[str, Any]:
+        """Return what the file system says of all files below the root, or of a file in its place."""
+        # It may remember what it listed before others wrote.
+        self._files.invalidate_cache()
+        return dict(self._files.find(self._root, detail=True))
 
     def _is_there(self) -> bool:
         """Say whether the folder is there, which in an object store is one that holds something.

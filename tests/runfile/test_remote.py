@@ -294,6 +294,21 @@ def test_where_nothing_lies_below_an_address_in_an_object_store_its_bucket_decid
             pull("made://nowhere/runs", tmp_path / "there")
 
 
+def test_what_others_begin_to_write_as_it_is_listed_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As S3 is asked: for what lies below a name, and where that is nothing, for the name itself."""
+    seen = [{"runs/ours": {"name": "runs/ours", "type": "directory", "size": 0}}, {"runs/ours/others.json": {"size": 2}}]
+
+    class Objects(type(fsspec.filesystem("memory"))):  # type: ignore[misc]  # fsspec has no types
+        def find(self, *_: object, **__: object) -> dict[str, object]:
+            return dict(seen.pop(0) if len(seen) > 1 else seen[0])
+
+        def pipe(self, contents: dict[str, bytes], *_: object, **__: object) -> None:
+            assert list(contents)
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Objects(), "runs/ours"))
+    assert len(push(_store(tmp_path / "here", 0.01), "made://runs/ours").new) == 1
+
+
 @pytest.mark.parametrize("asks_for_object", [False, True], ids=["lists", "asks for an object too"])
 @pytest.mark.parametrize("granted", ["runs/of-one", ""], ids=["a part", "nothing"])
 def test_where_only_a_part_of_a_bucket_is_granted_that_part_is_a_store(
