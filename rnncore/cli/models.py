@@ -150,8 +150,9 @@ def _fit(trainer: "Trainer", checkpoint: Path, resume: bool, name: str) -> "Trai
 
     if trainer.ranks.is_first and not resume and checkpoint.exists():
         err.print(f"Starting anew; {checkpoint} of an earlier training will be replaced.", soft_wrap=True)
-        # Or what is started anew before there is another would go on from this one.
-        checkpoint.unlink()
+        if trainer.ranks.count > 1:
+            # What torchrun starts anew before there is another would go on from this one.
+            checkpoint.unlink()
     err.print(f"Recurrent layers by {trainer.trained_by}", soft_wrap=True, markup=False)
     torch.set_num_threads(default_threads())
     with training_progress(name) as on_step, stop_on_ctrl_c() as should_stop:

@@ -145,8 +145,8 @@ def adopting() -> Iterator[None]:
 
 def _reap() -> None:
     """Wait for what became ours and has ended; not for what we started ourselves, whose exit code somebody asks for."""
-    # None has ended, or there is none.
-    with suppress(ChildProcessError):
+    # None has ended, there is none, or another thread was quicker.
+    with suppress(ChildProcessError, ProcessLookupError):
         while _ADOPTS.is_set() and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
             # The next call takes what comes behind one of ours, which is waited for by then.
             of_ours = {one.pid for one in _STARTED if one.returncode is None}
