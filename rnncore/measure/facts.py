@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rnncore.runfile.checks import reason_of
+
 ALLOWED = (
     "None, true and false, numbers, texts, scalars and arrays of NumPy or torch, and lists, tuples and dicts of these, "
     "with texts for keys"
@@ -72,7 +74,7 @@ def with_reasons(facts: Mapping[str, Fact]) -> dict[str, Any]:
     """Return the values by name, each that is None followed by its reason under `<name>_why`."""
     values: dict[str, Any] = {}
     for name, (value, why) in facts.items():
-        values |= {name: value} if value is not None else {name: None, f"{name}_why": why}
+        values |= {name: value} if value is not None else {name: None, reason_of(name): why}
     return values
 
 
@@ -89,10 +91,10 @@ def make_writable(facts: dict[str, Any]) -> None:
         try:
             facts[name] = json_value(name, value)
         except TypeError as error:
-            facts.update({name: None, f"{name}_why": str(error)})
+            facts.update({name: None, reason_of(name): str(error)})
         else:
             if facts[name] is None and value is not None:
-                facts[f"{name}_why"] = f"it is {value}"
+                facts[reason_of(name)] = f"it is {value}"
 
 
 def put_facts(extra: dict[str, Any], **facts: object) -> None:
@@ -108,7 +110,7 @@ def put_facts(extra: dict[str, Any], **facts: object) -> None:
     for key, value in {key: json_value(key, value) for key, value in facts.items()}.items():
         extra[key] = value
         if value is not None:
-            extra.pop(f"{key}_why", None)
+            extra.pop(reason_of(key), None)
         elif facts[key] is not None:
             # JSON has no such number.
-            extra[f"{key}_why"] = f"it is {facts[key]}"
+            extra[reason_of(key)] = f"it is {facts[key]}"

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from rnncore.errors import RunFileError
 
+# What a fact's name is followed by in that of the reason for which it is None.
+_WHY = "_why"
+
 
 class Fault(NamedTuple):
     """A value that is not what readers rely on.
@@ -106,6 +109,16 @@ def list_of(check: Check, fewest: int = 0) -> Check:
     return checked
 
 
+def reason_of(fact: str) -> str:
+    """Return the name under which the reason is for which a fact is None."""
+    return f"{fact}{_WHY}"
+
+
+def is_reason(name: str) -> bool:
+    """Say whether a name is that of such a reason."""
+    return name.endswith(_WHY)
+
+
 def object_of(check: Check, fewest: int = 0) -> Check:
     """Return the check of an object with keys of any name."""
 
@@ -114,7 +127,7 @@ def object_of(check: Check, fewest: int = 0) -> Check:
             yield Fault(where, value, f"an object{' that is not empty' if fewest else ''}")
             return
         for name, one in value.items():
-            if not name.endswith("_why"):
+            if not is_reason(name):
                 yield from check(joined(where, name), one)
 
     return checked

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore.runfile.checks import is_number
+from rnncore.runfile.checks import is_number, is_reason
 
 # Facts of a fingerprint that are the machine's, those that matter most first, and its instructions; all others are settings
 # or software.
@@ -137,7 +137,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{prefix}{name}.", value)
-        elif not name.endswith("_why") and name != _OF_CARD:
+        elif not is_reason(name) and name != _OF_CARD:
             # A GPU is called by its name, so that one that is there differs from none in one fact.
             yield prefix[:-1] if prefix and name == "name" else f"{prefix}{name}", value
 

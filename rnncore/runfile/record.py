@@ -31,6 +31,7 @@ from rnncore.runfile.checks import (
     object_of,
     object_with,
     or_none,
+    reason_of,
 )
 from rnncore.runfile.recipes import model_name, other_sizes
 
@@ -372,7 +373,7 @@ class Record:
 
     def why(self, fact: str) -> str | None:
         """Return the reason for which a fact is None; None where there is none."""
-        why = self.facts.get(f"{fact}_why")
+        why = self.facts.get(reason_of(fact))
         return None if why is None else str(why)
 
     def axes(self, names: Sequence[str]) -> tuple[Any, ...]:

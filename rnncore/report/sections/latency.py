@@ -29,6 +29,7 @@ from rnncore.report.sections.throughput import inferred
 from rnncore.report.sections.verdict import fastest, recipe_words
 from rnncore.report.table import Table, numbers, paragraph, words
 from rnncore.report.words import median_interval_s, significant, time_text, times
+from rnncore.runfile.checks import reason_of
 from rnncore.runfile.record import Record, Run
 
 PERCENTILES = ["p50", "p90", "p95", "p99"]
@@ -122,7 +123,7 @@ def tails_table(records: list[Record]) -> Table:
                 low, s, high = (significant(found[key] / scale) for key in ("low_s", "s", "high_s"))
                 cells.append(f"{s} ({low} to {high})")
             else:
-                cells.append(known.get(f"{name}_why"))
+                cells.append(known.get(reason_of(name)))
         rows.append([record.short_name, unit, *cells])
     return Table([*words("Benchmark", "unit"), *numbers(*PERCENTILES)], rows)
 
