@@ -35,7 +35,7 @@ from rnncore.cli.screen import (
     say,
 )
 from rnncore.errors import ConfigError, RunFileError
-from rnncore.files import write_text
+from rnncore.files import require_writable, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,8 @@ def gate(
     from rnncore.report.verdict.page import write_verdict_page
 
     budget_s = parse_budget(budget)
+    for file in filter(None, (markdown, junit)):
+        require_writable(file)
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
     arguments = (f"--rnn-scale={scale}", *_chosen(text), *more)
@@ -203,12 +205,11 @@ def noise(
     from rnncore.compare.floors import KEPT_SIZES, record_noise, write_noise
     from rnncore.compare.looks import pairs_in
     from rnncore.compare.thresholds import read_thresholds
-    from rnncore.drive.environment import Preparation, prepared
+    from rnncore.drive.environment import Preparation, two_revisions
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_noise
-    from rnncore.drive.started import adopting
     from rnncore.drive.suites import Suites, find_suites
-    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.drive.worktrees import WORKTREE
     from rnncore.report.noise import noise_json, noise_table
     from rnncore.runfile.grid import grid_of
 
@@ -216,14 +217,13 @@ def noise(
     budget_s = parse_budget(budget)
     if not 0 < wanted_pct < math.inf:
         raise ConfigError(f"--wanted is {wanted_pct:g}; give percents above 0, such as 5.")
+    thresholds = read_thresholds(Path())
     _choose_waiting()
     asked, more = _paths_and_arguments(paths)
     suites = Suites(find_suites(Path(), asked), (f"--rnn-scale={scale}", *_chosen(text), *more))
     with (
         end_in_order(),
-        two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
-        adopting(),
-        prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
+        two_revisions(Path(), WORKTREE, WORKTREE, Preparation(prepare, isolated), _say_step) as trees,
         tempfile.TemporaryDirectory() as folder,
         process_progress(pairs, "pair") as on_pair,
     ):
@@ -233,7 +233,7 @@ def noise(
     of_gate = pairs_in(budget_s, sorted(walls_s)[len(walls_s) // 2])
     with err.status("Drawing gates"):
         runs = [(pair.base, pair.head) for pair in found]
-        record = record_noise(runs, walls_s, read_thresholds(Path()), {*KEPT_SIZES, of_gate})
+        record = record_noise(runs, walls_s, thresholds, {*KEPT_SIZES, of_gate})
     path = write_noise(STORE, record)
     facts = noise_json(record, grid_of(found[0].base), budget_s, of_gate, wanted_pct / 100)
     if as_json:
@@ -268,16 +268,15 @@ def selftest(
     from rnncore.compare.looks import pairs_in
     from rnncore.compare.replay import read_pool, score_rules
     from rnncore.compare.thresholds import read_thresholds
-    from rnncore.drive.environment import Preparation, prepared
+    from rnncore.drive.environment import Preparation, two_revisions
     from rnncore.drive.gate import parse_budget
     from rnncore.drive.noise import measure_pool
-    from rnncore.drive.started import adopting
     from rnncore.drive.suites import Suites, find_suites
-    from rnncore.drive.worktrees import WORKTREE, two_worktrees
+    from rnncore.drive.worktrees import WORKTREE
     from rnncore.report.noise import selftest_json, selftest_markdown, selftest_tables
 
     _require_enough("--blocks", blocks)
-    budget_s, delays_pct = parse_budget(budget), _delays(delays)
+    budget_s, delays_pct, thresholds = parse_budget(budget), _delays(delays), read_thresholds(Path())
     with _folder_of_now(folder) as out:
         if replay is None:
             _choose_waiting()
@@ -286,9 +285,7 @@ def selftest(
             suites = Suites(find_suites(Path(), asked), ("--rnn-scale=gate", *_chosen(text), *more))
             with (
                 end_in_order(),
-                two_worktrees(Path(), WORKTREE, WORKTREE) as unprepared,
-                adopting(),
-                prepared(unprepared, Preparation(prepare, isolated), _say_step) as trees,
+                two_revisions(Path(), WORKTREE, WORKTREE, Preparation(prepare, isolated), _say_step) as trees,
                 process_progress(total, "pair") as on_pair,
             ):
                 _say_busy(suites)
@@ -296,7 +293,7 @@ def selftest(
             err.print(f"Processes: {out / 'processes'}")
         pool = read_pool(replay or out / "processes")
         with process_progress(gates * (1 + len(pool.delayed)), "gate") as on_gate:
-            scores = score_rules(pool, budget_s, read_thresholds(Path()), gates, on_gate)
+            scores = score_rules(pool, budget_s, thresholds, gates, on_gate)
         facts = selftest_json(pool, scores, budget_s, pairs_in(budget_s, pool.pair_s))
         write_text(out / "selftest.json", json_text(facts))
         write_text(out / "selftest.md", selftest_markdown(facts))

@@ -184,6 +184,9 @@ def _judgements(
     if is_selection:
         reason = "it is for none of the benchmarks that were chosen"
         return [replace(_blank(budget, None), verdict="not judged", reason=reason)]
+    if groups and not any(budget.is_for(_machine_names(group.runs[0].fingerprint)) for group in groups):
+        reason = f"it is for {budget.machine}, and no run is of such a machine"
+        return [replace(_blank(budget, None), verdict="not judged", reason=reason)]
     reason = "no benchmark of these runs matches: correct the pattern, or take the budget out"
     if "[" in budget.pattern:
         reason += '; in a pattern brackets are a choice of characters, and "[[]" is a bracket'

@@ -166,8 +166,16 @@ def floor_at(record: NoiseRecord, fullname: str, pairs: int) -> Floor:
 
 
 def write_noise(store: Path, record: NoiseRecord) -> Path:
-    """Keep the noise of a machine, in place of what was known of it; return the file."""
-    path = next((path for path, _ in _noise_of(store, record.fingerprint, record.scale, damaged=False)), None)
+    """Keep the noise of a machine, in place of what was known of the same benchmarks there; return the file."""
+    path, known = next(_noise_of(store, record.fingerprint, record.scale, damaged=False), (None, None))
+    if known is not None and not known.floors.keys() <= record.floors.keys():
+        record = replace(
+            record,
+            # Of a part of them a pair takes less.
+            pair_s=max(known.pair_s, record.pair_s),
+            log_ratios={**known.log_ratios, **record.log_ratios},
+            floors={**known.floors, **record.floors},
+        )
     if path is None:
         text = json.dumps([record.fingerprint, record.scale], sort_keys=True)
         # Not .json: those are run files in a store.

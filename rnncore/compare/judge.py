@@ -78,6 +78,14 @@ class Side:
         wrong = [record.validity for record in self.records(fullname) if not record.is_valid]
         return wrong + self._failed.get(fullname, [])
 
+    def went_wrong(self, fullname: str) -> list[bool]:
+        """Say of each process whether one benchmark went wrong in it."""
+        return [
+            any(name == fullname for name, _, _ in run.failed)
+            or any(one.fullname == fullname and not one.is_valid for one in run.records)
+            for run in self.runs
+        ]
+
     # By name, since a suite may have thousands of benchmarks.
 
     @cached_property
@@ -229,6 +237,10 @@ def _measured(
     if wrong and len(wrong_before) == len(base.runs):
         reason = f"wrong in the base as well, in every process: {wrong_before[0]}"
         return replace(found, verdict="not judged", reason=reason)
+    if wrong and wrong_before and not _goes_wrong_more(base, head, fullname):
+        reason = f"wrong in {_counted(wrong_before, base)} of the base and in {_counted(wrong, head)} of the head: {wrong[0]}"
+        tells = min(len(base.runs), len(head.runs)) >= signs.pairs_needed(FAMILY_ERROR)
+        return replace(found, verdict="not judged" if tells else "unclear", reason=reason)
     if wrong:
         return replace(found, verdict="invalid", reason=f"wrong in {_counted(wrong, head)} of the head: {wrong[0]}")
     if not in_head:
@@ -256,6 +268,18 @@ def _measured(
         base_processes=len(before),
         head_processes=len(values),
     )
+
+
+def _goes_wrong_more(base: Side, head: Side, fullname: str) -> bool:
+    """Say whether a benchmark that goes wrong by chance in the base does so more often in the head than chance explains.
+
+    The sign test, on processes by their place: those of a pair, or any that might as well be exchanged.
+    """
+    both = list(zip(base.went_wrong(fullname), head.went_wrong(fullname), strict=False))
+    worse, better = sum(now and not before for before, now in both), sum(before and not now for before, now in both)
+    differing = worse + better
+    as_many = sum(math.comb(differing, count) for count in range(worse, differing + 1))
+    return as_many / 2**differing <= FAMILY_ERROR
 
 
 def _why_absent(side: Side, name: str, fullname: str) -> str:

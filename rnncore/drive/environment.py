@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rnncore.drive.libraries import with_libraries
 from rnncore.drive.process import interpreter_environment, last_lines, made_by, run_to_end
-from rnncore.drive.worktrees import Tree
+from rnncore.drive.started import adopting
+from rnncore.drive.worktrees import Tree, two_worktrees
 from rnncore.errors import ProcessError
 
 # What its processes need beside the project, in the versions that are installed here.
@@ -34,6 +35,31 @@ class Preparation:
 
     command: str | None = None
     is_isolated: bool = False
+
+
+@contextmanager
+def two_revisions(
+    repository: Path, base: str, head: str, preparation: Preparation, on_step: Callable[[str], None]
+) -> Iterator[tuple[Tree, Tree]]:
+    """Yield two revisions as their suites can run; what was made and started for them is gone afterwards.
+
+    Args:
+        repository: A folder in the repository.
+        base: A revision, as git names it, or `worktree` for what lies in the user's folder.
+        head: The same.
+        preparation: What is done in each.
+        on_step: Called with a line before each step, which may take minutes.
+
+    Raises:
+        ConfigError: If this is no git repository, a revision is not in it, or lacks the folder that the user is in.
+        ProcessError: If a command fails; shows its last lines.
+    """
+    with (
+        two_worktrees(repository, base, head) as unprepared,
+        adopting(),
+        prepared(unprepared, preparation, on_step) as trees,
+    ):
+        yield trees
 
 
 @contextmanager
@@ -72,7 +98,8 @@ def _new_environment(tree: Tree, folder: Path, installs_project: bool) -> str:
     wanted += ["--editable", "."] if installs_project else []
     uv = shutil.which("uv")
     if uv:
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], tree)
+        # With pip, which a command that installs will call: another's would install elsewhere.
+        _run([uv, "venv", "--seed", "--quiet", "--python", sys.executable, str(folder)], tree)
         _run([uv, "pip", "install", "--quiet", "--python", python, *wanted], tree)
     else:
         _run([sys.executable, "-m", "venv", str(folder)], tree)

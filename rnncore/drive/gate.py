@@ -1,7 +1,7 @@
 """Did this change make it slower? Two revisions, measured in pairs of live processes until that is clear."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
@@ -16,14 +16,13 @@ from rnncore.compare.sensitivity import Sensitivity, sensitivity_of
 from rnncore.compare.signs import pairs_needed
 from rnncore.compare.thresholds import Thresholds, read_thresholds
 from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
-from rnncore.drive.environment import Preparation, prepared
+from rnncore.drive.environment import Preparation, two_revisions
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, run_pair, too_long
 from rnncore.drive.patience import Patience
-from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
+from rnncore.drive.process import TIMEOUT_S, NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
-from rnncore.drive.started import adopting
 from rnncore.drive.suites import Suites
-from rnncore.drive.worktrees import Tree, differing_pins, two_worktrees
+from rnncore.drive.worktrees import Tree, differing_pins
 from rnncore.errors import ConfigError, ProcessError
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
@@ -33,6 +32,9 @@ LONGEST_MIN, LONGEST_H = 240, 168
 
 # Of the budget, and beside it: what finding out what benchmarks read may take.
 REACH_SHARE = 0.5
+
+# Verdicts on benchmarks that no run of the head may have a result of, though it has the benchmark.
+_WITHOUT_RUNS = ("same", "unclear", "invalid", "not judged")
 
 # What grew, and why that is not known: one of the two.
 Grown = tuple[str | None, str | None]
@@ -101,11 +103,7 @@ def run_gate(
         ProcessError: If a process leaves no run file.
     """
     require_readable_noise(store)
-    with (
-        two_worktrees(repository, base, head) as unprepared,
-        adopting(),
-        prepared(unprepared, preparation, on_reach) as trees,
-    ):
+    with two_revisions(repository, base, head, preparation, on_reach) as trees:
         settings = trees[1].path, f"pyproject.toml of {trees[1].name}"
         thresholds, budgets = read_thresholds(*settings), read_budgets(*settings)
         for tree in trees:
@@ -119,7 +117,7 @@ def run_gate(
             else find_reached(trees, suites, store, on_reach, budget_s * REACH_SHARE)
         )
         if reached.suites is None:
-            return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder)
+            return _with_budgets(reached.added_to(nothing_measured(trees)), budgets, suites, folder, reached.skipped)
         try:
             comparison = measure_in_pairs(
                 trees, reached.suites, budget_s, thresholds, store, folder, on_progress, fail_fast, on_reach
@@ -127,14 +125,14 @@ def run_gate(
         except NothingToMeasureError as error:
             if error.side != trees[0].side:
                 raise
-            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, error)
+            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, max(budget_s, TIMEOUT_S), error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             listed = f"{' and '.join(pins)} {'differ' if pins[1:] else 'differs'}"
             note = f"{listed} between the revisions; both were measured with what is installed here."
             comparison = replace(comparison, notes=(*comparison.notes, note))
         comparison = reached.added_to(_with_profiles(comparison, trees, suites, folder))
-        return _with_budgets(comparison, budgets, suites, folder)
+        return _with_budgets(comparison, budgets, suites, folder, reached.skipped)
 
 
 def measure_in_pairs(
@@ -222,7 +220,12 @@ def measure_in_pairs(
 
 
 def _of_head_alone(
-    trees: tuple[Tree, Tree], suites: Suites, thresholds: Thresholds, folder: Path, of_base: NothingToMeasureError
+    trees: tuple[Tree, Tree],
+    suites: Suites,
+    thresholds: Thresholds,
+    folder: Path,
+    timeout_s: float,
+    of_base: NothingToMeasureError,
 ) -> Comparison:
     """Measure the head once, where the base has nothing of what is asked for: what is new can be wrong, and not slower.
 
@@ -230,7 +233,7 @@ def _of_head_alone(
         ProcessError: If the head has nothing of it either.
     """
     try:
-        run = run_process(trees[1], suites, folder / "head-000.json", ["--benchmark-only"]).run
+        run = run_process(trees[1], suites, folder / "head-000.json", timeout_s=timeout_s).run
     except NothingToMeasureError:
         raise ProcessError(f"Neither side has what was asked for: {of_base}") from None
     nothing = replace(run, records=(), failed=(), skipped=())
@@ -343,14 +346,17 @@ def _sensitivity(
     return replace(found, budget_s=next(enough, None))
 
 
-def _with_budgets(comparison: Comparison, budgets: Sequence[Budget], suites: Suites, folder: Path) -> Comparison:
-    """Return a comparison with verdicts on the head's budgets, where it sets any."""
+def _with_budgets(
+    comparison: Comparison, budgets: Sequence[Budget], suites: Suites, folder: Path, skipped: Collection[str]
+) -> Comparison:
+    """Return a comparison with verdicts on the head's budgets, where it sets any; of what was skipped none is due."""
     if not budgets:
         return comparison
     # Of the pairs, by their numbers: the process that warms up, and one that is profiled, are timed otherwise.
     runs = tuple(read_run(path) for path in sorted(folder.glob("head-[0-9]*.json")))
-    # What the change cannot reach, and what there was no time for, are not in the runs.
-    left_out = {one.fullname: one.reason for one in comparison.judgements if one.verdict in ("same", "unclear")}
+    # What the change cannot reach, what there was no time for, and what ended its process, are not in the runs.
+    left_out = dict.fromkeys(skipped, "it is skipped here")
+    left_out |= {one.fullname: one.reason for one in comparison.judgements if one.verdict in _WITHOUT_RUNS}
     check = judge_budgets(budgets, Side(comparison.head, runs), left_out, suites.is_selection)
     return replace(comparison, budgets=check)
 

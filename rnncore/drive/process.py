@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from rnncore.drive.started import Started
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
 from rnncore.errors import ConfigError, ProcessError, RunFileError
+from rnncore.runfile.branch import outside_of_hooks
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
 from rnncore.runfile.slots import ENVIRONMENT, PARENT
@@ -97,7 +98,9 @@ class Process:
     wall_s: float
 
 
-def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = ()) -> Process:
+def run_process(
+    tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = (), timeout_s: float = TIMEOUT_S
+) -> Process:
     """Run the suites of a source tree once, in a process of their own.
 
     Args:
@@ -105,6 +108,7 @@ def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]
         suites: What is run.
         run_file: Where the run file goes.
         extra: Arguments for this process alone.
+        timeout_s: Seconds after which it is ended.
 
     Raises:
         ProcessError: If the process takes too long, or leaves no run file.
@@ -112,7 +116,7 @@ def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]
     command = pytest_command(tree, suites, run_file, extra)
     began_s = time.monotonic()
     advice = "Choose fewer benchmarks with -k."
-    code, output = run_to_end(command, tree, tree_environment(tree), TIMEOUT_S, advice)
+    code, output = run_to_end(command, tree, tree_environment(tree), timeout_s, advice)
     wall_s = time.monotonic() - began_s
     return Process(run_of(command, tree, run_file, code, output), wall_s)
 
@@ -140,19 +144,26 @@ def suites_command(tree: Tree, suites: Suites, *own: str) -> list[str]:
             "folder that you are in, and choose revisions that have the suites.",
             tree.side,
         )
-    return [tree.python, "-m", "pytest", *paths, "--quiet", *_kept_out(tree), *own, *suites.arguments]
+    return [tree.python, "-m", "pytest", *paths, "--quiet", *_kept_out(tree, suites), *own, *suites.arguments]
 
 
-def _kept_out(tree: Tree) -> list[str]:
+def _kept_out(tree: Tree, suites: Suites) -> list[str]:
     """Return what keeps plugins that the tree's interpreter has out of its process, and brings in the one that times."""
-    settings = [tree.path / name for name in _SETTINGS]
-    uses_hypothesis = any(
-        f"--{_HYPOTHESIS}" in path.read_text(encoding="utf-8", errors="replace") for path in settings if path.is_file()
-    )
-    found = [] if uses_hypothesis else [*_WITHOUT_HYPOTHESIS]
+    options = f"--{_HYPOTHESIS}"
+    found = [] if any(options in text for text in _options(tree, suites)) else [*_WITHOUT_HYPOTHESIS]
     for module in _modules_of(tree.python):
         found += _KEPT_OUT[module]
     return [*found, *(("-p", PLUGIN) if tree.is_isolated else ())]
+
+
+def _options(tree: Tree, suites: Suites) -> Iterator[str]:
+    """Yield texts that options of pytest may stand in: of the user, and of the project's settings up to the revision's top."""
+    yield from (*suites.arguments, os.environ.get("PYTEST_ADDOPTS", ""))
+    above = (folder for folder in tree.path.parents if folder.is_relative_to(tree.top or tree.path))
+    for folder in (tree.path, *above):
+        for path in (folder / name for name in _SETTINGS):
+            if path.is_file():
+                yield path.read_text(encoding="utf-8", errors="replace")
 
 
 @cache
@@ -200,7 +211,9 @@ def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output
 
 def _advice(tree: Tree, output: str) -> str:
     """Return what to do about a process that left no run file."""
-    if "ModuleNotFoundError" in output and not tree.is_isolated:
+    if "ModuleNotFoundError" in output and tree.is_isolated:
+        return "Its environment has what --prepare installs there, such as 'pip install \".[test]\"', else the project alone."
+    if "ModuleNotFoundError" in output:
         return "What it does not find can be installed for it: --isolated, with --prepare where the project is not enough."
     if ((tree.top or tree.path) / ".gitmodules").is_file():
         return "A revision's folder lacks the submodules that it has: --prepare 'git submodule update --init' adds them."
@@ -334,9 +347,13 @@ def tree_environment(tree: Tree) -> dict[str, str]:
 
     In an environment of its own the tree is installed, and only what times is put before it.
     """
-    before = [plugin_folder()] if tree.is_isolated else [str(folder) for folder in source_folders(tree.path)]
-    paths = os.pathsep.join([*before, *([] if tree.is_isolated else _paths_of_user(tree))])
-    return {**interpreter_environment(tree), _PATH: paths, PARENT: str(os.getpid())}
+    environment = interpreter_environment(tree)
+    if tree.is_isolated:
+        paths = [plugin_folder()]
+    else:
+        of_user = environment.get(_PATH)
+        paths = [*map(str, source_folders(tree.path)), *([of_user] if of_user else [])]
+    return {**environment, _PATH: os.pathsep.join(paths), PARENT: str(os.getpid())}
 
 
 def interpreter_environment(tree: Tree) -> dict[str, str]:
@@ -348,7 +365,7 @@ def interpreter_environment(tree: Tree) -> dict[str, str]:
     own = {"VIRTUAL_ENV": str(scripts.parent)} if tree.is_isolated else {}
     if paths := _paths_of_user(tree):
         own[_PATH] = os.pathsep.join(paths)
-    return {**os.environ, **own, "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])}
+    return {**outside_of_hooks(os.environ), **own, "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])}
 
 
 def _paths_of_user(tree: Tree) -> list[str]:

@@ -81,11 +81,13 @@ class Reached:
         suites: What each process runs, with what it leaves out; None where nothing is left.
         same: Benchmarks that the change cannot reach, with the group that each is listed with.
         notes: What a reader must know of it.
+        skipped: Benchmarks that are skipped on this machine, and that the change cannot reach.
     """
 
     suites: Suites | None
     same: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
 
     def added_to(self, comparison: Comparison) -> Comparison:
         """Return verdicts on the others as verdicts on all."""
@@ -163,15 +165,16 @@ def _find(trees: tuple[Tree, Tree], suites: Suites, store: Path, on_reach: Calla
     same = {name: group for name, group in held.items() if group is not None}
     measured = [name for name in rest if name not in reaches or reaches[name].group is not None]
     notes = _notes(base, head, len(measured), len(same), sum(name not in reaches for name in unknown) - late, late)
+    skipped = held.keys() - same.keys()
     if not rest:
-        return Reached(None, same, notes)
+        return Reached(None, same, notes, frozenset(skipped))
     paths = tuple(dict.fromkeys(rest.values()))
     if not measured:
         # A process that has nothing to time leaves no run file.
         return Reached(suites, {}, notes)
     if not all(_in_revision(inner, suite) in tree.files for suite in paths for tree in (base, head)):
         paths = suites.paths
-    return Reached(replace(suites, paths=paths, without=frozenset(held)), same, notes)
+    return Reached(replace(suites, paths=paths, without=frozenset(held)), same, notes, frozenset(skipped))
 
 
 def _in_revision(inner: Path, suite: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 from rnncore.compare.settings import read_settings
 from rnncore.errors import ConfigError
+from rnncore.runfile.branch import outside_of_hooks
 
 # Where projects keep suites, if they are not told apart by anything else.
 USUAL_FOLDERS = ("bench", "benchmarks", "tests/benchmarks", "tests/bench", "tests/benchmark")
@@ -114,7 +115,7 @@ def use_rnncore(folder: Path, suites: Suites) -> bool:
 
 def _asks_for_ours(path: Path) -> bool:
     """Say whether a function of a file has an argument that is called as a fixture of ours."""
-    source = path.read_bytes()
+    source = _source(path)
     if _THEIR_PREFIX not in source:
         return False
     try:
@@ -146,15 +147,26 @@ def _relative(folder: Path, one: str, where: str) -> str:
 
 
 def _holds_benchmark(path: Path) -> bool:
-    return _ASKS_FOR_IT.search(path.read_bytes()) is not None
+    return _ASKS_FOR_IT.search(_source(path)) is not None
+
+
+def _source(path: Path) -> bytes:
+    """Return the text of a module; nothing where it cannot be read, of which pytest will tell."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _modules(folder: Path) -> Iterator[Path]:
-    """Yield the modules below a folder, but for those that pytest does not collect: hidden ones, and of environments."""
+    """Yield the modules below a folder, but for those that pytest does not collect: hidden ones, and of environments.
+
+    An editor may leave a hidden link to nothing beside the file that it has open.
+    """
     for found, folders, names in os.walk(folder):
         place = Path(found)
         folders[:] = sorted(name for name in folders if not _is_left_out(place / name))
-        yield from (place / name for name in sorted(names) if name.endswith(".py"))
+        yield from (place / name for name in sorted(names) if name.endswith(".py") and not name.startswith("."))
 
 
 def _is_left_out(folder: Path) -> bool:
@@ -165,7 +177,13 @@ def _sources(folder: Path) -> Iterator[Path]:
     """Yield the files of tests that git knows, in or out of its index; environments and builds are not among them."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "test_*.py", "*/test_*.py"]
     command += ["*_test.py", "bench_*.py", "*/bench_*.py", "*benchmark*.py"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=folder, env=outside_of_hooks(os.environ), capture_output=True, check=False)
+    except FileNotFoundError:
+        raise ConfigError(f"{folder.resolve()}: git, which knows the files here, is not installed. {_GIVE}.") from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise ConfigError(f"{folder.resolve()}: git, which knows the files of a project, does not know these ({said}). {_GIVE}.")
     for name in sorted(set(done.stdout.decode(errors="surrogateescape").split("\0"))):
         if name and (folder / name).is_file():
             yield folder / name

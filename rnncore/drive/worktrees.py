@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnncore.errors import ConfigError
+from rnncore.runfile.branch import outside_of_hooks
 
 # The revision that is what lies in the user's folder, uncommitted changes and new files with it.
 WORKTREE = "worktree"
@@ -197,7 +198,7 @@ def _git(folder: Path, *arguments: str, variables: Mapping[str, str] | None = No
     Raises:
         ConfigError: If git is not installed or fails, with its words.
     """
-    environment = {**os.environ, **(variables or {})}
+    environment = {**outside_of_hooks(os.environ), **(variables or {})}
     try:
         process = subprocess.Popen(
             ["git", *arguments],  # noqa: S607 (wherever the user has it)

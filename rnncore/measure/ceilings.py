@@ -84,18 +84,18 @@ class Ceilings:
         }
 
     def spreads_pct(self, work: Work) -> dict[str, float]:
-        """Return how much higher each share would be by the lowest look at its ceiling, in percent of the share.
+        """Return how much higher each share would be by the median look at its ceiling, in percent of the share.
 
         By the names of `shares_pct`, of those that there are; 0 where a ceiling was looked at once.
         """
-        lowest = replace(
+        typical = replace(
             self,
-            gemm=self.gemm and self.gemm.at_lowest,
-            recurrent=self.recurrent and self.recurrent.at_lowest,
-            copy=self.copy.at_lowest,
-            read=self.read and self.read.at_lowest,
+            gemm=self.gemm and self.gemm.at_median,
+            recurrent=self.recurrent and self.recurrent.at_median,
+            copy=self.copy.at_median,
+            read=self.read and self.read.at_median,
         )
-        shares_pct, most_pct = self.shares_pct(work, 1.0), lowest.shares_pct(work, 1.0)
+        shares_pct, most_pct = self.shares_pct(work, 1.0), typical.shares_pct(work, 1.0)
         return {name: max(0.0, 100 * ((most_pct[name] or 0.0) / share - 1)) for name, share in shares_pct.items() if share}
 
     def _read_s(self, work: Work) -> float | None:
@@ -255,5 +255,5 @@ def _again(known: dict[Any, Rate | None], key: tuple[Any, ...], measure: Callabl
 def _rate_facts(rate: Rate | None, why: str = "no library here computes it") -> dict[str, Any]:
     if rate is None:
         return {"per_s": None, "per_s_why": why}
-    # Of one look no other is the lowest.
-    return {name: value for name, value in asdict(rate).items() if value is not None}
+    looks = {"lowest_per_s": min(rate.seen_per_s), "looks": len(rate.seen_per_s)} if rate.seen_per_s else {"looks": 1}
+    return {"per_s": rate.per_s, "by": rate.by, **looks}

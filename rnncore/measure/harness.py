@@ -231,7 +231,7 @@ _ONLY_TO_MEASURE = {
     "benchmark_disable": False,
     "benchmark_enable": True,
     "benchmark_skip": False,
-    "benchmark_only": False,
+    "benchmark_only": True,
     "benchmark_autosave": False,
     "benchmark_save": None,
     "benchmark_compare": None,
@@ -243,7 +243,7 @@ _ONLY_TO_MEASURE = {
 
 
 def only_measure(config: pytest.Config) -> None:
-    """Set aside, before pytest-benchmark reads them, options that would skip, compare, save or end early."""
+    """Set aside, before pytest-benchmark reads them, options that would skip, compare, save or end early; and all tests."""
     for name, value in _ONLY_TO_MEASURE.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)

@@ -74,6 +74,8 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and do what the process that started this one asks for."""
     config.stash[BEGAN_S] = time.perf_counter()
+    if not {PARENT, ENVIRONMENT}.isdisjoint(os.environ):
+        harness.only_measure(config)
     if PARENT in os.environ:
         from rnncore.measure.linux import end_with_parent
 
@@ -99,7 +101,6 @@ def _take_slots(config: pytest.Config) -> None:
     if slots := Slots.of_environment():
         session_in(config).slots = slots
         config.add_cleanup(slots.close)
-        harness.only_measure(config)
 
 
 # Last: of what was finished before, only what is chosen.

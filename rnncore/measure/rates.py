@@ -5,6 +5,7 @@ Noise lies below what can be reached, so the maximum is the estimate, of the bes
 G gates; the other shape letters are those of `rnncore.forecast.windows`.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -68,19 +69,17 @@ class Rate:
     Attributes:
         per_s: Operations or bytes per second.
         by: What reached it.
-        lowest_per_s: The lowest of several looks at it; None of one alone.
-        looks: How often it was measured.
+        seen_per_s: What each of several looks at it saw; empty of one alone.
     """
 
     per_s: float
     by: str
-    lowest_per_s: float | None = None
-    looks: int = 1
+    seen_per_s: tuple[float, ...] = ()
 
     @property
-    def at_lowest(self) -> "Rate":
-        """What the lowest look at it saw."""
-        return replace(self, per_s=self.lowest_per_s or self.per_s)
+    def at_median(self) -> "Rate":
+        """What the median look at it saw: one that others held up says nothing of the rest."""
+        return replace(self, per_s=statistics.median(self.seen_per_s or (self.per_s,)))
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,11 @@ def better(one: Rate | None, other: Rate | None) -> Rate | None:
 
 
 def seen_again(before: Rate, now: Rate | None) -> Rate:
-    """Return the higher of a rate and of a later look at it, with how low looks were."""
+    """Return the higher of a rate and of a later look at it, with what all looks saw."""
     if now is None:
         return before
     best = max(before, now, key=lambda rate: rate.per_s)
-    return Rate(best.per_s, best.by, min(before.at_lowest.per_s, now.per_s), before.looks + 1)
+    return Rate(best.per_s, best.by, (*(before.seen_per_s or (before.per_s,)), now.per_s))
 
 
 def _is_tried(by: str, only: Collection[str] | None) -> bool:

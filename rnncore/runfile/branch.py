@@ -41,6 +41,11 @@ _BEFORE_WORDS = re.compile(r"^(?:(?:remote|fatal|error): *)+")
 _HINT = ("Please make sure you have the correct access rights", "and the repository exists.")
 
 
+def outside_of_hooks(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an environment in which git works on the repository of its folder, also in a hook of another."""
+    return {name: value for name, value in variables.items() if name not in _OF_A_REPOSITORY}
+
+
 @contextmanager
 def open_branch(address: str, to_read: bool = False) -> Iterator["Branch"]:
     """Yield a branch of a repository as a store of run files.
@@ -221,8 +226,7 @@ class _Git:
     def __init__(self, folder: Path, variables: Mapping[str, str], remote: str = "") -> None:
         self._folder = folder
         self._remote = remote
-        self._environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
-        self._environment.update(variables)
+        self._environment = {**outside_of_hooks(os.environ), **variables}
 
     def run(
         self, *arguments: str, given: IO[bytes] | int = subprocess.DEVNULL, into: IO[bytes] | int = subprocess.PIPE

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +30,15 @@ _GIT = "git+"
 
 # Kinds of address that name a folder here.
 _LOCAL = ("file", "local")
+
+# Variables that say which service answers to an address.
+_SERVICES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+    "FSSPEC_S3_ENDPOINT_URL",
+    "STORAGE_EMULATOR_HOST",
+)
 
 # A name there: plain folders, the file's own name, and the first digits of its SHA-256.
 _DIGITS = 16
@@ -150,6 +159,11 @@ def pull(url: str, store: Path) -> Pulled:
         StoreError: If the store cannot be reached, or there is no folder, bucket or branch of the name in its address.
         Unavailable: If a package for this kind of address is missing.
     """
+    return _pull(url, store)[0]
+
+
+def _pull(url: str, store: Path) -> tuple[Pulled, Collection[str]]:
+    """Pull; return what that did, and the digests of all that the store has."""
     here = {_digest_in(path.name) or _digest(_read(path)) for path in _json_files(store) if path.is_file()}
     new, damaged = [], []
     with _reached(url), _opened(url, to_read=True) as remote:
@@ -164,7 +178,7 @@ def pull(url: str, store: Path) -> Pulled:
                 temporary.write_bytes(content)
             new.append(store / name)
     foreign = sum(_digest_in(name) is None for name in names)
-    return Pulled(tuple(new), len(there) - len(new) - len(damaged), tuple(damaged), foreign)
+    return Pulled(tuple(new), len(there) - len(new) - len(damaged), tuple(damaged), foreign), there.keys()
 
 
 def local_copy(url: str) -> tuple[Path, Pulled]:
@@ -174,15 +188,24 @@ def local_copy(url: str) -> tuple[Path, Pulled]:
         RnncoreError: As `pull`.
     """
     folder = cache_folder() / "stores" / hashlib.sha256(_from_anywhere(url).encode()).hexdigest()[:_DIGITS]
-    return folder, pull(url, folder)
+    pulled, there = _pull(url, folder)
+    for path in _json_files(folder):
+        if _digest_in(path.name) not in there:
+            # Another look at the same store may have been quicker.
+            path.unlink(missing_ok=True)
+    return folder, pulled
 
 
 def _from_anywhere(url: str) -> str:
-    """Return what a store is called from any folder, without names and passwords, which change and are no part of it."""
+    """Return what a store is called from any folder: with the service that has it, without names and passwords, which change."""
     if url.startswith(_GIT):
         return without_password(_GIT + address_from_anywhere(url.removeprefix(_GIT)))
     kind, separator, path = url.partition("://")
-    return f"{kind}://{Path(path).absolute()}" if separator and kind in _LOCAL else without_password(url)
+    if separator and kind in _LOCAL:
+        return f"{kind}://{Path(path).absolute()}"
+    # One name may be a bucket's at several services.
+    services = [f" {name}={os.environ[name]}" for name in _SERVICES if os.environ.get(name)]
+    return without_password(url) + "".join(services)
 
 
 def _json_files(store: Path) -> Iterator[Path]:

@@ -330,7 +330,7 @@ def test_damaged_noise_ends_a_gate_before_its_warm_up(tmp_path: Path, monkeypatc
     _noise_of_the_machine(tmp_path, 0.02)
     (damaged,) = (tmp_path / "store" / "noise").iterdir()
     damaged.write_text("{", encoding="utf-8")
-    monkeypatch.setattr(gate, "two_worktrees", lambda *_: pytest.fail("made worktrees"))
+    monkeypatch.setattr(gate, "two_revisions", lambda *_: pytest.fail("made worktrees"))
     with pytest.raises(RunFileError, match="not a record of noise"):
         run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path / "store", tmp_path, lambda now: None)
 
@@ -347,7 +347,7 @@ def test_thresholds_are_those_of_the_head(tmp_path: Path, monkeypatch: pytest.Mo
         return nothing_measured(trees)
 
     trees = Tree(tmp_path / "base", "b0"), Tree(tmp_path / "head", "h0")
-    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "two_revisions", lambda *_: nullcontext(trees))
     monkeypatch.setattr(gate, "measure_in_pairs", measured)
     run_gate(tmp_path, "base", "head", Suites(), 60.0, tmp_path, tmp_path, lambda now: None, everything=True)
     (thresholds,) = asked
@@ -440,7 +440,7 @@ def _run(
         one = Judgement("bench/test_b.py::test_made[1]", "made", "time", "unclear", "noise")
         return replace(nothing_measured(trees), judgements=(one,), notes=("Measured.",))
 
-    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "two_revisions", lambda *_: nullcontext(trees))
     monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
     monkeypatch.setattr(gate, "measure_in_pairs", measured)
     comparison = run_gate(
@@ -562,7 +562,7 @@ def _base_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_head: Call
         raise NothingToMeasureError("base has no bench/.", "base")
 
     trees = Tree(tmp_path / "base", "base"), Tree(tmp_path / "head", "head")
-    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "two_revisions", lambda *_: nullcontext(trees))
     monkeypatch.setattr(gate, "find_reached", lambda *_: Reached(Suites()))
     monkeypatch.setattr(gate, "run_pair", refused)
     monkeypatch.setattr(gate, "run_process", of_head)
@@ -606,7 +606,7 @@ def _with_budgets(
         tree.path.mkdir()
     (trees[1].path / "pyproject.toml").write_text(table, encoding="utf-8")
     machine = Machine(tmp_path / "processes", 1.0, 0.005)
-    monkeypatch.setattr(gate, "two_worktrees", lambda *_: nullcontext(trees))
+    monkeypatch.setattr(gate, "two_revisions", lambda *_: nullcontext(trees))
     monkeypatch.setattr(gate, "find_reached", lambda *_: reached)
     for check in ("require_own_package", "require_slots"):
         monkeypatch.setattr(gate, check, lambda tree: None)

@@ -43,14 +43,16 @@ def test_gradients_in_bf16_are_near_the_derivatives_of_a_naive_float64_loop(
     start = trainer.epoch_order(0)[:4]
     inputs, targets = trainer.resident.inputs(start).numpy(), trainer.resident.targets(start).numpy()
     trainer.train_step(start, 0)
+    errors = []
     for name, weight in trainer.model.named_parameters():
         assert weight.dtype == weight.grad.dtype == torch.float32
         found = weight.grad.double().numpy()
         index = np.unravel_index(np.abs(found).argmax(), found.shape)
         exact = numeric_gradient(weights, trainer.model.config, inputs, targets, name, index)
         assert found[index] == pytest.approx(exact, rel=5e-2), name
-        # Rounded it is: in fp32 it would be as good as equal.
-        assert found[index] != pytest.approx(exact, rel=1e-7), name
+        errors.append(abs(found[index] / exact - 1))
+    # Rounded they are: in fp32 they are a hundred times closer.
+    assert max(errors) > 1e-3
 
 
 @pytest.mark.parametrize("cell", CELLS)

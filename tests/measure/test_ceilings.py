@@ -168,7 +168,7 @@ def test_known_ceilings_are_measured_again_and_the_best_rate_counts(counted: Cou
         ("gemm", "cpu", "fp32", 1, ("gemm", "rnncore")),
         ("chain", "cpu", "fp32", 1, SHAPE, ("chain", "rnncore")),
     ]
-    assert (again.gemm, again.recurrent) == (Rate(25.0, "gemm", 20.0, 2), Rate(30.0, "chain", 29.0, 2))
+    assert (again.gemm, again.recurrent) == (Rate(25.0, "gemm", (20.0, 25.0)), Rate(30.0, "chain", (30.0, 29.0)))
     assert bench.of("cpu", "fp32", 1, SHAPE) == again
     assert bench.facts()["recurrent"][0] | vars(SHAPE) == {
         **{"device": "cpu", "precision": "fp32", "threads": 1, "by": "chain"},
@@ -226,7 +226,7 @@ def _confirmed(counted: Counted, monkeypatch: pytest.MonkeyPatch, chain_rates: l
 def test_a_row_above_its_ceiling_has_it_looked_at_until_it_is_not(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     # The row ran at 20 operations a second.
     bench = _confirmed(counted, monkeypatch, [14.0, 21.0, 22.0], median_s=1.5)
-    assert bench.of("cpu", "fp32", 1, SHAPE).recurrent == Rate(21.0, "rnncore", 14.0, 3)
+    assert bench.of("cpu", "fp32", 1, SHAPE).recurrent == Rate(21.0, "rnncore", (15.0, 14.0, 21.0))
     assert counted.asked.count(("chain",)) == 2
 
 
@@ -255,10 +255,11 @@ def test_a_row_above_its_ceiling_has_it_looked_at_once_even_where_the_time_is_up
     assert len(counted.asked) == 1
 
 
-def test_spreads_are_by_how_much_shares_would_be_higher_by_the_lowest_looks() -> None:
+def test_spreads_are_by_how_much_shares_would_be_higher_by_the_median_looks() -> None:
     work = Work(flops=1000, bytes=300, recurrent_flops=600, weights_read=50)
-    found = Ceilings(Rate(1000.0, "made", 800.0, 2), Rate(300.0, "made", 200.0, 5), COPY, Rate(100.0, "made"))
-    # 0.4 s and 2 s at best; 0.5 s and 3 s by the lowest looks.
+    gemm, chain = Rate(1000.0, "made", (600.0, 1000.0)), Rate(300.0, "made", (200.0, 300.0, 200.0))
+    found = Ceilings(gemm, chain, COPY, Rate(100.0, "made"))
+    # 0.4 s and 2 s at best; 0.5 s and 3 s by the median looks.
     assert found.spreads_pct(work) == pytest.approx(
         {
             "gemm_ceiling_pct": 25.0,
@@ -268,6 +269,12 @@ def test_spreads_are_by_how_much_shares_would_be_higher_by_the_lowest_looks() ->
         }
     )
     assert Ceilings(None, None, COPY).spreads_pct(Work(flops=0, bytes=100)) == {"bandwidth_ceiling_pct": 0.0}
+
+
+def test_one_look_that_was_held_up_explains_no_share_above_a_ceiling() -> None:
+    copy = Rate(100.0, "copy", (98.0, 100.0, 99.0, 100.0, 5.0))
+    spreads_pct = Ceilings(None, None, copy).spreads_pct(Work(flops=0, bytes=100))
+    assert spreads_pct == pytest.approx({"bandwidth_ceiling_pct": 100 / 99})
 
 
 @pytest.mark.usefixtures("always_again")

@@ -323,15 +323,14 @@ def test_states_of_a_chain_begin_between_minus_one_and_one() -> None:
     assert np.abs(rates._chain_start(SHAPE)).max() == 1
 
 
-def test_a_later_look_keeps_the_higher_rate_and_the_lowest_of_all() -> None:
+def test_a_later_look_keeps_the_higher_rate_and_what_all_saw() -> None:
     first = Rate(20.0, "torch")
-    assert rates.seen_again(first, None) == first == first.at_lowest
+    assert rates.seen_again(first, None) == first == first.at_median
     second = rates.seen_again(first, Rate(30.0, "rnncore"))
-    assert second == Rate(30.0, "rnncore", 20.0, 2)
+    assert second == Rate(30.0, "rnncore", (20.0, 30.0))
     third = rates.seen_again(second, Rate(25.0, "rnncore"))
-    assert third == Rate(30.0, "rnncore", 20.0, 3)
-    assert rates.seen_again(third, Rate(15.0, "rnncore")) == Rate(30.0, "rnncore", 15.0, 4)
-    assert third.at_lowest.per_s == 20.0
+    assert third == Rate(30.0, "rnncore", (20.0, 30.0, 25.0))
+    assert third.at_median == Rate(25.0, "rnncore", (20.0, 30.0, 25.0))
 
 
 def test_the_chain_of_torch_takes_every_step_from_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
