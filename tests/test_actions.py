@@ -24,6 +24,7 @@ MARKER = "<!-- rnncore gate: gate -->"
 
 RNNCORE = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >"$MADE/arguments"
+pwd >"$MADE/folder"
 env -0 >"$MADE/environment"
 for argument; do
     case $argument in
@@ -101,7 +102,7 @@ class Job:
         environment = {name: self._filled(text, values) for name, text in STEPS[step].get("env", {}).items()}
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[step]["run"]],
-            cwd=self.folder / "project",
+            cwd=self.folder / "project" / self._filled(STEPS[step].get("working-directory", "."), values),
             env={
                 "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
                 "HOME": str(self.folder),
@@ -210,6 +211,12 @@ def test_the_gate_has_the_options_that_it_is_called_with(job: Job) -> None:
     job.gate(prepare="true", isolated="true")
     used = {argument.partition("=")[0] for argument in job.arguments if argument.startswith("--")}
     assert used <= set(re.findall(r"--[a-z][a-z-]*", _help()))
+
+
+def test_a_folder_of_a_larger_repository_is_where_the_gate_runs(job: Job) -> None:
+    (job.folder / "project" / "part").mkdir()
+    assert job.gate(folder="part").returncode == 0
+    assert job.text("made/folder").strip() == str(job.folder / "project" / "part")
 
 
 def test_the_name_of_a_branch_is_no_command(job: Job) -> None:
@@ -400,7 +407,8 @@ def test_what_benchmarks_read_is_restored_before_the_gate_and_saved_after_it_how
     names = list(STEPS)
     restore, save = STEPS["Restore what benchmarks read"], STEPS["Save what benchmarks read"]
     assert names.index("Restore what benchmarks read") < names.index("Gate") < names.index("Save what benchmarks read")
-    assert restore["with"]["path"] == save["with"]["path"] == ".benchmarks/reach"
+    folder = STEPS["Gate"]["working-directory"]
+    assert restore["with"]["path"] == save["with"]["path"] == f"{folder}/.benchmarks/reach"
     assert restore["with"]["key"] == save["with"]["key"]
     # A key is written once: each run has its own, and takes the newest of those before it.
     assert "github.run_id" in save["with"]["key"]

@@ -238,7 +238,9 @@ def _measured(
         reason = f"wrong in the base as well, in every process: {wrong_before[0]}"
         return replace(found, verdict="not judged", reason=reason)
     if wrong and wrong_before and not _goes_wrong_more(base, head, fullname):
-        reason = f"wrong in {_counted(wrong_before, base)} of the base and in {_counted(wrong, head)} of the head: {wrong[0]}"
+        reason = (
+            f"wrong in {_counted(wrong_before, base)} of the base and in {_counted(wrong, head)} of the head: {wrong[0]}"
+        )
         tells = min(len(base.runs), len(head.runs)) >= signs.pairs_needed(FAMILY_ERROR)
         return replace(found, verdict="not judged" if tells else "unclear", reason=reason)
     if wrong:

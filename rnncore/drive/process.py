@@ -157,7 +157,7 @@ def _kept_out(tree: Tree, suites: Suites) -> list[str]:
 
 
 def _options(tree: Tree, suites: Suites) -> Iterator[str]:
-    """Yield texts that options of pytest may stand in: of the user, and of the project's settings up to the revision's top."""
+    """Yield texts that may hold options of pytest: the user's, and the project's settings up to the revision's top."""
     yield from (*suites.arguments, os.environ.get("PYTEST_ADDOPTS", ""))
     above = (folder for folder in tree.path.parents if folder.is_relative_to(tree.top or tree.path))
     for folder in (tree.path, *above):
@@ -212,7 +212,9 @@ def run_of(command: Sequence[str], tree: Tree, run_file: Path, code: int, output
 def _advice(tree: Tree, output: str) -> str:
     """Return what to do about a process that left no run file."""
     if "ModuleNotFoundError" in output and tree.is_isolated:
-        return "Its environment has what --prepare installs there, such as 'pip install \".[test]\"', else the project alone."
+        return (
+            "Its environment has what --prepare installs there, such as 'pip install \".[test]\"', else the project alone."
+        )
     if "ModuleNotFoundError" in output:
         return "What it does not find can be installed for it: --isolated, with --prepare where the project is not enough."
     if ((tree.top or tree.path) / ".gitmodules").is_file():
@@ -365,7 +367,11 @@ def interpreter_environment(tree: Tree) -> dict[str, str]:
     own = {"VIRTUAL_ENV": str(scripts.parent)} if tree.is_isolated else {}
     if paths := _paths_of_user(tree):
         own[_PATH] = os.pathsep.join(paths)
-    return {**outside_of_hooks(os.environ), **own, "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])}
+    return {
+        **outside_of_hooks(os.environ),
+        **own,
+        "PATH": os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)]),
+    }
 
 
 def _paths_of_user(tree: Tree) -> list[str]:

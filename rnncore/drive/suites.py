@@ -183,7 +183,9 @@ def _sources(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"{folder.resolve()}: git, which knows the files here, is not installed. {_GIVE}.") from None
     if done.returncode != 0:
         said = " ".join(done.stderr.decode(errors="replace").split())
-        raise ConfigError(f"{folder.resolve()}: git, which knows the files of a project, does not know these ({said}). {_GIVE}.")
+        raise ConfigError(
+            f"{folder.resolve()}: git, which knows the files of a project, does not know these ({said}). {_GIVE}."
+        )
     for name in sorted(set(done.stdout.decode(errors="surrogateescape").split("\0"))):
         if name and (folder / name).is_file():
             yield folder / name

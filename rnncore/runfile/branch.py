@@ -42,7 +42,7 @@ _HINT = ("Please make sure you have the correct access rights", "and the reposit
 
 
 def outside_of_hooks(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of an environment in which git works on the repository of its folder, also in a hook of another."""
+    """Return variables with which git works on the repository of its folder, also in a hook of another."""
     return {name: value for name, value in variables.items() if name not in _OF_A_REPOSITORY}
 
 

@@ -197,7 +197,7 @@ def local_copy(url: str) -> tuple[Path, Pulled]:
 
 
 def _from_anywhere(url: str) -> str:
-    """Return what a store is called from any folder: with the service that has it, without names and passwords, which change."""
+    """Return what a store is called from any folder: with its service, without names and passwords, which change."""
     if url.startswith(_GIT):
         return without_password(_GIT + address_from_anywhere(url.removeprefix(_GIT)))
     kind, separator, path = url.partition("://")

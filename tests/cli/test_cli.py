@@ -886,6 +886,26 @@ def test_noise_is_kept_and_told(rnncore: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("made_pairs")
+@pytest.mark.parametrize("verb", [("noise", "--pairs", 8), ("selftest", "--blocks", 8, "--budget", "90s", "--gates", 10)])
+def test_thresholds_that_are_none_are_told_before_a_pair_is_measured(
+    verb: Sequence[object], rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "run_pair", lambda *_, **__: pytest.fail("measured"))
+    (tmp_path / "pyproject.toml").write_text('[tool.rnncore.thresholds]\n"*" = 3\n', encoding="utf-8")
+    done = rnncore(*verb)
+    assert (done.code, "tool.rnncore.thresholds" in done.said) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--markdown", "--junit"])
+def test_a_gate_whose_verdict_cannot_be_written_is_refused_before_anything_is_measured(
+    option: str, rnncore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnncore.drive.gate.run_gate", lambda *_, **__: pytest.fail("measured"))
+    done = rnncore("gate", "--base", "main", option, tmp_path)
+    assert (done.code, f"{tmp_path}: cannot be written (it is a folder)" in done.said) == (2, True)
+
+
+@pytest.mark.usefixtures("made_pairs")
 def test_a_self_test_is_saved_and_can_be_replayed(rnncore: Command, tmp_path: Path) -> None:
     done = rnncore("selftest", "--blocks", 14, "--delays", "5", "--budget", "120s", "--gates", 10, "--json")
     assert done.code == 0

@@ -249,6 +249,15 @@ def test_on_another_machine_a_budget_is_shown_and_not_judged(check: Check) -> No
     assert judgement.reason == f"it is for EPYC, and was measured on {OTHER_CPU}"
 
 
+def test_a_budget_for_a_machine_that_no_run_is_of_is_not_judged_where_nothing_of_it_was_collected(check: Check) -> None:
+    found = check(_budget('machine = "H100"\nmedian_ms = 1', "*cuda*"), _plain())
+    assert (_only(found).verdict, found.exit_code) == ("not judged", 0)
+    assert _only(found).reason == "it is for H100, and no run is of such a machine"
+    # On its own machine it holds of nothing, which is a fault.
+    of_both = check(_budget('machine = "H100"\nmedian_ms = 1', "*cuda*"), _plain(), _plain(cpu="H100", minute=1))
+    assert (_only(of_both).verdict, of_both.exit_code) == ("missing", 5)
+
+
 @pytest.mark.parametrize("machine", ["made cpu", "Made", "GPU h100"])
 def test_a_part_of_the_name_of_cpu_or_gpu_is_enough_in_any_case(machine: str, check: Check) -> None:
     entry = inference("gru", "torch", 1, 0.01)

@@ -144,6 +144,22 @@ def test_a_record_is_kept_by_machine_and_scale(tmp_path: Path) -> None:
     assert read_noise(tmp_path, FINGERPRINT, "quick") is None
 
 
+def test_noise_of_some_benchmarks_leaves_what_is_known_of_the_others(tmp_path: Path) -> None:
+    whole = _record((8,))
+    write_noise(tmp_path, whole)
+    again = NoiseRecord(FINGERPRINT, "gate", "2026-11-28", 2.0, {QUIET: [0.5] * 8}, {QUIET: (Floor(8, 0.5, None),)})
+    write_noise(tmp_path, again)
+    kept = read_noise(tmp_path, FINGERPRINT, "gate")
+    assert kept is not None
+    assert kept.floors == {QUIET: again.floors[QUIET], NOISY: whole.floors[NOISY]}
+    assert kept.log_ratios[NOISY] == whole.log_ratios[NOISY]
+    # A pair of all takes as long as ever.
+    assert (kept.pair_s, kept.datetime) == (whole.pair_s, "2026-11-28")
+    # What is measured anew as a whole is all that there is.
+    write_noise(tmp_path, whole)
+    assert read_noise(tmp_path, FINGERPRINT, "gate") == whole
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"floors": {"a": [{"pairs": 3}]}}', '{"fingerprint": {}, "scale": 3}'])
 def test_a_damaged_record_is_told(tmp_path: Path, text: str) -> None:
     path = write_noise(tmp_path, _record((8,)))

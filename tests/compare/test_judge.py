@@ -208,9 +208,50 @@ def test_a_result_that_is_wrong_on_both_sides_blocks_no_change(side: Callable[..
     judgement = _of(comparison, "gru")
     assert (judgement.verdict, comparison.exit_code) == ("not judged", 0)
     assert judgement.reason == "wrong in the base as well, in every process: forecasts differ from float64"
-    # What was right in any process of the base is a loss.
+    # As good as always: one process less is chance.
     comparison = _compare(side("base", change=break_most), side("head", first_minute=1, change=break_all))
-    assert (_of(comparison, "gru").verdict, comparison.exit_code) == ("invalid", 1)
+    assert (_of(comparison, "gru").verdict, comparison.exit_code) == ("not judged", 0)
+
+
+@pytest.mark.parametrize(
+    ("of_base", "of_head", "verdict", "code"),
+    [
+        # As where the second to start finds a port taken: no process of the head has it worse.
+        (range(0, 12, 2), range(1, 12, 2), "not judged", 0),
+        ([3], [1, 2, 3], "not judged", 0),
+        # Six that differ, all to the worse: by chance once in 64 times. And seven, once in 128.
+        (range(6), range(12), "not judged", 0),
+        (range(5), range(12), "invalid", 1),
+        ([11], range(10), "not judged", 0),
+        ([], [5], "invalid", 1),
+    ],
+)
+def test_what_goes_wrong_by_chance_in_the_base_is_invalid_if_it_clearly_does_so_more_often_in_the_head(
+    of_base: Sequence[int], of_head: Sequence[int], verdict: str, code: int, side: Callable[..., Side]
+) -> None:
+    def breaking(wrong: Sequence[int]) -> Callable[[dict[str, Any], int], None]:
+        def change(content: dict[str, Any], process: int) -> None:
+            if process in wrong:
+                content["benchmarks"][0]["extra_info"]["validity"] = "the port is taken"
+
+        return change
+
+    comparison = _compare(side("base", change=breaking(of_base)), side("head", first_minute=1, change=breaking(of_head)))
+    judgement = _of(comparison, "gru")
+    assert (judgement.verdict, comparison.exit_code) == (verdict, code)
+    if of_base and verdict == "not judged":
+        counts = f"wrong in {len(of_base)} of 12 processes of the base and in {len(of_head)} of 12 processes of the head"
+        assert judgement.reason == f"{counts}: the port is taken"
+
+
+def test_of_few_processes_chance_is_not_told_from_more_failures(side: Callable[..., Side]) -> None:
+    def break_first(content: dict[str, Any], process: int) -> None:
+        if process == 0:
+            content["benchmarks"][0]["extra_info"]["validity"] = "the port is taken"
+
+    sides = side("base", processes=3, change=break_first), side("head", processes=3, first_minute=1, change=break_first)
+    comparison = _compare(*sides)
+    assert (_of(comparison, "gru").verdict, comparison.exit_code) == ("unclear", 3)
 
 
 def test_a_benchmark_that_died_is_invalid(side: Callable[..., Side]) -> None:

@@ -78,3 +78,34 @@ def test_processes_and_commands_of_an_environment_find_its_scripts_first(tmp_pat
     variables = tree_environment(tree)
     assert variables["PATH"].split(os.pathsep)[0] == str(tmp_path / "own" / "bin")
     assert variables["VIRTUAL_ENV"] == str(tmp_path / "own")
+
+
+# As uv: its environments have pip only where that is asked for. It installs nothing here.
+UV = f"""#!{sys.executable}
+import subprocess, sys
+if sys.argv[1] == "venv":
+    pip = [] if "--seed" in sys.argv else ["--without-pip"]
+    subprocess.run([{sys.executable!r}, "-m", "venv", *pip, sys.argv[-1]], check=True)
+"""
+
+
+def test_a_command_that_installs_does_so_in_the_environment_that_uv_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "uv").write_text(UV, encoding="utf-8")
+    (scripts / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(scripts), os.environ["PATH"]]))
+    with prepared(_trees(tmp_path), Preparation("pip --version > pip.txt", True), lambda line: None) as trees:
+        for tree in trees:
+            own = Path(tree.python).parent.parent
+            assert own.name == tree.side
+            assert str(own) in (tree.path / "pip.txt").read_text("utf-8")
+
+
+def test_processes_of_a_gate_in_a_hook_know_nothing_of_the_hook_s_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert "GIT_DIR" not in tree_environment(_trees(tmp_path)[0])

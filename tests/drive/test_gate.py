@@ -24,7 +24,7 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
-from rnncore.drive.process import NothingToMeasureError, Process
+from rnncore.drive.process import TIMEOUT_S, NothingToMeasureError, Process
 from rnncore.drive.reach import Reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
@@ -573,8 +573,9 @@ def _base_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_head: Call
 def test_what_only_the_head_has_is_new_and_can_be_wrong_and_not_slower(
     is_wrong: bool, verdict: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_head(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str]) -> Process:
-        assert (tree.name, list(extra)) == ("head", ["--benchmark-only"])
+    def of_head(tree: Tree, suites: Suites, run_file: Path, timeout_s: float) -> Process:
+        # However small the budget, it is not ended before any process would be.
+        assert (tree.name, timeout_s) == ("head", TIMEOUT_S)
         rows = [inference("gru", "torch", 1, 0.005), inference("lstm", "torch", 1, 0.003)]
         if is_wrong:
             rows[0]["extra_info"]["validity"] = "wrong: made so"
@@ -661,6 +662,28 @@ def test_where_nothing_is_measured_budgets_are_not_judged(tmp_path: Path, monkey
     assert comparison.exit_code == 0
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["skipped", "ended its process on both sides"])
+def test_budgets_of_what_is_skipped_out_of_reach_or_ended_its_process_are_not_judged(
+    ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the latter the run files know nothing: the pairs do."""
+    name, made = "bench/test_a.py::test_gpu", Machine.run_pair
+
+    def run_pair(self: Machine, *asked: Any, **more: Any) -> Pair:
+        pair = made(self, *asked, **more)
+        sides = [replace(run, failed=((name, "died", "its process ended"),)) for run in (pair.base, pair.head)]
+        return replace(pair, base=sides[0], head=sides[1])
+
+    if ended:
+        monkeypatch.setattr(Machine, "run_pair", run_pair)
+    table = '[tool.rnncore.budgets."*test_gpu*"]\nmedian_ms = 4\n'
+    reached = Reached(Suites(), skipped=frozenset() if ended else frozenset({name}))
+    comparison = _with_budgets(tmp_path, monkeypatch, table, Suites(), reached)
+    assert comparison.budgets is not None
+    assert [(one.fullname, one.verdict) for one in comparison.budgets.judgements] == [(name, "not judged")]
+    assert comparison.exit_code == 0
+
+
 def test_a_wrong_budget_of_the_head_ends_a_gate_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -676,10 +699,12 @@ def test_what_there_was_no_time_for_is_not_judged_and_what_the_head_lost_is_miss
     untimed = Judgement("bench/a.py::test_long", "made", "time", "unclear", "the budget has no time for it")
     lost = Judgement("bench/a.py::test_gone", "made", "time", "missing", "the head did not measure it")
     comparison = replace(EMPTY, judgements=(untimed, lost))
-    found = gate._with_budgets(comparison, gate.read_budgets(tmp_path), Suites(), tmp_path / "processes").budgets
+    found = gate._with_budgets(comparison, gate.read_budgets(tmp_path), Suites(), tmp_path / "processes", ()).budgets
     assert found is not None
     assert [(one.fullname, one.verdict) for one in found.judgements] == [("bench/a.py::test_long", "not judged")]
     assert found.judgements[0].reason == "it was not measured: the budget has no time for it"
-    alone = gate._with_budgets(replace(EMPTY, judgements=(lost,)), gate.read_budgets(tmp_path), Suites(), tmp_path).budgets
+    alone = gate._with_budgets(
+        replace(EMPTY, judgements=(lost,)), gate.read_budgets(tmp_path), Suites(), tmp_path, ()
+    ).budgets
     assert alone is not None
     assert alone.verdict == "missing"

@@ -17,6 +17,7 @@ from rnncore.drive.process import (
     require_own_package,
     require_slots,
     run_process,
+    suites_command,
     tree_environment,
 )
 from rnncore.drive.suites import Suites
@@ -75,6 +76,30 @@ def test_a_suite_of_tests_alone_is_told_and_what_to_look_at(tree: Path, tmp_path
         run_process(Tree(tree, "t"), Suites(paths=("bench/test_unit.py",)), tmp_path / "a.json")
     with pytest.raises(NothingToMeasureError, match=r"t has no nowhere/\. Check the paths"):
         run_process(Tree(tree, "t"), Suites(paths=("nowhere/",)), tmp_path / "a.json")
+
+
+def test_what_a_project_s_settings_skip_is_measured_and_its_tests_do_not_run(tree: Path, tmp_path: Path) -> None:
+    (tree / "pytest.ini").write_text("[pytest]\naddopts = --benchmark-skip --benchmark-autosave -x\n", encoding="utf-8")
+    (tree / "bench" / "test_before.py").write_text("def test_unit():\n    assert False\n", encoding="utf-8")
+    process = run_process(Tree(tree, "t"), Suites(), tmp_path / "a.json")
+    assert [record.fullname.partition("[")[0] for record in process.run.records] == ["bench/test_made.py::test_made"]
+    assert process.run.failed == ()
+    assert [*(tree / ".benchmarks").rglob("*.json")] == []
+
+
+@pytest.mark.parametrize("where", ["settings of the repository", "variable", "argument"])
+def test_options_of_hypothesis_bring_its_plugin_back(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top, options = tmp_path / "top", "--hypothesis-profile=ci"
+    (top / "part" / "bench").mkdir(parents=True)
+    tree, suites = Tree(top / "part", "t", top), Suites()
+    assert "no:hypothesispytest" in suites_command(tree, suites)
+    if where == "variable":
+        monkeypatch.setenv("PYTEST_ADDOPTS", options)
+    elif where == "argument":
+        suites = Suites(arguments=(options,))
+    else:
+        (top / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n", encoding="utf-8")
+    assert "no:hypothesispytest" not in suites_command(tree, suites)
 
 
 def test_a_process_that_takes_too_long_is_ended_with_its_children(

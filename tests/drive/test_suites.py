@@ -143,3 +143,22 @@ def test_of_the_text_of_a_suite_nothing_is_said(tmp_path: Path) -> None:
     text = "PATTERN = '\\d'\ndef test_a(rnn_benchmark):\n    assert 1 is 1\n"
     _project(tmp_path, bench__test_a=text)
     assert use_rnncore(tmp_path, Suites(("bench/",)))
+
+
+def test_a_link_to_nothing_that_an_editor_left_and_a_file_that_cannot_be_read_end_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, bench__test_a=BENCHMARK, bench__test_b=TEST)
+    (tmp_path / "bench" / ".#test_c.py").symlink_to("somebody@somewhere.1234")
+    (tmp_path / "bench" / "test_gone.py").symlink_to("nowhere.py")
+    assert find_suites(tmp_path) == ("bench/",)
+    assert not use_rnncore(tmp_path, Suites(("bench/",)))
+
+
+def test_outside_of_git_s_reach_it_is_told_why_no_suite_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(ConfigError, match=r"git, .*, does not know these \(fatal: not a git"):
+        find_suites(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="git, which knows the files here, is not installed"):
+        find_suites(tmp_path)

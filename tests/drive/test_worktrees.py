@@ -222,3 +222,19 @@ def test_files_of_pins_that_differ_are_named(repository: Path) -> None:
         assert differing_pins(*trees) == ["constraints.txt"]
     with two_worktrees(repository, "HEAD", "HEAD") as trees:
         assert differing_pins(*trees) == []
+
+
+def test_a_repository_that_the_environment_names_as_in_a_hook_is_not_taken_for_the_revision_s(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "code.py").write_text("three")
+    _git(repository, "add", "code.py")
+    before = _state(repository)
+    with monkeypatch.context() as of_hook:
+        of_hook.setenv("GIT_DIR", str(repository / ".git"))
+        of_hook.setenv("GIT_INDEX_FILE", str(repository / ".git" / "index"))
+        with two_worktrees(repository, "HEAD~1", "main") as (base, head):
+            assert (base.path / "code.py").read_text() == "one"
+            assert files_of(base).keys() == files_of(head).keys()
+            assert files_of(base)["code.py"] != files_of(head)["code.py"]
+    assert _state(repository) == before

@@ -507,7 +507,7 @@ def test_the_copy_of_a_store_is_the_same_with_another_password_and_of_another_fo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("rnncore.runfile.remote.pull", lambda url, store: store)
+    monkeypatch.setattr("rnncore.runfile.remote._pull", lambda url, store: (store, ()))
     monkeypatch.chdir(tmp_path)
     with_one, with_other = (local_copy(f"git+https://me:{word}@example.org/runs.git")[0] for word in ("a", "b"))
     here = local_copy("file://runs")[0]
@@ -515,6 +515,23 @@ def test_the_copy_of_a_store_is_the_same_with_another_password_and_of_another_fo
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     assert local_copy("file://runs")[0] != here
+    # A bucket of the same name at another service.
+    of_amazon = local_copy("s3://bucket/runs")[0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://storage.example")
+    assert local_copy("s3://bucket/runs")[0] != of_amazon
+
+
+def test_the_copy_of_a_store_has_no_run_that_the_store_no_longer_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    there, url = tmp_path / "elsewhere", f"file://{tmp_path}/elsewhere"
+    push(_store(tmp_path / "here", 0.01, 0.02), url)
+    copy, _ = local_copy(url)
+    assert _contents(copy) == _contents(there)
+    next(there.rglob("*0001*.json")).unlink()
+    assert local_copy(url)[0] == copy
+    assert _contents(copy) == _contents(there) != []
 
 
 # ------------------------------------------------------------------------------------------------------------------ S3
