@@ -28,6 +28,7 @@ from random import Random
 from typing import Any
 
 from rnncore.compare.pairs import slot_log_ratios
+from rnncore.drive.layout import common_layout
 from rnncore.drive.libraries import write_anew
 from rnncore.drive.patience import SAY_AFTER_S, SAY_EVERY_S, Patience
 from rnncore.drive.process import (
@@ -203,7 +204,8 @@ class LiveProcess:
         self._unread = b""
         # In a file: a pipe that nobody reads would fill up and stop the process.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        environment = {**tree_environment(tree), **variables, ENVIRONMENT: f"{asked},{answers}"}
+        # Of one length on both sides: the environment lies on top of the stack.
+        environment = {**tree_environment(tree), **variables, ENVIRONMENT: f"{asked:06},{answers:06}"}
         self._process = Started(self._command, tree.path, environment, self._output, (asked, answers))
         os.close(asked)
         os.close(answers)
@@ -485,9 +487,10 @@ def _run_pair(
         for tree in [*trees][::turn]:
             write_anew(tree.libraries)
         live: list[LiveProcess] = []
-        for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
-            live.append(LiveProcess(tree, suites, run_file, arguments, variables, patience))
-            stack.callback(live[-1].close)
+        with common_layout(chance) as of_layout:
+            for tree, run_file, arguments in [*zip(trees, run_files, extra, strict=True)][::turn]:
+                live.append(LiveProcess(tree, suites, run_file, arguments, {**variables, **of_layout}, patience))
+                stack.callback(live[-1].close)
         first, live = live, live[::turn]
         for one, imports in [*zip(live, plan.imports, strict=True)][::turn]:
             one.begin(imports)

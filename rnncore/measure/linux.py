@@ -6,12 +6,15 @@ import re
 import signal
 from pathlib import Path
 
-from rnncore.runfile.slots import PARENT
+from rnncore.runfile.slots import LAYOUT, PARENT
 
 PROC, SYS = Path("/proc"), Path("/sys")
 
 # Of prctl(2): the signal that a process gets when the thread that started it ends.
 _PR_SET_PDEATHSIG = 1
+
+# Of pthread_attr_t: more than any system's has; and the stack of a thread where its limit is none, as glibc has it.
+_ATTRIBUTES_BYTES, _UNLIMITED_BYTES = 256, 2 << 20
 
 
 def text_of(path: Path) -> tuple[str | None, str | None]:
@@ -70,3 +73,24 @@ def end_with(parent: int) -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_as_usual() -> None:
+    """Undo, for what this process starts from now on, what it was started with to lie in memory as another does."""
+    given = os.environ.pop(LAYOUT, None)
+    if given is None:
+        return
+    import resource
+
+    usual, soft, _ = given.split(",")
+    stack_bytes, system = int(soft), ctypes.CDLL(None)
+    system.personality(int(usual))
+    resource.setrlimit(resource.RLIMIT_STACK, (stack_bytes, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+    # Stacks of threads are as large as the limit was when the process began.
+    if hasattr(system, "pthread_setattr_default_np"):
+        of_threads = _UNLIMITED_BYTES if stack_bytes == resource.RLIM_INFINITY else stack_bytes
+        attributes = ctypes.create_string_buffer(_ATTRIBUTES_BYTES)
+        system.pthread_getattr_default_np(attributes)
+        system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(of_threads))
+        system.pthread_setattr_default_np(attributes)
+        system.pthread_attr_destroy(attributes)

@@ -33,7 +33,7 @@ from rnncore.measure.fixtures import (  # noqa: F401 (pytest finds the fixtures 
     wants_facts,
 )
 from rnncore.measure.options import ALL_DEVICES, NEWEST, pytest_addoption  # noqa: F401 (a hook)
-from rnncore.runfile.slots import ENVIRONMENT, PARENT
+from rnncore.runfile.slots import ENVIRONMENT, LAYOUT, PARENT
 
 if TYPE_CHECKING:
     from rnncore.runfile.case import Case
@@ -68,6 +68,16 @@ def pytest_rnn_delay_pct(config: pytest.Config, fullname: str) -> float | None:
         if fnmatchcase(fullname, pattern):
             return float(percent)
     return None
+
+
+# Before a conftest is loaded, which may start threads.
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Undo what a process that is driven was started with to lie in memory as another does."""
+    if LAYOUT in os.environ:
+        from rnncore.measure.linux import be_as_usual
+
+        be_as_usual()
 
 
 @pytest.hookimpl(tryfirst=True)

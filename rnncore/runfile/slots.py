@@ -16,6 +16,10 @@ ENVIRONMENT = "RNNCORE_SLOTS"
 # Holds the number of the process that started this one, and with which it is to end.
 PARENT = "RNNCORE_PARENT"
 
+# Holds what a process is to have again that was started so that both sides of a pair lie alike in memory: the personality of
+# Linux, and the limit of its stack in bytes; a comma behind each, and what is there to take room alone.
+LAYOUT = "RNNCORE_LAYOUT"
+
 # Keys of the lines. Of those that measure: the benchmarks they collected, the one that is ready, the one whose slot ended,
 # and once all have ended the modules that they imported, and the files of all outside of the tree, by top-level name.
 COLLECTED, READY, ENDED, IMPORTED, OUTSIDE = "collected", "ready", "ended", "imported", "outside"
