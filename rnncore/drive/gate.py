@@ -19,7 +19,7 @@ from rnncore.compare.verdict import VERDICTS, Comparison, Judgement
 from rnncore.drive.environment import Preparation, two_revisions
 from rnncore.drive.pairs import FEWEST_SLOTS, Pair, Plan, budget_for, planned, run_pair, too_long
 from rnncore.drive.patience import Patience
-from rnncore.drive.process import TIMEOUT_S, NothingToMeasureError, require_own_package, require_slots, run_process
+from rnncore.drive.process import NothingToMeasureError, require_own_package, require_slots, run_process
 from rnncore.drive.reach import Reached, find_reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree, differing_pins
@@ -125,7 +125,7 @@ def run_gate(
         except NothingToMeasureError as error:
             if error.side != trees[0].side:
                 raise
-            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, max(budget_s, TIMEOUT_S), error)
+            comparison = _of_head_alone(trees, reached.suites, thresholds, folder, budget_s, error)
         pins = differing_pins(*trees)
         if pins and not preparation.is_isolated:
             listed = f"{' and '.join(pins)} {'differ' if pins[1:] else 'differs'}"
@@ -224,7 +224,7 @@ def _of_head_alone(
     suites: Suites,
     thresholds: Thresholds,
     folder: Path,
-    timeout_s: float,
+    budget_s: float,
     of_base: NothingToMeasureError,
 ) -> Comparison:
     """Measure the head once, where the base has nothing of what is asked for: what is new can be wrong, and not slower.
@@ -233,7 +233,7 @@ def _of_head_alone(
         ProcessError: If the head has nothing of it either.
     """
     try:
-        run = run_process(trees[1], suites, folder / "head-000.json", timeout_s=timeout_s).run
+        run = run_process(trees[1], suites, folder / "head-000.json", timeout_s=budget_s).run
     except NothingToMeasureError:
         raise ProcessError(f"Neither side has what was asked for: {of_base}") from None
     nothing = replace(run, records=(), failed=(), skipped=())

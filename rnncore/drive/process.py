@@ -98,9 +98,7 @@ class Process:
     wall_s: float
 
 
-def run_process(
-    tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = (), timeout_s: float = TIMEOUT_S
-) -> Process:
+def run_process(tree: Tree, suites: Suites, run_file: Path, extra: Sequence[str] = (), timeout_s: float = 0.0) -> Process:
     """Run the suites of a source tree once, in a process of their own.
 
     Args:
@@ -108,7 +106,7 @@ def run_process(
         suites: What is run.
         run_file: Where the run file goes.
         extra: Arguments for this process alone.
-        timeout_s: Seconds after which it is ended.
+        timeout_s: Seconds after which it is ended, where that is more than `TIMEOUT_S`.
 
     Raises:
         ProcessError: If the process takes too long, or leaves no run file.
@@ -116,7 +114,7 @@ def run_process(
     command = pytest_command(tree, suites, run_file, extra)
     began_s = time.monotonic()
     advice = "Choose fewer benchmarks with -k."
-    code, output = run_to_end(command, tree, tree_environment(tree), timeout_s, advice)
+    code, output = run_to_end(command, tree, tree_environment(tree), max(timeout_s, TIMEOUT_S), advice)
     wall_s = time.monotonic() - began_s
     return Process(run_of(command, tree, run_file, code, output), wall_s)
 

@@ -222,7 +222,7 @@ def test_a_result_that_is_wrong_on_both_sides_blocks_no_change(side: Callable[..
         # Six that differ, all to the worse: by chance once in 64 times. And seven, once in 128.
         (range(6), range(12), "not judged", 0),
         (range(5), range(12), "invalid", 1),
-        ([11], range(10), "not judged", 0),
+        ([11], range(7), "not judged", 0),
         ([], [5], "invalid", 1),
     ],
 )

@@ -24,7 +24,7 @@ from rnncore.compare.verdict import Comparison, Judgement
 from rnncore.drive import gate
 from rnncore.drive.gate import Progress, measure_in_pairs, parse_budget, run_gate
 from rnncore.drive.pairs import FEWEST_SLOTS, MOST_SLOTS, Pair, Plan, planned
-from rnncore.drive.process import TIMEOUT_S, NothingToMeasureError, Process
+from rnncore.drive.process import NothingToMeasureError, Process
 from rnncore.drive.reach import Reached, nothing_measured
 from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import Tree
@@ -574,8 +574,8 @@ def test_what_only_the_head_has_is_new_and_can_be_wrong_and_not_slower(
     is_wrong: bool, verdict: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def of_head(tree: Tree, suites: Suites, run_file: Path, timeout_s: float) -> Process:
-        # However small the budget, it is not ended before any process would be.
-        assert (tree.name, timeout_s) == ("head", TIMEOUT_S)
+        # It has the budget of the gate, where that is more than any process has.
+        assert (tree.name, timeout_s) == ("head", 60.0)
         rows = [inference("gru", "torch", 1, 0.005), inference("lstm", "torch", 1, 0.003)]
         if is_wrong:
             rows[0]["extra_info"]["validity"] = "wrong: made so"
@@ -588,7 +588,7 @@ def test_what_only_the_head_has_is_new_and_can_be_wrong_and_not_slower(
 
 
 def test_what_neither_side_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def of_head(*_: Any) -> Process:
+    def of_head(*_: Any, **__: Any) -> Process:
         raise NothingToMeasureError("head has no bench/.", "head")
 
     with pytest.raises(ProcessError, match=r"Neither side has what was asked for: base has no bench/\."):

@@ -72,7 +72,7 @@ def test_a_process_that_measures_nothing_is_told(tree: Path, tmp_path: Path) -> 
 
 def test_a_suite_of_tests_alone_is_told_and_what_to_look_at(tree: Path, tmp_path: Path) -> None:
     (tree / "bench" / "test_unit.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
-    with pytest.raises(NothingToMeasureError, match=r"found no benchmark .* \(pytest: 1 passed.*\)\. .* 'benchmark'"):
+    with pytest.raises(NothingToMeasureError, match=r"found no benchmark .* \(pytest: 1 skipped.*\)\. .* 'benchmark'"):
         run_process(Tree(tree, "t"), Suites(paths=("bench/test_unit.py",)), tmp_path / "a.json")
     with pytest.raises(NothingToMeasureError, match=r"t has no nowhere/\. Check the paths"):
         run_process(Tree(tree, "t"), Suites(paths=("nowhere/",)), tmp_path / "a.json")

@@ -286,7 +286,7 @@ def test_the_peak_is_the_ceiling_where_no_library_reaches_more_and_alone_is_meas
     assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(21.0, "peak")
     counted.asked.clear()
     counted.rates = [22.0]
-    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(22.0, "peak", 21.0, 2)
+    assert _measured(bench, "cpu", "fp32", 1, None).gemm == Rate(22.0, "peak", (21.0, 22.0))
     assert counted.asked == [("peak", "cpu", "fp32", 1, ("peak", "rnncore"))]
     facts = bench.facts()
     assert [entry["per_s"] for kind in ("peak", "gemm") for entry in facts[kind] if entry["precision"] == "fp32"] == [

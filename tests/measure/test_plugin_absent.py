@@ -157,7 +157,11 @@ class Done(NamedTuple):
 
 
 def _made_alike(text: str) -> str:
-    """Return what a session says without what differs between any two: times of the day, lengths, and the plugins."""
+    """Return what a session says without what differs between any two: times of the day, lengths, and the plugins.
+
+    Lines are filled up around how long it took.
+    """
+    text = re.sub(r"={3,}", "===", text)
     text = re.sub(r"\d{8}_\d{6}", "DAY", re.sub(r"(in|Ran for) \d+\.\d+\w*s", r"\1 SECONDS", text))
     return re.sub(
         r"(?m)^(plugins: .*?)(, rnncore-[\w.+]+|rnncore-[\w.+]+, )", r"\1", re.sub(r"0x[0-9a-f]+", "ADDRESS", text)
