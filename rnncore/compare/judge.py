@@ -281,7 +281,7 @@ def _goes_wrong_more(base: Side, head: Side, fullname: str) -> bool:
     worse, better = sum(now and not before for before, now in both), sum(before and not now for before, now in both)
     differing = worse + better
     as_many = sum(math.comb(differing, count) for count in range(worse, differing + 1))
-    return as_many / 2**differing <= FAMILY_ERROR
+    return as_many * 0.5**differing <= FAMILY_ERROR
 
 
 def _why_absent(side: Side, name: str, fullname: str) -> str:

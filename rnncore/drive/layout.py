@@ -16,6 +16,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from rnncore.runfile.slots import LAYOUT
 
@@ -41,7 +42,7 @@ def common_layout(chance: Random) -> Iterator[dict[str, str]]:
         Variables of their environment. None where the system cannot, or may not, as in some containers: then each lies where
         chance will have it.
     """
-    personality = getattr(ctypes.CDLL(None), "personality", None)
+    personality: Any = getattr(ctypes.CDLL(None), "personality", None)
     usual = -1 if personality is None else personality(_ASK)
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     stack_bytes = _LEAST_STACK_BYTES + _PAGE_BYTES * chance.randrange(1, _PAGES)
