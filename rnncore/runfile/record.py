@@ -256,23 +256,23 @@ class Record:
         """How many rounds were timed."""
         return len(self.rounds_s) if self.summary is None else self.summary.rounds
 
-    # Kept, as is the model's name: a report asks for them dozens of times.
+    # Kept, as are other times and the model's name: a report asks for them dozens of times.
     @cached_property
     def median_s(self) -> float:
         """Median seconds of a round."""
         return statistics.median(self.rounds_s) if self.summary is None else self.summary.median_s
 
-    @property
+    @cached_property
     def quickest_s(self) -> float:
         """Seconds of the quickest round."""
         return min(self.rounds_s) if self.summary is None else self.summary.quickest_s
 
-    @property
+    @cached_property
     def slowest_s(self) -> float:
         """Seconds of the slowest round."""
         return max(self.rounds_s) if self.summary is None else self.summary.slowest_s
 
-    @property
+    @cached_property
     def quartiles_s(self) -> tuple[float, float]:
         """First and third quartile of the seconds of a round."""
         if self.summary is not None:
