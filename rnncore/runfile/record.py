@@ -213,6 +213,7 @@ class Record:
     slot_rounds = Fact[Sequence[int] | None](or_none(list_of(SIZE)))
     instructions_per_call = Fact[float | None](or_none(POSITIVE))
     cycles_per_call = Fact[float | None](or_none(POSITIVE))
+    cache_misses_per_call = Fact[float | None](or_none(POSITIVE))
     steady = Fact[bool | None](or_none(YES_NO))
     percentiles = Fact[Mapping[str, Any] | None](or_none(object_of(or_none(_PERCENTILE))))
     injected_delay_pct = Fact[float | None](or_none(NOT_NEGATIVE))
