@@ -78,6 +78,9 @@ _ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
 _ROLE = re.compile(r' (?:role|aria-roledescription|aria-hidden)="[^"]*"')
 _LABEL = re.compile(r' aria-label="')
 
+# Where a specification has the values that it draws, by name.
+_VALUES = "datasets"
+
 # As page.css has it, with a paper of its own.
 _HALO = "text { paint-order: stroke; stroke: white; stroke-width: 3px; stroke-linejoin: round; }"
 
@@ -318,7 +321,8 @@ def _own_ids(svg: str, prefix: str) -> str:
 
 def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a specification for a narrow screen: a slim plot, short names, panels and legends below one another."""
-    narrow = copy.deepcopy(dict(spec))
+    # Its values, of which there may be thousands, stay as they are.
+    narrow = copy.deepcopy({name: part for name, part in spec.items() if name != _VALUES})
     of_panels = narrow.get("spec") if "facet" in narrow else narrow
     if isinstance(of_panels, dict):
         of_panels["width"] = _NARROW_BESIDE if _has_names(narrow) else _NARROW_ALONE
@@ -328,15 +332,16 @@ def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
         # Beside the names is no room for words at the left of a mark.
         narrow["layer"] = [layer for layer in narrow["layer"] if _align(layer) != "right"]
         for channel in _titled(narrow):
-            if (channel.get("axis") or {}).get("values"):
-                channel["axis"]["values"] = channel["axis"]["values"][::2]
+            if ticks := (channel.get("axis") or {}).get("values"):
+                # With 1 among them, which ratios are around.
+                channel["axis"]["values"] = ticks[ticks.index(1) % 2 if 1 in ticks else 0 :: 2]
     for channel in _titled(narrow):
         channel["title"] = textwrap.wrap(channel["title"], _NARROW_TITLE)
     for axis in _name_axes(narrow):
         axis.update(labelLimit=_NARROW_LABEL, labelExpr=_shortened(_NARROW_HEAD, _NARROW_TAIL))
     legend = {**narrow["config"]["legend"], "orient": "bottom", "columns": 1, "labelLimit": _NARROW_ALONE}
     narrow["config"] = {**narrow["config"], "legend": legend}
-    return narrow
+    return {**narrow, **{name: part for name, part in spec.items() if name == _VALUES}}
 
 
 def _align(layer: Mapping[str, Any]) -> str | None:

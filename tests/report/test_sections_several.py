@@ -245,6 +245,13 @@ def test_every_ratio_is_within_the_figure_however_far_it_is_from_1() -> None:
     assert high > 10
 
 
+@pytest.mark.parametrize("ratio", [1.05, 1.5, 4.0, 50.0])
+def test_the_axis_of_ratios_has_1_on_narrow_screens_too(ratio: float) -> None:
+    (figure,) = ratio_figures([CaseRatio("test", "B", ratio, None, None)], "A's")
+    for spec in (figure.spec, figure.narrow_spec):
+        assert 1 in spec["layer"][1]["encoding"]["x"]["axis"]["values"]
+
+
 def test_what_a_verdict_calls_the_same_or_unclear_has_no_colour_of_a_change() -> None:
     for counts, colour in ((True, SLOWER), (False, QUIET)):
         one = CaseRatio("test", "head", 1.02, 1.01, 1.03, counts)
