@@ -11,6 +11,7 @@ from rnncore.report.figure import QUIET, SLOWER
 from rnncore.report.page import render, write_report
 from rnncore.report.sections.cost import costs
 from rnncore.report.sections.ratios import MOST_DRAWN, CaseRatio, ratio_figures
+from rnncore.report.sections.ratios import figures as figures_of_runs
 from rnncore.report.words import letter, machine_name, run_names
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -43,6 +44,16 @@ def test_files_of_one_name_and_one_machine_are_called_by_their_folders(tmp_path:
 
 def test_files_of_other_names_are_called_by_these(tmp_path: Path) -> None:
     assert run_names([_run(tmp_path / name) for name in ("0001_a.json", "0002_b.json")]) == ["0001_a.json", "0002_b.json"]
+
+
+def test_runs_of_one_machine_say_which_it_is_and_those_of_others_in_what_they_differ(tmp_path: Path) -> None:
+    one, other = (_run(tmp_path / f"{name}.json") for name in "ab")
+    alike = render([one, other])
+    assert "\nAll on Made CPU (family 6, model 143): A: a.json (2026-" in alike
+    assert "differ in" not in alike
+    apart = render([one, _run(tmp_path / "c.json", cpu="Other CPU", gpu=GPU)])
+    assert "All on" not in apart
+    assert "\n- **A and B differ in CPU, GPU**: their ratios are not of the code alone.\n" in apart
 
 
 def test_letters_go_on_after_z() -> None:
@@ -214,6 +225,15 @@ def test_a_figure_of_several_runs_is_no_higher_than_one_of_two() -> None:
         assert {one["Run"] for one in values} == set(runs)
         heights.add(spec["height"])
     assert len(heights) == 1
+
+
+def test_runs_are_named_in_the_legend_by_their_machines(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / f"{name}.json", cpu=f"{name} CPU") for name in "abc"]
+    (figure,) = figures_of_runs(runs)
+    values = figure.spec["datasets"][figure.spec["layer"][1]["data"]["name"]]
+    shape = figure.spec["layer"][2]["encoding"]["shape"]
+    assert [one["Run"] for one in values] == shape["sort"] == ["B: b CPU", "C: c CPU"]
+    assert shape["legend"]["orient"] == "top"
 
 
 def test_one_wide_interval_does_not_press_all_others_together_and_the_figure_says_that_it_goes_on() -> None:
