@@ -328,7 +328,7 @@ def test_the_limit_of_products_is_drawn_where_it_allows_that_many_windows(tmp_pa
 
 def test_lines_and_limits_are_named_at_the_right_of_all_lines_and_no_name_is_on_another(tmp_path: Path) -> None:
     rows = [inference("gru", "torch", size, size / 1600) for size in (1, 32)]
-    rows += [inference("gru", "onnxruntime", 1, 1 / 1700), inference("gru", "rnncore", 1, 1 / 1610, precision="bf16")]
+    rows += [inference("gru", "onnxruntime", 1, 1 / 1700), inference("gru", "openvino", 1, 1 / 1610, precision="bf16")]
     content = run_content(rows)
     ceilings = content["machine_info"]["ceilings"]
     bf16 = {"device": "cpu", "precision": "bf16", "threads": 2, "per_s": 175e9, "by": "made"}
