@@ -309,7 +309,7 @@ class Record:
         rounds_s = iter(self.rounds_s)
         return [tuple(islice(rounds_s, count)) for count in self.slot_rounds or ()]
 
-    @property
+    @cached_property
     def windows_per_s(self) -> float:
         """Windows per second at the median; of a server those that are served in time."""
         return float(self.served_per_s or 0.0) if self.phase == "serve" else self.windows / self.median_s
@@ -426,7 +426,14 @@ class Run:
 
     def phase(self, name: str) -> list[Record]:
         """Return the records of one phase."""
-        return [record for record in self.records if record.phase == name]
+        return list(self._by_phase.get(name, ()))
+
+    @cached_property
+    def _by_phase(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.phase, []).append(record)
+        return found
 
 
 # Where an entry of a run file has what its benchmark recorded.

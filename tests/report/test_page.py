@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Collection
 from html.parser import HTMLParser
@@ -26,6 +28,7 @@ from rnncore.report.fold import without_folded
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.profile_page import write_profile_page
+from rnncore.report.results import result_rows
 from rnncore.report.section import picture_line
 from rnncore.report.sections.accuracy import pareto_front
 from rnncore.report.sections.ratios import case_ratios
@@ -297,6 +300,28 @@ def test_the_flat_tables_have_a_row_per_benchmark_with_numbers(written: Path) ->
     first = table[0]
     assert (first["cell"], first["batch_size"], first["median_s"], first["smape"]) == ("gru", 1, 0.0101, 69.5)
     assert float(rows[0]["windows_per_s"]) == pytest.approx(1 / 0.0101)
+
+
+def test_the_flat_tables_hold_any_value_and_are_written_without_loading_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rnncore.report.page import write_report; "
+        "write_report([Path(sys.argv[1])], Path(sys.argv[2])); sys.exit('pandas' in sys.modules)"
+    )
+    rows = [
+        inference("gru", "torch", 1, 0.01),
+        inference("lstm", "torch", 1, 0.02, kernel=None, bound=None, us_per_step=None),
+    ]
+    rows[0] |= {"group": 'π, "quoted"', "fullname": f"{rows[0]['fullname']}é"}
+    rows[0]["extra_info"]["smape"] = 0.0
+    path = make_run(tmp_path, run_content(rows))
+    subprocess.run([sys.executable, "-c", code, str(path), str(tmp_path / "out")], check=True, timeout=120)
+    found = pyarrow.parquet.read_table(tmp_path / "out" / "results.parquet")
+    assert found.to_pylist() == [{name: row[name] for name in found.column_names} for row in result_rows([read_run(path)])]
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["group"], row["kernel"], row["smape"]) for row in csv.DictReader(file)] == [
+            ('π, "quoted"', "ATen loop", "0"),
+            ("infer", "", "69.5"),
+        ]
 
 
 def test_the_best_choice_of_each_goal_is_named_with_the_next(written: Path) -> None:
