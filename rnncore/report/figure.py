@@ -379,7 +379,7 @@ def _name_axes(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def apart(values: Sequence[float], low: float, high: float, height: int) -> list[float]:
-    """Return where labels of values stand on a logarithmic axis: at them, or moved so that no two touch.
+    """Return where labels of values stand on a logarithmic axis: at them, or moved as little as it takes that no two touch.
 
     Args:
         values: What is labelled, in any order.
@@ -389,18 +389,23 @@ def apart(values: Sequence[float], low: float, high: float, height: int) -> list
 
     Returns:
         A value of the axis for each.
+
+    Source:
+        Barlow, R. E. et al. (1972). Statistical inference under order restrictions: neighbours out of order are pooled.
     """
     px_of_log = height / math.log(high / low)
     order = sorted(range(len(values)), key=lambda index: values[index])
-    px = [math.log(values[index] / low) * px_of_log for index in order]
-    for place in range(1, len(px)):
-        px[place] = max(px[place], px[place - 1] + _LABEL_HEIGHT)
-    # Back from above, where the last would stand over the axis.
-    above = float(height)
-    for place in range(len(px) - 1, -1, -1):
-        px[place] = min(px[place], above)
-        above = px[place] - _LABEL_HEIGHT
+    # Less the heights of the labels below them, which leaves only their order to keep: labels that would touch share a mean.
+    shared: list[tuple[float, int]] = []
+    for place, index in enumerate(order):
+        mean, count = math.log(values[index] / low) * px_of_log - place * _LABEL_HEIGHT, 1
+        while shared and shared[-1][0] > mean:
+            before, many = shared.pop()
+            mean, count = (mean * count + before * many) / (count + many), count + many
+        shared.append((mean, count))
+    top = height - _LABEL_HEIGHT * (len(values) - 1)
+    moved = [min(max(mean, 0.0), top) for mean, count in shared for _ in range(count)]
     found = [0.0] * len(values)
-    for index, at in zip(order, px, strict=True):
-        found[index] = low * math.exp(at / px_of_log)
+    for place, (index, at) in enumerate(zip(order, moved, strict=True)):
+        found[index] = low * math.exp((at + place * _LABEL_HEIGHT) / px_of_log)
     return found
