@@ -56,6 +56,7 @@ FEW_TICKS = 5
 
 # Ticks of a logarithmic axis per power of ten, by how many of these it spans.
 _STEPS = (
+    (0.1, (1, 1.02, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.7, 2, 2.2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 9.5, 9.8)),
     (0.3, (1, 1.1, 1.2, 1.3, 1.5, 1.7, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
     (1.0, (1, 1.5, 2, 3, 5, 7)),
     (1.7, (1, 2, 5)),
@@ -77,6 +78,9 @@ _ID = re.compile(r'(\bid="|url\(#)(?=clip|gradient)')
 # What marks are to readers of screens, which have the figure in a sentence and its table; and what they say at the pointer.
 _ROLE = re.compile(r' (?:role|aria-roledescription|aria-hidden)="[^"]*"')
 _LABEL = re.compile(r' aria-label="')
+
+# Where a specification has the values that it draws, by name.
+_VALUES = "datasets"
 
 # As page.css has it, with a paper of its own.
 _HALO = "text { paint-order: stroke; stroke: white; stroke-width: 3px; stroke-linejoin: round; }"
@@ -318,7 +322,8 @@ def _own_ids(svg: str, prefix: str) -> str:
 
 def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a specification for a narrow screen: a slim plot, short names, panels and legends below one another."""
-    narrow = copy.deepcopy(dict(spec))
+    # Its values, of which there may be thousands, stay as they are.
+    narrow = copy.deepcopy({name: part for name, part in spec.items() if name != _VALUES})
     of_panels = narrow.get("spec") if "facet" in narrow else narrow
     if isinstance(of_panels, dict):
         of_panels["width"] = _NARROW_BESIDE if _has_names(narrow) else _NARROW_ALONE
@@ -328,15 +333,16 @@ def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
         # Beside the names is no room for words at the left of a mark.
         narrow["layer"] = [layer for layer in narrow["layer"] if _align(layer) != "right"]
         for channel in _titled(narrow):
-            if (channel.get("axis") or {}).get("values"):
-                channel["axis"]["values"] = channel["axis"]["values"][::2]
+            if ticks := (channel.get("axis") or {}).get("values"):
+                # With 1 among them, which ratios are around.
+                channel["axis"]["values"] = ticks[ticks.index(1) % 2 if 1 in ticks else 0 :: 2]
     for channel in _titled(narrow):
         channel["title"] = textwrap.wrap(channel["title"], _NARROW_TITLE)
     for axis in _name_axes(narrow):
         axis.update(labelLimit=_NARROW_LABEL, labelExpr=_shortened(_NARROW_HEAD, _NARROW_TAIL))
     legend = {**narrow["config"]["legend"], "orient": "bottom", "columns": 1, "labelLimit": _NARROW_ALONE}
     narrow["config"] = {**narrow["config"], "legend": legend}
-    return narrow
+    return {**narrow, **{name: part for name, part in spec.items() if name == _VALUES}}
 
 
 def _align(layer: Mapping[str, Any]) -> str | None:
@@ -374,7 +380,7 @@ def _name_axes(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def apart(values: Sequence[float], low: float, high: float, height: int) -> list[float]:
-    """Return where labels of values stand on a logarithmic axis: at them, or moved so that no two touch.
+    """Return where labels of values stand on a logarithmic axis: at them, or moved as little as it takes that no two touch.
 
     Args:
         values: What is labelled, in any order.
@@ -384,18 +390,23 @@ def apart(values: Sequence[float], low: float, high: float, height: int) -> list
 
     Returns:
         A value of the axis for each.
+
+    Source:
+        Barlow, R. E. et al. (1972). Statistical inference under order restrictions: neighbours out of order are pooled.
     """
     px_of_log = height / math.log(high / low)
     order = sorted(range(len(values)), key=lambda index: values[index])
-    px = [math.log(values[index] / low) * px_of_log for index in order]
-    for place in range(1, len(px)):
-        px[place] = max(px[place], px[place - 1] + _LABEL_HEIGHT)
-    # Back from above, where the last would stand over the axis.
-    above = float(height)
-    for place in range(len(px) - 1, -1, -1):
-        px[place] = min(px[place], above)
-        above = px[place] - _LABEL_HEIGHT
+    # Less the heights of the labels below them, which leaves only their order to keep: labels that would touch share a mean.
+    shared: list[tuple[float, int]] = []
+    for place, index in enumerate(order):
+        mean, count = math.log(values[index] / low) * px_of_log - place * _LABEL_HEIGHT, 1
+        while shared and shared[-1][0] > mean:
+            before, many = shared.pop()
+            mean, count = (mean * count + before * many) / (count + many), count + many
+        shared.append((mean, count))
+    top = height - _LABEL_HEIGHT * (len(values) - 1)
+    moved = [min(max(mean, 0.0), top) for mean, count in shared for _ in range(count)]
     found = [0.0] * len(values)
-    for index, at in zip(order, px, strict=True):
-        found[index] = low * math.exp(at / px_of_log)
+    for place, (index, at) in enumerate(zip(order, moved, strict=True)):
+        found[index] = low * math.exp((at + place * _LABEL_HEIGHT) / px_of_log)
     return found

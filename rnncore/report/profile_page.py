@@ -181,6 +181,7 @@ def counters_table(record: Record) -> Table:
     counts = {
         "instructions": (record.instructions_per_call, record.why("instructions_per_call")),
         "cycles": (record.cycles_per_call, record.why("cycles_per_call")),
+        "cache misses": (record.cache_misses_per_call, record.why("cache_misses_per_call")),
     }
     rows = [
         [name, None, why or _NOT_COUNTED] if count is None else [name, count / record.windows, None]

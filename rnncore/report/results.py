@@ -1,14 +1,17 @@
 """All results as one flat table, for spreadsheets and data frames."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnncore.files import whole_file
 from rnncore.report.rows import PERCENTILES, tail_of
 from rnncore.report.words import run_names
 from rnncore.runfile.record import EXTRA_INFO, Record, Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Before the names of columns of what benchmarks of other suites recorded.
 NUMBERS = f"{EXTRA_INFO}."
@@ -68,6 +71,28 @@ def _facts(record: Record, kind: type) -> dict[str, Any]:
     return {name: kind(value) if isinstance(value, known) else None for name, value in values.items()}
 
 
+def _column(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
+    """Return texts, whole numbers or numbers as a column, None where one is not known.
+
+    It is put together from its memory: where Arrow looks at values itself it asks pandas for its types first, and loading
+    that takes as long as all the rest.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    known = [value is not None for value in values]
+    unknown = known.count(False)
+    validity = pa.py_buffer(np.packbits(known, bitorder="little").tobytes()) if unknown else None
+    if pa.types.is_string(kind):
+        texts = [(value or "").encode() for value in values]
+        offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        buffers = [validity, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(texts))]
+    else:
+        numbers = np.array([value or 0 for value in values], dtype=np.int64 if pa.types.is_integer(kind) else np.float64)
+        buffers = [validity, pa.py_buffer(numbers.tobytes())]
+    return pa.Array.from_buffers(kind, len(values), buffers, unknown)
+
+
 def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     """Write `results.csv` and `results.parquet`; return their paths."""
     import pyarrow as pa
@@ -83,7 +108,9 @@ def write_results(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
         # Of other suites alone: without the columns of what only ours have.
         known = {name for row in rows for name, value in row.items() if value is not None}
         schema = pa.schema([field for field in schema if field.name in known or field.name == "commit"])
-    table = pa.Table.from_pylist(rows, schema=schema)
+    table = pa.Table.from_arrays(
+        [_column([row.get(field.name) for row in rows], field.type) for field in schema], schema=schema
+    )
     written = []
     for name, write in (("results.csv", pyarrow.csv.write_csv), ("results.parquet", pyarrow.parquet.write_table)):
         buffer = BytesIO()

@@ -20,6 +20,9 @@ _BAR = re.compile(r"(?<!\\)\|")
 # What ends a line somewhere, or moves a cursor.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+# What `inert` and `escape` look at: text without any is the same as Markdown.
+_LOOKED_AT = re.compile(r"[\\`*~$(_|&<\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 # Markdown that `escape` leaves: it would make code, emphasis, formulas, links and pictures of text.
 _MARKDOWN = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
@@ -96,7 +99,7 @@ class Table:
     def markdown(self) -> str:
         """Return the table as Markdown, in which all text but `Markdown` stays text."""
         rule = [LEFT if column.left or column.wraps else RIGHT for column in self.columns]
-        head, *rows = ([escape(inert(cell)) for cell in row] for row in (self.head, *self.texts))
+        head, *rows = (list(map(_cell, row)) for row in (self.head, *self.texts))
         lines = [head, rule, *rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -115,6 +118,11 @@ class Table:
             # As Text: brackets of a test's name are no markup; and what moves a cursor is in none.
             drawn.add_row(*(Text(_CONTROL.sub(" ", cell)) for cell in row))
         return drawn
+
+
+def _cell(text: str) -> str:
+    """Return text as a cell of Markdown; most are numbers, and are that already."""
+    return escape(inert(text)) if _LOOKED_AT.search(text) else text
 
 
 def cells_of(line: str) -> list[str]:

@@ -104,7 +104,9 @@ def list_of(check: Check, fewest: int = 0) -> Check:
             yield Fault(where, value, f"a list{' that is not empty' if fewest else ''}")
             return
         for index, one in enumerate(value):
-            yield from check(f"{where}[{index}]", one)
+            # Of thousands of items without a fault none needs a name.
+            for fault in check("", one):
+                yield fault._replace(where=_within(f"{where}[{index}]", fault.where))
 
     return checked
 
@@ -150,6 +152,11 @@ def object_with(needed: Mapping[str, Check], **others: Check) -> Check:
                 yield from check(joined(where, name), value[name])
 
     return checked
+
+
+def _within(where: str, rest: str) -> str:
+    """Return a place in a place: `curve[2]` with nothing, with `loss`, and with `[0]`."""
+    return f"{where}{rest}" if rest.startswith("[") else joined(where, rest) if rest else where
 
 
 def joined(where: str, name: str) -> str:

@@ -213,6 +213,7 @@ class Record:
     slot_rounds = Fact[Sequence[int] | None](or_none(list_of(SIZE)))
     instructions_per_call = Fact[float | None](or_none(POSITIVE))
     cycles_per_call = Fact[float | None](or_none(POSITIVE))
+    cache_misses_per_call = Fact[float | None](or_none(POSITIVE))
     steady = Fact[bool | None](or_none(YES_NO))
     percentiles = Fact[Mapping[str, Any] | None](or_none(object_of(or_none(_PERCENTILE))))
     injected_delay_pct = Fact[float | None](or_none(NOT_NEGATIVE))
@@ -256,23 +257,23 @@ class Record:
         """How many rounds were timed."""
         return len(self.rounds_s) if self.summary is None else self.summary.rounds
 
-    # Kept, as is the model's name: a report asks for them dozens of times.
+    # Kept, as are other times and the model's name: a report asks for them dozens of times.
     @cached_property
     def median_s(self) -> float:
         """Median seconds of a round."""
         return statistics.median(self.rounds_s) if self.summary is None else self.summary.median_s
 
-    @property
+    @cached_property
     def quickest_s(self) -> float:
         """Seconds of the quickest round."""
         return min(self.rounds_s) if self.summary is None else self.summary.quickest_s
 
-    @property
+    @cached_property
     def slowest_s(self) -> float:
         """Seconds of the slowest round."""
         return max(self.rounds_s) if self.summary is None else self.summary.slowest_s
 
-    @property
+    @cached_property
     def quartiles_s(self) -> tuple[float, float]:
         """First and third quartile of the seconds of a round."""
         if self.summary is not None:
@@ -308,7 +309,7 @@ class Record:
         rounds_s = iter(self.rounds_s)
         return [tuple(islice(rounds_s, count)) for count in self.slot_rounds or ()]
 
-    @property
+    @cached_property
     def windows_per_s(self) -> float:
         """Windows per second at the median; of a server those that are served in time."""
         return float(self.served_per_s or 0.0) if self.phase == "serve" else self.windows / self.median_s
@@ -425,7 +426,14 @@ class Run:
 
     def phase(self, name: str) -> list[Record]:
         """Return the records of one phase."""
-        return [record for record in self.records if record.phase == name]
+        return list(self._by_phase.get(name, ()))
+
+    @cached_property
+    def _by_phase(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.phase, []).append(record)
+        return found
 
 
 # Where an entry of a run file has what its benchmark recorded.

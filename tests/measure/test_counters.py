@@ -1,4 +1,4 @@
-"""Tests of counted instructions and cycles: what is worked out of counts, and each reason for which there are none."""
+"""Tests of what the CPU counts: what is worked out of counts, and each reason for which there are none."""
 
 import ctypes
 import errno
@@ -13,38 +13,43 @@ from typing import Any
 import pytest
 
 from rnncore.measure import counters
-from rnncore.measure.counters import EVENTS, CallCounters
+from rnncore.measure.counters import GROUPS, CallCounters
 
-NAMES = tuple(EVENTS)
+# Of the first group, and of the second.
+NAMES, (MISSES,) = map(tuple, GROUPS)
 
-# Events that Linux counts by itself, so that machines without counters have them: nanoseconds of CPU time, and page faults.
-SOFTWARE = {"instructions_per_call": (1, 1), "cycles_per_call": (1, 2)}
+# Events that Linux counts by itself, so that machines without counters have them: nanoseconds of CPU time, page faults, and
+# nanoseconds again.
+SOFTWARE = ({"instructions_per_call": (1, 1), "cycles_per_call": (1, 2)}, {"cache_misses_per_call": (1, 1)})
 
 
 class Kernel:
-    """Counters whose descriptors are pipes: what is planted is what is read of the group."""
+    """Counters whose descriptors are pipes: what is planted is what is read of the groups."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened: list[tuple[int, int, int]] = []
-        self.refuses_from = len(EVENTS)
+        self.refuses_from = sum(map(len, GROUPS))
+        # Of the leaders.
         self._writes: list[int] = []
+        self._others: list[int] = []
         monkeypatch.setattr(counters, "_opened", self._open)
 
     def _open(self, kind: int, number: int, leader: int) -> int:
         if len(self.opened) >= self.refuses_from:
             raise OSError(errno.EACCES, "Permission denied")
         read, write = os.pipe()
-        self._writes.append(write)
+        (self._writes if leader == -1 else self._others).append(write)
         self.opened.append((kind, number, leader))
         return read
 
-    def plant(self, *counts: int) -> None:
-        os.write(self._writes[0], struct.pack(f"={1 + len(counts)}Q", len(counts), *counts))
+    def plant(self, *counts: int, misses: int = 0) -> None:
+        for write, of_group in zip(self._writes, (counts, (misses,)), strict=False):
+            os.write(write, struct.pack(f"={1 + len(of_group)}Q", len(of_group), *of_group))
 
     def end(self) -> None:
-        for write in self._writes:
+        for write in (*self._writes, *self._others):
             os.close(write)
-        self._writes = []
+        self._writes, self._others = [], []
 
 
 @pytest.fixture
@@ -77,19 +82,45 @@ def test_counts_are_those_of_a_call_in_the_slot_that_had_the_fewest(kernel: Kern
         _slot(counted, kernel, (1000, 500), (5000, 1300), 4)
         _slot(counted, kernel, (9000, 2000), (10800, 2420), 2)
         found = counted.facts()
-    assert {name: value for name, (value, _) in found.items()} == dict(zip(NAMES, (900.0, 200.0), strict=True))
+    assert {name: found[name][0] for name in NAMES} == dict(zip(NAMES, (900.0, 200.0), strict=True))
 
 
 @pytest.mark.usefixtures("cpu_s")
-def test_the_counters_are_one_group(kernel: Kernel) -> None:
+def test_misses_are_counted_beside(kernel: Kernel) -> None:
     with closing(CallCounters(None)) as counted:
-        first = counted._descriptors[0]
-        assert [leader for _, _, leader in kernel.opened] == [-1, first]
+        for before, after in ((100, 140), (200, 220)):
+            kernel.plant(1000, 500, misses=before)
+            counted.start()
+            kernel.plant(5000, 1300, misses=after)
+            counted.stop(4)
+        found = counted.facts()
+    assert {name: value for name, (value, _) in found.items()} == dict(zip((*NAMES, MISSES), (1000, 200, 5), strict=True))
+
+
+@pytest.mark.usefixtures("cpu_s")
+def test_a_cpu_without_a_counter_of_misses_counts_the_others(kernel: Kernel) -> None:
+    kernel.refuses_from = len(NAMES)
+    with closing(CallCounters(None)) as counted:
+        _slot(counted, kernel, (1000, 500), (5000, 1300), 4)
+        found = counted.facts()
+    assert found.pop(MISSES) == (None, "this machine lets no process count them (Permission denied)")
+    assert {name: value for name, (value, _) in found.items()} == dict(zip(NAMES, (1000.0, 200.0), strict=True))
+
+
+@pytest.mark.usefixtures("cpu_s")
+def test_instructions_and_cycles_are_one_group_and_misses_another(kernel: Kernel) -> None:
+    with closing(CallCounters(None)) as counted:
+        first = _descriptors(counted)[0]
+        assert [leader for _, _, leader in kernel.opened] == [-1, first, -1]
+
+
+def _descriptors(counted: CallCounters) -> list[int]:
+    return [descriptor for group in counted._groups for descriptor in group._descriptors]
 
 
 def _why(counted: CallCounters) -> str | None:
     found = counted.facts()
-    assert [value for value, _ in found.values()] == [None, None]
+    assert [value for value, _ in found.values()] == [None, None, None]
     (why,) = {why for _, why in found.values()}
     return why
 
@@ -108,7 +139,7 @@ def test_a_system_that_refuses_is_named_and_keeps_no_descriptor(kernel: Kernel, 
     counted.start()
     counted.stop(1)
     assert _why(counted) == "this machine lets no process count them (Permission denied)"
-    assert counted._descriptors == []
+    assert _descriptors(counted) == []
 
 
 @pytest.mark.usefixtures("cpu_s")
@@ -145,7 +176,8 @@ def test_without_a_slot_there_is_a_reason(kernel: Kernel) -> None:
 
 def test_descriptors_are_given_back(kernel: Kernel) -> None:
     counted = CallCounters(None)
-    descriptors = list(counted._descriptors)
+    descriptors = _descriptors(counted)
+    assert len(descriptors) == 3
     counted.close()
     counted.close()
     for descriptor in descriptors:
@@ -216,7 +248,7 @@ REFUSALS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EOPNOTS
 
 
 def _skip_where_refused(counted: CallCounters) -> None:
-    if not counted._descriptors:
+    if not counted._groups[0]._descriptors:
         why = str(_why(counted))
         assert any(f"({os.strerror(number)})" in why for number in REFUSALS), why
         pytest.skip(why)
@@ -237,7 +269,7 @@ def _counts(counted: CallCounters, work: Callable[[], object]) -> tuple[float, s
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
 def test_a_group_of_events_that_linux_counts_by_itself_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system call, its attributes and the layout of what is read, on machines without counters too."""
-    monkeypatch.setattr(counters, "EVENTS", SOFTWARE)
+    monkeypatch.setattr(counters, "GROUPS", SOFTWARE)
     with closing(CallCounters(None)) as counted:
         _skip_where_refused(counted)
         nanoseconds, _ = _counts(counted, lambda: _sum(1_000_000))
@@ -262,7 +294,7 @@ def test_twice_the_work_has_twice_the_instructions_and_the_same_work_as_many() -
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
 def test_another_thread_at_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "EVENTS", SOFTWARE)
+    monkeypatch.setattr(counters, "GROUPS", SOFTWARE)
     with closing(CallCounters(None)) as counted:
         _skip_where_refused(counted)
 

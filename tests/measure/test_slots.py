@@ -465,10 +465,11 @@ def test_the_run_file_has_the_pair_and_the_rounds_of_each_slot(pytester: pytest.
 def test_calls_on_one_thread_are_counted_where_the_machine_counts(
     pytester: pytest.Pytester, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CallCounters, "_open", lambda self: setattr(self, "_fewest", (2e6, 1e6)))
+    planted = {"instructions_per_call": 2e6, "cycles_per_call": 1e6, "cache_misses_per_call": 50.0}
+    monkeypatch.setattr(CallCounters, "facts", lambda self: {name: (count, None) for name, count in planted.items()})
     _in_slots(pytester, driver, list, 2, "--rnn-threads=1")
     for record in read_run(Path(pytester.path) / "run.json").records:
-        assert (record.instructions_per_call, record.cycles_per_call) == (2e6, 1e6)
+        assert {name: getattr(record, name) for name in planted} == planted
 
 
 @pytest.mark.parametrize(
@@ -483,8 +484,8 @@ def test_calls_of_which_a_count_would_say_nothing_have_the_reason(
 ) -> None:
     _in_slots(pytester, driver, list, 2, *arguments)
     for record in read_run(Path(pytester.path) / "run.json").records:
-        assert (record.instructions_per_call, record.cycles_per_call) == (None, None)
-        assert record.why("instructions_per_call") == record.why("cycles_per_call") == why
+        for name in ("instructions_per_call", "cycles_per_call", "cache_misses_per_call"):
+            assert (getattr(record, name), record.why(name)) == (None, why)
 
 
 def test_a_session_that_nobody_drives_has_no_pair_and_no_slots(pytester: pytest.Pytester) -> None:

@@ -88,10 +88,24 @@ def test_labels_stand_apart_and_in_the_order_of_what_they_label(values: list[flo
     assert max(px) < 200.1
 
 
+@given(st.lists(st.floats(30, 300), min_size=1, max_size=6))
+@example([100.0, 100.0, 101.0])
+def test_labels_that_would_touch_move_both_ways(values: list[float]) -> None:
+    stand = apart(values, 10.0, 1000.0, 400)
+    moves = [math.log(at / value) for at, value in zip(stand, values, strict=True)]
+    # Far from the ends of the axis as many pixels up as down.
+    assert math.fsum(moves) == pytest.approx(0, abs=1e-9)
+    alone = sorted(values)
+    if all(math.log(after / before) * 400 / math.log(100) > 15 for before, after in pairwise(alone)):
+        assert stand == pytest.approx(values)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
-        (0.9, 1.1, [0.9, 1, 1.1]),
+        (0.97, 1.03, [0.98, 1, 1.02]),
+        (0.9, 1.1, [0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1]),
+        (0.8, 1.25, [0.8, 0.9, 1, 1.1, 1.2]),
         (8, 90, [10, 20, 50]),
         (30, 3000, [30, 100, 300, 1000, 3000]),
         (0.5, 5e4, [1, 10, 100, 1e3, 1e4]),

@@ -3,10 +3,14 @@
 import csv
 import hashlib
 import json
+import math
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Collection
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from rnncore.report.fold import without_folded
 from rnncore.report.html import page_html
 from rnncore.report.page import figures, render, write_report
 from rnncore.report.profile_page import write_profile_page
+from rnncore.report.results import result_rows
 from rnncore.report.section import picture_line
 from rnncore.report.sections.accuracy import pareto_front
 from rnncore.report.sections.ratios import case_ratios
@@ -297,6 +302,28 @@ def test_the_flat_tables_have_a_row_per_benchmark_with_numbers(written: Path) ->
     assert float(rows[0]["windows_per_s"]) == pytest.approx(1 / 0.0101)
 
 
+def test_the_flat_tables_hold_any_value_and_are_written_without_loading_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rnncore.report.page import write_report; "
+        "write_report([Path(sys.argv[1])], Path(sys.argv[2])); sys.exit('pandas' in sys.modules)"
+    )
+    rows = [
+        inference("gru", "torch", 1, 0.01),
+        inference("lstm", "torch", 1, 0.02, kernel=None, bound=None, us_per_step=None),
+    ]
+    rows[0] |= {"group": 'π, "quoted"', "fullname": f"{rows[0]['fullname']}é"}
+    rows[0]["extra_info"]["smape"] = 0.0
+    path = make_run(tmp_path, run_content(rows))
+    subprocess.run([sys.executable, "-c", code, str(path), str(tmp_path / "out")], check=True, timeout=120)
+    found = pyarrow.parquet.read_table(tmp_path / "out" / "results.parquet")
+    assert found.to_pylist() == [{name: row[name] for name in found.column_names} for row in result_rows([read_run(path)])]
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["group"], row["kernel"], row["smape"]) for row in csv.DictReader(file)] == [
+            ('π, "quoted"', "ATen loop", "0"),
+            ("infer", "", "69.5"),
+        ]
+
+
 def test_the_best_choice_of_each_goal_is_named_with_the_next(written: Path) -> None:
     text = render([read_run(written / "run.json")])
     onnx, torch = "ONNX Runtime, CPU, fp32", "PyTorch, CPU, fp32"
@@ -322,6 +349,41 @@ def test_the_limit_of_products_is_drawn_where_it_allows_that_many_windows(tmp_pa
     (limit,) = _limits(run)
     assert limit["windows_per_s"] == pytest.approx(178e9 / 0.107e9)
     assert limit["is_highest"]
+
+
+def test_lines_and_limits_are_named_at_the_right_of_all_lines_and_no_name_is_on_another(tmp_path: Path) -> None:
+    rows = [inference("gru", "torch", size, size / 1600) for size in (1, 32)]
+    rows += [inference("gru", "onnxruntime", 1, 1 / 1700), inference("gru", "openvino", 1, 1 / 1610, precision="bf16")]
+    content = run_content(rows)
+    ceilings = content["machine_info"]["ceilings"]
+    bf16 = {"device": "cpu", "precision": "bf16", "threads": 2, "per_s": 175e9, "by": "made"}
+    content["machine_info"]["ceilings"] = {**ceilings, "gemm": [*ceilings["gemm"], bf16]}
+    (throughput,) = [one for one in figures([read_run(make_run(tmp_path, content))]) if one.name == "throughput"]
+    (values,) = throughput.spec["datasets"].values()
+    ends = [one for one in values if one["kind"] != "row"]
+    assert sorted(one["kind"] for one in ends) == ["limit", "limit", "name", "name", "name"]
+    assert {one["batch"] for one in ends} == {32}
+    layers = throughput.spec["spec"]["layer"]
+    for layer in layers:
+        encoding = layer["encoding"]
+        if layer["mark"]["type"] == "text":
+            assert (layer["mark"]["align"], encoding["x"]["field"]) == ("left", "batch")
+        if layer["mark"]["type"] == "rule":
+            assert (encoding["x"]["field"], encoding["x2"]["field"]) == ("left", "batch")
+    low, high = layers[-1]["encoding"]["y"]["scale"]["domain"]
+    px = sorted(320 * math.log(one["at"] / low) / math.log(high / low) for one in ends)
+    assert all(after - before > 14.9 for before, after in pairwise(px))
+
+
+def test_names_of_roofs_stand_at_the_right_of_all_points(tmp_path: Path) -> None:
+    content = _with_profile_and_intensity(run_content([inference("gru", "torch", 1, 0.01)]))
+    (drawn,) = [one for one in figures([read_run(make_run(tmp_path, content))]) if one.name == "roofline"]
+    roof, name, points = drawn.spec["layer"]
+    at, known = (drawn.spec["datasets"][layer["data"]["name"]] for layer in (name, points))
+    end = max(one["flops_per_byte"] for one in drawn.spec["datasets"][roof["data"]["name"]])
+    assert {one["flops_per_byte"] for one in at} == {end}
+    assert name["mark"]["align"] == "left"
+    assert max(one["flops_per_byte"] for one in known) < end < name["encoding"]["x"]["scale"]["domain"][1]
 
 
 def test_the_seven_fastest_lines_have_colours_of_their_own_and_names_and_all_others_are_grey(tmp_path: Path) -> None:

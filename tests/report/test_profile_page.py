@@ -56,9 +56,13 @@ def test_limits_are_the_seconds_of_the_products_at_the_rates_of_the_session(tmp_
 
 
 def test_counts_are_by_window_and_a_missing_one_has_its_reason(tmp_path: Path) -> None:
-    known = _profiled(instructions_per_call=3.2e6, cycles_per_call=None, cycles_per_call_why="not on this machine")
-    (record,) = _run(tmp_path, known).records
-    assert counters_table(record).texts == [["instructions", "100,000", "–"], ["cycles", "–", "not on this machine"]]
+    known = {"instructions_per_call": 3.2e6, "cycles_per_call": None, "cache_misses_per_call": 640.0}
+    (record,) = _run(tmp_path, _profiled(**known, cycles_per_call_why="not on this machine")).records
+    assert counters_table(record).texts == [
+        ["instructions", "100,000", "–"],
+        ["cycles", "–", "not on this machine"],
+        ["cache misses", "20.0", "–"],
+    ]
     (record,) = _run(tmp_path, _profiled()).records
     assert all(row[1:] == ["–", "counted in a gate alone, of rows on one thread"] for row in counters_table(record).texts)
 

@@ -19,7 +19,7 @@ from rnncore.report.rows import names_of
 from rnncore.report.sections.ordinary import figures as ordinary_figures
 from rnncore.report.sections.ordinary import groups, one_run
 from rnncore.report.sections.ordinary.several_runs import _ratio_text
-from rnncore.report.sections.ratios import CaseRatio, case_ratio
+from rnncore.report.sections.ratios import MOST_DRAWN, CaseRatio, case_ratio
 from rnncore.report.sections.several import _against_first
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run, Summary
@@ -416,8 +416,9 @@ def test_five_thousand_benchmarks_have_a_page_of_bounded_size(tmp_path: Path) ->
             assert len(list(csv.reader(file))) == 1 + 5000 * len(files)
     whole = page.read_text(encoding="utf-8")
     assert all(f"<td>test_{index:04}</td>" in whole for index in range(0, 5000, 50))
-    shown = "the 60 of 5,000 benchmarks that differ most"
-    assert f"![Time of {shown} as a multiple of that in A, the slowest first](ratios.png)" in text
+    shown = "the 24 of 5,000 benchmarks that changed or differ most"
+    others = "the other 4,976, of which 76 changed, are 2.00x slower to equal"
+    assert f"![Time of {shown} as a multiple of A's, the slowest first; {others}](ratios.png)" in text
 
 
 def test_what_a_page_leaves_out_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -639,18 +640,20 @@ def test_of_runs_every_one_is_named(tmp_path: Path) -> None:
 
 def test_of_many_benchmarks_those_that_changed_most_are_unfolded_and_the_slowest_is_drawn_first(tmp_path: Path) -> None:
     before = content(*[entry(f"test_{index:02}", 0.01, f"group {index % 3}") for index in range(30)])
-    factors = [2.0 ** (index - 10) for index in range(30)]
+    # None differs as much as another.
+    factors = [2.0 ** (index - 10.3) for index in range(30)]
     after = content(*[entry(f"test_{index:02}", 0.01 * factors[index], f"group {index % 3}") for index in range(30)])
     runs = [read_run(make_run(tmp_path, one, f"{name}.json")) for name, one in (("a", before), ("b", after))]
     drawn = figures(runs)
     text = render(runs, drawn)
     shown = [line.split(" | ")[0].strip("| ") for line in without_folded(text).splitlines() if line.startswith("| test_")]
-    assert shown == [f"test_{index:02}" for index in sorted(range(30), key=lambda index: -abs(index - 10))[:12]]
+    assert shown == [f"test_{index:02}" for index in sorted(range(30), key=lambda index: -abs(index - 10.3))[:12]]
     folds = re.findall(r"<summary>(.*)</summary>", section(text, "What changed?"))
     assert sorted(folds) == [f"group {index}: 10 benchmarks" for index in range(3)]
     (figure,) = drawn
     rows = figure.spec["datasets"][figure.spec["layer"][1]["data"]["name"]]
-    assert [row["row"] for row in rows] == [f"test_{index:02}" for index in range(29, -1, -1)]
+    least = sorted(range(30), key=lambda index: abs(index - 10.3))[: 30 - MOST_DRAWN]
+    assert [row["row"] for row in rows] == [f"test_{index:02}" for index in range(29, -1, -1) if index not in least]
     x = figure.spec["layer"][1]["encoding"]["x"]
     # Around 1, and above the rows where they are many.
     assert x["scale"]["domain"][0] == pytest.approx(1 / x["scale"]["domain"][1])

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from rnncore.errors import ConfigError
+from rnncore.report.figure import QUIET, SLOWER
 from rnncore.report.page import render, write_report
 from rnncore.report.sections.cost import costs
+from rnncore.report.sections.ratios import MOST_DRAWN, CaseRatio, ratio_figures
+from rnncore.report.sections.ratios import figures as figures_of_runs
 from rnncore.report.words import letter, machine_name, run_names
 from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Run
@@ -41,6 +44,16 @@ def test_files_of_one_name_and_one_machine_are_called_by_their_folders(tmp_path:
 
 def test_files_of_other_names_are_called_by_these(tmp_path: Path) -> None:
     assert run_names([_run(tmp_path / name) for name in ("0001_a.json", "0002_b.json")]) == ["0001_a.json", "0002_b.json"]
+
+
+def test_runs_of_one_machine_say_which_it_is_and_those_of_others_in_what_they_differ(tmp_path: Path) -> None:
+    one, other = (_run(tmp_path / f"{name}.json") for name in "ab")
+    alike = render([one, other])
+    assert "\nAll on Made CPU (family 6, model 143): A: a.json (2026-" in alike
+    assert "differ in" not in alike
+    apart = render([one, _run(tmp_path / "c.json", cpu="Other CPU", gpu=GPU)])
+    assert "All on" not in apart
+    assert "\n- **A and B differ in CPU, GPU**: their ratios are not of the code alone.\n" in apart
 
 
 def test_letters_go_on_after_z() -> None:
@@ -163,3 +176,104 @@ def test_saved_runs_of_one_machine_are_called_by_number_and_commit(tmp_path: Pat
     apart = [_run(tmp_path / saved[0]), _run(tmp_path / saved[1], cpu="Other CPU"), _run(tmp_path / "c.json")]
     made = "Made CPU (family 6, model 143)"
     assert run_names(apart) == [f"{made}, 0001 (ca84b6c)", "Other CPU", f"{made}, c.json"]
+
+
+# ---------------------------------------------------------------------------------------------------- the figure of ratios
+
+
+def _drawn(ratios: list[CaseRatio]) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """Return words, specification and values of the figure of ratios."""
+    (figure,) = ratio_figures(ratios, "A's")
+    return figure.alt, figure.spec, figure.spec["datasets"][figure.spec["layer"][1]["data"]["name"]]
+
+
+def test_of_many_ratios_the_figure_shows_what_changed_first_and_counts_the_others() -> None:
+    unclear = [CaseRatio(f"unclear {index}", "B", 1.3, 0.8, 2.1) for index in range(60)]
+    changed = [CaseRatio(f"slower {index}", "B", 1.05 + index / 100, 1.03, 1.2) for index in range(5)]
+    changed += [CaseRatio("faster", "B", 0.9, 0.88, 0.92)]
+    alt, spec, values = _drawn(
+        [*unclear, *changed, *[CaseRatio(f"equal {index}", "B", 1.0, 0.99, 1.01) for index in range(9)]]
+    )
+    rows = [one["row"] for one in values]
+    assert len(rows) == MOST_DRAWN
+    assert {one.benchmark for one in changed} <= set(rows)
+    assert [one["ratio"] for one in values] == sorted((one["ratio"] for one in values), reverse=True)
+    assert {one["row"] for one in values if one["colour"] != QUIET} == {one.benchmark for one in changed}
+    assert spec["layer"][1]["encoding"]["y"]["sort"] == rows
+    assert spec["layer"][1]["encoding"]["x"]["axis"]["orient"] == "top"
+    assert alt == (
+        f"Time of the {MOST_DRAWN} of 75 benchmarks that changed or differ most as a multiple of A's, the slowest first; "
+        f"the other {75 - MOST_DRAWN} are 1.30x slower to equal"
+    )
+
+
+def test_where_more_changed_than_a_figure_has_lines_for_it_says_how_many() -> None:
+    alt, _, values = _drawn(
+        [CaseRatio(f"test {index}", "B", 1 + index / 100, 1 + index / 101, 2.0) for index in range(1, 41)]
+    )
+    assert [one["row"] for one in values] == [f"test {index}" for index in range(40, 40 - MOST_DRAWN, -1)]
+    assert alt.endswith(
+        f"; the other {40 - MOST_DRAWN}, of which {40 - MOST_DRAWN} changed, are 1.16x slower to 1.01x slower"
+    )
+
+
+def test_a_figure_of_several_runs_is_no_higher_than_one_of_two() -> None:
+    heights = set()
+    for runs in ("B", "BC", "BCDE"):
+        every = [CaseRatio(f"test {index}", run, 1.1 + index / 50, 1.05, 2.0) for index in range(50) for run in runs]
+        _, spec, values = _drawn(every)
+        assert {one["Run"] for one in values} == set(runs)
+        heights.add(spec["height"])
+    assert len(heights) == 1
+
+
+def test_runs_are_named_in_the_legend_by_their_machines(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / f"{name}.json", cpu=f"{name} CPU") for name in "abc"]
+    (figure,) = figures_of_runs(runs)
+    values = figure.spec["datasets"][figure.spec["layer"][1]["data"]["name"]]
+    shape = figure.spec["layer"][2]["encoding"]["shape"]
+    assert [one["Run"] for one in values] == shape["sort"] == ["B: b CPU", "C: c CPU"]
+    assert shape["legend"]["orient"] == "top"
+
+
+def test_one_wide_interval_does_not_press_all_others_together_and_the_figure_says_that_it_goes_on() -> None:
+    usual = [CaseRatio(f"test {index}", "B", 1.02, 0.98, 1.06) for index in range(12)]
+    alt, spec, values = _drawn([*usual, CaseRatio("wide", "B", 1.01, 0.2, 5.0)])
+    low, high = spec["layer"][1]["encoding"]["x"]["scale"]["domain"]
+    assert low * high == pytest.approx(1)
+    assert 1.06 < high < 1.1
+    (wide,) = [one for one in values if one["row"] == "wide"]
+    assert (wide["low"], wide["high"]) == (low, high)
+    assert "5.00x slower" in wide["tip"]
+    assert alt.endswith("; an interval that ends in a triangle goes on")
+    assert [layer["mark"].get("shape") for layer in spec["layer"][3:]] == ["triangle-left", "triangle-right"]
+    # Nothing is cut where that is not needed, or where few rows are drawn.
+    for ratios in (usual, [*usual[:8], CaseRatio("wide", "B", 1.01, 0.2, 5.0)]):
+        alt, spec, values = _drawn(ratios)
+        assert "triangle" not in alt
+        assert len(spec["layer"]) == 3
+        assert [(one["low"], one["high"]) for one in values] == [
+            (one.low, one.high) for one in sorted(ratios, key=lambda one: -one.ratio)
+        ]
+
+
+def test_every_ratio_is_within_the_figure_however_far_it_is_from_1() -> None:
+    ratios = [CaseRatio(f"test {index}", "B", 1.02, 0.98, 1.06) for index in range(20)]
+    _, spec, _ = _drawn([*ratios, CaseRatio("far", "B", 0.1, None, None)])
+    low, high = spec["layer"][1]["encoding"]["x"]["scale"]["domain"]
+    assert low < 0.1
+    assert high > 10
+
+
+@pytest.mark.parametrize("ratio", [1.05, 1.5, 4.0, 50.0])
+def test_the_axis_of_ratios_has_1_on_narrow_screens_too(ratio: float) -> None:
+    (figure,) = ratio_figures([CaseRatio("test", "B", ratio, None, None)], "A's")
+    for spec in (figure.spec, figure.narrow_spec):
+        assert 1 in spec["layer"][1]["encoding"]["x"]["axis"]["values"]
+
+
+def test_what_a_verdict_calls_the_same_or_unclear_has_no_colour_of_a_change() -> None:
+    for counts, colour in ((True, SLOWER), (False, QUIET)):
+        one = CaseRatio("test", "head", 1.02, 1.01, 1.03, counts)
+        assert one.is_sure == counts
+        assert one.colour == colour

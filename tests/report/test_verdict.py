@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rnncore.compare.verdict import Comparison, GroupRatio, Judgement
+from rnncore.report.figure import SLOWER
 from rnncore.report.fold import without_folded
 from rnncore.report.verdict.github import github_annotations
 from rnncore.report.verdict.json import verdict_json
@@ -435,6 +436,14 @@ def test_the_page_of_a_verdict_begins_with_the_answer_and_draws_what_changed_aro
     evil = write_verdict_page(_evil_comparison(EVIL.replace("\ud800", "")), tmp_path).read_text(encoding="utf-8")
     assert evil.count("<script") == 1
     assert "<img" not in evil
+
+
+def test_the_figure_of_a_verdict_colours_what_it_calls_slower_and_nothing_that_is_the_same(tmp_path: Path) -> None:
+    for verdict, is_coloured in (("slower", True), ("same", False), ("unclear", False)):
+        judged = [_judged(INFER % "gru-torch", verdict, 1.0, 1.02, 1.02, 1.01, 1.03)]
+        page = write_verdict_page(replace(COMPARISON, judgements=tuple(judged)), tmp_path).read_text(encoding="utf-8")
+        picture = page[page.index("<svg") : page.index("</svg>")]
+        assert (SLOWER.lower() in picture.lower()) == is_coloured
 
 
 def test_tests_of_one_name_in_two_files_are_two_rows_of_the_figure(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from rnncore.report.fold import folded
 from rnncore.report.rows import best_per_s, names_of, valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.table import Table, numbers, paragraph, words
-from rnncore.report.words import NORMAL_95, half_interval, letter, ratio_within, significant, times
+from rnncore.report.words import NORMAL_95, half_interval, letter, lettered_names, ratio_within, significant, times
 from rnncore.runfile.machine import same_machine
 from rnncore.runfile.record import Record, Run
 
@@ -43,8 +43,11 @@ NORMAL_99 = 2.576
 # With fewer rounds, quartiles give no interval.
 FEWEST_ROUNDS = 10
 
-# Benchmarks that the figure shows, at most, and rows that are shown unfolded; the table has all.
-MOST_DRAWN, MOST_ROWS = 60, 12
+# Lines of the figure, at most, which a screen has room for, and rows that are shown unfolded; the table has all.
+MOST_DRAWN, MOST_ROWS = 24, 12
+
+# Pixels of the name of a run in the legend.
+_NAMES_WIDTH = 300
 
 # Of tables of ratios.
 NOTE = (
@@ -66,10 +69,11 @@ class CaseRatio:
 
     Attributes:
         benchmark: What it is called.
-        run: The run's letter.
+        run: What the run is called: its letter, or in a figure its name after that.
         ratio: Its median over that of the first run: above 1 is slower.
         low: Lower end of the ratio's interval, widened to hold the ratio; None where there are too few rounds.
         high: Its upper end.
+        counts: Whether a change of it is one: not where a verdict on it is that it is the same, or unclear.
     """
 
     benchmark: str
@@ -77,11 +81,19 @@ class CaseRatio:
     ratio: float
     low: float | None
     high: float | None
+    counts: bool = True
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no doubt of its direction, as it is written too: one from 1.00 may begin at 1."""
-        return self.low is not None and self.high is not None and not round(self.low, 2) <= 1 <= round(self.high, 2)
+        """Whether it changed: the interval leaves no doubt of its direction, as it is written too: 1.00 may be 1."""
+        if self.low is None or self.high is None:
+            return False
+        return self.counts and not round(self.low, 2) <= 1 <= round(self.high, 2)
+
+    @property
+    def furthest(self) -> float:
+        """The end of its interval that is furthest from 1, as a factor from 1 up; without one, the ratio."""
+        return max(self.high or self.ratio, 1 / (self.low or self.ratio))
 
     @property
     def colour(self) -> str:
@@ -134,10 +146,19 @@ def _interval_of_rounds(before: tuple[float, ...], now: tuple[float, ...]) -> tu
 
 
 def most_changed(ratios: Sequence[CaseRatio]) -> list[CaseRatio]:
-    """Return the ratios of the benchmarks that differ most, as many as a figure shows, from the slowest to the fastest."""
-    changes = change_of_each(ratios)
-    kept = sorted(changes, key=lambda name: -abs(changes[name]))[:MOST_DRAWN]
+    """Return the ratios of as many benchmarks as a figure has lines for, from the slowest to the fastest.
+
+    Those that changed come before all others, and of each kind those that differ most.
+    """
+    changes, changed = change_of_each(ratios), {one.benchmark for one in ratios if one.is_sure}
+    ordered = sorted(changes, key=lambda name: (name not in changed, -abs(changes[name])))
+    kept = set(ordered[: MOST_DRAWN // _lines_of_each(len({one.run for one in ratios}))])
     return sorted((one for one in ratios if one.benchmark in kept), key=lambda one: -changes[one.benchmark])
+
+
+def _lines_of_each(runs: int) -> int:
+    """Return how many lines of a figure a benchmark takes: two runs, a little apart, share one."""
+    return max(1, runs // 2)
 
 
 def change_of_each(ratios: Iterable[CaseRatio]) -> dict[str, float]:
@@ -179,28 +200,68 @@ def _why(first: Run, run: Run, now: Record) -> str | None:
     return f"{'; '.join(known)}{joined} {held}" if known else held
 
 
-def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
-    """Draw each benchmark's time as a multiple of the first run's, with its interval around 1; left of 1 is faster.
+def ratio_figures(ratios: Sequence[CaseRatio], base: str) -> list[Figure]:
+    """Draw ratios around 1, the slowest first; of many those that changed or differ most, and say where the others lie.
+
+    Args:
+        ratios: Ratios of one or several runs; nothing is drawn of none.
+        base: Whose time is 1.
+    """
+    if not ratios:
+        return []
+    drawn = most_changed(ratios)
+    shown, reach = {one.benchmark for one in drawn}, _reach(drawn)
+    others = [one for one in ratios if one.benchmark not in shown]
+    count = len({one.benchmark for one in ratios})
+    which = f"the {len(shown)} of {count:,} benchmarks that changed or differ most" if others else "each benchmark"
+    alt = f"Time of {which} as a multiple of {base}, the slowest first"
+    alt += _others_text(others) if others else ""
+    alt += "; an interval that ends in a triangle goes on" if any(one.furthest > reach for one in drawn) else ""
+    return [Figure("ratios", alt, ratio_chart(drawn, base))]
+
+
+def _others_text(ratios: Sequence[CaseRatio]) -> str:
+    """Say how many benchmarks are not drawn, how many of them changed, and between which ratios they lie."""
+    count, changed = (len({one.benchmark for one in some}) for some in (ratios, [one for one in ratios if one.is_sure]))
+    ends = dict.fromkeys(times(pick(one.ratio for one in ratios)) for pick in (max, min))
+    said = f"the other {count:,}" + (f", of which {changed:,} changed," if changed else "")
+    return f"; {said} {'is' if count == 1 else 'are'} {' to '.join(ends)}"
+
+
+def _reach(ratios: Sequence[CaseRatio]) -> float:
+    """Return how far the axis of a figure goes to either side of 1, as a factor.
+
+    It has room for every ratio, and for the intervals, but not for one in ten that is more than twice as wide as all others:
+    these would press the rest together.
+    """
+    ends = sorted(one.furthest for one in ratios)
+    usual, widest = ends[-1 - len(ends) // 10], ends[-1]
+    furthest = max(max(one.ratio, 1 / one.ratio) for one in ratios)
+    return float(max(1.02, furthest, widest if widest <= usual**2 else usual) ** 1.05)
+
+
+def ratio_chart(ratios: Sequence[CaseRatio], base: str) -> Chart:
+    """Draw each benchmark's time as a multiple of another's, with its interval around 1; left of 1 is faster.
 
     Args:
         ratios: Ratios of one or several runs, in the order in which their benchmarks are drawn.
         base: Whose time is 1.
     """
+    # As far to the left of 1 as to the right: what is faster and what is slower weigh the same to the eye.
+    reach = _reach(ratios)
     names, runs = (list(dict.fromkeys(found)) for found in zip(*((one.benchmark, one.run) for one in ratios), strict=True))
     values: list[dict[str, Any]] = [
         {
             "row": one.benchmark,
             "Run": one.run,
             "ratio": one.ratio,
-            "low": one.ratio if one.low is None else one.low,
-            "high": one.ratio if one.high is None else one.high,
+            "low": one.ratio if one.low is None else max(one.low, 1 / reach),
+            "high": one.ratio if one.high is None else min(one.high, reach),
             "tip": tip_text(one.benchmark, run=one.run, time=one.text),
             "colour": one.colour,
         }
         for one in ratios
     ]
-    # As far to the left of 1 as to the right: what is faster and what is slower weigh the same to the eye.
-    reach = max(1.02, *(max(one["high"], 1 / one["low"]) for one in values)) ** 1.05
     title = f"Time as a multiple of {base}: faster to the left of 1, slower to the right (logarithmic)"
     axis = values_axis(len(names) * len(runs), format=",~g", values=log_ticks(1 / reach, reach))
     at, rows = log_x(1 / reach, reach, title, axis), named_rows(values)
@@ -214,12 +275,17 @@ def ratio_chart(ratios: Sequence[CaseRatio], base: str = "A's") -> Chart:
             x=at("ratio"), color=OWN_COLOUR, shape=_shape(runs), description=TIP
         ),
     ]
-    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names) * max(1, len(runs) // 2)))
+    for end, edge, towards in (("low", 1 / reach, "left"), ("high", reach, "right")):
+        if any(one[end] == edge for one in values):
+            cut = rows.transform_filter(f"datum.{end} == {edge!r}")
+            mark = cut.mark_point(filled=True, size=50, opacity=1, shape=f"triangle-{towards}")
+            layers.append(mark.encode(x=at(end), color=OWN_COLOUR))
+    return altair.layer(*layers).properties(width=WIDTH - 100, height=rows_height(len(names) * _lines_of_each(len(runs))))
 
 
 def _shape(runs: Sequence[str]) -> altair.Shape:
     """Return the shapes of runs, with a legend where there are several to tell apart."""
-    legend = altair.Legend(title="Run", orient="top") if len(runs) > 1 else None
+    legend = altair.Legend(title="Run", orient="top", columns=1, labelLimit=_NAMES_WIDTH) if len(runs) > 1 else None
     return altair.Shape("Run:N", sort=list(runs), legend=legend)
 
 
@@ -256,13 +322,9 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Draw the ratios to the first run, if the runs have benchmarks in common: of many those that differ most."""
-    ratios = case_ratios(runs)
-    count, drawn = len({one.benchmark for one in ratios}), most_changed(ratios)
-    shown = len({one.benchmark for one in drawn})
-    which = "each benchmark" if shown == count else f"the {shown} of {count:,} benchmarks that differ most"
-    alt = f"Time of {which} as a multiple of that in A, the slowest first"
-    return [Figure("ratios", alt, ratio_chart(drawn))] if ratios else []
+    """Draw the ratios to the first run, if the runs have benchmarks in common; of several each is named in the legend."""
+    named = dict(zip(map(letter, range(len(runs))), lettered_names(runs), strict=True))
+    return ratio_figures([replace(one, run=named[one.run]) for one in case_ratios(runs)], "A's")
 
 
 SECTION = Section("## What changed, and why?", text, figures)

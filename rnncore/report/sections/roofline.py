@@ -15,8 +15,8 @@ from rnncore.report.table import paragraph, strong
 from rnncore.report.words import share_text, significant
 from rnncore.runfile.record import Record, Run
 
-# Free space around the points, as a factor.
-MARGIN = 2.0
+# Free space around the points, as a factor, and the share of the width at the right for the names of roofs.
+MARGIN, _NAMES_SHARE = 2.0, 0.14
 
 
 def roofline_chart(records: list[Record], run: Run) -> Chart:
@@ -50,7 +50,9 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
     roofs = _roofs(run, {(record.device, record.products) for record in records}, left, right)
     rates = [float(one["gflop_per_s"]) for one in [*values, *roofs] if one["gflop_per_s"]]
     low, high = min(rates) / MARGIN, max(rates) * MARGIN
-    x_scale = altair.Scale(type="log", domain=[left, right], nice=False)
+    # Names stand at the right of the roofs, where no line and no point is.
+    room = (right / left) ** (_NAMES_SHARE / (1 - _NAMES_SHARE)) if roofs else 1.0
+    x_scale = altair.Scale(type="log", domain=[left, right * room], nice=False)
     x = altair.X("flops_per_byte:Q", scale=x_scale, axis=log_axis(left, right), title="Operations per byte")
     y_scale = altair.Scale(type="log", domain=[low, high], nice=False)
     y_axis = log_axis(low, high)
@@ -65,7 +67,7 @@ def roofline_chart(records: list[Record], run: Run) -> Chart:
         ends = [one for one in roofs if one["flops_per_byte"] == right]
         at = apart([float(one["gflop_per_s"]) for one in ends], low, high, HEIGHT)
         labels = [{**one, "at": value} for one, value in zip(ends, at, strict=True)]
-        text = altair.Chart(altair.InlineData(labels)).mark_text(align="right", baseline="bottom", dy=-2, color=QUIET)
+        text = altair.Chart(altair.InlineData(labels)).mark_text(align="left", dx=6, color=QUIET)
         layers.append(text.encode(x=x, y=y("at"), text="roof:N"))
     points = altair.Chart(altair.InlineData(values)).mark_point(filled=True, size=70, opacity=1)
     models = list(dict.fromkeys(record.model_name for record in records))

@@ -9,12 +9,13 @@ from rnncore.compare.thresholds import Thresholds
 from rnncore.report.fold import folded
 from rnncore.report.rows import by_batch_size, by_recipe, valid, way
 from rnncore.report.section import Section, Shown
+from rnncore.report.sections.ordinary.origin import fact_title
 from rnncore.report.sections.ratios import CaseRatio, case_ratios
 from rnncore.report.sections.verdict import batch_words, bullets, recipe_words
 from rnncore.report.table import inert, paragraph, strong
 from rnncore.report.verdict.markdown import judgement_table
-from rnncore.report.words import letter, lettered_names, significant, time_text, times
-from rnncore.runfile.machine import same_machine
+from rnncore.report.words import letter, lettered_names, machine_name, significant, time_text, times
+from rnncore.runfile.machine import differences, same_machine
 from rnncore.runfile.record import Record, Run
 
 
@@ -26,7 +27,8 @@ def sentences_of_several(runs: Sequence[Run]) -> list[str]:
         for recipe, records_of in of_recipe.items()
         for batch_size, _ in by_batch_size(records_of)
     ]
-    return [*found, *against_first(runs), *of_noise(runs)]
+    apart = [sentence for index, run in enumerate(runs) for sentence in of_differences(runs[0], run, letter(index))]
+    return [*found, *against_first(runs), *apart, *of_noise(runs)]
 
 
 def against_first(runs: Sequence[Run]) -> list[str]:
@@ -37,6 +39,15 @@ def against_first(runs: Sequence[Run]) -> list[str]:
         + _lacking(runs[0], run, letter(index))
         for index, run in enumerate(runs[1:], 1)
     ]
+
+
+def of_differences(first: Run, run: Run, letter: str) -> list[str]:
+    """Say in which facts of machine, settings and software a run differs from the first, where it does."""
+    facts = [fact_title(one.fact) for one in differences(first.fingerprint, run.fingerprint)]
+    if not facts:
+        return []
+    listed = ", ".join(map(inert, facts[:3])) + (f" and {len(facts) - 3} more" if len(facts) > 3 else "")
+    return [f"**A and {letter} differ in {listed}**: their ratios are not of the code alone."]
 
 
 def of_noise(runs: Sequence[Run]) -> list[str]:
@@ -126,9 +137,11 @@ def text(runs: Sequence[Run], shown: Shown) -> list[str]:
 
 
 def named_runs(runs: Sequence[Run]) -> str:
-    """Return a paragraph that says which run each letter stands for, and when it was measured."""
+    """Return a paragraph that says which run each letter stands for, when it was measured, and where if all were there."""
     when = [f"{name} ({run.datetime[:10]})" for name, run in zip(lettered_names(runs), runs, strict=True)]
-    return paragraph("; ".join(map(inert, when)) + ".")
+    machines = {machine_name(run) for run in runs}
+    where = f"All on {inert(machines.pop())}: " if len(machines) == 1 and runs[0].fingerprint.get("cpu") else ""
+    return paragraph(where + "; ".join(map(inert, when)) + ".")
 
 
 def text_of_differences(runs: Sequence[Run], shown: Shown) -> list[str]:

@@ -31,8 +31,9 @@ from rnncore.runfile.record import Record, Run
 # Free space above and below the lines, as a factor.
 MARGIN = 1.5
 
-# Pixels of a panel among others and of one alone, and the share that the names at the ends of lines have.
-_PANEL_WIDTH, _ALONE_WIDTH, _NAMES_SHARE = 300, 480, 0.45
+# Pixels of a panel among others and of one alone, and the shares of it that are left of the first batch size, and for the
+# names at the ends of lines.
+_PANEL_WIDTH, _ALONE_WIDTH, _LEFT_SHARE, _NAMES_SHARE = 300, 480, 0.04, 0.45
 
 
 def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
@@ -65,44 +66,46 @@ def throughput_chart(records: Sequence[Record], run: Run) -> Chart:
         for record in records
     ]
     sizes = sorted({one["batch"] for one in values})
-    # Names stand within the panel, at the right of the last size.
-    room = max(sizes[-1] / sizes[0], 4) ** (_NAMES_SHARE / (1 - _NAMES_SHARE))
-    x_scale = altair.Scale(type="log", base=2, domain=[sizes[0], sizes[-1] * room], nice=False)
+    # Names stand within the panel, at the right of the last size, where no line is.
+    whole = max(sizes[-1] / sizes[0], 4) ** (1 / (1 - _LEFT_SHARE - _NAMES_SHARE))
+    left = sizes[0] / whole**_LEFT_SHARE
+    x_scale = altair.Scale(type="log", base=2, domain=[left, sizes[-1] * whole**_NAMES_SHARE], nice=False)
     y_scale = altair.Scale(type="log", domain=[low, high], nice=False)
     axis = altair.Axis(values=sizes, format=",d", labelOverlap=True)
-    x = altair.X("batch:Q", scale=x_scale, axis=axis, title="Windows per call (batch size)")
+
+    def x(field: str = "batch") -> altair.X:
+        return altair.X(f"{field}:Q", scale=x_scale, axis=axis, title="Windows per call (batch size)")
 
     def y(field: str = "windows_per_s") -> altair.Y:
         return altair.Y(f"{field}:Q", scale=y_scale, axis=log_axis(low, high), title="Windows per second")
 
-    labels = [
-        label
-        for model in models
-        for label in _end_labels([one for one in values if one["model"] == model], names[: len(PALETTE)], low, high)
-    ]
-    limits = [limit for model in models for limit in _limits(ceilings, model, low, high)]
+    ends: list[dict[str, Any]] = []
+    for model in models:
+        lines, of_model = ([one for one in some if one["model"] == model] for some in (values, ceilings))
+        ends += _ends(lines, of_model, names[: len(PALETTE)], low, high)
+    ends = [{**one, "batch": sizes[-1], "left": left} for one in ends]
     base = altair.Chart()
     rows = base.transform_filter("datum.kind == 'row'")
     color = altair.Color("runtime:N", scale=colours(names), legend=None)
     layers: list[Any] = []
-    if limits:
-        shaded = base.transform_filter("datum.kind == 'limit'")
-        top, left = altair.value(0), altair.value(0)
+    if ceilings:
+        limits = base.transform_filter("datum.kind == 'limit'")
+        top = altair.value(0)
         layers += [
-            shaded.transform_filter("datum.is_highest").mark_rect(color=OTHERS, opacity=0.15).encode(y=y(), y2=top),
-            shaded.mark_rule(strokeDash=[2, 3], color=QUIET).encode(y=y()),
-            shaded.mark_text(align="left", dx=4, dy=-7, color=QUIET).encode(x=left, y=y("at"), text="runtime:N"),
+            limits.transform_filter("datum.is_highest").mark_rect(color=OTHERS, opacity=0.15).encode(y=y(), y2=top),
+            limits.mark_rule(strokeDash=[2, 3], color=QUIET).encode(x=x("left"), x2="batch:Q", y=y()),
+            limits.mark_text(align="left", dx=8, color=QUIET).encode(x=x(), y=y("at"), text="runtime:N"),
         ]
     layers += [
-        rows.mark_line().encode(x=x, y=y(), color=color),
-        rows.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y(), color=color, description=TIP),
+        rows.mark_line().encode(x=x(), y=y(), color=color),
+        rows.mark_point(filled=True, size=50, opacity=1).encode(x=x(), y=y(), color=color, description=TIP),
         base.transform_filter("datum.kind == 'name'")
         .mark_text(align="left", dx=8)
-        .encode(x=x, y=y("at"), text="runtime:N", color=color),
+        .encode(x=x(), y=y("at"), text="runtime:N", color=color),
     ]
     panel_width = _PANEL_WIDTH if len(models) > 1 else _ALONE_WIDTH
     panels = altair.layer(*layers).properties(width=panel_width, height=HEIGHT)
-    data = altair.InlineData([*values, *labels, *limits])
+    data = altair.InlineData([*values, *ends])
     facet = altair.Facet("model:N", title=None, sort=models)
     return altair.FacetChart(data=data, spec=panels, facet=facet, columns=2)
 
@@ -113,25 +116,30 @@ def _series(record: Record, devices: set[str]) -> str:
     return name if len(devices) > 1 else name.replace(f", {str(record.device).upper()}", "", 1)
 
 
-def _end_labels(values: Sequence[dict[str, Any]], coloured: Sequence[str], low: float, high: float) -> list[dict[str, Any]]:
-    """Return the names of the lines of a panel that have colours, each beside the last point of its line."""
+def _ends(
+    values: Sequence[dict[str, Any]],
+    limits: Sequence[dict[str, Any]],
+    coloured: Sequence[str],
+    low: float,
+    high: float,
+) -> list[dict[str, Any]]:
+    """Return what is named at the right of a panel, each about as high as its line ends and no two on one another.
+
+    Args:
+        values: The points of the panel.
+        limits: Its limits; nothing can be above the highest.
+        coloured: The lines that have colours, and so names.
+        low: Lowest rate of the axis.
+        high: Its highest.
+    """
     last: dict[str, dict[str, Any]] = {}
     for one in sorted(values, key=lambda one: int(one["batch"])):
         last[one["runtime"]] = one
-    named = [one for one in last.values() if one["runtime"] in coloured]
-    at = apart([float(one["windows_per_s"]) for one in named], low, high, HEIGHT)
-    return [{**one, "kind": "name", "at": value} for one, value in zip(named, at, strict=True)]
-
-
-def _limits(ceilings: Sequence[dict[str, Any]], model: str, low: float, high: float) -> list[dict[str, Any]]:
-    """Return the limits of a panel; nothing can be above the highest."""
-    found = [one for one in ceilings if one["model"] == model]
-    rates = [float(one["windows_per_s"]) for one in found]
-    at = apart(rates, low, high, HEIGHT)
-    return [
-        {**one, "kind": "limit", "at": value, "is_highest": one["windows_per_s"] == max(rates)}
-        for one, value in zip(found, at, strict=True)
-    ]
+    highest = max((one["windows_per_s"] for one in limits), default=None)
+    found = [{**one, "kind": "name"} for one in last.values() if one["runtime"] in coloured]
+    found += [{**one, "kind": "limit", "is_highest": one["windows_per_s"] == highest} for one in limits]
+    at = apart([float(one["windows_per_s"]) for one in found], low, high, HEIGHT)
+    return [{**one, "at": value} for one, value in zip(found, at, strict=True)]
 
 
 def window_ceilings(records: Sequence[Record], run: Run) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rnncore.report.fold import FOLDED
 from rnncore.report.html import figure_html, page_html
 from rnncore.report.rows import short_names
 from rnncore.report.section import Shown
-from rnncore.report.sections.ratios import CaseRatio, most_changed, ratio_chart
+from rnncore.report.sections.ratios import CaseRatio, ratio_figures
 from rnncore.report.verdict.markdown import verdict_markdown
 from rnncore.report.words import is_ratio
 
@@ -45,13 +45,11 @@ def write_verdict_page(comparison: Comparison, folder: Path, downloads: Sequence
 
 
 def _figures(judgements: Sequence[Judgement]) -> list[Figure]:
-    """Draw the ratios of time that were measured, of many those that changed most."""
+    """Draw the ratios of time that were measured; what is called the same or unclear did not change."""
     called = short_names(one.fullname for one in judgements)
     found = [
-        CaseRatio(called[one.fullname], "head", one.ratio, one.low, one.high)
+        CaseRatio(called[one.fullname], "head", one.ratio, one.low, one.high, one.verdict not in ("same", "unclear"))
         for one in judgements
         if one.measure == TIME and is_ratio(one.ratio)
     ]
-    shown = most_changed(found)
-    alt = "Time of the head as a multiple of the base's, by benchmark, with its interval"
-    return [Figure("ratios", alt, ratio_chart(shown, "the base's"))] if shown else []
+    return ratio_figures(found, "the base's")

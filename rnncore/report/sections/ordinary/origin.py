@@ -34,8 +34,8 @@ _USUAL = ("CPython",)
 
 
 def fact_title(fact: str) -> str:
-    """Return what a reader calls a fact of a machine."""
-    return _FACTS.get(fact, fact)
+    """Return what a reader calls a fact of a machine; the version of a package by its name."""
+    return _FACTS.get(fact, fact.removeprefix("packages."))
 
 
 def left_out(run: Run) -> dict[str, Sequence[object]]:

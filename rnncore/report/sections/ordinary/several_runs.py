@@ -10,13 +10,11 @@ from rnncore.report.rows import valid
 from rnncore.report.section import Section, Shown
 from rnncore.report.sections.ordinary import groups
 from rnncore.report.sections.ordinary.groups import groups_of, inert_names, number_text
-from rnncore.report.sections.ordinary.origin import fact_title
 from rnncore.report.sections.ratios import MOST_ROWS, NOTE, CaseRatio, case_ratio, figures
-from rnncore.report.sections.several import against_first, named_runs, of_noise
+from rnncore.report.sections.several import against_first, named_runs, of_differences, of_noise
 from rnncore.report.sections.verdict import bullets
 from rnncore.report.table import Column, Markdown, Table, inert, numbers, paragraph, strong, words
 from rnncore.report.words import letter, shared_unit, significant, times
-from rnncore.runfile.machine import differences
 from rnncore.runfile.record import Record, Run
 
 
@@ -24,12 +22,7 @@ def text_of_verdict(runs: Sequence[Run], shown: Shown) -> list[str]:
     """Return what is slower and faster than in the first run, what changed most, and which runs are of other machines."""
     found = []
     for index, (run, counts) in enumerate(zip(runs[1:], against_first(runs), strict=True), 1):
-        found += [counts, *_extremes(runs[0], run, letter(index))]
-        facts = [one.fact for one in differences(runs[0].fingerprint, run.fingerprint)]
-        if facts:
-            listed = ", ".join(inert(fact_title(fact)) for fact in facts[:3])
-            more = f" and {len(facts) - 3} more" if len(facts) > 3 else ""
-            found.append(f"**A and {letter(index)} differ in {listed}{more}**: their ratios are not of the code alone.")
+        found += [counts, *_extremes(runs[0], run, letter(index)), *of_differences(runs[0], run, letter(index))]
     return [named_runs(runs), bullets([*found, *of_noise(runs)])]
 
 
