@@ -67,11 +67,12 @@ def scaled(run: Run) -> list[Record]:
 
 def with_model(records: Sequence[Record]) -> list[Scaled]:
     """Put the model beside rows: those on one type of device share the link, those of one way to train the computing."""
-    return [
-        Scaled(record, _step(record, _link([one for one in records if one.device == record.device])), computing)
-        for record in sorted(records, key=lambda one: (way(one), one.devices, one.batch_size))
-        for computing in [_computing([one for one in records if way(one) == way(record)])]
-    ]
+    found = []
+    for record in sorted(records, key=lambda one: (way(one), one.devices, one.batch_size)):
+        link = _link([one for one in records if one.device == record.device])
+        computing = _computing([one for one in records if way(one) == way(record)])
+        found.append(Scaled(record, _step(record, link), computing))
+    return found
 
 
 def _step(record: Record, link: Link | None) -> Step | None:
