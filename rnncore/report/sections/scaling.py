@@ -52,7 +52,7 @@ class Scaled:
     def name(self) -> str:
         """What its curve is called."""
         on = [] if self.record.is_on_cpu else [self.record.device.upper()]
-        return ", ".join([self.record.model_name, self.record.runtime_title, *on, f"{self.part:,} each"])
+        return ", ".join([self.record.model_name, str(self.record.runtime_title), *on, f"{self.part:,} each"])
 
 
 def part_of(record: Record) -> int:
