@@ -12,9 +12,9 @@ from rnncore.forecast.distributed import Ranks
 from rnncore.measure.stopwatch import now_s, seconds_per_call
 
 # From where latency is all to what is more than the article's models have.
-SIZES_BYTES = tuple(4**power for power in range(1, 13))
+SIZES_BYTES = tuple(4**power for power in range(1, 12))
 
-# Of each size: rounds, and all-reduces of one, so that who comes first waits once in so many.
+# Of each size: rounds, and all-reduces of one, of which the process that comes first waits in one alone.
 ROUNDS, CALLS = 9, 8
 
 # Steps that are looked at, for gradients and for communication.
@@ -33,28 +33,34 @@ def all_reduce_times(
         ranks: The processes, two or more that are joined.
         device: Where they train.
         sizes_bytes: Of fp32 values: multiples of 4.
-        rounds: Of each size.
+        rounds: Of each size, one size after another in each, so that what disturbs the machine for a moment spoils no size.
 
     Returns:
         `bytes` and the median `seconds` of each size.
     """
-    return [{"bytes": size, "seconds": _all_reduce_s(ranks, device, size, rounds)} for size in sizes_bytes]
+    runs = [_all_reduce_of(size, device) for size in sizes_bytes]
+    rounds_s: list[list[float]] = [[] for _ in runs]
+    for number in range(rounds + 1):
+        for run, of_size in zip(runs, rounds_s, strict=True):
+            # None begins before all are there.
+            ranks.first_says(True)
+            seconds = seconds_per_call(run, CALLS)
+            # The first round makes ready what the others find.
+            of_size += [seconds] if number else []
+    return [
+        {"bytes": size, "seconds": statistics.median(of_size)} for size, of_size in zip(sizes_bytes, rounds_s, strict=True)
+    ]
 
 
-def _all_reduce_s(ranks: Ranks, device: torch.device, size_bytes: int, rounds: int) -> float:
+def _all_reduce_of(size_bytes: int, device: torch.device) -> Callable[[], None]:
+    """Return what takes an all-reduce of so many bytes."""
     values, on = torch.zeros(size_bytes // 4, device=device), Device.of(device)
 
     def run() -> None:
         torch.distributed.all_reduce(values)
         on.synchronize()
 
-    run()
-    rounds_s = []
-    for _ in range(rounds):
-        # None begins before all are there.
-        ranks.first_says(True)
-        rounds_s.append(seconds_per_call(run, CALLS))
-    return statistics.median(rounds_s)
+    return run
 
 
 def gradient_arrivals(model: nn.Module, step: Callable[[], object], steps: int = STEPS) -> list[dict[str, float]]:
@@ -75,7 +81,10 @@ def gradient_arrivals(model: nn.Module, step: Callable[[], object], steps: int =
     def note(parameter: Tensor) -> None:
         at_s[parameter] = now_s()
 
-    handles = [parameter.register_post_accumulate_grad_hook(note) for parameter in model.parameters()]
+    handles = [
+        parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+        for parameter in model.parameters()
+    ]
     shares: dict[Tensor, list[float]] = {}
     try:
         step()

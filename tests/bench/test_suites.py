@@ -283,7 +283,7 @@ def test_two_processes_tell_what_one_takes_alone_and_what_they_say_to_one_anothe
     assert record.devices == 2
     assert 0 < record.communication_pct <= 100
     sizes, times_s = ([one[key] for one in record.all_reduces] for key in ("bytes", "seconds"))
-    assert sizes == [4**power for power in range(1, 13)]
+    assert sizes == [4**power for power in range(1, 12)]
     assert times_s[0] < times_s[-1]
     # Of the article's GRU in fp32: two layers of three gates, with two biases each, and the head.
     assert sum(one["bytes"] for one in record.gradients) == 4 * (768 * (5 + 256 + 2) + 768 * (512 + 2) + 257)
