@@ -25,9 +25,10 @@ from rnncore.forecast.distributed import device_of_rank, joined, ranks_of_enviro
 from rnncore.forecast.presets import preset
 from rnncore.forecast.windows import make_windows
 from rnncore.measure.communication import all_reduce_times, communication_pct, gradient_arrivals
-from rnncore.measure.linux import end_with, end_with_parent
+from rnncore.measure.linux import end_with_parent
 from rnncore.measure.stopwatch import seconds_per_call
 from rnncore.runfile.case import Case
+from rnncore.runfile.slots import PARENT
 from rnncore.runtimes.torch import torch_evidence
 
 CASE, FOUND = "case.json", "found.json"
@@ -38,14 +39,14 @@ SECONDS, ROUNDS = "seconds", "rounds"
 
 def main():
     """Start the processes, or be one of them."""
+    # With the session that started it, and each of the processes with torchrun.
+    end_with_parent()
     folder = Path(sys.argv[1])
     asked = json.loads((folder / CASE).read_text(encoding="utf-8"))
     if "RANK" in os.environ:
-        # However torchrun ends.
-        end_with(os.getppid())
         take_part(folder, asked)
         return
-    end_with_parent()
+    os.environ[PARENT] = str(os.getpid())
     devices = str(asked["axes"]["devices"])
     torchrun.main(["--standalone", "--nproc-per-node", devices, "-m", "bench.scaling_worker", str(folder)])
 

@@ -1,8 +1,13 @@
 """Tests of what starts the processes of a scaled step: one dies, one hangs, gloo is missing; an error, and none is left."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +16,10 @@ from bench import bench_scaling, scaling_worker
 from bench.bench_scaling import found_by_processes, last_words, require_devices
 from rnncore.errors import ProcessError, Unavailable
 from rnncore.runfile.case import Case
+from rnncore.runfile.slots import PARENT
 from tests.processes import has_ended
+
+REPOSITORY = Path(__file__).parents[2]
 
 CASE = Case("scaling", "gru", batch_size=32, runtime="rnncore", threads=1, devices=2)
 
@@ -113,6 +121,29 @@ def test_what_is_missing_there_is_unavailable_here_and_what_an_earlier_case_left
     plays("print('nothing was found')")
     with pytest.raises(ProcessError, match=r"ended without a result: nothing was found$"):
         found_by_processes(CASE, folder, 0.0, 1)
+
+
+def test_a_process_whose_starter_has_gone_before_it_could_say_so_ends_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.scaling_worker", str(tmp_path)]
+    env = {**os.environ, PARENT: "1", "RANK": "0"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_the_processes_end_with_the_torchrun_that_starts_as_many_as_the_case_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr(scaling_worker.torchrun, "main", lambda given: started.append((given, os.environ[PARENT])))
+    monkeypatch.setattr(sys, "argv", ["scaling_worker", str(tmp_path)])
+    (tmp_path / scaling_worker.CASE).write_text(json.dumps({"axes": CASE.axes}), encoding="utf-8")
+    with patch.dict(os.environ):
+        for name in ("RANK", PARENT):
+            os.environ.pop(name, None)
+        scaling_worker.main()
+    ((arguments, parent),) = started
+    assert arguments == ["--standalone", "--nproc-per-node", "2", "-m", "bench.scaling_worker", str(tmp_path)]
+    assert parent == str(os.getpid())
 
 
 def test_the_last_words_are_those_of_the_process_that_ended_first() -> None:

@@ -81,9 +81,7 @@ def test_the_page_says_what_is_measured_and_what_is_predicted_and_names_the_knee
     section = report.split("## How does training scale?")[1].split("\n## ")[0]
     assert "**2 processes of GRU in rnncore, CPU, fp32** take 1.30 times the windows/s of one, at a batch of 128." in section
     assert "Measured on this machine" in section
-    assert (
-        "**Predicted**, not measured, over a link as this one: GRU, rnncore, 64 each, keeps 80 % weak efficiency" in section
-    )
+    assert "**Predicted**, not measured, over a link as this: GRU, rnncore, 64 each, keeps 80 % weak efficiency" in section
     assert "1,024 keep it with 416 windows on each." in section
     assert (tmp_path / "report/scaling.svg").exists()
 

@@ -20,8 +20,9 @@ from rnncore.runfile.record import Record, Run
 # Of the intervals of ratios.
 ERROR = 0.01
 
-# How far the model goes on, and what is to be kept there.
+# How far the model goes on, and which efficiency is to be kept there.
 MOST_DEVICES, KEPT = 1024, 0.8
+_KEPT_TEXT = f"{100 * KEPT:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,9 @@ def predicted_table(rows: Sequence[Scaled]) -> Table:
         *words("Model"),
         *numbers("processes", "windows each", "measured", "predicted"),
         *numbers("off by", show="{:+.1f} %".format),
-        *numbers(f"devices with {KEPT:.0%}"),
+        *numbers(f"devices with {_KEPT_TEXT}"),
         *numbers(f"efficiency of {MOST_DEVICES:,}", show="{:.1f} %".format),
-        *numbers(f"windows each for {KEPT:.0%} of {MOST_DEVICES:,}"),
+        *numbers(f"windows each for {_KEPT_TEXT} of {MOST_DEVICES:,}"),
     ]
     return Table(columns, cells)
 
@@ -244,12 +245,12 @@ def _knee_text(rows: Sequence[Scaled]) -> str:
     step = row.step
     if step is None:
         return ""
-    kept, most = f"{KEPT:.0%}".replace("%", " %"), step.most_devices(KEPT, MOST_DEVICES)
+    most = step.most_devices(KEPT, MOST_DEVICES)
     needed = row.computing.windows_in(step.computing_needed_s(KEPT, MOST_DEVICES))
     each = f"{needed:,} windows on each" if needed else "no number of windows on each"
     return (
-        f"{strong('Predicted')}, not measured, over a link as this one: {inert(row.name)}, keeps {kept} weak efficiency up "
-        f"to {_devices(most)} devices; {MOST_DEVICES:,} keep it with {each}."
+        f"{strong('Predicted')}, not measured, over a link as this: {inert(row.name)}, keeps {_KEPT_TEXT} weak efficiency "
+        f"up to {_devices(most)} devices; {MOST_DEVICES:,} keep it with {each}."
     )
 
 
