@@ -1,8 +1,8 @@
 """Processes that take a training step together: `python -m bench.scaling_worker FOLDER` of `bench_scaling`.
 
 It lets torchrun start as many as the case in the folder names, each of which runs this module again. In each round all take
-a step together; then rank 0 takes the same alone, while the others wait: so the ratio of two neighbours holds on a machine
-that drifts. What it found is in the folder at the end.
+a step together, and then each its part without a word to the others; then rank 0 takes the same alone, while they wait: so
+the ratio of two neighbours holds on a machine that drifts. What it found is in the folder at the end.
 """
 
 import json
@@ -83,14 +83,13 @@ def measured(case, windows, ranks, device, asked):
     kernel = torch_evidence(lambda: checks.append(check()), case.cell, device).kernel
     all_reduces = all_reduce_times(ranks, device)
     share_pct = communication_pct(together, device)
-    alone, gradients = {}, None
-    if ranks.is_first:
-        model, alone = alone_steps(case, windows, device)
-        for one, _ in alone.values():
-            one()
-        if case.device == CPU:
-            gradients = gradient_arrivals(model, alone["part_alone_s"][0])
-    rounds = rounds_of(together, alone, ranks, asked)
+    part = trainer_of(replace(case, batch_size=case.batch_size // case.devices), windows, device)
+    step_of_part = alone_step(part, case.precision)
+    step_of_part()
+    alone = alone_steps(case, windows, device, step_of_part) if ranks.is_first else {}
+    rounds = rounds_of(together, step_of_part, alone, ranks, asked)
+    # After all that is timed: its hooks take time.
+    gradients = gradient_arrivals(part.model, step_of_part) if ranks.is_first and case.device == CPU else None
     parity = checks[-1]
     finite = bool(torch.isfinite(torch.tensor([float(loss) for loss in losses])).all())
     return {
@@ -106,39 +105,42 @@ def measured(case, windows, ranks, device, asked):
     }
 
 
-def alone_steps(case, windows, device):
-    """Return the model that is trained on a part, and by fact the steps of one process alone, each with its threads."""
-    whole = trainer_of(case, windows, device)
-    part = trainer_of(replace(case, batch_size=case.batch_size // case.devices), windows, device)
+def alone_step(trainer, precision):
+    """Return what takes the next step of a training in one process, and returns when it is done."""
+    take = next_step_of(trainer)
 
-    def of(trainer):
-        take = next_step_of(trainer)
+    def step():
+        with cudnn_precision(precision):
+            take()
+        synchronize(trainer.device)
 
-        def step():
-            with cudnn_precision(case.precision):
-                take()
-            synchronize(device)
-
-        return step
-
-    threads = case.threads or 1
-    # Threads that wait for more work still turn when the first ends, and not when all go on together.
-    by_threads = {"threads_alone_s": (of(whole), threads * case.devices)} if case.device == CPU else {}
-    return part.model, {**by_threads, "whole_alone_s": (of(whole), threads), "part_alone_s": (of(part), threads)}
+    return step
 
 
-def rounds_of(together, alone, ranks, asked):
-    """Return the seconds of each round: `rounds_s` of all together, and of each step alone under its name."""
-    found = {"rounds_s": [], **{name: [] for name in alone}}
+def alone_steps(case, windows, device, step_of_part):
+    """Return by fact the steps that one process takes while the others wait, each with its threads."""
+    step_of_whole, threads = alone_step(trainer_of(case, windows, device), case.precision), case.threads or 1
+    step_of_whole()
+    # Before the others, so that its threads no longer spin when all go on together.
+    by_threads = {"threads_alone_s": (step_of_whole, threads * case.devices)} if case.device == CPU else {}
+    return {**by_threads, "whole_alone_s": (step_of_whole, threads), "part_alone_s": (step_of_part, threads)}
+
+
+def rounds_of(together, step_of_part, alone, ranks, asked):
+    """Return the seconds of each round: `rounds_s` of a step together, and by fact of what is held against it."""
+    found = {"rounds_s": [], "part_at_once_s": [], **{name: [] for name in alone}}
     began_s = time.perf_counter()
     while ranks.first_says(
         len(found["rounds_s"]) < asked[ROUNDS] or time.perf_counter() - began_s < asked[SECONDS] * len(found)
     ):
         found["rounds_s"].append(seconds_per_call(together))
-        if ranks.is_first:
-            for name, (step, threads) in alone.items():
-                with cpu_threads(threads):
-                    found[name].append(seconds_per_call(step))
+        # All begin it at once, and all have ended it before one goes on alone.
+        ranks.first_says(True)
+        found["part_at_once_s"].append(seconds_per_call(step_of_part))
+        ranks.first_says(True)
+        for name, (step, threads) in alone.items():
+            with cpu_threads(threads):
+                found[name].append(seconds_per_call(step))
     return found
 
 

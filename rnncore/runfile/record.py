@@ -226,10 +226,12 @@ class Record:
     profile = Fact[Mapping[str, Any] | None](or_none(_PROFILE))
 
     # Of a step by several processes: the same rounds by one process alone, of its part of the batch, of the whole, and of
-    # the whole by as many threads; when its gradients are there; what all-reduces take, and for which part of the step.
+    # the whole by as many threads; of its part while each takes its own; when its gradients are there; what all-reduces
+    # take, and for which part of the step one is under way.
     part_alone_s = Fact[Sequence[float]](or_none(_ROUNDS))
     whole_alone_s = Fact[Sequence[float]](or_none(_ROUNDS))
     threads_alone_s = Fact[Sequence[float] | None](or_none(_ROUNDS))
+    part_at_once_s = Fact[Sequence[float] | None](or_none(_ROUNDS))
     gradients = Fact[Sequence[Mapping[str, float]] | None](or_none(list_of(_GRADIENT, fewest=1)))
     all_reduces = Fact[Sequence[Mapping[str, float]]](or_none(list_of(_ALL_REDUCE, fewest=1)))
     communication_pct = Fact[float | None](or_none(NOT_NEGATIVE))

@@ -61,6 +61,7 @@ def _content() -> dict[str, Any]:
     scaling = {
         **{**MODEL, "batch_size": 32, "devices": 2, "communication_pct": 3.0},
         **{"part_alone_s": [0.01, 0.011, 0.01], "whole_alone_s": [0.02] * 3, "threads_alone_s": [0.012] * 3},
+        "part_at_once_s": [0.0105] * 3,
         "all_reduces": [{"bytes": 4, "seconds": 8e-5}, {"bytes": 4096, "seconds": 1e-4}],
         "gradients": [{"bytes": 4096, "ready_share": 0.5}, {"bytes": 1024, "ready_share": 0.9}],
     }

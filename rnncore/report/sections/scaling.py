@@ -140,6 +140,7 @@ def predicted_table(rows: Sequence[Scaled]) -> Table:
                 time_text(median_s),
                 time_text(predicted_s),
                 100 * (predicted_s / median_s - 1),
+                _at_once_pct(row.record),
                 _devices(step.most_devices(KEPT, MOST_DEVICES)),
                 100 * step.efficiency(MOST_DEVICES),
                 needed,
@@ -148,12 +149,20 @@ def predicted_table(rows: Sequence[Scaled]) -> Table:
     columns = [
         *words("Model"),
         *numbers("processes", "windows each", "measured", "predicted"),
-        *numbers("off by", show="{:+.1f} %".format),
+        *numbers("off by", "computing at once", show="{:+.1f} %".format),
         *numbers(f"devices with {_KEPT_TEXT}"),
         *numbers(f"efficiency of {MOST_DEVICES:,}", show="{:.1f} %".format),
         *numbers(f"windows each for {_KEPT_TEXT} of {MOST_DEVICES:,}"),
     ]
     return Table(columns, cells)
+
+
+def _at_once_pct(record: Record) -> float | None:
+    """Return how much longer a part takes where each process takes its own, without communication, in percent."""
+    at_once_s, alone_s = record.part_at_once_s, record.part_alone_s
+    if not at_once_s or len(at_once_s) != len(alone_s):
+        return None
+    return 100 * (interleaved_ratio(alone_s, at_once_s, ERROR).estimate - 1)
 
 
 def _devices(count: int) -> str:
@@ -262,8 +271,9 @@ def _model_parts(rows: Sequence[Scaled]) -> list[str]:
     note = paragraph(
         "The model: one process computes for as long as it does alone, and a ring of all-reduces adds what the backward "
         f"pass does not hide, over a link with {of_message}, as all-reduces alone took. It knows nothing of processes that "
-        "share caches and memory, nor of CPUs that compute and communicate at once. Between machines the link is another: "
-        "there only the form of the curve holds."
+        "share caches and memory, nor of others on this machine: by how much longer a part takes where all compute at once, "
+        "each for itself, is beside what it is off by. Nor does it know that CPUs cannot compute and communicate at once. "
+        "Between machines the link is another: there only the form of the curve holds."
     )
     return [note, predicted_table(rows).markdown()]
 
