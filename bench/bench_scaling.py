@@ -15,7 +15,6 @@ from rnncore.amounts import counted
 from rnncore.drive.started import Started
 from rnncore.errors import ProcessError, Unavailable
 from rnncore.forecast.device import CPU, Device, usable_threads
-from rnncore.measure.interleaved import FEWEST_ROUNDS
 from rnncore.runfile.slots import PARENT
 
 # What the processes import the suites from.
@@ -23,6 +22,9 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Processes that take longer hang: the longest row of the full scale takes minutes.
 LIMIT_S = 900.0
+
+# The fewest rounds are as many times `--benchmark-min-rounds`: by its default 15, as of all that is interleaved.
+TIMES_MIN_ROUNDS = 3
 
 # How torchrun begins to say which process ended first, and what it puts before the last that one said.
 ROOT_CAUSE, LAST_SAID = "Root Cause", "traceback : "
@@ -110,9 +112,12 @@ def last_words(said):
 @pytest.mark.rnn_cases(choose=scaling_cases, only_with="rnn_scaling")
 def test_train_step_scaling(request, rnn_case, rnn_benchmark, data_folder):
     require_devices(rnn_case)
-    seconds = float(request.config.getoption("benchmark_max_time")) if rnn_benchmark.enabled else 0.0
+    seconds, rounds = 0.0, 1
+    if rnn_benchmark.enabled:
+        seconds = float(request.config.getoption("benchmark_max_time"))
+        rounds = TIMES_MIN_ROUNDS * request.config.getoption("benchmark_min_rounds")
     with rnn_benchmark.part("several processes"):
-        found = found_by_processes(rnn_case, data_folder, seconds, FEWEST_ROUNDS if rnn_benchmark.enabled else 1)
+        found = found_by_processes(rnn_case, data_folder, seconds, rounds)
     rnn_benchmark.observed(
         found.pop(ROUNDS),
         calls=1,

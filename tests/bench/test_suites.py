@@ -279,7 +279,9 @@ def test_interleaved_trainings_have_as_many_rounds_and_a_table_of_their_own(hone
 def test_two_processes_tell_what_one_takes_alone_and_what_they_say_to_one_another(fullname: str, honest: Run) -> None:
     record = _record(honest, fullname)
     rounds = [record.rounds_s, record.part_alone_s, record.whole_alone_s, record.threads_alone_s, record.part_at_once_s]
-    assert {len(one) for one in rounds} == {15}
+    # Three times the one round that the session asks for, and more where they take no time.
+    assert {len(one) for one in rounds} == {len(record.rounds_s)}
+    assert len(record.rounds_s) >= 3
     assert record.devices == 2
     assert 0 < record.communication_pct <= 100
     sizes, times_s = ([one[key] for one in record.all_reduces] for key in ("bytes", "seconds"))
