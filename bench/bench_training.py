@@ -1,7 +1,7 @@
 """Training throughput: one optimiser step of the article's models, by torch's layers, by ours, and by the article's loop."""
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from bench.article.loop import ReferenceLoop
 from bench.cases import training_cases
 from rnncore.forecast.device import CALLS_BEFORE_CAPTURE, cudnn_precision, resolve_device, synchronize
+from rnncore.forecast.distributed import ALONE
 from rnncore.forecast.model import ForecasterConfig, new_forecaster
 from rnncore.forecast.presets import preset
 from rnncore.forecast.trainer import Trainer
@@ -65,11 +66,13 @@ def checked_step(windows_of):
     return cache(lambda cell, size: checked_step_of(cell, size, windows_of(preset("article", cell).windows)))
 
 
-def step_of(case, windows, device, checked):
+def step_of(case, windows, device, checked, ranks=ALONE):
     """Return a step of the article's model as a case trains it, and what holds a checked step against float64."""
     article = preset("article", case.cell)
-    made = _article_step if case.runtime == "article" else _our_step
-    return made(case, article, windows, case.batch_size, device, checked)
+    if case.runtime == "article":
+        return _article_step(case, article, windows, case.batch_size, device, checked)
+    trainer = trainer_of(case, windows, device, ranks)
+    return next_step_of(trainer), partial(_our_parity, case, trainer, windows, checked)
 
 
 def _article_step(case, article, windows, batch_size, device, checked):
@@ -89,36 +92,42 @@ def _article_step(case, article, windows, batch_size, device, checked):
     return loop(new_forecaster(article.forecaster, article.train.seed), start, batch_size).step, check
 
 
-def _our_step(case, article, windows, batch_size, device, checked):
-    """Our training, by torch's layers or ours: its step, and what is wrong with a step's gradients."""
+def trainer_of(case, windows, device, ranks=ALONE):
+    """Return our training of the article's model as a case has it, by torch's layers or ours."""
+    article = preset("article", case.cell)
     by_runtime = IMPLEMENTATIONS_IN_BF16 if case.precision == "bf16" else IMPLEMENTATIONS
+    precision = case.precision if case.precision.startswith(AUTOCAST) else "fp32"
     implementation = case.mode or by_runtime[case.runtime]
-    is_mixed = case.precision.startswith(AUTOCAST)
-    precision = case.precision if is_mixed else "fp32"
-    config = replace(article.train, batch_size=batch_size, implementation=implementation, precision=precision)
+    config = replace(article.train, batch_size=case.batch_size, implementation=implementation, precision=precision)
     # A model of its own: training changes it, and moves it to the device.
-    trainer = Trainer(new_forecaster(article.forecaster, article.train.seed), windows, config, device)
-    order = trainer.epoch_order(0)
-    steps = count()
+    return Trainer(new_forecaster(article.forecaster, article.train.seed), windows, config, device, ranks)
+
+
+def next_step_of(trainer):
+    """Return what takes the next step of a training, each time that it is called."""
+    order, steps = trainer.epoch_order(0), count()
 
     def step():
         number = next(steps)
-        first = number % trainer.steps_per_epoch * batch_size
-        return trainer.train_step(order[first : first + batch_size], number)
+        first = number % trainer.steps_per_epoch * trainer.config.batch_size
+        return trainer.train_step(order[first : first + trainer.config.batch_size], number)
 
-    def check():
-        config_without = replace(config, batch_size=len(checked.start), clip_norm=None)
-        known, rows = Trainer(checked.model(), windows, config_without, device), checked.start.to(device)
-        if case.mode == "graph" or is_mixed:
-            # Of a graph the first steps are as they are, and in fp16 they find out how much the loss can be scaled. The one
-            # that is checked comes after them, from the same weights.
-            with cudnn_precision(case.precision):
-                for number in range(CALLS_BEFORE_CAPTURE + 1):
-                    known.train_step(rows, number)
-            known.model.load_state_dict(checked.model().state_dict())
-        return gradient_parity(known, rows, case.precision, checked.gradients)
+    return step
 
-    return step, check
+
+def _our_parity(case, trainer, windows, checked):
+    """What is wrong with the gradients of a checked step that is taken as a training takes its own."""
+    config = replace(trainer.config, batch_size=len(checked.start), clip_norm=None)
+    known = Trainer(checked.model(), windows, config, trainer.device, trainer.ranks)
+    rows = checked.start.to(trainer.device)
+    if case.mode == "graph" or case.precision.startswith(AUTOCAST):
+        # Of a graph the first steps are as they are, and in fp16 they find out how much the loss can be scaled. The one
+        # that is checked comes after them, from the same weights.
+        with cudnn_precision(case.precision):
+            for number in range(CALLS_BEFORE_CAPTURE + 1):
+                known.train_step(rows, number)
+        known.model.load_state_dict(checked.model().state_dict())
+    return gradient_parity(known, rows, case.precision, checked.gradients)
 
 
 @pytest.mark.rnn_cases(choose=training_cases)

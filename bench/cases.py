@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncore.forecast.cells import CELLS
-from rnncore.forecast.device import CPU, Device, accelerator_type, default_threads
+from rnncore.forecast.device import CPU, Device, accelerator_type, default_threads, usable_threads
 from rnncore.forecast.presets import preset
 from rnncore.forecast.scoring import CHUNK_WINDOWS
 from rnncore.runfile.case import AUTOCAST, Case, Clock
@@ -36,6 +36,13 @@ SWEPT = {"hidden_size": (32, 64, 128, 512, 1024), "num_layers": (1, 3), "lookbac
 SWEPT_BATCH_SIZE = 32
 
 TRAINING_BATCH_SIZES = {"gate": (16,), "quick": (32,), "default": (1024,), "full": (64, 256, 1024, 4096)}
+
+# Of all processes together; a step that is checked has as many equal parts as the most of them.
+SCALING_BATCH_SIZES = {"gate": (), "quick": (32,), "default": (32, 256), "full": (32, 256, 1024)}
+MOST_DEVICES = 32
+
+# What takes the steps of several processes.
+SCALING_RUNTIMES = {CPU: "rnncore", GPU.name: "torch"}
 
 # What takes the steps: torch's layers, ours, and the article's loop.
 TRAINING_PRECISIONS = {
@@ -162,6 +169,27 @@ def _training_steps(scale: str, batch_sizes: Sequence[int]) -> list[Case]:
         if not precision.startswith(AUTOCAST) or scale in MIXED_SCALES[device]
         if precision != "bf16" or scale == "full"
         for mode in ((None, "graph") if (runtime, device) in GRAPHS and scale in ("default", "full") else (None,))
+        for cell in CELLS
+    ]
+
+
+def scaling_cases(scale: str) -> list[Case]:
+    """Training steps of the article's model by 2, 4 and so on processes, up to the CPUs and GPUs that there are."""
+    return [
+        Case(
+            "scaling",
+            cell,
+            **_axes_of("article", cell),
+            batch_size=batch_size,
+            device=device,
+            runtime=SCALING_RUNTIMES[device],
+            threads=1 if device == CPU else None,
+            devices=devices,
+        )
+        for device, there in ((CPU, usable_threads()), (GPU.name, GPU.count()))
+        # Of one alone there are two processes all the same, which are skipped with the reason.
+        for devices in (2**power for power in range(1, max(2, min(there, MOST_DEVICES).bit_length())))
+        for batch_size in SCALING_BATCH_SIZES[scale]
         for cell in CELLS
     ]
 

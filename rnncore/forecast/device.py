@@ -245,10 +245,14 @@ class Device:
         Small tensors go over the CPUs' network, so that reading them does not wait for a GPU; gradients over the GPUs'.
 
         Raises:
-            Unavailable: If torch knows nothing that connects such devices.
+            Unavailable: If torch knows nothing that connects such devices, or was built without gloo, which connects CPUs.
         """
         import torch
 
+        if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+            raise Unavailable(
+                "this torch was built without gloo, by which processes on CPUs find one another. Train in one."
+            )
         known = torch.distributed.get_default_backend_for_device
         if self.is_cpu:
             return known(CPU)

@@ -99,12 +99,13 @@ def rnn_case(
     threads: int | None,
     recipe: str | None,
     clock: Any,
+    devices: int | None,
 ) -> "Case":
     """The case of a benchmark that is marked `rnn_cases`."""
     from rnncore.runfile.case import Case
 
     sizes = hidden_size, num_layers, lookback, batch_size
-    return Case(phase, cell, *sizes, device, runtime, mode, precision, threads, recipe, clock)
+    return Case(phase, cell, *sizes, device, runtime, mode, precision, threads, recipe, clock, devices)
 
 
 @pytest.fixture(scope="session")

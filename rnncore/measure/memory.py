@@ -27,6 +27,7 @@ SERVING_FACTS = ("peak_rss_bytes", "model_rss_bytes", "process_device_bytes")
 WHY_NOT_SERVED = {
     "train": "a step of training serves nothing",
     "interleaved training": "a step of training serves nothing",
+    "scaling": "a step of training serves nothing",
     "data": "the data path serves no model",
     "stream": "measured for whole windows alone",
 }

@@ -103,6 +103,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Measure forward passes and training steps interleaved too (bench/bench_interleaved.py): each runtime in a "
         "process of its own, stopped while it waits, so that ratios hold on a shared machine.",
     },
+    "--rnn-scaling": {
+        "action": "store_true",
+        "help": "Measure training steps by several processes too (bench/bench_scaling.py): 2, 4 and so on, as far as there "
+        "are CPUs or GPUs for each, beside one process alone.",
+    },
     "--rnn-server-p99-ms": {
         "metavar": "MS",
         "type": partial(_above_zero, what="a bound; give a number of milliseconds"),

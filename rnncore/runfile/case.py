@@ -7,7 +7,7 @@ from rnncore.errors import ConfigError
 from rnncore.runfile.recipes import recipe_mark, size_marks
 
 Axis = str | int | None
-Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve"]
+Phase = Literal["train", "infer", "data", "accuracy", "interleaved", "interleaved training", "stream", "serve", "scaling"]
 Clock = Literal["device", "host", "pinned"]
 
 # What the precisions of mixed training begin with: the rest is that of their products.
@@ -22,7 +22,7 @@ class Case:
         phase: `train` one optimiser step, `infer` one forward pass, `data` the way from files to windows, `accuracy` the
             scoring of a trained model, `interleaved` a forward pass interleaved with other runtimes,
             `interleaved training` an optimiser step interleaved with other implementations, `stream` one new hour with the
-            state carried, `serve` queries that arrive by chance.
+            state carried, `serve` queries that arrive by chance, `scaling` an optimiser step by several processes.
         cell: `gru` or `lstm`; `own` for a model that is not ours.
         hidden_size: Units per layer, H.
         num_layers: Layers, L.
@@ -38,6 +38,8 @@ class Case:
         clock: What a GPU's times include: `device`, nothing but the work; `host`, also the copies of input and output, from
             and to memory as programs have it, which a user pays; `pinned`, the same from and to page-locked memory. None
             where there are none to speak of.
+        devices: How many take a step together, one process on each; of CPUs, one process with its threads. None where one
+            process does all.
 
     Raises:
         ConfigError: If an axis is none of that.
@@ -56,6 +58,7 @@ class Case:
     threads: int | None = None
     recipe: str | None = None
     clock: Clock | None = None
+    devices: int | None = None
 
     def __post_init__(self) -> None:
         for axis in AXES:
@@ -76,14 +79,15 @@ class Case:
     def label(self) -> str:
         """Return a name that is short, and the same on every machine.
 
-        It leaves out what is usual: the article's recipe, a recipe's own sizes, all threads that the process may use, and a
-        GPU's time without copies.
+        It leaves out what is usual: the article's recipe, a recipe's own sizes, all threads that the process may use, a
+        GPU's time without copies, and that one process does all.
         """
         parts = [self.cell, self.runtime, self.mode, self.device, self.precision]
         parts += [f"b{self.batch_size}"] if self.batch_size else []
         parts += [*recipe_mark(self.axes), *size_marks(self.axes)]
         parts += [f"{self.threads}threads"] if self.threads else []
         parts += [self.clock] if self.clock in ("host", "pinned") else []
+        parts += [f"{self.devices}devices"] if self.devices else []
         return "-".join(part for part in parts if part)
 
 
@@ -95,7 +99,7 @@ def products_of(precision: str | None) -> str | None:
 AXES = tuple(field.name for field in fields(Case))
 
 _CHOICES = {"phase": get_args(Phase), "clock": (*get_args(Clock), None)}
-_SIZES = ("hidden_size", "num_layers", "lookback", "batch_size", "threads")
+_SIZES = ("hidden_size", "num_layers", "lookback", "batch_size", "threads", "devices")
 _ALWAYS = ("device", "runtime")
 
 

@@ -101,6 +101,9 @@ _TRAINING = object_with(
     trained_by=TEXT,
     curve=or_none(list_of(_POINT)),
 )
+_ROUNDS = list_of(SECONDS, fewest=1)
+_GRADIENT = object_with({"bytes": POSITIVE, "ready_share": NOT_NEGATIVE})
+_ALL_REDUCE = object_with({"bytes": POSITIVE, "seconds": SECONDS})
 _PANEL = object_with(
     {
         "zone": TEXT,
@@ -175,6 +178,7 @@ class Record:
     threads = Fact[int | None](or_none(SIZE))
     clock = Fact[str | None](or_none(TEXT))
     recipe = Fact[str | None](or_none(TEXT))
+    devices = Fact[int](or_none(SIZE))
 
     # The model and the runtime.
     features = Fact[int | None](or_none(SIZE))
@@ -221,6 +225,17 @@ class Record:
     window_call_s = Fact[float](or_none(SECONDS))
     p99_bound_s = Fact[float](or_none(SECONDS))
     profile = Fact[Mapping[str, Any] | None](or_none(_PROFILE))
+
+    # Of a step by several processes: the same rounds by one process alone, of its part of the batch, of the whole, and of
+    # the whole by as many threads; of its part while each takes its own; when its gradients are there; what all-reduces
+    # take, and for which part of the step one is under way.
+    part_alone_s = Fact[Sequence[float]](or_none(_ROUNDS))
+    whole_alone_s = Fact[Sequence[float]](or_none(_ROUNDS))
+    threads_alone_s = Fact[Sequence[float] | None](or_none(_ROUNDS))
+    part_at_once_s = Fact[Sequence[float] | None](or_none(_ROUNDS))
+    gradients = Fact[Sequence[Mapping[str, float]] | None](or_none(list_of(_GRADIENT, fewest=1)))
+    all_reduces = Fact[Sequence[Mapping[str, float]]](or_none(list_of(_ALL_REDUCE, fewest=1)))
+    communication_pct = Fact[float | None](or_none(NOT_NEGATIVE))
 
     # Memory.
     peak_rss_bytes = Fact[int | None](or_none(NOT_NEGATIVE))
@@ -516,6 +531,7 @@ NEEDED_BY_PHASE = {
     "interleaved training": ("cell", "batch_size"),
     "stream": ("cell", "batch_size", "window_call_s"),
     "serve": ("cell", "batch_size", "p99_bound_s"),
+    "scaling": ("cell", "batch_size", "devices", "part_alone_s", "whole_alone_s", "all_reduces"),
     "accuracy": ("cell", "smape", "smape_article", "mae_mw", "training"),
 }
 

@@ -12,6 +12,7 @@ import pytest
 
 from rnncore.compare.judge import Side, judge
 from rnncore.compare.thresholds import Thresholds
+from rnncore.forecast.device import usable_threads
 from rnncore.kernels.forward import forward_kernel
 from rnncore.kernels.layers import fused_kernels
 from rnncore.report.page import render, write_report
@@ -39,7 +40,10 @@ INTERLEAVED = (INTERLEAVED_ROW % "torch", INTERLEAVED_ROW % "rnncore")
 INTERLEAVED_STEP = "bench/bench_interleaved.py::test_train_step_interleaved[gru-%s-cpu-fp32-b32]"
 INTERLEAVED_STEPS = tuple(INTERLEAVED_STEP % name for name in ("torch", "rnncore", "article"))
 SERVE = "bench/bench_serving.py::test_serve[gru-rnncore-cpu-fp32-b32]"
-HONEST = (*EVERY, LOOP, FORWARD, STREAM, *INTERLEAVED, *INTERLEAVED_STEPS, SERVE)
+# Where two processes would share a CPU they tell nothing.
+SCALING = ("bench/bench_scaling.py::test_train_step_scaling[gru-rnncore-cpu-fp32-b32-1threads-2devices]",)
+SCALING = SCALING if usable_threads() > 1 else ()
+HONEST = (*EVERY, LOOP, FORWARD, STREAM, *INTERLEAVED, *INTERLEAVED_STEPS, SERVE, *SCALING)
 
 # Wrong answers in four places, none of which makes anything slower: only a look at the answers can see them.
 PLANT = """
@@ -123,7 +127,7 @@ def _need_kernels() -> None:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of one or two rows of every suite."""
     folder = tmp_path_factory.mktemp("honest")
-    done, _ = _session(folder, *HONEST, "--rnn-interleaved", "--rnn-server-p99-ms=1000")
+    done, _ = _session(folder, *HONEST, "--rnn-interleaved", "--rnn-scaling", "--rnn-server-p99-ms=1000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Report: " not in done.stdout
     assert not list(folder.glob("storage/journal/*"))
@@ -164,6 +168,7 @@ def test_every_row_of_every_suite_says_every_fact_or_why_it_does_not(honest: Run
         (INTERLEAVED_STEPS[1], "rnncore GRU"),
         (INTERLEAVED_STEPS[2], "ATen loop"),
         (SERVE, "rnncore GRU"),
+        *((fullname, "rnncore GRU") for fullname in SCALING),
     ],
 )
 def test_every_suite_tells_what_ran(fullname: str, kernel: str, honest: Run) -> None:
@@ -184,7 +189,20 @@ def test_the_data_path_is_bound_by_copying_memory_or_says_what_else(honest: Run)
 
 
 def test_answers_are_held_against_float64_and_the_runtimes_agree_on_the_smape(honest: Run) -> None:
-    for fullname in (TORCH, ONNX, SCORE, STEP, OURS, LOOP, FORWARD, STREAM, *INTERLEAVED, *INTERLEAVED_STEPS, SERVE):
+    for fullname in (
+        TORCH,
+        ONNX,
+        SCORE,
+        STEP,
+        OURS,
+        LOOP,
+        FORWARD,
+        STREAM,
+        *INTERLEAVED,
+        *INTERLEAVED_STEPS,
+        SERVE,
+        *SCALING,
+    ):
         extra = _record(honest, fullname).facts
         assert 0 < extra["parity_max_abs"] <= extra["parity_tolerance"]
     for fullname in (TORCH, ONNX, SCORE, FORWARD, *INTERLEAVED, SERVE):
@@ -255,6 +273,28 @@ def test_interleaved_trainings_have_as_many_rounds_and_a_table_of_their_own(hone
     assert "| GRU | 32 | rnncore, CPU, fp32 | rnncore GRU" in table
     forward = report.split("Interleaved: each runtime beside")[1].split("</details>")[0]
     assert "article" not in forward
+
+
+@pytest.mark.parametrize("fullname", SCALING)
+def test_two_processes_tell_what_one_takes_alone_and_what_they_say_to_one_another(fullname: str, honest: Run) -> None:
+    record = _record(honest, fullname)
+    rounds = [record.rounds_s, record.part_alone_s, record.whole_alone_s, record.threads_alone_s, record.part_at_once_s]
+    # Three times the one round that the session asks for, and more where they take no time.
+    assert {len(one) for one in rounds} == {len(record.rounds_s)}
+    assert len(record.rounds_s) >= 3
+    assert record.devices == 2
+    assert 0 < record.communication_pct <= 100
+    sizes, times_s = ([one[key] for one in record.all_reduces] for key in ("bytes", "seconds"))
+    assert sizes == [4**power for power in range(1, 12)]
+    assert times_s[0] < times_s[-1]
+    # Of the article's GRU in fp32: two layers of three gates, with two biases each, and the head.
+    assert sum(one["bytes"] for one in record.gradients) == 4 * (768 * (5 + 256 + 2) + 768 * (512 + 2) + 257)
+    # Of the last layer first.
+    assert record.gradients[0]["bytes"] == 4 * 256 or record.gradients[0]["bytes"] == 4
+    assert all(0 < one["ready_share"] < 1 for one in record.gradients)
+    report = render([honest]).split("## How does training scale?")[1].split("\n## ")[0]
+    assert "| GRU in rnncore, CPU, fp32 | 2 | 32 | " in report
+    assert "| GRU in rnncore, CPU, fp32 | 2 | 16 | " in report
 
 
 def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(honest: Run) -> None:

@@ -154,6 +154,13 @@ def test_processes_speak_by_the_cpus_network_and_by_that_of_their_gpus() -> None
         Device("vulkan").backend()
 
 
+@pytest.mark.parametrize("lacks", ["is_available", "is_gloo_available"])
+def test_without_gloo_no_processes_are_connected(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, lacks, lambda: False)
+    with pytest.raises(Unavailable, match=r"built without gloo"):
+        Device("cpu").backend()
+
+
 def test_where_torch_locks_no_memory_for_a_device_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(values: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError("not for such a device")

@@ -47,6 +47,9 @@ GOLDEN_LABELS = {
     "torch-cuda-b64": Case("data", lookback=90, batch_size=64, device="cuda", precision=None),
     "gru-openvino-cpu-fp32-b8-2threads": Case("infer", "gru", **ARTICLE, batch_size=8, runtime="openvino", threads=2),
     "torch-cpu-fp32": Case("infer"),
+    "gru-rnncore-cpu-fp32-b32-1threads-2devices": Case(
+        "scaling", "gru", **ARTICLE, batch_size=32, runtime="rnncore", threads=1, devices=2
+    ),
 }
 
 
@@ -111,7 +114,7 @@ def test_a_case_cannot_be_changed() -> None:
     [
         (
             {"phase": "warm"},
-            r"phase 'warm'; give one of train, infer, data, accuracy, interleaved, interleaved training, stream, serve\.",
+            r"phase 'warm'; give one of train, infer, data, .* interleaved training, stream, serve, scaling\.",
         ),
         ({"phase": None}, "phase None; give one of"),
         ({"clock": "wall"}, r"clock 'wall'; give one of device, host, pinned, None\."),
@@ -274,6 +277,19 @@ def test_quick_runs_serve_one_row_alone() -> None:
     (row,) = cases.serving_cases("quick")
     assert (row.runtime, row.batch_size) == ("rnncore", 32)
     assert Counter(case.device for case in cases.serving_cases("full")) == {"cpu": 12, "cuda": 8}
+
+
+@pytest.mark.parametrize(("cpus", "devices"), [(1, {2}), (2, {2}), (3, {2}), (4, {2, 4}), (100, {2, 4, 8, 16, 32})])
+def test_steps_are_taken_by_as_many_processes_as_find_a_cpu_each_and_parts_are_equal(
+    cpus: int, devices: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "usable_threads", lambda: cpus)
+    for scale in ("quick", "default", "full"):
+        measured = [case for case in cases.scaling_cases(scale) if case.device == "cpu"]
+        assert {case.devices for case in measured} == devices
+        assert {case.threads for case in measured} == {1}
+        assert all(case.batch_size % case.devices == 0 for case in measured if case.batch_size and case.devices)
+    assert cases.scaling_cases("gate") == []
 
 
 def test_what_is_asked_for_and_answered_on_the_host_is_timed_with_the_copies_of_a_gpu() -> None:

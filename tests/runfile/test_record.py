@@ -58,7 +58,15 @@ def _content() -> dict[str, Any]:
     content["benchmarks"][0]["extra_info"] |= {"profile": PROFILE, "flops_per_byte": 3.5}
     stream = {**MODEL, "batch_size": 8, "window_call_s": 18e-6, "smape_by_windows": 0.67, "smape": 0.66}
     serve = {**MODEL, "batch_size": 32, "p99_bound_s": 0.05, "served_per_s": 3704.4}
+    scaling = {
+        **{**MODEL, "batch_size": 32, "devices": 2, "communication_pct": 3.0},
+        **{"part_alone_s": [0.01, 0.011, 0.01], "whole_alone_s": [0.02] * 3, "threads_alone_s": [0.012] * 3},
+        "part_at_once_s": [0.0105] * 3,
+        "all_reduces": [{"bytes": 4, "seconds": 8e-5}, {"bytes": 4096, "seconds": 1e-4}],
+        "gradients": [{"bytes": 4096, "ready_share": 0.5}, {"bytes": 1024, "ready_share": 0.9}],
+    }
     content["benchmarks"] += [
+        benchmark("scaling", "test_train_step_scaling[x]", [0.011, 0.012, 0.011], 32, **scaling),
         benchmark("stream", "test_next_hour[x]", [4e-6] * 5, 8, **stream),
         benchmark("serve", "test_serve[b32]", [0.01] * 9, 1, **serve),
         benchmark("interleaved", "test_interleaved[torch]", [0.01, 0.011, 0.012], 1, **MODEL, batch_size=1),
