@@ -22,6 +22,7 @@ from rnncore import cli
 from rnncore.errors import Unavailable
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.sources import DATA_ENV, is_complete, open_dataset
+from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from tests.command import Command, Done
 
@@ -76,6 +77,15 @@ def pjm(pytestconfig: pytest.Config) -> Path:
 def pjm_windows(pjm: Path) -> Windows:
     """Return the article's windows of the real files."""
     return make_windows(open_dataset(pjm), WindowConfig())
+
+
+@pytest.fixture(scope="session")
+def few_zones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a year of two made-up zones: little to make, and enough for every suite."""
+    folder = tmp_path_factory.mktemp("few_zones")
+    for series in synthetic_dataset(years=1).series[:2]:
+        series.to_csv(folder / f"{series.name}.csv")
+    return folder
 
 
 @pytest.fixture(scope="session")
