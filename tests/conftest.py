@@ -35,6 +35,12 @@ settings.register_profile("rnncore", derandomize=True, database=None, deadline=N
 settings.load_profile("rnncore")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: where files run side by side, the last to end is then a short one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def _skipped_where_unavailable() -> Generator[None, object, object]:
     try:
         return (yield)

@@ -20,6 +20,8 @@ from rnncore.runfile.record import Record, Run
 from rnncore.runtimes.own_model import load_own_model
 from tests.bench.test_suites import BRIEF
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 MODEL, RUNTIME, SUITE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -17,6 +17,8 @@ from tests.command import Command
 from tests.emulated_cuda.build import CUDA, OTHER, environment
 from tests.kernels.test_vectors import REQUIRE_ENV
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 PLUGIN = "tests.emulated_cuda.plugin"
 

@@ -16,6 +16,8 @@ import pytest
 from rnncore.forecast.device import CUDA, accelerator_type
 from rnncore.measure.options import SCALES
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "golden" / "frozen"
 WRITE_ENV = "RNNCORE_WRITE_FROZEN"

@@ -20,6 +20,8 @@ from rnncore.runfile.read import read_run
 from rnncore.runfile.record import Record, Run
 from tests.run_files import FACTS
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 
 TORCH = "bench/bench_inference.py::test_forecast[gru-torch-cpu-fp32-b1]"

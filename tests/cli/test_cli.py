@@ -40,6 +40,8 @@ from rnncore.runfile.read import read_run
 from tests.command import Command, Done
 from tests.run_files import inference, make_run, run_content
 
+pytestmark = pytest.mark.long
+
 HOURS = 4500
 REPEATED, MISSING = 2, 3
 ROWS = HOURS + REPEATED - MISSING

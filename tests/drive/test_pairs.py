@@ -45,6 +45,8 @@ from rnncore.errors import ProcessError
 from rnncore.runfile.record import Record, Run
 from tests.processes import state_of
 
+pytestmark = pytest.mark.long
+
 # Each call is noted in a file that both sides share, so that a test can see who ran when.
 SUITE = """
     import os

@@ -19,7 +19,10 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import two_worktrees
 from rnncore.errors import Unavailable
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is of Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is of Linux"),
+    pytest.mark.long,
+]
 
 SUITE = """
     import functools

@@ -16,6 +16,8 @@ from rnncore.errors import ConfigError, ProcessError, Unavailable
 from rnncore.forecast import distributed
 from rnncore.forecast.distributed import ALONE, Ranks, device_of_rank, joined, ranks_of_environment
 
+pytestmark = pytest.mark.long
+
 BATCH = 48
 
 # One step of each kind in each process; what it leaves are the gradients, and the loss of the batch.

@@ -24,6 +24,8 @@ from rnncore.errors import Unavailable
 from rnncore.kernels import levels, library
 from tests.kernels.test_vectors import CROSS_GCC, EMULATED_CPU, EMULATOR, REQUIRE_ENV
 
+pytestmark = pytest.mark.long
+
 SOURCES = Path(library.__file__).parent
 
 SEED_ENV = "SANITIZED_SEED"

@@ -18,6 +18,8 @@ from rnncore.kernels import forward, layers, levels, library
 from rnncore.kernels.library import compile_levels, compiled_library
 from tests.processes import has_ended
 
+pytestmark = pytest.mark.long
+
 SOURCES = Path(library.__file__).parent
 NAMES = ("forward", "train", "peak")
 

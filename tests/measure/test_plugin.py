@@ -27,6 +27,8 @@ from tests.run_files import FACTS, content_of
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.long
+
 PROJECT = """
 import pytest
 

@@ -24,6 +24,8 @@ from tests.run_files import SECTIONS, make_run, run_content
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
+pytestmark = pytest.mark.long
+
 PHONE = (390, 844)
 DESKTOP = (1280, 900)
 
