@@ -99,18 +99,24 @@ reference_preprocessing.PREPARE["rnncore"] = lambda folder: (12, 3)
 """
 
 
-def _session(folder: Path, *args: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """Run suites of this repository without writing into it; return how it went, and the run file's content."""
-    run_file = folder / "run.json"
+def _suites(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run suites of this repository without writing into it."""
     (folder / "brief.py").write_text(BRIEF, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "brief", "--tb=short"]
     # One thread: beside other work on the machine, two that wait for each other are up to a hundred times slower.
-    command += ["--rnn-scale=quick", "--rnn-device=cpu", "--rnn-threads=1"]
-    command += [f"--benchmark-storage={folder / 'storage'}", f"--benchmark-json={run_file}"]
-    command += ["--benchmark-max-time=0.02", "--benchmark-min-rounds=1", *args]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "brief", "--tb=short", "--rnn-threads=1"]
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [*command, *args], cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def _session(folder: Path, *args: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run suites and save the run; return how it went, and the run file's content."""
+    run_file = folder / "run.json"
+    saved = (f"--benchmark-storage={folder / 'storage'}", f"--benchmark-json={run_file}")
+    brief = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=1")
+    done = _suites(folder, "--rnn-scale=quick", "--rnn-device=cpu", *saved, *brief, *args)
     assert run_file.exists(), done.stdout + done.stderr
     return done, json.loads(run_file.read_text(encoding="utf-8"))
 
@@ -358,13 +364,12 @@ def test_a_short_process_of_the_gate_leaves_a_run_that_can_be_judged_and_shown(t
 # --------------------------------------------------------------------------------------------------- other libraries
 
 
-def test_other_libraries_that_are_not_installed_are_skipped_with_what_to_install() -> None:
+def test_other_libraries_that_are_not_installed_are_skipped_with_what_to_install(tmp_path: Path, few_zones: Path) -> None:
     missing = [name for name in ("neuralforecast", "darts") if importlib.util.find_spec(name) is None]
     if not missing:
         pytest.skip("both libraries are installed")
-    command = [sys.executable, "-m", "pytest", "bench/bench_peers.py", "--rnn-scale=full", "--rnn-data=synthetic", "-rs"]
-    command += ["-p", "no:cacheprovider", "-k", " or ".join(missing)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    which = ("bench/bench_peers.py", "--rnn-scale=full", "-k", " or ".join(missing))
+    done = _suites(tmp_path, *which, f"--rnn-data={few_zones}", "-rs")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in missing:
         assert f"{name} is not installed: pip install 'rnncore[peers]'." in done.stdout
