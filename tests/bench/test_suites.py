@@ -290,12 +290,13 @@ def test_a_server_tells_its_rates_and_the_latencies_of_the_highest_in_time(hones
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory, few_zones: Path) -> dict[str, Any]:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run of the same rows with wrong answers planted in all but torch's, and its report."""
     _need_kernels()
     folder = tmp_path_factory.mktemp("planted")
     (folder / "plant.py").write_text(PLANT)
-    done, _ = _session(folder, "-p", "plant", f"--rnn-data={few_zones}", *EVERY)
+    # On few zones the one forecast of the untrained model differs by less than rounding may.
+    done, _ = _session(folder, "-p", "plant", "--rnn-data=synthetic", *EVERY)
     assert done.returncode == 1, done.stdout + done.stderr
     run = read_run(folder / "run.json")
     report = write_report([run.path], folder / "report").with_name("report.md")
