@@ -22,6 +22,7 @@ from rnncore import cli
 from rnncore.errors import Unavailable
 from rnncore.forecast.series import HOUR, Dataset, Series
 from rnncore.forecast.sources import DATA_ENV, is_complete, open_dataset
+from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.forecast.windows import WindowConfig, Windows, make_windows
 from tests.command import Command, Done
 
@@ -32,6 +33,12 @@ REQUIRE_DATA_ENV = "RNNCORE_REQUIRE_DATA"
 # The same examples in every run, nothing written beside the code, and no deadline on a shared machine.
 settings.register_profile("rnncore", derandomize=True, database=None, deadline=None, max_examples=60)
 settings.load_profile("rnncore")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: where files run side by side, the last to end is then a short one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def _skipped_where_unavailable() -> Generator[None, object, object]:
@@ -76,6 +83,15 @@ def pjm(pytestconfig: pytest.Config) -> Path:
 def pjm_windows(pjm: Path) -> Windows:
     """Return the article's windows of the real files."""
     return make_windows(open_dataset(pjm), WindowConfig())
+
+
+@pytest.fixture(scope="session")
+def few_zones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a year of two made-up zones: little to make, and enough for every suite."""
+    folder = tmp_path_factory.mktemp("few_zones")
+    for series in synthetic_dataset(years=1).series[:2]:
+        series.to_csv(folder / f"{series.name}.csv")
+    return folder
 
 
 @pytest.fixture(scope="session")

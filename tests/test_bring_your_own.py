@@ -14,15 +14,18 @@ from typer.testing import CliRunner
 from rnncore.cli import app
 from rnncore.compare.choices import Limits, recommend
 from rnncore.errors import ConfigError
-from rnncore.forecast.synthetic import synthetic_dataset
 from rnncore.report.recommendation import recommendation_facts
 from rnncore.runfile.read import read_run
-from rnncore.runfile.record import Record
+from rnncore.runfile.record import Record, Run
 from rnncore.runtimes.own_model import load_own_model
+from tests.bench.test_suites import BRIEF
+
+pytestmark = pytest.mark.long
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 MODEL, RUNTIME, SUITE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+GRU_ALONE = "this runtime has rnncore's GRU alone."
 (ENTRY_POINT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -42,23 +45,40 @@ def _install(folder: Path, code: str) -> str:
     return str(name)
 
 
-def _rows(folder: Path, *args: str, data: str = "synthetic") -> tuple[list[Record], str]:
+def _measured(folder: Path, *args: str, data: Path) -> Run:
+    """Return the run of a session of the suites, with brief ceilings and warm-up."""
+    (folder / "brief.py").write_text(BRIEF, encoding="utf-8")
     run_file = folder / "runs" / "run.json"
     run_file.parent.mkdir()
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "--rnn-scale=quick", "--rnn-device=cpu"]
-    command += [f"--rnn-data={data}", "--rnn-threads=1", "--benchmark-max-time=0.02", "--benchmark-min-rounds=1"]
-    command += [f"--benchmark-storage={folder / 'storage'}", f"--benchmark-json={run_file}", *args]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "brief", "--rnn-scale=quick"]
+    command += ["--rnn-device=cpu", f"--rnn-data={data}", "--rnn-threads=1", "--benchmark-max-time=0.02"]
+    command += ["--benchmark-min-rounds=1", f"--benchmark-storage={folder / 'storage'}", f"--benchmark-json={run_file}"]
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=_env(folder), capture_output=True, text=True, timeout=300, check=False
+        [*command, *args], cwd=REPOSITORY, env=_env(folder), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return list(read_run(run_file).records), done.stdout
+    return read_run(run_file)
 
 
-def test_the_page_s_model_is_measured_on_every_runtime_and_right(tmp_path: Path) -> None:
-    (tmp_path / "my_model.py").write_text(MODEL)
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, few_zones: Path) -> Run:
+    """A run of the page's model on every runtime, the page's own among them, which is beside the others of the suite too."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "my_model.py").write_text(MODEL)
+    name = _install(folder, RUNTIME)
     assert "pytest bench/bench_own_model.py --rnn-model my_model:make_forecaster" in PAGE
-    records, _ = _rows(tmp_path, "bench/bench_own_model.py", "--rnn-model", "my_model:make_forecaster")
+    suites = "bench/bench_own_model.py", "bench/bench_inference.py", "--rnn-model", "my_model:make_forecaster"
+    return _measured(folder, *suites, "-k", f"own_forecast or {name}", data=few_zones)
+
+
+def _of(run: Run, test: str) -> tuple[list[Record], set[str]]:
+    """Return the rows of a test, and why it was skipped."""
+    rows = [record for record in run.records if record.short_name.startswith(f"{test}[")]
+    return rows, {why for name, why in run.skipped if f"::{test}[" in name}
+
+
+def test_the_page_s_model_is_measured_on_every_runtime_and_right(own: Run) -> None:
+    records, _ = _of(own, "test_own_forecast")
     assert {(record.facts["runtime"], record.facts["batch_size"]) for record in records} == {
         (runtime, batch_size) for runtime in ("torch", "onnxruntime") for batch_size in (1, 32)
     }
@@ -67,11 +87,11 @@ def test_the_page_s_model_is_measured_on_every_runtime_and_right(tmp_path: Path)
         assert record.facts["model"] == "my_model:make_forecaster"
         assert 0 < record.facts["parity_max_abs"] <= 1e-5
     for runtime in ("torch", "onnxruntime"):
-        code = _recommended(tmp_path / "runs" / "run.json", runtime)
+        code = _recommended(own.path, runtime)
         assert "my_model:make_forecaster" in code
         assert "rnncore train" not in code
-        _run_code(tmp_path, code)
-    _tell_with_every_verb(tmp_path / "runs", profiled=False)
+        _run_code(own.path.parents[1], code)
+    _tell_with_every_verb(own.path.parent, profiled=False)
 
 
 def _recommended(run_file: Path, runtime: str) -> str:
@@ -104,16 +124,12 @@ def _tell_with_every_verb(runs: Path, profiled: bool) -> str:
 
 
 def test_a_runtime_of_another_package_in_a_precision_of_its_own_goes_through_every_verb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_zones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And so does one of ours beside it that reads files: the code that is recommended for each runs as it is printed."""
     name = _install(tmp_path, RUNTIME.replace('("fp32",)', '("fp8",)'))
-    data = tmp_path / "data"
-    for series in synthetic_dataset(years=1).series[:2]:
-        data.mkdir(exist_ok=True)
-        series.to_csv(data / f"{series.name}.csv")
     which = ["-k", f"gru and fast and ({name} or onnxruntime)", "--rnn-profile"]
-    records, _ = _rows(tmp_path, "bench/bench_inference.py", "bench/bench_accuracy.py", *which, data=str(data))
+    records = _measured(tmp_path, "bench/bench_inference.py", "bench/bench_accuracy.py", *which, data=few_zones).records
     ways = {(one.facts["phase"], one.facts["runtime"], one.facts["precision"]) for one in records}
     assert ways == {(phase, *way) for phase in ("infer", "accuracy") for way in ((name, "fp8"), ("onnxruntime", "fp32"))}
     assert {record.validity for record in records} == {"valid"}
@@ -125,18 +141,17 @@ def test_a_runtime_of_another_package_in_a_precision_of_its_own_goes_through_eve
     for runtime in (name, "onnxruntime"):
         code = _recommended(tmp_path / "runs" / "run.json", runtime)
         for command in re.findall(r"# rnncore (.*)", code):
-            brief = ["--data", str(data), "--max-steps", "1"] if command.startswith("train") else []
+            brief = ["--data", str(few_zones), "--max-steps", "1"] if command.startswith("train") else []
             done = CliRunner().invoke(app, [*shlex.split(command), *brief])
             assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
         _run_code(tmp_path, code)
 
 
-def test_the_page_s_runtime_stands_beside_the_others_and_is_right(tmp_path: Path) -> None:
-    _install(tmp_path, RUNTIME)
-    records, output = _rows(tmp_path, "bench/bench_inference.py", "-k", "numpy")
+def test_the_page_s_runtime_stands_beside_the_others_and_is_right(own: Run) -> None:
+    records, skipped = _of(own, "test_forecast")
     assert {(record.facts["cell"], record.facts["runtime"]) for record in records} == {("gru", "numpy")}
     assert all(record.validity == "valid" and record.facts["kernel"] == "NumPy GRU" for record in records)
-    assert "this runtime has rnncore's GRU alone." in output
+    assert skipped == {GRU_ALONE}
 
 
 def test_a_model_that_cannot_be_made_ends_the_session_at_once_with_one_line(tmp_path: Path) -> None:
@@ -175,15 +190,9 @@ def test_what_makes_no_model_is_refused(name: str, wording: str, tmp_path: Path,
 
 def test_the_page_s_suite_is_measured_and_right(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(SUITE, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "--benchmark-json=run.json",
-        "--benchmark-max-time=0.01",
-    ]
+    (tmp_path / "brief.py").write_text(BRIEF, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "brief", "--benchmark-json=run.json"]
+    command += ["--benchmark-max-time=0.01"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     records = read_run(tmp_path / "run.json").records
@@ -193,9 +202,7 @@ def test_the_page_s_suite_is_measured_and_right(tmp_path: Path) -> None:
     ]
 
 
-def test_the_page_s_model_is_skipped_by_the_page_s_runtime_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "my_model.py").write_text(MODEL)
-    _install(tmp_path, RUNTIME)
-    records, output = _rows(tmp_path, "bench/bench_own_model.py", "--rnn-model", "my_model:make_forecaster", "-k", "b1")
+def test_the_page_s_model_is_skipped_by_the_page_s_runtime_with_the_reason(own: Run) -> None:
+    records, skipped = _of(own, "test_own_forecast")
     assert {record.runtime for record in records} == {"torch", "onnxruntime"}
-    assert "this runtime has rnncore's GRU alone." in output
+    assert GRU_ALONE in skipped

@@ -17,6 +17,8 @@ from tests.command import Command
 from tests.emulated_cuda.build import CUDA, OTHER, environment
 from tests.kernels.test_vectors import REQUIRE_ENV
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 PLUGIN = "tests.emulated_cuda.plugin"
 
@@ -78,37 +80,55 @@ def test_tests_that_need_a_gpu_pass_on_it() -> None:
     assert _passed("tests/runtimes/test_base.py", "tests/forecast/test_fit.py", "-k", needing) == 6
 
 
-def test_rows_of_the_full_scale_are_checked_as_usual_ones() -> None:
-    rows = (
-        "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
-        "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1-pinned]",
-        "bench/bench_inference.py::test_forecast[lstm-torch-without_cudnn-cuda-fp32-b1]",
-        "bench/bench_inference.py::test_forecast[lstm-onnxruntime-graph-cuda-tf32-b1-host]",
-        "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-amp_fp16-b64]",
-        "bench/bench_streaming.py::test_next_hour[lstm-torch-cuda-fp32-b1-host]",
-        "bench/bench_serving.py::test_serve[gru-torch-cuda-fp32-b1-host]",
-        "bench/bench_serving.py::test_serve[gru-onnxruntime-cuda-fp32-b1-host]",
-    )
-    assert _passed(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable") == len(rows)
+FULL = (
+    "bench/bench_inference.py::test_forecast[gru-torch-graph-cuda-fp32-b1-host]",
+    "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1-pinned]",
+    "bench/bench_inference.py::test_forecast[lstm-torch-without_cudnn-cuda-fp32-b1]",
+    "bench/bench_inference.py::test_forecast[lstm-onnxruntime-graph-cuda-tf32-b1-host]",
+    "bench/bench_training.py::test_train_step[gru-torch-graph-cuda-amp_fp16-b64]",
+    "bench/bench_streaming.py::test_next_hour[lstm-torch-cuda-fp32-b1-host]",
+    "bench/bench_serving.py::test_serve[gru-torch-cuda-fp32-b1-host]",
+    "bench/bench_serving.py::test_serve[gru-onnxruntime-cuda-fp32-b1-host]",
+)
+# With Triton installed the first is compiled, for which there is no such device.
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+NOT_INSTALLED = tuple(
+    f"bench/bench_inference.py::test_forecast[gru-{way}-b1]"
+    for way in ("torch-compile-cuda-fp32", "onnxruntime-tensorrt-cuda-fp16")
+)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is not None, reason="Triton is installed, which has no such device")
-def test_rows_of_what_is_not_installed_are_skipped_with_the_reason() -> None:
-    ways = ("torch-compile-cuda-fp32", "onnxruntime-tensorrt-cuda-fp16")
-    rows = (f"bench/bench_inference.py::test_forecast[gru-{way}-b1]" for way in ways)
-    done = _session(*rows, "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable")
+@pytest.fixture(scope="module")
+def full_scale(device: dict[str, str], few_zones: Path) -> str:
+    """Return what a session said that checked rows of the full scale, among them some of what is not installed."""
+    rows = (*FULL, *(() if HAS_TRITON else NOT_INSTALLED))
+    done = _session(*rows, *_on_few(few_zones), "--rnn-device", "cuda", "--rnn-scale", "full", "--benchmark-disable")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "2 skipped in" in done.stdout
-    assert "torch.compile needs Triton for a GPU" in done.stdout
-    assert "has no TensorRT: install onnxruntime-gpu" in done.stdout
+    return done.stdout
+
+
+def _on_few(zones: Path) -> tuple[str, str]:
+    return "--rnn-data", str(zones)
+
+
+def test_rows_of_the_full_scale_are_checked_as_usual_ones(full_scale: str) -> None:
+    assert f"{len(FULL)} passed" in full_scale.splitlines()[-1]
+
+
+@pytest.mark.skipif(HAS_TRITON, reason="Triton is installed, which has no such device")
+def test_rows_of_what_is_not_installed_are_skipped_with_the_reason(full_scale: str) -> None:
+    assert f"{len(NOT_INSTALLED)} skipped" in full_scale.splitlines()[-1]
+    assert "torch.compile needs Triton for a GPU" in full_scale
+    assert "has no TensorRT: install onnxruntime-gpu" in full_scale
 
 
 def test_a_device_that_no_code_here_names_works() -> None:
     assert _passed("tests/emulated_cuda/on_other_device.py", device=OTHER) >= 15
 
 
-def test_suites_take_a_device_that_no_code_here_names_and_the_second_of_several() -> None:
-    rows = ("bench/", "--rnn-scale", "quick", "--benchmark-disable", "-k", "torch and (b32 or b2048) or gather")
+def test_suites_take_a_device_that_no_code_here_names_and_the_second_of_several(few_zones: Path) -> None:
+    which = ("--rnn-scale", "quick", "--benchmark-disable", "-k", "torch and (b32 or b2048) or gather")
+    rows = ("bench/", *which, *_on_few(few_zones))
     assert _passed(*rows, "--rnn-device", OTHER, device=OTHER) >= 6
     assert _passed(*rows, "--rnn-device", f"{CUDA}:1") >= 6
 
@@ -124,12 +144,13 @@ def test_a_reproduction_on_an_emulated_device_is_said_to_be_one(tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def measured(device: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(device: dict[str, str], few_zones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run file of a session of the suites, which had ceilings, energy, profiles, a journal and a report."""
     folder = tmp_path_factory.mktemp("emulated")
     quick = ("--rnn-device", "cuda", "--rnn-scale", "quick", "--rnn-profile", "-k", ROWS)
     kept = ("--benchmark-autosave", f"--benchmark-storage={folder}", f"--rootdir={folder}", "-c", "pyproject.toml")
-    done = _session("bench/", *quick, *kept, "--benchmark-max-time=0.02", "--benchmark-min-rounds=2")
+    brief = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=2")
+    done = _session("bench/", *quick, *kept, *brief, *_on_few(few_zones))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "Report: " in done.stdout
     (found,) = folder.glob("*/0001_*.json")
@@ -175,21 +196,22 @@ def test_no_comparison_nor_choice_is_made_of_what_is_emulated(measured: Path, rn
     assert "no valid inference row" in recommended.said
 
 
-def test_a_training_on_a_gpu_is_stopped_and_resumed_and_scored_by_the_verbs(tmp_path: Path) -> None:
+def test_a_training_on_a_gpu_is_stopped_and_resumed_and_scored_by_the_verbs(tmp_path: Path, few_zones: Path) -> None:
     model = tmp_path / "gru.safetensors"
-    train = ("train", "--data", "synthetic", "--lookback", 6, "--batch-size", 64, "--device", "cuda", "--out", model)
+    train = ("train", "--data", few_zones, "--lookback", 6, "--batch-size", 64, "--device", "cuda", "--out", model)
     for arguments in (
         (*train, "--max-steps", 3),
         (*train, "--max-steps", 5, "--resume"),
-        ("evaluate", model, "--data", "synthetic", "--device", "cuda"),
+        ("evaluate", model, "--data", few_zones, "--device", "cuda"),
     ):
         done = _python("-m", "rnncore", *arguments, cwd=tmp_path)
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
 
 
-def test_a_row_whose_weights_are_packed_in_every_call_fails(tmp_path: Path) -> None:
+def test_a_row_whose_weights_are_packed_in_every_call_fails(tmp_path: Path, few_zones: Path) -> None:
     (tmp_path / "unpacked.py").write_text(UNPACKED, encoding="utf-8")
     row = "bench/bench_inference.py::test_forecast[gru-torch-cuda-bf16-b1]"
-    done = _session(row, "-p", "unpacked", "--rnn-device", "cuda", "--benchmark-disable", path=tmp_path)
+    asked = ("--rnn-device", "cuda", "--benchmark-disable", *_on_few(few_zones))
+    done = _session(row, "-p", "unpacked", *asked, path=tmp_path)
     assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
     assert "RNN module weights are not part of single contiguous chunk of memory" in done.stdout

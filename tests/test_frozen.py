@@ -16,6 +16,8 @@ import pytest
 from rnncore.forecast.device import CUDA, accelerator_type
 from rnncore.measure.options import SCALES
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "golden" / "frozen"
 WRITE_ENV = "RNNCORE_WRITE_FROZEN"
@@ -60,12 +62,54 @@ def _environment() -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name not in taken}, **fixed}
 
 
-def _printed(*arguments: str, cwd: Path = REPOSITORY, codes: tuple[int, ...] = (0,)) -> str:
+def _printed(*arguments: str, cwd: Path = REPOSITORY) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *arguments], cwd=cwd, env=_environment(), capture_output=True, encoding="utf-8", check=False
     )
-    assert done.returncode in codes, done.stderr
-    return done.stdout + (done.stderr if done.returncode == 2 else "")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# The command several times in one process; it prints of each the exit code and both streams.
+RUN = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+
+from rnncore.cli import main
+
+printed = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, code = ["rnncore", *arguments], 0
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    printed.append([code, *(stream.buffer.getvalue().decode("utf-8") for stream in streams)])
+print(json.dumps(printed))
+"""
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """Return what help and reading verbs print, by the command without its name."""
+    commands = [*(f"{verb} --help".strip() for verb in VERBS), *READ.values()]
+    asked = json.dumps([command.split() for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, asked],
+        cwd=REPOSITORY,
+        env=_environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for command, (code, out, err) in zip(commands, json.loads(done.stdout), strict=True):
+        assert code in ((0, 1, 2, 3, 4, 5) if command in READ.values() else (0,)), err
+        found[command] = out + (err if code == 2 else "")
+    return found
 
 
 def _require(name: str, text: str) -> None:
@@ -88,14 +132,14 @@ def test_the_ids_of_benchmarks_are_the_frozen_ones(scale: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.replace(" ", "-") or "rnncore")
-def test_the_help_of_a_verb_is_the_frozen_one(verb: str) -> None:
-    lines = _printed("rnncore", *verb.split(), "--help").splitlines()
+def test_the_help_of_a_verb_is_the_frozen_one(verb: str, printed: dict[str, str]) -> None:
+    lines = printed[f"{verb} --help".strip()].splitlines()
     _require(f"help/{verb.replace(' ', '-') or 'rnncore'}.txt", "\n".join(line.rstrip() for line in lines) + "\n")
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_a_reading_verb_prints_is_the_frozen_text(name: str) -> None:
-    _require(name, _printed("rnncore", *READ[name].split(), codes=(0, 1, 2, 3, 4, 5)))
+def test_what_a_reading_verb_prints_is_the_frozen_text(name: str, printed: dict[str, str]) -> None:
+    _require(name, printed[READ[name]])
 
 
 @pytest.mark.parametrize(("name", "runs"), [("one", (ONE,)), ("two", (TWO,)), ("both", (ONE, TWO))])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ from tests.matrix import environments, path_of
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "rnncore"
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Return the syntax of a source, which many tests look through."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
 
 # Room to rooms that it may import.
 ARROWS = {
@@ -85,7 +93,7 @@ def _imports(path: Path) -> Iterator[tuple[str, int, bool]]:
                 is_lazy |= isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
                 yield from walk(child, lazy or is_lazy)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
+    yield from walk(_tree(path), lazy=False)
 
 
 def _room_of_import(name: str) -> str | None:
@@ -174,7 +182,7 @@ def test_nothing_is_pickled() -> None:
     pickling = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     wrong = [_here(path, line) for path in FILES for name, line, _ in _imports(path) if name.split(".")[0] in pickling]
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in (
                 "torch.save",
                 "torch.load",
@@ -203,7 +211,7 @@ def test_where_a_benchmark_records_is_named_where_run_files_are_known() -> None:
     wrong = [
         _here(path, node.lineno)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(_tree(path))
         if path not in known and isinstance(node, ast.Constant) and node.value == "extra_info"
     ]
     assert wrong == []
@@ -220,7 +228,7 @@ def test_devices_beside_the_cpu_are_named_in_their_home_alone() -> None:
     for path in [*FILES, *sorted((REPOSITORY / "bench").rglob("*.py"))]:
         if str(path.relative_to(REPOSITORY)) in NAMING_DEVICES:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             name = node.value if isinstance(node, ast.Constant) else None
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "torch":
                 name = node.attr
@@ -232,7 +240,7 @@ def test_devices_beside_the_cpu_are_named_in_their_home_alone() -> None:
 def test_a_regular_expression_has_one_home() -> None:
     homes: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             is_one = isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile"
             if is_one and isinstance(node.args[0], ast.Constant):
                 homes.setdefault(repr(node.args[0].value), []).append(_here(path, node.lineno))
@@ -240,12 +248,7 @@ def test_a_regular_expression_has_one_home() -> None:
 
 
 def test_what_a_caller_can_cause_is_raised_and_never_asserted() -> None:
-    wrong = [
-        _here(path, node.lineno)
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Assert)
-    ]
+    wrong = [_here(path, node.lineno) for path in FILES for node in ast.walk(_tree(path)) if isinstance(node, ast.Assert)]
     assert wrong == []
 
 
@@ -253,7 +256,7 @@ def test_no_broad_except_hides_an_error() -> None:
     wrong = [
         _here(path, node.lineno)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or {"Exception", "BaseException"} & set(re.findall(r"\w+", ast.unparse(node.type))))
     ]

@@ -141,10 +141,25 @@ def test_nothing_is_changed_where_there_is_no_stream() -> None:
     assert in_signs_of(None, "µ ▁") == "µ ▁"
 
 
+# What opens no file by a name, or takes no text of it.
+OPENED_OTHERWISE = re.compile(r"(os|webbrowser|kind|[A-Z]\w*)\.open")
+
+
 def _calls(path: Path) -> list[tuple[int, str, set[str]]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes: list[Any] = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [(node.lineno, ast.unparse(node.func), {one.arg or "" for one in node.keywords}) for node in nodes]
+
+
+def _opens_by_locale(call: ast.Call) -> bool:
+    """Say whether a call opens a file as text of the locale's encoding."""
+    name = ast.unparse(call.func)
+    if name != "open" and (not name.endswith(".open") or OPENED_OTHERWISE.fullmatch(name)):
+        return False
+    given = {one.arg: one.value for one in call.keywords}
+    modes = [given.get("mode"), *call.args[name == "open" :][:1]]
+    is_binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+    return not is_binary and "encoding" not in given
 
 
 def test_no_file_and_no_process_is_read_or_written_by_the_locale_s_encoding() -> None:
@@ -155,4 +170,31 @@ def test_no_file_and_no_process_is_read_or_written_by_the_locale_s_encoding() ->
         if (name.endswith((".read_text", ".write_text", "os.fdopen")) and "encoding" not in keywords)
         or (name.startswith("subprocess.") and "text" in keywords and not keywords & {"encoding", "errors"})
     ]
+    wrong += [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno}: {ast.unparse(node.func)}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _opens_by_locale(node)
+    ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_by_locale"),
+    [
+        ("open(path)", True),
+        ("path.open()", True),
+        ("path.open('a')", True),
+        ("open(path, mode='w')", True),
+        ("open(path, 'rb')", False),
+        ("path.open('ab', buffering=0)", False),
+        ("path.open(encoding='utf-8')", False),
+        ("os.open(path, flags)", False),
+        ("Gpu.open(device)", False),
+    ],
+)
+def test_what_opens_a_file_by_the_locale_is_told_from_what_does_not(text: str, is_by_locale: bool) -> None:
+    (statement,) = ast.parse(text).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Call)
+    assert _opens_by_locale(statement.value) == is_by_locale

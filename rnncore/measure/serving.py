@@ -53,7 +53,7 @@ def highest_rate(
     bound_s: float,
     seed: int,
     queries: int = calls_needed(PERCENTILE),
-    min_s: float = MIN_S,
+    min_s: float | None = None,
 ) -> list[Probe]:
     """Find the highest rate that is served in time.
 
@@ -63,7 +63,7 @@ def highest_rate(
         bound_s: Of the 99th percentile of latency.
         seed: Of the arrivals.
         queries: Fewest of each probe.
-        min_s: Fewest seconds in which the queries of a probe arrive.
+        min_s: Fewest seconds in which the queries of a probe arrive; None for `MIN_S`.
 
     Returns:
         All probes, by rate; none is in time where even a lone query takes longer than the bound.
@@ -71,9 +71,10 @@ def highest_rate(
     one_s, all_s = (min(seconds_per_call(partial(answer, count)) for _ in range(4)) for count in (1, max_batch))
     # At a tenth of the load hardly a query waits; above what the largest batches take, the queue grows for ever.
     low, high = 0.1 / one_s, max_batch / all_s
+    fewest_s = MIN_S if min_s is None else min_s
 
     def probe(rate_per_s: float, number: int) -> Probe:
-        count = max(queries, round(rate_per_s * min_s))
+        count = max(queries, round(rate_per_s * fewest_s))
         arrivals_s = np.cumsum(np.random.default_rng(seed + number).exponential(1 / rate_per_s, count))
         latencies_s = serve(answer, arrivals_s, max_batch, HOPELESS * bound_s)
         is_whole = len(latencies_s) == count

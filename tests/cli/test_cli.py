@@ -40,6 +40,8 @@ from rnncore.runfile.read import read_run
 from tests.command import Command, Done
 from tests.run_files import inference, make_run, run_content
 
+pytestmark = pytest.mark.long
+
 HOURS = 4500
 REPEATED, MISSING = 2, 3
 ROWS = HOURS + REPEATED - MISSING
@@ -860,6 +862,8 @@ def made_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return Pair(runs[0], runs[1], 10.0, 0.0, plan.slots)
 
     monkeypatch.setattr("rnncore.drive.noise.run_pair", run_pair)
+    # As many as tell this noise from none; tests of floors draw them all.
+    monkeypatch.setattr("rnncore.compare.floors.DRAWN_GATES", 40)
     monkeypatch.chdir(tmp_path)
     identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
     for command in (("init", "--quiet"), (*identity, "commit", "--allow-empty", "--quiet", "-m", "one")):

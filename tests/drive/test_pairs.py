@@ -45,6 +45,8 @@ from rnncore.errors import ProcessError
 from rnncore.runfile.record import Record, Run
 from tests.processes import state_of
 
+pytestmark = pytest.mark.long
+
 # Each call is noted in a file that both sides share, so that a test can see who ran when.
 SUITE = """
     import os
@@ -349,11 +351,21 @@ def test_a_benchmark_that_ends_its_process_fails_and_the_others_are_measured(
     verdicts = {one.fullname: one.verdict for one in _judged(pair).judgements if one.measure == "time"}
     assert verdicts[name] == ("new" if side == "base" else "invalid")
     _assert_ended(project.pids())
-    # Later pairs know it, and it counts as failed in each.
-    processes = len(project.pids())
-    later = project.run(Plan(6, 0.02, fatal=pair.fatal), number=1)
-    assert (later.base.failed, later.head.failed) == (pair.base.failed, pair.head.failed)
-    assert len(project.pids()) == processes + 2
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_what_ended_its_process_in_an_earlier_pair_counts_as_failed_in_a_later_one_and_is_not_begun(
+    project: Project, side: str
+) -> None:
+    project.write(side, in_call="size == 1 and os._exit(7)")
+    name, reason = "bench/test_made.py::test_made[b1]", "ended all of its process, with exit code 7"
+    known = {name: reason}
+    pair = project.run(Plan(6, 0.02, fatal=(known, {}) if side == "base" else ({}, known)), number=1)
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    assert (broken.failed, whole.failed) == (((name, "error", reason),), ())
+    assert (_sizes(broken), {*_sizes(whole)}) == ([2], {1, 2})
+    # A process that ended would have been started again.
+    assert len(project.pids()) == 2
 
 
 # One more would be believed, which a revision from before the token says: {"collected": [...]}.

@@ -19,7 +19,10 @@ from rnncore.drive.suites import Suites
 from rnncore.drive.worktrees import two_worktrees
 from rnncore.errors import Unavailable
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is of Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is of Linux"),
+    pytest.mark.long,
+]
 
 SUITE = """
     import functools
@@ -28,11 +31,7 @@ SUITE = """
     from pathlib import Path
 
     import pytest
-    from rnncore.runfile.case import Case
     {top}
-
-    def sized(scale):
-        return [Case("infer", "gru", 8, 1, 4, batch_size=size, device="cpu", precision="fp32") for size in (1, 2)]
 
 
     @functools.cache
@@ -43,6 +42,26 @@ SUITE = """
     @pytest.fixture(scope="session")
     def shared():
         return Path("data/shared.csv").read_text()
+
+
+"""
+# A benchmark of any suite, which starts in half a second; ours loads torch.
+OF_ANY = """
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_made(benchmark, size{fixtures}):
+        {before}
+
+        def run():
+            {call}
+
+        benchmark(run)
+"""
+OF_OURS = """
+    from rnncore.runfile.case import Case
+
+
+    def sized(scale):
+        return [Case("infer", "gru", 8, 1, 4, batch_size=size, device="cpu", precision="fp32") for size in (1, 2)]
 
 
     @pytest.mark.rnn_cases(choose=sized)
@@ -59,7 +78,7 @@ CHILD = """subprocess.run([sys.executable, "-c", "open('data/child.csv').read()"
 # By suite, what is in it.
 KINDS: dict[str, dict[str, str]] = {
     "nothing": {},
-    "lazy": {"call": "import lib.lazy"},
+    "lazy": {"call": "import lib.lazy", "benchmark": OF_OURS},
     "constant": {"top": "from lib.constant import CONSTANT"},
     "cached": {"call": "once()"},
     "fixture": {"fixtures": ", shared"},
@@ -84,8 +103,9 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _suite(**kind: str) -> str:
-    usual = {"top": "", "fixtures": "", "before": "", "call": "pass", "validity": "valid"}
-    return textwrap.dedent(SUITE).format(**usual | kind)
+    usual = {"top": "", "fixtures": "", "before": "", "call": "pass", "validity": "valid", "benchmark": OF_ANY}
+    text = usual | kind
+    return (textwrap.dedent(SUITE) + textwrap.dedent(text["benchmark"])).format(**text)
 
 
 def _stems(names: Iterator[str] | Sequence[str]) -> set[str]:
@@ -305,7 +325,7 @@ def _small(folder: Path, **kind: str) -> Project:
     "kind",
     [
         {"before": 'Path("state").write_text("2")'},
-        {"validity": "wrong"},
+        {"validity": "wrong", "benchmark": OF_OURS},
         {"before": "raise ValueError"},
         {"before": "import os; os._exit(0)"},
     ],

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,21 @@ for_both_cells = pytest.mark.parametrize("cell", CELLS)
 
 def _model(cell: str, dropout: float = 0.0) -> Forecaster:
     return new_forecaster(ForecasterConfig(cell=cell, hidden_size=16, num_layers=2, dropout=dropout), seed=1).eval()
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the ONNX file of the model of a cell, for windows of 20 hours; each is exported once."""
+    folder = tmp_path_factory.mktemp("onnx")
+
+    @cache
+    def exported(cell: str) -> Path:
+        path = folder / cell / "model.onnx"
+        path.parent.mkdir()
+        export_onnx(_model(cell), path, WindowConfig(lookback=20))
+        return path
+
+    return exported
 
 
 def _inputs(windows: int = 3) -> np.ndarray:
@@ -276,9 +292,9 @@ def test_page_locked_windows_are_copied_from_where_they_lie_and_outputs_into_suc
     assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
 
 
-def test_a_runtime_without_page_locked_memory_says_so(onnx_file: Callable[[Forecaster], Path]) -> None:
+def test_a_runtime_without_page_locked_memory_says_so(onnx_file: Callable[[str], Path]) -> None:
     with (
-        open_runtime("onnxruntime", onnx_file(_model("gru")), "cuda", "fp32", 1) as runtime,
+        open_runtime("onnxruntime", onnx_file("gru"), "cuda", "fp32", 1) as runtime,
         pytest.raises(Unavailable, match="no page-locked memory for its copies"),
     ):
         runtime.pinned(_inputs())
@@ -303,11 +319,9 @@ def test_the_evidence_is_cudnns(cell: str) -> None:
 
 @for_both_cells
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
-def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str, tmp_path: Path) -> None:
+def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str, onnx_file: Callable[[str], Path]) -> None:
     model, inputs = _model(cell), _inputs()
-    path = tmp_path / "model.onnx"
-    export_onnx(model, path, WindowConfig(lookback=inputs.shape[1]))
-    with open_runtime("onnxruntime", path, "cuda", precision, 1) as runtime:
+    with open_runtime("onnxruntime", onnx_file(cell), "cuda", precision, 1) as runtime:
         outputs = runtime.predict(inputs)
         found = runtime.evidence()
     assert parity(outputs, float64_forecast(model, inputs), precision).verdict == "valid"
@@ -315,25 +329,14 @@ def test_onnxruntime_binds_runs_and_names_its_provider(cell: str, precision: str
     assert set(found.placement.values()) == {"CUDAExecutionProvider"}
 
 
-@pytest.fixture
-def onnx_file(tmp_path: Path) -> Callable[[Forecaster], Path]:
-    """Return what exports a model of windows of 20 hours."""
-
-    def exported(model: Forecaster) -> Path:
-        export_onnx(model, tmp_path / "model.onnx", WindowConfig(lookback=20))
-        return tmp_path / "model.onnx"
-
-    return exported
-
-
 @for_both_cells
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
 def test_a_graph_of_onnxruntime_answers_for_windows_that_were_bound_after_its_capture(
-    cell: str, precision: str, onnx_file: Callable[[Forecaster], Path]
+    cell: str, precision: str, onnx_file: Callable[[str], Path]
 ) -> None:
     model, others = _model(cell), np.random.default_rng(4).random((3, 20, 5), dtype=np.float32)
     first = _inputs()
-    with open_runtime("onnxruntime", onnx_file(model), "cuda", precision, 1, mode="graph") as runtime:
+    with open_runtime("onnxruntime", onnx_file(cell), "cuda", precision, 1, mode="graph") as runtime:
         for inputs in (first, others, _inputs(windows=5), first):
             assert parity(runtime.predict(inputs), float64_forecast(model, inputs), precision).verdict == "valid"
         assert runtime.evidence().kernel == f"cuDNN {cell.upper()} in ONNX Runtime in a CUDA graph"
@@ -341,13 +344,13 @@ def test_a_graph_of_onnxruntime_answers_for_windows_that_were_bound_after_its_ca
 
 
 def test_a_model_that_onnxruntime_cannot_capture_is_skipped_with_the_reason(
-    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+    onnx_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(session: object, binding: object, options: object = None) -> None:
         raise onnxruntime.capi.onnxruntime_pybind11_state.Fail("CUDA failure 900: operation not permitted when capturing")
 
     wording = r"cannot capture .*model\.onnx as a CUDA graph \(.*not permitted.*\)\. Run it in the usual mode"
-    path = onnx_file(_model("gru"))
+    path = onnx_file("gru")
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", refuse)
     with (
         open_runtime("onnxruntime", path, "cuda", "fp32", 1, mode="graph") as runtime,
@@ -363,11 +366,11 @@ def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
     is_fp16: str,
     device: str,
     number: dict[str, str],
-    onnx_file: Callable[[Forecaster], Path],
+    onnx_file: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, inputs, asked = _model("lstm"), _inputs(), []
-    path, made = onnx_file(model), onnxruntime.InferenceSession
+    path, made = onnx_file("lstm"), onnxruntime.InferenceSession
 
     def session(*arguments: Any, **named: Any) -> object:
         asked.append(named["providers"])
@@ -385,9 +388,9 @@ def test_tensorrt_is_asked_first_and_cuda_for_what_is_left_over(
 
 
 def test_a_build_without_tensorrt_and_one_that_cannot_start_it_say_what_to_install(
-    onnx_file: Callable[[Forecaster], Path], monkeypatch: pytest.MonkeyPatch
+    onnx_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = onnx_file(_model("gru"))
+    path = onnx_file("gru")
     known = onnxruntime.get_available_providers()
     for available, wording in (
         (known, "has no TensorRT: install onnxruntime-gpu in place of onnxruntime"),

@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rnncore import cli
 from rnncore.errors import ConfigError, ProcessError, Unavailable
 from rnncore.forecast import distributed
 from rnncore.forecast.distributed import ALONE, Ranks, device_of_rank, joined, ranks_of_environment
+
+pytestmark = pytest.mark.long
 
 BATCH = 48
 
@@ -114,6 +117,15 @@ def _run(*command: object, processes: int = 0, fails: bool = False, cwd: Path | 
     return done.stdout
 
 
+def _train_here(*arguments: object) -> None:
+    """Run the command inside this process, which has torch already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["rnncore", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert not stop.value.code
+
+
 def _train(folder: Path, out: str, *more: object, max_steps: int = 6) -> list[object]:
     """Return the arguments of a short training, of three steps an epoch."""
     files = ["--data", folder / "load.csv", "--out", folder / f"{out}.safetensors"]
@@ -145,8 +157,8 @@ def test_gradients_of_a_step_are_those_of_one_process(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> dict[str, torch.Tensor]:
     """Return what one process trains, stopped half way and resumed."""
-    _run("-m", "rnncore", *_train(folder, "alone", max_steps=3))
-    _run("-m", "rnncore", *_train(folder, "alone", "--resume"))
+    _train_here(*_train(folder, "alone", max_steps=3))
+    _train_here(*_train(folder, "alone", "--resume"))
     return _weights(folder, "alone")
 
 
@@ -167,7 +179,7 @@ def test_where_a_process_dies_torchrun_starts_anew_from_the_checkpoint(folder: P
     # Without a restart the job ends, with a checkpoint that a single process goes on from.
     _run(script, *_train(folder, "ended"), processes=2, fails=True)
     assert not (folder / "ended.safetensors").exists()
-    _run("-m", "rnncore", *_train(folder, "ended", "--resume"))
+    _train_here(*_train(folder, "ended", "--resume"))
     _require_near(_weights(folder, "died"), _weights(folder, "ended"), 1e-4)
 
 
@@ -190,7 +202,7 @@ def test_what_is_started_anew_before_its_first_checkpoint_begins_again_and_not_f
 ) -> None:
     script = tmp_path / "dies.py"
     script.write_text(textwrap.dedent(DIES).format(rank=1, step=0), encoding="utf-8")
-    _run("-m", "rnncore", *_train(folder, "earlier", max_steps=3))
+    _train_here(*_train(folder, "earlier", max_steps=3))
     said = _run(script, *_train(folder, "earlier"), processes=2, max_restarts="1", cwd=tmp_path)
     assert said.count("of an earlier training will be replaced") == 1
     assert "start 1 takes step 0." in said

@@ -24,6 +24,8 @@ from rnncore.errors import Unavailable
 from rnncore.kernels import levels, library
 from tests.kernels.test_vectors import CROSS_GCC, EMULATED_CPU, EMULATOR, REQUIRE_ENV
 
+pytestmark = pytest.mark.long
+
 SOURCES = Path(library.__file__).parent
 
 SEED_ENV = "SANITIZED_SEED"
@@ -44,6 +46,9 @@ LEVELS = [level for level in levels.LEVELS if level.name != "x86-64-v4-bf16"]
 # Of x86-64-v4 the wider level has all that threads share.
 LEVELS_OF_THREADS = [level for level in LEVELS if level.name != "x86-64-v4" and level.machine == platform.machine()]
 IN_PLAIN_C = {"amx_tile", "amx_bf16", "amx_int8"}
+# Levels that have no more than the one below but products of bytes, and the files of a kernel that has none of these.
+MORE_BY_BYTES = {"x86-64-v3-vnni", "x86-64-v4-vnni", "armv8.2-dot"}
+WITHOUT_BYTES = {"train": ("train.c", "panel.h")}
 
 # Random calls, and of those with a fault as many at most. The sanitizer of threads, and an emulator, take ten times as long.
 CALLS = {"addresses": 200, "threads": 40}
@@ -90,6 +95,7 @@ BUILDS = [
     for sanitizers, those in (("addresses", LEVELS), ("threads", LEVELS_OF_THREADS))
     for level in those
     for kernel in ("forward", "train", "peak")
+    if kernel not in WITHOUT_BYTES or level.name not in MORE_BY_BYTES
 ]
 # Memory that is read or written as floats, as vectors, and as parts of vectors.
 FAULTS = {
@@ -192,6 +198,12 @@ def _last_call(ended: Ran) -> str:
     """Return what a program printed of its last call, and how to repeat it."""
     said = ended.stdout[max(ended.stdout.rfind("\nseed "), 0) :].strip()
     return f"exit code {ended.returncode}; {SEED_ENV} is to be the seed that is named:\n{said}"
+
+
+def test_a_kernel_that_is_tried_at_fewer_levels_has_no_products_of_bytes() -> None:
+    texts = [(SOURCES / name).read_text(encoding="utf-8") for files in WITHOUT_BYTES.values() for name in files]
+    assert not [text for text in texts if "QUADS" in text]
+    assert {level.name for level in levels.LEVELS} >= MORE_BY_BYTES
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=lambda build: f"{build.kernel}-{build.sanitizers}-{build.level.name}")

@@ -43,6 +43,8 @@ from tests.runtimes.test_native import (
     test_what_is_no_number_stays_none_and_touches_no_other_window,
 )
 
+pytestmark = pytest.mark.long
+
 # So that a linter sees them used.
 IMPORTED = (
     test_equal_threads_give_equal_bits,

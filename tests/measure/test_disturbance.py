@@ -369,28 +369,23 @@ def test_disturbed(timed):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ended(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a session said of how each of the project's benchmarks ended."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "test_project.py").write_text(PROJECT)
-    return folder
+    options = ("-q", "-rA", "-p", "no:cacheprovider", "--benchmark-warmup=off")
+    options += ("--benchmark-max-time=0.01", "--benchmark-min-rounds=3")
+    command = [sys.executable, "-m", "pytest", *options, "test_project.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("calls", ["short", "long"])
 @pytest.mark.parametrize(
     "name", ["quiet", "disturbed"], ids=["no reading is in a timed round", "disturbed rounds stay in the figures"]
 )
-def test_under_pytest_benchmark(name: str, calls: str, project: Path) -> None:
-    options = (
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--benchmark-max-time=0.01",
-        "--benchmark-min-rounds=3",
-        "--benchmark-warmup=off",
-    )
-    command = [sys.executable, "-m", "pytest", *options, f"test_project.py::test_{name}[{calls}]"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_under_pytest_benchmark(name: str, calls: str, ended: str) -> None:
+    assert f"PASSED test_project.py::test_{name}[{calls}]\n" in ended, ended
 
 
 def test_facts_tell_the_median_without_disturbed_rounds_and_leave_the_rounds_as_they_are() -> None:

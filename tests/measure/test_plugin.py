@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Three are imported here, so that a session that pytester runs inside this process does not load them a second time.
+import pyarrow.csv  # noqa: F401
 import pytest
-
-# Imported here, so that a session that pytester runs inside this process does not load them a second time.
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
@@ -26,6 +27,8 @@ from rnncore.runfile.record import Run
 from tests.run_files import FACTS, content_of
 
 pytest_plugins = ["pytester"]
+
+pytestmark = pytest.mark.long
 
 PROJECT = """
 import pytest
@@ -714,16 +717,33 @@ def test_a_row_that_is_quicker_than_its_ceiling_has_that_looked_at_again_and_tel
 # --------------------------------------------------------------------------------------------------- broken-off runs
 
 
+def _write_breaking_off(folder: Path, bad_end: str) -> tuple[str, ...]:
+    """Write a project of four benchmarks, of which the third ends the session; return the arguments that name its data."""
+    (folder / "test_mine.py").write_text(BROKEN_OFF.replace("BAD_END", bad_end))
+    rows = [f"2017-06-{1 + hour // 24:02} {hour % 24:02}:00:00,{1000 + hour}" for hour in range(400)]
+    (folder / "ZONE_hourly.csv").write_text("\n".join(["Datetime,ZONE_MW", *rows]) + "\n")
+    return ("--rnn-data=ZONE_hourly.csv",)
+
+
 @pytest.fixture
 def broken_off(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs a session of four benchmarks in the temporary folder; the third ends it."""
+    """Return a function that runs such a session in the temporary folder, in a process of its own."""
 
     def run(bad_end: str, *args: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "conftest.py").write_text(CONFTEST)
-        (tmp_path / "test_mine.py").write_text(BROKEN_OFF.replace("BAD_END", bad_end))
-        rows = [f"2017-06-{1 + hour // 24:02} {hour % 24:02}:00:00,{1000 + hour}" for hour in range(400)]
-        (tmp_path / "ZONE_hourly.csv").write_text("\n".join(["Datetime,ZONE_MW", *rows]) + "\n")
-        return _pytest(tmp_path, "--rnn-data=ZONE_hourly.csv", *args)
+        return _pytest(tmp_path, *_write_breaking_off(tmp_path, bad_end), *args)
+
+    return run
+
+
+@pytest.fixture
+def broken_off_here(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
+    """Return a function that runs such a session inside this process, which has torch already and outlives it."""
+    monkeypatch.setattr("rnncore.runfile.journal._is_being_written", lambda journal: False)
+
+    def run(bad_end: str, *args: str) -> pytest.RunResult:
+        data = _write_breaking_off(project.path, bad_end)
+        return project.runpytest_inprocess(*QUICK, *data, *args, no_reraise_ctrlc=True)
 
     return run
 
@@ -778,23 +798,23 @@ def test_a_native_call_that_does_not_return_ends_the_session_and_is_recovered_as
 IN_A_ROUND = "run.calls = getattr(run, 'calls', 0) + 1; _ = run.calls > 25 and (_ for _ in ()).throw(KeyboardInterrupt)"
 
 
-def test_ctrl_c_in_a_session_that_saves_keeps_what_was_finished(broken_off, tmp_path: Path) -> None:
-    done = broken_off(IN_A_ROUND, "--benchmark-autosave", "--benchmark-min-rounds=40")
-    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
-    run = read_run(_run_file(tmp_path))
+def test_ctrl_c_in_a_session_that_saves_keeps_what_was_finished(broken_off_here, project: pytest.Pytester) -> None:
+    result = broken_off_here(IN_A_ROUND, "--benchmark-autosave", "--benchmark-min-rounds=40")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    run = read_run(_run_file(project.path))
     assert [record.fullname for record in run.records if record.validity == "valid"] == FINISHED
-    assert _journals(tmp_path) == []
+    assert _journals(project.path) == []
 
 
 def test_ctrl_c_in_a_session_that_does_not_save_leaves_a_journal_and_says_how_to_recover_it(
-    broken_off, tmp_path: Path
+    broken_off_here, project: pytest.Pytester
 ) -> None:
-    done = broken_off("raise KeyboardInterrupt")
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
-    (journal,) = _journals(tmp_path)
+    result = broken_off_here("raise KeyboardInterrupt")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    (journal,) = _journals(project.path)
     assert (
         f"Interrupted; 'rnncore recover {journal}' makes a run file of what was finished, and the same command with"
-        in done.stdout
+        in result.stdout.str()
     )
     recovered = recover(journal)
     _assert_finished(read_run(recovered.path))
@@ -877,10 +897,21 @@ def test_mine(rnn_case, rnn_benchmark):
 """
 
 
-def _entries(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+# The same, of which an attempt has no result: the first at the one, the last at the other of two.
+NONE_AT_FIRST = (
+    AGAIN.replace("test_mine", "test_none_at_first")
+    .replace('for cell in ("gru", "lstm")', 'for cell in ("gru",)')
+    .replace("    rnn_benchmark(lambda", "    assert attempt > 1\n    rnn_benchmark(lambda")
+)
+NONE_AT_LAST = AGAIN.replace("test_mine", "test_none_at_last").replace(
+    "    rnn_benchmark(lambda", "    assert rnn_case.cell == 'gru' or attempt < 3\n    rnn_benchmark(lambda"
+)
+
+
+def _entries(content: dict[str, Any], file: str = "") -> dict[str, dict[str, Any]]:
     names = [entry["fullname"] for entry in content["benchmarks"]]
     assert len(names) == len(set(names)), "a benchmark is there twice"
-    return {entry["extra_info"]["cell"]: entry for entry in content["benchmarks"]}
+    return {entry["extra_info"]["cell"]: entry for entry in content["benchmarks"] if entry["fullname"].startswith(file)}
 
 
 def _assert_one_attempt(entry: dict[str, Any]) -> None:
@@ -888,65 +919,57 @@ def _assert_one_attempt(entry: dict[str, Any]) -> None:
     assert (stats["min"], stats["max"], stats["rounds"]) == (min(rounds_s), max(rounds_s), len(rounds_s))
 
 
-@pytest.fixture
-def run_again(project: pytest.Pytester) -> Callable[..., dict[str, Any]]:
-    """A function that runs attempts with more arguments, and returns the content of what was saved."""
+def _run_again(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
+    """Run a session in which each benchmark that fails is begun up to three times."""
     pytest.importorskip("pytest_rerunfailures", reason="pytest-rerunfailures is not installed: pip install -e .[dev]")
-    project.makepyfile(test_mine=AGAIN)
-
-    def run(*args: str) -> dict[str, Any]:
-        result = project.runpytest_subprocess(*QUICK, "--benchmark-autosave", *args)
-        return {"result": result, **content_of(_run_file(project.path))}
-
-    return run
+    (folder / "conftest.py").write_text(CONFTEST)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return _pytest(folder, "--benchmark-autosave", "--reruns=2")
 
 
-def test_of_a_benchmark_that_is_run_again_after_a_failure_the_last_attempt_alone_counts(run_again, project) -> None:
-    content = run_again("--reruns=2")
-    content["result"].assert_outcomes(passed=1, failed=1)
-    entries = _entries(content)
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What such a session saved and said."""
+    folder = tmp_path_factory.mktemp("again")
+    done = _run_again(folder, test_mine=AGAIN, test_none_at_first=NONE_AT_FIRST, test_none_at_last=NONE_AT_LAST)
+    path = _run_file(folder)
+    return {"content": content_of(path), "output": done.stdout, "run": read_run(path)}
+
+
+def test_of_a_benchmark_that_is_run_again_after_a_failure_the_last_attempt_alone_counts(again) -> None:
+    assert re.search(r"\b2 failed, 3 passed, .*\b10 rerun in ", again["output"])
+    entries = _entries(again["content"], "test_mine.py")
     for entry in entries.values():
         assert entry["extra_info"]["attempt"] == 3
         assert entry["stats"]["max"] < 0.005 or entry["stats"]["min"] < 0.005
         _assert_one_attempt(entry)
     assert entries["gru"]["extra_info"]["validity"] == "valid"
     assert entries["lstm"]["extra_info"]["validity"] == "failed after it was timed: AssertionError: wrong at last"
-    assert content["rnncore"]["failed"] == []
-    content["result"].stdout.fnmatch_lines(["Begun more than once: 2 benchmarks; the last attempt at each counts."])
-    run = read_run(_run_file(project.path))
-    assert run.records[0].validity == "valid"
+    assert "Begun more than once: 5 benchmarks; the last attempt at each counts.\n" in again["output"]
+    assert again["run"].records[0].validity == "valid"
 
 
-def test_the_table_on_the_screen_shows_each_benchmark_once(run_again) -> None:
-    result = run_again("--reruns=2")["result"]
-    assert sum(line.startswith("test_mine[gru-torch") for line in result.outlines) == 1
+def test_the_table_on_the_screen_shows_each_benchmark_once(again) -> None:
+    lines = again["output"].splitlines()
+    assert sum(line.startswith("test_mine[gru-torch") for line in lines) == 1
 
 
-def test_an_attempt_that_has_no_result_leaves_no_outcome_once_another_has(run_again, project) -> None:
-    project.makepyfile(
-        test_mine=AGAIN.replace("    rnn_benchmark(lambda", "    assert attempt > 1\n    rnn_benchmark(lambda")
-    )
-    content = run_again("--reruns=2", "-k", "gru")
-    content["result"].assert_outcomes(passed=1)
-    assert content["rnncore"]["failed"] == []
-    assert [entry["extra_info"]["attempt"] for entry in content["benchmarks"]] == [3]
+def test_an_attempt_that_has_no_result_leaves_no_outcome_once_another_has(again) -> None:
+    (entry,) = _entries(again["content"], "test_none_at_first.py").values()
+    assert entry["extra_info"]["attempt"] == 3
+    # Nor do attempts at others that were wrong.
+    assert [name.split("[")[0] for name, _, _ in again["run"].failed] == ["test_none_at_last.py::test_none_at_last"]
 
 
-def test_a_last_attempt_without_a_result_leaves_no_row_of_an_earlier_one(run_again, project) -> None:
-    broken = AGAIN.replace(
-        "    rnn_benchmark(lambda", "    assert rnn_case.cell == 'gru' or attempt < 3\n    rnn_benchmark(lambda"
-    )
-    project.makepyfile(test_mine=broken)
-    content = run_again("--reruns=2")
-    assert list(_entries(content)) == ["gru"]
-    assert [failed["outcome"] for failed in content["rnncore"]["failed"]] == ["error"]
+def test_a_last_attempt_without_a_result_leaves_no_row_of_an_earlier_one(again) -> None:
+    assert list(_entries(again["content"], "test_none_at_last.py")) == ["gru"]
+    assert [failed["outcome"] for failed in again["content"]["rnncore"]["failed"]] == ["error"]
 
 
-def test_a_process_that_dies_in_a_later_attempt_leaves_no_row_of_an_earlier_one_in_its_journal(project) -> None:
-    pytest.importorskip("pytest_rerunfailures", reason="pytest-rerunfailures is not installed: pip install -e .[dev]")
-    project.makepyfile(test_mine=AGAIN.replace('raise AssertionError("wrong at last")', "__import__('os')._exit(9)"))
-    project.runpytest_subprocess(*QUICK, "--reruns=2")
-    recovered = recover(newest_journal(project.path / ".benchmarks" / "journal"))
+def test_a_process_that_dies_in_a_later_attempt_leaves_no_row_of_an_earlier_one_in_its_journal(tmp_path: Path) -> None:
+    _run_again(tmp_path, test_mine=AGAIN.replace('raise AssertionError("wrong at last")', "__import__('os')._exit(9)"))
+    recovered = recover(newest_journal(tmp_path / ".benchmarks" / "journal"))
     run = read_run(recovered.path)
     assert [(record.facts["cell"], record.facts["attempt"]) for record in run.records] == [("gru", 3)]
     assert [outcome for _, outcome in recovered.failed] == ["died"]
@@ -1205,40 +1228,45 @@ def test_an_interrupted_session_is_resumed_where_it_was_cut_off(broken_off, tmp_
     assert not before.exists()
 
 
-def test_a_session_of_which_all_was_finished_is_saved_with_its_ceilings_and_data(broken_off, tmp_path: Path) -> None:
-    broken_off("raise KeyboardInterrupt")
-    done = broken_off("pass", *FINISHED, "--rnn-resume", "--benchmark-autosave")
-    assert done.returncode == 0, done.stdout + done.stderr
-    _assert_finished(read_run(_run_file(tmp_path)))
-    assert _journals(tmp_path) == []
+def test_a_session_of_which_all_was_finished_is_saved_with_its_ceilings_and_data(
+    broken_off_here, project: pytest.Pytester
+) -> None:
+    broken_off_here("raise KeyboardInterrupt")
+    result = broken_off_here("pass", *FINISHED, "--rnn-resume", "--benchmark-autosave")
+    assert result.ret == pytest.ExitCode.OK
+    _assert_finished(read_run(_run_file(project.path)))
+    assert _journals(project.path) == []
 
 
-def test_a_resumed_session_that_is_interrupted_again_loses_nothing(broken_off, tmp_path: Path) -> None:
-    broken_off("raise KeyboardInterrupt")
-    broken_off("raise KeyboardInterrupt", "--rnn-resume")
-    (journal,) = _journals(tmp_path)
+def test_a_resumed_session_that_is_interrupted_again_loses_nothing(broken_off_here, project: pytest.Pytester) -> None:
+    broken_off_here("raise KeyboardInterrupt")
+    broken_off_here("raise KeyboardInterrupt", "--rnn-resume")
+    (journal,) = _journals(project.path)
     run = read_run(recover(journal).path)
     assert [record.fullname for record in run.records] == FINISHED
 
 
-def test_a_session_on_other_threads_is_not_resumed(broken_off, tmp_path: Path) -> None:
-    broken_off("raise KeyboardInterrupt")
-    done = broken_off("pass", "--rnn-resume", "--rnn-threads=2")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "is of other threads; its rows do not belong beside new ones" in done.stderr
-    assert len(_journals(tmp_path)) == 1
+def test_a_session_on_other_threads_is_not_resumed(broken_off_here, project: pytest.Pytester) -> None:
+    broken_off_here("raise KeyboardInterrupt")
+    result = broken_off_here("pass", "--rnn-resume", "--rnn-threads=2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "is of other threads; its rows do not belong beside new ones" in result.stderr.str()
+    assert len(_journals(project.path)) == 1
 
 
-def test_a_session_on_other_data_is_not_resumed_and_loses_nothing(broken_off, tmp_path: Path) -> None:
-    broken_off("raise KeyboardInterrupt")
-    done = broken_off("pass", "--rnn-resume", "--rnn-data=synthetic")
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
-    assert "measured on other data, ZONE_hourly; give the same --rnn-data." in done.stdout + done.stderr
-    (journal,) = _journals(tmp_path)
+def test_a_session_on_other_data_is_not_resumed_and_loses_nothing(broken_off_here, project: pytest.Pytester) -> None:
+    broken_off_here("raise KeyboardInterrupt")
+    zone = (project.path / "ZONE_hourly.csv").read_text(encoding="utf-8")
+    (project.path / "OTHER_hourly.csv").write_text(zone.replace(",1001", ",2001"), encoding="utf-8")
+    result = broken_off_here("pass", "--rnn-resume", "--rnn-data=OTHER_hourly.csv")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    said = result.stdout.str() + result.stderr.str()
+    assert "measured on other data, ZONE_hourly; give the same --rnn-data." in said
+    (journal,) = _journals(project.path)
     assert len(read_run(recover(journal).path).records) == 2
 
 
-def test_nothing_to_resume_is_told(broken_off) -> None:
-    done = broken_off("pass", "--rnn-resume")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--rnn-resume: nothing to recover" in done.stderr
+def test_nothing_to_resume_is_told(broken_off_here) -> None:
+    result = broken_off_here("pass", "--rnn-resume")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--rnn-resume: nothing to recover" in result.stderr.str()

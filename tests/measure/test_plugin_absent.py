@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,18 +170,37 @@ def _made_alike(text: str) -> str:
     )
 
 
+COMMAND = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-timer=steps.tick", ONE_CALL)
+
+
+def _write_project(folder: Path) -> None:
+    for name, text in {"steps": STEPS, "conftest": CONFTEST, "test_it": SUITE}.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+@cache
+def _base() -> tuple[Path, bytes]:
+    """Return what a session without the plugin saved for others to be compared with, and where in its project."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        _write_project(folder)
+        command = [*COMMAND, *OFF, "--benchmark-save=base", "-k", "sum or sorted or prepared"]
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=100, check=True)
+        (path,) = folder.glob(".benchmarks/*/0001_base.json")
+        return path.relative_to(folder), path.read_bytes()
+
+
 def _run(folder: Path, *args: str) -> Done:
     """Run a session in a new project; where it compares, with a base of an earlier one."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
-    for name, text in {"steps": STEPS, "conftest": CONFTEST, "test_it": SUITE}.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-timer=steps.tick", ONE_CALL]
-    base = [*command, *OFF, "--benchmark-save=base", "-k", "sum or sorted or prepared"]
+    _write_project(folder)
     if any("compare" in arg for arg in args):
-        subprocess.run(base, cwd=folder, capture_output=True, timeout=100, check=True)
-    done = subprocess.run([*command, *args], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+        place, text = _base()
+        (folder / place).parent.mkdir(parents=True)
+        (folder / place).write_bytes(text)
+    done = subprocess.run([*COMMAND, *args], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     files = {
         _made_alike(str(path.relative_to(folder))): re.sub(rb'"datetime": "[^"]*"', b'"datetime": 0', path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -260,17 +281,7 @@ def test_a_base_with_facts_is_compared_by_pytest_benchmark_alone(tmp_path: Path)
         folder, seen = tmp_path / "project", []
         for off in ((), OFF):
             _run(folder, *OFF, "--benchmark-compare", "-k", "plain")
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "--benchmark-timer=steps.tick",
-                ONE_CALL,
-                "-k",
-                "sum",
-            ]
+            command = [*COMMAND, "-k", "sum"]
             faithful = [*command, "--rnn-facts", "--benchmark-save=facts"]
             subprocess.run(faithful, cwd=folder, capture_output=True, timeout=100, check=True)
             done = subprocess.run(

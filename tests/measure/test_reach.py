@@ -63,10 +63,11 @@ def _run(tree: Path, said: Path, suites: Suites = Suites()) -> subprocess.Comple
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def said(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a process left that was asked for all benchmarks but the first, and one that is not there."""
-    tree, said = tmp_path / "tree", tmp_path / "said"
+    folder = tmp_path_factory.mktemp("apart")
+    tree, said = folder / "tree", folder / "said"
     (tree / "bench").mkdir(parents=True)
     said.mkdir()
     (tree / "bench" / "test_made.py").write_text(textwrap.dedent(SUITE), encoding="utf-8")

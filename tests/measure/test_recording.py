@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,7 +315,7 @@ def test_the_setting_does_the_same_as_the_option(pytester: pytest.Pytester) -> N
 def test_where_nothing_is_timed_the_option_changes_nothing(args: tuple[str, ...], pytester: pytest.Pytester) -> None:
     _project(pytester.path, "def test_sum(benchmark):\n    benchmark(sum, range(10))\n\n\ndef test_plain():\n    pass\n")
     outcomes = [
-        pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, *facts).parseoutcomes()
+        pytester.runpytest_inprocess("-p", "no:cacheprovider", *args, *facts).parseoutcomes()
         for facts in ((), ("--rnn-facts",))
     ]
     assert outcomes[0] == outcomes[1]
@@ -459,12 +460,20 @@ def test_end():
 ALL = ["test_it.py::test_mine[1]", "test_it.py::test_mine[2]"]
 
 
-@pytest.fixture
-def all_finished(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Break a session off after its first two benchmarks; return a function that goes on with it."""
-    _project(tmp_path, ALL_FINISHED)
-    done = _pytest(tmp_path, "--rnn-facts", env={**os.environ, "BREAK": "1"})
+@pytest.fixture(scope="module")
+def broken_off_at_the_last(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project of a session that was broken off after its first two benchmarks."""
+    folder = _project(tmp_path_factory.mktemp("finished"), ALL_FINISHED)
+    done = _pytest(folder, "--rnn-facts", env={**os.environ, "BREAK": "1"})
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def all_finished(broken_off_at_the_last: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that goes on with such a session in the temporary folder."""
+    # Compiled tests would name the files of the other folder.
+    shutil.copytree(broken_off_at_the_last, tmp_path, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
 
     def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return _pytest(tmp_path, "--rnn-facts", "--rnn-resume", *args, env={**os.environ, **variables})
