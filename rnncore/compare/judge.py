@@ -11,6 +11,7 @@ Source:
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -303,7 +304,8 @@ def _unfit(measure: Measure, before: Sequence[float], now: Sequence[float]) -> t
     if not before:
         return "new", "the head records it, and the base does not"
     for side, values in (("base", before), ("head", now)):
-        if min(values) <= 0:
+        # Nor have numbers so near to 0 that there is none to divide by.
+        if min(values) < sys.float_info.min:
             return "not judged", f"it is {min(values):g} in a process of the {side}: what is 0 or less has no ratio"
     return None
 

@@ -45,7 +45,8 @@ def read_settings(folder: Path, shown: str | None = None) -> Settings:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as TOML ({error}). Correct the file.") from error
-    table = content.get("tool", {}).get("rnncore", {})
+    tool = content.get("tool", {})
+    table = tool.get("rnncore", {}) if isinstance(tool, dict) else tool
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: tool.rnncore is {table!r}; it must be a table.")
     return Settings(table, file)

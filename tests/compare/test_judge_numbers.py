@@ -117,7 +117,7 @@ def _set(name: str, value: Any, processes: Sequence[int]) -> Callable[[dict[str,
     return change
 
 
-@pytest.mark.parametrize("value", [0, 0.0, -3.5])
+@pytest.mark.parametrize("value", [0, 0.0, -3.5, 1e-320])
 @pytest.mark.parametrize("is_head", [False, True], ids=["base", "head"])
 @pytest.mark.parametrize("pairs", [False, True], ids=["processes", "pairs"])
 def test_a_value_that_has_no_ratio_is_not_judged_and_says_so(value: float, is_head: bool, pairs: bool, side: Make) -> None:

@@ -21,7 +21,10 @@ def test_what_is_set_is_called_by_the_name_that_is_asked_for(tmp_path: Path) -> 
     assert settings.source("thresholds") == "pyproject.toml of v1 [tool.rnncore.thresholds]"
 
 
-@pytest.mark.parametrize(("text", "wording"), [("[tool", "cannot be read as TOML"), ("tool.rnncore = 3", "must be a table")])
+@pytest.mark.parametrize(
+    ("text", "wording"),
+    [("[tool", "cannot be read as TOML"), ("tool.rnncore = 3", "must be a table"), ("tool = 3", "must be a table")],
+)
 def test_a_wrong_file_is_told(text: str, wording: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=f"pyproject.toml: .*{wording}"):
