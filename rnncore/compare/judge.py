@@ -79,6 +79,10 @@ class Side:
         wrong = [record.validity for record in self.records(fullname) if not record.is_valid]
         return wrong + self._failed.get(fullname, [])
 
+    def ran(self, fullname: str) -> int:
+        """Return how many processes ran one benchmark, well or not: later pairs leave out what is decided."""
+        return len(self.records(fullname)) + len(self._failed.get(fullname, []))
+
     def went_wrong(self, fullname: str) -> list[bool]:
         """Say of each process whether one benchmark went wrong in it."""
         return [
@@ -199,7 +203,11 @@ def settled(comparison: Comparison, base: Side, head: Side, thresholds: Threshol
             likely = _ratio(base, head, *key, bounds, logs.get(key), FUTILITY_ERROR)
             if likely.low is None or likely.high is None or bounds.is_beyond(likely.low) or bounds.is_beyond(likely.high):
                 continue
-        if judgement.verdict != "unclear":
+        # What goes wrong by chance may yet do so clearly more often.
+        goes_wrong = head.failures(judgement.fullname) and len(base.failures(judgement.fullname)) < base.ran(
+            judgement.fullname
+        )
+        if judgement.verdict != "unclear" and not (judgement.verdict == "not judged" and goes_wrong):
             found[key] = judgement
     return found
 
@@ -235,24 +243,24 @@ def _measured(
     group = (in_head or in_base)[0].group if in_head or in_base else "other"
     found = Judgement(fullname, group, measure, "unclear", "", base_processes=len(in_base), head_processes=len(in_head))
     wrong, wrong_before = head.failures(fullname), base.failures(fullname)
-    if wrong and len(wrong_before) == len(base.runs):
+    if wrong and len(wrong_before) == base.ran(fullname):
         reason = f"wrong in the base as well, in every process: {wrong_before[0]}"
         return replace(found, verdict="not judged", reason=reason)
     if wrong and wrong_before and not _goes_wrong_more(base, head, fullname):
-        reason = (
-            f"wrong in {_counted(wrong_before, base)} of the base and in {_counted(wrong, head)} of the head: {wrong[0]}"
-        )
-        tells = min(len(base.runs), len(head.runs)) >= signs.pairs_needed(FAMILY_ERROR)
+        reason = f"wrong in {_counted(wrong_before, base, fullname)} of the base and in {_counted(wrong, head, fullname)} of the head: {wrong[0]}"
+        tells = min(base.ran(fullname), head.ran(fullname)) >= signs.pairs_needed(FAMILY_ERROR)
         return replace(found, verdict="not judged" if tells else "unclear", reason=reason)
     if wrong:
-        return replace(found, verdict="invalid", reason=f"wrong in {_counted(wrong, head)} of the head: {wrong[0]}")
+        return replace(
+            found, verdict="invalid", reason=f"wrong in {_counted(wrong, head, fullname)} of the head: {wrong[0]}"
+        )
     if not in_head:
         return replace(found, verdict="missing", reason=_why_absent(head, "head", fullname))
     values, before = head.values(fullname, measure), base.values(fullname, measure)
     bounds = thresholds.bounds(fullname, measure)
     of_head = _typical(values, bounds.higher_is_better) if values else None
     if wrong_before:
-        reason = f"nothing to compare with, as it was wrong in {_counted(wrong_before, base)} of the base: {wrong_before[0]}"
+        reason = f"nothing to compare with, as it was wrong in {_counted(wrong_before, base, fullname)} of the base: {wrong_before[0]}"
         return replace(found, verdict="new", reason=reason, head=of_head)
     if not in_base:
         return replace(found, verdict="new", reason=_why_absent(base, "base", fullname), head=of_head)
@@ -359,8 +367,9 @@ def _near(bounds: Bounds, measure: Measure) -> float:
     return 0.0 if measure == TIME else bounds.same
 
 
-def _counted(failures: Sequence[str], side: Side) -> str:
-    return f"{len(failures)} of {len(side.runs)} process{'es' if len(side.runs) != 1 else ''}"
+def _counted(failures: Sequence[str], side: Side, fullname: str) -> str:
+    ran = side.ran(fullname)
+    return f"{len(failures)} of {ran} process{'es' if ran != 1 else ''}"
 
 
 def _decide(

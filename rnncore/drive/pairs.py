@@ -87,6 +87,9 @@ _SCRIBBLED = "wrote into the pipe by which its process and the gate talk"
 # Of Python: which hashes text has, and so how its tables collide.
 _HASH_SEED = "PYTHONHASHSEED"
 
+# Why a benchmark has no result that is not the last one's fault.
+_NOT_REACHED = "its session ended before it"
+
 # Standard deviation of the log ratio of identical code, of the usual benchmark on a quiet host (reports/LOG.md): between
 # pairs, and between the slots of one.
 PAIR_SD, QUIET_SLOT_SD = 0.01, 0.007
@@ -494,7 +497,8 @@ def _run_pair(
         first, live = live, live[::turn]
         for one, imports in [*zip(live, plan.imports, strict=True)][::turn]:
             one.begin(imports)
-        ranks = _ranks([one.collected() for one in live], plan.without | suites.without)
+        collected = [one.collected() for one in live]
+        ranks = _ranks(collected, plan.without | suites.without)
         fatal_of = dict(zip(live, plan.fatal, strict=True))
         for one in first:
             order = [name for name in ranks if name not in fatal_of[one]]
@@ -520,7 +524,10 @@ def _run_pair(
                 first = first[::-1]
         for one in first:
             one.go_on()
-        base, head = (_failed_too(one.ended(), fatal_of[one]) for one in live)
+        base, head = (
+            _failed_too(one.ended(), fatal_of[one], [name for name in names if name in ranks])
+            for one, names in zip(live, collected, strict=True)
+        )
         for one, tree in zip(live, trees, strict=True):
             require_own_modules(tree, one.outside)
         imported = live[0].imported, live[1].imported
@@ -538,9 +545,17 @@ def _common_cpus(sides: Sequence[LiveProcess]) -> list[int | None]:
     return [None] if len(cpus) < 2 or None in cpus else [*cpus]
 
 
-def _failed_too(run: Run, fatal: Mapping[str, str]) -> Run:
-    """Return a run in which those benchmarks failed too at which an earlier process ended."""
-    return replace(run, failed=(*run.failed, *((name, "error", reason) for name, reason in fatal.items())))
+def _failed_too(run: Run, fatal: Mapping[str, str], names: Sequence[str]) -> Run:
+    """Return a run in which those benchmarks failed too at which an earlier process ended, or that none came to.
+
+    Args:
+        run: As its file has it.
+        fatal: Why, by benchmark.
+        names: All that it was to measure.
+    """
+    ended = {record.fullname for record in run.records} | {name for name, _, _ in run.failed} | dict(run.skipped).keys()
+    why = {**{name: _NOT_REACHED for name in names if name not in ended}, **fatal}
+    return replace(run, failed=(*run.failed, *((name, "error", reason) for name, reason in why.items())))
 
 
 def _common(chance: Random) -> dict[str, str]:

@@ -244,6 +244,30 @@ def test_what_goes_wrong_by_chance_in_the_base_is_invalid_if_it_clearly_does_so_
         assert judgement.reason == f"{counts}: the port is taken"
 
 
+def test_what_goes_wrong_by_chance_is_measured_on_and_in_every_process_is_of_those_that_ran_it(
+    side: Callable[..., Side],
+) -> None:
+    def breaking(wrong: Sequence[int], without: Sequence[int] = ()) -> Callable[[dict[str, Any], int], None]:
+        def change(content: dict[str, Any], process: int) -> None:
+            if process in wrong:
+                content["benchmarks"][0]["extra_info"]["validity"] = "the port is taken"
+            if process in without:
+                del content["benchmarks"][0]
+
+        return change
+
+    by_chance = side("base", change=breaking([2, 4])), side("head", first_minute=1, change=breaking([1, 2, 3, 5]))
+    comparison = _compare(*by_chance)
+    assert _of(comparison, "gru").verdict == "not judged"
+    assert _of(comparison, "gru").key not in settled(comparison, *by_chance, Thresholds())
+    # Wrong wherever it was measured: the later pairs left it out.
+    always = breaking(range(8), without=range(8, 12))
+    sides = side("base", change=always), side("head", first_minute=1, change=always)
+    comparison = _compare(*sides)
+    assert _of(comparison, "gru").reason == "wrong in the base as well, in every process: the port is taken"
+    assert _of(comparison, "gru").key in settled(comparison, *sides, Thresholds())
+
+
 def test_of_few_processes_chance_is_not_told_from_more_failures(side: Callable[..., Side]) -> None:
     def break_first(content: dict[str, Any], process: int) -> None:
         if process == 0:

@@ -354,6 +354,24 @@ def test_a_benchmark_that_ends_its_process_fails_and_the_others_are_measured(
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
+def test_benchmarks_that_a_session_ends_before_failed_there(project: Project, side: str) -> None:
+    """Nothing of them would be known, and a slower one would pass unseen."""
+    ends = """
+        @pytest.mark.parametrize("size", [{sizes}], ids="b{{}}".format)
+        def test_made(request, benchmark, size):
+            calls, run = notes(size)
+            {before}
+            benchmark(run)
+            request.session.shouldfail = "enough"
+    """
+    project.write(side, benchmark=ends)
+    pair = project.run()
+    broken, whole = (pair.base, pair.head) if side == "base" else (pair.head, pair.base)
+    assert broken.failed == (("bench/test_made.py::test_made[b2]", "error", "its session ended before it"),)
+    assert (_sizes(broken), {*_sizes(whole)}, whole.failed) == ([1], {1, 2}, ())
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
 def test_what_ended_its_process_in_an_earlier_pair_counts_as_failed_in_a_later_one_and_is_not_begun(
     project: Project, side: str
 ) -> None:
