@@ -204,10 +204,8 @@ def settled(comparison: Comparison, base: Side, head: Side, thresholds: Threshol
             if likely.low is None or likely.high is None or bounds.is_beyond(likely.low) or bounds.is_beyond(likely.high):
                 continue
         # What goes wrong by chance may yet do so clearly more often.
-        goes_wrong = head.failures(judgement.fullname) and len(base.failures(judgement.fullname)) < base.ran(
-            judgement.fullname
-        )
-        if judgement.verdict != "unclear" and not (judgement.verdict == "not judged" and goes_wrong):
+        by_chance = 0 < len(base.failures(key[0])) < base.ran(key[0])
+        if judgement.verdict != "unclear" and not (judgement.verdict == "not judged" and by_chance):
             found[key] = judgement
     return found
 
@@ -243,24 +241,23 @@ def _measured(
     group = (in_head or in_base)[0].group if in_head or in_base else "other"
     found = Judgement(fullname, group, measure, "unclear", "", base_processes=len(in_base), head_processes=len(in_head))
     wrong, wrong_before = head.failures(fullname), base.failures(fullname)
-    if wrong and len(wrong_before) == base.ran(fullname):
+    often, often_before = _counted(wrong, head, fullname), _counted(wrong_before, base, fullname)
+    if wrong and wrong_before and len(wrong_before) == base.ran(fullname):
         reason = f"wrong in the base as well, in every process: {wrong_before[0]}"
         return replace(found, verdict="not judged", reason=reason)
     if wrong and wrong_before and not _goes_wrong_more(base, head, fullname):
-        reason = f"wrong in {_counted(wrong_before, base, fullname)} of the base and in {_counted(wrong, head, fullname)} of the head: {wrong[0]}"
+        reason = f"wrong in {often_before} of the base and in {often} of the head: {wrong[0]}"
         tells = min(base.ran(fullname), head.ran(fullname)) >= signs.pairs_needed(FAMILY_ERROR)
         return replace(found, verdict="not judged" if tells else "unclear", reason=reason)
     if wrong:
-        return replace(
-            found, verdict="invalid", reason=f"wrong in {_counted(wrong, head, fullname)} of the head: {wrong[0]}"
-        )
+        return replace(found, verdict="invalid", reason=f"wrong in {often} of the head: {wrong[0]}")
     if not in_head:
         return replace(found, verdict="missing", reason=_why_absent(head, "head", fullname))
     values, before = head.values(fullname, measure), base.values(fullname, measure)
     bounds = thresholds.bounds(fullname, measure)
     of_head = _typical(values, bounds.higher_is_better) if values else None
     if wrong_before:
-        reason = f"nothing to compare with, as it was wrong in {_counted(wrong_before, base, fullname)} of the base: {wrong_before[0]}"
+        reason = f"nothing to compare with, as it was wrong in {often_before} of the base: {wrong_before[0]}"
         return replace(found, verdict="new", reason=reason, head=of_head)
     if not in_base:
         return replace(found, verdict="new", reason=_why_absent(base, "base", fullname), head=of_head)
