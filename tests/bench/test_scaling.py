@@ -71,7 +71,7 @@ Root Cause (first observed failure):
   host      : host
   rank      : 1 (local_rank: 1)
   exitcode  : 1 (pid: 3)
-  error_file: /tmp/torchelastic/error.json
+  error_file: error.json
   traceback : Traceback (most recent call last):
     File "scaling_worker.py", line 1, in take_part
   RuntimeError: no memory for it
